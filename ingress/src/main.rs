@@ -1,0 +1,43 @@
+//! The door: verifies webhooks, records them, and acknowledges them.
+//!
+//! Start-up only: what happens to a webhook stands in [`webhooks`]. Nothing here decides what an event means.
+
+mod form;
+
+mod webhooks;
+
+use std::time::Duration;
+
+use anyhow::Context;
+use jobrun_shared::{config, db, telemetry};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How many database connections webhooks share.
+const CONNECTIONS_MAX: u32 = 16;
+
+/// How long a webhook waits for a connection. Less than [`webhooks::ANSWER_WITHIN`], so that the wait is what is reported.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(800);
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let settings = config::Ingress::from_env()?;
+    telemetry::start(&settings.log, telemetry::Output::Stdout);
+    let pool = db::connect(&settings.database_url, CONNECTIONS_MAX, ACQUIRE_TIMEOUT).await?;
+    db::ensure_migrated(&pool).await?;
+
+    let listener = TcpListener::bind(settings.addr).await.with_context(|| format!("listening on {}", settings.addr))?;
+    let router = webhooks::router(webhooks::Door { pool, twilio: settings.twilio });
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tracing::info!("ingress listens on {}", listener.local_addr()?);
+    axum::serve(listener, router)
+        .with_graceful_shutdown(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        })
+        .await?;
+    tracing::info!("ingress has answered what had arrived");
+    Ok(())
+}

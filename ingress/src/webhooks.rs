@@ -1,0 +1,217 @@
+//! What happens to a webhook: verify, record, acknowledge.
+//!
+//! In this order, and nothing else. A webhook is acknowledged only when its event and the job that will look at it are
+//! committed; one that is not what it claims to be leaves no trace but a log line.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Router, extract::Request};
+use jobrun_shared::db::events::{self, NewEvent, Payload, Source};
+use jobrun_shared::twilio::signature::{self, Form};
+use jobrun_shared::{clock, config, db};
+use sqlx::PgPool;
+
+use crate::form;
+
+/// The largest form that is read. Twilio's largest is a text of 1600 characters with its parameters.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// How long recording may take before the webhook is told to come back: Twilio's own retry and fallback take over then.
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_millis(900);
+
+/// What a caller hears, whoever it is: the call has done its work by arriving.
+const CALL_ANSWER: &str = concat!(
+    r#"<?xml version="1.0" encoding="UTF-8"?><Response><Say language="en-GB">"#,
+    "Thank you for calling. Nobody can take your call right now. Please try again later. Goodbye.",
+    "</Say></Response>"
+);
+
+/// What the handlers share.
+#[derive(Clone, Debug)]
+pub(crate) struct Door {
+    pub(crate) pool: PgPool,
+    pub(crate) twilio: config::Twilio,
+}
+
+/// Every address that is answered.
+pub(crate) fn router(door: Door) -> Router {
+    Router::new()
+        .route("/webhooks/twilio/sms", post(sms))
+        .route("/webhooks/twilio/sms/status", post(sms_status))
+        .route("/webhooks/twilio/voice", post(voice))
+        .route("/webhooks/twilio/voice/status", post(voice_status))
+        .route("/healthz", get(|| async { "alive\n" }))
+        .route("/readyz", get(ready))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(door)
+}
+
+/// Why a webhook is turned away.
+#[derive(Debug)]
+enum Rejection {
+    /// The body is no form in UTF-8.
+    NotAForm,
+    /// The signature is missing, or not that of our account.
+    BadSignature,
+    /// A parameter that Twilio always sends is not there, or empty.
+    Missing(&'static str),
+    /// The database did not record it in time. Nothing is wrong with the webhook.
+    NotRecorded,
+}
+
+impl IntoResponse for Rejection {
+    fn into_response(self) -> Response {
+        match self {
+            Self::NotAForm => (StatusCode::BAD_REQUEST, "the body is not a form in UTF-8\n").into_response(),
+            Self::BadSignature => {
+                (StatusCode::FORBIDDEN, "X-Twilio-Signature is missing or does not match\n").into_response()
+            }
+            Self::Missing(name) => (StatusCode::BAD_REQUEST, format!("{name} is missing\n")).into_response(),
+            Self::NotRecorded => {
+                (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], "not recorded: please send it again\n")
+                    .into_response()
+            }
+        }
+    }
+}
+
+async fn sms(State(door): State<Door>, uri: Uri, headers: HeaderMap, body: Bytes) -> Result<Response, Rejection> {
+    let form = verify(&door, &uri, &headers, &body)?;
+    let event = NewEvent {
+        source: Source::Twilio,
+        external_id: required(&form, "MessageSid")?,
+        payload: Payload::Text {
+            from: required(&form, "From")?,
+            to: required(&form, "To")?,
+            // A picture without words is a text all the same.
+            body: without_nul(form::get(&form, "Body").ok_or(Rejection::Missing("Body"))?),
+        },
+    };
+    record(&door, event).await?;
+    Ok(xml("<Response/>"))
+}
+
+async fn voice(State(door): State<Door>, uri: Uri, headers: HeaderMap, body: Bytes) -> Result<Response, Rejection> {
+    let form = verify(&door, &uri, &headers, &body)?;
+    record(&door, call_event(&form)?).await?;
+    Ok(xml(CALL_ANSWER))
+}
+
+async fn voice_status(
+    State(door): State<Door>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<StatusCode, Rejection> {
+    let form = verify(&door, &uri, &headers, &body)?;
+    record(&door, call_event(&form)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The address that a text was sent with carries our own name for it: `?m=<messages.id>`.
+#[derive(serde::Deserialize)]
+struct StatusQuery {
+    m: Option<i64>,
+}
+
+async fn sms_status(
+    State(door): State<Door>,
+    query: Query<StatusQuery>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<StatusCode, Rejection> {
+    let form = verify(&door, &uri, &headers, &body)?;
+    let (sid, status) = (required(&form, "MessageSid")?, required(&form, "MessageStatus")?);
+    let event = NewEvent {
+        source: Source::Twilio,
+        external_id: format!("{sid}:{status}"),
+        payload: Payload::DeliveryReport {
+            message_id: query.m,
+            sid,
+            status,
+            error_code: form::get(&form, "ErrorCode").and_then(|code| code.parse().ok()),
+        },
+    };
+    record(&door, event).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A call that arrives, or is over, by its CallStatus: both addresses are told of both.
+fn call_event(form: &Form) -> Result<NewEvent, Rejection> {
+    let (sid, status) = (required(form, "CallSid")?, required(form, "CallStatus")?);
+    let (from, to) = (required(form, "From")?, required(form, "To")?);
+    let external_id = format!("{sid}:{status}");
+    let payload = match status.as_str() {
+        "completed" | "busy" | "failed" | "no-answer" | "canceled" => Payload::CallEnded { from, to, status },
+        _ => Payload::CallArrived { from, to },
+    };
+    Ok(NewEvent { source: Source::Twilio, external_id, payload })
+}
+
+/// Reads the form if Twilio signed it, for the public address at which it reached us.
+fn verify(door: &Door, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Result<Form, Rejection> {
+    let form = form::parse(body).map_err(|form::NotUtf8| Rejection::NotAForm)?;
+    let signature = headers.get(signature::HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let path = uri.path_and_query().map_or("/", |it| it.as_str());
+    let url = format!("{}{path}", door.twilio.public_base_url);
+    if signature::is_valid(&door.twilio.auth_tokens, &url, &form, signature) {
+        Ok(form)
+    } else {
+        tracing::warn!(
+            path = uri.path(),
+            signed = !signature.is_empty(),
+            "a webhook was refused: its signature does not match"
+        );
+        Err(Rejection::BadSignature)
+    }
+}
+
+fn required(form: &Form, name: &'static str) -> Result<String, Rejection> {
+    match form::get(form, name) {
+        Some(value) if !value.is_empty() => Ok(without_nul(value)),
+        _ => Err(Rejection::Missing(name)),
+    }
+}
+
+/// PostgreSQL keeps every character but this one. The text is worth more than the character.
+fn without_nul(value: &str) -> String {
+    value.replace('\0', "\u{FFFD}")
+}
+
+/// Once this returns, nothing can be lost. An event that was recorded before is as good as recorded now.
+async fn record(door: &Door, event: NewEvent) -> Result<(), Rejection> {
+    let recording = events::record(&door.pool, std::slice::from_ref(&event), clock::now());
+    match tokio::time::timeout(ANSWER_WITHIN, recording).await {
+        Ok(Ok(new)) => {
+            tracing::debug!(kind = event.payload.kind(), external_id = event.external_id, new, "recorded an event");
+            Ok(())
+        }
+        Ok(Err(error)) => Err(not_recorded(&event, &error.to_string())),
+        Err(_) => Err(not_recorded(&event, "the database did not answer in time")),
+    }
+}
+
+fn not_recorded(event: &NewEvent, why: &str) -> Rejection {
+    tracing::error!(kind = event.payload.kind(), external_id = event.external_id, why, "an event was not recorded");
+    Rejection::NotRecorded
+}
+
+fn xml(body: &'static str) -> Response {
+    ([(header::CONTENT_TYPE, "text/xml")], body).into_response()
+}
+
+/// Ready when the database can be reached, and has every table that this version needs.
+async fn ready(State(door): State<Door>, _: Request) -> Result<&'static str, (StatusCode, String)> {
+    let unavailable = |why: String| (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"));
+    match tokio::time::timeout(ANSWER_WITHIN, db::ensure_migrated(&door.pool)).await {
+        Ok(Ok(())) => Ok("ready\n"),
+        Ok(Err(error)) => Err(unavailable(error.to_string())),
+        Err(_) => Err(unavailable("the database did not answer in time".to_owned())),
+    }
+}

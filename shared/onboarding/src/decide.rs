@@ -1,0 +1,373 @@
+//! Where the conversation goes next, and what the world must do about it.
+//!
+//! One function for each state, each a list of what can happen there. Nothing here fails: what makes no sense in a state
+//! moves nothing, and a text always gets a helpful answer, unless its sender wants none.
+
+use chrono::{DateTime, Utc};
+
+use crate::answer::{self, Confirmation, Keyword, keyword};
+use crate::wording::{self, Text};
+use crate::{Allocation, Client, Collected, Event, PhoneType, State, journal};
+
+/// What a decision rests on besides the client and the event.
+#[derive(Clone, Debug)]
+pub struct Facts<'a> {
+    /// Where clients pay.
+    pub payment_link: &'a str,
+    /// What the pool answered, when this decision asked it with [`Step::AskPool`].
+    pub allocation: Option<Allocation>,
+    /// The time of the decision.
+    pub now: DateTime<Utc>,
+}
+
+/// The answer of [`decide`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A number is to be taken from the pool for this client; then decide again, with what came of it.
+    AskPool,
+    /// This is what happens.
+    Decided(Box<Decision>),
+}
+
+/// What happens: to be saved in one transaction, and only then printed and sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Where the client stands now.
+    pub next: State,
+    /// What the client has told us by now.
+    pub collected: Collected,
+    /// The texts to send, in order.
+    pub texts: Vec<Text>,
+    /// Whether the client's wish about texts changed.
+    pub opt: Option<OptChange>,
+    /// Whether an [`Event::NumberDue`] is to follow.
+    pub number_due: bool,
+    /// The lines to print, as one block.
+    pub journal: Vec<String>,
+}
+
+/// A client's changed wish about being texted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OptChange {
+    /// No more texts, and those not sent yet are dropped.
+    Out,
+    /// Texts again.
+    In,
+}
+
+impl Decision {
+    /// Nothing happens: the client stays where it is, and hears nothing.
+    #[must_use]
+    pub fn nothing(client: &Client) -> Self {
+        Self {
+            next: client.state,
+            collected: client.collected.clone(),
+            texts: Vec::new(),
+            opt: None,
+            number_due: false,
+            journal: Vec::new(),
+        }
+    }
+
+    fn to(mut self, next: State) -> Self {
+        self.next = next;
+        self
+    }
+
+    fn text(mut self, text: Text) -> Self {
+        self.texts.push(text);
+        self
+    }
+
+    fn opt(mut self, change: OptChange) -> Self {
+        self.opt = Some(change);
+        self
+    }
+
+    fn journal(mut self, lines: Vec<String>) -> Self {
+        self.journal.extend(lines);
+        self
+    }
+
+    fn collect(mut self, collected: Collected) -> Self {
+        self.collected = collected;
+        self
+    }
+
+    fn number_due(mut self) -> Self {
+        self.number_due = true;
+        self
+    }
+}
+
+impl From<Decision> for Step {
+    fn from(decision: Decision) -> Self {
+        Self::Decided(Box::new(decision))
+    }
+}
+
+/// Decides what happens when `event` reaches `client`.
+///
+/// A first answer of [`Step::AskPool`] is followed by a second call with the pool's answer in `facts`; that call always
+/// decides.
+#[must_use]
+pub fn decide(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
+    if let Event::Text { body } = event {
+        if let Some(decision) = opting(client, body) {
+            return decision.into();
+        }
+    }
+    let step = match client.state {
+        State::S1BusinessTypeLocation => trade_and_place(client, event).into(),
+        State::S2BusinessName => business_name(client, event).into(),
+        State::S3OwnerName => owner_name(client, event).into(),
+        State::S4NotificationPref => notification_pref(client, event).into(),
+        State::S5ConfirmLive => confirm_live(client, event, facts),
+        State::S6PhoneType => phone_type(client, event, facts),
+        State::S7FwdSent => forwarding_sent(client, event, facts),
+        State::S8FwdConfirm => forwarding_confirmed(client, event).into(),
+        State::S9TestCall => test_call(client, event).into(),
+        State::Complete => complete(client, event).into(),
+    };
+    silent_if_opted_out(client, step)
+}
+
+/// The words that stop and restart texts come before everything else, in every state.
+fn opting(client: &Client, body: &str) -> Option<Decision> {
+    let stay = Decision::nothing(client);
+    if client.opted_out {
+        let decision =
+            if answer::asks_back_in(body) { stay.opt(OptChange::In).text(wording::reminder(client)) } else { stay };
+        return Some(decision);
+    }
+    match keyword(body)? {
+        // Twilio has answered already, and a text of ours would be refused.
+        Keyword::Stop => Some(stay.opt(OptChange::Out)),
+        Keyword::Start => Some(stay.text(wording::reminder(client))),
+        // Twilio answers it.
+        Keyword::Help => Some(stay),
+    }
+}
+
+/// Calls and allocations still move a client who opted out, without a word.
+fn silent_if_opted_out(client: &Client, step: Step) -> Step {
+    match step {
+        Step::Decided(mut decision) if client.opted_out => {
+            decision.texts.clear();
+            Step::Decided(decision)
+        }
+        Step::Decided(_) | Step::AskPool => step,
+    }
+}
+
+/// S1 to S4 differ only in what they take for an answer: kept, and followed by the next question.
+fn question(
+    client: &Client,
+    event: &Event,
+    keep: impl FnOnce(&mut Collected, &str) -> Option<()>,
+    next: State,
+    ask: Text,
+) -> Decision {
+    let stay = Decision::nothing(client);
+    match event {
+        Event::Text { body } => {
+            let mut collected = client.collected.clone();
+            match keep(&mut collected, body) {
+                Some(()) => stay.collect(collected).to(next).text(ask),
+                None => stay.text(wording::reminder(client)),
+            }
+        }
+        Event::CallArrived | Event::CallEnded | Event::NumberDue => stay,
+    }
+}
+
+fn trade_and_place(client: &Client, event: &Event) -> Decision {
+    let keep = |collected: &mut Collected, body: &str| {
+        collected.business_type_location = Some(answer::trade_and_place(body)?);
+        Some(())
+    };
+    question(client, event, keep, State::S2BusinessName, wording::ask_business_name())
+}
+
+fn business_name(client: &Client, event: &Event) -> Decision {
+    let keep = |collected: &mut Collected, body: &str| {
+        collected.business_name = Some(answer::business_name(body)?);
+        Some(())
+    };
+    question(client, event, keep, State::S3OwnerName, wording::ask_owner_name())
+}
+
+fn owner_name(client: &Client, event: &Event) -> Decision {
+    let keep = |collected: &mut Collected, body: &str| {
+        collected.owner_name = Some(answer::owner_name(body)?);
+        Some(())
+    };
+    question(client, event, keep, State::S4NotificationPref, wording::ask_notification_pref())
+}
+
+fn notification_pref(client: &Client, event: &Event) -> Decision {
+    let keep = |collected: &mut Collected, body: &str| {
+        collected.notification_pref = answer::prefers_sms(body).then(|| "SMS".to_owned());
+        collected.notification_pref.is_some().then_some(())
+    };
+    question(client, event, keep, State::S5ConfirmLive, wording::ask_confirm_live())
+}
+
+fn confirm_live(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
+    let stay = Decision::nothing(client);
+    match event {
+        Event::Text { body } => match answer::confirmation(body) {
+            Confirmation::Yes => gate(client, facts, |number| {
+                Decision::nothing(client).to(State::S6PhoneType).text(wording::ask_phone_type(number))
+            }),
+            Confirmation::No => stay.text(wording::no_hurry()).into(),
+            Confirmation::Unclear => stay.text(wording::reminder(client)).into(),
+        },
+        Event::CallArrived | Event::CallEnded | Event::NumberDue => stay.into(),
+    }
+}
+
+/// The payment gate and the allocation behind it: nobody gets a number who has not paid.
+fn gate(client: &Client, facts: &Facts<'_>, passed: impl FnOnce(&crate::E164) -> Decision) -> Step {
+    let stay = Decision::nothing(client);
+    if !client.payment_active {
+        return stay
+            .journal(journal::payment_required(client, facts.now))
+            .text(wording::payment_required(facts.payment_link))
+            .into();
+    }
+    let Some(allocation) = &facts.allocation else {
+        return Step::AskPool;
+    };
+    let mut decision = match allocation {
+        Allocation::Assigned(number) | Allocation::AlreadyAssigned(number) => passed(number),
+        Allocation::PoolEmpty => stay.text(wording::at_capacity()),
+    };
+    let rest = std::mem::replace(&mut decision.journal, journal::gate_passed(client, allocation, facts.now));
+    decision.journal(rest).into()
+}
+
+fn phone_type(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
+    let stay = Decision::nothing(client);
+    match event {
+        Event::Text { body } => match (answer::phone_type(body), answer::confirmation(body)) {
+            (Some(phone_type), _) => instructions(client, phone_type, facts),
+            (None, Confirmation::Yes) => ready_for_phone_type(client, facts),
+            (None, Confirmation::No | Confirmation::Unclear) => stay.text(wording::reminder(client)).into(),
+        },
+        Event::NumberDue => number_in_the_background(client, facts),
+        Event::CallArrived | Event::CallEnded => stay.into(),
+    }
+}
+
+/// READY at S6: onwards with the phone type already given, or the question again.
+fn ready_for_phone_type(client: &Client, facts: &Facts<'_>) -> Step {
+    if client.number.is_none() {
+        return gate(client, facts, |number| with_number(client, number));
+    }
+    match client.collected.phone_type {
+        Some(phone_type) => instructions(client, phone_type, facts),
+        None => Decision::nothing(client).text(wording::reminder(client)).into(),
+    }
+}
+
+/// What a client at S6 hears who has just got its number.
+fn with_number(client: &Client, number: &crate::E164) -> Decision {
+    match client.collected.phone_type {
+        Some(phone_type) => send_instructions(client, phone_type, number),
+        None => Decision::nothing(client).text(wording::ask_phone_type(number)),
+    }
+}
+
+/// The client was told that a number is on its way: the words come true, without another text, unless there is none.
+fn number_in_the_background(client: &Client, facts: &Facts<'_>) -> Step {
+    let stay = Decision::nothing(client);
+    if client.number.is_some() || !client.payment_active {
+        return stay.into();
+    }
+    let Some(allocation) = &facts.allocation else {
+        return Step::AskPool;
+    };
+    let decision = stay.journal(journal::allocated_in_the_background(client, allocation, facts.now));
+    match allocation {
+        Allocation::Assigned(_) | Allocation::AlreadyAssigned(_) => decision.into(),
+        Allocation::PoolEmpty => decision.text(wording::at_capacity()).into(),
+    }
+}
+
+/// The forwarding instructions, which make no sense without the number to forward to.
+fn instructions(client: &Client, phone_type: PhoneType, facts: &Facts<'_>) -> Step {
+    if let Some(number) = &client.number {
+        return send_instructions(client, phone_type, number).into();
+    }
+    if !client.payment_active {
+        return gate(client, facts, |number| with_number(client, number));
+    }
+    let collected = Collected { phone_type: Some(phone_type), ..client.collected.clone() };
+    Decision::nothing(client)
+        .collect(collected)
+        .to(State::S6PhoneType)
+        .journal(journal::blocked_without_number(client, facts.now))
+        .text(wording::assigning_number())
+        .number_due()
+        .into()
+}
+
+fn send_instructions(client: &Client, phone_type: PhoneType, number: &crate::E164) -> Decision {
+    let collected = Collected { phone_type: Some(phone_type), ..client.collected.clone() };
+    Decision::nothing(client)
+        .collect(collected)
+        .to(State::S7FwdSent)
+        .journal(journal::forwarding_instructions(number.as_str()))
+        .text(wording::forwarding_instructions(phone_type, number))
+}
+
+fn forwarding_sent(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
+    let stay = Decision::nothing(client);
+    match event {
+        Event::Text { body } if answer::is_done(body) => {
+            stay.to(State::S8FwdConfirm).text(wording::ask_test_call()).into()
+        }
+        Event::Text { body } => match answer::phone_type(body) {
+            // Somebody who picked the wrong phone gets the right instructions.
+            Some(phone_type) => instructions(client, phone_type, facts),
+            None => stay.text(wording::reminder(client)).into(),
+        },
+        // A call that arrives proves the forwarding as well as a DONE does.
+        Event::CallArrived | Event::CallEnded => called(client, event).into(),
+        Event::NumberDue => stay.into(),
+    }
+}
+
+fn forwarding_confirmed(client: &Client, event: &Event) -> Decision {
+    match event {
+        Event::Text { .. } => Decision::nothing(client).text(wording::reminder(client)),
+        Event::CallArrived | Event::CallEnded => called(client, event),
+        Event::NumberDue => Decision::nothing(client),
+    }
+}
+
+fn test_call(client: &Client, event: &Event) -> Decision {
+    match event {
+        Event::Text { .. } => Decision::nothing(client).text(wording::reminder(client)),
+        Event::CallArrived | Event::CallEnded => called(client, event),
+        Event::NumberDue => Decision::nothing(client),
+    }
+}
+
+/// A call on the client's number, from S7 on. Its end may be reported first, and proves its arrival.
+fn called(client: &Client, event: &Event) -> Decision {
+    let stay = Decision::nothing(client);
+    match event {
+        Event::CallArrived => stay.to(State::S9TestCall),
+        Event::CallEnded => stay.to(State::Complete).text(wording::live()),
+        Event::Text { .. } | Event::NumberDue => stay,
+    }
+}
+
+fn complete(client: &Client, event: &Event) -> Decision {
+    match event {
+        Event::Text { .. } => Decision::nothing(client).text(wording::reminder(client)),
+        Event::CallArrived | Event::CallEnded | Event::NumberDue => Decision::nothing(client),
+    }
+}

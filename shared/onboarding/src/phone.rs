@@ -1,0 +1,120 @@
+//! Phone numbers as the networks write them.
+//!
+//! A number's `Debug` is masked, and it has no `Display`, so that one never reaches a log by accident: whoever means to
+//! print it says [`E164::as_str`].
+
+use std::fmt;
+
+/// A phone number in E.164 form: a plus sign, the country code and the subscriber's number, at most 15 digits.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct E164(String);
+
+/// What was given is not a phone number in E.164 form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a phone number in E.164 form, such as +447700900123")]
+pub struct NotE164;
+
+impl E164 {
+    /// Reads a number with its plus sign: `+447900000001`.
+    ///
+    /// # Errors
+    /// When it is written in any other way, has no known country code, or is too long.
+    pub fn parse(text: &str) -> Result<Self, NotE164> {
+        let digits = text.strip_prefix('+').ok_or(NotE164)?;
+        let shaped = (7..=15).contains(&digits.len())
+            && digits.bytes().all(|byte| byte.is_ascii_digit())
+            && !digits.starts_with('0');
+        if shaped && phonenumber::parse(None, text).is_ok() { Ok(Self(text.to_owned())) } else { Err(NotE164) }
+    }
+
+    /// Reads a number as `clients."phoneNumber"` has it, digits without the plus sign.
+    ///
+    /// # Errors
+    /// As [`E164::parse`].
+    pub fn from_digits(digits: &str) -> Result<Self, NotE164> {
+        Self::parse(&format!("+{digits}"))
+    }
+
+    /// The whole number, with its plus sign.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The whole number without its plus sign.
+    #[must_use]
+    pub fn digits(&self) -> &str {
+        self.0.trim_start_matches('+')
+    }
+
+    /// Enough of the number to recognise it in a log, and not enough to call it: `+44…001`.
+    #[must_use]
+    pub fn masked(&self) -> String {
+        let head: String = self.0.chars().take(3).collect();
+        let tail = self.0.get(self.0.len().saturating_sub(3)..).unwrap_or_default();
+        format!("{head}…{tail}")
+    }
+
+    /// The ISO 3166 country that the number belongs to; a calling code shared by several answers with the main one.
+    #[must_use]
+    pub fn country(&self) -> Option<String> {
+        let parsed = phonenumber::parse(None, &self.0).ok()?;
+        let code = parsed.code().value();
+        // Jersey, Guernsey and the Isle of Man share +44 and are served by the same numbers.
+        if code == 44 { Some("GB".to_owned()) } else { parsed.country().id().map(|id| id.as_ref().to_owned()) }
+    }
+}
+
+impl fmt::Debug for E164 {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.masked())
+    }
+}
+
+/// The ISO 3166 country that a client's region means: `UK` is the everyday name of GB.
+#[must_use]
+pub fn region_of(region: &str) -> String {
+    match region.trim().to_ascii_uppercase().as_str() {
+        "UK" => "GB".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_e164_is_read() {
+        for good in ["+447111111111", "+447900000001", "+14158675309", "+35312345678"] {
+            assert!(E164::parse(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "447111111111",
+            "+0447111111",
+            "07111111111",
+            "+44",
+            "+4471111111119999",
+            "+44 7111 111111",
+            "",
+            "+",
+            "anonymous",
+            "12345",
+            "+44711111111a",
+            "+44711111111١",
+        ] {
+            assert_eq!(E164::parse(bad), Err(NotE164), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_number_knows_its_country_and_hides_itself() {
+        let number = E164::parse("+447111111111").unwrap();
+        assert_eq!(number.country().as_deref(), Some("GB"));
+        assert_eq!(number.digits(), "447111111111");
+        assert_eq!(format!("{number:?}"), "+44…111");
+        assert_eq!(E164::parse("+14158675309").unwrap().country().as_deref(), Some("US"));
+        assert_eq!(region_of("uk"), "GB");
+        assert_eq!(region_of("IE"), "IE");
+    }
+}

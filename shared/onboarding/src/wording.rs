@@ -1,0 +1,248 @@
+//! Every text we send, word for word.
+//!
+//! Four of them are fixed to the letter by the specification: payment, capacity, the iPhone instructions and "We're
+//! assigning your JobRun number now". The others are short, and in plain UK English in characters of the GSM alphabet, so
+//! that one segment is enough where it can be. No text asks for a word that Twilio acts on, such as STOP or HELP.
+
+use crate::{Client, E164, PhoneType, State};
+
+/// A text to be sent to a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text {
+    /// Which of our texts this is.
+    pub kind: TextKind,
+    /// What it says.
+    pub body: String,
+}
+
+/// Our texts, by what they are for. The names are stored with every message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is named after the function below that words it")]
+pub enum TextKind {
+    Welcome,
+    AskBusinessName,
+    AskOwnerName,
+    AskNotificationPref,
+    AskConfirmLive,
+    NoHurry,
+    PaymentRequired,
+    AtCapacity,
+    NumberReady,
+    AskPhoneType,
+    AssigningNumber,
+    ForwardingInstructions,
+    RemindForwarding,
+    AskTestCall,
+    RemindTestCall,
+    TestCallUnderWay,
+    Live,
+    AlreadyLive,
+    Misdirected,
+}
+
+impl TextKind {
+    /// The name under which the kind is stored.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Welcome => "welcome",
+            Self::AskBusinessName => "ask_business_name",
+            Self::AskOwnerName => "ask_owner_name",
+            Self::AskNotificationPref => "ask_notification_pref",
+            Self::AskConfirmLive => "ask_confirm_live",
+            Self::NoHurry => "no_hurry",
+            Self::PaymentRequired => "payment_required",
+            Self::AtCapacity => "at_capacity",
+            Self::NumberReady => "number_ready",
+            Self::AskPhoneType => "ask_phone_type",
+            Self::AssigningNumber => "assigning_number",
+            Self::ForwardingInstructions => "forwarding_instructions",
+            Self::RemindForwarding => "remind_forwarding",
+            Self::AskTestCall => "ask_test_call",
+            Self::RemindTestCall => "remind_test_call",
+            Self::TestCallUnderWay => "test_call_under_way",
+            Self::Live => "live",
+            Self::AlreadyLive => "already_live",
+            Self::Misdirected => "misdirected",
+        }
+    }
+}
+
+fn text(kind: TextKind, body: impl Into<String>) -> Text {
+    Text { kind, body: body.into() }
+}
+
+pub(crate) fn welcome() -> Text {
+    text(
+        TextKind::Welcome,
+        "Hi, welcome to JobRun! What's your trade, and where do you work?\n\nFor example: Plumber from London",
+    )
+}
+
+pub(crate) fn ask_business_name() -> Text {
+    text(TextKind::AskBusinessName, "Great, thanks! What's the name of your business?")
+}
+
+pub(crate) fn ask_owner_name() -> Text {
+    text(TextKind::AskOwnerName, "Lovely. And what's your own name?")
+}
+
+pub(crate) fn ask_notification_pref() -> Text {
+    text(
+        TextKind::AskNotificationPref,
+        "Nice to meet you! We'll tell you about missed calls by text.\n\nReply SMS if that suits you.",
+    )
+}
+
+pub(crate) fn ask_confirm_live() -> Text {
+    text(TextKind::AskConfirmLive, "That's all we need. Ready to get your JobRun number?\n\nReply YES to go ahead.")
+}
+
+pub(crate) fn no_hurry() -> Text {
+    text(TextKind::NoHurry, "No hurry. Reply YES whenever you're ready to go ahead.")
+}
+
+pub(crate) fn payment_required(payment_link: &str) -> Text {
+    text(
+        TextKind::PaymentRequired,
+        format!(
+            "Perfect! One last step before we go live.\n\nJobRun costs £29/month (cancel anytime).\n\nTo activate, confirm \
+             payment here:\n{payment_link}\n\nReply READY once you've confirmed."
+        ),
+    )
+}
+
+pub(crate) fn at_capacity() -> Text {
+    text(
+        TextKind::AtCapacity,
+        "We're currently at capacity.\n\nYour payment is confirmed, and you're on our priority list.\n\nWe'll text you \
+         within 24 hours when your JobRun number is ready.",
+    )
+}
+
+/// What a client on the waiting list is told when a number is kept free for it.
+#[must_use]
+pub fn number_ready() -> Text {
+    text(TextKind::NumberReady, "Good news! Your JobRun number is ready for you.\n\nReply READY to continue.")
+}
+
+pub(crate) fn ask_phone_type(number: &E164) -> Text {
+    text(
+        TextKind::AskPhoneType,
+        format!(
+            "Your JobRun number is {}.\n\nWhich phone do you use for work?\n1 iPhone\n2 Android\n3 Landline\n\nReply 1, 2 \
+             or 3",
+            number.as_str()
+        ),
+    )
+}
+
+pub(crate) fn assigning_number() -> Text {
+    text(
+        TextKind::AssigningNumber,
+        "We're assigning your JobRun number now.\n\nThis usually takes a moment.\n\nReply READY in 1 minute to continue.",
+    )
+}
+
+pub(crate) fn forwarding_instructions(phone_type: PhoneType, number: &E164) -> Text {
+    let number = number.as_str();
+    let body = match phone_type {
+        PhoneType::IPhone => format!(
+            "📱 iPhone Setup (30 seconds)\n\n1. Open Phone app\n2. Tap your profile (top right)\n3. Scroll to \"Call \
+             Forwarding\"\n4. Enable \"When Busy or Unanswered\"\n5. Enter this number:\n   {number}\n\nDone? Reply DONE"
+        ),
+        PhoneType::Android => format!(
+            "Android Setup (30 seconds)\n\nIn the Phone app, dial this and press call:\n**61*{number}#\n\nThen the same \
+             with:\n**67*{number}#\n\nDone? Reply DONE"
+        ),
+        PhoneType::Landline => format!(
+            "Landline Setup (1 minute)\n\nPick up and dial:\n*61*{}#\nWait for the voice, hang up, then dial:\n*67*{}#\n\n\
+             Done? Reply DONE",
+            as_dialled_at_home(number),
+            as_dialled_at_home(number)
+        ),
+    };
+    text(TextKind::ForwardingInstructions, body)
+}
+
+/// A UK number as a UK landline dials it: 07… for +447…. Numbers of other countries are given with 00.
+fn as_dialled_at_home(number: &str) -> String {
+    match number.strip_prefix("+44") {
+        Some(rest) => format!("0{rest}"),
+        None => number.replacen('+', "00", 1),
+    }
+}
+
+pub(crate) fn remind_forwarding() -> Text {
+    text(
+        TextKind::RemindForwarding,
+        "Once call forwarding is set up, reply DONE.\n\nWrong phone? Reply 1 for iPhone, 2 for Android or 3 for landline.",
+    )
+}
+
+pub(crate) fn ask_test_call() -> Text {
+    text(
+        TextKind::AskTestCall,
+        "Great! Now let's test it: ring your usual number from another phone and let it ring until it's answered. We'll \
+         text you when it works.",
+    )
+}
+
+pub(crate) fn remind_test_call() -> Text {
+    text(
+        TextKind::RemindTestCall,
+        "We're waiting for your test call: ring your usual number from another phone and don't pick up. We'll text you \
+         when it works.",
+    )
+}
+
+pub(crate) fn test_call_under_way() -> Text {
+    text(TextKind::TestCallUnderWay, "We can see your test call. Just hang up, and we'll text you when you're live.")
+}
+
+pub(crate) fn live() -> Text {
+    text(TextKind::Live, "You're live! Your test call came through, so JobRun now answers when you can't.")
+}
+
+pub(crate) fn already_live() -> Text {
+    text(
+        TextKind::AlreadyLive,
+        "You're all set: JobRun is live and answers when you can't. There's nothing more to do.",
+    )
+}
+
+/// What a stranger is told who texts a number that is handed out to somebody.
+#[must_use]
+pub fn misdirected(onboarding_number: &E164) -> Text {
+    text(
+        TextKind::Misdirected,
+        format!("This number takes calls only. To join JobRun, please text {}.", onboarding_number.as_str()),
+    )
+}
+
+/// The question that `client` has to answer next, for somebody who has lost the thread.
+pub(crate) fn reminder(client: &Client) -> Text {
+    match client.state {
+        State::S1BusinessTypeLocation => welcome(),
+        State::S2BusinessName => text(TextKind::AskBusinessName, "What's the name of your business?"),
+        State::S3OwnerName => text(TextKind::AskOwnerName, "What's your own name?"),
+        State::S4NotificationPref => text(
+            TextKind::AskNotificationPref,
+            "We'll tell you about missed calls by text. Reply SMS if that suits you.",
+        ),
+        State::S5ConfirmLive => {
+            text(TextKind::AskConfirmLive, "Reply YES when you're ready to get your JobRun number.")
+        }
+        State::S6PhoneType => match &client.number {
+            Some(number) => ask_phone_type(number),
+            None => text(
+                TextKind::AskPhoneType,
+                "Which phone do you use for work?\n1 iPhone\n2 Android\n3 Landline\n\nReply 1, 2 or 3",
+            ),
+        },
+        State::S7FwdSent => remind_forwarding(),
+        State::S8FwdConfirm => remind_test_call(),
+        State::S9TestCall => test_call_under_way(),
+        State::Complete => already_live(),
+    }
+}

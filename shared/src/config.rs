@@ -1,0 +1,445 @@
+//! The settings of the programs: the only reader of the environment.
+//!
+//! Every setting that is missing or makes no sense is named at once, and none of them is repeated in the message: they may
+//! be secrets.
+
+use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
+
+use jobrun_onboarding::E164;
+
+const ONBOARDING_NUMBER_DEFAULT: &str = "+447476955179";
+const TWILIO_API_BASE_URL_DEFAULT: &str = "https://api.twilio.com";
+const PAYMENT_LINK_DEFAULT: &str = "https://buy.stripe.com/test_XXXXX (placeholder)";
+const INGRESS_ADDR_DEFAULT: &str = "0.0.0.0:8080";
+const SWEEP_INTERVAL_DEFAULT: &str = "60s";
+const HOLD_DURATION_DEFAULT: &str = "48h";
+
+/// What is wrong with the settings, one sentence a line.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Problems(Vec<String>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the settings need attention:")?;
+        self.0.iter().try_for_each(|problem| write!(formatter, "\n  {problem}"))
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// A secret, which no `Debug` shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret.
+    #[must_use]
+    pub fn new(secret: impl Into<String>) -> Self {
+        Self(secret.into())
+    }
+
+    /// The secret itself.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("[secret]")
+    }
+}
+
+/// How lines are printed: `LOG_FORMAT` and `RUST_LOG`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// `LOG_FORMAT`: `plain`, `full` or `json`.
+    pub format: LogFormat,
+    /// `RUST_LOG`: which lines are printed. The journal always is.
+    pub filter: String,
+}
+
+/// The shapes of a printed line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// The line and nothing else.
+    Plain,
+    /// Time, level and target before the line.
+    Full,
+    /// One JSON object.
+    Json,
+}
+
+/// The account at Twilio.
+#[derive(Clone, Debug)]
+pub struct Twilio {
+    /// `TWILIO_ACCOUNT_SID`.
+    pub account_sid: String,
+    /// `TWILIO_AUTH_TOKEN`: several during rotation; the first one is used for requests of ours.
+    pub auth_tokens: Vec<Secret>,
+    /// `TWILIO_API_BASE_URL`, without a slash at the end.
+    pub api_base_url: String,
+    /// `TWILIO_ONBOARDING_NUMBER`: the number that clients text.
+    pub onboarding_number: E164,
+    /// `PUBLIC_BASE_URL`, without a slash at the end: what Twilio was given, and signs.
+    pub public_base_url: String,
+}
+
+/// The settings of `jobrun-ingress`.
+#[derive(Clone, Debug)]
+pub struct Ingress {
+    /// `DATABASE_URL`.
+    pub database_url: Secret,
+    /// The account at Twilio.
+    pub twilio: Twilio,
+    /// `INGRESS_ADDR`.
+    pub addr: SocketAddr,
+    /// How lines are printed.
+    pub log: Log,
+}
+
+/// The settings of `jobrun-worker`.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    /// `DATABASE_URL`.
+    pub database_url: Secret,
+    /// The account at Twilio.
+    pub twilio: Twilio,
+    /// `PAYMENT_LINK_URL`.
+    pub payment_link: String,
+    /// `SWEEP_INTERVAL`.
+    pub sweep_interval: Duration,
+    /// `HOLD_DURATION`: how long a number is kept free for a waiting client before the place may pass on.
+    pub hold: Duration,
+    /// How lines are printed.
+    pub log: Log,
+}
+
+/// The settings of `jobrun`, whose commands differ in what they need.
+#[derive(Clone, Debug)]
+pub struct Operator {
+    /// `DATABASE_URL`, if it is set.
+    pub database_url: Option<Secret>,
+    /// `TWILIO_POOL_NUMBERS`: comma separated.
+    pub pool_numbers: Vec<String>,
+    /// `TWILIO_ONBOARDING_NUMBER`.
+    pub onboarding_number: E164,
+    /// `HOLD_DURATION`.
+    pub hold: Duration,
+    /// Whether an account at Twilio is set, so that no stand-in is wanted.
+    pub has_twilio_account: bool,
+    /// `PUBLIC_BASE_URL`, if it is set.
+    pub public_base_url: Option<String>,
+    /// `INGRESS_ADDR`.
+    pub ingress_addr: SocketAddr,
+    /// `PATH`, where PostgreSQL's programs may be.
+    pub path: String,
+    /// `HOME`, below which data is kept, unless run as root.
+    pub home: Option<String>,
+    /// How lines are printed.
+    pub log: Log,
+}
+
+impl Ingress {
+    /// Reads the settings of the ingress from the environment.
+    ///
+    /// # Errors
+    /// Names every setting that is missing or makes no sense.
+    pub fn from_env() -> Result<Self, Problems> {
+        Self::read(&Environment)
+    }
+
+    fn read(source: &dyn Source) -> Result<Self, Problems> {
+        let mut reader = Reader::new(source);
+        let settings = (reader.database_url(), reader.twilio(), reader.addr(), reader.log());
+        match settings {
+            (Some(database_url), Some(twilio), Some(addr), Some(log)) if reader.problems.is_empty() => {
+                Ok(Self { database_url, twilio, addr, log })
+            }
+            _ => Err(Problems(reader.problems)),
+        }
+    }
+}
+
+impl Worker {
+    /// Reads the settings of the worker from the environment.
+    ///
+    /// # Errors
+    /// Names every setting that is missing or makes no sense.
+    pub fn from_env() -> Result<Self, Problems> {
+        Self::read(&Environment)
+    }
+
+    fn read(source: &dyn Source) -> Result<Self, Problems> {
+        let mut reader = Reader::new(source);
+        let payment_link = reader.or("PAYMENT_LINK_URL", PAYMENT_LINK_DEFAULT);
+        if payment_link != PAYMENT_LINK_DEFAULT && !payment_link.starts_with("https://") {
+            reader.problem("PAYMENT_LINK_URL is not an https:// address");
+        }
+        if payment_link.chars().count() > 300 {
+            reader.problem("PAYMENT_LINK_URL is longer than 300 characters");
+        }
+        let durations = (reader.sweep_interval(), reader.hold());
+        let settings = (reader.database_url(), reader.twilio(), durations, reader.log());
+        match settings {
+            (Some(database_url), Some(twilio), (Some(sweep_interval), Some(hold)), Some(log))
+                if reader.problems.is_empty() =>
+            {
+                Ok(Self { database_url, twilio, payment_link, sweep_interval, hold, log })
+            }
+            _ => Err(Problems(reader.problems)),
+        }
+    }
+}
+
+impl Operator {
+    /// Reads the settings of the operator's command from the environment.
+    ///
+    /// # Errors
+    /// Names every setting that makes no sense.
+    pub fn from_env() -> Result<Self, Problems> {
+        Self::read(&Environment)
+    }
+
+    fn read(source: &dyn Source) -> Result<Self, Problems> {
+        let mut reader = Reader::new(source);
+        let pool_numbers = reader.list("TWILIO_POOL_NUMBERS");
+        let settings = (reader.onboarding_number(), reader.hold(), reader.addr(), reader.log());
+        match settings {
+            (Some(onboarding_number), Some(hold), Some(ingress_addr), Some(log)) if reader.problems.is_empty() => {
+                Ok(Self {
+                    database_url: reader.get("DATABASE_URL").map(Secret),
+                    pool_numbers,
+                    onboarding_number,
+                    hold,
+                    has_twilio_account: reader.get("TWILIO_ACCOUNT_SID").is_some(),
+                    public_base_url: reader.get("PUBLIC_BASE_URL"),
+                    ingress_addr,
+                    path: reader.get("PATH").unwrap_or_default(),
+                    home: reader.get("HOME"),
+                    log,
+                })
+            }
+            _ => Err(Problems(reader.problems)),
+        }
+    }
+}
+
+/// Where settings come from: the environment, and in tests a list.
+trait Source {
+    fn get(&self, name: &str) -> Option<String>;
+}
+
+struct Environment;
+
+impl Source for Environment {
+    #[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
+    fn get(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+}
+
+struct Reader<'a> {
+    source: &'a dyn Source,
+    problems: Vec<String>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(source: &'a dyn Source) -> Self {
+        Self { source, problems: Vec::new() }
+    }
+
+    fn problem(&mut self, problem: impl Into<String>) {
+        self.problems.push(problem.into());
+    }
+
+    /// A setting; set to nothing counts as not set.
+    fn get(&self, name: &str) -> Option<String> {
+        self.source.get(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    }
+
+    fn or(&self, name: &str, default: &str) -> String {
+        self.get(name).unwrap_or_else(|| default.to_owned())
+    }
+
+    fn required(&mut self, name: &str, example: &str) -> Option<String> {
+        let value = self.get(name);
+        if value.is_none() {
+            self.problem(format!("{name} is not set (example: {example})"));
+        }
+        value
+    }
+
+    fn parsed<T: FromStr>(&mut self, name: &str, default: &str, expected: &str) -> Option<T> {
+        let value = self.or(name, default).parse().ok();
+        if value.is_none() {
+            self.problem(format!("{name} is not {expected}"));
+        }
+        value
+    }
+
+    fn list(&self, name: &str) -> Vec<String> {
+        let values = self.get(name).unwrap_or_default();
+        values.split(',').map(|value| value.trim().to_owned()).filter(|value| !value.is_empty()).collect()
+    }
+
+    fn database_url(&mut self) -> Option<Secret> {
+        let url = self.required("DATABASE_URL", "postgres://jobrun:password@localhost/jobrun")?;
+        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            self.problem("DATABASE_URL does not begin with postgres://");
+        }
+        Some(Secret(url))
+    }
+
+    fn twilio(&mut self) -> Option<Twilio> {
+        let account_sid = self.required("TWILIO_ACCOUNT_SID", "ACxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
+        if account_sid.as_ref().is_some_and(|sid| !sid.starts_with("AC")) {
+            self.problem("TWILIO_ACCOUNT_SID does not begin with AC: it is the account's SID, not an API key's");
+        }
+        let tokens = self.list("TWILIO_AUTH_TOKEN");
+        if tokens.is_empty() {
+            self.problem("TWILIO_AUTH_TOKEN is not set (the account's primary token; comma separated during rotation)");
+        }
+        let api_base_url = self.base_url("TWILIO_API_BASE_URL", Some(TWILIO_API_BASE_URL_DEFAULT));
+        let public_base_url = self.base_url("PUBLIC_BASE_URL", None);
+        let onboarding_number = self.onboarding_number();
+        Some(Twilio {
+            account_sid: account_sid?,
+            auth_tokens: tokens.into_iter().map(Secret).collect(),
+            api_base_url: api_base_url?,
+            onboarding_number: onboarding_number?,
+            public_base_url: public_base_url?,
+        })
+    }
+
+    fn onboarding_number(&mut self) -> Option<E164> {
+        let number = E164::parse(&self.or("TWILIO_ONBOARDING_NUMBER", ONBOARDING_NUMBER_DEFAULT)).ok();
+        if number.is_none() {
+            self.problem("TWILIO_ONBOARDING_NUMBER is not in E.164 form, such as +447476955179");
+        }
+        number
+    }
+
+    /// A web address that paths are appended to. Twilio's signature covers it to the letter, so nothing in it is rewritten
+    /// but a slash at the end.
+    fn base_url(&mut self, name: &str, default: Option<&str>) -> Option<String> {
+        let value = match default {
+            Some(default) => self.or(name, default),
+            None => self.required(name, "https://onboarding.example.com")?,
+        };
+        let rest = value.strip_prefix("https://").or_else(|| value.strip_prefix("http://"));
+        match rest {
+            None => self.problem(format!("{name} does not begin with https:// or http://")),
+            Some(rest) if rest.contains(['@', '?', '#']) || rest.contains(char::is_whitespace) => {
+                self.problem(format!("{name} has more in it than a host, a port and a path"));
+            }
+            Some("") => self.problem(format!("{name} names no host")),
+            Some(_) => {}
+        }
+        Some(value.trim_end_matches('/').to_owned())
+    }
+
+    fn addr(&mut self) -> Option<SocketAddr> {
+        self.parsed("INGRESS_ADDR", INGRESS_ADDR_DEFAULT, "an address with a port, such as 0.0.0.0:8080")
+    }
+
+    fn sweep_interval(&mut self) -> Option<Duration> {
+        let interval = humantime::parse_duration(&self.or("SWEEP_INTERVAL", SWEEP_INTERVAL_DEFAULT)).ok();
+        let interval = interval.filter(|it| it.as_secs() >= 1 && it.subsec_nanos() == 0);
+        if interval.is_none() {
+            self.problem("SWEEP_INTERVAL is not a duration in whole seconds, such as 60s or 5m");
+        }
+        interval
+    }
+
+    fn hold(&mut self) -> Option<Duration> {
+        let hold = humantime::parse_duration(&self.or("HOLD_DURATION", HOLD_DURATION_DEFAULT)).ok();
+        let hold = hold.filter(|it| it.as_secs() >= 1 && it.as_secs() <= 366 * 24 * 60 * 60);
+        if hold.is_none() {
+            self.problem("HOLD_DURATION is not a duration of up to a year, such as 48h");
+        }
+        hold
+    }
+
+    fn log(&mut self) -> Option<Log> {
+        let format = match self.or("LOG_FORMAT", "plain").as_str() {
+            "plain" => Some(LogFormat::Plain),
+            "full" => Some(LogFormat::Full),
+            "json" => Some(LogFormat::Json),
+            _ => {
+                self.problem("LOG_FORMAT is none of plain, full and json");
+                None
+            }
+        };
+        let filter = self.or("RUST_LOG", "info");
+        if filter.parse::<tracing_subscriber::EnvFilter>().is_err() {
+            self.problem("RUST_LOG is not a filter, such as info or jobrun_worker=debug");
+        }
+        format.map(|format| Log { format, filter })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct List<'a>(&'a [(&'a str, &'a str)]);
+
+    impl Source for List<'_> {
+        fn get(&self, name: &str) -> Option<String> {
+            self.0.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        }
+    }
+
+    const GOOD: [(&str, &str); 4] = [
+        ("DATABASE_URL", "postgres://jobrun@localhost/jobrun"),
+        ("TWILIO_ACCOUNT_SID", "AC1"),
+        ("TWILIO_AUTH_TOKEN", "old, new"),
+        ("PUBLIC_BASE_URL", "https://Example.com/jobrun/"),
+    ];
+
+    #[test]
+    fn what_is_not_set_has_the_documented_default() {
+        let worker = Worker::read(&List(&GOOD)).unwrap();
+        assert_eq!(worker.payment_link, "https://buy.stripe.com/test_XXXXX (placeholder)");
+        assert_eq!(worker.sweep_interval, Duration::from_secs(60));
+        assert_eq!(worker.twilio.onboarding_number.as_str(), "+447476955179");
+        assert_eq!(worker.twilio.api_base_url, "https://api.twilio.com");
+        assert_eq!(worker.twilio.public_base_url, "https://Example.com/jobrun");
+        assert_eq!(worker.twilio.auth_tokens.len(), 2);
+        assert_eq!(worker.log, Log { format: LogFormat::Plain, filter: "info".to_owned() });
+        assert_eq!(Ingress::read(&List(&GOOD)).unwrap().addr.to_string(), "0.0.0.0:8080");
+    }
+
+    #[test]
+    fn everything_wrong_is_named_at_once_and_no_value_is_repeated() {
+        let bad = [
+            ("TWILIO_ACCOUNT_SID", "SKhush"),
+            ("TWILIO_ONBOARDING_NUMBER", "0747"),
+            ("PUBLIC_BASE_URL", "https://user:hush@example.com"),
+            ("INGRESS_ADDR", "8080"),
+            ("LOG_FORMAT", "xml"),
+        ];
+        let problems = Ingress::read(&List(&bad)).unwrap_err().to_string();
+        for name in [
+            "DATABASE_URL",
+            "TWILIO_ACCOUNT_SID",
+            "TWILIO_AUTH_TOKEN",
+            "TWILIO_ONBOARDING_NUMBER",
+            "PUBLIC_BASE_URL",
+            "INGRESS_ADDR",
+            "LOG_FORMAT",
+        ] {
+            assert!(problems.contains(name), "{name} is missing in: {problems}");
+        }
+        assert!(!problems.contains("hush"), "{problems}");
+        let problems = Worker::read(&List(&[("SWEEP_INTERVAL", "soon"), ("PAYMENT_LINK_URL", "buy")])).unwrap_err();
+        assert!(problems.to_string().contains("SWEEP_INTERVAL") && problems.to_string().contains("PAYMENT_LINK_URL"));
+    }
+
+    #[test]
+    fn secrets_do_not_show() {
+        assert!(!format!("{:?}", Worker::read(&List(&GOOD)).unwrap()).contains("localhost/jobrun"));
+    }
+}

@@ -1,0 +1,214 @@
+//! The people signing up: who they are, where they stand, and the lock that makes one worker at a time speak to each.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use jobrun_onboarding::{Client, Collected, E164, OptChange, State};
+use sqlx::{PgConnection, types::Json};
+
+use super::{Error, ensure_rows};
+
+/// Makes a client of every phone that has none yet. Waits for other transactions that do the same.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn ensure_for_phones(conn: &mut PgConnection, phones: &[E164]) -> Result<(), Error> {
+    // Sorted, so that two transactions never wait for each other.
+    let mut digits: Vec<&str> = phones.iter().map(E164::digits).collect();
+    digits.sort_unstable();
+    digits.dedup();
+    sqlx::query!(
+        r#"INSERT INTO clients ("phoneNumber") SELECT unnest($1::TEXT[]) ON CONFLICT ON CONSTRAINT a_phone_belongs_to_one_client DO NOTHING"#,
+        &digits as &[&str]
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Of a list of lanes: the phones, the numbers and the client ids.
+struct Split {
+    phones: Vec<String>,
+    numbers: Vec<String>,
+    ids: Vec<String>,
+}
+
+fn split(lanes: &[String]) -> Split {
+    let of = |prefix: &str| lanes.iter().filter_map(|lane| lane.strip_prefix(prefix)).map(str::to_owned).collect();
+    Split { phones: of("phone:"), numbers: of("number:"), ids: of("client:") }
+}
+
+/// The lanes that belong to the same clients as `lanes` do. A lane that is not among them has no client.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list_known_lanes(conn: &mut PgConnection, lanes: &[String]) -> Result<HashSet<String>, Error> {
+    let Split { phones, numbers, ids } = split(lanes);
+    let known = sqlx::query_scalar!(
+        r#"SELECT unnest(ARRAY['phone:' || "phoneNumber", 'number:' || "twilioNumber", 'client:' || id])
+           FROM clients WHERE "phoneNumber" = ANY($1) OR "twilioNumber" = ANY($2) OR id = ANY($3)"#,
+        &phones,
+        &numbers,
+        &ids
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(known.into_iter().flatten().collect())
+}
+
+/// Locks the clients whose events arrive in `lanes`, at most `limit` of them, passing over those that somebody else has
+/// locked: whoever has, looks again before it is done. Answers their ids.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn lock_by_lanes(conn: &mut PgConnection, lanes: &[String], limit: i64) -> Result<Vec<String>, Error> {
+    let Split { phones, numbers, ids } = split(lanes);
+    // Not FOR UPDATE: rows that refer to a client may be written by others meanwhile, such as a text from the sweeper.
+    let ids = sqlx::query_scalar!(
+        r#"SELECT id FROM clients
+           WHERE "phoneNumber" = ANY($1) OR "twilioNumber" = ANY($2) OR id = ANY($3)
+           ORDER BY id LIMIT $4
+           FOR NO KEY UPDATE SKIP LOCKED"#,
+        &phones,
+        &numbers,
+        &ids,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(ids)
+}
+
+/// Locks one client, and waits for whoever else has it locked. Answers whether there is such a client.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn lock(conn: &mut PgConnection, id: &str) -> Result<bool, Error> {
+    let row = sqlx::query!("SELECT id FROM clients WHERE id = $1 FOR NO KEY UPDATE", id).fetch_optional(conn).await?;
+    Ok(row.is_some())
+}
+
+/// A client as loaded, with the region in which it needs a number.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What decisions rest on.
+    pub client: Client,
+    /// `clients.region`.
+    pub region: String,
+}
+
+/// Loads the clients `ids`, by id. A statement of its own after the one that locks: only then does it see what whoever held
+/// the lock before has written.
+///
+/// Answers as many as can be read; the others are reported as [`Error::Unreadable`], which must not stop the rest.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn load(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Result<Loaded, Error>>, Error> {
+    let rows = sqlx::query!(
+        r#"SELECT c.id, c.region, c."phoneNumber" AS phone, c."paymentActive" AS payment_active, c."twilioNumber" AS number,
+                  c."optedOutAt" IS NOT NULL AS "opted_out!", s.current_state AS "state?",
+                  s.collected_fields AS "collected?"
+           FROM clients c LEFT JOIN onboarding_states s ON s.client_id = c.id
+           WHERE c.id = ANY($1) ORDER BY c.id"#,
+        ids
+    )
+    .fetch_all(conn)
+    .await?;
+    let loaded = rows.into_iter().map(|row| {
+        let unreadable = |table, column| Error::Unreadable { table, client_id: row.id.clone(), column };
+        let state = match &row.state {
+            None => State::S1BusinessTypeLocation,
+            Some(name) => State::from_name(name).ok_or_else(|| unreadable("onboarding_states", "current_state"))?,
+        };
+        let number = row.number.as_deref().map(E164::parse).transpose();
+        let client = Client {
+            owner_phone: E164::from_digits(&row.phone).map_err(|_| unreadable("clients", "phoneNumber"))?,
+            state,
+            collected: row.collected.as_ref().map(Collected::from_json).unwrap_or_default(),
+            payment_active: row.payment_active,
+            number: number.map_err(|_| unreadable("clients", "twilioNumber"))?,
+            opted_out: row.opted_out,
+            id: row.id,
+        };
+        Ok(Loaded { client, region: row.region })
+    });
+    Ok(loaded.collect())
+}
+
+/// Where clients stand after a decision.
+#[derive(Clone, Debug)]
+pub struct Standing<'a> {
+    /// `clients.id`.
+    pub client_id: &'a str,
+    /// Where it stands.
+    pub state: State,
+    /// What it has told us.
+    pub collected: &'a Collected,
+}
+
+/// Saves where clients stand. What others have added to `collected_fields` by hand is kept. A business that has no name yet
+/// gets the one that its owner gave.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn save_standings(
+    conn: &mut PgConnection,
+    standings: &[Standing<'_>],
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let ids: Vec<&str> = standings.iter().map(|it| it.client_id).collect();
+    let states: Vec<&str> = standings.iter().map(|it| it.state.name()).collect();
+    let collected: Vec<Json<&Collected>> = standings.iter().map(|it| Json(it.collected)).collect();
+    let result = sqlx::query!(
+        "INSERT INTO onboarding_states (client_id, current_state, collected_fields, updated_at)
+         SELECT client_id, current_state, collected_fields, $4
+         FROM unnest($1::TEXT[], $2::TEXT[], $3::JSONB[]) AS s (client_id, current_state, collected_fields)
+         ON CONFLICT ON CONSTRAINT a_client_has_one_state DO UPDATE
+         SET current_state = EXCLUDED.current_state,
+             collected_fields = onboarding_states.collected_fields || EXCLUDED.collected_fields,
+             updated_at = EXCLUDED.updated_at",
+        &ids as &[&str],
+        &states as &[&str],
+        &collected as &[Json<&Collected>],
+        now
+    )
+    .execute(&mut *conn)
+    .await?;
+    ensure_rows(&result, standings.len(), "saving where clients stand")?;
+
+    let named = standings.iter().filter_map(|it| Some((it.client_id, it.collected.business_name.as_deref()?)));
+    let (ids, names): (Vec<&str>, Vec<&str>) = named.unzip();
+    sqlx::query!(
+        r#"UPDATE clients SET "businessName" = named.name FROM unnest($1::TEXT[], $2::TEXT[]) AS named (id, name)
+           WHERE clients.id = named.id AND clients."businessName" = ''"#,
+        &ids as &[&str],
+        &names as &[&str]
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Records that clients want no more texts, or want them again. Must hold their locks.
+///
+/// # Errors
+/// When one of them does not exist, or the database does not answer.
+pub async fn save_opt_changes(
+    conn: &mut PgConnection,
+    changes: &[(&str, OptChange)],
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let ids: Vec<&str> = changes.iter().map(|(id, _)| *id).collect();
+    let out: Vec<bool> = changes.iter().map(|(_, change)| *change == OptChange::Out).collect();
+    let result = sqlx::query!(
+        r#"UPDATE clients SET "optedOutAt" = CASE WHEN changed.out THEN $3::TIMESTAMPTZ END
+           FROM unnest($1::TEXT[], $2::BOOLEAN[]) AS changed (id, out) WHERE clients.id = changed.id"#,
+        &ids as &[&str],
+        &out,
+        now
+    )
+    .execute(conn)
+    .await?;
+    ensure_rows(&result, changes.len(), "recording wishes about texts")
+}

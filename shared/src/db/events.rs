@@ -1,0 +1,318 @@
+//! The inbox: everything that happens, once each.
+//!
+//! An event is written in the same transaction as the job that will look at it, and whoever told us is answered only after
+//! the commit. Nothing here decides what an event means.
+
+use chrono::{DateTime, Utc};
+use jobrun_onboarding::E164;
+use serde::{Deserialize, Serialize};
+use sqlx::{PgConnection, PgPool, types::Json};
+
+use super::{Error, ensure_rows};
+use crate::queue::{self, Queue};
+
+/// What happened, as it is stored.
+///
+/// Variants and fields may be added; a stored one is never renamed, or the previous version could not read it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Payload {
+    /// Somebody texted one of our numbers.
+    Text {
+        /// The sender as Twilio gave it: E.164, or a short code, or a name.
+        from: String,
+        /// Our number, E.164.
+        to: String,
+        /// What it says.
+        body: String,
+    },
+    /// A call arrived at one of our numbers.
+    CallArrived {
+        /// The caller as Twilio gave it; withheld numbers have many spellings.
+        from: String,
+        /// Our number, E.164.
+        to: String,
+    },
+    /// A call to one of our numbers is over.
+    CallEnded {
+        /// The caller as Twilio gave it.
+        from: String,
+        /// Our number, E.164.
+        to: String,
+        /// Twilio's CallStatus.
+        status: String,
+    },
+    /// Twilio reports what became of a text.
+    DeliveryReport {
+        /// Our `messages.id`, which rode in the callback's address.
+        message_id: Option<i64>,
+        /// Twilio's name for the text.
+        sid: String,
+        /// Twilio's MessageStatus.
+        status: String,
+        /// Twilio's ErrorCode.
+        error_code: Option<i32>,
+    },
+    /// A client that was told so is to be given a number.
+    NumberDue {
+        /// `clients.id`.
+        client_id: String,
+    },
+}
+
+impl Payload {
+    /// The name of the kind, as the column `kind` has it.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Text { .. } => "text",
+            Self::CallArrived { .. } => "call_arrived",
+            Self::CallEnded { .. } => "call_ended",
+            Self::DeliveryReport { .. } => "delivery_report",
+            Self::NumberDue { .. } => "number_due",
+        }
+    }
+
+    /// Whose event it is; events of one lane are taken in order.
+    #[must_use]
+    pub fn lane(&self) -> String {
+        match self {
+            Self::Text { from, .. } => phone_lane(from),
+            Self::CallArrived { to, .. } | Self::CallEnded { to, .. } => number_lane(to),
+            Self::DeliveryReport { message_id: Some(id), .. } => format!("message:{id}"),
+            Self::DeliveryReport { message_id: None, sid, .. } => format!("message:{sid}"),
+            Self::NumberDue { client_id } => client_lane(client_id),
+        }
+    }
+}
+
+fn phone_lane(phone: &str) -> String {
+    format!("phone:{}", phone.trim_start_matches('+'))
+}
+
+fn number_lane(number: &str) -> String {
+    format!("number:{number}")
+}
+
+fn client_lane(client_id: &str) -> String {
+    format!("client:{client_id}")
+}
+
+/// The lanes in which a client's events arrive.
+#[must_use]
+pub fn lanes_of(client_id: &str, phone: &E164, number: Option<&E164>) -> Vec<String> {
+    let mut lanes = vec![phone_lane(phone.digits()), client_lane(client_id)];
+    lanes.extend(number.map(|number| number_lane(number.as_str())));
+    lanes
+}
+
+/// Who tells us of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A webhook of Twilio's.
+    Twilio,
+    /// We ourselves, as a consequence of something else.
+    System,
+}
+
+impl Source {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Twilio => "twilio",
+            Self::System => "system",
+        }
+    }
+}
+
+/// An event to be recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEvent {
+    /// Who tells us.
+    pub source: Source,
+    /// The name that the source gives it: the same name is the same event, however often it is told.
+    pub external_id: String,
+    /// What happened.
+    pub payload: Payload,
+}
+
+/// Records events and the job that will look at them, in a transaction of its own. Once this returns, nothing can be lost.
+///
+/// Answers how many of them were new.
+///
+/// # Errors
+/// When the database does not take them; then nothing is recorded.
+pub async fn record(pool: &PgPool, events: &[NewEvent], now: DateTime<Utc>) -> Result<usize, Error> {
+    let mut tx = pool.begin().await?;
+    let recorded = insert(&mut tx, events, now).await?;
+    tx.commit().await?;
+    Ok(recorded)
+}
+
+/// Writes events, and one job if any of them was new. Locks their lanes until the transaction ends.
+///
+/// # Errors
+/// When the database does not take them.
+pub async fn insert(conn: &mut PgConnection, events: &[NewEvent], now: DateTime<Utc>) -> Result<usize, Error> {
+    let mut lanes: Vec<String> = events.iter().map(|event| event.payload.lane()).collect();
+    let ids: Vec<&str> = events.iter().map(|event| event.external_id.as_str()).collect();
+    let sources: Vec<&str> = events.iter().map(|event| event.source.name()).collect();
+    let kinds: Vec<&str> = events.iter().map(|event| event.payload.kind()).collect();
+    let payloads: Vec<Json<&Payload>> = events.iter().map(|event| Json(&event.payload)).collect();
+    let inserted_into = lanes.clone();
+    lanes.sort_unstable();
+    lanes.dedup();
+
+    // Ids are given out at insertion, and transactions commit in any order. Without this lock a later text could become
+    // visible, and be answered, before an earlier one of the same sender. Sorted, so that two transactions never wait for
+    // each other; hashed, so that two lanes may share a lock, which costs a moment and nothing else.
+    sqlx::query!(
+        "SELECT pg_advisory_xact_lock(1, hashtext(lane)) FROM unnest($1::TEXT[]) WITH ORDINALITY AS l (lane, place)
+         ORDER BY hashtext(lane)",
+        &lanes
+    )
+    .execute(&mut *conn)
+    .await?;
+    let result = sqlx::query!(
+        "INSERT INTO events (source, external_id, kind, lane, payload, received_at, due_at)
+         SELECT source, external_id, kind, lane, payload, $6, $6
+         FROM unnest($1::TEXT[], $2::TEXT[], $3::TEXT[], $4::TEXT[], $5::JSONB[])
+             AS e (source, external_id, kind, lane, payload)
+         ON CONFLICT ON CONSTRAINT an_event_happens_once DO NOTHING",
+        &sources as &[&str],
+        &ids as &[&str],
+        &kinds as &[&str],
+        &inserted_into,
+        &payloads as &[Json<&Payload>],
+        now
+    )
+    .execute(&mut *conn)
+    .await?;
+    let recorded = usize::try_from(result.rows_affected()).unwrap_or(usize::MAX);
+    if recorded > 0 {
+        queue::nudge(conn, Queue::ProcessEvents).await?;
+    }
+    Ok(recorded)
+}
+
+/// An event that has not been processed yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// `events.id`.
+    pub id: i64,
+    /// Whose event it is.
+    pub lane: String,
+    /// When it arrived.
+    pub received_at: DateTime<Utc>,
+    /// What happened; empty when a stored payload cannot be read.
+    pub payload: Option<Payload>,
+}
+
+struct Row {
+    id: i64,
+    lane: String,
+    received_at: DateTime<Utc>,
+    payload: serde_json::Value,
+}
+
+impl From<Row> for Waiting {
+    fn from(row: Row) -> Self {
+        let payload = serde_json::from_value(row.payload).ok();
+        Self { id: row.id, lane: row.lane, received_at: row.received_at, payload }
+    }
+}
+
+/// The oldest waiting events, at most `limit`, without locking them.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list_oldest(conn: &mut PgConnection, now: DateTime<Utc>, limit: i64) -> Result<Vec<Waiting>, Error> {
+    let rows = sqlx::query_as!(
+        Row,
+        "SELECT id, lane, received_at, payload FROM events WHERE processed_at IS NULL AND due_at <= $1 ORDER BY id LIMIT $2",
+        now,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(Waiting::from).collect())
+}
+
+/// Every waiting event of `lanes`, oldest first. For whoever holds the lock on their client.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list_waiting_in(conn: &mut PgConnection, lanes: &[String]) -> Result<Vec<Waiting>, Error> {
+    let rows = sqlx::query_as!(
+        Row,
+        "SELECT id, lane, received_at, payload FROM events WHERE processed_at IS NULL AND lane = ANY($1) ORDER BY id",
+        lanes
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(Waiting::from).collect())
+}
+
+/// Locks those of the events `ids` that are still waiting and that nobody else has locked. For events that have no client
+/// whose lock would stand for them.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn lock_waiting(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<Waiting>, Error> {
+    let rows = sqlx::query_as!(
+        Row,
+        "SELECT id, lane, received_at, payload FROM events WHERE processed_at IS NULL AND id = ANY($1) ORDER BY id
+         FOR UPDATE SKIP LOCKED",
+        ids
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(Waiting::from).collect())
+}
+
+/// Marks events as processed, each with what came of it. Every one of them must still be waiting.
+///
+/// # Errors
+/// When one is not, or the database does not answer.
+pub async fn mark_processed(
+    conn: &mut PgConnection,
+    outcomes: &[(i64, &'static str)],
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let (ids, words): (Vec<i64>, Vec<&str>) = outcomes.iter().copied().unzip();
+    let result = sqlx::query!(
+        "UPDATE events SET processed_at = $3, outcome = done.outcome
+         FROM unnest($1::BIGINT[], $2::TEXT[]) AS done (id, outcome)
+         WHERE events.id = done.id AND events.processed_at IS NULL",
+        &ids,
+        &words as &[&str],
+        now
+    )
+    .execute(conn)
+    .await?;
+    ensure_rows(&result, outcomes.len(), "marking events as processed")
+}
+
+/// Puts off every waiting event of `lanes` until `due_at`, after a failure that only time or a person can mend.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn put_off(pool: &PgPool, lanes: &[String], due_at: DateTime<Utc>) -> Result<(), Error> {
+    let mut tx = pool.begin().await?;
+    sqlx::query!("UPDATE events SET due_at = $2 WHERE processed_at IS NULL AND lane = ANY($1)", lanes, due_at)
+        .execute(&mut *tx)
+        .await?;
+    queue::nudge_at(&mut tx, Queue::ProcessEvents, due_at).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Whether any event waits to be looked at.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn any_waiting(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<bool, Error> {
+    let any = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM events WHERE processed_at IS NULL AND due_at <= $1) AS "any!""#,
+        now
+    );
+    Ok(any.fetch_one(conn).await?)
+}

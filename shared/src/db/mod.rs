@@ -1,0 +1,154 @@
+//! The rows: one file for each table, plain functions over a connection, and the errors they share.
+//!
+//! Functions take slices, say in their name when they lock, and check how many rows they touched. None of them commits:
+//! whoever began a transaction ends it. Locks are taken in one order everywhere: clients by id, then the pool.
+
+pub mod clients;
+
+pub mod events;
+
+pub mod messages;
+
+pub mod pool;
+
+pub mod waiting_list;
+
+use std::time::Duration;
+
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgQueryResult};
+use sqlx::{ConnectOptions, PgPool};
+
+use crate::config::Secret;
+
+/// Our migrations; apalis's own are applied by [`crate::queue::migrate`].
+pub static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
+
+/// What can go wrong with the rows.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database refused, or could not be reached.
+    #[error("database: {0}")]
+    Database(#[from] sqlx::Error),
+    /// A statement touched another number of rows than its purpose allows.
+    #[error("{what} touched {actual} rows where {expected} were meant")]
+    RowCount {
+        /// The statement's purpose.
+        what: &'static str,
+        /// How many rows it should have touched.
+        expected: usize,
+        /// How many it touched.
+        actual: u64,
+    },
+    /// A row holds what no version of the program writes.
+    #[error("{table} of client {client_id} holds what cannot be read: {column}")]
+    Unreadable {
+        /// The table.
+        table: &'static str,
+        /// Whose row it is.
+        client_id: String,
+        /// The column.
+        column: &'static str,
+    },
+    /// The pool holds something that is not a number.
+    #[error("twilio_number_pool holds an entry that is not a phone number in E.164 form")]
+    UnreadableNumber,
+    /// The job queue refused.
+    #[error("queue: {0}")]
+    Queue(#[from] crate::queue::Error),
+}
+
+impl Error {
+    /// Whether the rows themselves are at fault, so that trying again with the same rows fails again. Everything else, such
+    /// as a lost connection or a deadlock, passes.
+    #[must_use]
+    pub fn is_of_the_rows(&self) -> bool {
+        match self {
+            // Class 22 is bad data, class 23 a violated constraint.
+            Self::Database(sqlx::Error::Database(error)) => {
+                error.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+            }
+            Self::Database(_) | Self::Queue(_) => false,
+            Self::RowCount { .. } | Self::Unreadable { .. } | Self::UnreadableNumber => true,
+        }
+    }
+}
+
+/// Fails unless a statement touched as many rows as its purpose requires.
+pub(crate) fn ensure_rows(result: &PgQueryResult, expected: usize, what: &'static str) -> Result<(), Error> {
+    if result.rows_affected() == expected as u64 {
+        Ok(())
+    } else {
+        Err(Error::RowCount { what, expected, actual: result.rows_affected() })
+    }
+}
+
+/// Why a program could not start on its database.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// `DATABASE_URL` cannot be read.
+    #[error("DATABASE_URL cannot be read: {0}")]
+    Url(sqlx::Error),
+    /// Nobody answers there, or the credentials are refused.
+    #[error("no database at {address}: {error}")]
+    Unreachable {
+        /// Host, port and database name.
+        address: String,
+        /// What was answered.
+        error: sqlx::Error,
+    },
+    /// The tables are not there, or are older than this program.
+    #[error("the database is not migrated ({missing}): run `jobrun migrate`")]
+    NotMigrated {
+        /// What is missing.
+        missing: String,
+    },
+}
+
+/// Opens a pool of at most `connections_max` connections, and makes sure that the database answers.
+///
+/// # Errors
+/// When it does not, with its address but never with the password.
+pub async fn connect(url: &Secret, connections_max: u32, acquire_timeout: Duration) -> Result<PgPool, ConnectError> {
+    let options: PgConnectOptions = url.expose().parse().map_err(ConnectError::Url)?;
+    // A statement that takes long is for the database's own log to show, not for ours.
+    let options = options.disable_statement_logging();
+    let database = options.get_database().unwrap_or("(default database)");
+    let address = format!("{}:{}/{database}", options.get_host(), options.get_port());
+    let probe = async {
+        use sqlx::Connection;
+        options.connect().await?.close().await
+    };
+    probe.await.map_err(|error| ConnectError::Unreachable { address, error })?;
+    Ok(PgPoolOptions::new()
+        .max_connections(connections_max)
+        .acquire_timeout(acquire_timeout)
+        .connect_lazy_with(options))
+}
+
+/// Fails unless every migration that this program knows has been applied. Newer ones may have been: the previous version
+/// keeps running while its successor starts.
+///
+/// # Errors
+/// [`ConnectError::NotMigrated`], or [`ConnectError::Unreachable`] when the database does not answer.
+pub async fn ensure_migrated(pool: &PgPool) -> Result<(), ConnectError> {
+    let unreachable = |error| ConnectError::Unreachable { address: "DATABASE_URL".to_owned(), error };
+    let applied = applied_migrations(pool).await.map_err(unreachable)?;
+    let ours = MIGRATOR.iter().filter(|migration| !applied.contains(&migration.version)).count();
+    if ours > 0 {
+        return Err(ConnectError::NotMigrated { missing: format!("{ours} of {} steps", MIGRATOR.iter().count()) });
+    }
+    if !crate::queue::is_migrated(pool).await.map_err(unreachable)? {
+        return Err(ConnectError::NotMigrated { missing: "the job queue's tables".to_owned() });
+    }
+    Ok(())
+}
+
+/// Checked when it runs and not when it compiles: the table in question is made by the migrator.
+async fn applied_migrations(pool: &PgPool) -> Result<Vec<i64>, sqlx::Error> {
+    let exists: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL").fetch_one(pool).await?;
+    if !exists {
+        return Ok(Vec::new());
+    }
+    sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success").fetch_all(pool).await
+}

@@ -1,0 +1,102 @@
+//! The waiting list: clients who paid while there was no number for them.
+//!
+//! Every change to it happens behind the closed gate of [`super::pool`], so that no two places ever stand for one number.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use jobrun_onboarding::waiting::{Offers, Waiting};
+use sqlx::PgConnection;
+
+use super::pool::Seeker;
+use super::{Error, ensure_rows};
+
+/// Within which time a waiting client was promised a number.
+const PROMISE: TimeDelta = TimeDelta::hours(24);
+
+/// Whether nobody waits in `region`.
+pub(crate) async fn is_empty(conn: &mut PgConnection, region: &str) -> Result<bool, Error> {
+    let any = sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM waiting_list WHERE region = $1) AS "any!""#, region);
+    Ok(!any.fetch_one(conn).await?)
+}
+
+/// Who waits in `region`, in the order in which they are served.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list(conn: &mut PgConnection, region: &str) -> Result<Vec<Waiting>, Error> {
+    let waiting = sqlx::query_as!(
+        Waiting,
+        r#"SELECT w.client_id, w.held_until, c."paymentActive" AND c."optedOutAt" IS NULL AS "reachable!"
+           FROM waiting_list w JOIN clients c ON c.id = w.client_id
+           WHERE w.region = $1 ORDER BY w.lapsed, w.joined_at, w.client_id"#,
+        region
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(waiting)
+}
+
+/// The regions in which somebody waits.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list_regions(conn: &mut PgConnection) -> Result<Vec<String>, Error> {
+    let regions = sqlx::query_scalar!("SELECT DISTINCT region FROM waiting_list ORDER BY region");
+    Ok(regions.fetch_all(conn).await?)
+}
+
+/// Puts clients on the list, each at the place of the time when it asked. Who stands there already keeps its place.
+pub(crate) async fn join(
+    conn: &mut PgConnection,
+    region: &str,
+    seekers: impl Iterator<Item = &Seeker>,
+) -> Result<(), Error> {
+    let (ids, since): (Vec<&str>, Vec<DateTime<Utc>>) =
+        seekers.map(|seeker| (seeker.client_id.as_str(), seeker.since)).unzip();
+    let promised: Vec<DateTime<Utc>> = since.iter().map(|since| *since + PROMISE).collect();
+    sqlx::query!(
+        "INSERT INTO waiting_list (client_id, region, joined_at, promised_by)
+         SELECT client_id, $1, since, promised
+         FROM unnest($2::TEXT[], $3::TIMESTAMPTZ[], $4::TIMESTAMPTZ[]) AS s (client_id, since, promised)
+         ON CONFLICT ON CONSTRAINT a_client_waits_once DO NOTHING",
+        region,
+        &ids as &[&str],
+        &since,
+        &promised
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Takes clients off the list that have a number; those that never were on it are passed over.
+pub(crate) async fn remove(conn: &mut PgConnection, client_ids: &[&str]) -> Result<(), Error> {
+    sqlx::query!("DELETE FROM waiting_list WHERE client_id = ANY($1)", client_ids as &[&str]).execute(conn).await?;
+    Ok(())
+}
+
+/// Writes down what was offered, until when it is held, and which holds lapsed.
+pub(crate) async fn save_offers(
+    conn: &mut PgConnection,
+    offers: &Offers,
+    now: DateTime<Utc>,
+    held_until: DateTime<Utc>,
+) -> Result<(), Error> {
+    let lapsed = sqlx::query!(
+        "UPDATE waiting_list SET held_at = NULL, held_until = NULL, lapsed = lapsed + 1
+         WHERE client_id = ANY($1) AND held_until <= $2",
+        &offers.lapse,
+        now
+    )
+    .execute(&mut *conn)
+    .await?;
+    ensure_rows(&lapsed, offers.lapse.len(), "letting holds lapse")?;
+    let held = sqlx::query!(
+        "UPDATE waiting_list SET held_at = $2, held_until = $3 WHERE client_id = ANY($1) AND held_until IS NULL",
+        &offers.offer,
+        now,
+        held_until
+    )
+    .execute(conn)
+    .await?;
+    ensure_rows(&held, offers.offer.len(), "holding places")
+}

@@ -1,0 +1,19 @@
+//! What the ingress, the worker and the operator's command have in common.
+//!
+//! In reading order: [`config`] is the only reader of the environment, [`clock`] the only reader of the time, [`telemetry`]
+//! the only printer; [`db`] is the rows, [`queue`] the only door to the job queue, [`twilio`] the protocol, and
+//! [`operator`] what an operator does by hand with the same functions that the worker uses.
+
+pub mod config;
+
+pub mod clock;
+
+pub mod telemetry;
+
+pub mod db;
+
+pub mod queue;
+
+pub mod twilio;
+
+pub mod operator;

@@ -1,0 +1,315 @@
+//! What an operator does by hand: the functions behind the commands, and the sweep that the worker shares with them.
+//!
+//! Each is one transaction, and pushes the job that lets the rest of the system follow.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use jobrun_onboarding::{Allocation, E164, journal, wording};
+use serde::Serialize;
+use sqlx::{PgConnection, PgPool};
+
+use crate::db::{self, clients, messages, pool, waiting_list};
+use crate::queue::{self, Queue};
+
+/// Applies every migration, the queue's own included. Safe to repeat, and to run twice at once: each waits for the other.
+///
+/// # Errors
+/// When the database does not take them.
+pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
+    db::MIGRATOR.run(pool).await?;
+    Ok(queue::migrate(pool).await?)
+}
+
+/// The migrations could not be applied.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    /// One of ours.
+    #[error("migrating: {0}")]
+    Ours(#[from] sqlx::migrate::MigrateError),
+    /// One of the job queue's.
+    #[error("migrating the job queue: {0}")]
+    Queue(#[from] queue::Error),
+}
+
+/// Why an operator's request was not carried out. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Some of the numbers given are none.
+    #[error("not a phone number in E.164 form, such as +447700900123: {}", .0.join(", "))]
+    NotE164(Vec<String>),
+    /// No numbers were given.
+    #[error("no numbers: give them as arguments, or in TWILIO_POOL_NUMBERS, comma separated")]
+    NoNumbers,
+    /// The number is not one of ours.
+    #[error("the number is not in the pool; `jobrun pool status` lists those that are")]
+    NotInPool,
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] db::Error),
+}
+
+impl From<sqlx::Error> for Refusal {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+/// What seeding did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seeded {
+    /// Numbers that the pool did not have.
+    pub new: u64,
+    /// Numbers that it had.
+    pub known: u64,
+}
+
+/// Adds numbers to the pool, in the order given, and lets the waiting list know.
+///
+/// # Errors
+/// When any of them is not E.164: then none is added, and all that are not are named.
+pub async fn seed(pool: &PgPool, numbers: &[String]) -> Result<Seeded, Refusal> {
+    if numbers.is_empty() {
+        return Err(Refusal::NoNumbers);
+    }
+    let mut parsed: Vec<(E164, String)> = Vec::new();
+    let mut wrong = Vec::new();
+    for number in numbers {
+        match E164::parse(number).ok().and_then(|parsed| Some((parsed.clone(), parsed.country()?))) {
+            Some(entry) if parsed.contains(&entry) => {}
+            Some(entry) => parsed.push(entry),
+            None => wrong.push(number.clone()),
+        }
+    }
+    if !wrong.is_empty() {
+        return Err(Refusal::NotE164(wrong));
+    }
+    let mut tx = pool.begin().await?;
+    pool::close_gate(&mut tx).await?;
+    let new = pool::insert(&mut tx, &parsed).await?;
+    numbers_freed(&mut tx).await?;
+    tx.commit().await?;
+    Ok(Seeded { new, known: parsed.len() as u64 - new })
+}
+
+/// What releasing did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Released {
+    /// The client that held the number.
+    pub holder: Option<String>,
+}
+
+/// Takes a number from whoever holds it, puts it back into the pool, and lets the waiting list know.
+///
+/// # Errors
+/// When the number is not E.164, or not in the pool.
+pub async fn release(pool: &PgPool, number: &str) -> Result<Released, Refusal> {
+    let number = E164::parse(number).map_err(|_| Refusal::NotE164(vec![number.to_owned()]))?;
+    let mut tx = pool.begin().await?;
+    let mut holder = pool::find_holder(&mut tx, &number).await?;
+    if let Some(holder) = &holder {
+        clients::lock(&mut tx, holder).await?;
+    }
+    pool::close_gate(&mut tx).await?;
+    // Who held it when we began to wait may have lost it by now; who has got it since is behind the gate with us.
+    if pool::find_holder(&mut tx, &number).await? != holder {
+        holder = None;
+    }
+    if !pool::release(&mut tx, &number).await? {
+        return Err(Refusal::NotInPool);
+    }
+    numbers_freed(&mut tx).await?;
+    tx.commit().await?;
+    Ok(Released { holder })
+}
+
+/// The client's events may have been passed over while it was locked, and the waiting list wants to know.
+async fn numbers_freed(conn: &mut PgConnection) -> Result<(), queue::Error> {
+    queue::nudge(conn, Queue::ProcessEvents).await?;
+    queue::nudge(conn, Queue::Sweep).await
+}
+
+impl From<queue::Error> for Refusal {
+    fn from(error: queue::Error) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+/// What `allocate` answers. The names of the fields are a contract.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AllocationAnswer {
+    /// Whether the client has a number now.
+    pub success: bool,
+    /// The number, E.164.
+    #[serde(rename = "phoneE164")]
+    pub phone_e164: Option<String>,
+    /// Why there is none, or that there was one before.
+    pub reason: Option<&'static str>,
+    /// `clients.id`.
+    pub client_id: String,
+    /// The lines to print, once this has been committed.
+    #[serde(skip)]
+    pub journal: Vec<String>,
+}
+
+/// Gives a client a number, exactly as the conversation does.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn allocate(pool: &PgPool, client_id: &str, now: DateTime<Utc>) -> Result<AllocationAnswer, db::Error> {
+    let refused = |reason: &'static str, words: &str| AllocationAnswer {
+        success: false,
+        phone_e164: None,
+        reason: Some(reason),
+        client_id: client_id.to_owned(),
+        journal: vec![format!("❌ [POOL] {reason} - {words}")],
+    };
+    let mut tx = pool.begin().await?;
+    if !clients::lock(&mut tx, client_id).await? {
+        return Ok(refused("CLIENT_NOT_FOUND", "No client has this id"));
+    }
+    let Some(loaded) = clients::load(&mut tx, &[client_id.to_owned()]).await?.pop() else {
+        return Ok(refused("CLIENT_NOT_FOUND", "No client has this id"));
+    };
+    let clients::Loaded { client, region } = loaded?;
+    if !client.payment_active && client.number.is_none() {
+        return Ok(refused("PAYMENT_NOT_ACTIVE", "The client has not paid"));
+    }
+    let seeker = pool::Seeker { client_id: client.id.clone(), region, number: client.number, since: now };
+    let allocated = pool::allocate(&mut tx, &[seeker], now).await?.pop().unwrap_or(Allocation::PoolEmpty);
+    queue::nudge(&mut tx, Queue::ProcessEvents).await?;
+    tx.commit().await?;
+
+    let (success, number, reason) = match &allocated {
+        Allocation::Assigned(number) => (true, Some(number), None),
+        Allocation::AlreadyAssigned(number) => (true, Some(number), Some("ALREADY_ASSIGNED")),
+        Allocation::PoolEmpty => (false, None, Some("POOL_EMPTY")),
+    };
+    Ok(AllocationAnswer {
+        success,
+        phone_e164: number.map(|number| number.as_str().to_owned()),
+        reason,
+        client_id: client.id.clone(),
+        journal: journal::allocation(&client.id, &allocated, now),
+    })
+}
+
+/// Offers free numbers to the waiting list: holds a place for as many clients as there are numbers, and texts each once.
+///
+/// Takes no input but the rows, so that running it by hand, or twice at once, is always safe. Answers the ids of the
+/// clients texted.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn sweep(
+    pool: &PgPool,
+    onboarding_number: &E164,
+    hold: Duration,
+    now: DateTime<Utc>,
+) -> Result<Vec<String>, db::Error> {
+    let mut tx = pool.begin().await?;
+    let mut offered = Vec::new();
+    // Mostly nobody waits; then allocations need not be held up.
+    if !waiting_list::list_regions(&mut tx).await?.is_empty() {
+        pool::close_gate(&mut tx).await?;
+    }
+    for region in waiting_list::list_regions(&mut tx).await? {
+        offered.extend(offer_in(&mut tx, &region, hold, now).await?);
+    }
+    let texts: Vec<messages::NewMessage> = clients::load(&mut tx, &offered)
+        .await?
+        .into_iter()
+        .filter_map(Result::ok)
+        .map(|loaded| messages::NewMessage {
+            to: loaded.client.owner_phone,
+            client_id: Some(loaded.client.id),
+            event_id: None,
+            from: onboarding_number.clone(),
+            text: wording::number_ready(),
+            once_key: None,
+        })
+        .collect();
+    messages::insert(&mut tx, &texts, now).await?;
+    tx.commit().await?;
+    Ok(offered)
+}
+
+async fn offer_in(
+    conn: &mut PgConnection,
+    region: &str,
+    hold: Duration,
+    now: DateTime<Utc>,
+) -> Result<Vec<String>, db::Error> {
+    let waiting = waiting_list::list(conn, region).await?;
+    let free = pool::list_free(conn, region, waiting.len()).await?.len();
+    let offers = jobrun_onboarding::waiting::offers(free, &waiting, now);
+    let held_until = now + chrono::TimeDelta::from_std(hold).unwrap_or(chrono::TimeDelta::hours(48));
+    waiting_list::save_offers(conn, &offers, now, held_until).await?;
+    Ok(offers.offer)
+}
+
+/// The pool at a glance.
+#[derive(Clone, Debug, Serialize)]
+pub struct PoolStatus {
+    /// Numbers that can be handed out now.
+    pub free: usize,
+    /// Numbers that clients hold.
+    pub held: usize,
+    /// Numbers kept out of use by hand: assigned, and to nobody that we know.
+    pub reserved: usize,
+    /// Clients on the waiting list.
+    pub waiting: usize,
+    /// Every number, in the order in which it was seeded.
+    pub numbers: Vec<PoolNumber>,
+}
+
+/// A number of the pool.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolNumber {
+    /// The number, E.164.
+    #[serde(rename = "phoneE164")]
+    pub phone_e164: String,
+    /// What it may be used for now: `free`, `held` or `reserved`.
+    pub state: &'static str,
+    /// The status that its row has, which may have been set by hand.
+    pub status: String,
+    /// Its region.
+    pub region: String,
+    /// The client that holds it, or the id that it is reserved under.
+    pub client_id: Option<String>,
+    /// When it was assigned.
+    pub assigned_at: Option<DateTime<Utc>>,
+}
+
+/// Reads the pool.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn pool_status(pool: &PgPool) -> Result<PoolStatus, db::Error> {
+    let mut conn = pool.acquire().await?;
+    let numbers: Vec<PoolNumber> = pool::list(&mut conn).await?.into_iter().map(describe).collect();
+    let mut waiting = 0;
+    for region in waiting_list::list_regions(&mut conn).await? {
+        waiting += waiting_list::list(&mut conn, &region).await?.len();
+    }
+    let count = |state| numbers.iter().filter(|number| number.state == state).count();
+    Ok(PoolStatus { free: count("free"), held: count("held"), reserved: count("reserved"), waiting, numbers })
+}
+
+fn describe(entry: pool::Entry) -> PoolNumber {
+    let state = match (&entry.holder_id, entry.status.as_str()) {
+        (Some(_), _) => "held",
+        (None, "AVAILABLE") => "free",
+        (None, _) => "reserved",
+    };
+    PoolNumber {
+        phone_e164: entry.number,
+        state,
+        status: entry.status,
+        region: entry.region,
+        client_id: entry.holder_id.or(entry.pool_client_id),
+        assigned_at: entry.assigned_at,
+    }
+}

@@ -1,0 +1,71 @@
+//! Printing: log lines, and the journal.
+//!
+//! Everything goes to standard output (for the operator's command, to standard error). Secrets never do; phone numbers do
+//! only in the journal, whose lines the specification fixes.
+
+use std::fmt;
+
+use tracing::{Event, Subscriber};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, MakeWriter, SubscriberBuilder};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::config::{Log, LogFormat};
+
+/// The target of journal lines, which no filter silences.
+const JOURNAL: &str = "journal";
+
+/// Where a program's lines go.
+#[derive(Clone, Copy, Debug)]
+pub enum Output {
+    /// Daemons.
+    Stdout,
+    /// Commands, whose standard output is their answer.
+    Stderr,
+}
+
+/// Starts printing. To be called once, before anything is logged.
+pub fn start(log: &Log, output: Output) {
+    match output {
+        Output::Stdout => start_on(log, std::io::stdout),
+        Output::Stderr => start_on(log, std::io::stderr),
+    }
+}
+
+fn start_on<W>(log: &Log, writer: W)
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let filter = EnvFilter::new(format!("{},{JOURNAL}=info", log.filter));
+    let builder: SubscriberBuilder<_, _, _, W> =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false);
+    match log.format {
+        LogFormat::Plain => builder.event_format(Plain).init(),
+        LogFormat::Full => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}
+
+/// Prints one block of the journal in one piece, so that no other line comes between its lines.
+///
+/// To be called only after what the block says has been committed.
+pub fn journal(block: &[String]) {
+    if !block.is_empty() {
+        tracing::info!(target: JOURNAL, "{}", block.join("\n"));
+    }
+}
+
+/// The line and nothing else; other fields follow it as `name=value`.
+struct Plain;
+
+impl<S, N> FormatEvent<S, N> for Plain
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        context.field_format().format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
+    }
+}

@@ -1,0 +1,163 @@
+//! The hands: takes jobs, and does them.
+//!
+//! Start-up only: what the jobs do stands in the modules, in reading order. This file and `shared/src/queue.rs` are the only
+//! ones that know apalis.
+
+mod hands;
+
+mod process_events;
+
+mod conversations;
+
+mod delivery_reports;
+
+mod strays;
+
+mod send_messages;
+
+mod sweep;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use apalis::prelude::*;
+use apalis_cron::{CronScheduler, Schedule, Tick};
+use apalis_postgres::PostgresStorage;
+use jobrun_shared::queue::{self, Nudge, Queue};
+use jobrun_shared::{clock, config, db, telemetry, twilio::api::Api};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::hands::Hands;
+
+/// How many database connections a worker uses: one or two for each job under way, and one for each queue's notifications.
+const CONNECTIONS_MAX: u32 = 16;
+
+/// How many jobs of a queue one process does side by side.
+const JOBS_AT_ONCE: usize = 2;
+
+/// Jobs are announced by notification; one whose notification was missed is found after this long.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a job may take to finish what it has in hand when the process is to end.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long a queue that lost its database waits before it begins anew.
+const RESTART_DELAY: Duration = Duration::from_secs(1);
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let settings = config::Worker::from_env()?;
+    telemetry::start(&settings.log, telemetry::Output::Stdout);
+    let pool = db::connect(&settings.database_url, CONNECTIONS_MAX, Duration::from_secs(5)).await?;
+    db::ensure_migrated(&pool).await?;
+
+    let stop = CancellationToken::new();
+    let hands = Arc::new(Hands {
+        pool,
+        twilio: Api::new(&settings.twilio).context("preparing requests to Twilio")?,
+        onboarding_number: settings.twilio.onboarding_number,
+        payment_link: settings.payment_link,
+        hold: settings.hold,
+        stop: stop.clone(),
+    });
+    let monitor = monitor(&hands, settings.sweep_interval);
+    tracing::info!("worker {} takes jobs", process_name());
+    monitor.run_with_signal(asked_to_stop(stop)).await?;
+    tracing::info!("worker {} has finished what it had in hand", process_name());
+    Ok(())
+}
+
+/// Waits for SIGTERM or Ctrl-C, and tells the jobs.
+async fn asked_to_stop(stop: CancellationToken) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    stop.cancel();
+    Ok(())
+}
+
+fn monitor(hands: &Arc<Hands>, sweep_interval: Duration) -> Monitor {
+    let monitor = Monitor::new().should_restart(|_, _| true).shutdown_timeout(SHUTDOWN_TIMEOUT);
+    let monitor = with_queue(monitor, hands, Queue::ProcessEvents);
+    let monitor = with_queue(monitor, hands, Queue::SendMessages);
+    let monitor = with_queue(monitor, hands, Queue::Sweep);
+    let hands = Arc::clone(hands);
+    monitor.register(move |_| {
+        WorkerBuilder::new(format!("sweep-schedule-{}", process_name()))
+            .backend(CronScheduler::new(Every(sweep_interval)))
+            .data(Arc::clone(&hands))
+            .build(sweep_on_schedule)
+    })
+}
+
+/// Takes the jobs of `queue`. A name of its own for each process, and for each time that it begins anew: jobs stay with a
+/// name until it has been silent for some seconds.
+fn with_queue(monitor: Monitor, hands: &Arc<Hands>, queue: Queue) -> Monitor {
+    let hands = Arc::clone(hands);
+    monitor.register(move |restarts| {
+        let backend = PostgresStorage::<Nudge>::new(&hands.pool)
+            .with_config(queue::config(queue))
+            .with_pubsub()
+            .poll_with_interval(POLL_INTERVAL)
+            .before_start(move |_| async move {
+                if restarts > 0 {
+                    tokio::time::sleep(RESTART_DELAY).await;
+                }
+                Ok(())
+            });
+        WorkerBuilder::new(format!("{}-{}-{restarts}", queue.name(), process_name()))
+            .backend(backend)
+            .concurrency(JOBS_AT_ONCE)
+            .data(Arc::clone(&hands))
+            .build(move |nudge: Nudge, attempt: Attempt, hands: Data<Arc<Hands>>| run(queue, nudge, attempt, hands))
+    })
+}
+
+async fn run(queue: Queue, _: Nudge, attempt: Attempt, hands: Data<Arc<Hands>>) -> Result<(), BoxDynError> {
+    let done = match queue {
+        Queue::ProcessEvents => process_events::run(&hands).await,
+        Queue::SendMessages => send_messages::run(&hands).await,
+        Queue::Sweep => sweep::run(&hands).await,
+    };
+    if let Err(error) = done {
+        tracing::warn!(job = queue.name(), attempt = attempt.current(), %error, "a job failed, and is tried again");
+        // The queue would try again at once.
+        tokio::select! {
+            () = tokio::time::sleep(queue::delay_after_failure(attempt.current())) => {}
+            () = hands.stop.cancelled() => {}
+        }
+        return Err(error.into());
+    }
+    Ok(())
+}
+
+async fn sweep_on_schedule(_: Tick, hands: Data<Arc<Hands>>) {
+    if let Err(error) = sweep::run(&hands).await {
+        tracing::warn!(%error, "a sweep failed; the next one follows on schedule");
+    }
+}
+
+/// A tick every so often, from when the process started.
+#[derive(Clone, Debug)]
+struct Every(Duration);
+
+impl<Zone> Schedule<Zone> for Every {
+    fn next_tick(&mut self, _: &Zone) -> Option<Tick<Zone>> {
+        let next = clock::now() + self.0;
+        Some(Tick::new(u64::try_from(next.timestamp()).ok()?))
+    }
+}
+
+/// What tells this process from all others: its host, its number, and when it began.
+fn process_name() -> &'static str {
+    static NAME: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    NAME.get_or_init(|| {
+        let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
+        format!("{}-{}-{}", host.trim(), std::process::id(), clock::now().timestamp_millis())
+    })
+}
