@@ -1,2 +1,218 @@
-//! x
-fn main() {}
+//! `jobrun`: the operator's command.
+//!
+//! Answers go to standard output, everything else to standard error. Exit status 0 means done, 1 that the answer is no, 2
+//! that the request makes no sense.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use jobrun::demo::{self, Report, Stage};
+use jobrun::local_postgres::{Data, LocalPostgres};
+use jobrun::{programs, up};
+use jobrun_shared::operator::{self, PoolStatus, Refusal};
+use jobrun_shared::{clock, config, db, telemetry};
+use sqlx::{AssertSqlSafe, PgPool};
+
+/// Runs JobRun onboarding, and does by hand what its worker does by itself.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+#[command(after_help = "Settings come from the environment; the README lists them.\n\n\
+    Try it:           jobrun up\n\
+    See it proved:    jobrun demo\n\
+    Set up a server:  DATABASE_URL=postgres://… jobrun migrate, then jobrun pool seed +447…")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Bring everything up on this machine: database, ingress, worker, and a stand-in for Twilio unless an account is set
+    ///
+    /// Uses DATABASE_URL, or else a PostgreSQL of its own from the installed programs, whose data survives. Ctrl-C stops all.
+    Up,
+    /// Play the six scenarios on a throw-away database, and compare everything with the plan
+    ///
+    /// Exit status 0 only if all of it holds.
+    Demo {
+        /// How many worker processes share the work
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+        workers: u8,
+    },
+    /// Apply all migrations, the job queue's included; safe to repeat, and to run twice at once
+    Migrate,
+    /// The numbers that can be handed out
+    #[command(subcommand)]
+    Pool(Pool),
+    /// Offer free numbers to the waiting list now, and print whom that texted
+    Sweep,
+}
+
+#[derive(Subcommand)]
+enum Pool {
+    /// Add numbers to the pool; tells the waiting list at once
+    Seed {
+        /// Numbers such as +447700900123, separated by spaces or commas [default: TWILIO_POOL_NUMBERS]
+        numbers: Vec<String>,
+    },
+    /// Count the numbers, and list them
+    Status {
+        /// For scripts
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take a number from whoever holds it, and put it back into the pool; tells the waiting list at once
+    Release {
+        /// The number, such as +447700900123
+        number: String,
+    },
+    /// Give a client a number exactly as the conversation does; JSON on standard output, exit status 1 when refused
+    Allocate {
+        /// clients.id
+        client_id: String,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments.command).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("jobrun: {error:#}");
+            // What was asked makes no sense, as opposed to what could not be done.
+            let senseless = error.is::<config::Problems>()
+                || matches!(error.downcast_ref(), Some(Refusal::NotE164(_) | Refusal::NoNumbers));
+            ExitCode::from(if senseless { 2 } else { 1 })
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let settings = config::Operator::from_env()?;
+    telemetry::start(&settings.log, telemetry::Output::Stderr);
+    match command {
+        Command::Up => up::run(&settings).await?,
+        Command::Demo { workers } => return play(&settings, usize::from(workers)).await,
+        Command::Migrate => migrate(&settings).await?,
+        Command::Pool(Pool::Seed { numbers }) => seed(&settings, &numbers).await?,
+        Command::Pool(Pool::Status { json }) => status(&settings, json).await?,
+        Command::Pool(Pool::Release { number }) => release(&settings, &number).await?,
+        Command::Pool(Pool::Allocate { client_id }) => return allocate(&settings, &client_id).await,
+        Command::Sweep => sweep(&settings).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn connect(settings: &config::Operator) -> anyhow::Result<PgPool> {
+    let url = settings
+        .database_url
+        .as_ref()
+        .context("DATABASE_URL is not set (example: postgres://jobrun:password@localhost/jobrun)")?;
+    Ok(db::connect(url, 4, Duration::from_secs(30)).await?)
+}
+
+/// For every command but `migrate`: they need the tables.
+async fn connect_migrated(settings: &config::Operator) -> anyhow::Result<PgPool> {
+    let pool = connect(settings).await?;
+    db::ensure_migrated(&pool).await?;
+    Ok(pool)
+}
+
+async fn migrate(settings: &config::Operator) -> anyhow::Result<()> {
+    operator::migrate(&connect(settings).await?).await?;
+    Ok(writeln!(std::io::stdout(), "the database is migrated")?)
+}
+
+async fn seed(settings: &config::Operator, numbers: &[String]) -> anyhow::Result<()> {
+    let given: Vec<String> = numbers
+        .iter()
+        .flat_map(|it| it.split(','))
+        .map(str::trim)
+        .filter(|it| !it.is_empty())
+        .map(str::to_owned)
+        .collect();
+    let numbers = if given.is_empty() { &settings.pool_numbers } else { &given };
+    let seeded = operator::seed(&connect_migrated(settings).await?, numbers).await?;
+    Ok(writeln!(std::io::stdout(), "{} new numbers, {} known already", seeded.new, seeded.known)?)
+}
+
+async fn release(settings: &config::Operator, number: &str) -> anyhow::Result<()> {
+    let released = operator::release(&connect_migrated(settings).await?, number).await?;
+    let holder = released.holder.map_or_else(|| "nobody".to_owned(), |id| format!("client {id}"));
+    Ok(writeln!(std::io::stdout(), "{number} is available; it was held by {holder}")?)
+}
+
+async fn allocate(settings: &config::Operator, client_id: &str) -> anyhow::Result<ExitCode> {
+    let answer = operator::allocate(&connect_migrated(settings).await?, client_id, clock::now()).await?;
+    telemetry::journal(&answer.journal);
+    writeln!(std::io::stdout(), "{}", serde_json::to_string(&answer)?)?;
+    Ok(ExitCode::from(u8::from(!answer.success)))
+}
+
+async fn sweep(settings: &config::Operator) -> anyhow::Result<()> {
+    let pool = connect_migrated(settings).await?;
+    let offered = operator::sweep(&pool, &settings.onboarding_number, settings.hold, clock::now()).await?;
+    let mut out = std::io::stdout().lock();
+    if offered.is_empty() {
+        writeln!(out, "nobody was texted: nobody waits, or no number is free")?;
+    }
+    for client in offered {
+        writeln!(out, "texted client {client}: a number is ready")?;
+    }
+    Ok(())
+}
+
+async fn status(settings: &config::Operator, json: bool) -> anyhow::Result<()> {
+    let status = operator::pool_status(&connect_migrated(settings).await?).await?;
+    let mut out = std::io::stdout().lock();
+    if json {
+        return Ok(writeln!(out, "{}", serde_json::to_string_pretty(&status)?)?);
+    }
+    print_status(&mut out, &status)?;
+    Ok(())
+}
+
+fn print_status(out: &mut impl Write, status: &PoolStatus) -> std::io::Result<()> {
+    let PoolStatus { free, held, reserved, waiting, numbers } = status;
+    writeln!(out, "{free} free, {held} held by clients, {reserved} reserved by hand; {waiting} clients waiting\n")?;
+    writeln!(out, "{:<17} {:<9} {:<10} {:<7} {:<24} CLIENT", "NUMBER", "STATE", "STATUS", "REGION", "ASSIGNED AT")?;
+    for number in numbers {
+        let since = number.assigned_at.map(|at| at.format("%Y-%m-%d %H:%M:%S UTC").to_string()).unwrap_or_default();
+        let client = number.client_id.as_deref().unwrap_or("-");
+        let (e164, state, status, region) = (&number.phone_e164, number.state, &number.status, &number.region);
+        writeln!(out, "{e164:<17} {state:<9} {status:<10} {region:<7} {since:<24} {client}")?;
+    }
+    Ok(())
+}
+
+/// Plays the scenarios on a database that is thrown away: one made for the purpose on the server at DATABASE_URL, or a
+/// server of our own.
+async fn play(settings: &config::Operator, workers: usize) -> anyhow::Result<ExitCode> {
+    eprintln!("jobrun: setting the stage: a database, a stand-in for Twilio, the ingress and {workers} worker(s)");
+    let Some(url) = &settings.database_url else {
+        let postgres = LocalPostgres::start_temporary(Data::ThrownAway, &settings.path).await?;
+        return play_on(postgres.url(), workers).await;
+    };
+    let server = db::connect(url, 1, Duration::from_secs(30)).await?;
+    let name = format!("jobrun_demo_{}_{}", std::process::id(), clock::now().timestamp_millis());
+    sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&server).await?;
+    let played = play_on(&db::sibling_url(url, &name)?, workers).await;
+    sqlx::raw_sql(AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"))).execute(&server).await?;
+    played
+}
+
+async fn play_on(url: &config::Secret, workers: usize) -> anyhow::Result<ExitCode> {
+    let stage = Stage::set(&programs::dir_of_this()?, url, workers, &[]).await?;
+    let mut out = std::io::stdout();
+    let colours = out.is_terminal();
+    let mut report = Report::new(&mut out, colours);
+    let played = demo::play(&stage, &mut report).await;
+    let holds = report.failures().is_empty();
+    stage.strike().await?;
+    played?;
+    Ok(ExitCode::from(u8::from(!holds)))
+}

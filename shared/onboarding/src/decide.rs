@@ -112,10 +112,10 @@ impl From<Decision> for Step {
 /// decides.
 #[must_use]
 pub fn decide(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
-    if let Event::Text { body } = event {
-        if let Some(decision) = opting(client, body) {
-            return decision.into();
-        }
+    if let Event::Text { body } = event
+        && let Some(decision) = opting(client, body)
+    {
+        return decision.into();
     }
     let step = match client.state {
         State::S1BusinessTypeLocation => trade_and_place(client, event).into(),

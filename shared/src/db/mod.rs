@@ -126,6 +126,15 @@ pub async fn connect(url: &Secret, connections_max: u32, acquire_timeout: Durati
         .connect_lazy_with(options))
 }
 
+/// The address of the database `name` on the server of the database at `url`.
+///
+/// # Errors
+/// [`ConnectError::Url`], when `url` cannot be read.
+pub fn sibling_url(url: &Secret, name: &str) -> Result<Secret, ConnectError> {
+    let options: PgConnectOptions = url.expose().parse().map_err(ConnectError::Url)?;
+    Ok(Secret::new(options.database(name).to_url_lossy().to_string()))
+}
+
 /// Fails unless every migration that this program knows has been applied. Newer ones may have been: the previous version
 /// keeps running while its successor starts.
 ///

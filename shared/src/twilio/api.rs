@@ -111,14 +111,19 @@ pub enum ListError {
     Status(StatusCode),
 }
 
+/// Chooses the cryptography of every TLS connection that this process makes. To be called before the first HTTP client.
+pub fn use_tls_provider() {
+    // Only the first call installs it; that one is there already is fine.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 impl Api {
     /// Prepares requests to `account`. Nothing is sent yet.
     ///
     /// # Errors
     /// When this machine's certificates cannot be loaded.
     pub fn new(account: &config::Twilio) -> Result<Self, reqwest::Error> {
-        // Only the first call in a process installs it; that another was there before is fine.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        use_tls_provider();
         let http = reqwest::Client::builder()
             .timeout(TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT)

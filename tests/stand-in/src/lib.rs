@@ -1,1 +1,246 @@
-//! x
+//! A stand-in for Twilio, for demonstrations and tests.
+//!
+//! It takes messages as the REST API does and remembers them, sends signed webhooks and delivery reports, and places calls.
+//! People use it over HTTP ([`control`]), tests by calling its methods. It must never be lenient where Twilio is strict.
+
+mod api;
+
+mod control;
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jobrun_shared::config::Secret;
+use jobrun_shared::twilio::signature::{self, Form};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+pub use api::{Message, MessageStatus};
+
+/// The account that the stand-in plays, and where its webhooks go.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// The account's SID.
+    pub sid: String,
+    /// Its token: requests are authorised, and webhooks signed, with it.
+    pub auth_token: Secret,
+    /// The number that clients text, E.164.
+    pub onboarding_number: String,
+    /// The address that webhooks are signed for, and sent to.
+    pub webhook_base_url: String,
+    /// Whether delivery reports are sent.
+    pub delivery_reports: bool,
+}
+
+/// A running stand-in. It stops when dropped.
+#[derive(Debug)]
+pub struct StandIn {
+    addr: SocketAddr,
+    state: Arc<State>,
+    server: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    account: Account,
+    http: reqwest::Client,
+    messages: Mutex<Vec<Message>>,
+    sids: AtomicU64,
+    answer_after_ms: AtomicU64,
+}
+
+/// A webhook's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The Content-Type.
+    pub content_type: String,
+    /// The body.
+    pub body: String,
+}
+
+/// A webhook could not be delivered.
+pub type Undelivered = reqwest::Error;
+
+impl StandIn {
+    /// Starts a stand-in on `listener`.
+    ///
+    /// # Panics
+    /// When the listener has no address, or no HTTP client can be made.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "without a listener or a client there is nothing to stand in with")]
+    pub fn start(listener: TcpListener, account: Account) -> Self {
+        jobrun_shared::twilio::api::use_tls_provider();
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(15)).build().expect("an HTTP client");
+        let state = Arc::new(State {
+            account,
+            http,
+            messages: Mutex::default(),
+            sids: AtomicU64::new(1),
+            answer_after_ms: AtomicU64::new(0),
+        });
+        let addr = listener.local_addr().expect("a listener has an address");
+        let router = api::router().merge(control::router()).with_state(Arc::clone(&state));
+        let server = tokio::spawn(async move {
+            // Ends only with the process, or when the stand-in is dropped.
+            let _ = axum::serve(listener, router).await;
+        });
+        Self { addr, state, server }
+    }
+
+    /// The base address of the REST API.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// Every message taken so far, in order.
+    #[must_use]
+    pub fn messages(&self) -> Vec<Message> {
+        self.state.messages().clone()
+    }
+
+    /// What was sent to `phone`, in order.
+    #[must_use]
+    pub fn bodies_to(&self, phone: &str) -> Vec<String> {
+        self.state.messages().iter().filter(|message| message.to == phone).map(|message| message.body.clone()).collect()
+    }
+
+    /// From now on, a message is answered only after this long: taken at once, or so it seems to the caller never.
+    pub fn answer_after(&self, delay: Duration) {
+        self.state.answer_after_ms.store(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Somebody texts the onboarding number.
+    ///
+    /// # Errors
+    /// When the webhook cannot be delivered.
+    pub async fn text(&self, from: &str, body: &str) -> Result<Answer, Undelivered> {
+        self.state.text(from, &self.state.account.onboarding_number, body).await
+    }
+
+    /// Somebody texts any of our numbers.
+    ///
+    /// # Errors
+    /// When the webhook cannot be delivered.
+    pub async fn text_to(&self, from: &str, to: &str, body: &str) -> Result<Answer, Undelivered> {
+        self.state.text(from, to, body).await
+    }
+
+    /// A call that arrives, is answered, and ends.
+    ///
+    /// # Errors
+    /// When a webhook cannot be delivered.
+    pub async fn call(&self, from: &str, to: &str) -> Result<(Answer, Answer), Undelivered> {
+        self.state.call(from, to).await
+    }
+
+    /// The form of a text, as Twilio would post it.
+    #[must_use]
+    pub fn text_form(&self, from: &str, to: &str, body: &str) -> Form {
+        self.state.text_form(from, to, body)
+    }
+
+    /// The form of a call with the given CallStatus, as Twilio would post it.
+    #[must_use]
+    pub fn call_form(&self, sid: &str, from: &str, to: &str, status: &str) -> Form {
+        self.state.call_form(sid, from, to, status)
+    }
+
+    /// Posts a form to a path of ours, signed.
+    ///
+    /// # Errors
+    /// When it cannot be delivered.
+    pub async fn post(&self, path: &str, form: &Form) -> Result<Answer, Undelivered> {
+        self.state.post(&format!("{}{path}", self.state.account.webhook_base_url), form).await
+    }
+
+    /// A name that no message or call has had.
+    #[must_use]
+    pub fn new_sid(&self, prefix: &str) -> String {
+        self.state.new_sid(prefix)
+    }
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl State {
+    fn messages(&self) -> std::sync::MutexGuard<'_, Vec<Message>> {
+        self.messages.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Two letters and 32 hexadecimal digits, as Twilio's are.
+    fn new_sid(&self, prefix: &str) -> String {
+        format!("{prefix}{:032x}", self.sids.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn text_form(&self, from: &str, to: &str, body: &str) -> Form {
+        let sid = self.new_sid("SM");
+        form(&[
+            ("ToCountry", "GB"),
+            ("SmsMessageSid", &sid),
+            ("NumMedia", "0"),
+            ("FromCity", ""),
+            ("SmsSid", &sid),
+            ("SmsStatus", "received"),
+            ("Body", body),
+            ("To", to),
+            ("NumSegments", "1"),
+            ("MessageSid", &sid),
+            ("AccountSid", &self.account.sid),
+            ("From", from),
+            ("ApiVersion", "2010-04-01"),
+        ])
+    }
+
+    async fn text(&self, from: &str, to: &str, body: &str) -> Result<Answer, Undelivered> {
+        let url = format!("{}/webhooks/twilio/sms", self.account.webhook_base_url);
+        self.post(&url, &self.text_form(from, to, body)).await
+    }
+
+    fn call_form(&self, sid: &str, from: &str, to: &str, status: &str) -> Form {
+        form(&[
+            ("CallSid", sid),
+            ("AccountSid", &self.account.sid),
+            ("From", from),
+            ("To", to),
+            ("Caller", from),
+            ("Called", to),
+            ("CallStatus", status),
+            ("Direction", "inbound"),
+            ("ApiVersion", "2010-04-01"),
+        ])
+    }
+
+    async fn call(&self, from: &str, to: &str) -> Result<(Answer, Answer), Undelivered> {
+        let (base, sid) = (&self.account.webhook_base_url, self.new_sid("CA"));
+        let arrived = self.call_form(&sid, from, to, "ringing");
+        let arrived = self.post(&format!("{base}/webhooks/twilio/voice"), &arrived).await?;
+        let ended = self.call_form(&sid, from, to, "completed");
+        let ended = self.post(&format!("{base}/webhooks/twilio/voice/status"), &ended).await?;
+        Ok((arrived, ended))
+    }
+
+    async fn post(&self, url: &str, form: &Form) -> Result<Answer, Undelivered> {
+        let signature = signature::sign(&self.account.auth_token, url, form);
+        let request = self.http.post(url).header(signature::HEADER, signature).form(form);
+        let response = request.send().await?;
+        let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
+        Ok(Answer {
+            status: response.status().as_u16(),
+            content_type: content_type.unwrap_or_default().to_owned(),
+            body: response.text().await?,
+        })
+    }
+}
+
+fn form(pairs: &[(&str, &str)]) -> Form {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}

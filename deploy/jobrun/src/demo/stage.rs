@@ -1,0 +1,160 @@
+//! The stage: a throw-away database, a stand-in for Twilio, and the real ingress and workers.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use jobrun_shared::config::Secret;
+use jobrun_shared::{db, operator};
+use sqlx::PgPool;
+use twilio_stand_in::{Account, StandIn};
+
+use crate::programs::{Environment, Lines, Program};
+use crate::up;
+
+/// How long a program may take to start.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long the system may take until nothing waits any more.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How often the rows are looked at while waiting for them.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// The number that clients text.
+pub(super) const ONBOARDING_NUMBER: &str = "+447476955179";
+
+/// The real programs, with a stand-in for Twilio and a database of their own.
+#[derive(Debug)]
+pub struct Stage {
+    /// The rows.
+    pub pool: PgPool,
+    /// The stand-in.
+    pub stand_in: StandIn,
+    /// The account that it plays.
+    pub account: Account,
+    /// The running ingress.
+    pub ingress: Program,
+    /// The running workers.
+    pub workers: Vec<Program>,
+    /// The folder of the programs.
+    pub programs: std::path::PathBuf,
+    /// The settings that they run with.
+    pub environment: Environment,
+}
+
+impl Stage {
+    /// Migrates the empty database at `url`, and starts everything on it.
+    ///
+    /// # Errors
+    /// When something does not start.
+    pub async fn set(programs: &Path, url: &Secret, workers: usize, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let pool = db::connect(url, 8, Duration::from_secs(30)).await?;
+        operator::migrate(&pool).await?;
+
+        let ingress_addr = free_addr()?;
+        let account = up::stand_in_account(&format!("http://{ingress_addr}"), ONBOARDING_NUMBER);
+        let stand_in = up::start_stand_in("127.0.0.1:0", &account).await?;
+        let mut environment = up::environment_of(&account, &stand_in);
+        environment.insert("DATABASE_URL".to_owned(), url.expose().to_owned());
+        environment.insert("PUBLIC_BASE_URL".to_owned(), account.webhook_base_url.clone());
+        environment.insert("INGRESS_ADDR".to_owned(), ingress_addr.clone());
+        for (name, value) in
+            [("PAYMENT_LINK_URL", ""), ("LOG_FORMAT", "plain"), ("RUST_LOG", "info"), ("SWEEP_INTERVAL", "1s")]
+                .iter()
+                .chain(settings)
+        {
+            environment.insert((*name).to_owned(), (*value).to_owned());
+        }
+
+        let ingress = Program::start(programs, "jobrun-ingress", &environment, Lines::Kept)?;
+        let mut stage =
+            Self { pool, stand_in, account, ingress, workers: Vec::new(), programs: programs.to_owned(), environment };
+        for _ in 0..workers {
+            stage.start_worker()?;
+        }
+        stage.ingress.wait_for_line("ingress listens", START_TIMEOUT).await?;
+        for worker in &mut stage.workers {
+            worker.wait_for_line("takes jobs", START_TIMEOUT).await?;
+        }
+        Ok(stage)
+    }
+
+    /// Starts one more worker.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_worker(&mut self) -> anyhow::Result<()> {
+        self.workers.push(Program::start(&self.programs, "jobrun-worker", &self.environment, Lines::Kept)?);
+        Ok(())
+    }
+
+    /// Runs a command of the operator's, and answers its exit code, standard output and standard error.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub async fn operator(&self, arguments: &[&str]) -> anyhow::Result<(i32, String, String)> {
+        let mut command = tokio::process::Command::new(self.programs.join("jobrun"));
+        let output = command.args(arguments).envs(&self.environment).output().await.context("running jobrun")?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok((output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr)))
+    }
+
+    /// Waits until no event waits in the inbox, and no text in the outbox.
+    ///
+    /// # Errors
+    /// When something still does after a minute.
+    pub async fn settle(&self) -> anyhow::Result<()> {
+        self.settle_within(SETTLE_TIMEOUT).await
+    }
+
+    /// As [`Stage::settle`], with another limit.
+    ///
+    /// # Errors
+    /// When something still waits after `timeout`.
+    pub async fn settle_within(&self, timeout: Duration) -> anyhow::Result<()> {
+        let deadline = tokio::time::Instant::now() + timeout;
+        loop {
+            let (events, messages): (i64, i64) = sqlx::query_as(
+                "SELECT (SELECT count(*) FROM events WHERE processed_at IS NULL),
+                        (SELECT count(*) FROM messages WHERE status IN ('queued', 'sending', 'unknown'))",
+            )
+            .fetch_one(&self.pool)
+            .await?;
+            if events == 0 && messages == 0 {
+                return Ok(());
+            }
+            if tokio::time::Instant::now() > deadline {
+                bail!("after {timeout:?}, {events} events and {messages} texts still wait; {}", self.last_lines());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// The last lines that the workers printed.
+    #[must_use]
+    pub fn last_lines(&self) -> String {
+        let last =
+            |worker: &Program| worker.lines().iter().rev().take(10).rev().cloned().collect::<Vec<_>>().join("\n");
+        self.workers.iter().map(last).collect::<Vec<_>>().join("\n--\n")
+    }
+
+    /// Stops everything, as an operator would.
+    ///
+    /// # Errors
+    /// When a program does not stop in time.
+    pub async fn strike(mut self) -> anyhow::Result<()> {
+        self.ingress.stop().await?;
+        for worker in &mut self.workers {
+            worker.stop().await?;
+        }
+        self.pool.close().await;
+        Ok(())
+    }
+}
+
+/// An address that nobody listens on. Somebody else may take it before the ingress does, which then says so.
+fn free_addr() -> anyhow::Result<String> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
+}

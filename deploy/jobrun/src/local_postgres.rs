@@ -1,0 +1,303 @@
+//! A PostgreSQL server of our own, from the installed programs.
+//!
+//! PostgreSQL refuses to run as root; started as root, it runs as an unprivileged user. Whoever started it need not live to
+//! stop it: a guard does, as soon as the starter is gone, however it went.
+
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use std::{fs, io};
+
+use anyhow::{Context, bail, ensure};
+use jobrun_shared::config::Secret;
+use jobrun_shared::db;
+use sqlx::AssertSqlSafe;
+
+/// The user and the database that the server is made with.
+const NAME: &str = "jobrun";
+
+/// Where packages put the programs, when they are not on the PATH: Debian, Red Hat, and Homebrew.
+const KNOWN_PLACES: [&str; 4] = ["/usr/lib/postgresql", "/usr/local/opt", "/opt/homebrew/opt", "/usr"];
+
+/// How long the server may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What becomes of the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Data {
+    /// It survives.
+    Kept,
+    /// It goes with the server, and need not survive a power cut either.
+    ThrownAway,
+    /// It goes with the server, which treats it as if it mattered: for measuring.
+    Measured,
+}
+
+/// A running server. Dropping it stops it.
+#[derive(Debug)]
+pub struct LocalPostgres {
+    url: Secret,
+    // Dropped, it closes the guard's standard input, upon which the guard stops the server.
+    _guard: Guard,
+}
+
+/// The process that outlives us just long enough to stop the server.
+#[derive(Debug)]
+struct Guard(Child);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+/// An unprivileged user to run as.
+#[derive(Clone, Copy, Debug)]
+struct User {
+    uid: u32,
+    gid: u32,
+}
+
+impl LocalPostgres {
+    /// Starts a server whose data lies in `dir`, which is made if it is not there. `path` is where programs are looked for
+    /// first, as in the environment variable PATH.
+    ///
+    /// # Errors
+    /// When PostgreSQL is not installed, or does not start.
+    pub async fn start(dir: &Path, data: Data, path: &str) -> anyhow::Result<Self> {
+        let programs = find_programs(path)?;
+        let user = if is_root()? { Some(unprivileged_user()?) } else { None };
+        let cluster = Cluster { programs, user, dir: dir.to_owned() };
+        cluster.prepare(data)?;
+        cluster.stop_leftover()?;
+        let port = cluster.port()?;
+        cluster.run(port)?;
+        let guard = Guard(cluster.guard(data)?);
+        let password = fs::read_to_string(cluster.password_file()).context("reading the database's password")?;
+        let url_of = |name: &str| Secret::new(format!("postgres://{NAME}:{}@127.0.0.1:{port}/{name}", password.trim()));
+        create_database(&url_of("postgres")).await?;
+        Ok(Self { url: url_of(NAME), _guard: guard })
+    }
+
+    /// Starts a server on a folder of its own below the folder for temporary files.
+    ///
+    /// # Errors
+    /// As [`LocalPostgres::start`].
+    pub async fn start_temporary(data: Data, path: &str) -> anyhow::Result<Self> {
+        let name = format!("jobrun-{}-{}", std::process::id(), jobrun_shared::clock::now().timestamp_micros());
+        Self::start(&std::env::temp_dir().join(name), data, path).await
+    }
+
+    /// Where it answers.
+    #[must_use]
+    pub const fn url(&self) -> &Secret {
+        &self.url
+    }
+}
+
+/// The folder that holds `initdb`, `pg_ctl` and `postgres`.
+fn find_programs(path: &str) -> anyhow::Result<PathBuf> {
+    let complete = |dir: &PathBuf| ["initdb", "pg_ctl", "postgres"].iter().all(|name| dir.join(name).is_file());
+    let on_path = path.split(':').map(PathBuf::from);
+    let mut in_packages: Vec<PathBuf> = KNOWN_PLACES
+        .iter()
+        .filter_map(|place| fs::read_dir(place).ok())
+        .flatten()
+        .filter_map(Result::ok)
+        .map(|entry| entry.path().join("bin"))
+        .collect();
+    // The newest version last.
+    in_packages.sort();
+    on_path.chain(in_packages.into_iter().rev()).find(complete).context(
+        "PostgreSQL's server programs are not installed; `apt-get install postgresql` (or your system's package) brings \
+         them, or set DATABASE_URL to a server that runs already",
+    )
+}
+
+fn is_root() -> anyhow::Result<bool> {
+    let id = Command::new("id").arg("-u").output().context("asking who runs this")?;
+    Ok(id.stdout.trim_ascii() == b"0")
+}
+
+/// The user that packages make for PostgreSQL, or else nobody.
+fn unprivileged_user() -> anyhow::Result<User> {
+    let users = fs::read_to_string("/etc/passwd").context("looking for an unprivileged user")?;
+    let find = |name: &str| {
+        let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
+        let mut fields = line.split(':').skip(2);
+        Some(User { uid: fields.next()?.parse().ok()?, gid: fields.next()?.parse().ok()? })
+    };
+    find("postgres").or_else(|| find("nobody")).context("PostgreSQL does not run as root, and there is no other user")
+}
+
+struct Cluster {
+    programs: PathBuf,
+    user: Option<User>,
+    dir: PathBuf,
+}
+
+impl Cluster {
+    fn data_dir(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
+    fn password_file(&self) -> PathBuf {
+        self.dir.join("password")
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.dir.join("server.log")
+    }
+
+    /// One of PostgreSQL's programs, run as the unprivileged user, in a folder that this user may enter, and out of reach of
+    /// a Ctrl-C meant for us.
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.programs.join(program));
+        self.as_user(&mut command);
+        command
+    }
+
+    fn as_user(&self, command: &mut Command) {
+        if let Some(User { uid, gid }) = self.user {
+            command.uid(uid).gid(gid);
+        }
+        command.current_dir(&self.dir).process_group(0).stdin(Stdio::null()).stdout(Stdio::null());
+    }
+
+    fn give(&self, path: &Path) -> io::Result<()> {
+        match self.user {
+            Some(User { uid, gid }) => chown(path, Some(uid), Some(gid)),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes the data folder, unless there is one.
+    fn prepare(&self, data: Data) -> anyhow::Result<()> {
+        if self.data_dir().join("PG_VERSION").is_file() {
+            return Ok(());
+        }
+        fs::create_dir_all(&self.dir).with_context(|| format!("making the folder {}", self.dir.display()))?;
+        fs::set_permissions(&self.dir, fs::Permissions::from_mode(0o700))?;
+        fs::write(self.password_file(), new_password()?)?;
+        self.give(&self.dir)?;
+        self.give(&self.password_file())?;
+        let mut initdb = self.command("initdb");
+        initdb.arg("--pgdata").arg(self.data_dir()).arg("--pwfile").arg(self.password_file()).args([
+            "--username",
+            NAME,
+            "--auth",
+            "scram-sha-256",
+            "--encoding",
+            "UTF8",
+            "--locale",
+            "C",
+        ]);
+        if data != Data::Kept {
+            initdb.arg("--no-sync");
+        }
+        succeed(&mut initdb, "making the database")?;
+        let mut settings =
+            "listen_addresses = '127.0.0.1'\nunix_socket_directories = ''\nmax_connections = 400\n".to_owned();
+        if data == Data::ThrownAway {
+            settings += "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n";
+        }
+        let file = self.data_dir().join("postgresql.conf");
+        let written = fs::read_to_string(&file)? + &settings;
+        Ok(fs::write(&file, written)?)
+    }
+
+    /// A server that an earlier start left running, when even its guard was killed, is stopped first.
+    fn stop_leftover(&self) -> anyhow::Result<()> {
+        if !self.data_dir().join("postmaster.pid").exists() {
+            return Ok(());
+        }
+        // Fails when no server runs and the file is a leftover as well, which the next start clears up.
+        let _ = self
+            .command("pg_ctl")
+            .arg("--pgdata")
+            .arg(self.data_dir())
+            .args(["--mode", "fast", "--wait", "stop"])
+            .stderr(Stdio::null())
+            .status();
+        Ok(())
+    }
+
+    /// The port of the last time if it is free, so that addresses stay good over a restart; else any that is.
+    fn port(&self) -> anyhow::Result<u16> {
+        let file = self.dir.join("port");
+        let last = fs::read_to_string(&file).ok().and_then(|port| port.trim().parse().ok()).unwrap_or(0);
+        let listener = TcpListener::bind(("127.0.0.1", last)).or_else(|_| TcpListener::bind(("127.0.0.1", 0)))?;
+        let port = listener.local_addr()?.port();
+        fs::write(&file, port.to_string())?;
+        Ok(port)
+    }
+
+    fn run(&self, port: u16) -> anyhow::Result<()> {
+        let mut start = self.command("pg_ctl");
+        start.arg("--pgdata").arg(self.data_dir()).arg("--log").arg(self.log_file());
+        start.args(["--wait", "--timeout", "60", "--options", &format!("-p {port}"), "start"]);
+        succeed(&mut start, "starting the database").with_context(|| {
+            let log = fs::read_to_string(self.log_file()).unwrap_or_default();
+            let last: Vec<&str> = log.lines().rev().take(5).collect();
+            last.into_iter().rev().collect::<Vec<_>>().join("\n")
+        })
+    }
+
+    /// Waits for the end of its standard input, which is ours to close, and which our end closes at the latest.
+    fn guard(&self, data: Data) -> anyhow::Result<Child> {
+        let mut script = "cat > /dev/null; \"$0\" --pgdata \"$1\" --mode \"$2\" --wait stop".to_owned();
+        if data != Data::Kept {
+            script += "; cd /; rm -rf \"$3\"";
+        }
+        let mode = if data == Data::Kept { "fast" } else { "immediate" };
+        let mut guard = Command::new("sh");
+        guard.args(["-c", &script]).arg(self.programs.join("pg_ctl")).arg(self.data_dir()).arg(mode).arg(&self.dir);
+        self.as_user(&mut guard);
+        guard.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().context("starting the database's guard")
+    }
+}
+
+/// Makes our database, unless an earlier start has.
+async fn create_database(server: &Secret) -> anyhow::Result<()> {
+    let pool = db::connect(server, 1, CONNECT_TIMEOUT).await?;
+    let exists = sqlx::query_scalar::<_, bool>("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)").bind(NAME);
+    if !exists.fetch_one(&pool).await? {
+        sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {NAME}"))).execute(&pool).await?;
+    }
+    pool.close().await;
+    Ok(())
+}
+
+fn succeed(command: &mut Command, purpose: &str) -> anyhow::Result<()> {
+    let output = command.stderr(Stdio::piped()).output().with_context(|| purpose.to_owned())?;
+    if !output.status.success() {
+        bail!("{purpose}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}
+
+/// 32 hexadecimal digits from the system's random numbers.
+fn new_password() -> anyhow::Result<String> {
+    use io::Read;
+    let mut bytes = [0; 16];
+    fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Where data is kept that survives: a folder of the system's for root, who may not share a home, and of the user's for
+/// everybody else.
+///
+/// # Errors
+/// When there is no home.
+pub fn kept_dir(home: Option<&str>) -> anyhow::Result<PathBuf> {
+    if is_root()? {
+        return Ok(PathBuf::from("/var/lib/jobrun"));
+    }
+    let home = PathBuf::from(home.context("HOME is not set, so there is no place to keep the data")?);
+    ensure!(fs::metadata(&home).is_ok_and(|it| it.mode() & 0o200 != 0), "HOME cannot be written to");
+    Ok(home.join(".local/share/jobrun"))
+}

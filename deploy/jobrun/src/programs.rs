@@ -1,0 +1,161 @@
+//! The real programs, as processes.
+//!
+//! Each is started with an environment of its own, and asked to stop as an operator would ask it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+
+/// How long a program may take to finish what it has in hand.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often a condition is looked at that nothing announces.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Settings, as environment variables.
+pub type Environment = BTreeMap<String, String>;
+
+/// What becomes of a program's lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lines {
+    /// They go where ours go.
+    Shown,
+    /// They are kept, to be read with [`Program::lines`].
+    Kept,
+}
+
+/// A running program. It is killed when dropped.
+#[derive(Debug)]
+pub struct Program {
+    name: String,
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+/// The folder in which the programs lie: beside the one that asks.
+///
+/// # Errors
+/// When this program cannot tell where it lies.
+pub fn dir_of_this() -> anyhow::Result<PathBuf> {
+    let this = std::env::current_exe().context("finding out where this program lies")?;
+    Ok(this.parent().context("finding the folder of this program")?.to_owned())
+}
+
+impl Program {
+    /// Starts the program `name` of the folder `dir`.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn start(dir: &Path, name: &str, environment: &Environment, lines: Lines) -> anyhow::Result<Self> {
+        let mut command = Command::new(dir.join(name));
+        command.envs(environment).stdin(Stdio::null()).kill_on_drop(true);
+        // Not reached by a Ctrl-C meant for whoever started it, who stops programs in an order of its own.
+        command.process_group(0);
+        if lines == Lines::Kept {
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        }
+        let mut child = command.spawn().with_context(|| format!("starting {}", dir.join(name).display()))?;
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        keep(child.stdout.take(), &kept);
+        keep(child.stderr.take(), &kept);
+        Ok(Self { name: name.to_owned(), child, lines: kept })
+    }
+
+    /// The process's number.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// What it has printed so far, line by line.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until it has printed a line that contains `text`.
+    ///
+    /// # Errors
+    /// When it ends before, or `timeout` passes.
+    pub async fn wait_for_line(&mut self, text: &str, timeout: Duration) -> anyhow::Result<()> {
+        let deadline = tokio::time::Instant::now() + timeout;
+        while !self.lines().iter().any(|line| line.contains(text)) {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("{} ended with {status}: {}", self.name, self.lines().join("\n"));
+            }
+            if tokio::time::Instant::now() > deadline {
+                bail!("{} has not printed {text:?} in {timeout:?}: {}", self.name, self.lines().join("\n"));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until it ends.
+    ///
+    /// # Errors
+    /// When it cannot be waited for.
+    pub async fn wait(&mut self) -> anyhow::Result<ExitStatus> {
+        self.child.wait().await.with_context(|| format!("waiting for {}", self.name))
+    }
+
+    /// Kills it, with SIGKILL: it has no chance to do anything about it.
+    ///
+    /// # Errors
+    /// When it cannot be killed.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill().await.with_context(|| format!("killing {}", self.name))
+    }
+
+    /// Asks it to stop, with SIGTERM, and waits until it has finished what it had in hand.
+    ///
+    /// # Errors
+    /// When it does not stop in time.
+    pub async fn stop(&mut self) -> anyhow::Result<ExitStatus> {
+        if let Some(pid) = self.pid() {
+            // It may have ended by itself.
+            let _ = Command::new("kill").args(["-TERM", &pid.to_string()]).stderr(Stdio::null()).status().await?;
+        }
+        match tokio::time::timeout(STOP_TIMEOUT, self.child.wait()).await {
+            Ok(status) => Ok(status?),
+            Err(_) => bail!("{} did not stop within {STOP_TIMEOUT:?}", self.name),
+        }
+    }
+}
+
+fn keep(output: Option<impl AsyncRead + Unpin + Send + 'static>, kept: &Arc<Mutex<Vec<String>>>) {
+    let Some(output) = output else { return };
+    let kept = Arc::clone(kept);
+    tokio::spawn(async move {
+        let mut lines = BufReader::new(output).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            kept.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        }
+    });
+}
+
+/// Waits until `url` answers with a success.
+///
+/// # Errors
+/// When it has not after `timeout`.
+pub async fn wait_until_ready(url: &str, timeout: Duration) -> anyhow::Result<()> {
+    jobrun_shared::twilio::api::use_tls_provider();
+    let http = reqwest::Client::builder().timeout(Duration::from_secs(2)).build()?;
+    let deadline = tokio::time::Instant::now() + timeout;
+    loop {
+        let answer = http.get(url).send().await;
+        if answer.as_ref().is_ok_and(|response| response.status().is_success()) {
+            return Ok(());
+        }
+        if tokio::time::Instant::now() > deadline {
+            bail!("{url} is not ready after {timeout:?}: {answer:?}");
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}

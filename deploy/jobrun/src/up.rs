@@ -1,0 +1,167 @@
+//! Everything on one machine, in one command.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use jobrun_shared::config::{self, Secret};
+use jobrun_shared::{db, operator};
+use tokio::net::TcpListener;
+use twilio_stand_in::{Account, StandIn};
+
+use crate::local_postgres::{Data, LocalPostgres, kept_dir};
+use crate::programs::{self, Environment, Lines, Program};
+
+/// The numbers of a fresh pool, unless `TWILIO_POOL_NUMBERS` names others.
+pub const TEN_NUMBERS: [&str; 10] = [
+    "+447111111111",
+    "+447111111112",
+    "+447111111113",
+    "+447111111114",
+    "+447111111115",
+    "+447111111116",
+    "+447111111117",
+    "+447111111118",
+    "+447111111119",
+    "+447111111110",
+];
+
+/// Where the stand-in for Twilio listens.
+const STAND_IN_ADDR: &str = "127.0.0.1:8090";
+
+/// How long a program may take to start.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Brings everything up, prints where to look, and runs until it is told to stop.
+///
+/// # Errors
+/// When something does not start, or ends by itself.
+pub async fn run(settings: &config::Operator) -> anyhow::Result<()> {
+    let (_postgres, database_url) = match &settings.database_url {
+        Some(url) => (None, url.clone()),
+        None => {
+            let postgres = LocalPostgres::start(&kept_dir(settings.home.as_deref())?, Data::Kept, &settings.path).await?;
+            let url = postgres.url().clone();
+            (Some(postgres), url)
+        }
+    };
+    prepare_database(&database_url, settings).await?;
+
+    let public = settings.public_base_url.clone().unwrap_or_else(|| local_url(settings.ingress_addr));
+    let mut environment = Environment::from([
+        ("DATABASE_URL".to_owned(), database_url.expose().to_owned()),
+        ("PUBLIC_BASE_URL".to_owned(), public.clone()),
+    ]);
+    let stand_in = if settings.has_twilio_account {
+        None
+    } else {
+        let account = stand_in_account(&public, settings.onboarding_number.as_str());
+        let stand_in = start_stand_in(STAND_IN_ADDR, &account).await?;
+        environment.extend(environment_of(&account, &stand_in));
+        Some(stand_in)
+    };
+
+    let dir = programs::dir_of_this()?;
+    let mut ingress = Program::start(&dir, "jobrun-ingress", &environment, Lines::Shown)?;
+    let mut worker = Program::start(&dir, "jobrun-worker", &environment, Lines::Shown)?;
+    let local = local_url(settings.ingress_addr);
+    let ready_url = format!("{local}/readyz");
+    tokio::select! {
+        ready = programs::wait_until_ready(&ready_url, START_TIMEOUT) => ready?,
+        ended = ingress.wait() => anyhow::bail!("jobrun-ingress ended with {}", ended?),
+        ended = worker.wait() => anyhow::bail!("jobrun-worker ended with {}", ended?),
+    }
+    print_where_to_look(&database_url, &local, stand_in.as_ref())?;
+
+    let ended = tokio::select! {
+        told = told_to_stop() => { told?; None }
+        ended = ingress.wait() => Some(("jobrun-ingress", ended?)),
+        ended = worker.wait() => Some(("jobrun-worker", ended?)),
+    };
+    // The door first, so that nothing new arrives while the rest is finished; the database last.
+    ingress.stop().await?;
+    worker.stop().await?;
+    match ended {
+        None => Ok(()),
+        Some((name, status)) => anyhow::bail!("{name} ended by itself with {status}; everything else was stopped"),
+    }
+}
+
+async fn told_to_stop() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// Migrates, and fills an empty pool.
+async fn prepare_database(url: &Secret, settings: &config::Operator) -> anyhow::Result<()> {
+    let pool = db::connect(url, 2, Duration::from_secs(10)).await?;
+    operator::migrate(&pool).await?;
+    if operator::pool_status(&pool).await?.numbers.is_empty() {
+        let ten = || TEN_NUMBERS.map(str::to_owned).to_vec();
+        let numbers = if settings.pool_numbers.is_empty() { ten() } else { settings.pool_numbers.clone() };
+        operator::seed(&pool, &numbers).await?;
+    }
+    pool.close().await;
+    Ok(())
+}
+
+/// An account for a stand-in, with a token that nobody else knows anything of.
+#[must_use]
+pub fn stand_in_account(webhook_base_url: &str, onboarding_number: &str) -> Account {
+    Account {
+        sid: "AC00000000000000000000000000000000".to_owned(),
+        auth_token: Secret::new("stand-in-token"),
+        onboarding_number: onboarding_number.to_owned(),
+        webhook_base_url: webhook_base_url.to_owned(),
+        delivery_reports: true,
+    }
+}
+
+/// Starts a stand-in for Twilio at `addr`.
+///
+/// # Errors
+/// When the address is taken.
+pub async fn start_stand_in(addr: &str, account: &Account) -> anyhow::Result<StandIn> {
+    let listener = TcpListener::bind(addr).await.with_context(|| format!("listening on {addr}"))?;
+    Ok(StandIn::start(listener, account.clone()))
+}
+
+/// The settings with which programs use a stand-in.
+#[must_use]
+pub fn environment_of(account: &Account, stand_in: &StandIn) -> Environment {
+    Environment::from([
+        ("TWILIO_ACCOUNT_SID".to_owned(), account.sid.clone()),
+        ("TWILIO_AUTH_TOKEN".to_owned(), account.auth_token.expose().to_owned()),
+        ("TWILIO_API_BASE_URL".to_owned(), stand_in.url()),
+        ("TWILIO_ONBOARDING_NUMBER".to_owned(), account.onboarding_number.clone()),
+    ])
+}
+
+/// How this machine reaches what listens on `addr`.
+fn local_url(addr: SocketAddr) -> String {
+    if addr.ip().is_unspecified() { format!("http://127.0.0.1:{}", addr.port()) } else { format!("http://{addr}") }
+}
+
+fn print_where_to_look(database: &Secret, ingress: &str, stand_in: Option<&StandIn>) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "\nJobRun onboarding is up. Ctrl-C stops all of it; data survives.\n")?;
+    writeln!(out, "  webhooks   {ingress}/webhooks/twilio/…  ({ingress}/readyz)")?;
+    writeln!(out, "  database   psql {}", database.expose())?;
+    match stand_in {
+        None => writeln!(out, "  Twilio     the account in TWILIO_ACCOUNT_SID")?,
+        Some(stand_in) => {
+            let url = stand_in.url();
+            writeln!(out, "  Twilio     a stand-in at {url}\n")?;
+            writeln!(out, "Be a client:\n")?;
+            writeln!(out, "  curl -d from=+447900000001 --data-urlencode 'body=Plumber from London' {url}/texts")?;
+            writeln!(out, "  curl {url}/messages")?;
+        }
+    }
+    writeln!(out)
+}
