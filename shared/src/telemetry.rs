@@ -37,7 +37,12 @@ fn start_on<W>(log: &Log, writer: W)
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::new(format!("{},{JOURNAL}=info", log.filter));
+    // What the database remarks on, such as a table that is there already, and what the queue says of its own threads, is
+    // news to nobody. A filter that names them has the last word.
+    let filter = EnvFilter::new(format!(
+        "sqlx::postgres::notice=warn,apalis=warn,apalis_core=warn,{},{JOURNAL}=info",
+        log.filter
+    ));
     let builder: SubscriberBuilder<_, _, _, W> =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false);
     match log.format {

@@ -41,7 +41,8 @@ pub async fn run(settings: &config::Operator) -> anyhow::Result<()> {
     let (_postgres, database_url) = match &settings.database_url {
         Some(url) => (None, url.clone()),
         None => {
-            let postgres = LocalPostgres::start(&kept_dir(settings.home.as_deref())?, Data::Kept, &settings.path).await?;
+            let postgres =
+                LocalPostgres::start(&kept_dir(settings.home.as_deref())?, Data::Kept, &settings.path).await?;
             let url = postgres.url().clone();
             (Some(postgres), url)
         }

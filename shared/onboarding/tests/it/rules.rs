@@ -1,0 +1,205 @@
+//! The rules that no conversation may break, tried on conversations of every kind.
+
+use jobrun_onboarding::{
+    Allocation, Client, Collected, Decision, E164, Event, Facts, OptChange, PhoneType, State, Step, decide,
+};
+use proptest::prelude::*;
+
+fn number() -> E164 {
+    E164::parse("+447111111111").unwrap()
+}
+
+fn a_text() -> impl Strategy<Value = String> {
+    let words = prop::sample::select(vec![
+        "Plumber from London",
+        "ABC",
+        "SMS",
+        "YES",
+        "ready",
+        "no",
+        "1",
+        "2",
+        "3",
+        "DONE",
+        "STOP",
+        "start",
+        "HELP",
+        "yes!",
+        "",
+        "\0",
+        "🙂",
+        "unstop",
+    ]);
+    prop_oneof![4 => words.prop_map(str::to_owned), 1 => any::<String>()]
+}
+
+fn an_event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        6 => a_text().prop_map(|body| Event::Text { body }),
+        1 => Just(Event::CallArrived),
+        1 => Just(Event::CallEnded),
+        1 => Just(Event::NumberDue),
+    ]
+}
+
+prop_compose! {
+    fn a_client()(
+        state in prop::sample::select(State::ALL.to_vec()),
+        payment_active in any::<bool>(),
+        has_number in any::<bool>(),
+        opted_out in any::<bool>(),
+        phone_type in prop::option::of(Just(PhoneType::Landline)),
+    ) -> Client {
+        Client {
+            id: "c".to_owned(),
+            owner_phone: E164::parse("+447900000001").unwrap(),
+            state,
+            collected: Collected { phone_type, ..Collected::default() },
+            payment_active,
+            number: has_number.then(number),
+            opted_out,
+        }
+    }
+}
+
+/// What a conversation does with an event, and whether it asked the pool.
+fn step(client: &Client, event: &Event, pool: &Allocation) -> (Decision, bool) {
+    let facts = |allocation| Facts { payment_link: "https://pay", allocation, now: Default::default() };
+    match decide(client, event, &facts(None)) {
+        Step::Decided(decision) => (*decision, false),
+        Step::AskPool => match decide(client, event, &facts(Some(pool.clone()))) {
+            Step::Decided(decision) => (*decision, true),
+            Step::AskPool => panic!("asked the pool twice"),
+        },
+    }
+}
+
+fn pools() -> impl Strategy<Value = Allocation> {
+    prop::sample::select(vec![Allocation::Assigned(number()), Allocation::PoolEmpty])
+}
+
+/// Where a client may stand one step after `state`: where it was, or the next state. Calls prove more than one thing at a
+/// time, so they may carry a client from S7 or S8 to S9, and, over, to the end.
+fn may_follow(state: State, next: State, event: &Event) -> bool {
+    let place = |state: State| State::ALL.iter().position(|it| *it == state).unwrap();
+    match event {
+        Event::Text { .. } | Event::NumberDue => {
+            next == state || place(next) == place(state) + 1 || (state, next) == (State::S7FwdSent, State::S6PhoneType)
+        }
+        Event::CallArrived => next == state || (state >= State::S7FwdSent && next == State::S9TestCall),
+        Event::CallEnded => next == state || (state >= State::S7FwdSent && next == State::Complete),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    /// That it does not panic is part of every property.
+    #[test]
+    fn no_number_is_asked_for_before_payment(client in a_client(), event in an_event(), pool in pools()) {
+        let (_, asked) = step(&client, &event, &pool);
+        prop_assert!(!asked || client.payment_active);
+    }
+
+    #[test]
+    fn nobody_who_opted_out_is_texted(client in a_client(), event in an_event(), pool in pools()) {
+        let (decision, _) = step(&client, &event, &pool);
+        let wants_texts = !client.opted_out || decision.opt == Some(OptChange::In);
+        prop_assert!(wants_texts || decision.texts.is_empty());
+        prop_assert!(decision.opt != Some(OptChange::Out) || decision.texts.is_empty());
+    }
+
+    #[test]
+    fn no_state_is_skipped(client in a_client(), event in an_event(), pool in pools()) {
+        let (decision, _) = step(&client, &event, &pool);
+        prop_assert!(may_follow(client.state, decision.next, &event), "{:?} -> {:?}", client.state, decision.next);
+    }
+
+    #[test]
+    fn nobody_gets_past_the_gate_without_a_number(client in a_client(), event in an_event(), pool in pools()) {
+        let (decision, asked) = step(&client, &event, &pool);
+        if client.state == State::S5ConfirmLive && decision.next == State::S6PhoneType {
+            prop_assert!(asked && pool != Allocation::PoolEmpty);
+        }
+        if client.state == State::S6PhoneType && decision.next == State::S7FwdSent {
+            prop_assert!(client.number.is_some() || (asked && pool != Allocation::PoolEmpty));
+        }
+    }
+
+    #[test]
+    fn every_text_is_one_that_twilio_takes(client in a_client(), event in an_event(), pool in pools()) {
+        let (decision, _) = step(&client, &event, &pool);
+        for text in &decision.texts {
+            prop_assert!(!text.body.is_empty() && text.body.chars().count() <= 1600);
+        }
+        prop_assert!(decision.texts.len() <= 1);
+    }
+
+    #[test]
+    fn a_text_is_answered_unless_its_sender_wants_no_answer(client in a_client(), body in a_text(), pool in pools()) {
+        let quiet = client.opted_out || jobrun_onboarding::keyword(&body).is_some();
+        let (decision, _) = step(&client, &Event::Text { body }, &pool);
+        prop_assert!(quiet || decision.texts.len() == 1);
+    }
+
+    /// Whole conversations: state carries over, and the rules hold all the way.
+    #[test]
+    fn a_conversation_gets_a_number_once_and_only_when_paid(
+        events in prop::collection::vec((an_event(), any::<bool>(), pools()), 1..60)
+    ) {
+        let mut client = Client {
+            id: "c".to_owned(),
+            owner_phone: E164::parse("+447900000001").unwrap(),
+            state: State::S1BusinessTypeLocation,
+            collected: Collected::default(),
+            payment_active: false,
+            number: None,
+            opted_out: false,
+        };
+        for (event, pays, pool) in events {
+            client.payment_active |= pays && client.state >= State::S5ConfirmLive;
+            let (decision, asked) = step(&client, &event, &pool);
+            if asked {
+                prop_assert!(client.payment_active);
+                if let Allocation::Assigned(number) = pool {
+                    prop_assert!(client.number.replace(number).is_none(), "a second number");
+                }
+            }
+            prop_assert!(decision.next <= State::S5ConfirmLive || client.number.is_some());
+            client.state = decision.next;
+            client.collected = decision.collected;
+            match decision.opt {
+                Some(OptChange::Out) => client.opted_out = true,
+                Some(OptChange::In) => client.opted_out = false,
+                None => {}
+            }
+        }
+    }
+}
+
+/// Carriers and Twilio act on these words, so no text of ours asks for one.
+#[test]
+fn no_text_asks_for_a_word_that_twilio_acts_on() {
+    let words = ["STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPTOUT", "HELP", "INFO"];
+    for state in State::ALL {
+        for body in ["gibberish", "YES", "1", "2", "3", "DONE", "SMS", "Plumber from London"] {
+            for paid in [true, false] {
+                let client = Client {
+                    id: "c".to_owned(),
+                    owner_phone: E164::parse("+447900000001").unwrap(),
+                    state,
+                    collected: Collected::default(),
+                    payment_active: paid,
+                    number: paid.then(number),
+                    opted_out: false,
+                };
+                let event = Event::Text { body: body.to_owned() };
+                let (decision, _) = step(&client, &event, &Allocation::PoolEmpty);
+                for text in decision.texts {
+                    let asks = |word: &&str| text.body.contains(&format!("eply {word}"));
+                    assert!(!words.iter().any(|word| asks(&word)), "{}", text.body);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The whole transition table: every state, every kind of event, and every fact that matters there.
+//!
+//! It is committed as `transition_table.txt`, for a reviewer to read; this test generates it anew and compares.
+
+use std::fmt::Write;
+
+use jobrun_onboarding::{Allocation, Client, Collected, Decision, E164, Event, Facts, PhoneType, State, Step, decide};
+
+const COMMITTED: &str = include_str!("../transition_table.txt");
+
+/// One text for each kind of answer, and everything else that can happen.
+const TEXTS: [&str; 14] =
+    ["Plumber from London", "ABC", "SMS", "YES", "READY", "NO", "1", "2", "3", "DONE", "???", "STOP", "START", "HELP"];
+
+/// The facts that decisions can depend on, in the order of the columns.
+const FACTS: [&str; 4] = ["opted out", "paid", "has number", "gave phone type"];
+
+/// The facts of one row: each yes, no, or of no matter here.
+type Known = [Option<bool>; FACTS.len()];
+
+fn events() -> Vec<(String, Event)> {
+    let texts = TEXTS.iter().map(|body| (format!("\"{body}\""), Event::Text { body: (*body).to_owned() }));
+    let others = [Event::CallArrived, Event::CallEnded, Event::NumberDue];
+    texts.chain(others.into_iter().map(|event| (format!("{event:?}"), event))).collect()
+}
+
+fn number() -> E164 {
+    E164::parse("+447111111111").unwrap()
+}
+
+fn client(state: State, facts: [bool; FACTS.len()]) -> Client {
+    let [opted_out, payment_active, has_number, gave_phone_type] = facts;
+    Client {
+        id: "c".to_owned(),
+        owner_phone: E164::parse("+447900000001").unwrap(),
+        state,
+        collected: Collected { phone_type: gave_phone_type.then_some(PhoneType::Android), ..Collected::default() },
+        payment_active,
+        number: has_number.then(number),
+        opted_out,
+    }
+}
+
+fn outcome(client: &Client, event: &Event) -> String {
+    let facts = |allocation| Facts { payment_link: "https://pay", allocation, now: Default::default() };
+    match decide(client, event, &facts(None)) {
+        Step::Decided(decision) => describe(client, &decision),
+        Step::AskPool => {
+            let answers = [
+                ("gets a number", Allocation::Assigned(number())),
+                ("had one", Allocation::AlreadyAssigned(number())),
+                ("pool empty", Allocation::PoolEmpty),
+            ];
+            let each = answers.map(|(name, answer)| match decide(client, event, &facts(Some(answer))) {
+                Step::Decided(decision) => format!("{name}: {}", describe(client, &decision)),
+                Step::AskPool => format!("{name}: ASKS AGAIN"),
+            });
+            format!("asks the pool\n{}", each.join("\n"))
+        }
+    }
+}
+
+fn describe(client: &Client, decision: &Decision) -> String {
+    let mut parts = Vec::new();
+    if decision.next != client.state {
+        parts.push(format!("-> {}", decision.next.name()));
+    }
+    parts.extend(decision.texts.iter().map(|text| format!("says {}", text.kind.name())));
+    parts.extend(decision.opt.map(|change| format!("opts {change:?}").to_lowercase()));
+    if decision.collected != client.collected {
+        parts.push("keeps the answer".to_owned());
+    }
+    if decision.number_due {
+        parts.push("a number is due".to_owned());
+    }
+    if !decision.journal.is_empty() {
+        parts.push(format!("{} journal lines", decision.journal.len()));
+    }
+    if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") }
+}
+
+/// Splits the facts only where they matter, so that a row says as much as it must and no more.
+fn rows(state: State, event: &Event, known: Known) -> Vec<(Known, String)> {
+    let all = completions(known);
+    let first = outcome(&client(state, all[0]), event);
+    if all.iter().all(|facts| outcome(&client(state, *facts), event) == first) {
+        return vec![(known, first)];
+    }
+    let matters = |fact: &usize| {
+        known[*fact].is_none()
+            && completions(known).iter().any(|facts| {
+                let mut other = *facts;
+                other[*fact] = !other[*fact];
+                outcome(&client(state, *facts), event) != outcome(&client(state, other), event)
+            })
+    };
+    let fact = (0..FACTS.len()).find(matters).expect("outcomes differ, so some fact matters");
+    [true, false]
+        .into_iter()
+        .flat_map(|value| {
+            let mut known = known;
+            known[fact] = Some(value);
+            rows(state, event, known)
+        })
+        .collect()
+}
+
+/// Every way to fill in the facts that are left open.
+fn completions(known: Known) -> Vec<[bool; FACTS.len()]> {
+    (0..1usize << FACTS.len())
+        .map(|bits| std::array::from_fn(|fact| bits >> fact & 1 == 1))
+        .filter(|facts: &[bool; FACTS.len()]| {
+            facts.iter().zip(known).all(|(fact, known)| known.is_none_or(|known| known == *fact))
+        })
+        .collect()
+}
+
+fn generate() -> String {
+    let mut table = "Every state, what can happen there, and what comes of it. Generated, and checked, by a test.\n\
+        Facts: O opted out, P paid, N has a number, T gave the phone type; a small letter means not, a dot either way.\n"
+        .to_owned();
+    for state in State::ALL {
+        writeln!(table, "\n{}", state.name()).unwrap();
+        for (name, event) in events() {
+            for (known, outcome) in rows(state, &event, [None; FACTS.len()]) {
+                let letters: String = ["Oo", "Pp", "Nn", "Tt"]
+                    .iter()
+                    .zip(known)
+                    .map(|(letters, known)| match known {
+                        None => '.',
+                        Some(true) => letters.chars().next().unwrap(),
+                        Some(false) => letters.chars().nth(1).unwrap(),
+                    })
+                    .collect();
+                let mut lines = outcome.lines();
+                writeln!(table, "  {name:<21} {letters}  {}", lines.next().unwrap()).unwrap();
+                for line in lines {
+                    writeln!(table, "  {:<21} {:<4}    {line}", "", "").unwrap();
+                }
+            }
+        }
+    }
+    table
+}
+
+#[test]
+fn the_transition_table_is_the_committed_one() {
+    let generated = generate();
+    if generated != COMMITTED {
+        let fresh = concat!(env!("CARGO_TARGET_TMPDIR"), "/transition_table.txt");
+        std::fs::write(fresh, &generated).unwrap();
+        panic!(
+            "the transition table has changed: compare {fresh} with tests/transition_table.txt, and commit it if it is right"
+        );
+    }
+}
