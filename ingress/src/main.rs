@@ -13,17 +13,15 @@ use jobrun_shared::{config, db, telemetry};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How many database connections webhooks share.
-const CONNECTIONS_MAX: u32 = 16;
-
-/// How long a webhook waits for a connection. Less than [`webhooks::ANSWER_WITHIN`], so that the wait is what is reported.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(800);
+/// What webhooks share. They wait for a connection less long than [`webhooks::ANSWER_WITHIN`], so that this wait is what is
+/// reported.
+const CONNECTIONS: db::Connections = db::Connections { kept: 16, max: 16, acquire_timeout: Duration::from_millis(800) };
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let settings = config::Ingress::from_env()?;
     telemetry::start(&settings.log, telemetry::Output::Stdout);
-    let pool = db::connect(&settings.database_url, CONNECTIONS_MAX, ACQUIRE_TIMEOUT).await?;
+    let pool = db::connect(&settings.database_url, CONNECTIONS).await?;
     db::ensure_migrated(&pool).await?;
 
     let listener = TcpListener::bind(settings.addr).await.with_context(|| format!("listening on {}", settings.addr))?;

@@ -204,12 +204,13 @@ impl Operator {
 
     fn read(source: &dyn Source) -> Result<Self, Problems> {
         let mut reader = Reader::new(source);
+        let database_url = reader.database_url_if_set();
         let pool_numbers = reader.list("TWILIO_POOL_NUMBERS");
         let settings = (reader.onboarding_number(), reader.hold(), reader.addr(), reader.log());
         match settings {
             (Some(onboarding_number), Some(hold), Some(ingress_addr), Some(log)) if reader.problems.is_empty() => {
                 Ok(Self {
-                    database_url: reader.get("DATABASE_URL").map(Secret),
+                    database_url,
                     pool_numbers,
                     onboarding_number,
                     hold,
@@ -285,7 +286,12 @@ impl<'a> Reader<'a> {
     }
 
     fn database_url(&mut self) -> Option<Secret> {
-        let url = self.required("DATABASE_URL", "postgres://jobrun:password@localhost/jobrun")?;
+        self.required("DATABASE_URL", "postgres://jobrun:password@localhost/jobrun")?;
+        self.database_url_if_set()
+    }
+
+    fn database_url_if_set(&mut self) -> Option<Secret> {
+        let url = self.get("DATABASE_URL")?;
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             self.problem("DATABASE_URL does not begin with postgres://");
         }

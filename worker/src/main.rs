@@ -31,8 +31,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::hands::Hands;
 
-/// How many database connections a worker uses: one or two for each job under way, and one for each queue's notifications.
-const CONNECTIONS_MAX: u32 = 16;
+/// One or two for each job under way, and one for each queue's notifications.
+const CONNECTIONS: db::Connections = db::Connections { kept: 8, max: 16, acquire_timeout: Duration::from_secs(5) };
 
 /// How many jobs of a queue one process does side by side.
 const JOBS_AT_ONCE: usize = 2;
@@ -50,7 +50,7 @@ const RESTART_DELAY: Duration = Duration::from_secs(1);
 async fn main() -> anyhow::Result<()> {
     let settings = config::Worker::from_env()?;
     telemetry::start(&settings.log, telemetry::Output::Stdout);
-    let pool = db::connect(&settings.database_url, CONNECTIONS_MAX, Duration::from_secs(5)).await?;
+    let pool = db::connect(&settings.database_url, CONNECTIONS).await?;
     db::ensure_migrated(&pool).await?;
 
     let stop = CancellationToken::new();

@@ -2,6 +2,10 @@
 //!
 //! [`local_postgres`] and [`programs`] run the real server and the real programs; [`up`] and [`demo`] put them together.
 
+use std::time::Duration;
+
+use jobrun_shared::db;
+
 pub mod local_postgres;
 
 pub mod programs;
@@ -9,3 +13,6 @@ pub mod programs;
 pub mod up;
 
 pub mod demo;
+
+/// What a command needs.
+pub const CONNECTIONS: db::Connections = db::Connections { kept: 1, max: 8, acquire_timeout: Duration::from_secs(30) };

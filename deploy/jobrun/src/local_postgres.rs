@@ -8,7 +8,6 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 use std::{fs, io};
 
 use anyhow::{Context, bail, ensure};
@@ -16,14 +15,13 @@ use jobrun_shared::config::Secret;
 use jobrun_shared::db;
 use sqlx::AssertSqlSafe;
 
+use crate::CONNECTIONS;
+
 /// The user and the database that the server is made with.
 const NAME: &str = "jobrun";
 
 /// Where packages put the programs, when they are not on the PATH: Debian, Red Hat, and Homebrew.
 const KNOWN_PLACES: [&str; 4] = ["/usr/lib/postgresql", "/usr/local/opt", "/opt/homebrew/opt", "/usr"];
-
-/// How long the server may take to accept a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What becomes of the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -263,7 +261,7 @@ impl Cluster {
 
 /// Makes our database, unless an earlier start has.
 async fn create_database(server: &Secret) -> anyhow::Result<()> {
-    let pool = db::connect(server, 1, CONNECT_TIMEOUT).await?;
+    let pool = db::connect(server, CONNECTIONS).await?;
     let exists = sqlx::query_scalar::<_, bool>("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)").bind(NAME);
     if !exists.fetch_one(&pool).await? {
         sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {NAME}"))).execute(&pool).await?;

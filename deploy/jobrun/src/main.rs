@@ -5,13 +5,12 @@
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use jobrun::demo::{self, Report, Stage};
 use jobrun::local_postgres::{Data, LocalPostgres};
-use jobrun::{programs, up};
+use jobrun::{CONNECTIONS, programs, up};
 use jobrun_shared::operator::{self, PoolStatus, Refusal};
 use jobrun_shared::{clock, config, db, telemetry};
 use sqlx::{AssertSqlSafe, PgPool};
@@ -112,7 +111,7 @@ async fn connect(settings: &config::Operator) -> anyhow::Result<PgPool> {
         .database_url
         .as_ref()
         .context("DATABASE_URL is not set (example: postgres://jobrun:password@localhost/jobrun)")?;
-    Ok(db::connect(url, 4, Duration::from_secs(30)).await?)
+    Ok(db::connect(url, CONNECTIONS).await?)
 }
 
 /// For every command but `migrate`: they need the tables.
@@ -197,7 +196,7 @@ async fn play(settings: &config::Operator, workers: usize) -> anyhow::Result<Exi
         let postgres = LocalPostgres::start_temporary(Data::ThrownAway, &settings.path).await?;
         return play_on(postgres.url(), workers).await;
     };
-    let server = db::connect(url, 1, Duration::from_secs(30)).await?;
+    let server = db::connect(url, CONNECTIONS).await?;
     let name = format!("jobrun_demo_{}_{}", std::process::id(), clock::now().timestamp_millis());
     sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&server).await?;
     let played = play_on(&db::sibling_url(url, &name)?, workers).await;

@@ -10,6 +10,7 @@ use jobrun_shared::{db, operator};
 use tokio::net::TcpListener;
 use twilio_stand_in::{Account, StandIn};
 
+use crate::CONNECTIONS;
 use crate::local_postgres::{Data, LocalPostgres, kept_dir};
 use crate::programs::{self, Environment, Lines, Program};
 
@@ -101,7 +102,7 @@ async fn told_to_stop() -> std::io::Result<()> {
 
 /// Migrates, and fills an empty pool.
 async fn prepare_database(url: &Secret, settings: &config::Operator) -> anyhow::Result<()> {
-    let pool = db::connect(url, 2, Duration::from_secs(10)).await?;
+    let pool = db::connect(url, CONNECTIONS).await?;
     operator::migrate(&pool).await?;
     if operator::pool_status(&pool).await?.numbers.is_empty() {
         let ten = || TEN_NUMBERS.map(str::to_owned).to_vec();

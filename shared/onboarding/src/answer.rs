@@ -54,7 +54,7 @@ fn free_text(body: &str) -> Option<String> {
     fits.then_some(folded)
 }
 
-/// S1: a trade and a place, so at least two words, and not merely a greeting.
+/// S1: a trade and a place, so at least two words, and neither merely a greeting nor a question.
 pub(crate) fn trade_and_place(body: &str) -> Option<String> {
     const GREETINGS: [&str; 14] = [
         "hi",
@@ -75,7 +75,7 @@ pub(crate) fn trade_and_place(body: &str) -> Option<String> {
     let said = words(body);
     let meaningful =
         said.split(' ').filter(|word| word.chars().any(char::is_alphabetic) && !GREETINGS.contains(word)).count();
-    if meaningful >= 2 { free_text(body) } else { None }
+    if meaningful >= 2 && !body.contains('?') { free_text(body) } else { None }
 }
 
 /// S2: the name of the business.
@@ -174,7 +174,8 @@ mod tests {
     fn trade_and_place_wants_both() {
         assert_eq!(trade_and_place(" Plumber\n from  London ").as_deref(), Some("Plumber from London"));
         assert!(trade_and_place("Plumber, London").is_some());
-        for body in ["Hi", "Good morning", "hello there", "Plumber", "", "🙂🙂", "1 2", "Hi plumber"] {
+        for body in ["Hi", "Good morning", "hello there", "Plumber", "", "🙂🙂", "1 2", "Hi plumber", "What is this?"]
+        {
             assert_eq!(trade_and_place(body), None, "{body}");
         }
         assert_eq!(trade_and_place(&"very long ".repeat(20)), None);

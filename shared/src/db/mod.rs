@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgQueryResult};
-use sqlx::{ConnectOptions, PgPool};
+use sqlx::{ConnectOptions, Connection, PgPool};
 
 use crate::config::Secret;
 
@@ -105,25 +105,41 @@ pub enum ConnectError {
     },
 }
 
-/// Opens a pool of at most `connections_max` connections, and makes sure that the database answers.
+/// How many connections a program has to its database.
+#[derive(Clone, Copy, Debug)]
+pub struct Connections {
+    /// Opened before anything else happens, and kept open: opening one takes longer than most of what it is used for.
+    pub kept: u32,
+    /// Never more than this.
+    pub max: u32,
+    /// How long somebody who needs one waits for it.
+    pub acquire_timeout: Duration,
+}
+
+/// Opens connections, and so makes sure that the database answers.
 ///
 /// # Errors
 /// When it does not, with its address but never with the password.
-pub async fn connect(url: &Secret, connections_max: u32, acquire_timeout: Duration) -> Result<PgPool, ConnectError> {
+pub async fn connect(url: &Secret, connections: Connections) -> Result<PgPool, ConnectError> {
     let options: PgConnectOptions = url.expose().parse().map_err(ConnectError::Url)?;
     // A statement that takes long is for the database's own log to show, not for ours.
     let options = options.disable_statement_logging();
     let database = options.get_database().unwrap_or("(default database)");
     let address = format!("{}:{}/{database}", options.get_host(), options.get_port());
-    let probe = async {
-        use sqlx::Connection;
-        options.connect().await?.close().await
-    };
-    probe.await.map_err(|error| ConnectError::Unreachable { address, error })?;
-    Ok(PgPoolOptions::new()
-        .max_connections(connections_max)
-        .acquire_timeout(acquire_timeout)
-        .connect_lazy_with(options))
+    // The pool would try until its time is up, and then say only that it is.
+    let probe = async { options.connect().await?.close().await };
+    probe.await.map_err(|error| ConnectError::Unreachable { address: address.clone(), error })?;
+    let pool = PgPoolOptions::new()
+        .min_connections(connections.kept)
+        .max_connections(connections.max)
+        .acquire_timeout(connections.acquire_timeout)
+        .connect_lazy_with(options);
+    let mut open = Vec::new();
+    for _ in 0..connections.kept {
+        open.push(pool.acquire().await.map_err(|error| ConnectError::Unreachable { address: address.clone(), error })?);
+    }
+    drop(open);
+    Ok(pool)
 }
 
 /// The address of the database `name` on the server of the database at `url`.

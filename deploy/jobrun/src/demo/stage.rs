@@ -10,6 +10,7 @@ use jobrun_shared::{db, operator};
 use sqlx::PgPool;
 use twilio_stand_in::{Account, StandIn};
 
+use crate::CONNECTIONS;
 use crate::programs::{Environment, Lines, Program};
 use crate::up;
 
@@ -50,7 +51,7 @@ impl Stage {
     /// # Errors
     /// When something does not start.
     pub async fn set(programs: &Path, url: &Secret, workers: usize, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
-        let pool = db::connect(url, 8, Duration::from_secs(30)).await?;
+        let pool = db::connect(url, CONNECTIONS).await?;
         operator::migrate(&pool).await?;
 
         let ingress_addr = free_addr()?;

@@ -1,0 +1,237 @@
+//! Nonsense: each kind gets a clear answer, and changes nothing.
+
+use jobrun_shared::config::Secret;
+use jobrun_shared::twilio::signature::{self, Form};
+use jobrun_shared::{db, operator};
+use jobrun_tests::{
+    PATIENCE, count, empty_database, eventually, numbers, paid_clients, programs, say, stage, stage_with, texts,
+};
+
+const EVENTS: &str = "SELECT count(*) FROM events";
+
+/// Posts bytes as they are.
+async fn post(url: &str, signature: Option<&str>, body: Vec<u8>) -> (u16, String) {
+    let http = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
+    let mut request = http.post(url).header("content-type", "application/x-www-form-urlencoded").body(body);
+    if let Some(signature) = signature {
+        request = request.header(signature::HEADER, signature);
+    }
+    let response = request.send().await.unwrap();
+    (response.status().as_u16(), response.text().await.unwrap())
+}
+
+fn encoded(form: &Form) -> Vec<u8> {
+    reqwest::Client::builder()
+        .build()
+        .unwrap()
+        .post("http://localhost")
+        .form(form)
+        .build()
+        .unwrap()
+        .body()
+        .unwrap()
+        .as_bytes()
+        .unwrap()
+        .to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_twilio_did_not_sign_leaves_no_trace() {
+    let stage = stage(1).await;
+    let account = &stage.account;
+    let form = stage.stand_in.text_form("+447900000001", &account.onboarding_number, "Plumber from London");
+    for path in ["sms", "sms/status", "voice", "voice/status"] {
+        let url = format!("{}/webhooks/twilio/{path}", account.webhook_base_url);
+        let good = signature::sign(&account.auth_token, &url, &form);
+        let strangers = signature::sign(&Secret::new("guess"), &url, &form);
+        let other_address = signature::sign(&account.auth_token, &format!("{url}?m=1"), &form);
+        let mut changed = form.clone();
+        changed.push(("Body".to_owned(), "another".to_owned()));
+        for (signature, form) in [
+            (None, &form),
+            (Some(""), &form),
+            (Some(strangers.as_str()), &form),
+            (Some(other_address.as_str()), &form),
+            (Some(&good[..20]), &form),
+            (Some(good.as_str()), &changed),
+        ] {
+            let (status, body) = post(&url, signature, encoded(form)).await;
+            assert_eq!((status, body.as_str()), (403, "X-Twilio-Signature is missing or does not match\n"), "{path}");
+        }
+    }
+    assert_eq!(count(&stage.pool, EVENTS).await, 0);
+    stage.strike().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_that_lacks_something_or_is_none_is_refused_by_name() {
+    let stage = stage(1).await;
+    let base = format!("{}/webhooks/twilio", stage.account.webhook_base_url);
+    let text = stage.stand_in.text_form("+447900000001", &stage.account.onboarding_number, "Hi");
+    let call = stage.stand_in.call_form("CA1", "+447900000001", "+447111111111", "ringing");
+    for (path, whole, needed) in [
+        ("sms", &text, &["MessageSid", "From", "To", "Body"][..]),
+        ("voice", &call, &["CallSid", "CallStatus", "From", "To"]),
+        ("voice/status", &call, &["CallSid", "To"]),
+    ] {
+        for name in needed {
+            let form: Form = whole.iter().filter(|(key, _)| key != name).cloned().collect();
+            let answer = stage.stand_in.post(&format!("/webhooks/twilio/{path}"), &form).await.unwrap();
+            assert_eq!((answer.status, answer.body), (400, format!("{name} is missing\n")), "{path}");
+        }
+    }
+    let (status, body) = post(&format!("{base}/sms"), None, b"Body=%FF%FE&From=%2B447900000001".to_vec()).await;
+    assert_eq!((status, body.as_str()), (400, "the body is not a form in UTF-8\n"));
+    let (status, _) = post(&format!("{base}/sms"), None, vec![b'a'; 1 << 20]).await;
+    assert_eq!(status, 413);
+    let (status, _) = post(&format!("{base}/nowhere"), None, Vec::new()).await;
+    assert_eq!(status, 404);
+    let answer = stage.stand_in.post("/webhooks/twilio/sms/status?m=seven", &text).await.unwrap();
+    assert_eq!(answer.status, 400);
+    assert_eq!(count(&stage.pool, EVENTS).await, 0);
+    stage.strike().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_that_is_not_a_phone_is_kept_and_makes_nobody_a_client() {
+    let stage = stage(1).await;
+    for sender in ["12345", "Vodafone", "anonymous", "+44 7900 000001", "07900000001"] {
+        assert!(say(&stage, sender, "Plumber from London").await.is_empty());
+    }
+    let outcomes = texts(&stage.pool, "SELECT DISTINCT outcome FROM events").await;
+    assert_eq!(outcomes, ["sender_cannot_be_answered"]);
+    assert_eq!(count(&stage.pool, EVENTS).await, 5);
+    assert_eq!(count(&stage.pool, "SELECT count(*) FROM clients").await, 0);
+    stage.strike().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_who_texts_a_pool_number_is_told_once_where_to_turn() {
+    let stage = stage(1).await;
+    operator::seed(&stage.pool, &numbers(1)).await.unwrap();
+    for body in ["Are you free on Monday?", "Hello?", "STOP"] {
+        stage.stand_in.text_to("+447700900123", "+447100000001", body).await.unwrap();
+        stage.settle().await.unwrap();
+    }
+    stage.stand_in.call("+447700900123", "+447100000001").await.unwrap();
+    stage.settle().await.unwrap();
+    let told: Vec<(String, String)> = stage.stand_in.messages().into_iter().map(|it| (it.from, it.body)).collect();
+    let words = "This number takes calls only. To join JobRun, please text +447476955179.".to_owned();
+    assert_eq!(told, [("+447100000001".to_owned(), words)]);
+    assert_eq!(count(&stage.pool, "SELECT count(*) FROM clients").await, 0);
+    let kept =
+        count(&stage.pool, "SELECT count(*) FROM events WHERE kind <> 'delivery_report' AND outcome IS NOT NULL");
+    assert_eq!(kept.await, 5);
+    stage.strike().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_characters_and_an_empty_text_are_texts_all_the_same() {
+    let stage = stage(1).await;
+    assert_eq!(say(&stage, "+447900000001", "Plumber\0 from\u{202E} Łódź 👩‍🔧").await.len(), 1);
+    assert_eq!(say(&stage, "+447900000001", "").await.len(), 1, "a picture without words");
+    assert_eq!(say(&stage, "+447900000001", &"long ".repeat(320)).await.len(), 1);
+    assert_eq!(texts(&stage.pool, "SELECT current_state FROM onboarding_states").await, ["S2_BUSINESS_NAME"]);
+    stage.strike().await.unwrap();
+}
+
+/// A row that somebody has broken by hand costs its own client a wait, and nobody else anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_bad_row_costs_only_itself() {
+    let stage = stage(1).await;
+    paid_clients(&stage.pool, "client", 20).await;
+    // No country has this code, so it is no phone number; the table's pattern lets it pass.
+    sqlx::raw_sql(r#"UPDATE clients SET "twilioNumber" = '+99912345678' WHERE id = 'client-7'"#)
+        .execute(&stage.pool)
+        .await
+        .unwrap();
+    let all = (1..=20).map(|n| async move { jobrun_tests::phone(n) });
+    for phone in futures::future::join_all(all).await {
+        assert_eq!(stage.stand_in.text(&phone, "Plumber from London").await.unwrap().status, 200);
+    }
+    eventually(PATIENCE, "the others are answered", async || stage.stand_in.messages().len() == 19).await;
+    assert_eq!(count(&stage.pool, "SELECT count(*) FROM events WHERE kind = 'text' AND processed_at IS NULL").await, 1);
+    sqlx::raw_sql(r#"UPDATE clients SET "twilioNumber" = NULL; UPDATE events SET due_at = now()"#)
+        .execute(&stage.pool)
+        .await
+        .unwrap();
+    stage.settle().await.unwrap();
+    assert_eq!(stage.stand_in.messages().len(), 20, "mended, it is answered as well");
+    stage.strike().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn seeds_are_added_once_and_what_is_no_number_is_named_and_nothing_added() {
+    let stage = stage_with(1, &[("TWILIO_POOL_NUMBERS", "+447111111111, +447111111112,+447111111111")]).await;
+    let (code, stdout, _) = stage.operator(&["pool", "seed"]).await.unwrap();
+    assert_eq!((code, stdout.as_str()), (0, "2 new numbers, 0 known already\n"));
+    let (code, stdout, _) = stage.operator(&["pool", "seed", "+447111111112", "+447111111113"]).await.unwrap();
+    assert_eq!((code, stdout.as_str()), (0, "1 new numbers, 1 known already\n"));
+    let (code, stdout, stderr) =
+        stage.operator(&["pool", "seed", "+447111111114", "07111111115", "+44", "hello"]).await.unwrap();
+    assert_eq!((code, stdout.as_str()), (2, ""));
+    assert!(["07111111115", "+44", "hello"].iter().all(|wrong| stderr.contains(wrong)), "{stderr}");
+    assert_eq!(count(&stage.pool, "SELECT count(*) FROM twilio_number_pool").await, 3);
+    let (code, _, stderr) = stage.operator(&["pool", "release", "+447111111119"]).await.unwrap();
+    assert!(code == 1 && stderr.contains("not in the pool"), "{stderr}");
+    stage.strike().await.unwrap();
+}
+
+/// Runs a program until it ends, and answers its exit code and everything it printed.
+async fn run(program: &str, arguments: &[&str], settings: &[(&str, &str)]) -> (i32, String) {
+    let mut command = tokio::process::Command::new(programs().join(program));
+    command.args(arguments).env_clear().envs(settings.iter().copied()).kill_on_drop(true);
+    let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("it ends").unwrap();
+    let printed = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap(), String::from_utf8(printed).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_that_cannot_start_say_why_and_never_show_the_password() {
+    let unmigrated = empty_database().await;
+    let settings = |url: &str| -> Vec<(&'static str, String)> {
+        vec![
+            ("DATABASE_URL", url.to_owned()),
+            ("TWILIO_ACCOUNT_SID", "AC1".to_owned()),
+            ("TWILIO_AUTH_TOKEN", "hush".to_owned()),
+            ("PUBLIC_BASE_URL", "http://localhost".to_owned()),
+            ("INGRESS_ADDR", "127.0.0.1:0".to_owned()),
+        ]
+    };
+    let nobody = "postgres://jobrun:hush@127.0.0.1:1/jobrun".to_owned();
+    let wrong = unmigrated.expose().replace("jobrun:", "jobrun:hush");
+    let cases = [
+        (unmigrated.expose().to_owned(), "run `jobrun migrate`"),
+        (nobody, "no database at 127.0.0.1:1/jobrun"),
+        (wrong, "password authentication failed"),
+        ("mysql://hush@localhost".to_owned(), "DATABASE_URL"),
+        ("postgres://hush@localhost:hush/jobrun".to_owned(), "DATABASE_URL cannot be read"),
+    ];
+    for (url, expected) in cases {
+        let settings = settings(&url);
+        let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let programs = [("jobrun-ingress", &[][..]), ("jobrun-worker", &[]), ("jobrun", &["pool", "status"])];
+        for (program, arguments) in programs {
+            let (code, printed) = run(program, arguments, &settings).await;
+            assert!(
+                code != 0 && printed.contains(expected) && !printed.contains("hush"),
+                "{program}: {code} {printed}"
+            );
+        }
+    }
+    let (code, printed) = run("jobrun-worker", &[], &[]).await;
+    let named = ["DATABASE_URL", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "PUBLIC_BASE_URL"];
+    assert!(code != 0 && named.iter().all(|name| printed.contains(name)), "{printed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn migrating_twice_at_once_is_safe_and_makes_the_database_ready() {
+    let url = empty_database().await;
+    let settings = [("DATABASE_URL", url.expose())];
+    let (one, two) = tokio::join!(run("jobrun", &["migrate"], &settings), run("jobrun", &["migrate"], &settings));
+    assert_eq!((one.0, two.0), (0, 0), "{} {}", one.1, two.1);
+    let pool = db::connect(&url, jobrun::CONNECTIONS).await.unwrap();
+    db::ensure_migrated(&pool).await.unwrap();
+    let (code, printed) = run("jobrun", &["migrate"], &settings).await;
+    assert!(code == 0, "{printed}");
+}

@@ -1,0 +1,142 @@
+//! Stories: what happens to people who sign up.
+
+use futures::future::join_all;
+use jobrun_shared::operator;
+use jobrun_tests::{PATIENCE, count, eventually, numbers, paid_clients, phone, say, stage, texts};
+
+const ANN: &str = "+447900000001";
+
+/// From the first text to COMPLETE, for somebody whom we know nothing of.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_signs_up_by_text_alone() {
+    let stage = stage(1).await;
+    operator::seed(&stage.pool, &numbers(1)).await.unwrap();
+
+    assert!(say(&stage, ANN, "Hi").await[0].contains("What's your trade"), "a greeting is no answer");
+    assert!(say(&stage, ANN, "Plumber from London").await[0].contains("name of your business"));
+    assert!(say(&stage, ANN, "ABC Plumbing").await[0].contains("your own name"));
+    assert!(say(&stage, ANN, "Ann Smith").await[0].contains("Reply SMS"));
+    assert!(say(&stage, ANN, "sms").await[0].contains("Reply YES"));
+    assert!(say(&stage, ANN, "Yes please!").await[0].contains("confirm payment here"));
+    sqlx::raw_sql(r#"UPDATE clients SET "paymentActive" = TRUE"#).execute(&stage.pool).await.unwrap();
+    assert!(say(&stage, ANN, "ready").await[0].contains("Your JobRun number is +447100000001"));
+    assert!(say(&stage, ANN, "android").await[0].contains("**61*+447100000001#"));
+    assert!(say(&stage, ANN, "done").await[0].contains("let's test it"));
+    let (arrived, ended) = stage.stand_in.call("+447700900123", "+447100000001").await.unwrap();
+    assert_eq!((arrived.status, arrived.content_type.as_str(), ended.status), (200, "text/xml", 204));
+    stage.settle().await.unwrap();
+    assert!(stage.stand_in.bodies_to(ANN).last().unwrap().starts_with("You're live!"));
+
+    let facts = texts(
+        &stage.pool,
+        r#"SELECT concat_ws('|', "businessName", region, "phoneNumber", "twilioNumber", current_state,
+                            collected_fields ->> 'ownerName', collected_fields ->> 'phoneType')
+           FROM clients JOIN onboarding_states ON client_id = clients.id"#,
+    );
+    assert_eq!(facts.await, ["ABC Plumbing|UK|447900000001|+447100000001|COMPLETE|Ann Smith|android"]);
+    stage.strike().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_texts_sent_at_once_are_answered_in_the_order_in_which_they_arrived() {
+    let stage = stage(3).await;
+    let bodies: Vec<String> = (0..10).map(|n| format!("Text {n} from somebody in a hurry")).collect();
+    let answers = join_all(bodies.iter().map(|body| stage.stand_in.text(ANN, body))).await;
+    assert!(answers.iter().all(|answer| answer.as_ref().unwrap().status == 200));
+    stage.settle().await.unwrap();
+
+    let answered = texts(&stage.pool, "SELECT event_id::TEXT FROM messages ORDER BY messages.id").await;
+    let arrived = texts(&stage.pool, "SELECT id::TEXT FROM events WHERE kind = 'text' ORDER BY events.id").await;
+    assert_eq!(answered, arrived);
+    assert_eq!(answered.len(), 10);
+    let owed = texts(&stage.pool, "SELECT body FROM messages ORDER BY id").await;
+    assert_eq!(stage.stand_in.bodies_to(ANN), owed, "and they left in that order");
+    stage.strike().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_webhook_delivered_ten_times_is_one_event() {
+    let stage = stage(3).await;
+    let form = stage.stand_in.text_form(ANN, &stage.account.onboarding_number, "Plumber from London");
+    let answers = join_all((0..10).map(|_| stage.stand_in.post("/webhooks/twilio/sms", &form))).await;
+    assert!(answers.iter().all(|answer| answer.as_ref().unwrap().status == 200));
+    stage.settle().await.unwrap();
+    let again = stage.stand_in.post("/webhooks/twilio/sms", &form).await.unwrap();
+    assert_eq!(again.status, 200);
+    stage.settle().await.unwrap();
+    assert_eq!(count(&stage.pool, "SELECT count(*) FROM events WHERE kind = 'text'").await, 1);
+    assert_eq!(stage.stand_in.bodies_to(ANN).len(), 1);
+    stage.strike().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_hundred_clients_do_not_wait_for_one_whose_row_is_locked() {
+    let stage = stage(3).await;
+    paid_clients(&stage.pool, "client", 300).await;
+    let mut held = stage.pool.begin().await.unwrap();
+    sqlx::query("SELECT FROM clients WHERE id = 'client-7' FOR UPDATE").execute(&mut *held).await.unwrap();
+
+    let answers = join_all((1..=300).map(async |n| stage.stand_in.text(&phone(n), "Plumber from London").await)).await;
+    assert!(answers.iter().all(|answer| answer.as_ref().unwrap().status == 200));
+    eventually(PATIENCE, "all but one are answered", async || stage.stand_in.messages().len() >= 299).await;
+    assert!(stage.stand_in.bodies_to(&phone(7)).is_empty());
+    held.rollback().await.unwrap();
+    stage.settle().await.unwrap();
+    assert!((1..=300).all(|n| stage.stand_in.bodies_to(&phone(n)).len() == 1));
+    stage.strike().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_does_not_fit_is_answered_and_moves_nothing() {
+    let stage = stage(1).await;
+    paid_clients(&stage.pool, "client", 1).await;
+    for state in [
+        "S1_BUSINESS_TYPE_LOCATION",
+        "S4_NOTIFICATION_PREF",
+        "S5_CONFIRM_LIVE",
+        "S6_PHONE_TYPE",
+        "S7_FWD_SENT",
+        "S8_FWD_CONFIRM",
+        "S9_TEST_CALL",
+        "COMPLETE",
+    ] {
+        let set = "INSERT INTO onboarding_states (client_id, current_state) VALUES ('client-1', $1)
+                   ON CONFLICT (client_id) DO UPDATE SET current_state = $1";
+        sqlx::query(set).bind(state).execute(&stage.pool).await.unwrap();
+        let replies = say(&stage, &phone(1), "what do you mean?!").await;
+        assert_eq!(replies.len(), 1, "{state}: {replies:?}");
+        assert_eq!(texts(&stage.pool, "SELECT current_state FROM onboarding_states").await, [state]);
+    }
+    stage.strike().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_opts_out_hears_nothing_until_they_opt_in_again() {
+    let stage = stage(1).await;
+    say(&stage, ANN, "Plumber from London").await;
+    assert!(say(&stage, ANN, "Stop").await.is_empty());
+    assert_eq!(count(&stage.pool, r#"SELECT count(*) FROM clients WHERE "optedOutAt" IS NOT NULL"#).await, 1);
+    assert!(say(&stage, ANN, "ABC Plumbing").await.is_empty());
+    assert!(say(&stage, ANN, "START").await[0].contains("name of your business"), "where they left off");
+    assert!(say(&stage, ANN, "ABC Plumbing").await[0].contains("your own name"));
+    stage.strike().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_arrives_before_done_proves_the_forwarding_as_well() {
+    let stage = stage(1).await;
+    let at_s7 = r#"INSERT INTO clients (id, "phoneNumber", "paymentActive", "twilioNumber")
+                   VALUES ('client-1', '447900000001', TRUE, '+447111111111');
+                   INSERT INTO onboarding_states (client_id, current_state) VALUES ('client-1', 'S7_FWD_SENT')"#;
+    sqlx::raw_sql(at_s7).execute(&stage.pool).await.unwrap();
+    // The end of the call is reported first, and again after its arrival.
+    let (sid, number) = (stage.stand_in.new_sid("CA"), "+447111111111");
+    for (path, status) in [("voice/status", "completed"), ("voice", "ringing"), ("voice/status", "completed")] {
+        let form = stage.stand_in.call_form(&sid, "anonymous", number, status);
+        stage.stand_in.post(&format!("/webhooks/twilio/{path}"), &form).await.unwrap();
+        stage.settle().await.unwrap();
+        assert_eq!(texts(&stage.pool, "SELECT current_state FROM onboarding_states").await, ["COMPLETE"]);
+    }
+    assert_eq!(stage.stand_in.bodies_to(ANN).len(), 1);
+    stage.strike().await.unwrap();
+}

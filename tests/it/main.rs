@@ -1,0 +1,19 @@
+//! Stories and accidents, on real programs and a real PostgreSQL. In reading order.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod scenarios;
+
+mod conversation;
+
+mod allocation;
+
+mod waiting_list;
+
+mod bad_input;
+
+mod accidents;
+
+mod schema;
+
+mod tidy;
