@@ -18,6 +18,7 @@ CREATE TABLE clients (
 
     CONSTRAINT clients_are_known_by_id PRIMARY KEY (id),
     CONSTRAINT a_client_id_is_not_empty CHECK (id <> ''),
+    CONSTRAINT a_region_is_an_iso_country_or_uk CHECK (region ~ '^[A-Za-z]{2}$'),
     CONSTRAINT a_phone_belongs_to_one_client UNIQUE ("phoneNumber"),
     CONSTRAINT a_phone_is_digits_without_plus CHECK ("phoneNumber" ~ '^[1-9][0-9]{6,14}$'),
     CONSTRAINT a_twilio_number_is_e164 CHECK ("twilioNumber" ~ '^\+[1-9][0-9]{6,14}$')

@@ -11,8 +11,8 @@ CREATE TABLE events (
     lane         TEXT        NOT NULL,
     payload      JSONB       NOT NULL,
     received_at  TIMESTAMPTZ NOT NULL,
-    -- Not looked at before this moment: later than `received_at` only after a failure.
-    due_at       TIMESTAMPTZ NOT NULL,
+    -- Put off until then, after a failure. Mostly empty, which means at once by everybody's clock.
+    due_at       TIMESTAMPTZ,
     processed_at TIMESTAMPTZ,
     -- What came of it, in a word.
     outcome      TEXT,

@@ -14,7 +14,8 @@ CREATE TABLE messages (
     -- A text that must not be said twice carries the same key both times.
     once_key         TEXT,
     attempts         INTEGER     NOT NULL DEFAULT 0,
-    next_attempt_at  TIMESTAMPTZ NOT NULL,
+    -- Not before then; empty means at once, by everybody's clock.
+    next_attempt_at  TIMESTAMPTZ,
     -- When the attempt under way, or of unknown outcome, began.
     attempted_at     TIMESTAMPTZ,
     -- How often Twilio's list was searched for an attempt of unknown outcome.
@@ -39,7 +40,7 @@ CREATE TABLE messages (
 );
 
 -- What the sender looks through: only what is not settled.
-CREATE INDEX queued_messages ON messages (next_attempt_at, id) WHERE status = 'queued';
+CREATE INDEX queued_messages ON messages (id) WHERE status = 'queued';
 CREATE INDEX attempted_messages ON messages (next_attempt_at) WHERE status IN ('sending', 'unknown');
 CREATE INDEX unsettled_messages_of_a_recipient ON messages (to_phone, id) WHERE status IN ('queued', 'sending', 'unknown');
 CREATE INDEX messages_of_a_client ON messages (client_id, id);

@@ -1,14 +1,9 @@
-//! The door: verifies webhooks, records them, and acknowledges them.
-//!
-//! Start-up only: what happens to a webhook stands in [`webhooks`]. Nothing here decides what an event means.
-
-mod form;
-
-mod webhooks;
+//! `jobrun-ingress`: start-up and shut-down of the door.
 
 use std::time::Duration;
 
 use anyhow::Context;
+use jobrun_ingress::webhooks;
 use jobrun_shared::{config, db, telemetry};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};

@@ -22,7 +22,10 @@ use crate::form;
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// How long recording may take before the webhook is told to come back: Twilio's own retry and fallback take over then.
-pub(crate) const ANSWER_WITHIN: Duration = Duration::from_millis(900);
+pub const ANSWER_WITHIN: Duration = Duration::from_millis(900);
+
+/// The answer to a text: whatever there is to say is sent later.
+pub const NO_ANSWER: &str = "<Response/>";
 
 /// What a caller hears, whoever it is: the call has done its work by arriving.
 const CALL_ANSWER: &str = concat!(
@@ -33,13 +36,15 @@ const CALL_ANSWER: &str = concat!(
 
 /// What the handlers share.
 #[derive(Clone, Debug)]
-pub(crate) struct Door {
-    pub(crate) pool: PgPool,
-    pub(crate) twilio: config::Twilio,
+pub struct Door {
+    /// The rows.
+    pub pool: PgPool,
+    /// The account whose signature is required.
+    pub twilio: config::Twilio,
 }
 
 /// Every address that is answered.
-pub(crate) fn router(door: Door) -> Router {
+pub fn router(door: Door) -> Router {
     Router::new()
         .route("/webhooks/twilio/sms", post(sms))
         .route("/webhooks/twilio/sms/status", post(sms_status))
@@ -53,7 +58,7 @@ pub(crate) fn router(door: Door) -> Router {
 
 /// Why a webhook is turned away.
 #[derive(Debug)]
-enum Rejection {
+pub enum Rejection {
     /// The body is no form in UTF-8.
     NotAForm,
     /// The signature is missing, or not that of our account.
@@ -81,23 +86,30 @@ impl IntoResponse for Rejection {
 }
 
 async fn sms(State(door): State<Door>, uri: Uri, headers: HeaderMap, body: Bytes) -> Result<Response, Rejection> {
-    let form = verify(&door, &uri, &headers, &body)?;
-    let event = NewEvent {
+    let form = verify(&door.twilio, &uri, &headers, &body)?;
+    record(&door, text_event(&form)?).await?;
+    Ok(xml(NO_ANSWER))
+}
+
+/// A text that came in.
+///
+/// # Errors
+/// [`Rejection::Missing`], by name.
+pub fn text_event(form: &Form) -> Result<NewEvent, Rejection> {
+    Ok(NewEvent {
         source: Source::Twilio,
-        external_id: required(&form, "MessageSid")?,
+        external_id: required(form, "MessageSid")?,
         payload: Payload::Text {
-            from: required(&form, "From")?,
-            to: required(&form, "To")?,
+            from: required(form, "From")?,
+            to: required(form, "To")?,
             // A picture without words is a text all the same.
-            body: without_nul(form::get(&form, "Body").ok_or(Rejection::Missing("Body"))?),
+            body: without_nul(form::get(form, "Body").ok_or(Rejection::Missing("Body"))?),
         },
-    };
-    record(&door, event).await?;
-    Ok(xml("<Response/>"))
+    })
 }
 
 async fn voice(State(door): State<Door>, uri: Uri, headers: HeaderMap, body: Bytes) -> Result<Response, Rejection> {
-    let form = verify(&door, &uri, &headers, &body)?;
+    let form = verify(&door.twilio, &uri, &headers, &body)?;
     record(&door, call_event(&form)?).await?;
     Ok(xml(CALL_ANSWER))
 }
@@ -108,7 +120,7 @@ async fn voice_status(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<StatusCode, Rejection> {
-    let form = verify(&door, &uri, &headers, &body)?;
+    let form = verify(&door.twilio, &uri, &headers, &body)?;
     record(&door, call_event(&form)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -126,7 +138,7 @@ async fn sms_status(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<StatusCode, Rejection> {
-    let form = verify(&door, &uri, &headers, &body)?;
+    let form = verify(&door.twilio, &uri, &headers, &body)?;
     let (sid, status) = (required(&form, "MessageSid")?, required(&form, "MessageStatus")?);
     let event = NewEvent {
         source: Source::Twilio,
@@ -155,12 +167,15 @@ fn call_event(form: &Form) -> Result<NewEvent, Rejection> {
 }
 
 /// Reads the form if Twilio signed it, for the public address at which it reached us.
-fn verify(door: &Door, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Result<Form, Rejection> {
+///
+/// # Errors
+/// [`Rejection::NotAForm`], or [`Rejection::BadSignature`].
+pub fn verify(account: &config::Twilio, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Result<Form, Rejection> {
     let form = form::parse(body).map_err(|form::NotUtf8| Rejection::NotAForm)?;
     let signature = headers.get(signature::HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let path = uri.path_and_query().map_or("/", |it| it.as_str());
-    let url = format!("{}{path}", door.twilio.public_base_url);
-    if signature::is_valid(&door.twilio.auth_tokens, &url, &form, signature) {
+    let url = format!("{}{path}", account.public_base_url);
+    if signature::is_valid(&account.auth_tokens, &url, &form, signature) {
         Ok(form)
     } else {
         tracing::warn!(
@@ -202,7 +217,9 @@ fn not_recorded(event: &NewEvent, why: &str) -> Rejection {
     Rejection::NotRecorded
 }
 
-fn xml(body: &'static str) -> Response {
+/// An answer as Twilio wants it.
+#[must_use]
+pub fn xml(body: &'static str) -> Response {
     ([(header::CONTENT_TYPE, "text/xml")], body).into_response()
 }
 

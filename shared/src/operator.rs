@@ -87,7 +87,7 @@ pub async fn seed(pool: &PgPool, numbers: &[String]) -> Result<Seeded, Refusal> 
     let mut tx = pool.begin().await?;
     pool::close_gate(&mut tx).await?;
     let new = pool::insert(&mut tx, &parsed).await?;
-    numbers_freed(&mut tx).await?;
+    queue::nudge(&mut tx, Queue::Sweep).await?;
     tx.commit().await?;
     Ok(Seeded { new, known: parsed.len() as u64 - new })
 }
@@ -118,15 +118,9 @@ pub async fn release(pool: &PgPool, number: &str) -> Result<Released, Refusal> {
     if !pool::release(&mut tx, &number).await? {
         return Err(Refusal::NotInPool);
     }
-    numbers_freed(&mut tx).await?;
+    queue::nudge(&mut tx, Queue::Sweep).await?;
     tx.commit().await?;
     Ok(Released { holder })
-}
-
-/// The client's events may have been passed over while it was locked, and the waiting list wants to know.
-async fn numbers_freed(conn: &mut PgConnection) -> Result<(), queue::Error> {
-    queue::nudge(conn, Queue::ProcessEvents).await?;
-    queue::nudge(conn, Queue::Sweep).await
 }
 
 impl From<queue::Error> for Refusal {
@@ -178,7 +172,6 @@ pub async fn allocate(pool: &PgPool, client_id: &str, now: DateTime<Utc>) -> Res
     }
     let seeker = pool::Seeker { client_id: client.id.clone(), region, number: client.number, since: now };
     let allocated = pool::allocate(&mut tx, &[seeker], now).await?.pop().unwrap_or(Allocation::PoolEmpty);
-    queue::nudge(&mut tx, Queue::ProcessEvents).await?;
     tx.commit().await?;
 
     let (success, number, reason) = match &allocated {
@@ -213,6 +206,7 @@ pub async fn sweep(
     // Mostly nobody waits; then allocations need not be held up.
     if !waiting_list::list_regions(&mut tx).await?.is_empty() {
         pool::close_gate(&mut tx).await?;
+        waiting_list::remove_served(&mut tx).await?;
     }
     for region in waiting_list::list_regions(&mut tx).await? {
         offered.extend(offer_in(&mut tx, &region, hold, now).await?);

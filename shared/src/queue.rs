@@ -19,8 +19,12 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// After this many silent heartbeats its jobs go to others: about 15 seconds after it died.
 const HEARTBEATS_MISSED_MAX: usize = 3;
 
-/// How many jobs a worker takes at a time.
-const BATCH: usize = 20;
+/// How many jobs of a queue one process does side by side, and takes at a time: with more in reserve, it would not say that it
+/// is alive while it is busy.
+pub const JOBS_AT_ONCE: usize = 2;
+
+/// How many finished jobs are removed in one statement.
+const REMOVED_AT_ONCE: i64 = 1000;
 
 /// How often a job that fails is tried before it is left to the sweeper.
 const ATTEMPTS_MAX: usize = 5;
@@ -60,7 +64,7 @@ pub type Error = apalis_postgres::Error;
 /// # Errors
 /// When the database does not take it.
 pub async fn nudge(conn: &mut PgConnection, queue: Queue) -> Result<(), Error> {
-    push(conn, queue, None).await
+    push_tasks(conn, queue.name(), vec![job()?.build()]).await
 }
 
 /// Pushes a job that runs in the second after `at`, which is as fine as the queue keeps time.
@@ -68,16 +72,30 @@ pub async fn nudge(conn: &mut PgConnection, queue: Queue) -> Result<(), Error> {
 /// # Errors
 /// When the database does not take it.
 pub async fn nudge_at(conn: &mut PgConnection, queue: Queue, at: DateTime<Utc>) -> Result<(), Error> {
-    push(conn, queue, Some(u64::try_from(at.timestamp() + 1).unwrap_or_default())).await
+    push_tasks(conn, queue.name(), vec![job()?.run_at_timestamp(second_after(at)).build()]).await
 }
 
-async fn push(conn: &mut PgConnection, queue: Queue, second: Option<u64>) -> Result<(), Error> {
-    let job = TaskBuilder::new(serde_json::to_vec(&Nudge {}).map_err(Error::JsonError)?).max_attempts(ATTEMPTS_MAX);
-    let job = match second {
-        Some(second) => job.run_at_timestamp(second),
-        None => job,
-    };
-    push_tasks(conn, queue.name(), vec![job.build()]).await
+/// As [`nudge_at`], in a transaction of its own, and not if there is such a job for the same second: so that many who find
+/// the same thing unfinished do not make many jobs of it.
+///
+/// # Errors
+/// When the database does not take it.
+pub async fn nudge_once_at(pool: &PgPool, queue: Queue, at: DateTime<Utc>) -> Result<(), Error> {
+    let second = second_after(at);
+    let job = job()?.run_at_timestamp(second).idempotency_key(format!("once-{second}"));
+    let mut conn = pool.acquire().await?;
+    match push_tasks(&mut *conn, queue.name(), vec![job.build()]).await {
+        Err(Error::Database(sqlx::Error::Database(error))) if error.is_unique_violation() => Ok(()),
+        pushed => pushed,
+    }
+}
+
+fn second_after(at: DateTime<Utc>) -> u64 {
+    u64::try_from(at.timestamp() + 1).unwrap_or_default()
+}
+
+fn job() -> Result<TaskBuilder<Vec<u8>>, Error> {
+    Ok(TaskBuilder::new(serde_json::to_vec(&Nudge {}).map_err(Error::JsonError)?).max_attempts(ATTEMPTS_MAX))
 }
 
 /// How a worker takes jobs from `queue`.
@@ -85,7 +103,7 @@ async fn push(conn: &mut PgConnection, queue: Queue, second: Option<u64>) -> Res
 pub fn config(queue: Queue) -> Config {
     Config::default()
         .queue(queue.name())
-        .batch_size(BATCH)
+        .batch_size(JOBS_AT_ONCE)
         .heartbeat_interval(HEARTBEAT)
         .missed_heartbeats(HEARTBEATS_MISSED_MAX)
         // A lock written at the start of each job would only say what taking it from the queue has said already.
@@ -121,6 +139,33 @@ pub async fn is_migrated(pool: &PgPool) -> Result<bool, sqlx::Error> {
     let applied: Vec<i64> =
         sqlx::query_scalar("SELECT version FROM apalis._sqlx_migrations WHERE success").fetch_all(pool).await?;
     Ok(PostgresStorage::migrations().iter().all(|migration| applied.contains(&migration.version)))
+}
+
+/// Removes finished jobs that are older than `age`, a step at a time, and workers that are long gone: the queue looks through
+/// both at every heartbeat. Not checked when it compiles, as above.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn remove_finished(pool: &PgPool, age: Duration) -> Result<u64, sqlx::Error> {
+    let mut removed = 0;
+    loop {
+        let step = sqlx::query(
+            "DELETE FROM apalis.jobs WHERE id IN (
+                 SELECT id FROM apalis.jobs
+                 WHERE (status IN ('Done', 'Killed') OR (status = 'Failed' AND attempts >= max_attempts))
+                   AND done_at < now() - $1
+                 LIMIT $2 FOR UPDATE SKIP LOCKED)",
+        );
+        let step = step.bind(age).bind(REMOVED_AT_ONCE).execute(pool).await?.rows_affected();
+        removed += step;
+        if step < REMOVED_AT_ONCE.unsigned_abs() {
+            break;
+        }
+    }
+    let gone = "DELETE FROM apalis.workers WHERE last_seen < now() - INTERVAL '1 day'
+                  AND NOT EXISTS (SELECT FROM apalis.jobs WHERE lock_by = workers.id)";
+    sqlx::query(gone).execute(pool).await?;
+    Ok(removed)
 }
 
 #[cfg(test)]

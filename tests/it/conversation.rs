@@ -1,10 +1,15 @@
 //! Stories: what happens to people who sign up.
 
+use futures::StreamExt;
 use futures::future::join_all;
+use futures::stream;
 use jobrun_shared::operator;
-use jobrun_tests::{PATIENCE, count, eventually, numbers, paid_clients, phone, say, stage, texts};
+use jobrun_tests::{PATIENCE, count, eventually, numbers, paid_clients, phone, say, stage, stage_with, texts};
 
 const ANN: &str = "+447900000001";
+
+/// The next sweep is an hour away: what is left behind stays behind.
+const WITHOUT_SWEEPS: [(&str, &str); 1] = [("SWEEP_INTERVAL", "1h")];
 
 /// From the first text to COMPLETE, for somebody whom we know nothing of.
 #[tokio::test(flavor = "multi_thread")]
@@ -39,7 +44,7 @@ async fn a_stranger_signs_up_by_text_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_texts_sent_at_once_are_answered_in_the_order_in_which_they_arrived() {
-    let stage = stage(3).await;
+    let stage = stage_with(3, &WITHOUT_SWEEPS).await;
     let bodies: Vec<String> = (0..10).map(|n| format!("Text {n} from somebody in a hurry")).collect();
     let answers = join_all(bodies.iter().map(|body| stage.stand_in.text(ANN, body))).await;
     assert!(answers.iter().all(|answer| answer.as_ref().unwrap().status == 200));
@@ -51,6 +56,34 @@ async fn ten_texts_sent_at_once_are_answered_in_the_order_in_which_they_arrived(
     assert_eq!(answered.len(), 10);
     let owed = texts(&stage.pool, "SELECT body FROM messages ORDER BY id").await;
     assert_eq!(stage.stand_in.bodies_to(ANN), owed, "and they left in that order");
+    stage.strike().await.unwrap();
+}
+
+/// Jobs of three workers meet at the same few clients all the time, and none of them leaves anything to the sweeper.
+#[tokio::test(flavor = "multi_thread")]
+async fn bursts_from_many_clients_leave_nothing_behind() {
+    let stage = stage_with(3, &WITHOUT_SWEEPS).await;
+    for _ in 0..5 {
+        let texts = (1..=10).flat_map(|n| (0..4).map(move |_| phone(n)));
+        join_all(texts.map(async |phone| stage.stand_in.text(&phone, "And another thing!").await.unwrap())).await;
+        stage.settle().await.unwrap();
+    }
+    assert_eq!(stage.stand_in.messages().len(), 200);
+    stage.strike().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_who_texts_somebody_else_s_number_is_not_talking_to_us() {
+    let stage = stage(1).await;
+    operator::seed(&stage.pool, &numbers(1)).await.unwrap();
+    say(&stage, ANN, "Plumber from London").await;
+    for body in ["Are you free on Monday?", "STOP"] {
+        stage.stand_in.text_to(ANN, "+447100000001", body).await.unwrap();
+        stage.settle().await.unwrap();
+    }
+    assert_eq!(texts(&stage.pool, "SELECT current_state FROM onboarding_states").await, ["S2_BUSINESS_NAME"]);
+    assert!(stage.stand_in.bodies_to(ANN)[1].starts_with("This number takes calls only."));
+    assert!(say(&stage, ANN, "ABC Plumbing").await[0].contains("your own name"), "and has not opted out");
     stage.strike().await.unwrap();
 }
 
@@ -71,13 +104,17 @@ async fn the_same_webhook_delivered_ten_times_is_one_event() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_hundred_clients_do_not_wait_for_one_whose_row_is_locked() {
-    let stage = stage(3).await;
+    let stage = stage_with(3, &WITHOUT_SWEEPS).await;
     paid_clients(&stage.pool, "client", 300).await;
     let mut held = stage.pool.begin().await.unwrap();
     sqlx::query("SELECT FROM clients WHERE id = 'client-7' FOR UPDATE").execute(&mut *held).await.unwrap();
 
-    let answers = join_all((1..=300).map(async |n| stage.stand_in.text(&phone(n), "Plumber from London").await)).await;
-    assert!(answers.iter().all(|answer| answer.as_ref().unwrap().status == 200));
+    let texts = (1..=300).map(|n| {
+        let stand_in = &stage.stand_in;
+        async move { stand_in.text(&phone(n), "Plumber from London").await.unwrap().status }
+    });
+    let statuses: Vec<u16> = stream::iter(texts).buffer_unordered(50).collect().await;
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
     eventually(PATIENCE, "all but one are answered", async || stage.stand_in.messages().len() >= 299).await;
     assert!(stage.stand_in.bodies_to(&phone(7)).is_empty());
     held.rollback().await.unwrap();

@@ -50,12 +50,28 @@ pub fn path() -> String {
 /// When the server does not make one.
 pub async fn empty_database() -> Secret {
     static NUMBER: AtomicU32 = AtomicU32::new(1);
-    let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-    let server = server().await;
+    database_on(server().await, &format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed))).await
+}
+
+/// A new, empty database called `name` on a server.
+///
+/// # Panics
+/// When the server does not make one.
+pub async fn database_on(server: &LocalPostgres, name: &str) -> Secret {
     let pool = db::connect(server.url(), CONNECTIONS).await.expect("the server answers");
     sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&pool).await.expect("a new database");
     pool.close().await;
-    db::sibling_url(server.url(), &name).expect("the address of the new database")
+    db::sibling_url(server.url(), name).expect("the address of the new database")
+}
+
+/// Applies every migration to the database at `url`.
+///
+/// # Panics
+/// When they do not apply.
+pub async fn migrate(url: &Secret) {
+    let pool = db::connect(url, CONNECTIONS).await.expect("the new database answers");
+    operator::migrate(&pool).await.expect("the migrations apply");
+    pool.close().await;
 }
 
 /// A new, migrated database, for tests that need no programs. Allows `connections` at a time.

@@ -15,6 +15,7 @@ use jobrun_shared::{clock, telemetry};
 use sqlx::PgConnection;
 
 use crate::hands::Hands;
+use crate::strays;
 
 /// How many clients share a transaction.
 const CLIENTS_MAX: i64 = 100;
@@ -23,7 +24,8 @@ const CLIENTS_MAX: i64 = 100;
 const PUT_OFF: TimeDelta = TimeDelta::seconds(60);
 
 /// Processes those of the `oldest` events that belong to clients, and everything else that waits for the same clients.
-/// Answers how many events it dealt with; events of clients that somebody else has locked are passed over.
+/// Answers how many clients it had in hand; clients that somebody else has locked are passed over. A client in hand without
+/// events counts as well: others may have passed it over meanwhile, so whoever had it looks again.
 ///
 /// A slice that fails because of its rows is taken again client by client, so that one bad row costs only itself.
 pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, db::Error> {
@@ -100,7 +102,7 @@ async fn process_lanes(hands: &Hands, lanes: &[String]) -> Result<usize, db::Err
     tx.commit().await?;
 
     turns.iter().flat_map(|turn| &turn.journal).for_each(|block| telemetry::journal(block));
-    Ok(turns.iter().map(|turn| turn.outcomes.len()).sum())
+    Ok(turns.len())
 }
 
 /// A client in hand, the events it still has to be told of, and what came of those it has been.
@@ -169,10 +171,29 @@ impl Turn {
 
     fn decide(&self, hands: &Hands, event: &Waiting, allocation: Option<Allocation>, now: DateTime<Utc>) -> Step {
         let facts = Facts { payment_link: &hands.payment_link, allocation, now };
-        match event.payload.as_ref().and_then(as_heard) {
+        match self.as_heard(hands, event) {
             Some(heard) => decide(&self.loaded.client, &heard, &facts),
             None => Step::Decided(Box::new(Decision::nothing(&self.loaded.client))),
         }
+    }
+
+    /// What the conversation hears of an event: nothing of a text to somebody else's number.
+    fn as_heard(&self, hands: &Hands, event: &Waiting) -> Option<Event> {
+        match event.payload.as_ref()? {
+            Payload::Text { .. } if self.is_misdirected(hands, event) => None,
+            Payload::Text { body, .. } => Some(Event::Text { body: body.clone() }),
+            Payload::CallArrived { .. } => Some(Event::CallArrived),
+            Payload::CallEnded { .. } => Some(Event::CallEnded),
+            Payload::NumberDue { .. } => Some(Event::NumberDue),
+            Payload::DeliveryReport { .. } => None,
+        }
+    }
+
+    /// A client speaks to us on the onboarding number, or on its own; on somebody else's it is like everybody.
+    fn is_misdirected(&self, hands: &Hands, event: &Waiting) -> bool {
+        let own = self.loaded.client.number.as_ref().map(E164::as_str);
+        matches!(&event.payload, Some(Payload::Text { to, .. })
+            if *to != hands.onboarding_number.as_str() && Some(to.as_str()) != own)
     }
 
     /// The client as one that asks for a number, because of its first waiting event.
@@ -202,6 +223,11 @@ impl Turn {
     }
 
     fn apply(&mut self, hands: &Hands, event: &Waiting, decision: Decision) {
+        if self.is_misdirected(hands, event) {
+            self.outcomes.push((event.id, "misdirected"));
+            self.texts.extend(strays::answer(event, hands).filter(|_| !self.loaded.client.opted_out));
+            return;
+        }
         let client = &mut self.loaded.client;
         let outcome = match (&event.payload, decision.next == client.state, decision.texts.is_empty()) {
             (None, _, _) => "unreadable",
@@ -236,17 +262,6 @@ impl Turn {
             });
         }
         self.journal.push(decision.journal);
-    }
-}
-
-/// What the conversation hears of an event.
-fn as_heard(payload: &Payload) -> Option<Event> {
-    match payload {
-        Payload::Text { body, .. } => Some(Event::Text { body: body.clone() }),
-        Payload::CallArrived { .. } => Some(Event::CallArrived),
-        Payload::CallEnded { .. } => Some(Event::CallEnded),
-        Payload::NumberDue { .. } => Some(Event::NumberDue),
-        Payload::DeliveryReport { .. } => None,
     }
 }
 

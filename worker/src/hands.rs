@@ -2,10 +2,24 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use jobrun_onboarding::E164;
+use jobrun_shared::clock;
 use jobrun_shared::twilio::api::Api;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
+
+/// How long a job goes on before it leaves the rest to another, so that the queue sees that its workers are alive.
+const TURN: TimeDelta = TimeDelta::seconds(5);
+
+/// What a job that has ended has left undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// Nothing that it could have done.
+    Nothing,
+    /// There may be more to do.
+    Something,
+}
 
 /// What every job needs at hand.
 #[derive(Clone, Debug)]
@@ -22,4 +36,20 @@ pub(crate) struct Hands {
     pub(crate) hold: Duration,
     /// Set when the process is to end: jobs finish the slice in hand, and begin no other.
     pub(crate) stop: CancellationToken,
+}
+
+impl Hands {
+    /// Does `slice` again and again, until it answers that it found nothing to do, or the job's turn is over.
+    pub(crate) async fn take_turn<S, E>(&self, mut slice: impl FnMut() -> S + Send) -> Result<Left, E>
+    where
+        S: Future<Output = Result<usize, E>> + Send,
+    {
+        let end = clock::now() + TURN;
+        while !self.stop.is_cancelled() && clock::now() < end {
+            if slice().await? == 0 {
+                return Ok(Left::Nothing);
+            }
+        }
+        Ok(Left::Something)
+    }
 }

@@ -29,13 +29,10 @@ use jobrun_shared::{clock, config, db, telemetry, twilio::api::Api};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::hands::Hands;
+use crate::hands::{Hands, Left};
 
 /// One or two for each job under way, and one for each queue's notifications.
 const CONNECTIONS: db::Connections = db::Connections { kept: 8, max: 16, acquire_timeout: Duration::from_secs(5) };
-
-/// How many jobs of a queue one process does side by side.
-const JOBS_AT_ONCE: usize = 2;
 
 /// Jobs are announced by notification; one whose notification was missed is found after this long.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -112,7 +109,9 @@ fn with_queue(monitor: Monitor, hands: &Arc<Hands>, queue: Queue) -> Monitor {
             });
         WorkerBuilder::new(format!("{}-{}-{restarts}", queue.name(), process_name()))
             .backend(backend)
-            .concurrency(JOBS_AT_ONCE)
+            .concurrency(queue::JOBS_AT_ONCE)
+            // Jobs go on by themselves when the queue loses its database for a moment, and begins anew.
+            .parallelize(tokio::spawn)
             .data(Arc::clone(&hands))
             .build(move |nudge: Nudge, attempt: Attempt, hands: Data<Arc<Hands>>| run(queue, nudge, attempt, hands))
     })
@@ -122,9 +121,14 @@ async fn run(queue: Queue, _: Nudge, attempt: Attempt, hands: Data<Arc<Hands>>) 
     let done = match queue {
         Queue::ProcessEvents => process_events::run(&hands).await,
         Queue::SendMessages => send_messages::run(&hands).await,
-        Queue::Sweep => sweep::run(&hands).await,
+        Queue::Sweep => sweep::run(&hands).await.map(|()| Left::Nothing),
     };
-    if let Err(error) = done {
+    let followed_up = match done {
+        Ok(Left::Nothing) => Ok(()),
+        Ok(Left::Something) => follow_up(queue, &hands).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = followed_up {
         tracing::warn!(job = queue.name(), attempt = attempt.current(), %error, "a job failed, and is tried again");
         // The queue would try again at once.
         tokio::select! {
@@ -134,6 +138,12 @@ async fn run(queue: Queue, _: Nudge, attempt: Attempt, hands: Data<Arc<Hands>>) 
         return Err(error.into());
     }
     Ok(())
+}
+
+/// A job that ends before its work does leaves the rest to another.
+async fn follow_up(queue: Queue, hands: &Hands) -> Result<(), db::Error> {
+    let mut conn = hands.pool.acquire().await?;
+    Ok(queue::nudge(&mut conn, queue).await?)
 }
 
 async fn sweep_on_schedule(_: Tick, hands: Data<Arc<Hands>>) {

@@ -1,30 +1,40 @@
 //! The job `process-events`: looks at what waits in the inbox until nothing does.
 //!
-//! It takes slices. What somebody else has locked is passed over, and never lost: whoever holds a lock looks again after
-//! giving it up, and only ends when it finds nothing.
+//! It takes slices. What somebody else has locked is passed over, and never lost: a worker that holds a lock looks again after
+//! giving it up, and only ends when it finds nothing; and whoever passes something over sees to it that somebody looks again
+//! soon, because the lock may be an operator's.
 
+use chrono::TimeDelta;
+use jobrun_shared::queue::{self, Queue};
 use jobrun_shared::{clock, db, db::events};
 
-use crate::hands::Hands;
+use crate::hands::{Hands, Left};
 use crate::{conversations, delivery_reports, strays};
 
 /// How many waiting events are looked at together.
 const SLICE: i64 = 200;
 
-pub(crate) async fn run(hands: &Hands) -> Result<(), db::Error> {
-    while !hands.stop.is_cancelled() {
-        let mut conn = hands.pool.acquire().await?;
-        let oldest = events::list_oldest(&mut conn, clock::now(), SLICE).await?;
-        drop(conn);
-        if oldest.is_empty() {
-            break;
-        }
-        let processed = conversations::process(hands, &oldest).await?
-            + delivery_reports::process(hands, &oldest).await?
-            + strays::process(hands, &oldest).await?;
-        if processed == 0 {
-            break;
-        }
+/// How soon somebody looks again at what was passed over.
+const LOOK_AGAIN_AFTER: TimeDelta = TimeDelta::seconds(1);
+
+pub(crate) async fn run(hands: &Hands) -> Result<Left, db::Error> {
+    hands.take_turn(|| slice(hands)).await
+}
+
+/// Answers how much was done: nothing only if nothing waits, or all that waits is in others' hands.
+async fn slice(hands: &Hands) -> Result<usize, db::Error> {
+    let now = clock::now();
+    let mut conn = hands.pool.acquire().await?;
+    let oldest = events::list_oldest(&mut conn, now, SLICE).await?;
+    drop(conn);
+    if oldest.is_empty() {
+        return Ok(0);
     }
-    Ok(())
+    let done = conversations::process(hands, &oldest).await?
+        + delivery_reports::process(hands, &oldest).await?
+        + strays::process(hands, &oldest).await?;
+    if done == 0 {
+        queue::nudge_once_at(&hands.pool, Queue::ProcessEvents, now + LOOK_AGAIN_AFTER).await?;
+    }
+    Ok(done)
 }

@@ -10,7 +10,7 @@ use jobrun_shared::db::messages::{self, Fate, LOOK_AGAIN_AFTER, Outcome, Outgoin
 use jobrun_shared::twilio::api::Posted;
 use jobrun_shared::{clock, db};
 
-use crate::hands::Hands;
+use crate::hands::{Hands, Left};
 
 /// How many texts one job has under way at a time.
 const SLICE: usize = 10;
@@ -22,14 +22,12 @@ const CLAIM_GOES_STALE_AFTER: TimeDelta = TimeDelta::seconds(2);
 /// How often a text is looked for in vain before it counts as never sent.
 const LOOKS_MAX: i32 = 2;
 
-pub(crate) async fn run(hands: &Hands) -> Result<(), db::Error> {
-    while !hands.stop.is_cancelled() {
-        let settled = look_for_unknown(hands).await? + send_due(hands).await?;
-        if settled == 0 {
-            break;
-        }
-    }
-    Ok(())
+pub(crate) async fn run(hands: &Hands) -> Result<Left, db::Error> {
+    hands.take_turn(|| slice(hands)).await
+}
+
+async fn slice(hands: &Hands) -> Result<usize, db::Error> {
+    Ok(send_due(hands).await? + look_for_unknown(hands).await?)
 }
 
 async fn send_due(hands: &Hands) -> Result<usize, db::Error> {
@@ -40,10 +38,12 @@ async fn send_due(hands: &Hands) -> Result<usize, db::Error> {
         .map(|message| attempt(hands, message))
         .buffer_unordered(SLICE)
         .ready_chunks(SLICE);
+    let mut recorded = Ok(());
     while let Some(outcomes) = outcomes.next().await {
-        record(hands, &outcomes).await?;
+        // A failure does not keep the others from being posted to the end, and recorded if that is possible.
+        recorded = record(hands, &outcomes).await.and(recorded);
     }
-    Ok(count)
+    recorded.map(|()| count)
 }
 
 async fn record(hands: &Hands, outcomes: &[Outcome]) -> Result<(), db::Error> {
@@ -108,8 +108,11 @@ fn log(message: &Outgoing, fate: &Fate) {
 async fn look_for_unknown(hands: &Hands) -> Result<usize, db::Error> {
     let claimed = messages::claim_unknown(&hands.pool, clock::now(), SLICE as i64).await?;
     let count = claimed.len();
-    for message in claimed {
-        if let Some(fate) = look_for(hands, &message).await? {
+    let mut looks = futures::stream::iter(claimed)
+        .map(|message| async move { (look_for(hands, &message).await, message) })
+        .buffer_unordered(SLICE);
+    while let Some((fate, message)) = looks.next().await {
+        if let Some(fate) = fate? {
             log(&message, &fate);
             record(hands, &[Outcome { message_id: message.id, attempt: message.attempts, fate }]).await?;
         }

@@ -50,7 +50,7 @@ fn outcome(event: &Waiting, hands: &Hands) -> &'static str {
 }
 
 /// A stranger who texts a pool number is told once, from that number, where to turn; a word for Twilio is left to Twilio.
-fn answer(event: &Waiting, hands: &Hands) -> Option<NewMessage> {
+pub(crate) fn answer(event: &Waiting, hands: &Hands) -> Option<NewMessage> {
     let Some(Payload::Text { from, to, body }) = &event.payload else {
         return None;
     };

@@ -16,6 +16,7 @@ use jobrun_shared::db;
 use sqlx::AssertSqlSafe;
 
 use crate::CONNECTIONS;
+use crate::programs::free_port;
 
 /// The user and the database that the server is made with.
 const NAME: &str = "jobrun";
@@ -227,9 +228,9 @@ impl Cluster {
     /// The port of the last time if it is free, so that addresses stay good over a restart; else any that is.
     fn port(&self) -> anyhow::Result<u16> {
         let file = self.dir.join("port");
-        let last = fs::read_to_string(&file).ok().and_then(|port| port.trim().parse().ok()).unwrap_or(0);
-        let listener = TcpListener::bind(("127.0.0.1", last)).or_else(|_| TcpListener::bind(("127.0.0.1", 0)))?;
-        let port = listener.local_addr()?.port();
+        let last = fs::read_to_string(&file).ok().and_then(|port| port.trim().parse::<u16>().ok());
+        let last = last.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+        let port = last.map_or_else(free_port, Ok)?;
         fs::write(&file, port.to_string())?;
         Ok(port)
     }

@@ -3,8 +3,10 @@
 //! Each is started with an environment of its own, and asked to stop as an operator would ask it.
 
 use std::collections::BTreeMap;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +19,11 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How often a condition is looked at that nothing announces.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Where ports are looked for, and how many.
+const PORTS_FROM: u16 = 15_000;
+const PORTS: u16 = 10_000;
+const PORTS_TRIED: u16 = 1_000;
 
 /// Settings, as environment variables.
 pub type Environment = BTreeMap<String, String>;
@@ -36,6 +43,21 @@ pub struct Program {
     name: String,
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
+}
+
+/// A port of 127.0.0.1 that nobody listens on, below those that the system gives to outgoing connections: one of those may be
+/// taken again before it is used.
+///
+/// # Errors
+/// When none is free.
+pub fn free_port() -> anyhow::Result<u16> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Other processes that do the same begin elsewhere.
+    let first = u16::try_from(std::process::id() % 100).unwrap_or_default() * 100;
+    (0..PORTS_TRIED)
+        .map(|_| PORTS_FROM + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .with_context(|| format!("none of {PORTS_TRIED} ports from {PORTS_FROM} is free"))
 }
 
 /// The folder in which the programs lie: beside the one that asks.

@@ -88,9 +88,16 @@ pub(crate) fn owner_name(body: &str) -> Option<String> {
     free_text(body).filter(|name| name.chars().any(char::is_alphabetic))
 }
 
+/// Whether somebody says no, in so many words.
+fn declines(said: &str) -> bool {
+    const NEGATIVES: [&str; 9] = ["no", "nope", "not", "dont", "never", "cant", "wont", "later", "wait"];
+    said.split(' ').any(|word| NEGATIVES.contains(&word))
+}
+
 /// S4: texts are what we offer.
 pub(crate) fn prefers_sms(body: &str) -> bool {
-    words(body).split(' ').any(|word| matches!(word, "sms" | "text" | "texts" | "txt"))
+    let said = words(body);
+    !declines(&said) && said.split(' ').any(|word| matches!(word, "sms" | "text" | "texts" | "txt"))
 }
 
 /// S5: what a client says at the gate.
@@ -108,24 +115,32 @@ pub(crate) fn confirmation(body: &str) -> Confirmation {
     let first = each.next().unwrap_or_default();
     let few = each.count() <= 2 && !body.contains('?');
     match first {
+        _ if declines(&said) => Confirmation::No,
         "yes" | "y" | "yep" | "yeah" | "yup" | "ready" | "ok" | "okay" | "sure" if few => Confirmation::Yes,
-        "no" | "nope" | "not" | "later" => Confirmation::No,
         _ => Confirmation::Unclear,
     }
 }
 
-/// S6: the kind of phone, by digit or by name; two kinds in one text are no answer.
+/// S6: the kind of phone, by digit or by name. Two kinds in one text are no answer, and a digit in a sentence is just a
+/// number.
 pub(crate) fn phone_type(body: &str) -> Option<PhoneType> {
     let said = words(body);
-    let named = |word: &str| match word {
-        "1" | "iphone" => Some(PhoneType::IPhone),
-        "2" | "android" => Some(PhoneType::Android),
-        "3" | "landline" => Some(PhoneType::Landline),
+    let matters = |word: &&str| !matches!(*word, "please" | "option" | "number");
+    let only_digit = match said.split(' ').filter(matters).collect::<Vec<_>>()[..] {
+        ["1"] => Some(PhoneType::IPhone),
+        ["2"] => Some(PhoneType::Android),
+        ["3"] => Some(PhoneType::Landline),
         _ => None,
     };
-    let mut kinds = said.split(' ').filter_map(named);
+    let named = |word: &str| match word {
+        "iphone" => Some(PhoneType::IPhone),
+        "android" => Some(PhoneType::Android),
+        "landline" => Some(PhoneType::Landline),
+        _ => None,
+    };
+    let mut kinds = only_digit.into_iter().chain(said.split(' ').filter_map(named));
     let kind = kinds.next()?;
-    kinds.all(|other| other == kind).then_some(kind)
+    (!declines(&said) && kinds.all(|other| other == kind)).then_some(kind)
 }
 
 /// S7: forwarding is set up.
@@ -195,7 +210,7 @@ mod tests {
         for body in ["YES", "yes please", "Ready", "READY!", "ok", "Yeah go on"] {
             assert_eq!(confirmation(body), Confirmation::Yes, "{body}");
         }
-        for body in ["no", "Not yet", "later"] {
+        for body in ["no", "Not yet", "later", "ok not now", "sure, later"] {
             assert_eq!(confirmation(body), Confirmation::No, "{body}");
         }
         for body in ["yes but what does it cost", "yes?", "what", "", "DONE"] {
@@ -210,7 +225,7 @@ mod tests {
         assert_eq!(phone_type("2."), Some(PhoneType::Android));
         assert_eq!(phone_type("it's an Android"), Some(PhoneType::Android));
         assert_eq!(phone_type("landline"), Some(PhoneType::Landline));
-        for body in ["4", "", "iphone or android", "12"] {
+        for body in ["4", "", "iphone or android", "12", "give me 2 minutes", "I have 1 question", "not an iphone"] {
             assert_eq!(phone_type(body), None, "{body}");
         }
     }
@@ -225,7 +240,9 @@ mod tests {
         }
         assert!(prefers_sms("SMS please"));
         assert!(prefers_sms("by text"));
-        assert!(!prefers_sms("email"));
+        for body in ["email", "I don't want texts", "no SMS please, email me"] {
+            assert!(!prefers_sms(body), "{body}");
+        }
         assert!(asks_back_in("Yes") && asks_back_in("UNSTOP") && !asks_back_in("ready"));
     }
 }

@@ -44,15 +44,20 @@ pub fn serve(free: usize, waiting: &[Waiting], seekers: &[&str]) -> Vec<bool> {
         .collect()
 }
 
-/// How many numbers belong to others before the client at `place` in the line (nowhere, for a newcomer) may take one:
-/// every hold, and everybody ahead in line who could be offered one. Somebody with a hold waits for nobody in line.
+/// How many numbers belong to others before the client at `place` in the line (nowhere, for a newcomer) may take one. To
+/// somebody with a hold, the holds ahead; to everybody else all holds, and everybody ahead who could be offered one.
 fn reserved_for_others(line: &[Waiting], place: Option<usize>) -> usize {
     let has_hold = place.and_then(|place| line.get(place)).is_some_and(|it| it.held_until.is_some());
     line.iter()
         .enumerate()
         .filter(|(other, it)| {
-            let ahead = !has_hold && place.is_none_or(|place| *other < place);
-            Some(*other) != place && (it.held_until.is_some() || (ahead && it.reachable))
+            let ahead = place.is_none_or(|place| *other < place);
+            match (it.held_until.is_some(), has_hold) {
+                (true, true) => ahead,
+                (true, false) => true,
+                (false, true) => false,
+                (false, false) => ahead && it.reachable,
+            }
         })
         .count()
 }
@@ -73,17 +78,15 @@ pub struct Offers {
 #[must_use]
 pub fn offers(free: usize, waiting: &[Waiting], now: DateTime<Utc>) -> Offers {
     let held = waiting.iter().filter(|it| it.held_until.is_some()).count();
-    let next = || waiting.iter().filter(|it| it.held_until.is_none() && it.reachable);
-    let unheld = next().count();
-    let places = free.saturating_sub(held);
+    let overdue: Vec<&Waiting> = waiting.iter().filter(|it| it.held_until.is_some_and(|until| until <= now)).collect();
+    let next: Vec<&Waiting> = waiting.iter().filter(|it| it.held_until.is_none() && it.reachable).collect();
+    // As few holds lapse as let as many be served as can be. There may be more holds than numbers, after some went by hand.
+    let served = |lapsing: usize| free.saturating_sub(held - lapsing).min(next.len());
+    let lapsing = (0..=overdue.len()).find(|lapsing| served(*lapsing) == served(overdue.len())).unwrap_or(0);
 
-    let overdue = waiting.iter().filter(|it| it.held_until.is_some_and(|until| until <= now));
-    // More holds than numbers, after numbers went by hand: those holds promise nothing, and free no place when they lapse.
-    let backed = usize::from(free >= held);
-    let lapse: Vec<String> =
-        overdue.take(unheld.saturating_sub(places) * backed).map(|it| it.client_id.clone()).collect();
-    let offer = next().take(places + lapse.len()).map(|it| it.client_id.clone()).collect();
-    Offers { lapse, offer }
+    let ids = |clients: &[&Waiting]| clients.iter().map(|it| it.client_id.clone()).collect();
+    let first = |clients: &[&Waiting], count: usize| ids(clients.get(..count).unwrap_or_default());
+    Offers { lapse: first(&overdue, lapsing), offer: first(&next, served(lapsing)) }
 }
 
 #[cfg(test)]
@@ -115,6 +118,15 @@ mod tests {
         assert_eq!(serve(1, &line, &["a"]), [false], "the one free number is b's");
         assert_eq!(serve(2, &line, &["a"]), [true]);
         assert_eq!(serve(0, &line, &["b"]), [false]);
+    }
+
+    #[test]
+    fn more_holds_than_numbers_serve_the_first_and_never_block_each_other() {
+        let line = [waiting("a", Some(5)), waiting("b", Some(5)), waiting("c", None)];
+        assert_eq!(serve(1, &line, &["b"]), [false]);
+        assert_eq!(serve(1, &line, &["a"]), [true]);
+        assert_eq!(offers(1, &line, at(4)), Offers::default());
+        assert_eq!(offers(1, &line, at(5)), Offers { lapse: vec!["a".into(), "b".into()], offer: vec!["c".into()] });
     }
 
     #[test]

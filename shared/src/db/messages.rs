@@ -43,9 +43,8 @@ pub async fn insert(conn: &mut PgConnection, messages: &[NewMessage], now: DateT
     let bodies: Vec<&str> = messages.iter().map(|it| it.text.body.as_str()).collect();
     let keys: Vec<Option<&str>> = messages.iter().map(|it| it.once_key.as_deref()).collect();
     sqlx::query!(
-        "INSERT INTO messages (client_id, event_id, kind, to_phone, from_number, body, once_key, next_attempt_at,
-                               created_at, updated_at)
-         SELECT client_id, event_id, kind, to_phone, from_number, body, once_key, $8, $8, $8
+        "INSERT INTO messages (client_id, event_id, kind, to_phone, from_number, body, once_key, created_at, updated_at)
+         SELECT client_id, event_id, kind, to_phone, from_number, body, once_key, $8, $8
          FROM unnest($1::TEXT[], $2::BIGINT[], $3::TEXT[], $4::TEXT[], $5::TEXT[], $6::TEXT[], $7::TEXT[])
              WITH ORDINALITY AS m (client_id, event_id, kind, to_phone, from_number, body, once_key, place)
          ORDER BY place
@@ -109,12 +108,12 @@ pub async fn claim(pool: &PgPool, now: DateTime<Utc>, limit: i64) -> Result<Vec<
         Outgoing,
         r#"WITH due AS (
                SELECT m.id FROM messages m
-               WHERE m.status = 'queued' AND m.next_attempt_at <= $1
+               WHERE m.status = 'queued' AND (m.next_attempt_at IS NULL OR m.next_attempt_at <= $1)
                  AND NOT EXISTS (SELECT FROM messages earlier
                                  WHERE earlier.to_phone = m.to_phone AND earlier.id < m.id
                                    AND earlier.status IN ('queued', 'sending', 'unknown'))
                  AND NOT EXISTS (SELECT FROM clients c WHERE c.id = m.client_id AND c."optedOutAt" IS NOT NULL)
-               ORDER BY m.next_attempt_at, m.id LIMIT $2
+               ORDER BY m.id LIMIT $2
                FOR UPDATE SKIP LOCKED
            )
            UPDATE messages SET status = 'sending', attempts = attempts + 1, attempted_at = $1, looks = 0, updated_at = $1,
@@ -128,6 +127,9 @@ pub async fn claim(pool: &PgPool, now: DateTime<Utc>, limit: i64) -> Result<Vec<
     )
     .fetch_all(pool)
     .await?;
+    if !claimed.is_empty() {
+        queue::nudge_once_at(pool, Queue::SendMessages, now + ATTEMPT_ENDS_WITHIN).await?;
+    }
     Ok(claimed)
 }
 
@@ -144,7 +146,6 @@ pub const LOOK_AGAIN_AFTER: TimeDelta = TimeDelta::seconds(30);
 /// # Errors
 /// When the database does not answer.
 pub async fn claim_unknown(pool: &PgPool, now: DateTime<Utc>, limit: i64) -> Result<Vec<Outgoing>, Error> {
-    let mut tx = pool.begin().await?;
     let claimed = sqlx::query_as!(
         Outgoing,
         r#"WITH due AS (
@@ -160,12 +161,11 @@ pub async fn claim_unknown(pool: &PgPool, now: DateTime<Utc>, limit: i64) -> Res
         limit,
         now + LOOK_AGAIN_AFTER
     )
-    .fetch_all(&mut *tx)
+    .fetch_all(pool)
     .await?;
     if !claimed.is_empty() {
-        queue::nudge_at(&mut tx, Queue::SendMessages, now + LOOK_AGAIN_AFTER).await?;
+        queue::nudge_once_at(pool, Queue::SendMessages, now + LOOK_AGAIN_AFTER).await?;
     }
-    tx.commit().await?;
     Ok(claimed)
 }
 
@@ -200,7 +200,7 @@ pub enum Fate {
     Refused {
         /// Twilio's error code.
         code: Option<i32>,
-        /// Twilio's words.
+        /// The HTTP status and the code.
         why: String,
     },
 }
@@ -256,7 +256,9 @@ async fn record_one(conn: &mut PgConnection, outcome: &Outcome, now: DateTime<Ut
         "UPDATE messages
          SET twilio_sid = COALESCE(twilio_sid, $3), updated_at = $8, looks = looks + $6,
              next_attempt_at = COALESCE($5, next_attempt_at),
-             status = CASE WHEN status IN ('sending', 'unknown') THEN $4 ELSE status END,
+             -- What was surely sent is not sent again, even if it had been given up.
+             status = CASE WHEN status IN ('sending', 'unknown') OR (status = 'queued' AND $4 = 'sent') THEN $4
+                           ELSE status END,
              error_code = CASE WHEN status IN ('sending', 'unknown') THEN $7 ELSE error_code END,
              error_message = CASE WHEN status IN ('sending', 'unknown') THEN COALESCE($9, error_message)
                                   ELSE error_message END
@@ -370,8 +372,8 @@ pub async fn apply_reports(
 /// When the database does not answer.
 pub async fn any_due(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<bool, Error> {
     let any = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT FROM messages WHERE status IN ('queued', 'sending', 'unknown') AND next_attempt_at <= $1)
-           AS "any!""#,
+        r#"SELECT EXISTS (SELECT FROM messages WHERE status IN ('queued', 'sending', 'unknown')
+                            AND (next_attempt_at IS NULL OR next_attempt_at <= $1)) AS "any!""#,
         now
     );
     Ok(any.fetch_one(conn).await?)

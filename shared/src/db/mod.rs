@@ -68,6 +68,7 @@ impl Error {
             Self::Database(sqlx::Error::Database(error)) => {
                 error.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
             }
+            Self::Database(sqlx::Error::ColumnDecode { .. }) => true,
             Self::Database(_) | Self::Queue(_) => false,
             Self::RowCount { .. } | Self::Unreadable { .. } | Self::UnreadableNumber => true,
         }
@@ -105,6 +106,9 @@ pub enum ConnectError {
     },
 }
 
+/// How long a database may take to let a program in that starts.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
 /// How many connections a program has to its database.
 #[derive(Clone, Copy, Debug)]
 pub struct Connections {
@@ -128,7 +132,8 @@ pub async fn connect(url: &Secret, connections: Connections) -> Result<PgPool, C
     let address = format!("{}:{}/{database}", options.get_host(), options.get_port());
     // The pool would try until its time is up, and then say only that it is.
     let probe = async { options.connect().await?.close().await };
-    probe.await.map_err(|error| ConnectError::Unreachable { address: address.clone(), error })?;
+    let answered = tokio::time::timeout(ANSWER_WITHIN, probe).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+    answered.map_err(|error| ConnectError::Unreachable { address: address.clone(), error })?;
     let pool = PgPoolOptions::new()
         .min_connections(connections.kept)
         .max_connections(connections.max)

@@ -27,7 +27,7 @@ pub async fn list(conn: &mut PgConnection, region: &str) -> Result<Vec<Waiting>,
         Waiting,
         r#"SELECT w.client_id, w.held_until, c."paymentActive" AND c."optedOutAt" IS NULL AS "reachable!"
            FROM waiting_list w JOIN clients c ON c.id = w.client_id
-           WHERE w.region = $1 ORDER BY w.lapsed, w.joined_at, w.client_id"#,
+           WHERE w.region = $1 AND c."twilioNumber" IS NULL ORDER BY w.lapsed, w.joined_at, w.client_id"#,
         region
     )
     .fetch_all(conn)
@@ -57,7 +57,7 @@ pub(crate) async fn join(
         "INSERT INTO waiting_list (client_id, region, joined_at, promised_by)
          SELECT client_id, $1, since, promised
          FROM unnest($2::TEXT[], $3::TIMESTAMPTZ[], $4::TIMESTAMPTZ[]) AS s (client_id, since, promised)
-         ON CONFLICT ON CONSTRAINT a_client_waits_once DO NOTHING",
+         ON CONFLICT ON CONSTRAINT a_client_waits_once DO UPDATE SET region = EXCLUDED.region",
         region,
         &ids as &[&str],
         &since,
@@ -71,6 +71,17 @@ pub(crate) async fn join(
 /// Takes clients off the list that have a number; those that never were on it are passed over.
 pub(crate) async fn remove(conn: &mut PgConnection, client_ids: &[&str]) -> Result<(), Error> {
     sqlx::query!("DELETE FROM waiting_list WHERE client_id = ANY($1)", client_ids as &[&str]).execute(conn).await?;
+    Ok(())
+}
+
+/// Takes clients off the list that were given a number by hand.
+pub(crate) async fn remove_served(conn: &mut PgConnection) -> Result<(), Error> {
+    sqlx::query!(
+        r#"DELETE FROM waiting_list USING clients
+           WHERE clients.id = waiting_list.client_id AND clients."twilioNumber" IS NOT NULL"#
+    )
+    .execute(conn)
+    .await?;
     Ok(())
 }
 

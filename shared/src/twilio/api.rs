@@ -56,7 +56,7 @@ pub enum Posted {
     Refused {
         /// Twilio's error code.
         code: Option<i32>,
-        /// Twilio's words.
+        /// The HTTP status and the code. Twilio's words are left out: they repeat the phone number.
         why: String,
     },
 }
@@ -69,7 +69,6 @@ struct Created {
 #[derive(Deserialize)]
 struct Problem {
     code: Option<i32>,
-    message: Option<String>,
 }
 
 /// A text as Twilio's list shows it.
@@ -184,12 +183,10 @@ async fn read_posted(response: Response) -> Posted {
             Err(_) => Posted::Unknown { why: format!("HTTP {status} with an answer that cannot be read") },
         };
     }
-    let problem = response.json::<Problem>().await.ok();
-    let code = problem.as_ref().and_then(|problem| problem.code);
-    let words = problem.and_then(|problem| problem.message).unwrap_or_default();
+    let code = response.json::<Problem>().await.ok().and_then(|problem| problem.code);
     let why = match code {
-        Some(code) => format!("HTTP {status}, error {code}: {words}"),
-        None => format!("HTTP {status}"),
+        Some(code) => format!("HTTP {}, error {code}", status.as_u16()),
+        None => format!("HTTP {}", status.as_u16()),
     };
     sort_refusal(status, code, why, retry_after)
 }

@@ -1,6 +1,5 @@
 //! The stage: a throw-away database, a stand-in for Twilio, and the real ingress and workers.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use sqlx::PgPool;
 use twilio_stand_in::{Account, StandIn};
 
 use crate::CONNECTIONS;
-use crate::programs::{Environment, Lines, Program};
+use crate::programs::{Environment, Lines, Program, free_port};
 use crate::up;
 
 /// How long a program may take to start.
@@ -54,7 +53,7 @@ impl Stage {
         let pool = db::connect(url, CONNECTIONS).await?;
         operator::migrate(&pool).await?;
 
-        let ingress_addr = free_addr()?;
+        let ingress_addr = format!("127.0.0.1:{}", free_port()?);
         let account = up::stand_in_account(&format!("http://{ingress_addr}"), ONBOARDING_NUMBER);
         let stand_in = up::start_stand_in("127.0.0.1:0", &account).await?;
         let mut environment = up::environment_of(&account, &stand_in);
@@ -153,9 +152,4 @@ impl Stage {
         self.pool.close().await;
         Ok(())
     }
-}
-
-/// An address that nobody listens on. Somebody else may take it before the ingress does, which then says so.
-fn free_addr() -> anyhow::Result<String> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
 }
