@@ -1,5 +1,8 @@
 //! `jobrun-ingress`: start-up and shut-down of the door.
 
+use std::future::IntoFuture;
+use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -7,13 +10,27 @@ use jobrun_ingress::webhooks;
 use jobrun_shared::{config, db, telemetry};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 
 /// What webhooks share. They wait for a connection less long than [`webhooks::ANSWER_WITHIN`], so that this wait is what is
 /// reported.
 const CONNECTIONS: db::Connections = db::Connections { kept: 16, max: 16, acquire_timeout: Duration::from_millis(800) };
 
+/// How long requests that are under way may take to end when the process is to end: longer than any may take.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("jobrun-ingress: {error:#}");
+            ExitCode::from(if error.is::<config::Problems>() { 2 } else { 1 })
+        }
+    }
+}
+
+async fn run() -> anyhow::Result<()> {
     let settings = config::Ingress::from_env()?;
     telemetry::start(&settings.log, telemetry::Output::Stdout);
     let pool = db::connect(&settings.database_url, CONNECTIONS).await?;
@@ -23,14 +40,21 @@ async fn main() -> anyhow::Result<()> {
     let router = webhooks::router(webhooks::Door { pool, twilio: settings.twilio });
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tracing::info!("ingress listens on {}", listener.local_addr()?);
-    axum::serve(listener, router)
-        .with_graceful_shutdown(async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        })
-        .await?;
+    let stop = Arc::new(Notify::new());
+    let told = Arc::clone(&stop);
+    let serve = axum::serve(listener, router).with_graceful_shutdown(async move { told.notified().await });
+    let stopping = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.notify_one();
+        tokio::time::sleep(DRAIN_TIMEOUT).await;
+    };
+    tokio::select! {
+        served = serve.into_future() => served?,
+        () = stopping => tracing::warn!("ingress leaves connections that did not finish in time"),
+    }
     tracing::info!("ingress has answered what had arrived");
     Ok(())
 }

@@ -6,8 +6,9 @@
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Router, extract::Request};
@@ -23,6 +24,9 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// How long recording may take before the webhook is told to come back: Twilio's own retry and fallback take over then.
 pub const ANSWER_WITHIN: Duration = Duration::from_millis(900);
+
+/// How long a request may take, its arrival included.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The answer to a text: whatever there is to say is sent later.
 pub const NO_ANSWER: &str = "<Response/>";
@@ -53,7 +57,16 @@ pub fn router(door: Door) -> Router {
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn(within_time))
         .with_state(door)
+}
+
+/// Gives up on requests that do not arrive, so that none is waited for without end.
+async fn within_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => (StatusCode::REQUEST_TIMEOUT, "the request did not arrive in time\n").into_response(),
+    }
 }
 
 /// Why a webhook is turned away.
@@ -71,6 +84,7 @@ pub enum Rejection {
 
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
+        tracing::warn!(why = ?self, "a webhook was turned away");
         match self {
             Self::NotAForm => (StatusCode::BAD_REQUEST, "the body is not a form in UTF-8\n").into_response(),
             Self::BadSignature => {
@@ -125,15 +139,8 @@ async fn voice_status(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The address that a text was sent with carries our own name for it: `?m=<messages.id>`.
-#[derive(serde::Deserialize)]
-struct StatusQuery {
-    m: Option<i64>,
-}
-
 async fn sms_status(
     State(door): State<Door>,
-    query: Query<StatusQuery>,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
@@ -144,7 +151,7 @@ async fn sms_status(
         source: Source::Twilio,
         external_id: format!("{sid}:{status}"),
         payload: Payload::DeliveryReport {
-            message_id: query.m,
+            message_id: message_id(&uri),
             sid,
             status,
             error_code: form::get(&form, "ErrorCode").and_then(|code| code.parse().ok()),
@@ -152,6 +159,11 @@ async fn sms_status(
     };
     record(&door, event).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// The address of a text's delivery reports carries our own name for it: `?m=<messages.id>`.
+fn message_id(uri: &Uri) -> Option<i64> {
+    uri.query()?.split('&').find_map(|pair| pair.strip_prefix("m="))?.parse().ok()
 }
 
 /// A call that arrives, or is over, by its CallStatus: both addresses are told of both.
@@ -178,11 +190,6 @@ pub fn verify(account: &config::Twilio, uri: &Uri, headers: &HeaderMap, body: &B
     if signature::is_valid(&account.auth_tokens, &url, &form, signature) {
         Ok(form)
     } else {
-        tracing::warn!(
-            path = uri.path(),
-            signed = !signature.is_empty(),
-            "a webhook was refused: its signature does not match"
-        );
         Err(Rejection::BadSignature)
     }
 }

@@ -205,6 +205,7 @@ impl Operator {
     fn read(source: &dyn Source) -> Result<Self, Problems> {
         let mut reader = Reader::new(source);
         let database_url = reader.database_url_if_set();
+        let public_base_url = reader.get("PUBLIC_BASE_URL").and_then(|_| reader.base_url("PUBLIC_BASE_URL", None));
         let pool_numbers = reader.list("TWILIO_POOL_NUMBERS");
         let settings = (reader.onboarding_number(), reader.hold(), reader.addr(), reader.log());
         match settings {
@@ -215,7 +216,7 @@ impl Operator {
                     onboarding_number,
                     hold,
                     has_twilio_account: reader.get("TWILIO_ACCOUNT_SID").is_some(),
-                    public_base_url: reader.get("PUBLIC_BASE_URL"),
+                    public_base_url,
                     ingress_addr,
                     path: reader.get("PATH").unwrap_or_default(),
                     home: reader.get("HOME"),

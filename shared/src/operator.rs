@@ -104,23 +104,25 @@ pub struct Released {
 /// # Errors
 /// When the number is not E.164, or not in the pool.
 pub async fn release(pool: &PgPool, number: &str) -> Result<Released, Refusal> {
-    let number = E164::parse(number).map_err(|_| Refusal::NotE164(vec![number.to_owned()]))?;
-    let mut tx = pool.begin().await?;
-    let mut holder = pool::find_holder(&mut tx, &number).await?;
-    if let Some(holder) = &holder {
-        clients::lock(&mut tx, holder).await?;
+    let number = E164::parse(number.trim()).map_err(|_| Refusal::NotE164(vec![number.to_owned()]))?;
+    loop {
+        let mut tx = pool.begin().await?;
+        let holder = pool::find_holder(&mut tx, &number).await?;
+        if let Some(holder) = &holder {
+            clients::lock(&mut tx, holder).await?;
+        }
+        pool::close_gate(&mut tx).await?;
+        if pool::find_holder(&mut tx, &number).await? != holder {
+            // It changed hands while we waited, and the new holder is not locked: once more from the start.
+            continue;
+        }
+        if !pool::release(&mut tx, &number).await? {
+            return Err(Refusal::NotInPool);
+        }
+        queue::nudge(&mut tx, Queue::Sweep).await?;
+        tx.commit().await?;
+        return Ok(Released { holder });
     }
-    pool::close_gate(&mut tx).await?;
-    // Who held it when we began to wait may have lost it by now; who has got it since is behind the gate with us.
-    if pool::find_holder(&mut tx, &number).await? != holder {
-        holder = None;
-    }
-    if !pool::release(&mut tx, &number).await? {
-        return Err(Refusal::NotInPool);
-    }
-    queue::nudge(&mut tx, Queue::Sweep).await?;
-    tx.commit().await?;
-    Ok(Released { holder })
 }
 
 impl From<queue::Error> for Refusal {

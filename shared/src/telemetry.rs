@@ -40,7 +40,7 @@ where
     // What the database remarks on, such as a table that is there already, and what the queue says of its own threads, is
     // news to nobody. A filter that names them has the last word.
     let filter = EnvFilter::new(format!(
-        "sqlx::postgres::notice=warn,apalis=warn,apalis_core=warn,{},{JOURNAL}=info",
+        "sqlx::postgres::notice=warn,apalis=off,apalis_core=off,apalis_postgres=off,{},{JOURNAL}=info",
         log.filter
     ));
     let builder: SubscriberBuilder<_, _, _, W> =

@@ -153,6 +153,19 @@ async fn without_a_database_webhooks_are_told_to_come_back_and_with_it_everythin
     std::fs::remove_dir_all(&dir).unwrap();
 }
 
+/// Somebody connects, and sends half a webhook.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_never_ends_does_not_keep_the_ingress_from_stopping() {
+    use tokio::io::AsyncWriteExt;
+    let mut stage = stage(0).await;
+    let addr = stage.account.webhook_base_url.trim_start_matches("http://").to_owned();
+    let mut half = tokio::net::TcpStream::connect(&addr).await.unwrap();
+    half.write_all(b"POST /webhooks/twilio/sms HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nFro").await.unwrap();
+    let status = stage.ingress.stop().await.unwrap();
+    assert!(status.success(), "{status}: {:?}", stage.ingress.lines());
+    drop(half);
+}
+
 /// A webhook that arrives while no worker runs is answered when one does.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_arrives_while_no_worker_runs_waits_for_one() {

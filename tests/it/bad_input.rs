@@ -162,9 +162,9 @@ async fn one_bad_row_costs_only_itself() {
 async fn seeds_are_added_once_and_what_is_no_number_is_named_and_nothing_added() {
     let stage = stage_with(1, &[("TWILIO_POOL_NUMBERS", "+447111111111, +447111111112,+447111111111")]).await;
     let (code, stdout, _) = stage.operator(&["pool", "seed"]).await.unwrap();
-    assert_eq!((code, stdout.as_str()), (0, "2 new numbers, 0 known already\n"));
+    assert_eq!((code, stdout.as_str()), (0, "2 new, 0 known already\n"));
     let (code, stdout, _) = stage.operator(&["pool", "seed", "+447111111112", "+447111111113"]).await.unwrap();
-    assert_eq!((code, stdout.as_str()), (0, "1 new numbers, 1 known already\n"));
+    assert_eq!((code, stdout.as_str()), (0, "1 new, 1 known already\n"));
     let (code, stdout, stderr) =
         stage.operator(&["pool", "seed", "+447111111114", "07111111115", "+44", "hello"]).await.unwrap();
     assert_eq!((code, stdout.as_str()), (2, ""));

@@ -123,6 +123,27 @@ async fn three_hundred_clients_do_not_wait_for_one_whose_row_is_locked() {
     stage.strike().await.unwrap();
 }
 
+/// More than are looked at together, so that nobody else's text would be among them.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_waits_for_a_locked_client_holds_up_nobody_else() {
+    let stage = stage_with(1, &WITHOUT_SWEEPS).await;
+    paid_clients(&stage.pool, "client", 2).await;
+    let mut held = stage.pool.begin().await.unwrap();
+    sqlx::query("SELECT FROM clients WHERE id = 'client-1' FOR UPDATE").execute(&mut *held).await.unwrap();
+    let texts = (0..250).map(|_| {
+        let stand_in = &stage.stand_in;
+        async move { stand_in.text(&phone(1), "Hello?").await.unwrap().status }
+    });
+    let statuses: Vec<u16> = stream::iter(texts).buffer_unordered(50).collect().await;
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+    stage.stand_in.text(&phone(2), "Plumber from London").await.unwrap();
+    eventually(PATIENCE, "the other is answered", async || stage.stand_in.bodies_to(&phone(2)).len() == 1).await;
+    assert!(stage.stand_in.bodies_to(&phone(1)).is_empty());
+    held.rollback().await.unwrap();
+    stage.settle().await.unwrap();
+    stage.strike().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_does_not_fit_is_answered_and_moves_nothing() {
     let stage = stage(1).await;

@@ -37,7 +37,7 @@ async fn numbers_freed_by_hand_reach_the_longest_waiting_at_once() {
     let told = |n: usize| stage.stand_in.bodies_to(&phone(n)).iter().filter(|body| *body == READY).count();
 
     let (code, stdout, _) = stage.operator(&["pool", "seed", "+447111111111", "+447111111112"]).await.unwrap();
-    assert_eq!((code, stdout.as_str()), (0, "2 new numbers, 0 known already\n"));
+    assert_eq!((code, stdout.as_str()), (0, "2 new, 0 known already\n"));
     eventually(PATIENCE, "the first two are told", async || told(1) == 1 && told(2) == 1).await;
     stage.settle().await.unwrap();
     assert_eq!((told(3), told(4)), (0, 0));

@@ -34,7 +34,7 @@ pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, 
 
     for report in reports.iter().filter(|report| report.progress > Progress::Delivered) {
         tracing::warn!(
-            message = report.message_id,
+            message_id = report.message_id,
             twilio_sid = report.sid,
             error_code = report.error_code,
             "a text was not delivered"

@@ -17,6 +17,7 @@ mod send_messages;
 
 mod sweep;
 
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,7 +45,17 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(20);
 const RESTART_DELAY: Duration = Duration::from_secs(1);
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
+    match start().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("jobrun-worker: {error:#}");
+            ExitCode::from(if error.is::<config::Problems>() { 2 } else { 1 })
+        }
+    }
+}
+
+async fn start() -> anyhow::Result<()> {
     let settings = config::Worker::from_env()?;
     telemetry::start(&settings.log, telemetry::Output::Stdout);
     let pool = db::connect(&settings.database_url, CONNECTIONS).await?;
@@ -79,7 +90,7 @@ async fn asked_to_stop(stop: CancellationToken) -> std::io::Result<()> {
 }
 
 fn monitor(hands: &Arc<Hands>, sweep_interval: Duration) -> Monitor {
-    let monitor = Monitor::new().should_restart(|_, _| true).shutdown_timeout(SHUTDOWN_TIMEOUT);
+    let monitor = Monitor::new().should_restart(begins_anew).shutdown_timeout(SHUTDOWN_TIMEOUT);
     let monitor = with_queue(monitor, hands, Queue::ProcessEvents);
     let monitor = with_queue(monitor, hands, Queue::SendMessages);
     let monitor = with_queue(monitor, hands, Queue::Sweep);
@@ -90,6 +101,12 @@ fn monitor(hands: &Arc<Hands>, sweep_interval: Duration) -> Monitor {
             .data(Arc::clone(&hands))
             .build(sweep_on_schedule)
     })
+}
+
+/// A queue that lost its database begins anew, for as long as the process lives.
+fn begins_anew(worker: &WorkerContext, error: &WorkerError) -> bool {
+    tracing::warn!(queue = worker.name(), %error, "the job queue lost its database, and begins anew");
+    true
 }
 
 /// Takes the jobs of `queue`. A name of its own for each process, and for each time that it begins anew: jobs stay with a

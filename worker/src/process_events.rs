@@ -4,7 +4,7 @@
 //! giving it up, and only ends when it finds nothing; and whoever passes something over sees to it that somebody looks again
 //! soon, because the lock may be an operator's.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_shared::queue::{self, Queue};
 use jobrun_shared::{clock, db, db::events};
 
@@ -24,17 +24,31 @@ pub(crate) async fn run(hands: &Hands) -> Result<Left, db::Error> {
 /// Answers how much was done: nothing only if nothing waits, or all that waits is in others' hands.
 async fn slice(hands: &Hands) -> Result<usize, db::Error> {
     let now = clock::now();
-    let mut conn = hands.pool.acquire().await?;
-    let oldest = events::list_oldest(&mut conn, now, SLICE).await?;
-    drop(conn);
-    if oldest.is_empty() {
-        return Ok(0);
+    let mut passed_over = 0;
+    // However much waits that others have locked, what comes after it does not wait for them.
+    while let Some((last, done)) = process_after(hands, passed_over, now).await? {
+        if done > 0 {
+            return Ok(done);
+        }
+        passed_over = last;
     }
+    if passed_over > 0 {
+        queue::nudge_once_at(&hands.pool, Queue::ProcessEvents, now + LOOK_AGAIN_AFTER).await?;
+    }
+    Ok(0)
+}
+
+/// Looks at the oldest events after the event `after`. Answers the last of them, and how much was done; nothing, if there are
+/// none.
+async fn process_after(hands: &Hands, after: i64, now: DateTime<Utc>) -> Result<Option<(i64, usize)>, db::Error> {
+    let mut conn = hands.pool.acquire().await?;
+    let oldest = events::list_oldest(&mut conn, after, now, SLICE).await?;
+    drop(conn);
+    let Some(last) = oldest.last() else {
+        return Ok(None);
+    };
     let done = conversations::process(hands, &oldest).await?
         + delivery_reports::process(hands, &oldest).await?
         + strays::process(hands, &oldest).await?;
-    if done == 0 {
-        queue::nudge_once_at(&hands.pool, Queue::ProcessEvents, now + LOOK_AGAIN_AFTER).await?;
-    }
-    Ok(done)
+    Ok(Some((last.id, done)))
 }

@@ -93,15 +93,15 @@ fn delay_before_retry(message: &Outgoing) -> TimeDelta {
 fn log(message: &Outgoing, fate: &Fate) {
     let (id, attempt) = (message.id, message.attempts);
     match fate {
-        Fate::Sent { sid } => tracing::debug!(message = id, attempt, twilio_sid = sid, "handed a text to Twilio"),
+        Fate::Sent { sid } => tracing::debug!(message_id = id, attempt, twilio_sid = sid, "handed a text to Twilio"),
         Fate::NotSent { why, .. } => {
-            tracing::warn!(message = id, attempt, why, "a text was not taken, and is tried again")
+            tracing::warn!(message_id = id, attempt, why, "a text was not taken, and is tried again")
         }
         Fate::Unknown { why, .. } => {
-            tracing::warn!(message = id, attempt, why, "a text may have been taken: looking for it")
+            tracing::warn!(message_id = id, attempt, why, "a text may have been taken: looking for it")
         }
-        Fate::NotFound { .. } => tracing::info!(message = id, attempt, "a text was not found yet: looking again"),
-        Fate::Refused { why, .. } => tracing::error!(message = id, attempt, why, "a text was refused"),
+        Fate::NotFound { .. } => tracing::info!(message_id = id, attempt, "a text was not found yet: looking again"),
+        Fate::Refused { why, .. } => tracing::error!(message_id = id, attempt, why, "a text was refused"),
     }
 }
 
@@ -125,7 +125,7 @@ async fn look_for(hands: &Hands, message: &Outgoing) -> Result<Option<Fate>, db:
     let listed = match hands.twilio.list_messages(&message.from, &message.to).await {
         Ok(listed) => listed,
         Err(error) => {
-            tracing::warn!(message = message.id, %error, "cannot look for a text, and will try again");
+            tracing::warn!(message_id = message.id, %error, "cannot look for a text, and will try again");
             return Ok(None);
         }
     };

@@ -24,7 +24,7 @@ pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, 
         return Ok(0);
     }
     let strays = events::lock_waiting(&mut tx, &ids).await?;
-    let outcomes: Vec<(i64, &'static str)> = strays.iter().map(|event| (event.id, outcome(event, hands))).collect();
+    let outcomes: Vec<(i64, &'static str)> = strays.iter().map(|event| (event.id, outcome(event))).collect();
     let answers: Vec<NewMessage> = strays.iter().filter_map(|event| answer(event, hands)).collect();
     let now = clock::now();
     messages::insert(&mut tx, &answers, now).await?;
@@ -37,11 +37,10 @@ pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, 
     Ok(outcomes.len())
 }
 
-fn outcome(event: &Waiting, hands: &Hands) -> &'static str {
+fn outcome(event: &Waiting) -> &'static str {
     match &event.payload {
         None => "unreadable",
         Some(Payload::Text { from, .. }) if E164::parse(from).is_err() => "sender_cannot_be_answered",
-        Some(Payload::Text { .. }) if answer(event, hands).is_some() => "misdirected_and_answered",
         Some(Payload::Text { .. }) => "misdirected",
         Some(Payload::CallArrived { .. } | Payload::CallEnded { .. }) => "nobody_holds_the_number",
         Some(Payload::NumberDue { .. }) => "no_such_client",

@@ -39,6 +39,8 @@ pub enum Data {
 #[derive(Debug)]
 pub struct LocalPostgres {
     url: Secret,
+    // Nobody else uses the folder as long as this is open.
+    _lock: fs::File,
     // Dropped, it closes the guard's standard input, upon which the guard stops the server.
     _guard: Guard,
 }
@@ -71,15 +73,16 @@ impl LocalPostgres {
         let programs = find_programs(path)?;
         let user = if is_root()? { Some(unprivileged_user()?) } else { None };
         let cluster = Cluster { programs, user, dir: dir.to_owned() };
+        let lock = cluster.lock()?;
         cluster.prepare(data)?;
         cluster.stop_leftover()?;
         let port = cluster.port()?;
-        cluster.run(port)?;
+        cluster.run(port, data)?;
         let guard = Guard(cluster.guard(data)?);
         let password = fs::read_to_string(cluster.password_file()).context("reading the database's password")?;
         let url_of = |name: &str| Secret::new(format!("postgres://{NAME}:{}@127.0.0.1:{port}/{name}", password.trim()));
         create_database(&url_of("postgres")).await?;
-        Ok(Self { url: url_of(NAME), _guard: guard })
+        Ok(Self { url: url_of(NAME), _lock: lock, _guard: guard })
     }
 
     /// Starts a server on a folder of its own below the folder for temporary files.
@@ -174,12 +177,19 @@ impl Cluster {
         }
     }
 
+    /// Keeps everybody else out of the folder.
+    fn lock(&self) -> anyhow::Result<fs::File> {
+        fs::create_dir_all(&self.dir).with_context(|| format!("making the folder {}", self.dir.display()))?;
+        let file = fs::File::create(self.dir.join("lock"))?;
+        file.try_lock().with_context(|| format!("another `jobrun up` uses {}; stop it first", self.dir.display()))?;
+        Ok(file)
+    }
+
     /// Makes the data folder, unless there is one.
     fn prepare(&self, data: Data) -> anyhow::Result<()> {
         if self.data_dir().join("PG_VERSION").is_file() {
             return Ok(());
         }
-        fs::create_dir_all(&self.dir).with_context(|| format!("making the folder {}", self.dir.display()))?;
         fs::set_permissions(&self.dir, fs::Permissions::from_mode(0o700))?;
         fs::write(self.password_file(), new_password()?)?;
         self.give(&self.dir)?;
@@ -198,15 +208,7 @@ impl Cluster {
         if data != Data::Kept {
             initdb.arg("--no-sync");
         }
-        succeed(&mut initdb, "making the database")?;
-        let mut settings =
-            "listen_addresses = '127.0.0.1'\nunix_socket_directories = ''\nmax_connections = 400\n".to_owned();
-        if data == Data::ThrownAway {
-            settings += "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n";
-        }
-        let file = self.data_dir().join("postgresql.conf");
-        let written = fs::read_to_string(&file)? + &settings;
-        Ok(fs::write(&file, written)?)
+        succeed(&mut initdb, "making the database")
     }
 
     /// A server that an earlier start left running, when even its guard was killed, is stopped first.
@@ -235,10 +237,15 @@ impl Cluster {
         Ok(port)
     }
 
-    fn run(&self, port: u16) -> anyhow::Result<()> {
+    fn run(&self, port: u16, data: Data) -> anyhow::Result<()> {
+        let mut options =
+            format!("-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=400");
+        if data == Data::ThrownAway {
+            options += " -c fsync=off -c synchronous_commit=off -c full_page_writes=off";
+        }
         let mut start = self.command("pg_ctl");
         start.arg("--pgdata").arg(self.data_dir()).arg("--log").arg(self.log_file());
-        start.args(["--wait", "--timeout", "60", "--options", &format!("-p {port}"), "start"]);
+        start.args(["--wait", "--timeout", "60", "--options", &options, "start"]);
         succeed(&mut start, "starting the database").with_context(|| {
             let log = fs::read_to_string(self.log_file()).unwrap_or_default();
             let last: Vec<&str> = log.lines().rev().take(5).collect();

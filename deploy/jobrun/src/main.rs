@@ -80,6 +80,8 @@ async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(arguments.command).await {
         Ok(code) => code,
+        // Whoever read our answer has read enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("jobrun: {error:#}");
             // What was asked makes no sense, as opposed to what could not be done.
@@ -88,6 +90,11 @@ async fn main() -> ExitCode {
             ExitCode::from(if senseless { 2 } else { 1 })
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let causes = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    causes.into_iter().any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -136,7 +143,7 @@ async fn seed(settings: &config::Operator, numbers: &[String]) -> anyhow::Result
         .collect();
     let numbers = if given.is_empty() { &settings.pool_numbers } else { &given };
     let seeded = operator::seed(&connect_migrated(settings).await?, numbers).await?;
-    Ok(writeln!(std::io::stdout(), "{} new numbers, {} known already", seeded.new, seeded.known)?)
+    Ok(writeln!(std::io::stdout(), "{} new, {} known already", seeded.new, seeded.known)?)
 }
 
 async fn release(settings: &config::Operator, number: &str) -> anyhow::Result<()> {
@@ -177,7 +184,7 @@ async fn status(settings: &config::Operator, json: bool) -> anyhow::Result<()> {
 
 fn print_status(out: &mut impl Write, status: &PoolStatus) -> std::io::Result<()> {
     let PoolStatus { free, held, reserved, waiting, numbers } = status;
-    writeln!(out, "{free} free, {held} held by clients, {reserved} reserved by hand; {waiting} clients waiting\n")?;
+    writeln!(out, "{free} free, {held} held by clients, {reserved} reserved by hand; {waiting} waiting\n")?;
     writeln!(out, "{:<17} {:<9} {:<10} {:<7} {:<24} CLIENT", "NUMBER", "STATE", "STATUS", "REGION", "ASSIGNED AT")?;
     for number in numbers {
         let since = number.assigned_at.map(|at| at.format("%Y-%m-%d %H:%M:%S UTC").to_string()).unwrap_or_default();
@@ -205,7 +212,16 @@ async fn play(settings: &config::Operator, workers: usize) -> anyhow::Result<Exi
 }
 
 async fn play_on(url: &config::Secret, workers: usize) -> anyhow::Result<ExitCode> {
-    let stage = Stage::set(&programs::dir_of_this()?, url, workers, &[]).await?;
+    tokio::select! {
+        played = play_to_the_end(url, workers) => played,
+        told = up::told_to_stop() => { told?; anyhow::bail!("stopped before the end") }
+    }
+}
+
+async fn play_to_the_end(url: &config::Secret, workers: usize) -> anyhow::Result<ExitCode> {
+    let dir = programs::dir_of_this()?;
+    programs::ensure_built(&dir)?;
+    let stage = Stage::set(&dir, url, workers, &[]).await?;
     let mut out = std::io::stdout();
     let colours = out.is_terminal();
     let mut report = Report::new(&mut out, colours);

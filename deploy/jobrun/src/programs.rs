@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 
@@ -67,6 +67,24 @@ pub fn free_port() -> anyhow::Result<u16> {
 pub fn dir_of_this() -> anyhow::Result<PathBuf> {
     let this = std::env::current_exe().context("finding out where this program lies")?;
     Ok(this.parent().context("finding the folder of this program")?.to_owned())
+}
+
+/// Builds the programs if they are not in `dir`, as when only this one was built: `cargo run` does that.
+///
+/// # Errors
+/// When they are not there and cannot be built.
+pub fn ensure_built(dir: &Path) -> anyhow::Result<()> {
+    if ["jobrun-ingress", "jobrun-worker"].iter().all(|name| dir.join(name).is_file()) {
+        return Ok(());
+    }
+    let mut cargo = std::process::Command::new(env!("CARGO"));
+    cargo.args(["build", "--workspace", "--bins"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    if dir.ends_with("release") {
+        cargo.arg("--release");
+    }
+    let built = cargo.status().is_ok_and(|status| status.success());
+    ensure!(built, "jobrun-ingress and jobrun-worker are not in {}: put all three programs there", dir.display());
+    Ok(())
 }
 
 impl Program {

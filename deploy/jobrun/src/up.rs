@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use jobrun_shared::config::{self, Secret};
 use jobrun_shared::{db, operator};
 use tokio::net::TcpListener;
@@ -39,7 +39,60 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// # Errors
 /// When something does not start, or ends by itself.
 pub async fn run(settings: &config::Operator) -> anyhow::Result<()> {
-    let (_postgres, database_url) = match &settings.database_url {
+    let mut running = tokio::select! {
+        started = start(settings) => started?,
+        // What has been started by now ends with its owner.
+        told = told_to_stop() => return Ok(told?),
+    };
+    print_where_to_look(settings, &running)?;
+    let ended = tokio::select! {
+        told = told_to_stop() => { told?; None }
+        ended = running.ingress.wait() => Some(("jobrun-ingress", ended?)),
+        ended = running.worker.wait() => Some(("jobrun-worker", ended?)),
+    };
+    // The door first, so that nothing new arrives while the rest is finished; the database last.
+    let stopped = (running.ingress.stop().await, running.worker.stop().await);
+    stopped.0?;
+    stopped.1?;
+    match ended {
+        None => Ok(()),
+        Some((name, status)) => anyhow::bail!("{name} ended by itself with {status}; everything else was stopped"),
+    }
+}
+
+/// Everything that runs. Dropped in this order.
+struct Running {
+    ingress: Program,
+    worker: Program,
+    stand_in: Option<StandIn>,
+    database_url: Secret,
+    postgres: Option<LocalPostgres>,
+}
+
+async fn start(settings: &config::Operator) -> anyhow::Result<Running> {
+    let dir = programs::dir_of_this()?;
+    programs::ensure_built(&dir)?;
+    // Found out before anything is touched: somebody else may run the same here.
+    let addr = settings.ingress_addr;
+    drop(std::net::TcpListener::bind(addr).with_context(|| format!("the ingress is to listen on {addr}"))?);
+    let local = local_url(addr);
+    let mut environment = Environment::new();
+    let stand_in = if settings.has_twilio_account {
+        ensure!(
+            settings.public_base_url.is_some(),
+            "PUBLIC_BASE_URL is not set: Twilio has to reach the ingress somewhere"
+        );
+        None
+    } else {
+        // Its webhooks are for the ingress beside it, whatever the public address is.
+        let account = stand_in_account(&local, settings.onboarding_number.as_str());
+        let stand_in = start_stand_in(STAND_IN_ADDR, &account).await?;
+        environment.insert("PUBLIC_BASE_URL".to_owned(), local.clone());
+        environment.extend(environment_of(&account, &stand_in));
+        Some(stand_in)
+    };
+
+    let (postgres, database_url) = match &settings.database_url {
         Some(url) => (None, url.clone()),
         None => {
             let postgres =
@@ -48,49 +101,25 @@ pub async fn run(settings: &config::Operator) -> anyhow::Result<()> {
             (Some(postgres), url)
         }
     };
+    environment.insert("DATABASE_URL".to_owned(), database_url.expose().to_owned());
     prepare_database(&database_url, settings).await?;
 
-    let public = settings.public_base_url.clone().unwrap_or_else(|| local_url(settings.ingress_addr));
-    let mut environment = Environment::from([
-        ("DATABASE_URL".to_owned(), database_url.expose().to_owned()),
-        ("PUBLIC_BASE_URL".to_owned(), public.clone()),
-    ]);
-    let stand_in = if settings.has_twilio_account {
-        None
-    } else {
-        let account = stand_in_account(&public, settings.onboarding_number.as_str());
-        let stand_in = start_stand_in(STAND_IN_ADDR, &account).await?;
-        environment.extend(environment_of(&account, &stand_in));
-        Some(stand_in)
-    };
-
-    let dir = programs::dir_of_this()?;
     let mut ingress = Program::start(&dir, "jobrun-ingress", &environment, Lines::Shown)?;
     let mut worker = Program::start(&dir, "jobrun-worker", &environment, Lines::Shown)?;
-    let local = local_url(settings.ingress_addr);
     let ready_url = format!("{local}/readyz");
     tokio::select! {
         ready = programs::wait_until_ready(&ready_url, START_TIMEOUT) => ready?,
         ended = ingress.wait() => anyhow::bail!("jobrun-ingress ended with {}", ended?),
         ended = worker.wait() => anyhow::bail!("jobrun-worker ended with {}", ended?),
     }
-    print_where_to_look(&database_url, &local, stand_in.as_ref())?;
-
-    let ended = tokio::select! {
-        told = told_to_stop() => { told?; None }
-        ended = ingress.wait() => Some(("jobrun-ingress", ended?)),
-        ended = worker.wait() => Some(("jobrun-worker", ended?)),
-    };
-    // The door first, so that nothing new arrives while the rest is finished; the database last.
-    ingress.stop().await?;
-    worker.stop().await?;
-    match ended {
-        None => Ok(()),
-        Some((name, status)) => anyhow::bail!("{name} ended by itself with {status}; everything else was stopped"),
-    }
+    Ok(Running { ingress, worker, stand_in, database_url, postgres })
 }
 
-async fn told_to_stop() -> std::io::Result<()> {
+/// Waits for SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// When signals cannot be received.
+pub async fn told_to_stop() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
@@ -150,12 +179,16 @@ fn local_url(addr: SocketAddr) -> String {
     if addr.ip().is_unspecified() { format!("http://127.0.0.1:{}", addr.port()) } else { format!("http://{addr}") }
 }
 
-fn print_where_to_look(database: &Secret, ingress: &str, stand_in: Option<&StandIn>) -> std::io::Result<()> {
+fn print_where_to_look(settings: &config::Operator, running: &Running) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
+    let ingress = local_url(settings.ingress_addr);
     writeln!(out, "\nJobRun onboarding is up. Ctrl-C stops all of it; data survives.\n")?;
     writeln!(out, "  webhooks   {ingress}/webhooks/twilio/…  ({ingress}/readyz)")?;
-    writeln!(out, "  database   psql {}", database.expose())?;
-    match stand_in {
+    match &running.postgres {
+        None => writeln!(out, "  database   the one in DATABASE_URL")?,
+        Some(_) => writeln!(out, "  database   psql {}", running.database_url.expose())?,
+    }
+    match &running.stand_in {
         None => writeln!(out, "  Twilio     the account in TWILIO_ACCOUNT_SID")?,
         Some(stand_in) => {
             let url = stand_in.url();

@@ -224,19 +224,25 @@ impl From<Row> for Waiting {
     }
 }
 
-/// The oldest waiting events, at most `limit`, without locking them.
+/// The oldest waiting events after the event `after`, at most `limit`, without locking them.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn list_oldest(conn: &mut PgConnection, now: DateTime<Utc>, limit: i64) -> Result<Vec<Waiting>, Error> {
+pub async fn list_oldest(
+    conn: &mut PgConnection,
+    after: i64,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<Waiting>, Error> {
     let rows = sqlx::query_as!(
         Row,
         "SELECT id, lane, received_at, payload FROM events
-         WHERE processed_at IS NULL AND kind = ANY($3) AND (due_at IS NULL OR due_at <= $1)
+         WHERE processed_at IS NULL AND kind = ANY($3) AND (due_at IS NULL OR due_at <= $1) AND id > $4
          ORDER BY id LIMIT $2",
         now,
         limit,
-        &KINDS as &[&str]
+        &KINDS as &[&str],
+        after
     )
     .fetch_all(conn)
     .await?;

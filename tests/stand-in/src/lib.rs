@@ -79,7 +79,8 @@ impl StandIn {
             account,
             http,
             messages: Mutex::default(),
-            sids: AtomicU64::new(1),
+            // Names go on where an earlier stand-in cannot have come to: a name that was used before is a text known before.
+            sids: AtomicU64::new(jobrun_shared::clock::now().timestamp_micros().unsigned_abs()),
             answer_after_ms: AtomicU64::new(0),
         });
         let addr = listener.local_addr().expect("a listener has an address");

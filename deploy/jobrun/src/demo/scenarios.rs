@@ -54,12 +54,7 @@ impl Player<'_, '_, '_> {
     async fn setup(&mut self) -> anyhow::Result<()> {
         self.report.begin("Setup: ten numbers")?;
         let (code, stdout, stderr) = self.stage.operator(&["pool", "seed", &TEN_NUMBERS.join(",")]).await?;
-        self.report.check(
-            "jobrun pool seed",
-            "10 new numbers",
-            stdout.trim(),
-            code == 0 && stdout.contains("10 new"),
-        )?;
+        self.report.check("jobrun pool seed", "10 new", stdout.trim(), code == 0 && stdout.contains("10 new"))?;
         ensure!(code == 0, "seeding failed: {stderr}");
         let rows: Vec<String> = TEN_NUMBERS.iter().map(|number| format!("{number} | AVAILABLE | NULL")).collect();
         self.facts("Setup", "", &[&rows.join("\n")]).await
