@@ -1,7 +1,7 @@
 //! A stand-in for Twilio, for demonstrations and tests.
 //!
 //! It takes messages as the REST API does and remembers them, sends signed webhooks and delivery reports, and places calls.
-//! People use it over HTTP ([`control`]), tests by calling its methods. It must never be lenient where Twilio is strict.
+//! People use it over HTTP (`control.rs`), tests by calling its methods. It must never be lenient where Twilio is strict.
 
 mod api;
 
