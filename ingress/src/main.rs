@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use jobrun_ingress::webhooks;
-use jobrun_shared::{config, db, telemetry};
+use jobrun_shared::{config, db, shutdown, telemetry};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
 /// What webhooks share. They wait for a connection less long than [`webhooks::ANSWER_WITHIN`], so that this wait is what is
@@ -38,16 +37,13 @@ async fn run() -> anyhow::Result<()> {
 
     let listener = TcpListener::bind(settings.addr).await.with_context(|| format!("listening on {}", settings.addr))?;
     let router = webhooks::router(webhooks::Door { pool, twilio: settings.twilio });
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let asked_to_stop = shutdown::requested()?;
     tracing::info!("ingress listens on {}", listener.local_addr()?);
     let stop = Arc::new(Notify::new());
     let told = Arc::clone(&stop);
     let serve = axum::serve(listener, router).with_graceful_shutdown(async move { told.notified().await });
     let stopping = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        asked_to_stop.await;
         stop.notify_one();
         tokio::time::sleep(DRAIN_TIMEOUT).await;
     };

@@ -84,7 +84,6 @@ pub enum Rejection {
 
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
-        tracing::warn!(why = ?self, "a webhook was turned away");
         match self {
             Self::NotAForm => (StatusCode::BAD_REQUEST, "the body is not a form in UTF-8\n").into_response(),
             Self::BadSignature => {

@@ -8,6 +8,8 @@ pub mod config;
 
 pub mod clock;
 
+pub mod shutdown;
+
 pub mod telemetry;
 
 pub mod db;

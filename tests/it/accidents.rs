@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use futures::StreamExt;
-use futures::future::join_all;
 use futures::stream;
 use jobrun::demo::Stage;
 use jobrun::local_postgres::{Data, LocalPostgres};
@@ -12,6 +11,7 @@ use jobrun_shared::operator;
 use jobrun_tests::{
     PATIENCE, count, empty_database, eventually, numbers, paid_clients, path, phone, programs, stage, stage_with, texts,
 };
+use twilio_stand_in::Answer;
 
 /// Longer than a killed worker's jobs and texts take to come back: its silence is noticed after some 15 seconds, and a text
 /// that may have been sent is looked for twice, half a minute apart.
@@ -59,7 +59,9 @@ async fn a_worker_killed_in_the_middle_of_three_hundred_conversations_costs_nobo
     }
     let held = texts(&stage.pool, r#"SELECT "twilioNumber" FROM clients WHERE "twilioNumber" IS NOT NULL"#).await;
     assert_eq!(held.len(), CLIENTS);
-    join_all(held.iter().map(async |number| stage.stand_in.call("+447700900123", number).await.unwrap())).await;
+    let calls = held.iter().map(async |number| stage.stand_in.call("+447700900123", number).await.unwrap());
+    let calls: Vec<(Answer, Answer)> = stream::iter(calls).buffer_unordered(WEBHOOKS_AT_ONCE).collect().await;
+    assert!(calls.iter().all(|(arrived, ended)| (arrived.status, ended.status) == (200, 204)), "{calls:?}");
     stage.settle_within(RECOVERY).await.unwrap();
 
     let complete = "SELECT count(*) FROM onboarding_states WHERE current_state = 'COMPLETE'";

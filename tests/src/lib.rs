@@ -3,7 +3,6 @@
 //! Nothing here stands in for the database, the queue or a process; only Twilio is played.
 
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -96,12 +95,7 @@ pub fn programs() -> PathBuf {
     let build = || {
         let test = std::env::current_exe().expect("a test knows where it lies");
         let dir = test.ancestors().nth(2).expect("tests lie in the folder deps beside the programs").to_owned();
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--workspace", "--bins"]).current_dir(env!("CARGO_MANIFEST_DIR"));
-        if dir.ends_with("release") {
-            cargo.arg("--release");
-        }
-        assert!(cargo.status().expect("cargo runs").success(), "the programs build");
+        jobrun::programs::build(&dir).expect("the programs build");
         dir
     };
     PROGRAMS.get_or_init(build).clone()

@@ -26,8 +26,7 @@ use apalis::prelude::*;
 use apalis_cron::{CronScheduler, Schedule, Tick};
 use apalis_postgres::PostgresStorage;
 use jobrun_shared::queue::{self, Nudge, Queue};
-use jobrun_shared::{clock, config, db, telemetry, twilio::api::Api};
-use tokio::signal::unix::{SignalKind, signal};
+use jobrun_shared::{clock, config, db, shutdown, telemetry, twilio::api::Api};
 use tokio_util::sync::CancellationToken;
 
 use crate::hands::{Hands, Left};
@@ -72,20 +71,14 @@ async fn start() -> anyhow::Result<()> {
     });
     let monitor = monitor(&hands, settings.sweep_interval);
     tracing::info!("worker {} takes jobs", process_name());
-    monitor.run_with_signal(asked_to_stop(stop)).await?;
+    let asked_to_stop = shutdown::requested()?;
+    let tell_the_jobs = async move {
+        asked_to_stop.await;
+        stop.cancel();
+        Ok(())
+    };
+    monitor.run_with_signal(tell_the_jobs).await?;
     tracing::info!("worker {} has finished what it had in hand", process_name());
-    Ok(())
-}
-
-/// Waits for SIGTERM or Ctrl-C, and tells the jobs.
-async fn asked_to_stop(stop: CancellationToken) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    stop.cancel();
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use jobrun::demo::{self, Report, Stage};
 use jobrun::local_postgres::{Data, LocalPostgres};
 use jobrun::{CONNECTIONS, programs, up};
 use jobrun_shared::operator::{self, PoolStatus, Refusal};
-use jobrun_shared::{clock, config, db, telemetry};
+use jobrun_shared::{clock, config, db, shutdown, telemetry};
 use sqlx::{AssertSqlSafe, PgPool};
 
 /// Runs JobRun onboarding, and does by hand what its worker does by itself.
@@ -214,7 +214,7 @@ async fn play(settings: &config::Operator, workers: usize) -> anyhow::Result<Exi
 async fn play_on(url: &config::Secret, workers: usize) -> anyhow::Result<ExitCode> {
     tokio::select! {
         played = play_to_the_end(url, workers) => played,
-        told = up::told_to_stop() => { told?; anyhow::bail!("stopped before the end") }
+        () = shutdown::requested()? => anyhow::bail!("stopped before the end"),
     }
 }
 

@@ -77,13 +77,21 @@ pub fn ensure_built(dir: &Path) -> anyhow::Result<()> {
     if ["jobrun-ingress", "jobrun-worker"].iter().all(|name| dir.join(name).is_file()) {
         return Ok(());
     }
+    let not_there = || format!("jobrun-ingress and jobrun-worker are not in {}: put them there", dir.display());
+    build(dir).with_context(not_there)
+}
+
+/// Builds the programs into `dir`, a folder of cargo's, to their latest state.
+///
+/// # Errors
+/// When they do not build.
+pub fn build(dir: &Path) -> anyhow::Result<()> {
     let mut cargo = std::process::Command::new(env!("CARGO"));
-    cargo.args(["build", "--workspace", "--bins"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    cargo.args(["build", "--quiet", "--workspace", "--bins"]).current_dir(env!("CARGO_MANIFEST_DIR"));
     if dir.ends_with("release") {
         cargo.arg("--release");
     }
-    let built = cargo.status().is_ok_and(|status| status.success());
-    ensure!(built, "jobrun-ingress and jobrun-worker are not in {}: put all three programs there", dir.display());
+    ensure!(cargo.status().context("starting cargo")?.success(), "the programs do not build");
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use jobrun_shared::config::{self, Secret};
-use jobrun_shared::{db, operator};
+use jobrun_shared::{db, operator, shutdown};
 use tokio::net::TcpListener;
 use twilio_stand_in::{Account, StandIn};
 
@@ -42,11 +42,11 @@ pub async fn run(settings: &config::Operator) -> anyhow::Result<()> {
     let mut running = tokio::select! {
         started = start(settings) => started?,
         // What has been started by now ends with its owner.
-        told = told_to_stop() => return Ok(told?),
+        () = shutdown::requested()? => return Ok(()),
     };
     print_where_to_look(settings, &running)?;
     let ended = tokio::select! {
-        told = told_to_stop() => { told?; None }
+        () = shutdown::requested()? => None,
         ended = running.ingress.wait() => Some(("jobrun-ingress", ended?)),
         ended = running.worker.wait() => Some(("jobrun-worker", ended?)),
     };
@@ -113,20 +113,6 @@ async fn start(settings: &config::Operator) -> anyhow::Result<Running> {
         ended = worker.wait() => anyhow::bail!("jobrun-worker ended with {}", ended?),
     }
     Ok(Running { ingress, worker, stand_in, database_url, postgres })
-}
-
-/// Waits for SIGTERM or Ctrl-C.
-///
-/// # Errors
-/// When signals cannot be received.
-pub async fn told_to_stop() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
 }
 
 /// Migrates, and fills an empty pool.

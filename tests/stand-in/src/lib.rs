@@ -203,7 +203,7 @@ impl State {
 
     async fn text(&self, from: &str, to: &str, body: &str) -> Result<Answer, Undelivered> {
         let url = format!("{}/webhooks/twilio/sms", self.account.webhook_base_url);
-        self.post(&url, &self.text_form(from, to, body)).await
+        self.deliver(&url, &self.text_form(from, to, body)).await
     }
 
     fn call_form(&self, sid: &str, from: &str, to: &str, status: &str) -> Form {
@@ -223,10 +223,22 @@ impl State {
     async fn call(&self, from: &str, to: &str) -> Result<(Answer, Answer), Undelivered> {
         let (base, sid) = (&self.account.webhook_base_url, self.new_sid("CA"));
         let arrived = self.call_form(&sid, from, to, "ringing");
-        let arrived = self.post(&format!("{base}/webhooks/twilio/voice"), &arrived).await?;
+        let arrived = self.deliver(&format!("{base}/webhooks/twilio/voice"), &arrived).await?;
         let ended = self.call_form(&sid, from, to, "completed");
-        let ended = self.post(&format!("{base}/webhooks/twilio/voice/status"), &ended).await?;
+        let ended = self.deliver(&format!("{base}/webhooks/twilio/voice/status"), &ended).await?;
         Ok((arrived, ended))
+    }
+
+    /// Posts a form, and tries again as the fragment `#rc=5&rp=ct,rt,5xx` of a webhook's address asks Twilio to.
+    async fn deliver(&self, url: &str, form: &Form) -> Result<Answer, Undelivered> {
+        let mut retries = 5;
+        loop {
+            let answer = self.post(url, form).await;
+            if retries == 0 || answer.as_ref().is_ok_and(|answer| answer.status < 500) {
+                return answer;
+            }
+            retries -= 1;
+        }
     }
 
     async fn post(&self, url: &str, form: &Form) -> Result<Answer, Undelivered> {
