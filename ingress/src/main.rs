@@ -7,7 +7,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use jobrun_ingress::webhooks;
-use jobrun_shared::{config, db, shutdown, telemetry};
+use jobrun_shared::config::SignatureMode;
+use jobrun_shared::db::alerts::{self, NewAlert};
+use jobrun_shared::db::audits;
+use jobrun_shared::{clock, config, db, shutdown, telemetry};
+use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
@@ -34,7 +38,15 @@ async fn run() -> anyhow::Result<()> {
     telemetry::start(&settings.log, telemetry::Output::Stdout);
     let pool = db::connect(&settings.database_url, CONNECTIONS).await?;
     db::ensure_migrated(&pool).await?;
+    // Texts may have come in while nobody was here, and come before whatever their senders text next.
+    audits::hurry(&pool, clock::now()).await?;
+    alert_of_report_mode(&pool, settings.twilio.signature_mode).await?;
 
+    if settings.twilio.signature_mode == config::SignatureMode::Report {
+        tracing::warn!(
+            "TWILIO_SIGNATURE_MODE is report: webhooks are let in whoever signed them, and anyone can pretend to be Twilio"
+        );
+    }
     let listener = TcpListener::bind(settings.addr).await.with_context(|| format!("listening on {}", settings.addr))?;
     let router = webhooks::router(webhooks::Door { pool, twilio: settings.twilio });
     let asked_to_stop = shutdown::requested()?;
@@ -52,5 +64,24 @@ async fn run() -> anyhow::Result<()> {
         () = stopping => tracing::warn!("ingress leaves connections that did not finish in time"),
     }
     tracing::info!("ingress has answered what had arrived");
+    Ok(())
+}
+
+/// Whoever forgets to switch report mode off leaves the door open.
+async fn alert_of_report_mode(pool: &PgPool, mode: SignatureMode) -> Result<(), db::Error> {
+    const CAUSE: &str = "signatures-not-enforced";
+    let mut tx = pool.begin().await?;
+    let (raised, cleared) = match mode {
+        SignatureMode::Enforce => (Vec::new(), alerts::clear(&mut tx, &[CAUSE.to_owned()], clock::now()).await?),
+        SignatureMode::Report => {
+            let about = "Webhooks are taken whoever signed them: set TWILIO_SIGNATURE_MODE to enforce as soon as no more \
+                         mismatches come in.";
+            let alert = NewAlert { cause: CAUSE.to_owned(), about: about.to_owned() };
+            (alerts::raise(&mut tx, &[alert], clock::now()).await?, Vec::new())
+        }
+    };
+    tx.commit().await?;
+    telemetry::raised(&raised);
+    telemetry::cleared(&cleared);
     Ok(())
 }

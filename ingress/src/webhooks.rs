@@ -3,6 +3,7 @@
 //! In this order, and nothing else. A webhook is acknowledged only when its event and the job that will look at it are
 //! committed; one that is not what it claims to be leaves no trace but a log line.
 
+use std::fmt;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -13,11 +14,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Router, extract::Request};
 use jobrun_shared::db::events::{self, NewEvent, Payload, Source};
-use jobrun_shared::twilio::signature::{self, Form};
+use jobrun_shared::twilio::signature::{Form, WhyNot};
+use jobrun_shared::twilio::webhooks;
 use jobrun_shared::{clock, config, db};
 use sqlx::PgPool;
 
 use crate::form;
+use crate::verify::signed_form;
 
 /// The largest form that is read. Twilio's largest is a text of 1600 characters with its parameters.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -49,16 +52,30 @@ pub struct Door {
 
 /// Every address that is answered.
 pub fn router(door: Door) -> Router {
-    Router::new()
-        .route("/webhooks/twilio/sms", post(sms))
-        .route("/webhooks/twilio/sms/status", post(sms_status))
-        .route("/webhooks/twilio/voice", post(voice))
-        .route("/webhooks/twilio/voice/status", post(voice_status))
-        .route("/healthz", get(|| async { "alive\n" }))
-        .route("/readyz", get(ready))
+    let webhooks = Router::new()
+        .route(webhooks::SMS, post(sms))
+        .route(webhooks::SMS_STATUS, post(sms_status))
+        .route(webhooks::VOICE, post(voice))
+        .route(webhooks::VOICE_STATUS, post(voice_status))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn(within_time))
-        .with_state(door)
+        // Not for addresses that are none of ours: what strangers look for would fill the log.
+        .route_layer(middleware::from_fn(log_refusal));
+    let health = Router::new()
+        .route("/healthz", get(|| async { "alive\n" }))
+        .route("/readyz", get(ready))
+        .layer(middleware::from_fn(within_time));
+    webhooks.merge(health).fallback(nowhere).with_state(door)
+}
+
+/// An address that is none. One that was meant to be ours, and entered wrongly at Twilio, is worth a line.
+async fn nowhere(uri: Uri) -> StatusCode {
+    let path = uri.path();
+    if ["webhook", "twilio"].iter().any(|word| path.to_ascii_lowercase().contains(word)) {
+        let path: String = path.chars().take(100).collect();
+        tracing::warn!(path, status = 404, why = "there is no such address", "a webhook was turned away");
+    }
+    StatusCode::NOT_FOUND
 }
 
 /// Gives up on requests that do not arrive, so that none is waited for without end.
@@ -69,37 +86,70 @@ async fn within_time(request: Request, next: Next) -> Response {
     }
 }
 
+/// Says of every webhook that is turned away, whoever turned it away, where it was sent and why it is not taken. This is the
+/// only line about it. What is in the query, the form and the signature is not for the log.
+async fn log_refusal(request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let response = next.run(request).await;
+    let status = response.status();
+    if status.is_client_error() || status.is_server_error() {
+        let why = response.extensions().get::<Rejection>().map(ToString::to_string);
+        let why = why.as_deref().or(status.canonical_reason()).unwrap_or_default();
+        if status.is_server_error() {
+            tracing::error!(path, status = status.as_u16(), why, "a webhook was not recorded");
+        } else {
+            tracing::warn!(path, status = status.as_u16(), why, "a webhook was turned away");
+        }
+    }
+    response
+}
+
 /// Why a webhook is turned away.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Rejection {
     /// The body is no form in UTF-8.
     NotAForm,
     /// The signature is missing, or not that of our account.
-    BadSignature,
+    BadSignature(WhyNot),
     /// A parameter that Twilio always sends is not there, or empty.
     Missing(&'static str),
     /// The database did not record it in time. Nothing is wrong with the webhook.
-    NotRecorded,
+    NotRecorded(String),
 }
 
-impl IntoResponse for Rejection {
-    fn into_response(self) -> Response {
+impl fmt::Display for Rejection {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotAForm => (StatusCode::BAD_REQUEST, "the body is not a form in UTF-8\n").into_response(),
-            Self::BadSignature => {
-                (StatusCode::FORBIDDEN, "X-Twilio-Signature is missing or does not match\n").into_response()
-            }
-            Self::Missing(name) => (StatusCode::BAD_REQUEST, format!("{name} is missing\n")).into_response(),
-            Self::NotRecorded => {
-                (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], "not recorded: please send it again\n")
-                    .into_response()
-            }
+            Self::NotAForm => formatter.write_str("the body is not a form in UTF-8"),
+            Self::BadSignature(why) => write!(formatter, "the signature does not match: {why}"),
+            Self::Missing(name) => write!(formatter, "{name} is missing"),
+            Self::NotRecorded(why) => formatter.write_str(why),
         }
     }
 }
 
+impl IntoResponse for Rejection {
+    fn into_response(self) -> Response {
+        let mut response = match self {
+            Self::NotAForm => (StatusCode::BAD_REQUEST, "the body is not a form in UTF-8\n").into_response(),
+            // Why it does not match is nothing for whoever may be trying.
+            Self::BadSignature(_) => {
+                (StatusCode::FORBIDDEN, "X-Twilio-Signature is missing or does not match\n").into_response()
+            }
+            Self::Missing(name) => (StatusCode::BAD_REQUEST, format!("{name} is missing\n")).into_response(),
+            Self::NotRecorded(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], "not recorded: please send it again\n")
+                    .into_response()
+            }
+        };
+        // For the line about it.
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
 async fn sms(State(door): State<Door>, uri: Uri, headers: HeaderMap, body: Bytes) -> Result<Response, Rejection> {
-    let form = verify(&door.twilio, &uri, &headers, &body)?;
+    let form = signed_form(&door.twilio, &uri, &headers, &body)?;
     record(&door, text_event(&form)?).await?;
     Ok(xml(NO_ANSWER))
 }
@@ -116,13 +166,14 @@ pub fn text_event(form: &Form) -> Result<NewEvent, Rejection> {
             from: required(form, "From")?,
             to: required(form, "To")?,
             // A picture without words is a text all the same.
-            body: without_nul(form::get(form, "Body").ok_or(Rejection::Missing("Body"))?),
+            body: events::storable(form::get(form, "Body").ok_or(Rejection::Missing("Body"))?),
+            opt_out_type: form::get(form, "OptOutType").map(events::storable),
         },
     })
 }
 
 async fn voice(State(door): State<Door>, uri: Uri, headers: HeaderMap, body: Bytes) -> Result<Response, Rejection> {
-    let form = verify(&door.twilio, &uri, &headers, &body)?;
+    let form = signed_form(&door.twilio, &uri, &headers, &body)?;
     record(&door, call_event(&form)?).await?;
     Ok(xml(CALL_ANSWER))
 }
@@ -133,7 +184,7 @@ async fn voice_status(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<StatusCode, Rejection> {
-    let form = verify(&door.twilio, &uri, &headers, &body)?;
+    let form = signed_form(&door.twilio, &uri, &headers, &body)?;
     record(&door, call_event(&form)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -144,7 +195,7 @@ async fn sms_status(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<StatusCode, Rejection> {
-    let form = verify(&door.twilio, &uri, &headers, &body)?;
+    let form = signed_form(&door.twilio, &uri, &headers, &body)?;
     let (sid, status) = (required(&form, "MessageSid")?, required(&form, "MessageStatus")?);
     let event = NewEvent {
         source: Source::Twilio,
@@ -154,6 +205,7 @@ async fn sms_status(
             sid,
             status,
             error_code: form::get(&form, "ErrorCode").and_then(|code| code.parse().ok()),
+            to: form::get(&form, "To").map(events::storable),
         },
     };
     record(&door, event).await?;
@@ -170,39 +222,19 @@ fn call_event(form: &Form) -> Result<NewEvent, Rejection> {
     let (sid, status) = (required(form, "CallSid")?, required(form, "CallStatus")?);
     let (from, to) = (required(form, "From")?, required(form, "To")?);
     let external_id = format!("{sid}:{status}");
+    let sid = Some(sid);
     let payload = match status.as_str() {
-        "completed" | "busy" | "failed" | "no-answer" | "canceled" => Payload::CallEnded { from, to, status },
-        _ => Payload::CallArrived { from, to },
+        "completed" | "busy" | "failed" | "no-answer" | "canceled" => Payload::CallEnded { from, to, status, sid },
+        _ => Payload::CallArrived { from, to, sid },
     };
     Ok(NewEvent { source: Source::Twilio, external_id, payload })
 }
 
-/// Reads the form if Twilio signed it, for the public address at which it reached us.
-///
-/// # Errors
-/// [`Rejection::NotAForm`], or [`Rejection::BadSignature`].
-pub fn verify(account: &config::Twilio, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Result<Form, Rejection> {
-    let form = form::parse(body).map_err(|form::NotUtf8| Rejection::NotAForm)?;
-    let signature = headers.get(signature::HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let path = uri.path_and_query().map_or("/", |it| it.as_str());
-    let url = format!("{}{path}", account.public_base_url);
-    if signature::is_valid(&account.auth_tokens, &url, &form, signature) {
-        Ok(form)
-    } else {
-        Err(Rejection::BadSignature)
-    }
-}
-
 fn required(form: &Form, name: &'static str) -> Result<String, Rejection> {
     match form::get(form, name) {
-        Some(value) if !value.is_empty() => Ok(without_nul(value)),
+        Some(value) if !value.is_empty() => Ok(events::storable(value)),
         _ => Err(Rejection::Missing(name)),
     }
-}
-
-/// PostgreSQL keeps every character but this one. The text is worth more than the character.
-fn without_nul(value: &str) -> String {
-    value.replace('\0', "\u{FFFD}")
 }
 
 /// Once this returns, nothing can be lost. An event that was recorded before is as good as recorded now.
@@ -219,8 +251,7 @@ async fn record(door: &Door, event: NewEvent) -> Result<(), Rejection> {
 }
 
 fn not_recorded(event: &NewEvent, why: &str) -> Rejection {
-    tracing::error!(kind = event.payload.kind(), external_id = event.external_id, why, "an event was not recorded");
-    Rejection::NotRecorded
+    Rejection::NotRecorded(format!("{} {}: {why}", event.payload.kind(), event.external_id))
 }
 
 /// An answer as Twilio wants it.

@@ -7,12 +7,18 @@ use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
 
 use jobrun_onboarding::E164;
 
+use crate::twilio::signature::{Algorithm, Key};
+
 const ONBOARDING_NUMBER_DEFAULT: &str = "+447476955179";
 const TWILIO_API_BASE_URL_DEFAULT: &str = "https://api.twilio.com";
+const SIGNATURE_ALGORITHMS_DEFAULT: &str = "sha1";
+const SIGNATURE_MODE_DEFAULT: &str = "enforce";
 const PAYMENT_LINK_DEFAULT: &str = "https://buy.stripe.com/test_XXXXX (placeholder)";
 const INGRESS_ADDR_DEFAULT: &str = "0.0.0.0:8080";
 const SWEEP_INTERVAL_DEFAULT: &str = "60s";
 const HOLD_DURATION_DEFAULT: &str = "48h";
+const AUDIT_INTERVAL_DEFAULT: &str = "5m";
+const SEGMENTS_PER_SECOND_DEFAULT: &str = "10";
 
 /// What is wrong with the settings, one sentence a line.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,6 +32,18 @@ impl fmt::Display for Problems {
 }
 
 impl std::error::Error for Problems {}
+
+impl Problems {
+    /// A setting is missing that only some of the commands need.
+    #[must_use]
+    pub fn not_set(name: &str, example: &str) -> Self {
+        Self(vec![not_set(name, example)])
+    }
+}
+
+fn not_set(name: &str, example: &str) -> String {
+    format!("{name} is not set (example: {example})")
+}
 
 /// A secret, which no `Debug` shows.
 #[derive(Clone, PartialEq, Eq)]
@@ -84,6 +102,21 @@ pub struct Twilio {
     pub onboarding_number: E164,
     /// `PUBLIC_BASE_URL`, without a slash at the end: what Twilio was given, and signs.
     pub public_base_url: String,
+    /// What webhooks may be signed with: by `TWILIO_SIGNATURE_ALGORITHMS`, every one of `TWILIO_AUTH_TOKEN`, of
+    /// `TWILIO_SHARED_KEYS`, or of both.
+    pub webhook_keys: Vec<Key>,
+    /// `TWILIO_SIGNATURE_MODE`.
+    pub signature_mode: SignatureMode,
+}
+
+/// What becomes of a webhook whose signature does not match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignatureMode {
+    /// It is turned away.
+    Enforce,
+    /// It is let in and reported. Whoever knows the address can then pretend to be anyone: for the day on which signatures
+    /// are set up, and no longer.
+    Report,
 }
 
 /// The settings of `jobrun-ingress`.
@@ -112,6 +145,10 @@ pub struct Worker {
     pub sweep_interval: Duration,
     /// `HOLD_DURATION`: how long a number is kept free for a waiting client before the place may pass on.
     pub hold: Duration,
+    /// `AUDIT_INTERVAL`: how often Twilio's list of texts that came in is compared with the inbox.
+    pub audit_interval: Duration,
+    /// `TWILIO_SEGMENTS_PER_SECOND`: how many segments each of our numbers sends a second at most.
+    pub segments_per_second: u32,
     /// How lines are printed.
     pub log: Log,
 }
@@ -139,6 +176,15 @@ pub struct Operator {
     pub home: Option<String>,
     /// How lines are printed.
     pub log: Log,
+}
+
+/// The settings of `jobrun numbers check`, which looks both into the account and into the pool.
+#[derive(Clone, Debug)]
+pub struct Numbers {
+    /// `DATABASE_URL`.
+    pub database_url: Secret,
+    /// The account at Twilio.
+    pub twilio: Twilio,
 }
 
 impl Ingress {
@@ -180,14 +226,25 @@ impl Worker {
         if payment_link.chars().count() > 300 {
             reader.problem("PAYMENT_LINK_URL is longer than 300 characters");
         }
-        let durations = (reader.sweep_interval(), reader.hold());
-        let settings = (reader.database_url(), reader.twilio(), durations, reader.log());
-        match settings {
-            (Some(database_url), Some(twilio), (Some(sweep_interval), Some(hold)), Some(log))
-                if reader.problems.is_empty() =>
-            {
-                Ok(Self { database_url, twilio, payment_link, sweep_interval, hold, log })
-            }
+        let sweep_interval = reader.interval("SWEEP_INTERVAL", SWEEP_INTERVAL_DEFAULT);
+        let audit_interval = reader.interval("AUDIT_INTERVAL", AUDIT_INTERVAL_DEFAULT);
+        let (hold, segments_per_second) = (reader.hold(), reader.segments_per_second());
+        let settings = (reader.database_url(), reader.twilio(), reader.log());
+        let paces = (sweep_interval, audit_interval, hold, segments_per_second);
+        match (settings, paces) {
+            (
+                (Some(database_url), Some(twilio), Some(log)),
+                (Some(sweep_interval), Some(audit_interval), Some(hold), Some(segments_per_second)),
+            ) if reader.problems.is_empty() => Ok(Self {
+                database_url,
+                twilio,
+                payment_link,
+                sweep_interval,
+                hold,
+                audit_interval,
+                segments_per_second,
+                log,
+            }),
             _ => Err(Problems(reader.problems)),
         }
     }
@@ -223,6 +280,20 @@ impl Operator {
                     log,
                 })
             }
+            _ => Err(Problems(reader.problems)),
+        }
+    }
+}
+
+impl Numbers {
+    /// Reads the settings of `jobrun numbers check` from the environment.
+    ///
+    /// # Errors
+    /// Names every setting that is missing or makes no sense.
+    pub fn from_env() -> Result<Self, Problems> {
+        let mut reader = Reader::new(&Environment);
+        match (reader.database_url(), reader.twilio()) {
+            (Some(database_url), Some(twilio)) if reader.problems.is_empty() => Ok(Self { database_url, twilio }),
             _ => Err(Problems(reader.problems)),
         }
     }
@@ -268,7 +339,7 @@ impl<'a> Reader<'a> {
     fn required(&mut self, name: &str, example: &str) -> Option<String> {
         let value = self.get(name);
         if value.is_none() {
-            self.problem(format!("{name} is not set (example: {example})"));
+            self.problem(not_set(name, example));
         }
         value
     }
@@ -311,13 +382,50 @@ impl<'a> Reader<'a> {
         let api_base_url = self.base_url("TWILIO_API_BASE_URL", Some(TWILIO_API_BASE_URL_DEFAULT));
         let public_base_url = self.base_url("PUBLIC_BASE_URL", None);
         let onboarding_number = self.onboarding_number();
+        let auth_tokens: Vec<Secret> = tokens.into_iter().map(Secret).collect();
+        let webhook_keys = self.webhook_keys(&auth_tokens);
+        let signature_mode = self.signature_mode();
         Some(Twilio {
             account_sid: account_sid?,
-            auth_tokens: tokens.into_iter().map(Secret).collect(),
+            auth_tokens,
             api_base_url: api_base_url?,
             onboarding_number: onboarding_number?,
             public_base_url: public_base_url?,
+            webhook_keys,
+            signature_mode: signature_mode?,
         })
+    }
+
+    /// Which signatures are accepted is said here and nowhere else. Half of a changeover is a mistake: a shared key that is
+    /// never asked for, or an algorithm without a secret.
+    fn webhook_keys(&mut self, auth_tokens: &[Secret]) -> Vec<Key> {
+        let names = self.or("TWILIO_SIGNATURE_ALGORITHMS", SIGNATURE_ALGORITHMS_DEFAULT);
+        let names: Vec<&str> = names.split(',').map(str::trim).collect();
+        if names.iter().any(|name| !["sha1", "sha256"].contains(name)) {
+            self.problem("TWILIO_SIGNATURE_ALGORITHMS is not a list of sha1 and sha256, such as sha1,sha256");
+        }
+        let shared_keys: Vec<Secret> = self.list("TWILIO_SHARED_KEYS").into_iter().map(Secret).collect();
+        match (names.contains(&"sha256"), shared_keys.is_empty()) {
+            (true, true) => self.problem("TWILIO_SHARED_KEYS is not set, and TWILIO_SIGNATURE_ALGORITHMS lists sha256"),
+            (false, false) => {
+                self.problem("TWILIO_SHARED_KEYS is set, and TWILIO_SIGNATURE_ALGORITHMS does not list sha256")
+            }
+            (true, false) | (false, true) => {}
+        }
+        let tokens = if names.contains(&"sha1") { auth_tokens } else { &[] };
+        let tokens = tokens.iter().map(|token| Key { algorithm: Algorithm::HmacSha1, secret: token.clone() });
+        tokens.chain(shared_keys.into_iter().map(|secret| Key { algorithm: Algorithm::HmacSha256, secret })).collect()
+    }
+
+    fn signature_mode(&mut self) -> Option<SignatureMode> {
+        match self.or("TWILIO_SIGNATURE_MODE", SIGNATURE_MODE_DEFAULT).as_str() {
+            "enforce" => Some(SignatureMode::Enforce),
+            "report" => Some(SignatureMode::Report),
+            _ => {
+                self.problem("TWILIO_SIGNATURE_MODE is neither enforce nor report");
+                None
+            }
+        }
     }
 
     fn onboarding_number(&mut self) -> Option<E164> {
@@ -342,6 +450,9 @@ impl<'a> Reader<'a> {
                 self.problem(format!("{name} has more in it than a host, a port and a path"));
             }
             Some("") => self.problem(format!("{name} names no host")),
+            Some(rest) if rest.split('/').next().is_some_and(|host| host.contains('_')) => {
+                self.problem(format!("{name} has an underscore in its host, which Twilio does not take"));
+            }
             Some(_) => {}
         }
         Some(value.trim_end_matches('/').to_owned())
@@ -351,13 +462,22 @@ impl<'a> Reader<'a> {
         self.parsed("INGRESS_ADDR", INGRESS_ADDR_DEFAULT, "an address with a port, such as 0.0.0.0:8080")
     }
 
-    fn sweep_interval(&mut self) -> Option<Duration> {
-        let interval = humantime::parse_duration(&self.or("SWEEP_INTERVAL", SWEEP_INTERVAL_DEFAULT)).ok();
+    fn interval(&mut self, name: &str, default: &str) -> Option<Duration> {
+        let interval = humantime::parse_duration(&self.or(name, default)).ok();
         let interval = interval.filter(|it| it.as_secs() >= 1 && it.subsec_nanos() == 0);
         if interval.is_none() {
-            self.problem("SWEEP_INTERVAL is not a duration in whole seconds, such as 60s or 5m");
+            self.problem(format!("{name} is not a duration in whole seconds, such as 60s or 5m"));
         }
         interval
+    }
+
+    fn segments_per_second(&mut self) -> Option<u32> {
+        let expected = "a number of segments from 1 to 1000000, such as 10";
+        let pace = self.parsed("TWILIO_SEGMENTS_PER_SECOND", SEGMENTS_PER_SECOND_DEFAULT, expected)?;
+        if !(1..=1_000_000).contains(&pace) {
+            self.problem(format!("TWILIO_SEGMENTS_PER_SECOND is not {expected}"));
+        }
+        Some(pace)
     }
 
     fn hold(&mut self) -> Option<Duration> {
@@ -415,6 +535,7 @@ mod tests {
         assert_eq!(worker.twilio.api_base_url, "https://api.twilio.com");
         assert_eq!(worker.twilio.public_base_url, "https://Example.com/jobrun");
         assert_eq!(worker.twilio.auth_tokens.len(), 2);
+        assert_eq!(worker.twilio.signature_mode, SignatureMode::Enforce);
         assert_eq!(worker.log, Log { format: LogFormat::Plain, filter: "info".to_owned() });
         assert_eq!(Ingress::read(&List(&GOOD)).unwrap().addr.to_string(), "0.0.0.0:8080");
     }
@@ -428,6 +549,8 @@ mod tests {
             ("INGRESS_ADDR", "8080"),
             ("LOG_FORMAT", "xml"),
         ];
+        let underscore = [("PUBLIC_BASE_URL", "https://my_host.example.com/a_b")];
+        assert!(Ingress::read(&List(&underscore)).unwrap_err().to_string().contains("underscore"));
         let problems = Ingress::read(&List(&bad)).unwrap_err().to_string();
         for name in [
             "DATABASE_URL",
@@ -443,6 +566,47 @@ mod tests {
         assert!(!problems.contains("hush"), "{problems}");
         let problems = Worker::read(&List(&[("SWEEP_INTERVAL", "soon"), ("PAYMENT_LINK_URL", "buy")])).unwrap_err();
         assert!(problems.to_string().contains("SWEEP_INTERVAL") && problems.to_string().contains("PAYMENT_LINK_URL"));
+    }
+
+    fn with<'a>(settings: &[(&'a str, &'a str)]) -> Result<Ingress, Problems> {
+        Ingress::read(&List(&[&GOOD, settings].concat()))
+    }
+
+    #[test]
+    fn which_signatures_are_accepted_is_chosen_by_the_settings() {
+        let keys = |settings: &[(&str, &str)]| -> Vec<(Algorithm, String)> {
+            let keys = with(settings).unwrap().twilio.webhook_keys.into_iter();
+            keys.map(|key| (key.algorithm, key.secret.expose().to_owned())).collect()
+        };
+        let tokens = [(Algorithm::HmacSha1, "old".to_owned()), (Algorithm::HmacSha1, "new".to_owned())];
+        let shared = [(Algorithm::HmacSha256, "one".to_owned()), (Algorithm::HmacSha256, "two".to_owned())];
+        let shared_keys = ("TWILIO_SHARED_KEYS", "one, two");
+        assert_eq!(keys(&[]), tokens);
+        assert_eq!(keys(&[("TWILIO_SIGNATURE_ALGORITHMS", "sha256"), shared_keys]), shared);
+        assert_eq!(keys(&[("TWILIO_SIGNATURE_ALGORITHMS", "sha256, sha1"), shared_keys]), [tokens, shared].concat());
+        let report = with(&[("TWILIO_SIGNATURE_MODE", "report")]).unwrap();
+        assert_eq!(report.twilio.signature_mode, SignatureMode::Report);
+    }
+
+    #[test]
+    fn settings_of_signatures_that_contradict_each_other_are_named() {
+        let not_set = "TWILIO_SHARED_KEYS is not set, and";
+        let not_listed = "TWILIO_SHARED_KEYS is set, and";
+        let no_list = "TWILIO_SIGNATURE_ALGORITHMS is not a list";
+        let keys = ("TWILIO_SHARED_KEYS", "hush");
+        for (settings, expected) in [
+            (&[("TWILIO_SIGNATURE_ALGORITHMS", "sha256")][..], not_set),
+            (&[("TWILIO_SIGNATURE_ALGORITHMS", "sha1,sha256"), ("TWILIO_SHARED_KEYS", " , ")], not_set),
+            (&[keys], not_listed),
+            (&[("TWILIO_SIGNATURE_ALGORITHMS", "sha1"), keys], not_listed),
+            (&[("TWILIO_SIGNATURE_ALGORITHMS", "sha256,md5"), keys], no_list),
+            (&[("TWILIO_SIGNATURE_ALGORITHMS", "SHA256"), keys], no_list),
+            (&[("TWILIO_SIGNATURE_ALGORITHMS", ",")], no_list),
+            (&[("TWILIO_SIGNATURE_MODE", "off")], "TWILIO_SIGNATURE_MODE is neither"),
+        ] {
+            let problems = with(settings).unwrap_err().to_string();
+            assert!(problems.contains(expected) && !problems.contains("hush"), "{settings:?}: {problems}");
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What the ingress, the worker and the operator's command have in common.
 //!
 //! In reading order: [`config`] is the only reader of the environment, [`clock`] the only reader of the time, [`telemetry`]
-//! the only printer; [`db`] is the rows, [`queue`] the only door to the job queue, [`twilio`] the protocol, and
-//! [`operator`] what an operator does by hand with the same functions that the worker uses.
+//! the only printer; [`db`] is the rows, [`queue`] the only door to the job queue, [`twilio`] the protocol,
+//! [`numbers`] what can be wrong with our numbers there, and [`operator`] what an operator does by hand with the same functions that the worker uses.
 
 pub mod config;
 
@@ -17,5 +17,7 @@ pub mod db;
 pub mod queue;
 
 pub mod twilio;
+
+pub mod numbers;
 
 pub mod operator;

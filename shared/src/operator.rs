@@ -223,7 +223,7 @@ pub async fn sweep(
             event_id: None,
             from: onboarding_number.clone(),
             text: wording::number_ready(),
-            once_key: None,
+            held_back: false,
         })
         .collect();
     messages::insert(&mut tx, &texts, now).await?;

@@ -38,6 +38,8 @@ pub enum Queue {
     SendMessages,
     /// Numbers may have become free.
     Sweep,
+    /// Twilio may know something that it has not told us.
+    Reconcile,
 }
 
 impl Queue {
@@ -48,6 +50,7 @@ impl Queue {
             Self::ProcessEvents => "process-events",
             Self::SendMessages => "send-messages",
             Self::Sweep => "sweep",
+            Self::Reconcile => "reconcile",
         }
     }
 }

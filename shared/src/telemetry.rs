@@ -12,9 +12,13 @@ use tracing_subscriber::fmt::{FmtContext, MakeWriter, SubscriberBuilder};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::{Log, LogFormat};
+use crate::db::alerts::NewAlert;
 
 /// The target of journal lines, which no filter silences.
 const JOURNAL: &str = "journal";
+
+/// The target of lines about alerts, which no filter silences either.
+const ALERT: &str = "alert";
 
 /// Where a program's lines go.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +44,7 @@ where
     // What the database remarks on, such as a table that is there already, and what the queue says of its own threads, is
     // news to nobody. A filter that names them has the last word.
     let filter = EnvFilter::new(format!(
-        "sqlx::postgres::notice=warn,apalis=off,apalis_core=off,apalis_postgres=off,{},{JOURNAL}=info",
+        "sqlx::postgres::notice=warn,apalis=off,apalis_core=off,apalis_postgres=off,{},{JOURNAL}=info,{ALERT}=info",
         log.filter
     ));
     let builder: SubscriberBuilder<_, _, _, W> =
@@ -58,6 +62,20 @@ where
 pub fn journal(block: &[String]) {
     if !block.is_empty() {
         tracing::info!(target: JOURNAL, "{}", block.join("\n"));
+    }
+}
+
+/// Prints alerts that were raised. To be called only after the commit.
+pub fn raised(alerts: &[NewAlert]) {
+    for NewAlert { cause, about } in alerts {
+        tracing::error!(target: ALERT, cause, "ALERT {about}");
+    }
+}
+
+/// Prints the causes of alerts that were cleared. To be called only after the commit.
+pub fn cleared(causes: &[String]) {
+    for cause in causes {
+        tracing::warn!(target: ALERT, cause, "ALL CLEAR");
     }
 }
 

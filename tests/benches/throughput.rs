@@ -20,10 +20,11 @@ use futures::{StreamExt, stream};
 use jobrun::demo::Stage;
 use jobrun::local_postgres::{Data, LocalPostgres};
 use jobrun::up::stand_in_account;
+use jobrun_ingress::verify::signed_form;
 use jobrun_ingress::webhooks::{self, NO_ANSWER, Rejection};
 use jobrun_onboarding::E164;
 use jobrun_shared::config;
-use jobrun_shared::twilio::signature;
+use jobrun_shared::twilio::signature::{self, Algorithm, Key};
 use jobrun_tests::{path, phone, programs};
 use twilio_stand_in::Account;
 
@@ -152,6 +153,8 @@ async fn forgetful_server() -> anyhow::Result<Account> {
         api_base_url: String::new(),
         onboarding_number: E164::parse(&account.onboarding_number)?,
         public_base_url: account.webhook_base_url.clone(),
+        webhook_keys: vec![Key { algorithm: Algorithm::HmacSha1, secret: account.auth_token.clone() }],
+        signature_mode: config::SignatureMode::Enforce,
     };
     let router = Router::new().route("/webhooks/twilio/sms", post(acknowledge)).with_state(twilio);
     tokio::spawn(async move { axum::serve(listener, router).await });
@@ -164,7 +167,7 @@ async fn acknowledge(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Rejection> {
-    let form = webhooks::verify(&account, &uri, &headers, &body)?;
+    let form = signed_form(&account, &uri, &headers, &body)?;
     webhooks::text_event(&form)?;
     Ok(webhooks::xml(NO_ANSWER))
 }

@@ -138,6 +138,9 @@ async fn without_a_database_webhooks_are_told_to_come_back_and_with_it_everythin
     drop(postgres);
     let answer = stage.stand_in.text(&phone(1), "ABC Plumbing").await.unwrap();
     assert_eq!((answer.status, answer.body.as_str()), (503, "not recorded: please send it again\n"));
+    let says = "not recorded path=\"/webhooks/twilio/sms\" status=503 why=\"text SM";
+    let named = async || stage.ingress.lines().iter().any(|line| line.contains(says));
+    eventually(PATIENCE, "the ingress says so", named).await;
     let ready = reqwest::get(format!("{}/readyz", stage.account.webhook_base_url)).await.unwrap();
     assert_eq!(ready.status().as_u16(), 503);
     let alive = reqwest::get(format!("{}/healthz", stage.account.webhook_base_url)).await.unwrap();

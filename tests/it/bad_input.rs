@@ -1,7 +1,8 @@
 //! Nonsense: each kind gets a clear answer, and changes nothing.
 
+use jobrun::demo::Stage;
 use jobrun_shared::config::Secret;
-use jobrun_shared::twilio::signature::{self, Form};
+use jobrun_shared::twilio::signature::{self, Algorithm, Content, Form, Key};
 use jobrun_shared::{db, operator};
 use jobrun_tests::{
     PATIENCE, count, empty_database, eventually, numbers, paid_clients, programs, say, stage, stage_with, texts,
@@ -9,10 +10,17 @@ use jobrun_tests::{
 
 const EVENTS: &str = "SELECT count(*) FROM events";
 
-/// Posts bytes as they are.
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// Posts bytes as they are, as a form.
 async fn post(url: &str, signature: Option<&str>, body: Vec<u8>) -> (u16, String) {
+    post_as(FORM, url, signature, body).await
+}
+
+/// Posts bytes as they are.
+async fn post_as(content_type: &str, url: &str, signature: Option<&str>, body: Vec<u8>) -> (u16, String) {
     let http = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
-    let mut request = http.post(url).header("content-type", "application/x-www-form-urlencoded").body(body);
+    let mut request = http.post(url).header("content-type", content_type).body(body);
     if let Some(signature) = signature {
         request = request.header(signature::HEADER, signature);
     }
@@ -35,31 +43,139 @@ fn encoded(form: &Form) -> Vec<u8> {
         .to_vec()
 }
 
+/// The ingress's lines about webhooks that it did not take.
+fn refusals(stage: &Stage) -> Vec<String> {
+    stage.ingress.lines().into_iter().filter(|line| line.starts_with("a webhook was ")).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_that_twilio_did_not_sign_leaves_no_trace() {
+async fn a_webhook_that_twilio_did_not_sign_leaves_no_trace_but_a_line() {
     let stage = stage(1).await;
     let account = &stage.account;
     let form = stage.stand_in.text_form("+447900000001", &account.onboarding_number, "Plumber from London");
+    let mut changed = form.clone();
+    changed.push(("Body".to_owned(), "another".to_owned()));
+    let whole = encoded(&form);
+    let truncated = whole[..whole.len() - 4].to_vec();
     for path in ["sms", "sms/status", "voice", "voice/status"] {
         let url = format!("{}/webhooks/twilio/{path}", account.webhook_base_url);
         let good = signature::sign(&account.auth_token, &url, &form);
         let strangers = signature::sign(&Secret::new("guess"), &url, &form);
         let other_address = signature::sign(&account.auth_token, &format!("{url}?m=1"), &form);
-        let mut changed = form.clone();
-        changed.push(("Body".to_owned(), "another".to_owned()));
-        for (signature, form) in [
-            (None, &form),
-            (Some(""), &form),
-            (Some(strangers.as_str()), &form),
-            (Some(other_address.as_str()), &form),
-            (Some(&good[..20]), &form),
-            (Some(good.as_str()), &changed),
+        let other_scheme = signature::sign(&account.auth_token, &url.replace("http://", "https://"), &form);
+        let other_algorithm = Key { algorithm: Algorithm::HmacSha256, secret: account.auth_token.clone() };
+        let other_algorithm = signature::sign_with(&other_algorithm, &url, Content::Form(&form));
+        for (signature, body, why) in [
+            (None, &whole, "X-Twilio-Signature is missing"),
+            (Some(""), &whole, "X-Twilio-Signature is not a signature"),
+            (Some(strangers.as_str()), &whole, "the token is another, or the content was changed"),
+            (Some(other_address.as_str()), &whole, "the token is another, or the content was changed"),
+            (Some(other_scheme.as_str()), &whole, "PUBLIC_BASE_URL has http for https"),
+            (Some(other_algorithm.as_str()), &whole, "it matches by HMAC-SHA256"),
+            (Some(&good[..20]), &whole, "X-Twilio-Signature is not a signature"),
+            (Some(good.as_str()), &encoded(&changed), "the token is another, or the content was changed"),
+            (Some(good.as_str()), &truncated, "the token is another, or the content was changed"),
         ] {
-            let (status, body) = post(&url, signature, encoded(form)).await;
-            assert_eq!((status, body.as_str()), (403, "X-Twilio-Signature is missing or does not match\n"), "{path}");
+            let before = refusals(&stage).len();
+            let (status, answer) = post(&url, signature, body.clone()).await;
+            assert_eq!((status, answer.as_str()), (403, "X-Twilio-Signature is missing or does not match\n"), "{path}");
+            eventually(PATIENCE, "it is in the log", async || refusals(&stage).len() > before).await;
+            let line = refusals(&stage).pop().unwrap();
+            let named = line.contains(why) && line.contains(&format!("path=\"/webhooks/twilio/{path}\" status=403"));
+            assert!(named, "{why}: {line}");
         }
     }
+    assert_eq!(refusals(&stage).len(), 4 * 9, "one line each");
     assert_eq!(count(&stage.pool, EVENTS).await, 0);
+    let printed = stage.ingress.lines().join("\n");
+    assert!(!printed.contains("7900000001") && !printed.contains(account.auth_token.expose()), "{printed}");
+    stage.strike().await.unwrap();
+}
+
+/// We take forms only, and tell nobody so but Twilio.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_json_body_is_refused_for_its_signature_or_for_being_json() {
+    let stage = stage(0).await;
+    let (account, body) = (&stage.account, br#"{"property": "value", "boolean": true}"#);
+    let token = Key { algorithm: Algorithm::HmacSha1, secret: account.auth_token.clone() };
+    let bare = format!("{}/webhooks/twilio/sms", account.webhook_base_url);
+    let url = format!("{bare}?bodySHA256=0a1ff7634d9ab3b95db5c9a2dfe9416e41502b283a80c7cf19632632f96e6620");
+    let good = signature::sign_with(&token, &url, Content::Json(body));
+    let unhashed = signature::sign_with(&token, &bare, Content::Json(body));
+    let strangers = signature::sign_with(&Key { secret: Secret::new("guess"), ..token }, &url, Content::Json(body));
+    for (url, signature, body, expected) in [
+        (&url, Some(&good), &body[..], (400, "the body is not a form in UTF-8\n")),
+        (&url, Some(&good), b"{}", (403, "X-Twilio-Signature is missing or does not match\n")),
+        (&url, Some(&strangers), body, (403, "X-Twilio-Signature is missing or does not match\n")),
+        (&bare, Some(&unhashed), body, (403, "X-Twilio-Signature is missing or does not match\n")),
+        (&url, None, body, (403, "X-Twilio-Signature is missing or does not match\n")),
+    ] {
+        let signature = signature.map(String::as_str);
+        let (status, answer) = post_as("Application/JSON; charset=utf-8", url, signature, body.to_vec()).await;
+        assert_eq!((status, answer.as_str()), expected, "{url}");
+    }
+    eventually(PATIENCE, "all of it is in the log", async || refusals(&stage).len() == 5).await;
+    let whys = [
+        "the body is not a form",
+        "whose bodySHA256 was signed",
+        "the token is another",
+        "has no bodySHA256",
+        "X-Twilio-Signature is missing",
+    ];
+    for (line, why) in refusals(&stage).iter().zip(whys) {
+        assert!(line.contains(why), "{why}: {line}");
+    }
+    assert_eq!(count(&stage.pool, EVENTS).await, 0);
+    stage.strike().await.unwrap();
+}
+
+/// During a changeover both are taken, whatever the request says of itself; afterwards only the new one is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_key_is_accepted_where_it_is_set_up() {
+    let settings = [("TWILIO_SIGNATURE_ALGORITHMS", "sha256"), ("TWILIO_SHARED_KEYS", "old,new")];
+    let stage = stage_with(0, &settings).await;
+    let account = &stage.account;
+    let form = stage.stand_in.text_form("+447900000001", &account.onboarding_number, "Plumber from London");
+    let url = format!("{}/webhooks/twilio/sms", account.webhook_base_url);
+    for (algorithm, secret, expected) in [
+        (Algorithm::HmacSha256, Secret::new("old"), 200),
+        (Algorithm::HmacSha256, Secret::new("new"), 200),
+        (Algorithm::HmacSha256, account.auth_token.clone(), 403),
+        (Algorithm::HmacSha1, account.auth_token.clone(), 403),
+        (Algorithm::HmacSha1, Secret::new("new"), 403),
+    ] {
+        let signature = signature::sign_with(&Key { algorithm, secret }, &url, Content::Form(&form));
+        let (status, _) = post(&url, Some(&signature), encoded(&form)).await;
+        assert_eq!(status, expected, "{algorithm}");
+    }
+    assert_eq!(count(&stage.pool, EVENTS).await, 1);
+    stage.strike().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_only_reported_is_let_in_counted_and_explained() {
+    let mut stage = stage_with(1, &[("TWILIO_SIGNATURE_MODE", "report")]).await;
+    stage.ingress.wait_for_line("TWILIO_SIGNATURE_MODE is report", PATIENCE).await.unwrap();
+    let account = stage.account.clone();
+    let url = format!("{}/webhooks/twilio/sms", account.webhook_base_url);
+    for (nth, (token, signed, why)) in [
+        (Secret::new("guess"), url.clone(), "the token is another, or the content was changed"),
+        (account.auth_token.clone(), url.replace("http://", "https://"), "PUBLIC_BASE_URL has http for https"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let form = stage.stand_in.text_form("+447900000001", &account.onboarding_number, "Plumber from London");
+        let signature = signature::sign(&token, &signed, &form);
+        let (status, answer) = post(&url, Some(&signature), encoded(&form)).await;
+        assert_eq!((status, answer.as_str()), (200, "<Response/>"));
+        stage.ingress.wait_for_line(&format!("mismatches={}", nth + 1), PATIENCE).await.unwrap();
+        let line = refusals(&stage).pop().unwrap();
+        assert!(line.contains("let in") && line.contains(why) && line.contains("/webhooks/twilio/sms"), "{line}");
+    }
+    assert_eq!(say(&stage, "+447900000002", "Plumber from London").await.len(), 1);
+    assert_eq!(refusals(&stage).len(), 2, "what is rightly signed is not remarked on");
+    assert_eq!(count(&stage.pool, "SELECT count(*) FROM events WHERE kind = 'text'").await, 3);
     stage.strike().await.unwrap();
 }
 
@@ -84,10 +200,20 @@ async fn a_form_that_lacks_something_or_is_none_is_refused_by_name() {
     assert_eq!((status, body.as_str()), (400, "the body is not a form in UTF-8\n"));
     let (status, _) = post(&format!("{base}/sms"), None, vec![b'a'; 1 << 20]).await;
     assert_eq!(status, 413);
-    let (status, _) = post(&format!("{base}/nowhere"), None, Vec::new()).await;
+    let (status, _) = post(&format!("{}/nowhere", stage.account.webhook_base_url), None, Vec::new()).await;
     assert_eq!(status, 404);
     let answer = stage.stand_in.post("/webhooks/twilio/sms/status?m=seven", &text).await.unwrap();
     assert_eq!(answer.status, 400);
+    assert_eq!(reqwest::get(format!("{base}/voice")).await.unwrap().status().as_u16(), 405);
+    eventually(PATIENCE, "the last is in the log", async || {
+        refusals(&stage).last().is_some_and(|line| line.contains("status=405"))
+    })
+    .await;
+    let lines = refusals(&stage);
+    assert_eq!(lines.len(), 14, "one for each but the address that does not exist: {lines:#?}");
+    for why in ["MessageSid is missing", "CallStatus is missing", "not a form in UTF-8", "Payload Too Large"] {
+        assert!(lines.iter().any(|line| line.contains(why) && line.contains("path=\"/webhooks/twilio/")), "{lines:#?}");
+    }
     assert_eq!(count(&stage.pool, EVENTS).await, 0);
     stage.strike().await.unwrap();
 }

@@ -63,8 +63,8 @@ async fn ten_texts_sent_at_once_are_answered_in_the_order_in_which_they_arrived(
 #[tokio::test(flavor = "multi_thread")]
 async fn bursts_from_many_clients_leave_nothing_behind() {
     let stage = stage_with(3, &WITHOUT_SWEEPS).await;
-    for _ in 0..5 {
-        let texts = (1..=10).flat_map(|n| (0..4).map(move |_| phone(n)));
+    for round in 0..5 {
+        let texts = (1..=10).flat_map(|n| (0..4).map(move |_| phone(10 * round + n)));
         join_all(texts.map(async |phone| stage.stand_in.text(&phone, "And another thing!").await.unwrap())).await;
         stage.settle().await.unwrap();
     }

@@ -10,9 +10,13 @@ mod allocation;
 
 mod waiting_list;
 
+mod numbers;
+
 mod bad_input;
 
 mod accidents;
+
+mod twilio;
 
 mod schema;
 

@@ -90,7 +90,10 @@ fn the_readme_names_every_setting_and_every_command() {
     for setting in settings {
         assert!(readme.contains(&format!("`{setting}`")), "{setting} is not in the README");
     }
-    for command in ["up", "demo", "migrate", "pool seed", "pool status", "pool release", "pool allocate", "sweep"] {
+    let pool = ["pool seed", "pool status", "pool release", "pool allocate"];
+    for command in
+        ["up", "demo", "migrate", "sweep", "alerts", "numbers webhooks", "numbers check"].into_iter().chain(pool)
+    {
         assert!(readme.contains(&format!("jobrun {command}")), "jobrun {command} is not in the README");
     }
 }

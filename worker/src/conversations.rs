@@ -3,11 +3,14 @@
 //! A client's row is locked first, and all its waiting events are decided in order while it is. Nothing crosses the network
 //! here, and the journal is printed only after the commit.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use jobrun_onboarding::{Allocation, Decision, E164, Event, Facts, OptChange, Step, decide};
-use jobrun_shared::db::clients::{self, Standing};
+use jobrun_onboarding::{
+    Allocation, Call, Client, Decision, E164, Event, Facts, OptChange, Step, TextKind, caller, decide, keyword,
+};
+use jobrun_shared::db::alerts::{self, NewAlert};
+use jobrun_shared::db::clients::{self, Standing, Wish};
 use jobrun_shared::db::events::{self, NewEvent, Payload, Source, Waiting};
 use jobrun_shared::db::messages::{self, NewMessage};
 use jobrun_shared::db::{self, pool};
@@ -15,7 +18,7 @@ use jobrun_shared::{clock, telemetry};
 use sqlx::PgConnection;
 
 use crate::hands::Hands;
-use crate::strays;
+use crate::{consequences, strays};
 
 /// How many clients share a transaction.
 const CLIENTS_MAX: i64 = 100;
@@ -85,8 +88,9 @@ async fn process_lanes(hands: &Hands, lanes: &[String]) -> Result<usize, db::Err
     let mut tx = hands.pool.begin().await?;
     let locked = clients::lock_by_lanes(&mut tx, lanes, CLIENTS_MAX).await?;
     let mut turns = load(&mut tx, &locked).await?;
+    let ours = strays::numbers_of_ours(&mut tx, turns.iter().flat_map(|turn| &turn.waiting)).await?;
     loop {
-        let asking = decide_until_asking(hands, &mut turns, now);
+        let asking = decide_until_asking(hands, &mut turns, &ours, now);
         if asking.is_empty() {
             break;
         }
@@ -98,10 +102,12 @@ async fn process_lanes(hands: &Hands, lanes: &[String]) -> Result<usize, db::Err
             }
         }
     }
-    save(&mut tx, hands, &turns, now).await?;
+    let (raised, cleared) = save(&mut tx, &mut turns, now).await?;
     tx.commit().await?;
 
     turns.iter().flat_map(|turn| &turn.journal).for_each(|block| telemetry::journal(block));
+    telemetry::raised(&raised);
+    telemetry::cleared(&cleared);
     Ok(turns.len())
 }
 
@@ -109,12 +115,25 @@ async fn process_lanes(hands: &Hands, lanes: &[String]) -> Result<usize, db::Err
 struct Turn {
     loaded: clients::Loaded,
     waiting: VecDeque<Waiting>,
+    /// The event that needs a number, and the pool's answer.
+    asking: Option<(Waiting, Event)>,
     outcomes: Vec<(i64, &'static str)>,
     texts: Vec<NewMessage>,
     moved: bool,
-    opt: Option<OptChange>,
+    wishes: Vec<Wish>,
+    reach_changed: bool,
     numbers_due: Vec<NewEvent>,
     journal: Vec<Vec<String>>,
+}
+
+/// What the conversation hears of an event.
+enum Heard {
+    /// This happened.
+    Event(Event),
+    /// A text to somebody else's number.
+    Misdirected,
+    /// Something that no conversation hears of, or that cannot be read.
+    Nothing,
 }
 
 async fn load(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Turn>, db::Error> {
@@ -137,19 +156,19 @@ async fn load(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Turn>, db::
 
 /// Decides event after event for each client, up to the first that needs a number. Answers which clients do, in the order
 /// in which they asked.
-fn decide_until_asking(hands: &Hands, turns: &mut [Turn], now: DateTime<Utc>) -> Vec<usize> {
+fn decide_until_asking(hands: &Hands, turns: &mut [Turn], ours: &HashSet<String>, now: DateTime<Utc>) -> Vec<usize> {
     let mut asking: Vec<(i64, usize)> = Vec::new();
     for (place, turn) in turns.iter_mut().enumerate() {
-        while let Some(event) = turn.waiting.pop_front() {
-            match turn.decide(hands, &event, None, now) {
-                Step::Decided(decision) => turn.apply(hands, &event, *decision),
-                Step::AskPool => {
-                    asking.push((event.id, place));
-                    turn.waiting.push_front(event);
-                    break;
-                }
+        while turn.asking.is_none()
+            && let Some(event) = turn.waiting.pop_front()
+        {
+            match turn.hear(hands, &event) {
+                Heard::Event(heard) => turn.take_up(hands, event, heard, now),
+                Heard::Misdirected => turn.turn_away(hands, &event, ours),
+                Heard::Nothing => turn.outcomes.push((event.id, "unreadable")),
             }
         }
+        asking.extend(turn.asking.as_ref().map(|(event, _)| (event.id, place)));
     }
     asking.sort_unstable();
     asking.into_iter().map(|(_, place)| place).collect()
@@ -160,59 +179,72 @@ impl Turn {
         Self {
             loaded,
             waiting: waiting.into(),
+            asking: None,
             outcomes: Vec::new(),
             texts: Vec::new(),
             moved: false,
-            opt: None,
+            wishes: Vec::new(),
+            reach_changed: false,
             numbers_due: Vec::new(),
             journal: Vec::new(),
         }
     }
 
-    fn decide(&self, hands: &Hands, event: &Waiting, allocation: Option<Allocation>, now: DateTime<Utc>) -> Step {
-        let facts = Facts { payment_link: &hands.payment_link, allocation, now };
-        match self.as_heard(hands, event) {
-            Some(heard) => decide(&self.loaded.client, &heard, &facts),
-            None => Step::Decided(Box::new(Decision::nothing(&self.loaded.client))),
-        }
-    }
-
-    /// What the conversation hears of an event: nothing of a text to somebody else's number.
-    fn as_heard(&self, hands: &Hands, event: &Waiting) -> Option<Event> {
-        match event.payload.as_ref()? {
-            Payload::Text { .. } if self.is_misdirected(hands, event) => None,
-            Payload::Text { body, .. } => Some(Event::Text { body: body.clone() }),
-            Payload::CallArrived { .. } => Some(Event::CallArrived),
-            Payload::CallEnded { .. } => Some(Event::CallEnded),
-            Payload::NumberDue { .. } => Some(Event::NumberDue),
-            Payload::DeliveryReport { .. } => None,
+    fn hear(&self, hands: &Hands, event: &Waiting) -> Heard {
+        let call = |from: &str, sid: &Option<String>| Call { sid: sid.clone(), caller: caller(from) };
+        match &event.payload {
+            Some(Payload::Text { to, .. }) if !self.speaks_to_us_on(hands, to) => Heard::Misdirected,
+            Some(Payload::Text { body, opt_out_type, .. }) => {
+                let taken_for = opt_out_type.as_deref().and_then(keyword);
+                Heard::Event(Event::Text { body: body.clone(), taken_for })
+            }
+            Some(Payload::CallArrived { from, sid, .. }) => Heard::Event(Event::CallArrived(call(from, sid))),
+            Some(Payload::CallEnded { from, sid, .. }) => Heard::Event(Event::CallEnded(call(from, sid))),
+            Some(Payload::NumberDue { .. }) => Heard::Event(Event::NumberDue),
+            Some(Payload::OptedOut { .. }) => Heard::Event(Event::OptedOut),
+            Some(Payload::Unreachable { .. }) => Heard::Event(Event::Unreachable),
+            Some(Payload::DeliveryReport { .. }) | None => Heard::Nothing,
         }
     }
 
     /// A client speaks to us on the onboarding number, or on its own; on somebody else's it is like everybody.
-    fn is_misdirected(&self, hands: &Hands, event: &Waiting) -> bool {
+    fn speaks_to_us_on(&self, hands: &Hands, number: &str) -> bool {
         let own = self.loaded.client.number.as_ref().map(E164::as_str);
-        matches!(&event.payload, Some(Payload::Text { to, .. })
-            if *to != hands.onboarding_number.as_str() && Some(to.as_str()) != own)
+        number == hands.onboarding_number.as_str() || Some(number) == own
     }
 
-    /// The client as one that asks for a number, because of its first waiting event.
+    fn turn_away(&mut self, hands: &Hands, event: &Waiting, ours: &HashSet<String>) {
+        self.outcomes.push((event.id, "misdirected"));
+        self.texts.extend(strays::answer(event, hands, ours).filter(|_| !self.loaded.client.opted_out));
+    }
+
+    fn take_up(&mut self, hands: &Hands, event: Waiting, heard: Event, now: DateTime<Utc>) {
+        let facts = Facts { payment_link: &hands.payment_link, allocation: None, now };
+        match decide(&self.loaded.client, &heard, &facts) {
+            Step::Decided(decision) => self.apply(hands, &event, *decision),
+            Step::AskPool => self.asking = Some((event, heard)),
+        }
+    }
+
+    /// The client as one that asks for a number.
     fn seeker(&self) -> Option<pool::Seeker> {
+        let (event, _) = self.asking.as_ref()?;
         let client = &self.loaded.client;
         Some(pool::Seeker {
             client_id: client.id.clone(),
             region: self.loaded.region.clone(),
             number: client.number.clone(),
-            since: self.waiting.front()?.received_at,
+            since: event.received_at,
         })
     }
 
     /// Takes up the event that asked the pool, now that the pool has answered.
     fn answer(&mut self, hands: &Hands, allocation: Allocation, now: DateTime<Utc>) {
-        let Some(event) = self.waiting.pop_front() else {
+        let Some((event, heard)) = self.asking.take() else {
             return;
         };
-        let step = self.decide(hands, &event, Some(allocation.clone()), now);
+        let facts = Facts { payment_link: &hands.payment_link, allocation: Some(allocation.clone()), now };
+        let step = decide(&self.loaded.client, &heard, &facts);
         if let Allocation::Assigned(number) = allocation {
             self.loaded.client.number = Some(number);
         }
@@ -222,28 +254,44 @@ impl Turn {
         }
     }
 
+    /// The alerts that come to an end with what happened: the client can be reached again, or has gone on without the text.
+    fn causes_that_are_gone(&self) -> Vec<String> {
+        let client = &self.loaded.client;
+        let missed = TextKind::ALL.into_iter().filter(|kind| self.moved && kind.matters());
+        let missed = missed.map(|kind| consequences::cause_of_not_delivered(kind, &client.id));
+        let reached = (self.reach_changed && !client.unreachable).then(|| format!("unreachable:{}", client.id));
+        missed.chain(reached).collect()
+    }
+
+    /// A client who pays, and whom no text reaches any more, needs somebody to get in touch another way.
+    fn out_of_reach(&self) -> Option<NewAlert> {
+        let Client { id, payment_active, unreachable, .. } = &self.loaded.client;
+        (self.reach_changed && *unreachable && *payment_active).then(|| NewAlert {
+            cause: format!("unreachable:{id}"),
+            about: format!("No text reaches client {id}, who pays. Get in touch another way."),
+        })
+    }
+
     fn apply(&mut self, hands: &Hands, event: &Waiting, decision: Decision) {
-        if self.is_misdirected(hands, event) {
-            self.outcomes.push((event.id, "misdirected"));
-            self.texts.extend(strays::answer(event, hands).filter(|_| !self.loaded.client.opted_out));
-            return;
-        }
         let client = &mut self.loaded.client;
-        let outcome = match (&event.payload, decision.next == client.state, decision.texts.is_empty()) {
-            (None, _, _) => "unreadable",
-            (Some(_), false, _) => "moved",
-            (Some(_), true, false) => "answered",
-            (Some(_), true, true) => "noted",
+        let outcome = match (decision.next == client.state, decision.texts.is_empty()) {
+            (false, _) => "moved",
+            (true, false) => "answered",
+            (true, true) => "noted",
         };
         self.outcomes.push((event.id, outcome));
         self.moved |= decision.next != client.state || decision.collected != client.collected;
         client.state = decision.next;
         client.collected = decision.collected;
         if let Some(change) = decision.opt {
-            self.opt = Some(change);
             client.opted_out = change == OptChange::Out;
+            self.wishes.push(Wish { phone: client.owner_phone.clone(), change, event_id: event.id });
         }
-        if client.opted_out {
+        if let Some(reachable) = decision.reachable {
+            client.unreachable = !reachable;
+            self.reach_changed = true;
+        }
+        if client.opted_out || client.unreachable {
             self.texts.clear();
         }
         self.texts.extend(decision.texts.into_iter().map(|text| NewMessage {
@@ -252,7 +300,7 @@ impl Turn {
             to: client.owner_phone.clone(),
             from: hands.onboarding_number.clone(),
             text,
-            once_key: None,
+            held_back: false,
         }));
         if decision.number_due {
             self.numbers_due.push(NewEvent {
@@ -265,8 +313,16 @@ impl Turn {
     }
 }
 
-/// The one place that writes decisions. What the pool gave is written already, in the same transaction.
-async fn save(conn: &mut PgConnection, hands: &Hands, turns: &[Turn], now: DateTime<Utc>) -> Result<(), db::Error> {
+/// The one place that writes decisions. What the pool gave is written already, in the same transaction. Answers the alerts
+/// that are new, and the causes of those that are over.
+async fn save(
+    conn: &mut PgConnection,
+    turns: &mut [Turn],
+    now: DateTime<Utc>,
+) -> Result<(Vec<NewAlert>, Vec<String>), db::Error> {
+    drop_what_was_said_before(conn, turns).await?;
+    let mut raised = hold_back(conn, turns, now).await?;
+    raised.extend(turns.iter().filter_map(Turn::out_of_reach));
     let standings: Vec<Standing<'_>> = turns
         .iter()
         .filter(|turn| turn.moved)
@@ -274,14 +330,12 @@ async fn save(conn: &mut PgConnection, hands: &Hands, turns: &[Turn], now: DateT
         .map(|client| Standing { client_id: &client.id, state: client.state, collected: &client.collected })
         .collect();
     clients::save_standings(conn, &standings, now).await?;
+    save_reach(conn, turns, now).await?;
 
-    let changes: Vec<(&str, OptChange)> =
-        turns.iter().filter_map(|turn| Some((turn.loaded.client.id.as_str(), turn.opt?))).collect();
-    clients::save_opt_changes(conn, &changes, now).await?;
-    let silenced: Vec<&str> =
-        changes.iter().filter(|(_, change)| *change == OptChange::Out).map(|(id, _)| *id).collect();
-    messages::drop_queued_of(conn, &silenced, now).await?;
-
+    // A reminder does not repeat what was missed: only what moves the client, or says it again, overtakes it.
+    let went_on = turns.iter().filter(|turn| turn.moved || turn.texts.iter().any(|text| text.text.kind.matters()));
+    let went_on: Vec<&str> = went_on.map(|turn| turn.loaded.client.id.as_str()).collect();
+    messages::drop_second_tries_to(conn, &went_on, now).await?;
     let texts: Vec<NewMessage> = turns.iter().flat_map(|turn| turn.texts.clone()).collect();
     messages::insert(conn, &texts, now).await?;
     let due: Vec<NewEvent> = turns.iter().flat_map(|turn| turn.numbers_due.clone()).collect();
@@ -289,7 +343,72 @@ async fn save(conn: &mut PgConnection, hands: &Hands, turns: &[Turn], now: DateT
 
     let outcomes: Vec<(i64, &'static str)> = turns.iter().flat_map(|turn| turn.outcomes.clone()).collect();
     events::mark_processed(conn, &outcomes, now).await?;
-    tracing::debug!(clients = turns.len(), events = outcomes.len(), texts = texts.len(), from = ?hands.onboarding_number,
-        "saved a slice");
+    tracing::debug!(clients = turns.len(), events = outcomes.len(), texts = texts.len(), "saved a slice");
+    let over: Vec<String> = turns.iter().flat_map(Turn::causes_that_are_gone).collect();
+    let cleared = if over.is_empty() { Vec::new() } else { alerts::clear(conn, &over, now).await? };
+    Ok((alerts::raise(conn, &raised, now).await?, cleared))
+}
+
+/// Drops texts that are said once and have been said, so that the loop guard does not count them.
+async fn drop_what_was_said_before(conn: &mut PgConnection, turns: &mut [Turn]) -> Result<(), db::Error> {
+    let texts = turns.iter().flat_map(|turn| &turn.texts);
+    let keys: Vec<&str> = texts.filter_map(|text| text.text.once_key.as_deref()).collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let mut said = messages::list_known_keys(conn, &keys).await?;
+    for turn in turns {
+        turn.texts.retain(|text| text.text.once_key.as_ref().is_none_or(|key| said.insert(key.clone())));
+    }
     Ok(())
+}
+
+/// Marks the texts that would be too many. Answers what the operator has to know about it.
+async fn hold_back(
+    conn: &mut PgConnection,
+    turns: &mut [Turn],
+    now: DateTime<Utc>,
+) -> Result<Vec<NewAlert>, db::Error> {
+    let phones: Vec<&E164> = turns.iter().flat_map(|turn| &turn.texts).map(|text| &text.to).collect();
+    if phones.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut guard = messages::loop_guard(conn, &phones, now).await?;
+    let mut held_back = Vec::new();
+    for turn in turns {
+        let client_id = &turn.loaded.client.id;
+        for text in &mut turn.texts {
+            text.held_back = !guard.admits(&text.to, &text.text);
+            // One who rings again and again is no loop.
+            if text.held_back && text.text.kind != TextKind::MissedCall {
+                let about = format!(
+                    "Client {client_id} had too many texts in a few minutes, and further ones were held back: a machine may be \
+                     answering. Read its last texts in `messages`."
+                );
+                held_back.push(NewAlert { cause: format!("loop:{client_id}"), about });
+            }
+        }
+    }
+    Ok(held_back)
+}
+
+/// Saves who wants texts, and whom they reach, and drops those that are not to leave any more.
+async fn save_reach(conn: &mut PgConnection, turns: &[Turn], now: DateTime<Utc>) -> Result<(), db::Error> {
+    if turns.iter().all(|turn| turn.wishes.is_empty() && !turn.reach_changed) {
+        return Ok(());
+    }
+    let wishes: Vec<Wish> = turns.iter().flat_map(|turn| turn.wishes.clone()).collect();
+    clients::record_wishes(conn, &wishes, now).await?;
+    let client = |turn: &Turn| turn.loaded.client.clone();
+    let opted: Vec<Client> = turns.iter().filter(|turn| !turn.wishes.is_empty()).map(client).collect();
+    let out: Vec<(&str, bool)> = opted.iter().map(|client| (client.id.as_str(), client.opted_out)).collect();
+    clients::save_opted_out(conn, &out, now).await?;
+    let phones: Vec<&E164> = opted.iter().filter(|it| it.opted_out).map(|client| &client.owner_phone).collect();
+    messages::drop_queued_to(conn, &phones, "the recipient opted out", now).await?;
+
+    let reached: Vec<Client> = turns.iter().filter(|turn| turn.reach_changed).map(client).collect();
+    let gone: Vec<(&str, bool)> = reached.iter().map(|client| (client.id.as_str(), client.unreachable)).collect();
+    clients::save_unreachable(conn, &gone, now).await?;
+    let phones: Vec<&E164> = reached.iter().filter(|it| it.unreachable).map(|client| &client.owner_phone).collect();
+    messages::drop_queued_to(conn, &phones, "texts do not reach the recipient", now).await
 }

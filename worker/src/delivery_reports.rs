@@ -2,57 +2,151 @@
 //!
 //! Reports come in any order, twice, or never, and a text's status only moves forward.
 
+use chrono::{DateTime, TimeDelta, Utc};
+use jobrun_onboarding::TextKind;
+use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::events::{self, Payload, Waiting};
-use jobrun_shared::db::messages::{self, Progress, Report};
+use jobrun_shared::db::messages::{self, Progress, Report, Reported, Since};
+use jobrun_shared::db::sending::KnownBy;
 use jobrun_shared::queue::{self, Queue};
-use jobrun_shared::{clock, db};
+use jobrun_shared::twilio::errors;
+use jobrun_shared::{clock, db, telemetry};
+use sqlx::PgConnection;
 
+use crate::consequences::{self, Failed};
 use crate::hands::Hands;
 
+/// How long a report waits that refuses to be applied.
+const PUT_OFF: TimeDelta = TimeDelta::minutes(10);
+
 /// Applies those of the `oldest` events that are delivery reports. Answers how many.
+///
+/// A slice that fails because of its rows is taken again report by report, so that a bad one costs only itself.
 pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, db::Error> {
-    let ids: Vec<i64> = oldest.iter().filter(|event| as_report(event).is_some()).map(|event| event.id).collect();
+    let reports: Vec<&Waiting> = oldest.iter().filter(|event| as_report(event).is_some()).collect();
+    let ids: Vec<i64> = reports.iter().map(|event| event.id).collect();
+    match apply(hands, &ids).await {
+        Err(error) if error.is_of_the_rows() => apply_one_by_one(hands, &reports).await,
+        applied => applied,
+    }
+}
+
+async fn apply_one_by_one(hands: &Hands, reports: &[&Waiting]) -> Result<usize, db::Error> {
+    let mut applied = 0;
+    for report in reports {
+        match apply(hands, &[report.id]).await {
+            Err(error) if error.is_of_the_rows() => {
+                tracing::error!(event = report.id, %error, "a delivery report cannot be applied and is put off");
+                events::put_off(&hands.pool, std::slice::from_ref(&report.lane), clock::now() + PUT_OFF).await?;
+                applied += 1;
+            }
+            done => applied += done?,
+        }
+    }
+    Ok(applied)
+}
+
+async fn apply(hands: &Hands, ids: &[i64]) -> Result<usize, db::Error> {
     if ids.is_empty() {
         return Ok(0);
     }
     let mut tx = hands.pool.begin().await?;
-    let locked = events::lock_waiting(&mut tx, &ids).await?;
+    let locked = events::lock_waiting(&mut tx, ids).await?;
     let mut reports: Vec<(i64, Report)> =
         locked.iter().filter_map(|event| Some((event.id, as_report(event)?))).collect();
     reports.sort_by_key(|(id, report)| (report.message_id, *id));
 
     let now = clock::now();
     let (event_ids, reports): (Vec<i64>, Vec<Report>) = reports.into_iter().unzip();
-    let ours = messages::apply_reports(&mut tx, &reports, now).await?;
-    let outcome = |ours: bool| if ours { "applied" } else { "not_our_text" };
+    let reported = messages::apply_reports(&mut tx, &reports, now).await?;
+    let outcome = |text: &Option<Reported>| if text.is_some() { "applied" } else { "not_our_text" };
     let outcomes: Vec<(i64, &'static str)> =
-        event_ids.iter().zip(&ours).map(|(id, ours)| (*id, outcome(*ours))).collect();
+        event_ids.into_iter().zip(&reported).map(|(id, text)| (id, outcome(text))).collect();
     events::mark_processed(&mut tx, &outcomes, now).await?;
+    let news: Vec<(&Report, &Reported)> =
+        reports.iter().zip(&reported).filter_map(|(report, text)| Some((report, text.as_ref()?))).collect();
+    let told = follow(&mut tx, &news, now).await?;
     // A text of unknown outcome may be settled by this, and the next one to the same person can go.
     queue::nudge(&mut tx, Queue::SendMessages).await?;
     tx.commit().await?;
 
-    for report in reports.iter().filter(|report| report.progress > Progress::Delivered) {
-        tracing::warn!(
-            message_id = report.message_id,
-            twilio_sid = report.sid,
-            error_code = report.error_code,
-            "a text was not delivered"
-        );
+    for failed in told.failed {
+        let (message_id, code) = (failed.id, failed.code);
+        tracing::warn!(message_id, code, why = errors::meaning(code), "a text was not delivered");
     }
+    telemetry::raised(&told.raised);
+    telemetry::cleared(&told.cleared);
     Ok(outcomes.len())
+}
+
+/// What is to be said after the commit.
+struct Told {
+    failed: Vec<Failed>,
+    raised: Vec<NewAlert>,
+    cleared: Vec<String>,
+}
+
+/// Carries out what follows from reports.
+async fn follow(conn: &mut PgConnection, news: &[(&Report, &Reported)], now: DateTime<Utc>) -> Result<Told, db::Error> {
+    let left = news.iter().filter(|(report, _)| report.progress.shows_it_left());
+    let mut cleared = match left.filter_map(|(_, text)| text.attempted_at).max() {
+        Some(began_at) => consequences::account_accepted(conn, began_at, KnownBy::Report, now).await?,
+        None => Vec::new(),
+    };
+    let mut failed: Vec<Failed> = news.iter().filter_map(|(report, text)| as_failed(report, text)).collect();
+    if !failed.is_empty() {
+        let ids: Vec<i64> = failed.iter().map(|failed| failed.id).collect();
+        let since = messages::list_since(conn, &ids).await?;
+        for failed in &mut failed {
+            failed.since = since.get(&failed.id).copied().unwrap_or_default();
+        }
+    }
+    let raised = consequences::carry_out(conn, &failed, now).await?;
+    let over: Vec<String> = news.iter().filter_map(|(report, text)| cause_that_is_gone(report, text)).collect();
+    if !over.is_empty() {
+        cleared.extend(alerts::clear(conn, &over, now).await?);
+    }
+    Ok(Told { failed, raised, cleared })
+}
+
+/// What is to follow a report that says for the first time that a text was not delivered.
+fn as_failed(report: &Report, text: &Reported) -> Option<Failed> {
+    (text.moved && report.progress > Progress::Delivered).then(|| Failed {
+        id: text.id,
+        kind: TextKind::from_name(&text.kind),
+        client_id: text.client_id.clone(),
+        to: text.to.clone(),
+        began_at: text.attempted_at.unwrap_or(DateTime::UNIX_EPOCH),
+        second_try: text.second_try,
+        class: errors::class_of(report.error_code),
+        code: report.error_code,
+        kept: false,
+        reported: true,
+        since: Since::default(),
+    })
+}
+
+/// The alert that a delivered text puts an end to, if there is one.
+fn cause_that_is_gone(report: &Report, text: &Reported) -> Option<String> {
+    let kind = TextKind::from_name(&text.kind).filter(|kind| kind.matters())?;
+    let client_id = text.client_id.as_deref()?;
+    (report.progress == Progress::Delivered).then(|| consequences::cause_of_not_delivered(kind, client_id))
 }
 
 fn as_report(event: &Waiting) -> Option<Report> {
     match event.payload.as_ref()? {
-        Payload::DeliveryReport { message_id, sid, status, error_code } => Some(Report {
+        Payload::DeliveryReport { message_id, sid, status, error_code, to } => Some(Report {
             message_id: *message_id,
             sid: sid.clone(),
+            to: to.clone(),
             progress: Progress::of_status(status),
             error_code: *error_code,
         }),
-        Payload::Text { .. } | Payload::CallArrived { .. } | Payload::CallEnded { .. } | Payload::NumberDue { .. } => {
-            None
-        }
+        Payload::Text { .. }
+        | Payload::CallArrived { .. }
+        | Payload::CallEnded { .. }
+        | Payload::NumberDue { .. }
+        | Payload::OptedOut { .. }
+        | Payload::Unreachable { .. } => None,
     }
 }

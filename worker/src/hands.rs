@@ -34,6 +34,10 @@ pub(crate) struct Hands {
     pub(crate) payment_link: String,
     /// How long a number is kept free for a waiting client.
     pub(crate) hold: Duration,
+    /// How often Twilio's list of texts that came in is compared with the inbox.
+    pub(crate) audit_interval: Duration,
+    /// How many segments each of our numbers sends a second at most.
+    pub(crate) segments_per_second: u32,
     /// Set when the process is to end: jobs finish the slice in hand, and begin no other.
     pub(crate) stop: CancellationToken,
 }

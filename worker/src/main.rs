@@ -15,6 +15,10 @@ mod strays;
 
 mod send_messages;
 
+mod consequences;
+
+mod reconcile;
+
 mod sweep;
 
 use std::process::ExitCode;
@@ -32,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use crate::hands::{Hands, Left};
 
 /// One or two for each job under way, and one for each queue's notifications.
-const CONNECTIONS: db::Connections = db::Connections { kept: 8, max: 16, acquire_timeout: Duration::from_secs(5) };
+const CONNECTIONS: db::Connections = db::Connections { kept: 8, max: 20, acquire_timeout: Duration::from_secs(5) };
 
 /// Jobs are announced by notification; one whose notification was missed is found after this long.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -67,6 +71,8 @@ async fn start() -> anyhow::Result<()> {
         onboarding_number: settings.twilio.onboarding_number,
         payment_link: settings.payment_link,
         hold: settings.hold,
+        audit_interval: settings.audit_interval,
+        segments_per_second: settings.segments_per_second,
         stop: stop.clone(),
     });
     let monitor = monitor(&hands, settings.sweep_interval);
@@ -87,6 +93,7 @@ fn monitor(hands: &Arc<Hands>, sweep_interval: Duration) -> Monitor {
     let monitor = with_queue(monitor, hands, Queue::ProcessEvents);
     let monitor = with_queue(monitor, hands, Queue::SendMessages);
     let monitor = with_queue(monitor, hands, Queue::Sweep);
+    let monitor = with_queue(monitor, hands, Queue::Reconcile);
     let hands = Arc::clone(hands);
     monitor.register(move |_| {
         WorkerBuilder::new(format!("sweep-schedule-{}", process_name()))
@@ -132,6 +139,7 @@ async fn run(queue: Queue, _: Nudge, attempt: Attempt, hands: Data<Arc<Hands>>) 
         Queue::ProcessEvents => process_events::run(&hands).await,
         Queue::SendMessages => send_messages::run(&hands).await,
         Queue::Sweep => sweep::run(&hands).await.map(|()| Left::Nothing),
+        Queue::Reconcile => reconcile::run(&hands).await,
     };
     let followed_up = match done {
         Ok(Left::Nothing) => Ok(()),

@@ -47,8 +47,12 @@ async fn process_after(hands: &Hands, after: i64, now: DateTime<Utc>) -> Result<
     let Some(last) = oldest.last() else {
         return Ok(None);
     };
-    let done = conversations::process(hands, &oldest).await?
-        + delivery_reports::process(hands, &oldest).await?
-        + strays::process(hands, &oldest).await?;
+    // One that fails does not keep the others from being done.
+    let done = [
+        conversations::process(hands, &oldest).await,
+        delivery_reports::process(hands, &oldest).await,
+        strays::process(hands, &oldest).await,
+    ];
+    let done = done.into_iter().sum::<Result<usize, db::Error>>()?;
     Ok(Some((last.id, done)))
 }

@@ -1,15 +1,21 @@
 //! The job `send-messages`: hands texts to Twilio until none is due.
 //!
 //! Claim, call, record: no transaction is open while anything crosses the network. Creating a message is not idempotent, so
-//! a text that may have been taken is looked for, twice and some time apart, before it is sent again.
+//! a text that may have been taken is looked for, twice and some time apart, before it is sent again. While Twilio refuses the
+//! account, nothing is sent but one text now and then, and no attempt counts.
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
-use jobrun_shared::db::messages::{self, Fate, LOOK_AGAIN_AFTER, Outcome, Outgoing};
-use jobrun_shared::twilio::api::Posted;
-use jobrun_shared::{clock, db};
+use jobrun_onboarding::TextKind;
+use jobrun_shared::db::alerts;
+use jobrun_shared::db::messages::{self, Fate, LOOK_AGAIN_AFTER, Outcome, Outgoing, Since};
+use jobrun_shared::db::sending::KnownBy;
+use jobrun_shared::twilio::api::{Post, Posted};
+use jobrun_shared::twilio::errors::{self, Class};
+use jobrun_shared::{clock, db, telemetry};
 
+use crate::consequences::{self, Failed};
 use crate::hands::{Hands, Left};
 
 /// How many texts one job has under way at a time.
@@ -18,6 +24,13 @@ const SLICE: usize = 10;
 /// A text claimed longer ago than this is not posted any more: the process may have been asleep, and somebody else may think
 /// that it is dead. Much shorter than [`messages::ATTEMPT_ENDS_WITHIN`].
 const CLAIM_GOES_STALE_AFTER: TimeDelta = TimeDelta::seconds(2);
+
+/// How long a text waits that was refused for the account's sake, so that the next probe is another: what is refused may be
+/// this one after all.
+const ANOTHER_PROBES_FIRST: TimeDelta = TimeDelta::seconds(25);
+
+/// How soon a text is tried again that waits for somebody to set something right.
+const WHILE_SOMETHING_IS_MENDED: TimeDelta = TimeDelta::minutes(5);
 
 /// How often a text is looked for in vain before it counts as never sent.
 const LOOKS_MAX: i32 = 2;
@@ -31,7 +44,7 @@ async fn slice(hands: &Hands) -> Result<usize, db::Error> {
 }
 
 async fn send_due(hands: &Hands) -> Result<usize, db::Error> {
-    let claimed = messages::claim(&hands.pool, clock::now(), SLICE as i64).await?;
+    let claimed = messages::claim(&hands.pool, clock::now(), SLICE as i64, hands.segments_per_second).await?;
     let count = claimed.len();
     // Recorded as they come: a slow answer does not hold up what the others have to say.
     let mut outcomes = futures::stream::iter(claimed)
@@ -41,28 +54,95 @@ async fn send_due(hands: &Hands) -> Result<usize, db::Error> {
     let mut recorded = Ok(());
     while let Some(outcomes) = outcomes.next().await {
         // A failure does not keep the others from being posted to the end, and recorded if that is possible.
-        recorded = record(hands, &outcomes).await.and(recorded);
+        recorded = record(hands, outcomes).await.and(recorded);
     }
     recorded.map(|()| count)
 }
 
-async fn record(hands: &Hands, outcomes: &[Outcome]) -> Result<(), db::Error> {
-    let late = messages::record(&hands.pool, outcomes, clock::now()).await?;
+/// Records what became of attempts, and what follows from it, in one transaction.
+async fn record(hands: &Hands, mut outcomes: Vec<Outcome>) -> Result<(), db::Error> {
+    // In one order everywhere, so that two transactions never wait for each other.
+    outcomes.sort_unstable_by_key(|outcome| outcome.message.id);
+    let now = clock::now();
+    let mut tx = hands.pool.begin().await?;
+    let late = messages::record(&mut tx, &outcomes, now).await?;
+    let accepted = outcomes.iter().filter(|outcome| shows_the_account_is_accepted(outcome));
+    let mut cleared = match accepted.map(|outcome| outcome.message.attempted_at).max() {
+        Some(began_at) => consequences::account_accepted(&mut tx, began_at, KnownBy::Answer, now).await?,
+        None => Vec::new(),
+    };
+    let failed: Vec<Failed> = outcomes.iter().filter_map(as_failed).collect();
+    let raised = consequences::carry_out(&mut tx, &failed, now).await?;
+    let over: Vec<String> = outcomes.iter().filter_map(cause_that_is_gone).collect();
+    if !over.is_empty() {
+        cleared.extend(alerts::clear(&mut tx, &over, now).await?);
+    }
+    tx.commit().await?;
     if late > 0 {
         tracing::error!(late, "attempts were given up by others before they ended");
     }
+    telemetry::raised(&raised);
+    telemetry::cleared(&cleared);
     Ok(())
 }
 
+fn as_failed(outcome: &Outcome) -> Option<Failed> {
+    let (class, code, kept) = match &outcome.fate {
+        Fate::Refused { class, code, .. } => (*class, *code, false),
+        Fate::Kept { class, code, .. } => (*class, *code, true),
+        Fate::Sent { .. } | Fate::NotSent { .. } | Fate::Unknown { .. } | Fate::NotFound { .. } => return None,
+    };
+    let message = &outcome.message;
+    Some(Failed {
+        id: message.id,
+        kind: TextKind::from_name(&message.kind),
+        client_id: message.client_id.clone(),
+        to: message.to.clone(),
+        began_at: message.attempted_at,
+        second_try: message.second_try,
+        class,
+        code,
+        kept,
+        reported: false,
+        since: Since::default(),
+    })
+}
+
+/// The alert about a setting that was mended, because a text that waited for it was taken.
+fn cause_that_is_gone(outcome: &Outcome) -> Option<String> {
+    let code = outcome.message.waited_for.filter(|_| matches!(outcome.fate, Fate::Sent { .. }))?;
+    (errors::class_of(Some(code)) == Class::Configuration).then(|| consequences::cause_of_configuration(code))
+}
+
+/// Twilio looked at the text itself, and so let the account in.
+fn shows_the_account_is_accepted(outcome: &Outcome) -> bool {
+    match &outcome.fate {
+        Fate::Sent { .. } | Fate::Refused { .. } => true,
+        Fate::Kept { class, .. } => *class != Class::Account,
+        Fate::NotSent { .. } | Fate::Unknown { .. } | Fate::NotFound { .. } => false,
+    }
+}
+
 async fn attempt(hands: &Hands, message: Outgoing) -> Outcome {
-    let fate = if clock::now() - message.attempted_at > CLAIM_GOES_STALE_AFTER {
-        Fate::NotSent { retry_at: clock::now(), why: "the claim went stale before the text was posted".to_owned() }
+    let now = clock::now();
+    let fate = if now - message.attempted_at > CLAIM_GOES_STALE_AFTER {
+        Fate::NotSent { retry_at: now, why: "the claim went stale before the text was posted".to_owned() }
     } else {
-        let posted = hands.twilio.create_message(message.id, &message.from, &message.to, &message.body).await;
+        let posted = hands.twilio.create_message(as_post(&message, now)).await;
         fate(&message, posted, clock::now())
     };
     log(&message, &fate);
-    Outcome { message_id: message.id, attempt: message.attempts, fate }
+    Outcome { message, fate }
+}
+
+fn as_post(message: &Outgoing, now: DateTime<Utc>) -> Post<'_> {
+    Post {
+        message_id: message.id,
+        from: &message.from,
+        to: &message.to,
+        body: &message.body,
+        valid_for: message.expires_at.map_or(TimeDelta::hours(4), |at| at - now),
+    }
 }
 
 fn fate(message: &Outgoing, posted: Posted, now: DateTime<Utc>) -> Fate {
@@ -73,7 +153,13 @@ fn fate(message: &Outgoing, posted: Posted, now: DateTime<Utc>) -> Fate {
             Fate::NotSent { retry_at: now + asked.max(delay_before_retry(message)), why }
         }
         Posted::Unknown { why } => Fate::Unknown { look_at: now, why },
-        Posted::Refused { code, why } => Fate::Refused { code, why },
+        Posted::Refused { class: Class::Account, code, why } => {
+            Fate::Kept { retry_at: now + ANOTHER_PROBES_FIRST, class: Class::Account, code, why }
+        }
+        Posted::Refused { class: Class::Configuration, code, why } => {
+            Fate::Kept { retry_at: now + WHILE_SOMETHING_IS_MENDED, class: Class::Configuration, code, why }
+        }
+        Posted::Refused { class, code, why } => Fate::Refused { class, code, why },
     }
 }
 
@@ -100,6 +186,9 @@ fn log(message: &Outgoing, fate: &Fate) {
         Fate::Unknown { why, .. } => {
             tracing::warn!(message_id = id, attempt, why, "a text may have been taken: looking for it")
         }
+        Fate::Kept { why, .. } => {
+            tracing::warn!(message_id = id, attempt, why, "a text waits, through no fault of its own")
+        }
         Fate::NotFound { .. } => tracing::info!(message_id = id, attempt, "a text was not found yet: looking again"),
         Fate::Refused { why, .. } => tracing::error!(message_id = id, attempt, why, "a text was refused"),
     }
@@ -114,7 +203,7 @@ async fn look_for_unknown(hands: &Hands) -> Result<usize, db::Error> {
     while let Some((fate, message)) = looks.next().await {
         if let Some(fate) = fate? {
             log(&message, &fate);
-            record(hands, &[Outcome { message_id: message.id, attempt: message.attempts, fate }]).await?;
+            record(hands, vec![Outcome { message, fate }]).await?;
         }
     }
     Ok(count)
@@ -154,12 +243,18 @@ mod tests {
     fn message(attempts: i32) -> Outgoing {
         Outgoing {
             id: 7,
+            kind: "welcome".to_owned(),
+            client_id: None,
             to: String::new(),
             from: String::new(),
             body: String::new(),
+            claims: attempts,
             attempts,
             attempted_at: DateTime::UNIX_EPOCH,
             looks: 0,
+            expires_at: None,
+            second_try: false,
+            waited_for: None,
         }
     }
 

@@ -3,10 +3,16 @@
 //! They are kept like all others, marked with what they were, and answered where somebody is there to be answered. They
 //! never make anybody a client.
 
-use jobrun_onboarding::{E164, keyword, wording};
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use jobrun_onboarding::{E164, Keyword, OptChange, Text, keyword, wording};
+use jobrun_shared::db::clients::{self, Wish};
 use jobrun_shared::db::events::{self, Payload, Waiting};
 use jobrun_shared::db::messages::{self, NewMessage};
-use jobrun_shared::{clock, db, db::clients};
+use jobrun_shared::db::pool;
+use jobrun_shared::{clock, db};
+use sqlx::PgConnection;
 
 use crate::hands::Hands;
 
@@ -25,8 +31,14 @@ pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, 
     }
     let strays = events::lock_waiting(&mut tx, &ids).await?;
     let outcomes: Vec<(i64, &'static str)> = strays.iter().map(|event| (event.id, outcome(event))).collect();
-    let answers: Vec<NewMessage> = strays.iter().filter_map(|event| answer(event, hands)).collect();
     let now = clock::now();
+    let opted_out = record_wishes(&mut tx, &strays, now).await?;
+    let ours = numbers_of_ours(&mut tx, &strays).await?;
+    let answers: Vec<NewMessage> = strays
+        .iter()
+        .filter_map(|event| answer(event, hands, &ours))
+        .filter(|answer| !opted_out.contains(answer.to.digits()))
+        .collect();
     messages::insert(&mut tx, &answers, now).await?;
     events::mark_processed(&mut tx, &outcomes, now).await?;
     tx.commit().await?;
@@ -37,32 +49,83 @@ pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, 
     Ok(outcomes.len())
 }
 
+/// Keeps a record of what strangers wish about texts, and drops those that have not left yet. Answers which of them want
+/// none, digits without the plus sign.
+async fn record_wishes(
+    conn: &mut PgConnection,
+    strays: &[Waiting],
+    now: DateTime<Utc>,
+) -> Result<HashSet<String>, db::Error> {
+    let wishes: Vec<Wish> = strays.iter().filter_map(wish).collect();
+    clients::record_wishes(conn, &wishes, now).await?;
+    let out: Vec<&E164> = wishes.iter().filter(|it| it.change == OptChange::Out).map(|wish| &wish.phone).collect();
+    messages::drop_queued_to(conn, &out, "the recipient opted out", now).await?;
+    let phones: Vec<&str> = strays
+        .iter()
+        .filter_map(|event| match &event.payload {
+            Some(Payload::Text { from, .. }) => Some(from.trim_start_matches('+')),
+            _ => None,
+        })
+        .collect();
+    clients::list_opted_out(conn, &phones).await
+}
+
+fn wish(event: &Waiting) -> Option<Wish> {
+    let Some(Payload::Text { from, body, opt_out_type, .. }) = &event.payload else {
+        return None;
+    };
+    let change = match keyword(opt_out_type.as_ref().unwrap_or(body))? {
+        Keyword::Stop => OptChange::Out,
+        Keyword::Start => OptChange::In,
+        Keyword::Help => return None,
+    };
+    Some(Wish { phone: E164::parse(from).ok()?, change, event_id: event.id })
+}
+
 fn outcome(event: &Waiting) -> &'static str {
     match &event.payload {
         None => "unreadable",
         Some(Payload::Text { from, .. }) if E164::parse(from).is_err() => "sender_cannot_be_answered",
         Some(Payload::Text { .. }) => "misdirected",
         Some(Payload::CallArrived { .. } | Payload::CallEnded { .. }) => "nobody_holds_the_number",
-        Some(Payload::NumberDue { .. }) => "no_such_client",
+        Some(Payload::NumberDue { .. } | Payload::OptedOut { .. } | Payload::Unreachable { .. }) => "no_such_client",
         Some(Payload::DeliveryReport { .. }) => "not_our_text",
     }
 }
 
+/// Which of the numbers that were texted are in the pool. A number that is not may be somebody else's by now.
+pub(crate) async fn numbers_of_ours(
+    conn: &mut PgConnection,
+    events: impl IntoIterator<Item = &Waiting>,
+) -> Result<HashSet<String>, db::Error> {
+    let texted: Vec<&str> = events
+        .into_iter()
+        .filter_map(|event| match &event.payload {
+            Some(Payload::Text { to, .. }) => Some(to.as_str()),
+            _ => None,
+        })
+        .collect();
+    pool::list_known(conn, &texted).await
+}
+
 /// A stranger who texts a pool number is told once, from that number, where to turn; a word for Twilio is left to Twilio.
-pub(crate) fn answer(event: &Waiting, hands: &Hands) -> Option<NewMessage> {
-    let Some(Payload::Text { from, to, body }) = &event.payload else {
+pub(crate) fn answer(event: &Waiting, hands: &Hands, ours: &HashSet<String>) -> Option<NewMessage> {
+    let Some(Payload::Text { from, to, body, opt_out_type }) = &event.payload else {
         return None;
     };
     let (to_stranger, from_number) = (E164::parse(from).ok()?, E164::parse(to).ok()?);
-    if keyword(body).is_some() || from_number == hands.onboarding_number {
+    if opt_out_type.is_some() || keyword(body).is_some() || !ours.contains(to) {
         return None;
     }
     Some(NewMessage {
         client_id: None,
         event_id: Some(event.id),
-        once_key: Some(format!("misdirected:{}:{}", to_stranger.digits(), from_number.digits())),
+        text: Text {
+            once_key: Some(format!("misdirected:{}:{}", to_stranger.digits(), from_number.digits())),
+            ..wording::misdirected(&hands.onboarding_number)
+        },
         to: to_stranger,
         from: from_number,
-        text: wording::misdirected(&hands.onboarding_number),
+        held_back: false,
     })
 }

@@ -4,23 +4,61 @@
 
 use std::time::Duration;
 
-use jobrun_shared::db::{self, events, messages};
+use chrono::TimeDelta;
+use jobrun_shared::db::alerts::{self, NewAlert};
+use jobrun_shared::db::{self, audits, events, messages};
 use jobrun_shared::queue::{self, Queue};
-use jobrun_shared::{clock, operator};
+use jobrun_shared::{clock, operator, telemetry};
 
+use crate::consequences;
 use crate::hands::Hands;
 
 /// How long a finished job can be looked at by whoever wonders what happened.
 const FINISHED_JOBS_KEPT_FOR: Duration = Duration::from_secs(60 * 60);
 
+/// Alerts about something that goes wrong again and again, and that count as over once it has not for this long.
+const QUIET_FOR: TimeDelta = TimeDelta::hours(24);
+const OVER_WHEN_QUIET: [&str; 3] = ["configuration:", "refused:", "loop:"];
+
+/// Does every part, whatever becomes of the others, and answers the first failure.
 pub(crate) async fn run(hands: &Hands) -> Result<(), db::Error> {
+    let offered = offer_numbers(hands).await;
+    let given_up = give_up_on_what_is_too_late(hands).await;
+    let nudged = nudge_for_what_was_left_behind(hands).await;
+    let removed = queue::remove_finished(&hands.pool, FINISHED_JOBS_KEPT_FOR).await;
+    tracing::debug!(?removed, "removed finished jobs");
+    offered.and(given_up).and(nudged).and(removed.map(|_| ()).map_err(db::Error::from))
+}
+
+async fn offer_numbers(hands: &Hands) -> Result<(), db::Error> {
     let offered = operator::sweep(&hands.pool, &hands.onboarding_number, hands.hold, clock::now()).await?;
     if !offered.is_empty() {
         tracing::info!(clients = offered.len(), "told waiting clients that their numbers are ready");
     }
-    nudge_for_what_was_left_behind(hands).await?;
-    let removed = queue::remove_finished(&hands.pool, FINISHED_JOBS_KEPT_FOR).await?;
-    tracing::debug!(removed, "removed finished jobs");
+    Ok(())
+}
+
+/// Texts that nobody could send while they made sense, and alerts whose cause has not shown for a long time.
+async fn give_up_on_what_is_too_late(hands: &Hands) -> Result<(), db::Error> {
+    let now = clock::now();
+    let mut tx = hands.pool.begin().await?;
+    messages::drop_unwanted(&mut tx, now).await?;
+    let lost = messages::expire(&mut tx, now).await?;
+    let missed: Vec<NewAlert> = lost
+        .iter()
+        .filter_map(|text| {
+            let kind = text.kind.filter(|kind| kind.matters())?;
+            Some(consequences::not_delivered(kind, text.client_id.as_deref(), "it could not be sent in time"))
+        })
+        .collect();
+    let raised = alerts::raise(&mut tx, &missed, now).await?;
+    let cleared = alerts::clear_quiet(&mut tx, &OVER_WHEN_QUIET, now - QUIET_FOR, now).await?;
+    tx.commit().await?;
+    for text in lost {
+        tracing::warn!(message_id = text.id, "a text was given up, because it could not be sent in time");
+    }
+    telemetry::raised(&raised);
+    telemetry::cleared(&cleared);
     Ok(())
 }
 
@@ -33,6 +71,9 @@ async fn nudge_for_what_was_left_behind(hands: &Hands) -> Result<(), db::Error> 
     }
     if messages::any_due(&mut conn, now).await? {
         queue::nudge(&mut conn, Queue::SendMessages).await?;
+    }
+    if messages::any_unreported(&mut conn, now).await? || audits::is_due(&mut conn, now).await? {
+        queue::nudge(&mut conn, Queue::Reconcile).await?;
     }
     Ok(())
 }

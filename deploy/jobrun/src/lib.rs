@@ -1,6 +1,7 @@
 //! What the operator's command is made of, so that tests can use it as well.
 //!
-//! [`local_postgres`] and [`programs`] run the real server and the real programs; [`up`] and [`demo`] put them together.
+//! [`local_postgres`] and [`programs`] run the real server and the real programs; [`up`] and [`demo`] put them together;
+//! [`numbers`] looks after the numbers at Twilio.
 
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ use jobrun_shared::db;
 pub mod local_postgres;
 
 pub mod programs;
+
+pub mod numbers;
 
 pub mod up;
 

@@ -10,10 +10,14 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use jobrun::demo::{self, Report, Stage};
 use jobrun::local_postgres::{Data, LocalPostgres};
-use jobrun::{CONNECTIONS, programs, up};
+use jobrun::{CONNECTIONS, numbers, programs, up};
+use jobrun_shared::db::alerts;
 use jobrun_shared::operator::{self, PoolStatus, Refusal};
 use jobrun_shared::{clock, config, db, shutdown, telemetry};
 use sqlx::{AssertSqlSafe, PgPool};
+
+/// How a time is shown to people.
+const MINUTE: &str = "%Y-%m-%d %H:%M UTC";
 
 /// Runs JobRun onboarding, and does by hand what its worker does by itself.
 #[derive(Parser)]
@@ -46,8 +50,20 @@ enum Command {
     /// The numbers that can be handed out
     #[command(subcommand)]
     Pool(Pool),
+    /// Where Twilio is to reach us, and whether it would
+    #[command(subcommand)]
+    Numbers(Numbers),
     /// Offer free numbers to the waiting list now, and print whom that texted
     Sweep,
+    /// What needs somebody's attention; exit status 1 if anything does
+    Alerts {
+        /// For scripts
+        #[arg(long)]
+        json: bool,
+        /// Clear the alert with this id, because it has been seen to
+        #[arg(long, value_name = "ID", conflicts_with = "json")]
+        clear: Option<i64>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -72,6 +88,21 @@ enum Pool {
     Allocate {
         /// clients.id
         client_id: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum Numbers {
+    /// Print the addresses to be entered at Twilio
+    Webhooks,
+    /// Compare every number of the account with the pool, and say what is wrong; exit status 0 only if nothing is
+    Check {
+        /// First set the addresses of the onboarding number and of the pool; other numbers are never touched
+        #[arg(long)]
+        fix: bool,
+        /// For scripts
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -108,7 +139,14 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Pool(Pool::Status { json }) => status(&settings, json).await?,
         Command::Pool(Pool::Release { number }) => release(&settings, &number).await?,
         Command::Pool(Pool::Allocate { client_id }) => return allocate(&settings, &client_id).await,
+        Command::Numbers(Numbers::Webhooks) => webhooks(&settings)?,
+        Command::Numbers(Numbers::Check { fix, json }) => {
+            let well = numbers::check(&config::Numbers::from_env()?, fix, json).await?;
+            return Ok(ExitCode::from(u8::from(!well)));
+        }
         Command::Sweep => sweep(&settings).await?,
+        Command::Alerts { clear: Some(id), .. } => return clear_alert(&settings, id).await,
+        Command::Alerts { json, clear: None } => return alerts(&settings, json).await,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -159,6 +197,12 @@ async fn allocate(settings: &config::Operator, client_id: &str) -> anyhow::Resul
     Ok(ExitCode::from(u8::from(!answer.success)))
 }
 
+fn webhooks(settings: &config::Operator) -> anyhow::Result<()> {
+    let missing = || config::Problems::not_set("PUBLIC_BASE_URL", "https://onboarding.example.com");
+    let public_base_url = settings.public_base_url.as_ref().ok_or_else(missing)?;
+    Ok(numbers::print_webhooks(&mut std::io::stdout().lock(), public_base_url)?)
+}
+
 async fn sweep(settings: &config::Operator) -> anyhow::Result<()> {
     let pool = connect_migrated(settings).await?;
     let offered = operator::sweep(&pool, &settings.onboarding_number, settings.hold, clock::now()).await?;
@@ -170,6 +214,37 @@ async fn sweep(settings: &config::Operator) -> anyhow::Result<()> {
         writeln!(out, "texted client {client}: a number is ready")?;
     }
     Ok(())
+}
+
+async fn alerts(settings: &config::Operator, json: bool) -> anyhow::Result<ExitCode> {
+    let open = alerts::list_open(&connect_migrated(settings).await?).await?;
+    let mut out = std::io::stdout().lock();
+    if json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&open)?)?;
+    } else if open.is_empty() {
+        writeln!(out, "all clear")?;
+    }
+    for alert in open.iter().filter(|_| !json) {
+        let (id, times, cause) = (alert.id, alert.times, &alert.cause);
+        let (since, last) = (alert.raised_at.format(MINUTE), alert.last_seen_at.format(MINUTE));
+        writeln!(out, "{id:>5}  {cause}\n       {}", alert.about)?;
+        let seen = if times == 1 { "once".to_owned() } else { format!("{times} times, last {last}") };
+        writeln!(out, "       since {since}, seen {seen}")?;
+    }
+    Ok(ExitCode::from(u8::from(!open.is_empty())))
+}
+
+async fn clear_alert(settings: &config::Operator, id: i64) -> anyhow::Result<ExitCode> {
+    match alerts::clear_by_id(&connect_migrated(settings).await?, id, clock::now()).await? {
+        Some(cause) => {
+            writeln!(std::io::stdout(), "cleared {cause}")?;
+            Ok(ExitCode::SUCCESS)
+        }
+        None => {
+            eprintln!("jobrun: there is no open alert {id}; `jobrun alerts` lists those that are");
+            Ok(ExitCode::FAILURE)
+        }
+    }
 }
 
 async fn status(settings: &config::Operator, json: bool) -> anyhow::Result<()> {

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use jobrun_shared::config::{self, Secret};
-use jobrun_shared::{db, operator, shutdown};
+use jobrun_shared::twilio::webhooks::Purpose;
+use jobrun_shared::{db, numbers, operator, shutdown};
 use tokio::net::TcpListener;
-use twilio_stand_in::{Account, StandIn};
+use twilio_stand_in::{Account, Number, StandIn};
 
 use crate::CONNECTIONS;
 use crate::local_postgres::{Data, LocalPostgres, kept_dir};
@@ -102,7 +103,10 @@ async fn start(settings: &config::Operator) -> anyhow::Result<Running> {
         }
     };
     environment.insert("DATABASE_URL".to_owned(), database_url.expose().to_owned());
-    prepare_database(&database_url, settings).await?;
+    let numbers = prepare_database(&database_url, settings).await?;
+    if let Some(stand_in) = &stand_in {
+        stand_in.set_numbers(set_up_numbers(&local, settings.onboarding_number.as_str(), &numbers));
+    }
 
     let mut ingress = Program::start(&dir, "jobrun-ingress", &environment, Lines::Shown)?;
     let mut worker = Program::start(&dir, "jobrun-worker", &environment, Lines::Shown)?;
@@ -115,8 +119,8 @@ async fn start(settings: &config::Operator) -> anyhow::Result<Running> {
     Ok(Running { ingress, worker, stand_in, database_url, postgres })
 }
 
-/// Migrates, and fills an empty pool.
-async fn prepare_database(url: &Secret, settings: &config::Operator) -> anyhow::Result<()> {
+/// Migrates, and fills an empty pool. Answers the numbers of the pool.
+async fn prepare_database(url: &Secret, settings: &config::Operator) -> anyhow::Result<Vec<String>> {
     let pool = db::connect(url, CONNECTIONS).await?;
     operator::migrate(&pool).await?;
     if operator::pool_status(&pool).await?.numbers.is_empty() {
@@ -124,8 +128,20 @@ async fn prepare_database(url: &Secret, settings: &config::Operator) -> anyhow::
         let numbers = if settings.pool_numbers.is_empty() { ten() } else { settings.pool_numbers.clone() };
         operator::seed(&pool, &numbers).await?;
     }
+    let numbers = operator::pool_status(&pool).await?.numbers;
     pool.close().await;
-    Ok(())
+    Ok(numbers.into_iter().map(|number| number.phone_e164).collect())
+}
+
+/// The numbers of a stand-in's account, with every address entered as it should be.
+#[must_use]
+pub fn set_up_numbers(public_base_url: &str, onboarding_number: &str, pool: &[String]) -> Vec<Number> {
+    let set_up = |number: &str, purpose: Purpose| {
+        let fields = numbers::set_up(purpose, public_base_url);
+        fields.iter().fold(Number::new(number), |number, (field, value)| number.with(field, value))
+    };
+    let handed_out = pool.iter().map(|number| set_up(number, Purpose::Pool));
+    std::iter::once(set_up(onboarding_number, Purpose::Onboarding)).chain(handed_out).collect()
 }
 
 /// An account for a stand-in, with a token that nobody else knows anything of.
@@ -149,7 +165,8 @@ pub async fn start_stand_in(addr: &str, account: &Account) -> anyhow::Result<Sta
     Ok(StandIn::start(listener, account.clone()))
 }
 
-/// The settings with which programs use a stand-in.
+/// The settings with which programs use a stand-in. It signs as accounts do that were not set up otherwise, whatever this
+/// process's own environment says of another account.
 #[must_use]
 pub fn environment_of(account: &Account, stand_in: &StandIn) -> Environment {
     Environment::from([
@@ -157,6 +174,9 @@ pub fn environment_of(account: &Account, stand_in: &StandIn) -> Environment {
         ("TWILIO_AUTH_TOKEN".to_owned(), account.auth_token.expose().to_owned()),
         ("TWILIO_API_BASE_URL".to_owned(), stand_in.url()),
         ("TWILIO_ONBOARDING_NUMBER".to_owned(), account.onboarding_number.clone()),
+        ("TWILIO_SIGNATURE_ALGORITHMS".to_owned(), String::new()),
+        ("TWILIO_SIGNATURE_MODE".to_owned(), String::new()),
+        ("TWILIO_SHARED_KEYS".to_owned(), String::new()),
     ])
 }
 

@@ -21,6 +21,8 @@ pub struct Client {
     pub number: Option<E164>,
     /// Whether the client has asked for no more texts.
     pub opted_out: bool,
+    /// Whether the network says that texts cannot reach the client's phone.
+    pub unreachable: bool,
 }
 
 /// The answers given so far, stored as `onboarding_states.collected_fields`.

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use crate::answer::{self, Confirmation, Keyword, keyword};
 use crate::wording::{self, Text};
-use crate::{Allocation, Client, Collected, Event, PhoneType, State, journal};
+use crate::{Allocation, Call, Client, Collected, Event, PhoneType, State, journal};
 
 /// What a decision rests on besides the client and the event.
 #[derive(Clone, Debug)]
@@ -40,6 +40,8 @@ pub struct Decision {
     pub texts: Vec<Text>,
     /// Whether the client's wish about texts changed.
     pub opt: Option<OptChange>,
+    /// Whether it turned out that texts reach the client's phone, or that they do not.
+    pub reachable: Option<bool>,
     /// Whether an [`Event::NumberDue`] is to follow.
     pub number_due: bool,
     /// The lines to print, as one block.
@@ -64,6 +66,7 @@ impl Decision {
             collected: client.collected.clone(),
             texts: Vec::new(),
             opt: None,
+            reachable: None,
             number_due: false,
             journal: Vec::new(),
         }
@@ -81,6 +84,11 @@ impl Decision {
 
     fn opt(mut self, change: OptChange) -> Self {
         self.opt = Some(change);
+        self
+    }
+
+    fn reachable(mut self, reachable: bool) -> Self {
+        self.reachable = Some(reachable);
         self
     }
 
@@ -112,12 +120,27 @@ impl From<Decision> for Step {
 /// decides.
 #[must_use]
 pub fn decide(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
-    if let Event::Text { body } = event
-        && let Some(decision) = opting(client, body)
-    {
-        return decision.into();
+    let step = match reach(client, event) {
+        Some(decision) => decision.into(),
+        None => in_state(client, event, facts),
+    };
+    match (step, event) {
+        (Step::AskPool, _) => Step::AskPool,
+        // Whoever texts us can be texted.
+        (Step::Decided(decision), Event::Text { .. }) if client.unreachable => decision.reachable(true).into(),
+        (Step::Decided(decision), Event::Text { .. }) => Step::Decided(decision),
+        // Calls and allocations still move a client who opted out, or whom no text reaches, without a word.
+        (Step::Decided(mut decision), _) => {
+            if client.opted_out || client.unreachable {
+                decision.texts.clear();
+            }
+            Step::Decided(decision)
+        }
     }
-    let step = match client.state {
+}
+
+fn in_state(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
+    match client.state {
         State::S1BusinessTypeLocation => trade_and_place(client, event).into(),
         State::S2BusinessName => business_name(client, event).into(),
         State::S3OwnerName => owner_name(client, event).into(),
@@ -125,38 +148,38 @@ pub fn decide(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
         State::S5ConfirmLive => confirm_live(client, event, facts),
         State::S6PhoneType => phone_type(client, event, facts),
         State::S7FwdSent => forwarding_sent(client, event, facts),
-        State::S8FwdConfirm => forwarding_confirmed(client, event).into(),
-        State::S9TestCall => test_call(client, event).into(),
+        State::S8FwdConfirm | State::S9TestCall => awaiting_test_call(client, event).into(),
         State::Complete => complete(client, event).into(),
-    };
-    silent_if_opted_out(client, step)
+    }
 }
 
-/// The words that stop and restart texts come before everything else, in every state.
-fn opting(client: &Client, body: &str) -> Option<Decision> {
+/// Whether the client may and can be texted comes before everything else, in every state.
+fn reach(client: &Client, event: &Event) -> Option<Decision> {
+    let stay = Decision::nothing(client);
+    match event {
+        Event::Text { body, taken_for } => opting(client, body, *taken_for),
+        Event::OptedOut if client.opted_out => Some(stay),
+        Event::OptedOut => Some(stay.opt(OptChange::Out)),
+        Event::Unreachable if client.unreachable => Some(stay),
+        Event::Unreachable => Some(stay.reachable(false)),
+        Event::CallArrived(_) | Event::CallEnded(_) | Event::NumberDue => None,
+    }
+}
+
+/// The words that stop and restart texts.
+fn opting(client: &Client, body: &str, taken_for: Option<Keyword>) -> Option<Decision> {
     let stay = Decision::nothing(client);
     if client.opted_out {
-        let decision =
-            if answer::asks_back_in(body) { stay.opt(OptChange::In).text(wording::reminder(client)) } else { stay };
-        return Some(decision);
+        let back = taken_for == Some(Keyword::Start) || answer::asks_back_in(body);
+        return Some(if back { stay.opt(OptChange::In).text(wording::reminder(client)) } else { stay });
     }
-    match keyword(body)? {
+    // Twilio may take a YES for a START. From somebody who has not opted out it is an answer.
+    match taken_for.filter(|taken| *taken != Keyword::Start).or_else(|| keyword(body))? {
         // Twilio has answered already, and a text of ours would be refused.
         Keyword::Stop => Some(stay.opt(OptChange::Out)),
         Keyword::Start => Some(stay.text(wording::reminder(client))),
         // Twilio answers it.
         Keyword::Help => Some(stay),
-    }
-}
-
-/// Calls and allocations still move a client who opted out, without a word.
-fn silent_if_opted_out(client: &Client, step: Step) -> Step {
-    match step {
-        Step::Decided(mut decision) if client.opted_out => {
-            decision.texts.clear();
-            Step::Decided(decision)
-        }
-        Step::Decided(_) | Step::AskPool => step,
     }
 }
 
@@ -170,14 +193,14 @@ fn question(
 ) -> Decision {
     let stay = Decision::nothing(client);
     match event {
-        Event::Text { body } => {
+        Event::Text { body, .. } => {
             let mut collected = client.collected.clone();
             match keep(&mut collected, body) {
                 Some(()) => stay.collect(collected).to(next).text(ask),
                 None => stay.text(wording::reminder(client)),
             }
         }
-        Event::CallArrived | Event::CallEnded | Event::NumberDue => stay,
+        Event::CallArrived(_) | Event::CallEnded(_) | Event::NumberDue | Event::OptedOut | Event::Unreachable => stay,
     }
 }
 
@@ -216,14 +239,16 @@ fn notification_pref(client: &Client, event: &Event) -> Decision {
 fn confirm_live(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
     let stay = Decision::nothing(client);
     match event {
-        Event::Text { body } => match answer::confirmation(body) {
+        Event::Text { body, .. } => match answer::confirmation(body) {
             Confirmation::Yes => gate(client, facts, |number| {
                 Decision::nothing(client).to(State::S6PhoneType).text(wording::ask_phone_type(number))
             }),
             Confirmation::No => stay.text(wording::no_hurry()).into(),
             Confirmation::Unclear => stay.text(wording::reminder(client)).into(),
         },
-        Event::CallArrived | Event::CallEnded | Event::NumberDue => stay.into(),
+        Event::CallArrived(_) | Event::CallEnded(_) | Event::NumberDue | Event::OptedOut | Event::Unreachable => {
+            stay.into()
+        }
     }
 }
 
@@ -250,13 +275,13 @@ fn gate(client: &Client, facts: &Facts<'_>, passed: impl FnOnce(&crate::E164) ->
 fn phone_type(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
     let stay = Decision::nothing(client);
     match event {
-        Event::Text { body } => match (answer::phone_type(body), answer::confirmation(body)) {
+        Event::Text { body, .. } => match (answer::phone_type(body), answer::confirmation(body)) {
             (Some(phone_type), _) => instructions(client, phone_type, facts),
             (None, Confirmation::Yes) => ready_for_phone_type(client, facts),
             (None, Confirmation::No | Confirmation::Unclear) => stay.text(wording::reminder(client)).into(),
         },
         Event::NumberDue => number_in_the_background(client, facts),
-        Event::CallArrived | Event::CallEnded => stay.into(),
+        Event::CallArrived(_) | Event::CallEnded(_) | Event::OptedOut | Event::Unreachable => stay.into(),
     }
 }
 
@@ -325,33 +350,26 @@ fn send_instructions(client: &Client, phone_type: PhoneType, number: &crate::E16
 fn forwarding_sent(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
     let stay = Decision::nothing(client);
     match event {
-        Event::Text { body } if answer::is_done(body) => {
+        Event::Text { body, .. } if answer::is_done(body) => {
             stay.to(State::S8FwdConfirm).text(wording::ask_test_call()).into()
         }
-        Event::Text { body } => match answer::phone_type(body) {
+        Event::Text { body, .. } => match answer::phone_type(body) {
             // Somebody who picked the wrong phone gets the right instructions.
             Some(phone_type) => instructions(client, phone_type, facts),
             None => stay.text(wording::reminder(client)).into(),
         },
         // A call that arrives proves the forwarding as well as a DONE does.
-        Event::CallArrived | Event::CallEnded => called(client, event).into(),
-        Event::NumberDue => stay.into(),
+        Event::CallArrived(_) | Event::CallEnded(_) => called(client, event).into(),
+        Event::NumberDue | Event::OptedOut | Event::Unreachable => stay.into(),
     }
 }
 
-fn forwarding_confirmed(client: &Client, event: &Event) -> Decision {
+/// S8 and S9 differ only in their reminder.
+fn awaiting_test_call(client: &Client, event: &Event) -> Decision {
     match event {
         Event::Text { .. } => Decision::nothing(client).text(wording::reminder(client)),
-        Event::CallArrived | Event::CallEnded => called(client, event),
-        Event::NumberDue => Decision::nothing(client),
-    }
-}
-
-fn test_call(client: &Client, event: &Event) -> Decision {
-    match event {
-        Event::Text { .. } => Decision::nothing(client).text(wording::reminder(client)),
-        Event::CallArrived | Event::CallEnded => called(client, event),
-        Event::NumberDue => Decision::nothing(client),
+        Event::CallArrived(_) | Event::CallEnded(_) => called(client, event),
+        Event::NumberDue | Event::OptedOut | Event::Unreachable => Decision::nothing(client),
     }
 }
 
@@ -359,15 +377,29 @@ fn test_call(client: &Client, event: &Event) -> Decision {
 fn called(client: &Client, event: &Event) -> Decision {
     let stay = Decision::nothing(client);
     match event {
-        Event::CallArrived => stay.to(State::S9TestCall),
-        Event::CallEnded => stay.to(State::Complete).text(wording::live()),
-        Event::Text { .. } | Event::NumberDue => stay,
+        Event::CallArrived(_) => stay.to(State::S9TestCall),
+        Event::CallEnded(call) => stay.to(State::Complete).text(wording::live().once_for(call)),
+        Event::Text { .. } | Event::NumberDue | Event::OptedOut | Event::Unreachable => stay,
     }
 }
 
 fn complete(client: &Client, event: &Event) -> Decision {
+    let stay = Decision::nothing(client);
     match event {
-        Event::Text { .. } => Decision::nothing(client).text(wording::reminder(client)),
-        Event::CallArrived | Event::CallEnded | Event::NumberDue => Decision::nothing(client),
+        Event::Text { .. } => stay.text(wording::reminder(client)),
+        // Whichever is reported first tells the owner; the other may be lost.
+        Event::CallArrived(call) | Event::CallEnded(call) => missed_call(client, call),
+        Event::NumberDue | Event::OptedOut | Event::Unreachable => stay,
+    }
+}
+
+/// The owner of a live number hears who rang, unless nobody could be rung back.
+fn missed_call(client: &Client, call: &Call) -> Decision {
+    let stay = Decision::nothing(client);
+    match (&call.caller, &call.sid) {
+        (Some(caller), Some(_)) if *caller != client.owner_phone => {
+            stay.text(wording::missed_call(caller).once_for(call))
+        }
+        (Some(_) | None, _) => stay,
     }
 }

@@ -1,6 +1,6 @@
 //! What can happen to a client.
 
-use crate::E164;
+use crate::{E164, Keyword};
 
 /// Something that happened to a client, as the conversation sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,13 +9,28 @@ pub enum Event {
     Text {
         /// What it says, as it arrived.
         body: String,
+        /// What Twilio took it for, and has answered already: its lists of words can be changed, and it has the last word.
+        taken_for: Option<Keyword>,
     },
     /// A call arrived on the client's own number.
-    CallArrived,
+    CallArrived(Call),
     /// A call on the client's own number is over. It may be reported before its arrival is.
-    CallEnded,
+    CallEnded(Call),
     /// A client that was told "we're assigning your number now" is to be given one.
     NumberDue,
+    /// Twilio refused a text because the client has opted out, in a way that we did not hear of.
+    OptedOut,
+    /// The network says that texts cannot reach the client's phone.
+    Unreachable,
+}
+
+/// A call on the client's own number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// The name under which both its arrival and its end are reported; empty if an earlier version recorded it.
+    pub sid: Option<String>,
+    /// Who rings, unless that is withheld.
+    pub caller: Option<E164>,
 }
 
 /// What came of asking the pool for a number.

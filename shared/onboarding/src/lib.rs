@@ -32,10 +32,14 @@ pub mod journal;
 
 pub mod waiting;
 
+pub mod segments;
+
+pub mod loop_guard;
+
 pub use client::{Client, Collected};
 pub use decide::{Decision, Facts, OptChange, Step, decide};
-pub use event::{Allocation, Event};
-pub use phone::{E164, NotE164, region_of};
+pub use event::{Allocation, Call, Event};
+pub use phone::{E164, NotE164, caller, region_of};
 pub use state::{PhoneType, State};
 pub use wording::{Text, TextKind};
 

@@ -65,6 +65,25 @@ impl E164 {
     }
 }
 
+/// What networks put in the place of a number that is withheld. Some spell a word on the keypad, which looks like a number:
+/// ANONYMOUS, RESTRICTED, BLOCKED, UNKNOWN and UNAVAILABLE.
+const WITHHELD: [&str; 5] = ["+266696687", "+7378742833", "+2562533", "+8656696", "+86282452253"];
+
+/// Who rings, unless the number is withheld, or is none that could be rung back. Twilio gives it in E.164 where it can, and
+/// otherwise as the network does, which in the UK is 07….
+#[must_use]
+pub fn caller(from: &str) -> Option<E164> {
+    let number = E164::parse(from).ok().or_else(|| from_national(from))?;
+    (!WITHHELD.contains(&number.as_str())).then_some(number)
+}
+
+fn from_national(from: &str) -> Option<E164> {
+    let number = phonenumber::parse(Some(phonenumber::country::Id::GB), from).ok()?;
+    let dialled = from.starts_with('0') && from.bytes().all(|byte| byte.is_ascii_digit());
+    (dialled && number.is_valid())
+        .then(|| E164::parse(&number.format().mode(phonenumber::Mode::E164).to_string()).ok())?
+}
+
 impl fmt::Debug for E164 {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.masked())
@@ -104,6 +123,25 @@ mod tests {
             "+44711111111١",
         ] {
             assert_eq!(E164::parse(bad), Err(NotE164), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_withheld_number_is_nobody_s_however_it_is_spelt() {
+        assert_eq!(caller("+447700900123"), E164::parse("+447700900123").ok());
+        assert_eq!(caller("07400123456"), E164::parse("+447400123456").ok());
+        for withheld in WITHHELD.into_iter().chain([
+            "anonymous",
+            "Restricted",
+            "unknown",
+            "",
+            "+",
+            "sip:x@example.com",
+            "0",
+            "01",
+            "12345",
+        ]) {
+            assert_eq!(caller(withheld), None, "{withheld}");
         }
     }
 

@@ -4,7 +4,10 @@
 //! assigning your JobRun number now". The others are short, and in plain UK English in characters of the GSM alphabet, so
 //! that one segment is enough where it can be. No text asks for a word that Twilio acts on, such as STOP or HELP.
 
-use crate::{Client, E164, PhoneType, State};
+use chrono::TimeDelta;
+
+use crate::segments::in_gsm_if_nothing_is_lost;
+use crate::{Call, Client, E164, PhoneType, State};
 
 /// A text to be sent to a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +16,15 @@ pub struct Text {
     pub kind: TextKind,
     /// What it says.
     pub body: String,
+    /// Texts with the same key are said once between them, ever.
+    pub once_key: Option<String>,
+}
+
+impl Text {
+    /// The owner hears of each call once, however often and in whatever order it is reported.
+    pub(crate) fn once_for(self, call: &Call) -> Self {
+        Self { once_key: call.sid.as_ref().map(|sid| format!("call:{sid}")), ..self }
+    }
 }
 
 /// Our texts, by what they are for. The names are stored with every message.
@@ -37,10 +49,41 @@ pub enum TextKind {
     TestCallUnderWay,
     Live,
     AlreadyLive,
+    MissedCall,
     Misdirected,
 }
 
 impl TextKind {
+    /// Every kind.
+    pub const ALL: [Self; 20] = [
+        Self::Welcome,
+        Self::AskBusinessName,
+        Self::AskOwnerName,
+        Self::AskNotificationPref,
+        Self::AskConfirmLive,
+        Self::NoHurry,
+        Self::PaymentRequired,
+        Self::AtCapacity,
+        Self::NumberReady,
+        Self::AskPhoneType,
+        Self::AssigningNumber,
+        Self::ForwardingInstructions,
+        Self::RemindForwarding,
+        Self::AskTestCall,
+        Self::RemindTestCall,
+        Self::TestCallUnderWay,
+        Self::Live,
+        Self::AlreadyLive,
+        Self::MissedCall,
+        Self::Misdirected,
+    ];
+
+    /// The kind stored under `name`, if there is one.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// The name under which the kind is stored.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -63,13 +106,57 @@ impl TextKind {
             Self::TestCallUnderWay => "test_call_under_way",
             Self::Live => "live",
             Self::AlreadyLive => "already_live",
+            Self::MissedCall => "missed_call",
             Self::Misdirected => "misdirected",
         }
     }
+
+    /// Whether somebody who does not get this text is left standing, with nothing to remind them: then it is tried once
+    /// more, and the operator hears of it.
+    #[must_use]
+    pub const fn matters(self) -> bool {
+        matches!(self, Self::PaymentRequired | Self::NumberReady | Self::ForwardingInstructions)
+    }
+
+    /// How long after it was written this text still makes sense. One that could not be sent by then is not sent at all:
+    /// an answer that comes hours late confuses more than it helps.
+    #[must_use]
+    pub const fn stale_after(self) -> TimeDelta {
+        match self {
+            Self::PaymentRequired
+            | Self::NumberReady
+            | Self::ForwardingInstructions
+            | Self::AtCapacity
+            | Self::Live => TimeDelta::hours(24),
+            Self::Welcome
+            | Self::AskBusinessName
+            | Self::AskOwnerName
+            | Self::AskNotificationPref
+            | Self::AskConfirmLive
+            | Self::NoHurry
+            | Self::AskPhoneType
+            | Self::AssigningNumber
+            | Self::RemindForwarding
+            | Self::AskTestCall
+            | Self::RemindTestCall
+            | Self::TestCallUnderWay
+            | Self::AlreadyLive => TimeDelta::hours(4),
+            Self::MissedCall => TimeDelta::hours(1),
+            Self::Misdirected => TimeDelta::minutes(10),
+        }
+    }
+
+    /// How often the same words may go to the same person within [`crate::loop_guard::WINDOW`].
+    pub(crate) const fn alike_max(self) -> u32 {
+        // Somebody who rings again and again is one piece of news.
+        if matches!(self, Self::MissedCall) { 2 } else { 8 }
+    }
 }
 
+/// Every text is made here, so that every text is as cheap as it can be.
 fn text(kind: TextKind, body: impl Into<String>) -> Text {
-    Text { kind, body: body.into() }
+    let body = body.into();
+    Text { kind, body: in_gsm_if_nothing_is_lost(&body).into_owned(), once_key: None }
 }
 
 pub(crate) fn welcome() -> Text {
@@ -209,6 +296,11 @@ pub(crate) fn already_live() -> Text {
         TextKind::AlreadyLive,
         "You're all set: JobRun is live and answers when you can't. There's nothing more to do.",
     )
+}
+
+/// What the owner of a live number is told of a call. Not for a number that is withheld.
+pub(crate) fn missed_call(caller: &E164) -> Text {
+    text(TextKind::MissedCall, format!("Missed call: {} rang your JobRun number.", caller.as_str()))
 }
 
 /// What a stranger is told who texts a number that is handed out to somebody.

@@ -107,7 +107,8 @@ pub struct Loaded {
 pub async fn load(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Result<Loaded, Error>>, Error> {
     let rows = sqlx::query!(
         r#"SELECT c.id, c.region, c."phoneNumber" AS phone, c."paymentActive" AS payment_active, c."twilioNumber" AS number,
-                  c."optedOutAt" IS NOT NULL AS "opted_out!", s.current_state AS "state?",
+                  c."optedOutAt" IS NOT NULL AS "opted_out!", c."unreachableAt" IS NOT NULL AS "unreachable!",
+                  s.current_state AS "state?",
                   s.collected_fields AS "collected?"
            FROM clients c LEFT JOIN onboarding_states s ON s.client_id = c.id
            WHERE c.id = ANY($1) ORDER BY c.id"#,
@@ -129,6 +130,7 @@ pub async fn load(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Result<
             payment_active: row.payment_active,
             number: number.map_err(|_| unreadable("clients", "twilioNumber"))?,
             opted_out: row.opted_out,
+            unreachable: row.unreachable,
             id: row.id,
         };
         Ok(Loaded { client, region: row.region })
@@ -194,13 +196,12 @@ pub async fn save_standings(
 ///
 /// # Errors
 /// When one of them does not exist, or the database does not answer.
-pub async fn save_opt_changes(
+pub async fn save_opted_out(
     conn: &mut PgConnection,
-    changes: &[(&str, OptChange)],
+    changes: &[(&str, bool)],
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    let ids: Vec<&str> = changes.iter().map(|(id, _)| *id).collect();
-    let out: Vec<bool> = changes.iter().map(|(_, change)| *change == OptChange::Out).collect();
+    let (ids, out): (Vec<&str>, Vec<bool>) = changes.iter().copied().unzip();
     let result = sqlx::query!(
         r#"UPDATE clients SET "optedOutAt" = CASE WHEN changed.out THEN $3::TIMESTAMPTZ END
            FROM unnest($1::TEXT[], $2::BOOLEAN[]) AS changed (id, out) WHERE clients.id = changed.id"#,
@@ -211,4 +212,81 @@ pub async fn save_opt_changes(
     .execute(conn)
     .await?;
     ensure_rows(&result, changes.len(), "recording wishes about texts")
+}
+
+/// Records that texts do not reach clients, or do again. Must hold their locks.
+///
+/// # Errors
+/// When one of them does not exist, or the database does not answer.
+pub async fn save_unreachable(
+    conn: &mut PgConnection,
+    changes: &[(&str, bool)],
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let (ids, unreachable): (Vec<&str>, Vec<bool>) = changes.iter().copied().unzip();
+    let result = sqlx::query!(
+        r#"UPDATE clients SET "unreachableAt" = CASE WHEN changed.unreachable THEN $3::TIMESTAMPTZ END
+           FROM unnest($1::TEXT[], $2::BOOLEAN[]) AS changed (id, unreachable) WHERE clients.id = changed.id"#,
+        &ids as &[&str],
+        &unreachable,
+        now
+    )
+    .execute(conn)
+    .await?;
+    ensure_rows(&result, changes.len(), "recording whom texts reach")
+}
+
+/// Somebody's changed wish about texts, and the event that says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// Whose: a client's, or that of anybody else who texted one of our numbers.
+    pub phone: E164,
+    /// What is wished for.
+    pub change: OptChange,
+    /// `events.id`.
+    pub event_id: i64,
+}
+
+/// Keeps a record of every wish, in order.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn record_wishes(conn: &mut PgConnection, wishes: &[Wish], now: DateTime<Utc>) -> Result<(), Error> {
+    let phones: Vec<&str> = wishes.iter().map(|wish| wish.phone.digits()).collect();
+    let events: Vec<i64> = wishes.iter().map(|wish| wish.event_id).collect();
+    let changes: Vec<&str> = wishes
+        .iter()
+        .map(|wish| match wish.change {
+            OptChange::Out => "out",
+            OptChange::In => "in",
+        })
+        .collect();
+    let result = sqlx::query!(
+        "INSERT INTO opt_changes (phone, change, changed_at, event_id)
+         SELECT phone, change, $4, event_id
+         FROM unnest($1::TEXT[], $2::TEXT[], $3::BIGINT[]) WITH ORDINALITY AS w (phone, change, event_id, place)
+         ORDER BY place",
+        &phones as &[&str],
+        &changes as &[&str],
+        &events,
+        now
+    )
+    .execute(conn)
+    .await?;
+    ensure_rows(&result, wishes.len(), "keeping a record of wishes about texts")
+}
+
+/// Which of `phones`, digits without the plus sign, last wished for no more texts. For people who are no clients, and whose
+/// wishes stand nowhere else.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list_opted_out(conn: &mut PgConnection, phones: &[&str]) -> Result<HashSet<String>, Error> {
+    let out = sqlx::query_scalar!(
+        "SELECT phone FROM (SELECT DISTINCT ON (phone) phone, change FROM opt_changes WHERE phone = ANY($1)
+                            ORDER BY phone, id DESC) AS last
+         WHERE change = 'out'",
+        phones as &[&str]
+    );
+    Ok(out.fetch_all(conn).await?.into_iter().collect())
 }

@@ -25,6 +25,9 @@ pub enum Payload {
         to: String,
         /// What it says.
         body: String,
+        /// Twilio's OptOutType: what it took the text for, and has answered.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        opt_out_type: Option<String>,
     },
     /// A call arrived at one of our numbers.
     CallArrived {
@@ -32,6 +35,9 @@ pub enum Payload {
         from: String,
         /// Our number, E.164.
         to: String,
+        /// Twilio's name for the call.
+        #[serde(default)]
+        sid: Option<String>,
     },
     /// A call to one of our numbers is over.
     CallEnded {
@@ -41,6 +47,9 @@ pub enum Payload {
         to: String,
         /// Twilio's CallStatus.
         status: String,
+        /// Twilio's name for the call.
+        #[serde(default)]
+        sid: Option<String>,
     },
     /// Twilio reports what became of a text.
     DeliveryReport {
@@ -52,16 +61,34 @@ pub enum Payload {
         status: String,
         /// Twilio's ErrorCode.
         error_code: Option<i32>,
+        /// The text's recipient, E.164.
+        #[serde(default)]
+        to: Option<String>,
     },
     /// A client that was told so is to be given a number.
     NumberDue {
         /// `clients.id`.
         client_id: String,
     },
+    /// Twilio refused a text because its recipient has opted out.
+    OptedOut {
+        /// The recipient, E.164.
+        phone: String,
+        /// Our `messages.id` of the text.
+        message_id: i64,
+    },
+    /// Texts cannot reach a phone, says the network.
+    Unreachable {
+        /// The phone, E.164.
+        phone: String,
+        /// Our `messages.id` of the text that says so.
+        message_id: i64,
+    },
 }
 
 /// The kinds that this version knows. Others are left alone: they are for the next version, which may run already.
-const KINDS: [&str; 5] = ["text", "call_arrived", "call_ended", "delivery_report", "number_due"];
+const KINDS: [&str; 7] =
+    ["text", "call_arrived", "call_ended", "delivery_report", "number_due", "opted_out", "unreachable"];
 
 impl Payload {
     /// The name of the kind, as the column `kind` has it.
@@ -73,6 +100,8 @@ impl Payload {
             Self::CallEnded { .. } => "call_ended",
             Self::DeliveryReport { .. } => "delivery_report",
             Self::NumberDue { .. } => "number_due",
+            Self::OptedOut { .. } => "opted_out",
+            Self::Unreachable { .. } => "unreachable",
         }
     }
 
@@ -80,13 +109,21 @@ impl Payload {
     #[must_use]
     pub fn lane(&self) -> String {
         match self {
-            Self::Text { from, .. } => phone_lane(from),
+            Self::Text { from: phone, .. } | Self::OptedOut { phone, .. } | Self::Unreachable { phone, .. } => {
+                phone_lane(phone)
+            }
             Self::CallArrived { to, .. } | Self::CallEnded { to, .. } => number_lane(to),
             Self::DeliveryReport { message_id: Some(id), .. } => format!("message:{id}"),
             Self::DeliveryReport { message_id: None, sid, .. } => format!("message:{sid}"),
             Self::NumberDue { client_id } => client_lane(client_id),
         }
     }
+}
+
+/// Text as PostgreSQL can keep it: it keeps every character but one. The text is worth more than that character.
+#[must_use]
+pub fn storable(text: &str) -> String {
+    text.replace('\0', "\u{FFFD}")
 }
 
 fn phone_lane(phone: &str) -> String {
@@ -331,4 +368,44 @@ pub async fn any_waiting(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<
         &KINDS as &[&str]
     );
     Ok(any.fetch_one(conn).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A kind that is not in the list would wait for ever.
+    #[test]
+    fn every_kind_is_known_by_the_name_under_which_it_is_stored() {
+        let (from, to) = (String::new, String::new);
+        let payloads = [
+            Payload::Text { from: from(), to: to(), body: String::new(), opt_out_type: None },
+            Payload::CallArrived { from: from(), to: to(), sid: None },
+            Payload::CallEnded { from: from(), to: to(), status: String::new(), sid: None },
+            Payload::DeliveryReport {
+                message_id: None,
+                sid: String::new(),
+                status: String::new(),
+                error_code: None,
+                to: None,
+            },
+            Payload::NumberDue { client_id: String::new() },
+            Payload::OptedOut { phone: String::new(), message_id: 1 },
+            Payload::Unreachable { phone: String::new(), message_id: 1 },
+        ];
+        let names = payloads.each_ref().map(Payload::kind);
+        assert_eq!(names, KINDS);
+        for (payload, name) in payloads.iter().zip(names) {
+            let stored = serde_json::to_value(payload).unwrap();
+            assert_eq!(stored.get("kind").and_then(|kind| kind.as_str()), Some(name));
+            assert_eq!(&serde_json::from_value::<Payload>(stored).unwrap(), payload);
+        }
+    }
+
+    /// Rows that an earlier version wrote are still there.
+    #[test]
+    fn what_an_earlier_version_stored_is_read() {
+        let call = serde_json::json!({"kind": "call_arrived", "from": "+447700900123", "to": "+447111111111"});
+        assert!(matches!(serde_json::from_value(call), Ok(Payload::CallArrived { sid: None, .. })));
+    }
 }

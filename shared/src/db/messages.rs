@@ -3,12 +3,17 @@
 //! A text is claimed in one short transaction, handed to Twilio with none open, and its fate recorded in another. The
 //! schedule of attempts lives in the row. Statuses only move forward; one recipient's texts leave in order.
 
+use std::collections::{HashMap, HashSet};
+
 use chrono::{DateTime, TimeDelta, Utc};
-use jobrun_onboarding::{E164, Text};
+use jobrun_onboarding::loop_guard::{self, LoopGuard};
+use jobrun_onboarding::{E164, Text, TextKind, segments::segments};
 use sqlx::{PgConnection, PgPool};
 
 use super::Error;
+use super::sending::{self, Admission};
 use crate::queue::{self, Queue};
+use crate::twilio::errors::{self, Class};
 
 /// A text to be sent.
 #[derive(Clone, Debug)]
@@ -23,8 +28,8 @@ pub struct NewMessage {
     pub from: E164,
     /// What it says.
     pub text: Text,
-    /// A text with this key is said once, ever.
-    pub once_key: Option<String>,
+    /// Whether it is only written down, because its recipient has had too many texts in too short a time.
+    pub held_back: bool,
 }
 
 /// Queues texts, in order, and a job that will send them.
@@ -41,12 +46,24 @@ pub async fn insert(conn: &mut PgConnection, messages: &[NewMessage], now: DateT
     let to: Vec<&str> = messages.iter().map(|it| it.to.as_str()).collect();
     let from: Vec<&str> = messages.iter().map(|it| it.from.as_str()).collect();
     let bodies: Vec<&str> = messages.iter().map(|it| it.text.body.as_str()).collect();
-    let keys: Vec<Option<&str>> = messages.iter().map(|it| it.once_key.as_deref()).collect();
+    let keys: Vec<Option<&str>> = messages.iter().map(|it| it.text.once_key.as_deref()).collect();
+    let (counts, encodings): (Vec<i32>, Vec<&str>) = messages
+        .iter()
+        .map(|it| segments(&it.text.body))
+        .map(|it| (i32::try_from(it.count).unwrap_or(i32::MAX), it.encoding.name()))
+        .unzip();
+    let expiries: Vec<DateTime<Utc>> = messages.iter().map(|it| now + it.text.kind.stale_after()).collect();
+    let held_back: Vec<bool> = messages.iter().map(|it| it.held_back).collect();
     sqlx::query!(
-        "INSERT INTO messages (client_id, event_id, kind, to_phone, from_number, body, once_key, created_at, updated_at)
-         SELECT client_id, event_id, kind, to_phone, from_number, body, once_key, $8, $8
-         FROM unnest($1::TEXT[], $2::BIGINT[], $3::TEXT[], $4::TEXT[], $5::TEXT[], $6::TEXT[], $7::TEXT[])
-             WITH ORDINALITY AS m (client_id, event_id, kind, to_phone, from_number, body, once_key, place)
+        "INSERT INTO messages (client_id, event_id, kind, to_phone, from_number, body, once_key, segments, encoding,
+                               expires_at, held_back, status, error_message, created_at, updated_at)
+         SELECT client_id, event_id, kind, to_phone, from_number, body, once_key, segments, encoding, expires_at, held_back,
+                CASE WHEN held_back THEN 'failed' ELSE 'queued' END,
+                CASE WHEN held_back THEN 'too many texts to this person in too short a time' END, $12, $12
+         FROM unnest($1::TEXT[], $2::BIGINT[], $3::TEXT[], $4::TEXT[], $5::TEXT[], $6::TEXT[], $7::TEXT[], $8::INTEGER[],
+                     $9::TEXT[], $10::TIMESTAMPTZ[], $11::BOOLEAN[])
+             WITH ORDINALITY AS m (client_id, event_id, kind, to_phone, from_number, body, once_key, segments, encoding,
+                                   expires_at, held_back, place)
          ORDER BY place
          ON CONFLICT ON CONSTRAINT a_text_with_a_key_is_said_once DO NOTHING",
         &clients as &[Option<&str>],
@@ -56,6 +73,10 @@ pub async fn insert(conn: &mut PgConnection, messages: &[NewMessage], now: DateT
         &from as &[&str],
         &bodies as &[&str],
         &keys as &[Option<&str>],
+        &counts,
+        &encodings as &[&str],
+        &expiries,
+        &held_back,
         now
     )
     .execute(&mut *conn)
@@ -63,14 +84,65 @@ pub async fn insert(conn: &mut PgConnection, messages: &[NewMessage], now: DateT
     Ok(queue::nudge(conn, Queue::SendMessages).await?)
 }
 
-/// Drops the texts that clients have not been sent yet, because they want none.
+/// What `phones` were sent of late, for the loop guard. Texts that were held back do not count.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn drop_queued_of(conn: &mut PgConnection, client_ids: &[&str], now: DateTime<Utc>) -> Result<(), Error> {
+pub async fn loop_guard(conn: &mut PgConnection, phones: &[&E164], now: DateTime<Utc>) -> Result<LoopGuard, Error> {
+    let mut guard = LoopGuard::default();
+    let digits: Vec<&str> = phones.iter().map(|phone| phone.as_str()).collect();
+    let rows = sqlx::query!(
+        r#"SELECT to_phone, body, count(*) AS "times!" FROM messages
+           WHERE to_phone = ANY($1) AND created_at > $2 AND NOT held_back GROUP BY to_phone, body"#,
+        &digits as &[&str],
+        now - loop_guard::WINDOW
+    )
+    .fetch_all(conn)
+    .await?;
+    for row in rows {
+        if let Some(phone) = phones.iter().find(|phone| phone.as_str() == row.to_phone) {
+            guard.saw(phone, &row.body, u32::try_from(row.times).unwrap_or(u32::MAX));
+        }
+    }
+    Ok(guard)
+}
+
+/// Drops the texts that have not left yet for people who are not to be sent any, or whom none reaches.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn drop_queued_to(
+    conn: &mut PgConnection,
+    phones: &[&E164],
+    why: &'static str,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let phones: Vec<&str> = phones.iter().map(|phone| phone.as_str()).collect();
     sqlx::query!(
-        "UPDATE messages SET status = 'failed', error_message = 'the recipient opted out', updated_at = $2
-         WHERE status = 'queued' AND client_id = ANY($1)",
+        "UPDATE messages SET status = 'failed', error_message = $3, updated_at = $2
+         WHERE id IN (SELECT id FROM messages WHERE status = 'queued' AND to_phone = ANY($1) ORDER BY id FOR UPDATE)",
+        &phones as &[&str],
+        now,
+        why
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Drops second tries that have not left yet, because the conversation with their clients went on without them.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn drop_second_tries_to(
+    conn: &mut PgConnection,
+    client_ids: &[&str],
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE messages SET status = 'failed', error_message = 'the conversation went on', updated_at = $2
+         WHERE id IN (SELECT id FROM messages WHERE status = 'queued' AND retry_of IS NOT NULL AND client_id = ANY($1)
+                      ORDER BY id FOR UPDATE)",
         client_ids as &[&str],
         now
     )
@@ -79,58 +151,166 @@ pub async fn drop_queued_of(conn: &mut PgConnection, client_ids: &[&str], now: D
     Ok(())
 }
 
+/// Drops what waits for people who opted out, or whom no text reaches: it may have been written, or come back from an attempt,
+/// just after they did.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn drop_unwanted(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<u64, Error> {
+    let dropped = sqlx::query!(
+        r#"UPDATE messages SET status = 'failed', error_message = 'the recipient is not to be texted', updated_at = $1
+           WHERE id IN (SELECT m.id FROM messages m JOIN clients c ON c."phoneNumber" = substr(m.to_phone, 2)
+                        WHERE m.status = 'queued' AND (c."optedOutAt" IS NOT NULL OR c."unreachableAt" IS NOT NULL)
+                        ORDER BY m.id LIMIT 1000 FOR UPDATE OF m SKIP LOCKED)"#,
+        now
+    );
+    Ok(dropped.execute(conn).await?.rows_affected())
+}
+
+/// A text that will not be sent, or that was not delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// `messages.id`.
+    pub id: i64,
+    /// Which of our texts it is; empty for a kind that this version does not know.
+    pub kind: Option<TextKind>,
+    /// The client it is for.
+    pub client_id: Option<String>,
+}
+
+/// Gives up on texts that are too old to be of use. Answers them.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn expire(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<Vec<Lost>, Error> {
+    let expired = sqlx::query!(
+        "UPDATE messages SET status = 'failed', error_message = 'too late to be of use', updated_at = $1
+         WHERE id IN (SELECT id FROM messages WHERE status = 'queued' AND expires_at <= $1
+                      ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED)
+         RETURNING id, kind, client_id",
+        now
+    )
+    .fetch_all(conn)
+    .await?;
+    let lost = expired.into_iter().map(|row| Lost {
+        id: row.id,
+        kind: TextKind::from_name(&row.kind),
+        client_id: row.client_id,
+    });
+    Ok(lost.collect())
+}
+
 /// A text that is ours to send now, or to look for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outgoing {
     /// `messages.id`.
     pub id: i64,
+    /// Which of our texts it is, by name.
+    pub kind: String,
+    /// The client it is for.
+    pub client_id: Option<String>,
     /// To whom, E.164.
     pub to: String,
     /// From which of our numbers, E.164.
     pub from: String,
     /// What it says.
     pub body: String,
+    /// How often it was claimed, this time included: what came of an earlier claim is not recorded any more.
+    pub claims: i32,
     /// Which attempt this is, from 1.
     pub attempts: i32,
     /// When the attempt began.
     pub attempted_at: DateTime<Utc>,
     /// How often it was looked for in vain.
     pub looks: i32,
+    /// When it stops making sense.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// Whether this is the second try of a text that was not delivered.
+    pub second_try: bool,
+    /// Twilio's error code that kept it waiting until now.
+    pub waited_for: Option<i32>,
 }
 
-/// Claims queued texts that are due, at most `limit`, and no text whose recipient still has an earlier one unsettled.
-/// Somebody who opted out is sent nothing.
+/// Claims queued texts that are due, at most `limit`, and no text whose recipient still has an earlier one unsettled. No
+/// sender takes more than `segments_per_second`. While sending is parked, it is one text now and then.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn claim(pool: &PgPool, now: DateTime<Utc>, limit: i64) -> Result<Vec<Outgoing>, Error> {
-    let claimed = sqlx::query_as!(
-        Outgoing,
-        r#"WITH due AS (
-               SELECT m.id FROM messages m
-               WHERE m.status = 'queued' AND (m.next_attempt_at IS NULL OR m.next_attempt_at <= $1)
-                 AND NOT EXISTS (SELECT FROM messages earlier
-                                 WHERE earlier.to_phone = m.to_phone AND earlier.id < m.id
-                                   AND earlier.status IN ('queued', 'sending', 'unknown'))
-                 AND NOT EXISTS (SELECT FROM clients c WHERE c.id = m.client_id AND c."optedOutAt" IS NOT NULL)
-               ORDER BY m.id LIMIT $2
-               FOR UPDATE SKIP LOCKED
-           )
-           UPDATE messages SET status = 'sending', attempts = attempts + 1, attempted_at = $1, looks = 0, updated_at = $1,
-                               next_attempt_at = $3
-           FROM due WHERE messages.id = due.id
-           RETURNING messages.id, to_phone AS "to", from_number AS "from", body, attempts, attempted_at AS "attempted_at!",
-                     looks"#,
-        now,
-        limit,
-        now + ATTEMPT_ENDS_WITHIN
-    )
-    .fetch_all(pool)
-    .await?;
+pub async fn claim(
+    pool: &PgPool,
+    now: DateTime<Utc>,
+    limit: i64,
+    segments_per_second: u32,
+) -> Result<Vec<Outgoing>, Error> {
+    let mut tx = pool.begin().await?;
+    let limit = match sending::admit(&mut tx, now).await? {
+        Admission::Open => limit,
+        Admission::Probe => 1,
+        Admission::Parked { probe_at } => {
+            tx.rollback().await?;
+            queue::nudge_once_at(pool, Queue::SendMessages, probe_at).await?;
+            return Ok(Vec::new());
+        }
+    };
+    let due = lock_due(&mut tx, now, limit).await?;
+    let charged = sending::charge(&mut tx, &due, segments_per_second, now).await?;
+    let claimed = mark_sending(&mut tx, &charged.admitted, now).await?;
+    let come_back_at = match charged.come_back_at {
+        // Those of a sender that is over its pace already were not even looked at.
+        None if (due.len() as i64) < limit => sending::next_at_pace(&mut tx, now).await?,
+        at => at,
+    };
+    tx.commit().await?;
     if !claimed.is_empty() {
         queue::nudge_once_at(pool, Queue::SendMessages, now + ATTEMPT_ENDS_WITHIN).await?;
     }
+    if let Some(at) = come_back_at {
+        queue::nudge_once_at(pool, Queue::SendMessages, at).await?;
+    }
     Ok(claimed)
+}
+
+/// Somebody who opted out, or whom no text reaches, is sent nothing, client or not. A second try waits for its hour and holds
+/// nobody up.
+async fn lock_due(conn: &mut PgConnection, now: DateTime<Utc>, limit: i64) -> Result<Vec<sending::Due>, Error> {
+    let due = sqlx::query_as!(
+        sending::Due,
+        r#"SELECT m.id, m.from_number AS "from", COALESCE(m.segments, 1) AS "segments!" FROM messages m
+           WHERE m.status = 'queued' AND (m.next_attempt_at IS NULL OR m.next_attempt_at <= $1)
+             AND (m.expires_at IS NULL OR m.expires_at > $1)
+             AND NOT EXISTS (SELECT FROM messages earlier
+                             WHERE earlier.to_phone = m.to_phone AND earlier.id < m.id
+                               AND earlier.status IN ('queued', 'sending', 'unknown')
+                               AND (earlier.retry_of IS NULL OR earlier.status <> 'queued'))
+             AND NOT EXISTS (SELECT FROM clients c WHERE c."phoneNumber" = substr(m.to_phone, 2)
+                               AND (c."optedOutAt" IS NOT NULL OR c."unreachableAt" IS NOT NULL))
+             AND (m.client_id IS NOT NULL
+                  OR COALESCE((SELECT o.change FROM opt_changes o WHERE o.phone = substr(m.to_phone, 2)
+                               ORDER BY o.id DESC LIMIT 1), 'in') = 'in')
+             AND NOT EXISTS (SELECT FROM senders s WHERE s.number = m.from_number AND s.free_at > $3)
+           ORDER BY m.id LIMIT $2
+           FOR UPDATE OF m SKIP LOCKED"#,
+        now,
+        limit,
+        now + sending::BURST
+    );
+    Ok(due.fetch_all(conn).await?)
+}
+
+async fn mark_sending(conn: &mut PgConnection, ids: &[i64], now: DateTime<Utc>) -> Result<Vec<Outgoing>, Error> {
+    let claimed = sqlx::query_as!(
+        Outgoing,
+        r#"UPDATE messages SET status = 'sending', claims = claims + 1, attempts = attempts + 1, attempted_at = $1,
+                               looks = 0, updated_at = $1, next_attempt_at = $2
+           WHERE id = ANY($3)
+           RETURNING id, kind, client_id, to_phone AS "to", from_number AS "from", body, claims, attempts,
+                     attempted_at AS "attempted_at!", looks, expires_at, retry_of IS NOT NULL AS "second_try!",
+                     error_code AS waited_for"#,
+        now,
+        now + ATTEMPT_ENDS_WITHIN,
+        ids
+    );
+    Ok(claimed.fetch_all(conn).await?)
 }
 
 /// An attempt that has not been recorded after this long was cut off: its worker is gone. Longer than
@@ -155,8 +335,9 @@ pub async fn claim_unknown(pool: &PgPool, now: DateTime<Utc>, limit: i64) -> Res
            )
            UPDATE messages SET status = 'unknown', next_attempt_at = $3, updated_at = $1
            FROM due WHERE messages.id = due.id
-           RETURNING messages.id, to_phone AS "to", from_number AS "from", body, attempts, attempted_at AS "attempted_at!",
-                     looks"#,
+           RETURNING messages.id, kind, client_id, to_phone AS "to", from_number AS "from", body, claims, attempts,
+                     attempted_at AS "attempted_at!", looks, expires_at, retry_of IS NOT NULL AS "second_try!",
+                     error_code AS waited_for"#,
         now,
         limit,
         now + LOOK_AGAIN_AFTER
@@ -184,6 +365,17 @@ pub enum Fate {
         /// Why.
         why: String,
     },
+    /// It was refused for something that is not its fault: to be tried again, as if nothing had been tried.
+    Kept {
+        /// Not before.
+        retry_at: DateTime<Utc>,
+        /// What is to be done about it.
+        class: Class,
+        /// Twilio's error code.
+        code: Option<i32>,
+        /// The HTTP status and the code.
+        why: String,
+    },
     /// It may have reached Twilio: to be looked for before anything else.
     Unknown {
         /// When to look.
@@ -198,6 +390,8 @@ pub enum Fate {
     },
     /// Twilio will not take it.
     Refused {
+        /// What is to be done about it.
+        class: Class,
         /// Twilio's error code.
         code: Option<i32>,
         /// The HTTP status and the code.
@@ -208,10 +402,8 @@ pub enum Fate {
 /// What became of one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// `messages.id`.
-    pub message_id: i64,
-    /// Which attempt: that of an attempt which another has replaced is not recorded.
-    pub attempt: i32,
+    /// The text as it was claimed: what came of a claim that another has replaced is not recorded.
+    pub message: Outgoing,
     /// What became of it.
     pub fate: Fate,
 }
@@ -219,59 +411,63 @@ pub struct Outcome {
 /// Records what became of attempts, and sees to it that somebody comes back to texts that are not settled. Answers how many
 /// outcomes came too late, because the attempt was given up and another begun.
 ///
-/// A delivery report may have settled a text already: then nothing moves back.
+/// A delivery report may have settled a text already: then nothing moves back. Sort them by text, so that two transactions
+/// never wait for each other.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn record(pool: &PgPool, outcomes: &[Outcome], now: DateTime<Utc>) -> Result<usize, Error> {
-    // In one order everywhere, so that two transactions never wait for each other.
-    let mut outcomes: Vec<&Outcome> = outcomes.iter().collect();
-    outcomes.sort_unstable_by_key(|outcome| outcome.message_id);
+pub async fn record(conn: &mut PgConnection, outcomes: &[Outcome], now: DateTime<Utc>) -> Result<usize, Error> {
     let mut late = 0;
-    let mut tx = pool.begin().await?;
     for outcome in outcomes {
-        if !record_one(&mut tx, outcome, now).await? {
+        if !record_one(conn, outcome, now).await? {
             late += 1;
         }
         match outcome.fate {
-            Fate::NotSent { retry_at: at, .. } | Fate::Unknown { look_at: at, .. } | Fate::NotFound { look_at: at } => {
-                queue::nudge_at(&mut tx, Queue::SendMessages, at).await?;
-            }
+            Fate::NotSent { retry_at: at, .. }
+            | Fate::Kept { retry_at: at, .. }
+            | Fate::Unknown { look_at: at, .. }
+            | Fate::NotFound { look_at: at } => queue::nudge_at(conn, Queue::SendMessages, at).await?,
             Fate::Sent { .. } | Fate::Refused { .. } => {}
         }
     }
-    tx.commit().await?;
     Ok(late)
 }
 
 async fn record_one(conn: &mut PgConnection, outcome: &Outcome, now: DateTime<Utc>) -> Result<bool, Error> {
-    let (status, sid, due, looks, code, why) = match &outcome.fate {
-        Fate::Sent { sid } => ("sent", Some(sid.as_str()), None, 0, None, None),
-        Fate::NotSent { retry_at, why } => ("queued", None, Some(*retry_at), 0, None, Some(why.as_str())),
-        Fate::Unknown { look_at, why } => ("unknown", None, Some(*look_at), 0, None, Some(why.as_str())),
-        Fate::NotFound { look_at } => ("unknown", None, Some(*look_at), 1, None, None),
-        Fate::Refused { code, why } => ("failed", None, None, 0, *code, Some(why.as_str())),
+    let (status, sid, due, code, why) = match &outcome.fate {
+        Fate::Sent { sid } => ("sent", Some(sid.as_str()), None, None, None),
+        Fate::NotSent { retry_at, why } => ("queued", None, Some(*retry_at), None, Some(why.as_str())),
+        Fate::Kept { retry_at, code, why, .. } => ("queued", None, Some(*retry_at), *code, Some(why.as_str())),
+        Fate::Unknown { look_at, why } => ("unknown", None, Some(*look_at), None, Some(why.as_str())),
+        Fate::NotFound { look_at } => ("unknown", None, Some(*look_at), None, None),
+        Fate::Refused { code, why, .. } => ("failed", None, None, *code, Some(why.as_str())),
     };
+    let looks = i32::from(matches!(outcome.fate, Fate::NotFound { .. }));
+    let refund = i32::from(matches!(outcome.fate, Fate::Kept { .. }));
     let result = sqlx::query!(
         "UPDATE messages
-         SET twilio_sid = COALESCE(twilio_sid, $3), updated_at = $8, looks = looks + $6,
-             next_attempt_at = COALESCE($5, next_attempt_at),
+         SET twilio_sid = COALESCE(twilio_sid, $3), updated_at = $8, looks = looks + $6, attempts = attempts - $10,
+             next_attempt_at = CASE WHEN $4 = 'sent' THEN NULL ELSE COALESCE($5, next_attempt_at) END,
              -- What was surely sent is not sent again, even if it had been given up.
              status = CASE WHEN status IN ('sending', 'unknown') OR (status = 'queued' AND $4 = 'sent') THEN $4
                            ELSE status END,
+             check_at = CASE WHEN status IN ('sending', 'unknown', 'queued') AND $4 = 'sent' THEN $11 ELSE check_at END,
              error_code = CASE WHEN status IN ('sending', 'unknown') THEN $7 ELSE error_code END,
-             error_message = CASE WHEN status IN ('sending', 'unknown') THEN COALESCE($9, error_message)
+             error_message = CASE WHEN $4 = 'sent' THEN NULL
+                                  WHEN status IN ('sending', 'unknown') THEN COALESCE($9, error_message)
                                   ELSE error_message END
-         WHERE id = $1 AND attempts = $2",
-        outcome.message_id,
-        outcome.attempt,
+         WHERE id = $1 AND claims = $2",
+        outcome.message.id,
+        outcome.message.claims,
         sid,
         status,
         due,
         looks,
         code,
         now,
-        why
+        why,
+        refund,
+        now + CHECK_AFTER
     )
     .execute(conn)
     .await?;
@@ -294,6 +490,8 @@ pub struct Report {
     pub message_id: Option<i64>,
     /// Twilio's name for the text.
     pub sid: String,
+    /// To whom it is, E.164, if the report says so: a text of ours by number, and to somebody else, is another's.
+    pub to: Option<String>,
     /// How far Twilio got.
     pub progress: Progress,
     /// Twilio's error code.
@@ -304,6 +502,8 @@ pub struct Report {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Progress {
     /// It has the text.
+    Taken,
+    /// It has handed the text to the carrier.
     Sent,
     /// The carrier says that it arrived.
     Delivered,
@@ -321,13 +521,20 @@ impl Progress {
             "delivered" | "read" => Self::Delivered,
             "undelivered" => Self::Undelivered,
             "failed" | "canceled" => Self::Failed,
-            _ => Self::Sent,
+            "sent" => Self::Sent,
+            _ => Self::Taken,
         }
+    }
+
+    /// Whether this shows that the account may send. What is undelivered may be so because it may not.
+    #[must_use]
+    pub const fn shows_it_left(self) -> bool {
+        matches!(self, Self::Sent | Self::Delivered)
     }
 
     const fn name(self) -> &'static str {
         match self {
-            Self::Sent => "sent",
+            Self::Taken | Self::Sent => "sent",
             Self::Delivered => "delivered",
             Self::Undelivered => "undelivered",
             Self::Failed => "failed",
@@ -335,8 +542,28 @@ impl Progress {
     }
 }
 
-/// Applies delivery reports, in the order given, and answers for each whether it is about a text of ours. A report that says
-/// less than is known already changes nothing. Sort them by text, so that two transactions never wait for each other.
+/// A text of ours, after a report about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reported {
+    /// `messages.id`.
+    pub id: i64,
+    /// Which of our texts it is, by name.
+    pub kind: String,
+    /// The client it is for.
+    pub client_id: Option<String>,
+    /// To whom, E.164.
+    pub to: String,
+    /// When the attempt began that Twilio reports on.
+    pub attempted_at: Option<DateTime<Utc>>,
+    /// Whether this is the second try of a text that was not delivered.
+    pub second_try: bool,
+    /// Whether the report said more than was known.
+    pub moved: bool,
+}
+
+/// Applies delivery reports, in the order given, and answers for each the text of ours that it is about, if it is about one.
+/// A report that says less than is known already changes nothing. Sort them by text, so that two transactions never wait for
+/// each other.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -344,26 +571,151 @@ pub async fn apply_reports(
     conn: &mut PgConnection,
     reports: &[Report],
     now: DateTime<Utc>,
-) -> Result<Vec<bool>, Error> {
-    let mut ours = Vec::with_capacity(reports.len());
+) -> Result<Vec<Option<Reported>>, Error> {
+    let mut reported = Vec::with_capacity(reports.len());
     for report in reports {
-        let result = sqlx::query!(
-            "UPDATE messages
-             SET twilio_sid = COALESCE(twilio_sid, $2), updated_at = $5,
-                 error_code = CASE WHEN status IN ('queued', 'sending', 'unknown', 'sent') THEN $4 ELSE error_code END,
-                 status = CASE WHEN status IN ('queued', 'sending', 'unknown', 'sent') THEN $3 ELSE status END
-             WHERE (id = $1 AND (twilio_sid IS NULL OR twilio_sid = $2)) OR ($1 IS NULL AND twilio_sid = $2)",
+        let row = sqlx::query_as!(
+            Reported,
+            r#"WITH before AS (
+                   SELECT id, status IN ('queued', 'sending', 'unknown', 'sent') AS open, status AS was FROM messages
+                   WHERE ((id = $1 AND (twilio_sid IS NULL OR twilio_sid = $2)) OR ($1 IS NULL AND twilio_sid = $2))
+                     AND attempted_at IS NOT NULL AND ($7::TEXT IS NULL OR to_phone = $7)
+                   FOR UPDATE
+               )
+               UPDATE messages
+               SET twilio_sid = COALESCE(twilio_sid, $2), updated_at = $5,
+                   error_code = CASE WHEN open THEN $4 ELSE error_code END,
+                   error_message = CASE WHEN open THEN $8 ELSE error_message END, next_attempt_at = NULL,
+                   status = CASE WHEN open THEN $3 ELSE status END,
+                   check_at = CASE WHEN NOT open OR $3 <> 'sent' THEN NULL ELSE COALESCE(check_at, $6) END
+               FROM before WHERE messages.id = before.id
+               RETURNING messages.id, kind, client_id, to_phone AS "to", attempted_at, retry_of IS NOT NULL AS "second_try!",
+                         open AND was <> $3 AS "moved!""#,
             report.message_id,
             report.sid,
             report.progress.name(),
             report.error_code,
-            now
-        )
-        .execute(&mut *conn)
-        .await?;
-        ours.push(result.rows_affected() > 0);
+            now,
+            now + CHECK_AFTER,
+            report.to.as_deref(),
+            (report.progress > Progress::Delivered).then(|| errors::meaning(report.error_code))
+        );
+        reported.push(row.fetch_optional(&mut *conn).await?);
     }
-    Ok(ours)
+    Ok(reported)
+}
+
+/// What happened after a text was sent that is now known not to have arrived.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Since {
+    /// The conversation went on: whatever the text said has been overtaken.
+    pub went_on: bool,
+    /// Its recipient asked for texts again.
+    pub opted_in: bool,
+}
+
+/// What happened since the texts `ids` were sent.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list_since(conn: &mut PgConnection, ids: &[i64]) -> Result<HashMap<i64, Since>, Error> {
+    let rows = sqlx::query!(
+        r#"SELECT m.id,
+                  EXISTS (SELECT FROM messages newer WHERE newer.client_id = m.client_id AND newer.id > m.id
+                            AND newer.event_id IS NOT NULL AND newer.retry_of IS NULL AND NOT newer.held_back
+                            AND newer.status NOT IN ('undelivered', 'failed')
+                            -- These leave the client where it was, and do not repeat what it missed.
+                            AND newer.kind NOT IN ('missed_call', 'no_hurry', 'ask_confirm_live', 'remind_forwarding')
+                  ) AS "went_on!",
+                  EXISTS (SELECT FROM opt_changes o WHERE o.phone = substr(m.to_phone, 2) AND o.change = 'in'
+                            AND o.changed_at > m.attempted_at) AS "opted_in!"
+           FROM messages m WHERE m.id = ANY($1)"#,
+        ids
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.id, Since { went_on: row.went_on, opted_in: row.opted_in })).collect())
+}
+
+/// Which of `keys` belong to texts that were written already.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list_known_keys(conn: &mut PgConnection, keys: &[&str]) -> Result<HashSet<String>, Error> {
+    let known =
+        sqlx::query_scalar!(r#"SELECT once_key AS "key!" FROM messages WHERE once_key = ANY($1)"#, keys as &[&str]);
+    Ok(known.fetch_all(conn).await?.into_iter().collect())
+}
+
+/// Writes a second try of a text that was not delivered, to leave at `at`, and a job that will send it.
+///
+/// # Errors
+/// When the database does not take it.
+pub async fn try_again(
+    conn: &mut PgConnection,
+    id: i64,
+    at: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "INSERT INTO messages (client_id, event_id, kind, to_phone, from_number, body, segments, encoding, expires_at,
+                               next_attempt_at, retry_of, created_at, updated_at)
+         SELECT client_id, event_id, kind, to_phone, from_number, body, segments, encoding, $3, $2, id, $4, $4
+         FROM messages WHERE id = $1
+         ON CONFLICT ON CONSTRAINT a_message_is_tried_once_more DO NOTHING",
+        id,
+        at,
+        expires_at,
+        now
+    )
+    .execute(&mut *conn)
+    .await?;
+    Ok(queue::nudge_at(conn, Queue::SendMessages, at).await?)
+}
+
+/// How long after a text was sent Twilio is asked what became of it, if no report has said so by then.
+pub const CHECK_AFTER: TimeDelta = TimeDelta::minutes(15);
+
+/// How long after each question in vain the next one follows. After the last, the text stays sent: not every carrier reports.
+const CHECK_AGAIN_AFTER: [i32; 3] = [3_600, 6 * 3_600, 24 * 3_600];
+
+/// A text without a final report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreported {
+    /// `messages.id`.
+    pub id: i64,
+    /// Twilio's name for it.
+    pub sid: String,
+}
+
+/// Claims texts that are due to be asked about, at most `limit`. The next question is put off at once, so that no two workers
+/// ask at the same time.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn claim_unreported(pool: &PgPool, now: DateTime<Utc>, limit: i64) -> Result<Vec<Unreported>, Error> {
+    let claimed = sqlx::query_as!(
+        Unreported,
+        r#"UPDATE messages
+           SET checks = checks + 1, check_at = $1 + make_interval(secs => ($3::INTEGER[])[checks + 1])
+           WHERE id IN (SELECT id FROM messages WHERE check_at <= $1 AND twilio_sid IS NOT NULL
+                        ORDER BY check_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+           RETURNING id, twilio_sid AS "sid!""#,
+        now,
+        limit,
+        &CHECK_AGAIN_AFTER
+    );
+    Ok(claimed.fetch_all(pool).await?)
+}
+
+/// Whether any text is due to be asked about.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn any_unreported(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<bool, Error> {
+    let any = sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM messages WHERE check_at <= $1) AS "any!""#, now);
+    Ok(any.fetch_one(conn).await?)
 }
 
 /// Whether any text waits to be sent, or to be looked for.

@@ -3,6 +3,10 @@
 //! Functions take slices, say in their name when they lock, and check how many rows they touched. None of them commits:
 //! whoever began a transaction ends it. Locks are taken in one order everywhere: clients by id, then the pool.
 
+pub mod alerts;
+
+pub mod audits;
+
 pub mod clients;
 
 pub mod events;
@@ -10,6 +14,8 @@ pub mod events;
 pub mod messages;
 
 pub mod pool;
+
+pub mod sending;
 
 pub mod waiting_list;
 

@@ -6,7 +6,7 @@
 //! Nobody is told that the pool is empty, and nobody joins, leaves or is offered anything on the waiting list, in any other
 //! way.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::{Allocation, E164, region_of, waiting};
@@ -243,6 +243,16 @@ pub async fn insert(conn: &mut PgConnection, numbers: &[(E164, String)]) -> Resu
     .execute(conn)
     .await?;
     Ok(result.rows_affected())
+}
+
+/// Which of `numbers` are in the pool, E.164.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list_known(conn: &mut PgConnection, numbers: &[&str]) -> Result<HashSet<String>, Error> {
+    let known =
+        sqlx::query_scalar!("SELECT phone_e164 FROM twilio_number_pool WHERE phone_e164 = ANY($1)", numbers as &[&str]);
+    Ok(known.fetch_all(conn).await?.into_iter().collect())
 }
 
 /// The client that holds `number`, if one does.

@@ -25,7 +25,7 @@ pub(crate) async fn is_empty(conn: &mut PgConnection, region: &str) -> Result<bo
 pub async fn list(conn: &mut PgConnection, region: &str) -> Result<Vec<Waiting>, Error> {
     let waiting = sqlx::query_as!(
         Waiting,
-        r#"SELECT w.client_id, w.held_until, c."paymentActive" AND c."optedOutAt" IS NULL AS "reachable!"
+        r#"SELECT w.client_id, w.held_until, c."paymentActive" AND c."optedOutAt" IS NULL AND c."unreachableAt" IS NULL AS "reachable!"
            FROM waiting_list w JOIN clients c ON c.id = w.client_id
            WHERE w.region = $1 AND c."twilioNumber" IS NULL ORDER BY w.lapsed, w.joined_at, w.client_id"#,
         region

@@ -5,11 +5,13 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use reqwest::{Response, StatusCode, header};
 use serde::Deserialize;
 
+use super::webhooks::{SMS_STATUS, with_retries};
 use crate::config;
+use crate::twilio::errors::{self, Class};
 
 /// The longest that one request may take, connecting included.
 pub const TIMEOUT: Duration = Duration::from_secs(8);
@@ -17,19 +19,23 @@ pub const TIMEOUT: Duration = Duration::from_secs(8);
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How far Twilio's clock and ours may differ when a text is looked for.
-const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(60);
+/// What Twilio takes for the time that a text makes sense, in seconds; less than a minute is not advised.
+const VALIDITY_MIN: i64 = 60;
+const VALIDITY_MAX: i64 = 36_000;
+
+/// The name under which Twilio's support finds a request.
+const REQUEST_ID: &str = "twilio-request-id";
 
 /// The most that a `Retry-After` can make us wait.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
 /// A connection to the account at Twilio.
 #[derive(Clone, Debug)]
 pub struct Api {
-    http: reqwest::Client,
-    messages_url: String,
+    pub(super) http: reqwest::Client,
+    pub(super) messages_url: String,
     status_callback_url: String,
-    account: config::Twilio,
+    pub(super) account: config::Twilio,
 }
 
 /// What came of handing a text to Twilio.
@@ -52,13 +58,30 @@ pub enum Posted {
         /// Why we do not know.
         why: String,
     },
-    /// It was refused for what it is, and would be again.
+    /// It was refused.
     Refused {
+        /// What is to be done about it; neither [`Class::Passing`] nor [`Class::Uncertain`].
+        class: Class,
         /// Twilio's error code.
         code: Option<i32>,
         /// The HTTP status and the code. Twilio's words are left out: they repeat the phone number.
         why: String,
     },
+}
+
+/// A text to be handed to Twilio.
+#[derive(Clone, Copy, Debug)]
+pub struct Post<'a> {
+    /// Our `messages.id`, which rides in the address of its delivery reports.
+    pub message_id: i64,
+    /// From which of our numbers, E.164.
+    pub from: &'a str,
+    /// To whom, E.164.
+    pub to: &'a str,
+    /// What it says.
+    pub body: &'a str,
+    /// How long it makes sense. Twilio keeps a text for ten hours at most, and gives up on it after this.
+    pub valid_for: TimeDelta,
 }
 
 #[derive(Deserialize)]
@@ -69,45 +92,6 @@ struct Created {
 #[derive(Deserialize)]
 struct Problem {
     code: Option<i32>,
-}
-
-/// A text as Twilio's list shows it.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Listed {
-    /// Twilio's name for it.
-    pub sid: String,
-    /// Who began: `outbound-api` for texts that we created.
-    direction: String,
-    body: String,
-    /// RFC 2822.
-    date_created: Option<String>,
-}
-
-impl Listed {
-    /// Whether this is the text with `body` that we created in an attempt that began at `attempted_at`.
-    #[must_use]
-    pub fn is_attempt(&self, body: &str, attempted_at: DateTime<Utc>) -> bool {
-        let created = self.date_created.as_deref().and_then(|date| DateTime::parse_from_rfc2822(date).ok());
-        self.direction == "outbound-api"
-            && self.body == body
-            && created.is_none_or(|created| created >= attempted_at - CLOCK_TOLERANCE)
-    }
-}
-
-#[derive(Deserialize)]
-struct List {
-    messages: Vec<Listed>,
-}
-
-/// Twilio's list could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum ListError {
-    /// Nobody answered in time, or the answer makes no sense.
-    #[error("Twilio's list of messages: {0}")]
-    Http(#[from] reqwest::Error),
-    /// Twilio refused.
-    #[error("Twilio's list of messages: HTTP {0}")]
-    Status(StatusCode),
 }
 
 /// Chooses the cryptography of every TLS connection that this process makes. To be called before the first HTTP client.
@@ -132,15 +116,22 @@ impl Api {
         Ok(Self {
             http,
             messages_url: format!("{api}/2010-04-01/Accounts/{sid}/Messages.json"),
-            status_callback_url: format!("{public}/webhooks/twilio/sms/status"),
+            status_callback_url: format!("{public}{SMS_STATUS}"),
             account: account.clone(),
         })
     }
 
-    /// Hands a text to Twilio, once. `message_id` rides in the address of its delivery reports.
-    pub async fn create_message(&self, message_id: i64, from: &str, to: &str, body: &str) -> Posted {
-        let callback = format!("{}?m={message_id}", self.status_callback_url);
-        let form = [("To", to), ("From", from), ("Body", body), ("StatusCallback", &callback)];
+    /// Hands a text to Twilio, once.
+    pub async fn create_message(&self, post: Post<'_>) -> Posted {
+        let callback = with_retries(&format!("{}?m={}", self.status_callback_url, post.message_id));
+        let validity = post.valid_for.num_seconds().clamp(VALIDITY_MIN, VALIDITY_MAX).to_string();
+        let form = [
+            ("To", post.to),
+            ("From", post.from),
+            ("Body", post.body),
+            ("StatusCallback", &callback),
+            ("ValidityPeriod", &validity),
+        ];
         let request = self.authorised(self.http.post(&self.messages_url)).form(&form);
         match request.send().await {
             Ok(response) => read_posted(response).await,
@@ -153,22 +144,7 @@ impl Api {
         }
     }
 
-    /// The latest texts from `from` to `to`, newest first, as far as one page of Twilio's list goes.
-    ///
-    /// # Errors
-    /// When the list cannot be read.
-    pub async fn list_messages(&self, from: &str, to: &str) -> Result<Vec<Listed>, ListError> {
-        let query = [("From", from), ("To", to), ("PageSize", "50")];
-        let request = self.authorised(self.http.get(&self.messages_url)).query(&query);
-        let response = request.send().await.map_err(reqwest::Error::without_url)?;
-        if !response.status().is_success() {
-            return Err(ListError::Status(response.status()));
-        }
-        let list: List = response.json().await.map_err(reqwest::Error::without_url)?;
-        Ok(list.messages)
-    }
-
-    fn authorised(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+    pub(super) fn authorised(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
         let token = self.account.auth_tokens.first().map(config::Secret::expose);
         request.basic_auth(&self.account.account_sid, token)
     }
@@ -183,25 +159,36 @@ async fn read_posted(response: Response) -> Posted {
             Err(_) => Posted::Unknown { why: format!("HTTP {status} with an answer that cannot be read") },
         };
     }
+    let request_id = response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
     let code = response.json::<Problem>().await.ok().and_then(|problem| problem.code);
-    let why = match code {
-        Some(code) => format!("HTTP {}, error {code}", status.as_u16()),
-        None => format!("HTTP {}", status.as_u16()),
-    };
+    let mut why = format!("HTTP {}", status.as_u16());
+    why.extend(code.map(|code| format!(", error {code}")));
+    why.extend(request_id.map(|id| format!(", request {id}")));
     sort_refusal(status, code, why, retry_after)
 }
 
-/// Sorts what is not a success. Source: Twilio's error pages for 20003, 20429, 20500 and 20503.
+/// Sorts what is not a success. Source: Twilio's error pages for 20429, 20500 and 20503.
 fn sort_refusal(status: StatusCode, code: Option<i32>, why: String, retry_after: Option<Duration>) -> Posted {
-    match status {
-        // "Never processed, always safe to retry."
-        StatusCode::TOO_MANY_REQUESTS => Posted::NotTaken { why, retry_after },
-        // The fault is the account's, not the text's: it is kept until somebody has mended it.
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
-            Posted::NotTaken { why, retry_after: Some(Duration::from_secs(60)) }
+    if !status.is_client_error() {
+        // Whatever the code says: "retrying after a 500 can send twice".
+        return Posted::Unknown { why };
+    }
+    match code.and_then(errors::find).map(|known| known.class) {
+        Some(Class::Passing(after)) => {
+            Posted::NotTaken { why, retry_after: retry_after.max(after.to_std().ok().filter(|it| !it.is_zero())) }
         }
-        status if status.is_client_error() => Posted::Refused { code, why },
-        _ => Posted::Unknown { why },
+        Some(Class::Uncertain) => Posted::Unknown { why },
+        Some(class) => Posted::Refused { class, code, why },
+        None => match status {
+            StatusCode::REQUEST_TIMEOUT => Posted::Unknown { why },
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
+                Posted::Refused { class: Class::Account, code, why }
+            }
+            // A 429 is "never processed, always safe to retry". What comes without a code is not from Twilio, but from
+            // something on the way to it, and so did not get there.
+            _ if status == StatusCode::TOO_MANY_REQUESTS || code.is_none() => Posted::NotTaken { why, retry_after },
+            _ => Posted::Refused { class: Class::Unlisted, code, why },
+        },
     }
 }
 
@@ -221,26 +208,31 @@ mod tests {
     #[test]
     fn only_what_surely_was_not_taken_may_be_sent_again() {
         assert!(matches!(sorted(429, Some(20429)), Posted::NotTaken { .. }));
-        assert!(matches!(sorted(401, Some(20003)), Posted::NotTaken { .. }));
-        assert!(matches!(sorted(400, Some(21610)), Posted::Refused { code: Some(21610), .. }));
+        assert!(matches!(sorted(429, None), Posted::NotTaken { .. }));
+        assert!(matches!(sorted(400, None), Posted::NotTaken { .. }), "no answer of Twilio's");
+        assert!(matches!(sorted(408, None), Posted::Unknown { .. }));
+        assert!(matches!(sorted(400, Some(21611)), Posted::NotTaken { retry_after: Some(_), .. }));
         for status in [500, 502, 503, 504, 302] {
             assert!(matches!(sorted(status, None), Posted::Unknown { .. }), "{status}");
+            assert!(matches!(sorted(status, Some(20429)), Posted::Unknown { .. }), "{status}");
         }
     }
 
     #[test]
-    fn a_listed_text_is_recognised_by_what_it_says_and_when() {
-        let listed = |date: Option<&str>| Listed {
-            sid: "SM1".to_owned(),
-            direction: "outbound-api".to_owned(),
-            body: "Hi".to_owned(),
-            date_created: date.map(str::to_owned),
-        };
-        let at = DateTime::parse_from_rfc3339("2026-11-22T12:00:00Z").unwrap().to_utc();
-        assert!(listed(Some("Sun, 22 Nov 2026 12:00:01 +0000")).is_attempt("Hi", at));
-        assert!(listed(Some("Sun, 22 Nov 2026 11:59:30 +0000")).is_attempt("Hi", at));
-        assert!(listed(None).is_attempt("Hi", at));
-        assert!(!listed(Some("Sun, 22 Nov 2026 11:00:00 +0000")).is_attempt("Hi", at));
-        assert!(!listed(None).is_attempt("Hello", at));
+    fn what_is_refused_is_sorted_by_its_code_and_else_by_its_status() {
+        for (status, code, expected) in [
+            (401, Some(20003), Class::Account),
+            (403, None, Class::Account),
+            (404, Some(20404), Class::Account),
+            (400, Some(21610), Class::OptedOut),
+            (400, Some(21211), Class::Recipient),
+            (400, Some(21606), Class::Configuration),
+            (400, Some(99999), Class::Unlisted),
+        ] {
+            let Posted::Refused { class, .. } = sorted(status, code) else {
+                panic!("{status} {code:?} is a refusal");
+            };
+            assert_eq!(class, expected, "{status} {code:?}");
+        }
     }
 }

@@ -1,5 +1,17 @@
-//! Twilio's protocol: the signature of its webhooks, and its REST API for messages.
+//! Twilio's protocol: its webhooks and their signature, its REST API for messages and numbers, and its error codes.
+
+mod answers;
 
 pub mod api;
 
+pub mod errors;
+
+pub mod lists;
+
+pub mod numbers;
+
 pub mod signature;
+
+pub mod webhooks;
+
+pub use answers::Error;

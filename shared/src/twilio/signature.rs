@@ -4,11 +4,13 @@
 //! Addresses are handled as the strings they are: a URL parser would lower-case the host, drop a default port or escape an
 //! apostrophe, and the signature would no longer match.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
+use sha2::{Digest, Sha256};
 
 use crate::config::Secret;
 
@@ -18,29 +20,222 @@ pub const HEADER: &str = "x-twilio-signature";
 /// The parameters of a form, in the order in which they came.
 pub type Form = Vec<(String, String)>;
 
-/// Whether `signature` is what the holder of one of `tokens` puts on a form posted to `url`.
+/// How a signature is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// With an account's auth token, unless the account was set up otherwise.
+    HmacSha1,
+    /// With a shared key, for accounts that have one.
+    HmacSha256,
+}
+
+impl Algorithm {
+    const ALL: [Self; 2] = [Self::HmacSha1, Self::HmacSha256];
+
+    /// How many bytes a signature has.
+    const fn length(self) -> usize {
+        match self {
+            Self::HmacSha1 => 20,
+            Self::HmacSha256 => 32,
+        }
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::HmacSha1 => "HMAC-SHA1",
+            Self::HmacSha256 => "HMAC-SHA256",
+        })
+    }
+}
+
+/// What a signature is accepted from: a secret, and the only algorithm that it may be used with.
+///
+/// The request has no say in the algorithm, or whoever knows one secret could choose where it counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// How it signs.
+    pub algorithm: Algorithm,
+    /// What it signs with.
+    pub secret: Secret,
+}
+
+/// What is signed besides the address.
+#[derive(Clone, Copy, Debug)]
+pub enum Content<'a> {
+    /// The parameters of a form. A GET has none: its parameters stand in the address.
+    Form(&'a Form),
+    /// The bytes of a JSON body, whose SHA-256 stands in the address as `bodySHA256`.
+    Json(&'a [u8]),
+}
+
+impl Content<'_> {
+    /// What is signed after the address.
+    fn parameters(self) -> String {
+        match self {
+            Self::Form(form) => parameters(form),
+            Self::Json(_) => String::new(),
+        }
+    }
+
+    /// Whether the address vouches for what the signature itself does not cover.
+    fn is_vouched_for_by(self, url: &str) -> bool {
+        match self {
+            Self::Form(_) => true,
+            Self::Json(body) => body_sha256(url).is_some_and(|expected| expected == sha256(body)),
+        }
+    }
+}
+
+/// Whether `signature` is what the holder of one of `keys` puts on a request with this content to `url`.
 ///
 /// `url` is the public address to the letter, query included. Twilio is inconsistent about the port, so the address is
 /// tried with and without it. The comparison takes the same time whether it fails early or late.
 #[must_use]
-pub fn is_valid(tokens: &[Secret], url: &str, form: &Form, signature: &str) -> bool {
+pub fn is_valid(keys: &[Key], url: &str, content: Content<'_>, signature: &str) -> bool {
     let Ok(signature) = BASE64_STANDARD.decode(signature) else {
         return false;
     };
-    let parameters = parameters(form);
-    let spellings = spellings(url);
-    tokens.iter().any(|token| spellings.iter().any(|url| mac(token, url, &parameters).verify_slice(&signature).is_ok()))
+    content.is_vouched_for_by(url) && is_signed(keys, url, &content.parameters(), &signature)
 }
 
-/// The signature of a form posted to `url`, as Twilio writes it: base64, 28 characters.
+/// The signature of a form posted to `url`, as Twilio writes it with an auth token: base64, 28 characters.
 #[must_use]
 pub fn sign(token: &Secret, url: &str, form: &Form) -> String {
-    BASE64_STANDARD.encode(mac(token, url, &parameters(form)).finalize().into_bytes())
+    let key = Key { algorithm: Algorithm::HmacSha1, secret: token.clone() };
+    sign_with(&key, url, Content::Form(form))
 }
 
-fn mac(token: &Secret, url: &str, parameters: &str) -> Hmac<Sha1> {
+/// The signature that the holder of `key` puts on a request to `url`, in base64.
+#[must_use]
+pub fn sign_with(key: &Key, url: &str, content: Content<'_>) -> String {
+    let parameters = content.parameters();
+    match key.algorithm {
+        Algorithm::HmacSha1 => {
+            BASE64_STANDARD.encode(mac::<Hmac<Sha1>>(&key.secret, url, &parameters).finalize().into_bytes())
+        }
+        Algorithm::HmacSha256 => {
+            BASE64_STANDARD.encode(mac::<Hmac<Sha256>>(&key.secret, url, &parameters).finalize().into_bytes())
+        }
+    }
+}
+
+/// Why a signature does not match, as far as it can be told. Nothing in it is secret or personal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhyNot {
+    /// There is none.
+    Missing,
+    /// It is not base64, or as long as no signature is.
+    NoSignature,
+    /// It is as long as one by an algorithm for which no key is set.
+    NotAccepted(Algorithm),
+    /// It is by an algorithm with which its secret is not to be used.
+    OtherAlgorithm(Algorithm),
+    /// It is for the address with the other one of http and https.
+    OtherScheme,
+    /// It is for the host that the request names.
+    OtherHost,
+    /// It is for the address with, or without, a slash at the end of its path.
+    OtherSlash,
+    /// The body is JSON, and nothing in the address vouches for it.
+    NoBodyHash,
+    /// The address was signed, and the body is not the one that it vouches for.
+    OtherBody,
+    /// None of these.
+    OtherTokenOrContent,
+}
+
+impl fmt::Display for WhyNot {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => formatter.write_str("X-Twilio-Signature is missing"),
+            Self::NoSignature => {
+                formatter.write_str("X-Twilio-Signature is not a signature of the length that is set up")
+            }
+            Self::NotAccepted(algorithm) => {
+                write!(
+                    formatter,
+                    "it is as long as one by {algorithm}, which TWILIO_SIGNATURE_ALGORITHMS does not list"
+                )
+            }
+            Self::OtherAlgorithm(algorithm) => {
+                write!(formatter, "it matches by {algorithm}, with a secret that is set for another algorithm")
+            }
+            Self::OtherScheme => formatter
+                .write_str("it matches under the other scheme: PUBLIC_BASE_URL has http for https, or the reverse"),
+            Self::OtherHost => {
+                formatter.write_str("it matches for the request's Host: PUBLIC_BASE_URL names another host")
+            }
+            Self::OtherSlash => formatter.write_str("it matches with, or without, a slash at the end of the path"),
+            Self::NoBodyHash => formatter.write_str("the body is JSON, and the address has no bodySHA256"),
+            Self::OtherBody => formatter.write_str("the body is not the one whose bodySHA256 was signed"),
+            Self::OtherTokenOrContent => formatter.write_str("the token is another, or the content was changed"),
+        }
+    }
+}
+
+/// Why a signature that [`is_valid`] refuses does not match. `host` is what the request itself says it was sent to: good
+/// enough for a hint, and for nothing else.
+#[must_use]
+pub fn why_not(keys: &[Key], url: &str, content: Content<'_>, signature: Option<&str>, host: Option<&str>) -> WhyNot {
+    let Some(signature) = signature else {
+        return WhyNot::Missing;
+    };
+    let Ok(signature) = BASE64_STANDARD.decode(signature) else {
+        return WhyNot::NoSignature;
+    };
+    let parameters = content.parameters();
+    let matches = |url: &str| is_signed(keys, url, &parameters, &signature);
+    let Some(algorithm) = Algorithm::ALL.into_iter().find(|it| it.length() == signature.len()) else {
+        return WhyNot::NoSignature;
+    };
+    if is_signed(&misused(keys, algorithm), url, &parameters, &signature) {
+        return WhyNot::OtherAlgorithm(algorithm);
+    }
+    if keys.iter().all(|key| key.algorithm != algorithm) {
+        return WhyNot::NotAccepted(algorithm);
+    }
+    if let Content::Json(_) = content {
+        if body_sha256(url).is_none() {
+            return WhyNot::NoBodyHash;
+        }
+        if matches(url) {
+            return WhyNot::OtherBody;
+        }
+    }
+    let other_scheme = with_other_scheme(url);
+    if matches(&other_scheme) {
+        return WhyNot::OtherScheme;
+    }
+    if host.is_some_and(|host| matches(&with_host(url, host)) || matches(&with_host(&other_scheme, host))) {
+        return WhyNot::OtherHost;
+    }
+    if matches(&with_other_slash(url)) {
+        return WhyNot::OtherSlash;
+    }
+    WhyNot::OtherTokenOrContent
+}
+
+/// The secrets of other algorithms, as if they were for this one.
+fn misused(keys: &[Key], algorithm: Algorithm) -> Vec<Key> {
+    let others = keys.iter().filter(|key| key.algorithm != algorithm);
+    others.map(|key| Key { algorithm, secret: key.secret.clone() }).collect()
+}
+
+fn is_signed(keys: &[Key], url: &str, parameters: &str, signature: &[u8]) -> bool {
+    let spellings = spellings(url);
+    keys.iter().any(|key| {
+        spellings.iter().any(|url| match key.algorithm {
+            Algorithm::HmacSha1 => mac::<Hmac<Sha1>>(&key.secret, url, parameters).verify_slice(signature).is_ok(),
+            Algorithm::HmacSha256 => mac::<Hmac<Sha256>>(&key.secret, url, parameters).verify_slice(signature).is_ok(),
+        })
+    })
+}
+
+fn mac<M: Mac + KeyInit>(secret: &Secret, url: &str, parameters: &str) -> M {
     #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
-    let mut mac = Hmac::<Sha1>::new_from_slice(token.expose().as_bytes()).expect("a key of any length");
+    let mut mac = <M as KeyInit>::new_from_slice(secret.expose().as_bytes()).expect("a key of any length");
     mac.update(url.as_bytes());
     mac.update(parameters.as_bytes());
     mac
@@ -48,7 +243,7 @@ fn mac(token: &Secret, url: &str, parameters: &str) -> Hmac<Sha1> {
 
 /// Names and values without separators, sorted by name; the distinct values of a repeated name sorted as well.
 fn parameters(form: &Form) -> String {
-    let mut sorted: BTreeMap<&str, std::collections::BTreeSet<&str>> = BTreeMap::new();
+    let mut sorted: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (name, value) in form {
         sorted.entry(name).or_default().insert(value);
     }
@@ -56,15 +251,29 @@ fn parameters(form: &Form) -> String {
     pairs.flatten().collect()
 }
 
+/// The hash that the address gives for the body.
+fn body_sha256(url: &str) -> Option<&str> {
+    let (_, query) = url.split_once('?')?;
+    query.split('&').find_map(|pair| pair.strip_prefix("bodySHA256="))
+}
+
+/// In lower-case hexadecimal digits, as Twilio writes it.
+fn sha256(body: &[u8]) -> String {
+    Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// An address in three: scheme, host with port, and everything from the path on.
+fn parts(url: &str) -> Option<(&str, &str, &str)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    Some((scheme, authority, path))
+}
+
 /// The address as given, without its port, and with the port that its scheme implies.
 fn spellings(url: &str) -> Vec<String> {
     let mut spellings = vec![url.to_owned()];
-    let Some((scheme, rest)) = url.split_once("://") else {
+    let Some((scheme, authority, path)) = parts(url) else {
         return spellings;
-    };
-    let (authority, path) = match rest.find(['/', '?']) {
-        Some(end) => rest.split_at(end),
-        None => (rest, ""),
     };
     match authority.rsplit_once(':') {
         Some((host, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => {
@@ -78,62 +287,122 @@ fn spellings(url: &str) -> Vec<String> {
     spellings
 }
 
+fn with_other_scheme(url: &str) -> String {
+    match url.strip_prefix("https://") {
+        Some(rest) => format!("http://{rest}"),
+        None => url.replacen("http://", "https://", 1),
+    }
+}
+
+fn with_host(url: &str, host: &str) -> String {
+    parts(url).map_or_else(|| url.to_owned(), |(scheme, _, path)| format!("{scheme}://{host}{path}"))
+}
+
+fn with_other_slash(url: &str) -> String {
+    let (path, query) = url.split_at(url.find('?').unwrap_or(url.len()));
+    match path.strip_suffix('/') {
+        Some(path) => format!("{path}{query}"),
+        None => format!("{path}/{query}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn form(pairs: &[(&str, &str)]) -> Form {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    const URL: &str = "https://example.com/sms?m=1";
+
+    fn key(algorithm: Algorithm, secret: &str) -> Key {
+        Key { algorithm, secret: Secret::new(secret) }
     }
 
-    fn call() -> Form {
-        form(&[
-            ("CallSid", "CA1234567890ABCDE"),
-            ("Digits", "1234"),
-            ("From", "+14158675309"),
-            ("To", "+18005551212"),
-            ("Caller", "+14158675309"),
-        ])
+    fn token(secret: &str) -> Key {
+        key(Algorithm::HmacSha1, secret)
     }
 
-    /// Token, address, form and signature as published with Twilio's official libraries.
-    #[test]
-    fn published_signatures_hold() {
-        let url = "https://mycompany.com/myapp.php?foo=1&bar=2";
-        let token = [Secret::new("12345")];
-        let repeated = form(&[
-            ("Sid", "CA123"),
-            ("SidAccount", "AC123"),
-            ("Digits", "5678"),
-            ("Digits", "1234"),
-            ("Digits", "1234"),
-        ]);
-        for (url, form, signature) in [
-            (url, call(), "RSOYDt4T1cUTdK1PDd93/VVr8B8="),
-            (url, call(), "kvajT1Ptam85bY51eRf/AJRuM3w="),
-            ("http://mycompany.com/myapp.php?foo=1&bar=2", call(), "0ZXoZLH/DfblKGATFgpif+LLRf4="),
-            ("http://mycompany.com:1234/myapp.php?foo=1&bar=2", call(), "Zmvh+3yNM1Phv2jhDCwEM3q5ebU="),
-            (url, repeated, "IK+Dwps556ElfBT0I3Rgjkr1wJU="),
-            (url, form(&[]), "zYQTYrRWXE7LtzbG4PfP7/bkkGo="),
-        ] {
-            assert!(is_valid(&token, url, &form, signature), "{url} {signature}");
-        }
+    fn shared(secret: &str) -> Key {
+        key(Algorithm::HmacSha256, secret)
+    }
+
+    fn text() -> Form {
+        [("Body", "Hi"), ("From", "+447900000001")].map(|(name, value)| (name.to_owned(), value.to_owned())).into()
     }
 
     #[test]
-    fn a_changed_form_address_token_or_signature_is_refused() {
-        let url = "https://example.com/sms";
-        let (old, new) = (Secret::new("old"), Secret::new("new"));
-        let signature = sign(&new, url, &call());
-        assert!(is_valid(&[old.clone(), new.clone()], url, &call(), &signature), "during rotation");
-        assert!(!is_valid(&[old], url, &call(), &signature));
-        assert!(!is_valid(std::slice::from_ref(&new), "https://example.com/sms/", &call(), &signature));
-        assert!(!is_valid(std::slice::from_ref(&new), "https://Example.com/sms", &call(), &signature));
-        let mut more = call();
-        more.push(("Extra".to_owned(), String::new()));
-        assert!(!is_valid(std::slice::from_ref(&new), url, &more, &signature));
-        for broken in ["", "=", &signature[1..], "not base64 at all"] {
-            assert!(!is_valid(std::slice::from_ref(&new), url, &call(), broken), "{broken}");
+    fn every_key_is_accepted_during_rotation_and_for_its_own_algorithm_only() {
+        let (form, keys) = (text(), [token("old"), token("new"), shared("first"), shared("second")]);
+        for key in &keys {
+            let signature = sign_with(key, URL, Content::Form(&form));
+            assert!(is_valid(&keys, URL, Content::Form(&form), &signature), "{key:?}");
+            assert!(!is_valid(&[token("another"), shared("another")], URL, Content::Form(&form), &signature));
         }
+        let crossed = sign_with(&token("first"), URL, Content::Form(&form));
+        assert!(!is_valid(&keys, URL, Content::Form(&form), &crossed));
+        assert!(!is_valid(&[], URL, Content::Form(&form), &crossed));
+    }
+
+    #[test]
+    fn what_is_no_whole_signature_is_refused() {
+        let (form, keys) = (text(), [token("token"), shared("shared")]);
+        let good = sign(&Secret::new("token"), URL, &form);
+        let (unpadded, longer) = (good.trim_end_matches('='), format!("{good}{good}"));
+        for broken in ["", "=", "not base64 at all", &good[4..], &good[1..], unpadded, &longer, &format!(" {good}")] {
+            assert!(!is_valid(&keys, URL, Content::Form(&form), broken), "{broken}");
+            assert_eq!(why_not(&keys, URL, Content::Form(&form), Some(broken), None), WhyNot::NoSignature, "{broken}");
+        }
+        assert_eq!(why_not(&keys, URL, Content::Form(&form), None, None), WhyNot::Missing);
+    }
+
+    #[test]
+    fn a_json_body_needs_both_its_signature_and_its_hash() {
+        let keys = [token("token")];
+        let body = br#"{"property": "value"}"#;
+        let url = format!("https://example.com/json?bodySHA256={}", sha256(body));
+        let signature = sign_with(&keys[0], &url, Content::Json(body));
+        let why = |url: &str, body, signature: &str| why_not(&keys, url, Content::Json(body), Some(signature), None);
+        assert!(is_valid(&keys, &url, Content::Json(body), &signature));
+
+        assert!(!is_valid(&keys, &url, Content::Json(b"{}"), &signature), "another body");
+        assert_eq!(why(&url, b"{}", &signature), WhyNot::OtherBody);
+        let strangers = sign_with(&token("guess"), &url, Content::Json(body));
+        assert!(!is_valid(&keys, &url, Content::Json(body), &strangers), "the hash alone");
+        assert_eq!(why(&url, body, &strangers), WhyNot::OtherTokenOrContent);
+        let bare = sign_with(&keys[0], URL, Content::Json(body));
+        assert!(!is_valid(&keys, URL, Content::Json(body), &bare), "the signature alone");
+        assert_eq!(why(URL, body, &bare), WhyNot::NoBodyHash);
+        let shouted = format!("https://example.com/json?bodySHA256={}", sha256(body).to_uppercase());
+        let signature = sign_with(&keys[0], &shouted, Content::Json(body));
+        assert!(!is_valid(&keys, &shouted, Content::Json(body), &signature), "the hash is written in lower case");
+    }
+
+    #[test]
+    fn the_usual_mistakes_are_told_apart() {
+        let (form, keys) = (text(), [token("token")]);
+        let host = Some("door.internal:8080");
+        let cases = [
+            ("http://example.com/sms?m=1", WhyNot::OtherScheme),
+            ("http://example.com:80/sms?m=1", WhyNot::OtherScheme),
+            ("https://door.internal:8080/sms?m=1", WhyNot::OtherHost),
+            ("http://door.internal:8080/sms?m=1", WhyNot::OtherHost),
+            ("https://example.com/sms/?m=1", WhyNot::OtherSlash),
+            ("https://example.com/sms", WhyNot::OtherTokenOrContent),
+            ("https://Example.com/sms?m=1", WhyNot::OtherTokenOrContent),
+        ];
+        for (signed, expected) in cases {
+            let signature = sign_with(&keys[0], signed, Content::Form(&form));
+            assert!(!is_valid(&keys, URL, Content::Form(&form), &signature), "{signed}");
+            assert_eq!(why_not(&keys, URL, Content::Form(&form), Some(&signature), host), expected, "{signed}");
+        }
+        let signature = sign_with(&keys[0], "https://example.com/sms", Content::Form(&form));
+        let slashed = "https://example.com/sms/";
+        assert_eq!(why_not(&keys, slashed, Content::Form(&form), Some(&signature), host), WhyNot::OtherSlash);
+
+        let why = |signer: &Key| {
+            let signature = sign_with(signer, URL, Content::Form(&form));
+            why_not(&keys, URL, Content::Form(&form), Some(&signature), host)
+        };
+        assert_eq!(why(&token("guess")), WhyNot::OtherTokenOrContent);
+        assert_eq!(why(&shared("token")), WhyNot::OtherAlgorithm(Algorithm::HmacSha256));
+        assert_eq!(why(&shared("guess")), WhyNot::NotAccepted(Algorithm::HmacSha256));
     }
 }

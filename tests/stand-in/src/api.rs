@@ -1,74 +1,41 @@
-//! The REST API: creating messages, and listing them.
+//! The REST API: creating messages, fetching and listing them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use axum::extract::{Path, Query, State as Shared};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{ConnectInfo, Path, Query, State as Shared};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use axum::{Form, Json, Router};
 use base64::{Engine, prelude::BASE64_STANDARD};
+use jobrun_shared::twilio::signature;
 use serde_json::json;
 
-use crate::{State, form};
+use crate::connection::Connection;
+use crate::faults::{Fault, Reports, Treatment};
+use crate::listing::Listing;
+use crate::{Direction, Message, MessageStatus, State, form};
 
-/// A message that was taken.
-#[derive(Clone, Debug)]
-pub struct Message {
-    /// Its name.
-    pub sid: String,
-    /// From which number.
-    pub from: String,
-    /// To whom.
-    pub to: String,
-    /// What it says.
-    pub body: String,
-    /// The address of its delivery reports.
-    pub status_callback: Option<String>,
-    /// How far it got.
-    pub status: MessageStatus,
-    /// When it was taken, RFC 2822.
-    pub date_created: String,
-}
-
-/// How far a message got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MessageStatus {
-    /// Taken.
-    Queued,
-    /// Handed to the carrier.
-    Sent,
-    /// Arrived.
-    Delivered,
-}
-
-impl MessageStatus {
-    /// Twilio's name for it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Sent => "sent",
-            Self::Delivered => "delivered",
-        }
-    }
-}
+/// For how many seconds a message may wait to be sent at most, and if its creator does not say.
+const VALIDITY_PERIOD_MAX: u32 = 36_000;
 
 pub(crate) fn router() -> Router<Arc<State>> {
-    Router::new().route("/2010-04-01/Accounts/{account}/Messages.json", post(create).get(list))
+    Router::new()
+        .route("/2010-04-01/Accounts/{account}/Messages.json", post(create).get(list))
+        .route("/2010-04-01/Accounts/{account}/Messages/{file}", get(fetch))
 }
 
-fn refuse(status: StatusCode, code: u32, message: &str) -> Response {
+pub(crate) fn refuse(status: StatusCode, code: u32, message: &str) -> Response {
     let more_info = format!("https://www.twilio.com/docs/errors/{code}");
     let problem = json!({"code": code, "message": message, "more_info": more_info, "status": status.as_u16()});
     (status, Json(problem)).into_response()
 }
 
 /// The refusal of whoever is not the account.
-fn unauthorised(state: &State, account: &str, headers: &HeaderMap) -> Option<Response> {
+pub(crate) fn unauthorised(state: &State, account: &str, headers: &HeaderMap) -> Option<Response> {
     let credentials = format!("{}:{}", state.account.sid, state.account.auth_token.expose());
     let expected = format!("Basic {}", BASE64_STANDARD.encode(credentials));
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -79,39 +46,60 @@ fn unauthorised(state: &State, account: &str, headers: &HeaderMap) -> Option<Res
 async fn create(
     Shared(state): Shared<Arc<State>>,
     Path(account): Path<String>,
+    ConnectInfo(connection): ConnectInfo<Connection>,
     headers: HeaderMap,
     Form(fields): Form<HashMap<String, String>>,
 ) -> Response {
     if let Some(refusal) = unauthorised(&state, &account, &headers) {
         return refusal;
     }
+    let message = match read_message(&state, &fields) {
+        Ok(message) => message,
+        Err((code, why)) => return refuse(StatusCode::BAD_REQUEST, code, why),
+    };
+    let treatment = state.faults.of_text(&message.to, &message.body);
+    let is_taken = treatment.fault.is_none_or(Fault::takes);
+    let answer = if is_taken { take(&state, message, treatment).await } else { StatusCode::NO_CONTENT.into_response() };
+    spoilt(treatment.fault, answer, &connection).await
+}
+
+/// What the caller gets: `answer`, unless something goes wrong.
+pub(crate) async fn spoilt(fault: Option<Fault>, answer: Response, connection: &Connection) -> Response {
+    match fault {
+        Some(fault) => fault.spoil(answer, connection).await,
+        None => answer,
+    }
+}
+
+/// The message that a form asks for, or the code and the words of its refusal.
+fn read_message(state: &State, fields: &HashMap<String, String>) -> Result<Message, (u32, &'static str)> {
     let get = |name: &str| fields.get(name).cloned().unwrap_or_default();
     let (to, from, body) = (get("To"), get("From"), get("Body"));
     match (is_e164(&to), is_e164(&from), body.chars().count()) {
-        (false, _, _) => return refuse(StatusCode::BAD_REQUEST, 21211, "Invalid 'To' Phone Number"),
-        (_, false, _) => return refuse(StatusCode::BAD_REQUEST, 21212, "Invalid From Number"),
-        (_, _, 0) => return refuse(StatusCode::BAD_REQUEST, 21602, "Message body is required"),
-        (_, _, 1601..) => return refuse(StatusCode::BAD_REQUEST, 21617, "The message body exceeds 1600 characters"),
+        (false, _, _) => return Err((21211, "Invalid 'To' Phone Number")),
+        (_, false, _) => return Err((21212, "Invalid From Number")),
+        (_, _, 0) => return Err((21602, "Message body is required")),
+        (_, _, 1601..) => return Err((21617, "The message body exceeds 1600 characters")),
         (true, true, _) => {}
     }
-    let message = Message {
+    let validity_period =
+        fields.get("ValidityPeriod").map_or(Some(VALIDITY_PERIOD_MAX), |seconds| seconds.parse().ok());
+    let validity_period = validity_period.filter(|seconds| (1..=VALIDITY_PERIOD_MAX).contains(seconds));
+    let now = jobrun_shared::clock::now();
+    Ok(Message {
         sid: state.new_sid("SM"),
         from,
         to,
         body,
+        direction: Direction::Outbound,
         status_callback: fields.get("StatusCallback").cloned(),
+        validity_period: Some(validity_period.ok_or((21624, "Invalid validity period"))?),
         status: MessageStatus::Queued,
-        date_created: jobrun_shared::clock::now().to_rfc2822(),
-    };
-    state.messages().push(message.clone());
-    let delay = Duration::from_millis(state.answer_after_ms.load(Ordering::Relaxed));
-    if !delay.is_zero() {
-        tokio::time::sleep(delay).await;
-    }
-    if state.account.delivery_reports {
-        tokio::spawn(report(Arc::clone(&state), message.clone()));
-    }
-    (StatusCode::CREATED, Json(as_json(&message))).into_response()
+        error_code: None,
+        date_created: now,
+        date_sent: None,
+        listed_from: now,
+    })
 }
 
 fn is_e164(number: &str) -> bool {
@@ -119,62 +107,116 @@ fn is_e164(number: &str) -> bool {
     (7..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Reports that a message was sent, and then that it was delivered.
-async fn report(state: Arc<State>, message: Message) {
-    for status in [MessageStatus::Sent, MessageStatus::Delivered] {
-        if let Some(message) = state.messages().iter_mut().find(|it| it.sid == message.sid) {
-            message.status = status;
-        }
-        let Some(url) = &message.status_callback else { continue };
-        let fields = form(&[
-            ("MessageSid", &message.sid),
-            ("SmsSid", &message.sid),
-            ("MessageStatus", status.name()),
-            ("SmsStatus", status.name()),
-            ("AccountSid", &state.account.sid),
-            ("From", &message.from),
-            ("To", &message.to),
-            ("ApiVersion", "2010-04-01"),
-        ]);
-        // As with Twilio, a report that cannot be delivered is lost.
-        let _ = state.post(url, &fields).await;
+/// Takes a message, and answers with it as it was then: its fate is known only to those who ask again.
+async fn take(state: &Arc<State>, mut message: Message, treatment: Treatment) -> Response {
+    let answer = (StatusCode::CREATED, Json(message.as_json(&state.account.sid))).into_response();
+    if let Some(status) = treatment.fate.steps().last() {
+        message.status = *status;
+        message.error_code = treatment.fate.error_code();
+        message.date_sent = (*status != MessageStatus::Failed).then_some(message.date_created);
     }
+    message.listed_from = message.date_created + treatment.unlisted;
+    state.messages().push(message.clone());
+
+    let answer_after = Duration::from_millis(state.answer_after_ms.load(Ordering::Relaxed));
+    // Reports come whether or not the caller waits for its answer.
+    let reports_after = match treatment.reports {
+        Reports::BeforeAnswer => Duration::ZERO,
+        Reports::Late(by) => answer_after + by,
+        _ => answer_after,
+    };
+    let reported = tokio::spawn(report(Arc::clone(state), message, treatment, reports_after));
+    if treatment.reports == Reports::BeforeAnswer {
+        // It ends, well or not: the answer follows.
+        let _ = reported.await;
+    }
+    pause(answer_after).await;
+    answer
+}
+
+/// Not even the shortest sleep when there is nothing to wait for.
+async fn pause(duration: Duration) {
+    if !duration.is_zero() {
+        tokio::time::sleep(duration).await;
+    }
+}
+
+/// Sends the delivery reports of a message.
+async fn report(state: Arc<State>, message: Message, treatment: Treatment, after: Duration) {
+    let Some(url) = message.status_callback.as_ref().filter(|_| state.account.delivery_reports) else { return };
+    pause(after).await;
+    let steps = treatment.fate.steps().iter().copied();
+    let steps: Vec<MessageStatus> = match treatment.reports {
+        Reports::Missing => Vec::new(),
+        Reports::Twice => steps.flat_map(|status| [status, status]).collect(),
+        Reports::Reordered => steps.rev().collect(),
+        Reports::InOrder | Reports::Late(_) | Reports::BeforeAnswer => steps.collect(),
+    };
+    for status in steps {
+        // As with Twilio, a report that cannot be delivered is lost. The fragment is for Twilio, and not signed.
+        let url = url.split('#').next().unwrap_or_default();
+        let _ = state.post(url, &report_form(&state, &message, status)).await;
+    }
+}
+
+fn report_form(state: &State, message: &Message, status: MessageStatus) -> signature::Form {
+    let mut fields = form(&[
+        ("MessageSid", &message.sid),
+        ("SmsSid", &message.sid),
+        ("MessageStatus", status.name()),
+        ("SmsStatus", status.name()),
+        ("AccountSid", &state.account.sid),
+        ("From", &message.from),
+        ("To", &message.to),
+        ("ApiVersion", "2010-04-01"),
+    ]);
+    let is_bad_end = matches!(status, MessageStatus::Undelivered | MessageStatus::Failed);
+    if let Some(code) = message.error_code.filter(|_| is_bad_end) {
+        fields.push(("ErrorCode".to_owned(), code.to_string()));
+    }
+    fields
 }
 
 async fn list(
     Shared(state): Shared<Arc<State>>,
     Path(account): Path<String>,
-    Query(filter): Query<HashMap<String, String>>,
+    Query(query): Query<Vec<(String, String)>>,
+    ConnectInfo(connection): ConnectInfo<Connection>,
     headers: HeaderMap,
 ) -> Response {
     if let Some(refusal) = unauthorised(&state, &account, &headers) {
         return refusal;
     }
-    let fits = |name: &str, value: &str| filter.get(name).is_none_or(|wanted| wanted == value);
-    let page: usize = filter.get("PageSize").and_then(|size| size.parse().ok()).unwrap_or(50);
-    let messages: Vec<serde_json::Value> = state
-        .messages()
-        .iter()
-        .rev()
-        .filter(|message| fits("To", &message.to) && fits("From", &message.from))
-        .take(page)
-        .map(as_json)
-        .collect();
-    Json(json!({"messages": messages, "page": 0, "page_size": page, "next_page_uri": null})).into_response()
+    let (asked, answer) = match Listing::read(&query) {
+        Ok(listing) => {
+            let page = listing.page(&state.messages(), jobrun_shared::clock::now(), &account, &query);
+            (listing.asked(), Json(page).into_response())
+        }
+        Err(name) => {
+            let why = format!("Invalid parameter {name}");
+            (name, refuse(StatusCode::BAD_REQUEST, 20001, &why))
+        }
+    };
+    spoilt(state.faults.of_read(&asked), answer, &connection).await
 }
 
-fn as_json(message: &Message) -> serde_json::Value {
-    json!({
-        "sid": message.sid,
-        "status": message.status.name(),
-        "to": message.to,
-        "from": message.from,
-        "body": message.body,
-        "direction": "outbound-api",
-        "num_segments": "1",
-        "date_created": message.date_created,
-        "date_sent": null,
-        "error_code": null,
-        "error_message": null,
-    })
+async fn fetch(
+    Shared(state): Shared<Arc<State>>,
+    Path((account, file)): Path<(String, String)>,
+    ConnectInfo(connection): ConnectInfo<Connection>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    if let Some(refusal) = unauthorised(&state, &account, &headers) {
+        return refusal;
+    }
+    let sid = file.strip_suffix(".json").unwrap_or_default();
+    let found = state.messages().iter().find(|message| message.sid == sid).cloned();
+    // Names differ from run to run; what misbehaves by a seed must not.
+    let asked = found.as_ref().map(|message| format!("{} {}", message.to, message.body)).unwrap_or_default();
+    let answer = match found {
+        Some(message) => Json(message.as_json(&account)).into_response(),
+        None => refuse(StatusCode::NOT_FOUND, 20404, &format!("The requested resource {} was not found", uri.path())),
+    };
+    spoilt(state.faults.of_read(&asked), answer, &connection).await
 }

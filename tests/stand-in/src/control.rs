@@ -9,7 +9,7 @@ use axum::routing::{get, post};
 use axum::{Form, Router};
 use serde::Deserialize;
 
-use crate::{Answer, State, Undelivered};
+use crate::{Answer, Direction, Fate, Fault, Message, Misbehaviour, Reports, State, Undelivered};
 
 const HELP: &str = "\
 This stands in for Twilio. Be a client with curl:
@@ -18,6 +18,20 @@ This stands in for Twilio. Be a client with curl:
   curl -d from=+447700900123 -d to=+447111111111 HOST/calls                           ring a number
   curl HOST/messages                                                                  read what was sent to everybody
   curl -G -d to=+447900000001 HOST/messages                                           read what was sent to one phone
+  curl HOST/numbers                                                                   read where each number leads
+
+Twilio can go wrong:
+
+  curl -d next=500-after HOST/faults             the next text is met with a fault: 429-retry-after, 429, 500-before,
+                                                 500-after, 503, late, dropped-before, dropped-after, unreadable, 401,
+                                                 or an error code such as 21610
+  curl -d always=401 HOST/faults                 every request is, until always=none
+  curl -d end=undelivered-30003 HOST/faults      texts end so: queued, delivered, sent, undelivered-CODE, failed-CODE
+  curl -d reports=missing HOST/faults            delivery reports go so: in-order, twice, reordered, late,
+                                                 before-answer, missing
+  curl -d 'seed=7&percent=30' HOST/faults        at random, in 30 % of cases, and with the same seed the same again;
+                                                 seed=7&percent=0 ends it
+  curl HOST/faults                               read how often each fault came
 
 A plus sign in -d is fine as it is.
 ";
@@ -28,6 +42,8 @@ pub(crate) fn router() -> Router<Arc<State>> {
         .route("/texts", post(text))
         .route("/calls", post(call))
         .route("/messages", get(messages))
+        .route("/faults", post(order).get(faults))
+        .route("/numbers", get(numbers))
 }
 
 #[derive(Deserialize)]
@@ -54,8 +70,10 @@ fn undelivered(error: &Undelivered) -> (StatusCode, String) {
     (StatusCode::BAD_GATEWAY, format!("the webhook was not delivered: {error}\n"))
 }
 
-fn describe(what: &str, answer: &Answer) -> String {
-    format!("{what}: answered {} {}\n", answer.status, answer.body.trim())
+/// What the webhook answered. Whoever sent it has to hear if that was a refusal.
+fn describe(what: &str, answer: &Answer) -> Outcome {
+    let line = format!("{what}: answered {} {}\n", answer.status, answer.body.trim());
+    if (200..300).contains(&answer.status) { Ok(line) } else { Err((StatusCode::BAD_GATEWAY, line)) }
 }
 
 /// A plus sign in a form is a space, unless somebody escaped it: in a phone number it can only be a plus.
@@ -66,26 +84,81 @@ fn phone(given: &str) -> String {
 async fn text(Shared(state): Shared<Arc<State>>, Form(text): Form<Text>) -> Outcome {
     let to = text.to.map_or_else(|| state.account.onboarding_number.clone(), |to| phone(&to));
     let answer = state.text(&phone(&text.from), &to, &text.body).await.map_err(|error| undelivered(&error))?;
-    Ok(describe("text", &answer))
+    describe("text", &answer)
 }
 
 async fn call(Shared(state): Shared<Arc<State>>, Form(call): Form<Call>) -> Outcome {
     let called = state.call(&phone(&call.from), &phone(&call.to)).await;
     let (arrived, ended) = called.map_err(|error| undelivered(&error))?;
-    Ok(describe("call arrived", &arrived) + &describe("call ended", &ended))
+    Ok(describe("call arrived", &arrived)? + &describe("call ended", &ended)?)
 }
 
 async fn messages(Shared(state): Shared<Arc<State>>, Query(filter): Query<Filter>) -> String {
     let to = filter.to.map(|to| phone(&to));
     let mut page = String::new();
-    for message in state.messages().iter().filter(|message| to.as_ref().is_none_or(|to| *to == message.to)) {
+    let wanted = |it: &&Message| it.direction == Direction::Outbound && to.as_ref().is_none_or(|to| *to == it.to);
+    for message in state.messages().iter().filter(wanted) {
         // Writing to a string does not fail.
-        let _ =
-            writeln!(page, "{} -> {}  ({}, {})", message.from, message.to, message.status.name(), message.date_created);
+        let (status, created) = (message.status.name(), message.date_created.to_rfc2822());
+        let _ = writeln!(page, "{} -> {}  ({status}, {created})", message.from, message.to);
         for line in message.body.lines() {
             let _ = writeln!(page, "  {line}");
         }
         page.push('\n');
+    }
+    page
+}
+
+#[derive(Deserialize)]
+struct Order {
+    next: Option<String>,
+    always: Option<String>,
+    end: Option<String>,
+    reports: Option<String>,
+    seed: Option<u64>,
+    percent: Option<u8>,
+}
+
+/// What `named` makes of a word, if there is one.
+fn word<T>(given: Option<&String>, named: impl Fn(&str) -> Option<T>) -> Result<Option<T>, (StatusCode, String)> {
+    let known =
+        |word: &String| named(word).ok_or_else(|| (StatusCode::BAD_REQUEST, format!("no such thing: {word}\n")));
+    given.map(known).transpose()
+}
+
+/// Takes an order as a whole, or not at all.
+async fn order(Shared(state): Shared<Arc<State>>, Form(order): Form<Order>) -> Outcome {
+    let next = word(order.next.as_ref(), Fault::named)?;
+    let always =
+        word(order.always.as_ref(), |name| if name == "none" { Some(None) } else { Fault::named(name).map(Some) })?;
+    let fate = word(order.end.as_ref(), Fate::named)?;
+    let reports = word(order.reports.as_ref(), Reports::named)?;
+    let misbehaviour = match (order.seed, order.percent) {
+        (Some(seed), Some(percent @ 0..=100)) => Some(Misbehaviour { seed, percent }),
+        (None, None) => None,
+        _ => return Err((StatusCode::BAD_REQUEST, "a seed and a percentage go together\n".to_owned())),
+    };
+    let mut orders = state.faults.orders();
+    orders.next.extend(next);
+    orders.always = always.unwrap_or(orders.always);
+    orders.fate = fate.or(orders.fate);
+    orders.reports = reports.or(orders.reports);
+    orders.misbehaviour = misbehaviour.or(orders.misbehaviour);
+    Ok(misbehaviour.map_or_else(|| "so be it\n".to_owned(), |misbehaviour| format!("{misbehaviour}\n")))
+}
+
+async fn faults(Shared(state): Shared<Arc<State>>) -> String {
+    state.faults.orders().counts.iter().map(|(name, count)| format!("{count}  {name}\n")).collect()
+}
+
+async fn numbers(Shared(state): Shared<Arc<State>>) -> String {
+    let mut page = String::new();
+    for number in state.numbers().iter() {
+        // Writing to a string does not fail.
+        let _ = writeln!(page, "{}", number.phone_number);
+        for (field, value) in &number.fields {
+            let _ = writeln!(page, "  {field:<21} {value}");
+        }
     }
     page
 }

@@ -1,12 +1,27 @@
 //! A stand-in for Twilio, for demonstrations and tests.
 //!
-//! It takes messages as the REST API does and remembers them, sends signed webhooks and delivery reports, and places calls.
-//! People use it over HTTP (`control.rs`), tests by calling its methods. It must never be lenient where Twilio is strict.
+//! It takes messages as the REST API does and remembers them, sends signed webhooks and delivery reports, and places
+//! calls. People use it over HTTP (`control.rs`), tests by calling its methods. It must never be lenient where Twilio is
+//! strict, and it goes wrong as Twilio can, on command or at random (`faults.rs`).
 
 mod api;
 
+mod connection;
+
 mod control;
 
+mod faults;
+
+mod listing;
+
+mod message;
+
+mod numbers;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,7 +32,12 @@ use jobrun_shared::twilio::signature::{self, Form};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-pub use api::{Message, MessageStatus};
+use connection::{Connection, Connections};
+use faults::Faults;
+
+pub use faults::{Fate, Fault, Misbehaviour, Reports};
+pub use message::{Direction, Message, MessageStatus};
+pub use numbers::Number;
 
 /// The account that the stand-in plays, and where its webhooks go.
 #[derive(Clone, Debug)]
@@ -47,8 +67,10 @@ struct State {
     account: Account,
     http: reqwest::Client,
     messages: Mutex<Vec<Message>>,
+    numbers: Mutex<Vec<Number>>,
     sids: AtomicU64,
     answer_after_ms: AtomicU64,
+    faults: Faults,
 }
 
 /// A webhook's answer.
@@ -79,15 +101,18 @@ impl StandIn {
             account,
             http,
             messages: Mutex::default(),
+            numbers: Mutex::default(),
             // Names go on where an earlier stand-in cannot have come to: a name that was used before is a text known before.
             sids: AtomicU64::new(jobrun_shared::clock::now().timestamp_micros().unsigned_abs()),
             answer_after_ms: AtomicU64::new(0),
+            faults: Faults::default(),
         });
         let addr = listener.local_addr().expect("a listener has an address");
-        let router = api::router().merge(control::router()).with_state(Arc::clone(&state));
+        let router = api::router().merge(numbers::router()).merge(control::router()).with_state(Arc::clone(&state));
+        let service = router.into_make_service_with_connect_info::<Connection>();
         let server = tokio::spawn(async move {
             // Ends only with the process, or when the stand-in is dropped.
-            let _ = axum::serve(listener, router).await;
+            let _ = axum::serve(Connections(listener), service).await;
         });
         Self { addr, state, server }
     }
@@ -98,16 +123,18 @@ impl StandIn {
         format!("http://{}", self.addr)
     }
 
-    /// Every message taken so far, in order.
+    /// Every message taken from us so far, in order.
     #[must_use]
     pub fn messages(&self) -> Vec<Message> {
-        self.state.messages().clone()
+        self.state.messages().iter().filter(|message| message.direction == Direction::Outbound).cloned().collect()
     }
 
     /// What was sent to `phone`, in order.
     #[must_use]
     pub fn bodies_to(&self, phone: &str) -> Vec<String> {
-        self.state.messages().iter().filter(|message| message.to == phone).map(|message| message.body.clone()).collect()
+        let messages = self.state.messages();
+        let sent = messages.iter().filter(|it| it.direction == Direction::Outbound && it.to == phone);
+        sent.map(|message| message.body.clone()).collect()
     }
 
     /// From now on, a message is answered only after this long: taken at once, or so it seems to the caller never.
@@ -115,7 +142,44 @@ impl StandIn {
         self.state.answer_after_ms.store(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Somebody texts the onboarding number.
+    /// The next message is met with this fault, and the one after it with what was ordered after it.
+    pub fn fail_next(&self, fault: Fault) {
+        self.state.faults.orders().next.push_back(fault);
+    }
+
+    /// From now on every request of the REST API, lists and fetches included, is met with this fault, or with none.
+    pub fn always(&self, fault: Option<Fault>) {
+        self.state.faults.orders().always = fault;
+    }
+
+    /// From now on, messages end like this.
+    pub fn end_as(&self, fate: Fate) {
+        self.state.faults.orders().fate = Some(fate);
+    }
+
+    /// From now on, delivery reports go like this.
+    pub fn reports(&self, reports: Reports) {
+        self.state.faults.orders().reports = Some(reports);
+    }
+
+    /// From now on, what nobody ordered goes wrong at random. With 0 percent, nothing does.
+    pub fn misbehave(&self, misbehaviour: Misbehaviour) {
+        self.state.faults.orders().misbehaviour = Some(misbehaviour);
+    }
+
+    /// How many requests were met with the fault of this name, such as `401` or `500-after`.
+    #[must_use]
+    pub fn count(&self, fault: &str) -> u64 {
+        self.state.faults.orders().counts.get(fault).copied().unwrap_or_default()
+    }
+
+    /// How many requests were met with each fault, by its name.
+    #[must_use]
+    pub fn refusals(&self) -> BTreeMap<String, u64> {
+        self.state.faults.orders().counts.clone()
+    }
+
+    /// Somebody texts the onboarding number. The account keeps the text even if its webhook cannot be delivered.
     ///
     /// # Errors
     /// When the webhook cannot be delivered.
@@ -142,7 +206,7 @@ impl StandIn {
     /// The form of a text, as Twilio would post it.
     #[must_use]
     pub fn text_form(&self, from: &str, to: &str, body: &str) -> Form {
-        self.state.text_form(from, to, body)
+        self.state.text_form(&self.new_sid("SM"), from, to, body)
     }
 
     /// The form of a call with the given CallStatus, as Twilio would post it.
@@ -182,19 +246,18 @@ impl State {
         format!("{prefix}{:032x}", self.sids.fetch_add(1, Ordering::Relaxed))
     }
 
-    fn text_form(&self, from: &str, to: &str, body: &str) -> Form {
-        let sid = self.new_sid("SM");
+    fn text_form(&self, sid: &str, from: &str, to: &str, body: &str) -> Form {
         form(&[
             ("ToCountry", "GB"),
-            ("SmsMessageSid", &sid),
+            ("SmsMessageSid", sid),
             ("NumMedia", "0"),
             ("FromCity", ""),
-            ("SmsSid", &sid),
+            ("SmsSid", sid),
             ("SmsStatus", "received"),
             ("Body", body),
             ("To", to),
-            ("NumSegments", "1"),
-            ("MessageSid", &sid),
+            ("NumSegments", &message::segments(body).to_string()),
+            ("MessageSid", sid),
             ("AccountSid", &self.account.sid),
             ("From", from),
             ("ApiVersion", "2010-04-01"),
@@ -203,7 +266,9 @@ impl State {
 
     async fn text(&self, from: &str, to: &str, body: &str) -> Result<Answer, Undelivered> {
         let url = format!("{}/webhooks/twilio/sms", self.account.webhook_base_url);
-        self.deliver(&url, &self.text_form(from, to, body)).await
+        let sid = self.new_sid("SM");
+        self.messages().push(Message::received(&sid, from, to, body));
+        self.deliver(&url, &self.text_form(&sid, from, to, body)).await
     }
 
     fn call_form(&self, sid: &str, from: &str, to: &str, status: &str) -> Form {
@@ -242,6 +307,8 @@ impl State {
     }
 
     async fn post(&self, url: &str, form: &Form) -> Result<Answer, Undelivered> {
+        // What follows the number sign is for Twilio itself: neither sent nor signed.
+        let url = url.split('#').next().unwrap_or_default();
         let signature = signature::sign(&self.account.auth_token, url, form);
         let request = self.http.post(url).header(signature::HEADER, signature).form(form);
         let response = request.send().await?;

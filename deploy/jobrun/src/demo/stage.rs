@@ -25,6 +25,16 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// The number that clients text.
 pub(super) const ONBOARDING_NUMBER: &str = "+447476955179";
 
+/// As by default, but for what people would have to wait for.
+const SETTINGS: [(&str, &str); 6] = [
+    ("PAYMENT_LINK_URL", ""),
+    ("LOG_FORMAT", "plain"),
+    ("RUST_LOG", "info"),
+    ("SWEEP_INTERVAL", "1s"),
+    ("AUDIT_INTERVAL", "1s"),
+    ("TWILIO_SEGMENTS_PER_SECOND", "1000000"),
+];
+
 /// The real programs, with a stand-in for Twilio and a database of their own.
 #[derive(Debug)]
 pub struct Stage {
@@ -60,11 +70,7 @@ impl Stage {
         environment.insert("DATABASE_URL".to_owned(), url.expose().to_owned());
         environment.insert("PUBLIC_BASE_URL".to_owned(), account.webhook_base_url.clone());
         environment.insert("INGRESS_ADDR".to_owned(), ingress_addr.clone());
-        for (name, value) in
-            [("PAYMENT_LINK_URL", ""), ("LOG_FORMAT", "plain"), ("RUST_LOG", "info"), ("SWEEP_INTERVAL", "1s")]
-                .iter()
-                .chain(settings)
-        {
+        for (name, value) in SETTINGS.iter().chain(settings) {
             environment.insert((*name).to_owned(), (*value).to_owned());
         }
 
@@ -79,6 +85,15 @@ impl Stage {
             worker.wait_for_line("takes jobs", START_TIMEOUT).await?;
         }
         Ok(stage)
+    }
+
+    /// Starts the ingress again, after it was stopped.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn start_ingress(&mut self) -> anyhow::Result<()> {
+        self.ingress = Program::start(&self.programs, "jobrun-ingress", &self.environment, Lines::Kept)?;
+        self.ingress.wait_for_line("ingress listens", START_TIMEOUT).await
     }
 
     /// Starts one more worker.

@@ -1,7 +1,8 @@
 //! The rules that no conversation may break, tried on conversations of every kind.
 
 use jobrun_onboarding::{
-    Allocation, Client, Collected, Decision, E164, Event, Facts, OptChange, PhoneType, State, Step, decide,
+    Allocation, Call, Client, Collected, Decision, E164, Event, Facts, Keyword, OptChange, PhoneType, State, Step,
+    decide,
 };
 use proptest::prelude::*;
 
@@ -33,12 +34,29 @@ fn a_text() -> impl Strategy<Value = String> {
     prop_oneof![4 => words.prop_map(str::to_owned), 1 => any::<String>()]
 }
 
+fn taken_for() -> impl Strategy<Value = Option<Keyword>> {
+    prop_oneof![
+        9 => Just(None),
+        1 => prop::sample::select(vec![Keyword::Stop, Keyword::Start, Keyword::Help]).prop_map(Some),
+    ]
+}
+
+fn a_call() -> impl Strategy<Value = Call> {
+    let callers = prop::sample::select(vec!["+447700900123", "+447900000001", "anonymous", "+266696687"]);
+    (any::<bool>(), callers).prop_map(|(named, caller)| Call {
+        sid: named.then(|| "CA1".to_owned()),
+        caller: jobrun_onboarding::caller(caller),
+    })
+}
+
 fn an_event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        6 => a_text().prop_map(|body| Event::Text { body }),
-        1 => Just(Event::CallArrived),
-        1 => Just(Event::CallEnded),
+        6 => (a_text(), taken_for()).prop_map(|(body, taken_for)| Event::Text { body, taken_for }),
+        1 => a_call().prop_map(Event::CallArrived),
+        1 => a_call().prop_map(Event::CallEnded),
         1 => Just(Event::NumberDue),
+        1 => Just(Event::OptedOut),
+        1 => Just(Event::Unreachable),
     ]
 }
 
@@ -48,6 +66,7 @@ prop_compose! {
         payment_active in any::<bool>(),
         has_number in any::<bool>(),
         opted_out in any::<bool>(),
+        unreachable in any::<bool>(),
         phone_type in prop::option::of(Just(PhoneType::Landline)),
     ) -> Client {
         Client {
@@ -58,6 +77,7 @@ prop_compose! {
             payment_active,
             number: has_number.then(number),
             opted_out,
+            unreachable,
         }
     }
 }
@@ -83,11 +103,11 @@ fn pools() -> impl Strategy<Value = Allocation> {
 fn may_follow(state: State, next: State, event: &Event) -> bool {
     let place = |state: State| State::ALL.iter().position(|it| *it == state).unwrap();
     match event {
-        Event::Text { .. } | Event::NumberDue => {
+        Event::Text { .. } | Event::NumberDue | Event::OptedOut | Event::Unreachable => {
             next == state || place(next) == place(state) + 1 || (state, next) == (State::S7FwdSent, State::S6PhoneType)
         }
-        Event::CallArrived => next == state || (state >= State::S7FwdSent && next == State::S9TestCall),
-        Event::CallEnded => next == state || (state >= State::S7FwdSent && next == State::Complete),
+        Event::CallArrived(_) => next == state || (state >= State::S7FwdSent && next == State::S9TestCall),
+        Event::CallEnded(_) => next == state || (state >= State::S7FwdSent && next == State::Complete),
     }
 }
 
@@ -106,6 +126,8 @@ proptest! {
         let (decision, _) = step(&client, &event, &pool);
         let wants_texts = !client.opted_out || decision.opt == Some(OptChange::In);
         prop_assert!(wants_texts || decision.texts.is_empty());
+        let reachable = !client.unreachable || matches!(event, Event::Text { .. });
+        prop_assert!(reachable || decision.texts.is_empty());
         prop_assert!(decision.opt != Some(OptChange::Out) || decision.texts.is_empty());
     }
 
@@ -138,7 +160,7 @@ proptest! {
     #[test]
     fn a_text_is_answered_unless_its_sender_wants_no_answer(client in a_client(), body in a_text(), pool in pools()) {
         let quiet = client.opted_out || jobrun_onboarding::keyword(&body).is_some();
-        let (decision, _) = step(&client, &Event::Text { body }, &pool);
+        let (decision, _) = step(&client, &Event::Text { body, taken_for: None }, &pool);
         prop_assert!(quiet || decision.texts.len() == 1);
     }
 
@@ -155,6 +177,7 @@ proptest! {
             payment_active: false,
             number: None,
             opted_out: false,
+            unreachable: false,
         };
         for (event, pays, pool) in events {
             client.payment_active |= pays && client.state >= State::S5ConfirmLive;
@@ -168,6 +191,7 @@ proptest! {
             prop_assert!(decision.next <= State::S5ConfirmLive || client.number.is_some());
             client.state = decision.next;
             client.collected = decision.collected;
+            client.unreachable = decision.reachable.map_or(client.unreachable, |reachable| !reachable);
             match decision.opt {
                 Some(OptChange::Out) => client.opted_out = true,
                 Some(OptChange::In) => client.opted_out = false,
@@ -192,8 +216,9 @@ fn no_text_asks_for_a_word_that_twilio_acts_on() {
                     payment_active: paid,
                     number: paid.then(number),
                     opted_out: false,
+                    unreachable: false,
                 };
-                let event = Event::Text { body: body.to_owned() };
+                let event = Event::Text { body: body.to_owned(), taken_for: None };
                 let (decision, _) = step(&client, &event, &Allocation::PoolEmpty);
                 for text in decision.texts {
                     let asks = |word: &&str| text.body.contains(&format!("eply {word}"));

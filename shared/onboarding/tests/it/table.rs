@@ -4,7 +4,9 @@
 
 use std::fmt::Write;
 
-use jobrun_onboarding::{Allocation, Client, Collected, Decision, E164, Event, Facts, PhoneType, State, Step, decide};
+use jobrun_onboarding::{
+    Allocation, Call, Client, Collected, Decision, E164, Event, Facts, Keyword, PhoneType, State, Step, decide,
+};
 
 const COMMITTED: &str = include_str!("../transition_table.txt");
 
@@ -12,16 +14,34 @@ const COMMITTED: &str = include_str!("../transition_table.txt");
 const TEXTS: [&str; 14] =
     ["Plumber from London", "ABC", "SMS", "YES", "READY", "NO", "1", "2", "3", "DONE", "???", "STOP", "START", "HELP"];
 
+const OWNER: &str = "+447900000001";
+
 /// The facts that decisions can depend on, in the order of the columns.
-const FACTS: [&str; 4] = ["opted out", "paid", "has number", "gave phone type"];
+const FACTS: [&str; 5] = ["opted out", "unreachable", "paid", "has number", "gave phone type"];
 
 /// The facts of one row: each yes, no, or of no matter here.
 type Known = [Option<bool>; FACTS.len()];
 
 fn events() -> Vec<(String, Event)> {
-    let texts = TEXTS.iter().map(|body| (format!("\"{body}\""), Event::Text { body: (*body).to_owned() }));
-    let others = [Event::CallArrived, Event::CallEnded, Event::NumberDue];
-    texts.chain(others.into_iter().map(|event| (format!("{event:?}"), event))).collect()
+    let text = |body: &str, taken_for| Event::Text { body: body.to_owned(), taken_for };
+    let texts = TEXTS.iter().map(|body| (format!("\"{body}\""), text(body, None)));
+    let taken = [
+        ("\"YES\" taken for START", text("YES", Some(Keyword::Start))),
+        ("\"BYE\" taken for STOP", text("BYE", Some(Keyword::Stop))),
+        ("\"HUH\" taken for HELP", text("HUH", Some(Keyword::Help))),
+    ];
+    let call = |from: &str| Call { sid: Some("CA1".to_owned()), caller: jobrun_onboarding::caller(from) };
+    let others = [
+        ("CallArrived", Event::CallArrived(call("+447700900123"))),
+        ("CallArrived, withheld", Event::CallArrived(call("anonymous"))),
+        ("CallArrived, the owner", Event::CallArrived(call(OWNER))),
+        ("CallEnded", Event::CallEnded(call("+447700900123"))),
+        ("CallEnded, withheld", Event::CallEnded(call("anonymous"))),
+        ("NumberDue", Event::NumberDue),
+        ("OptedOut", Event::OptedOut),
+        ("Unreachable", Event::Unreachable),
+    ];
+    texts.chain(taken.into_iter().chain(others).map(|(name, event)| (name.to_owned(), event))).collect()
 }
 
 fn number() -> E164 {
@@ -29,15 +49,16 @@ fn number() -> E164 {
 }
 
 fn client(state: State, facts: [bool; FACTS.len()]) -> Client {
-    let [opted_out, payment_active, has_number, gave_phone_type] = facts;
+    let [opted_out, unreachable, payment_active, has_number, gave_phone_type] = facts;
     Client {
         id: "c".to_owned(),
-        owner_phone: E164::parse("+447900000001").unwrap(),
+        owner_phone: E164::parse(OWNER).unwrap(),
         state,
         collected: Collected { phone_type: gave_phone_type.then_some(PhoneType::Android), ..Collected::default() },
         payment_active,
         number: has_number.then(number),
         opted_out,
+        unreachable,
     }
 }
 
@@ -67,6 +88,7 @@ fn describe(client: &Client, decision: &Decision) -> String {
     }
     parts.extend(decision.texts.iter().map(|text| format!("says {}", text.kind.name())));
     parts.extend(decision.opt.map(|change| format!("opts {change:?}").to_lowercase()));
+    parts.extend(decision.reachable.map(|reachable| if reachable { "reachable" } else { "unreachable" }.to_owned()));
     if decision.collected != client.collected {
         parts.push("keeps the answer".to_owned());
     }
@@ -117,13 +139,13 @@ fn completions(known: Known) -> Vec<[bool; FACTS.len()]> {
 
 fn generate() -> String {
     let mut table = "Every state, what can happen there, and what comes of it. Generated, and checked, by a test.\n\
-        Facts: O opted out, P paid, N has a number, T gave the phone type; a small letter means not, a dot either way.\n"
+        Facts: O opted out, U unreachable, P paid, N has a number, T gave the phone type; a small letter means not, a dot either way.\n"
         .to_owned();
     for state in State::ALL {
         writeln!(table, "\n{}", state.name()).unwrap();
         for (name, event) in events() {
             for (known, outcome) in rows(state, &event, [None; FACTS.len()]) {
-                let letters: String = ["Oo", "Pp", "Nn", "Tt"]
+                let letters: String = ["Oo", "Uu", "Pp", "Nn", "Tt"]
                     .iter()
                     .zip(known)
                     .map(|(letters, known)| match known {
@@ -133,9 +155,9 @@ fn generate() -> String {
                     })
                     .collect();
                 let mut lines = outcome.lines();
-                writeln!(table, "  {name:<21} {letters}  {}", lines.next().unwrap()).unwrap();
+                writeln!(table, "  {name:<23} {letters}  {}", lines.next().unwrap()).unwrap();
                 for line in lines {
-                    writeln!(table, "  {:<21} {:<4}    {line}", "", "").unwrap();
+                    writeln!(table, "  {:<23} {:<5}    {line}", "", "").unwrap();
                 }
             }
         }

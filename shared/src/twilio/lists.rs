@@ -1,0 +1,159 @@
+//! What Twilio knows of texts: those that we sent, how far they got, and those that came in.
+//!
+//! Only asks. One text in a list that makes no sense must not hide the others, so what may be missing is optional.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use reqwest::StatusCode;
+use serde::Deserialize;
+
+use super::answers::{Error, PAGE_SIZE, ROOT};
+use super::api::Api;
+
+/// What Twilio puts before every text of a trial account.
+const TRIAL_PREFIX: &str = "Sent from your Twilio trial account - ";
+
+/// How far Twilio's clock and ours may differ when a text is looked for.
+const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(60);
+
+/// A text as Twilio's list shows it. Dates are RFC 2822.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Listed {
+    /// Twilio's name for it.
+    pub sid: String,
+    /// `inbound`, or `outbound-api` for texts that we created.
+    direction: Option<String>,
+    status: Option<String>,
+    from: Option<String>,
+    to: Option<String>,
+    body: Option<String>,
+    date_created: Option<String>,
+    date_sent: Option<String>,
+}
+
+/// A text that somebody sent us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inbound {
+    /// Twilio's name for it.
+    pub sid: String,
+    /// From whom, as Twilio gives it.
+    pub from: String,
+    /// To which number of the account, E.164.
+    pub to: String,
+    /// What it says.
+    pub body: String,
+    /// When it arrived, to the second.
+    pub sent_at: DateTime<Utc>,
+}
+
+/// How far Twilio got with a text of ours.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Standing {
+    /// Twilio's MessageStatus.
+    pub status: String,
+    /// Twilio's ErrorCode.
+    pub error_code: Option<i32>,
+}
+
+impl Listed {
+    /// Whether this is the text with `body` that we created in an attempt that began at `attempted_at`.
+    #[must_use]
+    pub fn is_attempt(&self, body: &str, attempted_at: DateTime<Utc>) -> bool {
+        let says = self.body.as_deref().unwrap_or_default();
+        self.direction.as_deref() == Some("outbound-api")
+            && says.strip_prefix(TRIAL_PREFIX).unwrap_or(says) == body
+            && read(self.date_created.as_deref()).is_none_or(|created| created >= attempted_at - CLOCK_TOLERANCE)
+    }
+
+    /// The text as one that came in. One that is still arriving, or that Twilio holds back as written by a machine (30039), is
+    /// none.
+    fn into_inbound(self) -> Option<Inbound> {
+        let arrived = self.direction.as_deref() == Some("inbound") && self.status.as_deref() == Some("received");
+        let sent_at = read(self.date_sent.as_deref()).filter(|_| arrived)?;
+        Some(Inbound { sid: self.sid, from: self.from?, to: self.to?, body: self.body.unwrap_or_default(), sent_at })
+    }
+}
+
+fn read(date: Option<&str>) -> Option<DateTime<Utc>> {
+    Some(DateTime::parse_from_rfc2822(date?).ok()?.to_utc())
+}
+
+#[derive(Deserialize)]
+struct Page {
+    messages: Vec<Listed>,
+    next_page_uri: Option<String>,
+}
+
+impl Api {
+    /// The latest texts from `from` to `to`, newest first, as far as one page of Twilio's list goes.
+    ///
+    /// # Errors
+    /// When the list cannot be read.
+    pub async fn list_messages(&self, from: &str, to: &str) -> Result<Vec<Listed>, Error> {
+        let query = [("From", from), ("To", to), ("PageSize", "50")];
+        let page: Page = self.answer(self.http.get(&self.messages_url).query(&query)).await?;
+        Ok(page.messages)
+    }
+
+    /// How far Twilio got with the text `sid`; nothing, if it knows of no such text.
+    ///
+    /// # Errors
+    /// When Twilio does not say.
+    pub async fn find_message(&self, sid: &str) -> Result<Option<Standing>, Error> {
+        let url = format!("{}/{sid}.json", self.messages_url.trim_end_matches(".json"));
+        match self.answer(self.http.get(url)).await {
+            Err(Error::Refused { status: StatusCode::NOT_FOUND, .. }) => Ok(None),
+            answer => answer.map(Some),
+        }
+    }
+
+    /// The texts that arrived at any number of the account since `since`, oldest first.
+    ///
+    /// # Errors
+    /// When the list cannot be read to its end.
+    pub async fn list_inbound(&self, since: DateTime<Utc>) -> Result<Vec<Inbound>, Error> {
+        let since = since.format("%Y-%m-%dT%H:%M:%SZ");
+        let account = &self.account.account_sid;
+        let first = format!("{ROOT}{account}/Messages.json?DateSent%3E={since}&PageSize={PAGE_SIZE}");
+        let pages: Vec<Page> = self.pages(first, |page: &Page| page.next_page_uri.clone()).await?;
+        let listed = pages.into_iter().flat_map(|page| page.messages);
+        let mut inbound: Vec<Inbound> = listed.filter_map(Listed::into_inbound).collect();
+        // Newest first, as Twilio lists them; texts of the same second keep their order.
+        inbound.reverse();
+        inbound.sort_by_key(|text| text.sent_at);
+        Ok(inbound)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listed_text_is_recognised_by_what_it_says_and_when() {
+        let listed = |date: Option<&str>| Listed {
+            direction: Some("outbound-api".to_owned()),
+            body: Some("Hi".to_owned()),
+            date_created: date.map(str::to_owned),
+            ..Listed::default()
+        };
+        let at = DateTime::parse_from_rfc3339("2026-11-22T12:00:00Z").unwrap().to_utc();
+        assert!(listed(Some("Sun, 22 Nov 2026 12:00:01 +0000")).is_attempt("Hi", at));
+        assert!(listed(Some("Sun, 22 Nov 2026 11:59:30 +0000")).is_attempt("Hi", at));
+        assert!(listed(None).is_attempt("Hi", at));
+        assert!(!listed(Some("Sun, 22 Nov 2026 11:00:00 +0000")).is_attempt("Hi", at));
+        assert!(!listed(None).is_attempt("Hello", at));
+        let of_a_trial_account = Listed { body: Some(format!("{TRIAL_PREFIX}Hi")), ..listed(None) };
+        assert!(of_a_trial_account.is_attempt("Hi", at));
+    }
+
+    /// A text that was redacted, or of a kind that we do not know, stands among the others.
+    #[test]
+    fn what_makes_no_sense_does_not_hide_the_rest() {
+        let page = r#"{"messages": [{"sid": "SM1", "body": null, "direction": null, "status": null},
+            {"sid": "SM2", "direction": "inbound", "status": "received", "from": "+447700900123", "to": "+447111111111",
+             "body": "Hi", "date_sent": "Sun, 22 Nov 2026 12:00:01 +0000", "price": {}}], "next_page_uri": null}"#;
+        let page: Page = serde_json::from_str(page).unwrap();
+        let inbound: Vec<Inbound> = page.messages.into_iter().filter_map(Listed::into_inbound).collect();
+        assert_eq!(inbound.iter().map(|text| text.sid.as_str()).collect::<Vec<_>>(), ["SM2"]);
+    }
+}

@@ -1,0 +1,423 @@
+//! Misbehaviour: what can go wrong with Twilio does, on command or at random.
+//!
+//! Whatever is random follows from the seed, the text and how often that text was attempted, never from the order of
+//! requests: the same seed brings the same accidents, however requests interleave.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::http::{StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+
+use crate::MessageStatus;
+use crate::api::refuse;
+use crate::connection::Connection;
+
+/// Longer than anybody waits for an answer.
+const LATE: Duration = Duration::from_secs(10);
+
+/// What goes wrong with one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// 429, with a Retry-After of one second. Nothing is taken.
+    RetryAfter,
+    /// 429, without a Retry-After. Nothing is taken.
+    TooMany,
+    /// 500. Nothing is taken.
+    ErrorBefore,
+    /// 500, and the text is taken all the same.
+    ErrorAfter,
+    /// 503. Nothing is taken.
+    Unavailable,
+    /// The text is taken, and the answer comes when the caller has long given up.
+    Late,
+    /// The connection breaks. Nothing is taken.
+    DroppedBefore,
+    /// The text is taken, and the connection breaks.
+    DroppedAfter,
+    /// The text is taken, and the answer cannot be read.
+    Unreadable,
+    /// 401, as if our credentials were wrong. Nothing is taken.
+    Unauthorised,
+    /// 400, with this error code. Nothing is taken.
+    Refused(u32),
+}
+
+impl Fault {
+    const NAMES: [(&str, Self); 10] = [
+        ("429-retry-after", Self::RetryAfter),
+        ("429", Self::TooMany),
+        ("500-before", Self::ErrorBefore),
+        ("500-after", Self::ErrorAfter),
+        ("503", Self::Unavailable),
+        ("late", Self::Late),
+        ("dropped-before", Self::DroppedBefore),
+        ("dropped-after", Self::DroppedAfter),
+        ("unreadable", Self::Unreadable),
+        ("401", Self::Unauthorised),
+    ];
+
+    /// After each of these, the text can still be sent in the end.
+    const AT_RANDOM: [Self; 9] = [
+        Self::RetryAfter,
+        Self::TooMany,
+        Self::ErrorBefore,
+        Self::ErrorAfter,
+        Self::Unavailable,
+        Self::Late,
+        Self::DroppedBefore,
+        Self::DroppedAfter,
+        Self::Unreadable,
+    ];
+
+    const OF_READS_AT_RANDOM: [Self; 3] = [Self::TooMany, Self::ErrorBefore, Self::DroppedBefore];
+
+    /// The fault of that name: one of a few words, or an error code of Twilio's.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let code = || name.parse().ok().filter(|code| (10_000..100_000).contains(code)).map(Self::Refused);
+        Self::NAMES.iter().find(|(it, _)| *it == name).map(|(_, fault)| *fault).or_else(code)
+    }
+
+    /// Whether the text is taken all the same.
+    pub(crate) const fn takes(self) -> bool {
+        matches!(self, Self::ErrorAfter | Self::Late | Self::DroppedAfter | Self::Unreadable)
+    }
+
+    /// What the caller gets in place of `answer`.
+    pub(crate) async fn spoil(self, answer: Response, connection: &Connection) -> Response {
+        let too_many = || refuse(StatusCode::TOO_MANY_REQUESTS, 20429, "Too Many Requests");
+        match self {
+            Self::RetryAfter => ([(header::RETRY_AFTER, "1")], too_many()).into_response(),
+            Self::TooMany => too_many(),
+            Self::ErrorBefore | Self::ErrorAfter => {
+                refuse(StatusCode::INTERNAL_SERVER_ERROR, 20500, "An internal server error has occurred")
+            }
+            Self::Unavailable => refuse(StatusCode::SERVICE_UNAVAILABLE, 20503, "Service Unavailable"),
+            Self::Late => {
+                tokio::time::sleep(LATE).await;
+                answer
+            }
+            Self::DroppedBefore | Self::DroppedAfter => {
+                connection.cut();
+                answer
+            }
+            Self::Unreadable => (answer.status(), Html("<html><body>Bad gateway</body></html>")).into_response(),
+            Self::Unauthorised => refuse(StatusCode::UNAUTHORIZED, 20003, "Authenticate"),
+            Self::Refused(code) => refuse(StatusCode::BAD_REQUEST, code, "Refused on command"),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self, Self::NAMES.iter().find(|(_, fault)| fault == self)) {
+            (Self::Refused(code), _) => write!(f, "{code}"),
+            (_, Some((name, _))) => f.write_str(name),
+            (_, None) => Ok(()),
+        }
+    }
+}
+
+/// How a text ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It stays with Twilio.
+    Queued,
+    /// It arrives.
+    Delivered,
+    /// Nothing is heard of it after it was handed to the carrier.
+    Sent,
+    /// The carrier could not deliver it, for this reason.
+    Undelivered(u32),
+    /// It was never handed to the carrier, for this reason.
+    Failed(u32),
+}
+
+impl Fate {
+    /// None after which we leave the recipient alone, and so owe it nothing any more.
+    const OTHERS_AT_RANDOM: [Self; 5] =
+        [Self::Sent, Self::Undelivered(30003), Self::Undelivered(30004), Self::Undelivered(30008), Self::Failed(30007)];
+
+    /// The fate of that name, such as `delivered` or `failed-30007`.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        match name.split_once('-') {
+            None if name == "queued" => Some(Self::Queued),
+            None if name == "delivered" => Some(Self::Delivered),
+            None if name == "sent" => Some(Self::Sent),
+            Some(("undelivered", code)) => code.parse().ok().map(Self::Undelivered),
+            Some(("failed", code)) => code.parse().ok().map(Self::Failed),
+            _ => None,
+        }
+    }
+
+    /// What the text's status becomes, one after the other.
+    pub(crate) const fn steps(self) -> &'static [MessageStatus] {
+        match self {
+            Self::Queued => &[],
+            Self::Delivered => &[MessageStatus::Sent, MessageStatus::Delivered],
+            Self::Sent => &[MessageStatus::Sent],
+            Self::Undelivered(_) => &[MessageStatus::Sent, MessageStatus::Undelivered],
+            Self::Failed(_) => &[MessageStatus::Failed],
+        }
+    }
+
+    /// Why it does not arrive.
+    pub(crate) const fn error_code(self) -> Option<u32> {
+        match self {
+            Self::Undelivered(code) | Self::Failed(code) => Some(code),
+            Self::Queued | Self::Delivered | Self::Sent => None,
+        }
+    }
+}
+
+/// How the delivery reports of a text go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reports {
+    /// Each once, in order, as the text's own answer goes out.
+    InOrder,
+    /// Each twice.
+    Twice,
+    /// The last one first.
+    Reordered,
+    /// After this long.
+    Late(Duration),
+    /// Before the text's own answer.
+    BeforeAnswer,
+    /// Not at all.
+    Missing,
+}
+
+impl Reports {
+    const NAMES: [(&str, Self); 6] = [
+        ("in-order", Self::InOrder),
+        ("twice", Self::Twice),
+        ("reordered", Self::Reordered),
+        ("late", Self::Late(Duration::from_secs(2))),
+        ("before-answer", Self::BeforeAnswer),
+        ("missing", Self::Missing),
+    ];
+
+    /// The way of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(it, _)| *it == name).map(|(_, reports)| *reports)
+    }
+}
+
+/// Everything goes wrong at random, in `percent` of a hundred cases, as the seed will have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Misbehaviour {
+    /// The same seed brings the same accidents.
+    pub seed: u64,
+    /// In how many of a hundred cases something goes wrong.
+    pub percent: u8,
+}
+
+impl fmt::Display for Misbehaviour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, percent } = self;
+        write!(
+            f,
+            "Twilio misbehaves in {percent} % of cases, by seed {seed}; seed={seed}&percent={percent} repeats it."
+        )
+    }
+}
+
+/// What happens to one text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Treatment {
+    pub(crate) fault: Option<Fault>,
+    pub(crate) fate: Fate,
+    pub(crate) reports: Reports,
+    /// How long the list does not show it.
+    pub(crate) unlisted: Duration,
+}
+
+impl Misbehaviour {
+    /// What happens at the given attempt, counted from 0, to send `body` to `to`.
+    fn treatment(self, to: &str, body: &str, attempt: u64) -> Treatment {
+        let dice = |purpose: &str| Dice::new(self.seed, &[purpose, to, body], attempt);
+        let (mut fault, mut fate, mut lag) = (dice("fault"), dice("fate"), dice("lag"));
+        Treatment {
+            fault: fault.hits(self.percent).then(|| fault.one_of(&Fault::AT_RANDOM)),
+            fate: if fate.hits(self.percent) { fate.one_of(&Fate::OTHERS_AT_RANDOM) } else { Fate::Delivered },
+            reports: self.reports(dice("reports")),
+            unlisted: if lag.hits(self.percent) { Duration::from_millis(lag.below(2000)) } else { Duration::ZERO },
+        }
+    }
+
+    fn reports(self, mut dice: Dice) -> Reports {
+        if !dice.hits(self.percent) {
+            return Reports::InOrder;
+        }
+        let late = Reports::Late(Duration::from_millis(1000 + dice.below(2000)));
+        dice.one_of(&[Reports::Twice, Reports::Reordered, late, Reports::BeforeAnswer, Reports::Missing])
+    }
+
+    /// What goes wrong the given time, counted from 0, that the same is asked.
+    fn of_read(self, asked: &str, time: u64) -> Option<Fault> {
+        let mut dice = Dice::new(self.seed, &["read", asked], time);
+        dice.hits(self.percent).then(|| dice.one_of(&Fault::OF_READS_AT_RANDOM))
+    }
+}
+
+/// Numbers that look random: SplitMix64, begun where FNV-1a puts the seed and what they are for.
+struct Dice(u64);
+
+impl Dice {
+    fn new(seed: u64, about: &[&str], times: u64) -> Self {
+        // 255 is in no text, so that no two lists of words are the same bytes.
+        let words = about.iter().flat_map(|word| word.bytes().chain([255]));
+        let bytes = seed.to_le_bytes().into_iter().chain(words).chain(times.to_le_bytes());
+        let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        Self(bytes.fold(0xcbf2_9ce4_8422_2325, fnv))
+    }
+
+    const fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    const fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    fn hits(&mut self, percent: u8) -> bool {
+        self.below(100) < u64::from(percent)
+    }
+
+    fn one_of<T: Copy, const N: usize>(&mut self, things: &[T; N]) -> T {
+        #[expect(clippy::cast_possible_truncation, reason = "it is less than N")]
+        let chosen = self.below(N as u64) as usize;
+        things[chosen]
+    }
+}
+
+/// What is to go wrong, and what went wrong.
+#[derive(Debug, Default)]
+pub(crate) struct Faults(Mutex<Orders>);
+
+#[derive(Debug, Default)]
+pub(crate) struct Orders {
+    pub(crate) next: VecDeque<Fault>,
+    pub(crate) always: Option<Fault>,
+    pub(crate) fate: Option<Fate>,
+    pub(crate) reports: Option<Reports>,
+    pub(crate) misbehaviour: Option<Misbehaviour>,
+    /// How often each text was attempted, by receiver and body.
+    attempts: HashMap<(String, String), u64>,
+    /// How often each thing was asked for.
+    reads: HashMap<String, u64>,
+    /// How often each fault came, by its name.
+    pub(crate) counts: BTreeMap<String, u64>,
+}
+
+impl Faults {
+    pub(crate) fn orders(&self) -> MutexGuard<'_, Orders> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What happens to this attempt to send `body` to `to`: as ordered, or else as the seed has it.
+    pub(crate) fn of_text(&self, to: &str, body: &str) -> Treatment {
+        let mut orders = self.orders();
+        let attempt = count(&mut orders.attempts, (to.to_owned(), body.to_owned()));
+        let well = Misbehaviour { seed: 0, percent: 0 };
+        let mut treatment = orders.misbehaviour.unwrap_or(well).treatment(to, body, attempt);
+        let ordered = orders.next.pop_front().or(orders.always);
+        treatment.fault = ordered.or(treatment.fault);
+        treatment.fate = orders.fate.unwrap_or(treatment.fate);
+        treatment.reports = orders.reports.unwrap_or(treatment.reports);
+        orders.note(treatment.fault);
+        treatment
+    }
+
+    /// What goes wrong with this request, which asks and changes nothing.
+    pub(crate) fn of_read(&self, asked: &str) -> Option<Fault> {
+        let mut orders = self.orders();
+        let time = count(&mut orders.reads, asked.to_owned());
+        let by_seed = orders.misbehaviour.and_then(|misbehaviour| misbehaviour.of_read(asked, time));
+        let fault = orders.always.or(by_seed);
+        orders.note(fault);
+        fault
+    }
+}
+
+impl Orders {
+    fn note(&mut self, fault: Option<Fault>) {
+        if let Some(fault) = fault {
+            *self.counts.entry(fault.to_string()).or_default() += 1;
+        }
+    }
+}
+
+/// How often this came before.
+fn count<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, u64>, key: K) -> u64 {
+    let count = counts.entry(key).or_default();
+    *count += 1;
+    *count - 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEVEN: Misbehaviour = Misbehaviour { seed: 7, percent: 30 };
+
+    fn treatments(order: impl Iterator<Item = u32>) -> BTreeMap<u32, Vec<String>> {
+        let faults = Faults::default();
+        faults.orders().misbehaviour = Some(SEVEN);
+        let mut treatments: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+        for n in order {
+            let treatment = faults.of_text(&format!("+4479{n:08}"), "Hi");
+            treatments.entry(n).or_default().push(format!("{treatment:?}"));
+        }
+        treatments
+    }
+
+    #[test]
+    fn the_same_seed_brings_the_same_accidents_in_any_order() {
+        let forwards = treatments((0..200).chain(0..200));
+        let mixed = treatments((0..200).rev().flat_map(|n| [n, n]));
+        assert_eq!(forwards, mixed);
+        let other = Misbehaviour { seed: 8, ..SEVEN };
+        assert!((0..50).any(|n| SEVEN.treatment("a", "b", n) != other.treatment("a", "b", n)));
+    }
+
+    #[test]
+    fn about_as_much_goes_wrong_as_was_asked_for() {
+        let drawn: Vec<Treatment> = (0..2000).map(|n| SEVEN.treatment(&format!("+4479{n:08}"), "Hi", 0)).collect();
+        let reads = (0..2000).filter(|n| SEVEN.of_read("a list", *n).is_some()).count();
+        for wrong in [
+            drawn.iter().filter(|it| it.fault.is_some()).count(),
+            drawn.iter().filter(|it| it.fate != Fate::Delivered).count(),
+            drawn.iter().filter(|it| it.reports != Reports::InOrder).count(),
+            drawn.iter().filter(|it| it.unlisted != Duration::ZERO).count(),
+            reads,
+        ] {
+            assert!((500..700).contains(&wrong), "{wrong}");
+        }
+        for fault in Fault::AT_RANDOM {
+            assert!(drawn.iter().any(|it| it.fault == Some(fault)), "{fault}");
+        }
+        assert!(drawn.iter().all(|it| it.fate.error_code() != Some(21610)), "nobody is silenced at random");
+    }
+
+    #[test]
+    fn names_lead_back_to_what_they_name() {
+        for (name, fault) in Fault::NAMES {
+            assert_eq!((Fault::named(name), fault.to_string().as_str()), (Some(fault), name));
+        }
+        assert_eq!(Fault::named("21610"), Some(Fault::Refused(21610)));
+        assert_eq!(Fault::named("404"), None);
+        assert_eq!(Fate::named("failed-21610"), Some(Fate::Failed(21610)));
+        assert_eq!(Fate::named("lost"), None);
+        let sentence = "Twilio misbehaves in 30 % of cases, by seed 7; seed=7&percent=30 repeats it.";
+        assert_eq!(SEVEN.to_string(), sentence);
+    }
+}

@@ -1,0 +1,187 @@
+//! The REST API for the numbers of the account: listing them, page by page, and setting them up.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use axum::extract::{Path, Query, State as Shared};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Form, Json, Router};
+use serde_json::{Value, json};
+
+use crate::api::{refuse, unauthorised};
+use crate::{StandIn, State};
+
+/// The most numbers on a page. Twilio's limit is 1000, which no test would ever reach.
+const LARGEST_PAGE: usize = 50;
+
+/// What can be set, as an update names it and as an answer does.
+const FIELDS: [(&str, &str); 10] = [
+    ("SmsUrl", "sms_url"),
+    ("SmsMethod", "sms_method"),
+    ("SmsApplicationSid", "sms_application_sid"),
+    ("VoiceUrl", "voice_url"),
+    ("VoiceMethod", "voice_method"),
+    ("VoiceApplicationSid", "voice_application_sid"),
+    ("StatusCallback", "status_callback"),
+    ("StatusCallbackMethod", "status_callback_method"),
+    ("TrunkSid", "trunk_sid"),
+    ("FriendlyName", "friendly_name"),
+];
+
+/// A number of the account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Number {
+    /// The number, E.164.
+    pub phone_number: String,
+    /// Whether it can take texts.
+    pub sms: bool,
+    /// Whether it can take calls.
+    pub voice: bool,
+    /// What is set, by the names that updates use: `SmsUrl` and so on.
+    pub fields: BTreeMap<String, String>,
+    /// How often it has been updated.
+    pub updates: u32,
+    /// Whether it answers updates with 503.
+    pub refuses_updates: bool,
+}
+
+impl Number {
+    /// A number as it is bought: its texts and calls go to a demonstration of Twilio's.
+    #[must_use]
+    pub fn new(phone_number: &str) -> Self {
+        let number = Self {
+            phone_number: phone_number.to_owned(),
+            sms: true,
+            voice: true,
+            fields: BTreeMap::new(),
+            updates: 0,
+            refuses_updates: false,
+        };
+        number
+            .with("SmsUrl", "https://demo.twilio.com/welcome/sms/reply")
+            .with("SmsMethod", "POST")
+            .with("VoiceUrl", "https://demo.twilio.com/welcome/voice/")
+            .with("VoiceMethod", "POST")
+            .with("StatusCallbackMethod", "POST")
+    }
+
+    /// The same number with something set.
+    #[must_use]
+    pub fn with(mut self, field: &str, value: &str) -> Self {
+        self.fields.insert(field.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Twilio's name for it.
+    #[must_use]
+    pub fn sid(&self) -> String {
+        format!("PN{:0>32}", self.phone_number.trim_start_matches('+'))
+    }
+
+    fn as_json(&self) -> Value {
+        let mut shown = json!({
+            "sid": self.sid(),
+            "phone_number": self.phone_number,
+            "capabilities": {"voice": self.voice, "sms": self.sms, "mms": false, "fax": false},
+            "status": "in-use",
+            "origin": "twilio",
+        });
+        for (field, name) in FIELDS {
+            let value = self.fields.get(field).filter(|value| !value.is_empty());
+            // Twilio shows an address that is not set as nothing between quotes, and a name that is not set as null.
+            let unset = if name.ends_with("_sid") { Value::Null } else { json!("") };
+            shown[name] = value.map_or(unset, |value| json!(value));
+        }
+        shown
+    }
+}
+
+impl StandIn {
+    /// From now on, these are the numbers of the account.
+    pub fn set_numbers(&self, numbers: Vec<Number>) {
+        *self.state.numbers() = numbers;
+    }
+
+    /// The numbers of the account.
+    #[must_use]
+    pub fn numbers(&self) -> Vec<Number> {
+        self.state.numbers().clone()
+    }
+}
+
+impl State {
+    pub(crate) fn numbers(&self) -> MutexGuard<'_, Vec<Number>> {
+        self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(crate) fn router() -> Router<Arc<State>> {
+    Router::new()
+        .route("/2010-04-01/Accounts/{account}/IncomingPhoneNumbers.json", get(list))
+        .route("/2010-04-01/Accounts/{account}/IncomingPhoneNumbers/{file}", post(update))
+}
+
+async fn list(
+    Shared(state): Shared<Arc<State>>,
+    Path(account): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+) -> Response {
+    if let Some(refusal) = unauthorised(&state, &account, &headers) {
+        return refusal;
+    }
+    let given = |name: &str| query.get(name).and_then(|value| value.parse::<usize>().ok());
+    let size = given("PageSize").unwrap_or(LARGEST_PAGE).clamp(1, LARGEST_PAGE);
+    let page = given("Page").unwrap_or(0);
+    if page > 0 && !query.contains_key("PageToken") {
+        return refuse(StatusCode::BAD_REQUEST, 20006, "A page after the first is only found by its link");
+    }
+    let numbers = state.numbers();
+    let shown: Vec<Value> = numbers.iter().skip(page * size).take(size).map(Number::as_json).collect();
+    let next = (numbers.len() > (page + 1) * size).then(|| {
+        let path = format!("/2010-04-01/Accounts/{account}/IncomingPhoneNumbers.json");
+        let last = numbers[(page + 1) * size - 1].sid();
+        format!("{path}?PageSize={size}&Page={}&PageToken=PA{last}", page + 1)
+    });
+    let body = json!({"incoming_phone_numbers": shown, "page": page, "page_size": size, "next_page_uri": next});
+    Json(body).into_response()
+}
+
+async fn update(
+    Shared(state): Shared<Arc<State>>,
+    Path((account, file)): Path<(String, String)>,
+    headers: HeaderMap,
+    Form(fields): Form<HashMap<String, String>>,
+) -> Response {
+    if let Some(refusal) = unauthorised(&state, &account, &headers) {
+        return refusal;
+    }
+    let mut numbers = state.numbers();
+    let Some(number) = numbers.iter_mut().find(|number| file == format!("{}.json", number.sid())) else {
+        return refuse(StatusCode::NOT_FOUND, 20404, "The requested resource was not found");
+    };
+    if number.refuses_updates {
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, 20503, "Service unavailable");
+    }
+    for (field, value) in &fields {
+        if let Some(refusal) = refuse_value(field, value) {
+            return refusal;
+        }
+    }
+    // As with Twilio, what cannot be set is passed over.
+    let known = fields.into_iter().filter(|(field, _)| FIELDS.iter().any(|(name, _)| name == field));
+    number.fields.extend(known);
+    number.updates += 1;
+    Json(number.as_json()).into_response()
+}
+
+fn refuse_value(field: &str, value: &str) -> Option<Response> {
+    let is_url = field.ends_with("Url") || field == "StatusCallback";
+    if is_url && !value.is_empty() && !value.starts_with("https://") && !value.starts_with("http://") {
+        return Some(refuse(StatusCode::BAD_REQUEST, 21402, "Invalid Url"));
+    }
+    let is_method = field.ends_with("Method");
+    (is_method && !["GET", "POST"].contains(&value)).then(|| refuse(StatusCode::BAD_REQUEST, 21403, "Invalid Method"))
+}

@@ -1,0 +1,269 @@
+//! The stand-in as its callers see it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use jobrun_shared::config::Secret;
+use reqwest::{RequestBuilder, Response};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use crate::{Account, Fate, Fault, Misbehaviour, Reports, StandIn};
+
+const PHONE: &str = "+447900000001";
+const NUMBER: &str = "+447100000000";
+
+/// Nobody answers the webhooks.
+async fn stand_in() -> StandIn {
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    stand_in_beside(nobody).await
+}
+
+/// The webhooks go to `addr`.
+async fn stand_in_beside(addr: SocketAddr) -> StandIn {
+    let account = Account {
+        sid: "AC00000000000000000000000000000000".to_owned(),
+        auth_token: Secret::new("token"),
+        onboarding_number: NUMBER.to_owned(),
+        webhook_base_url: format!("http://{addr}"),
+        delivery_reports: true,
+    };
+    StandIn::start(TcpListener::bind("127.0.0.1:0").await.unwrap(), account)
+}
+
+fn path(stand_in: &StandIn, rest: &str) -> String {
+    format!("/2010-04-01/Accounts/{}/{rest}", stand_in.state.account.sid)
+}
+
+fn authorised(stand_in: &StandIn, request: RequestBuilder) -> RequestBuilder {
+    request.basic_auth(&stand_in.state.account.sid, Some("token"))
+}
+
+async fn create_with(stand_in: &StandIn, fields: &[(&str, &str)]) -> reqwest::Result<Response> {
+    let form: Vec<(&str, &str)> = [("To", PHONE), ("From", NUMBER)].into_iter().chain(fields.iter().copied()).collect();
+    let url = stand_in.url() + &path(stand_in, "Messages.json");
+    authorised(stand_in, stand_in.state.http.post(url)).form(&form).send().await
+}
+
+async fn create(stand_in: &StandIn, body: &str) -> reqwest::Result<Response> {
+    create_with(stand_in, &[("Body", body)]).await
+}
+
+async fn get(stand_in: &StandIn, path: &str) -> (u16, Value) {
+    let request = stand_in.state.http.get(stand_in.url() + path);
+    let response = authorised(stand_in, request).send().await.unwrap();
+    (response.status().as_u16(), response.json().await.unwrap())
+}
+
+/// What the messages on a page say.
+fn bodies(page: &Value) -> Vec<&str> {
+    page["messages"].as_array().unwrap().iter().map(|message| message["body"].as_str().unwrap()).collect()
+}
+
+async fn listed(stand_in: &StandIn, query: &str) -> Vec<String> {
+    let (status, page) = get(stand_in, &path(stand_in, &format!("Messages.json?{query}"))).await;
+    assert_eq!(status, 200, "{page}");
+    bodies(&page).into_iter().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn a_dropped_connection_is_broken_and_the_text_taken_or_not_as_the_fault_says() {
+    let stand_in = stand_in().await;
+    for (fault, taken) in [(Fault::DroppedBefore, 0), (Fault::DroppedAfter, 1)] {
+        stand_in.fail_next(fault);
+        let error = create(&stand_in, "Hi").await.unwrap_err();
+        assert!(!error.is_connect() && !error.is_timeout() && error.status().is_none(), "{error:?}");
+        assert_eq!(listed(&stand_in, "").await.len(), taken, "{fault}");
+        assert_eq!(stand_in.count(&fault.to_string()), 1);
+    }
+    assert_eq!(create(&stand_in, "Hi").await.unwrap().status(), 201, "the next one finds everything well");
+}
+
+#[tokio::test]
+async fn faults_come_in_the_order_in_which_they_were_ordered() {
+    let stand_in = stand_in().await;
+    let faults = [Fault::RetryAfter, Fault::ErrorAfter, Fault::Unreadable, Fault::Refused(21610)];
+    faults.into_iter().for_each(|fault| stand_in.fail_next(fault));
+    let limited = create(&stand_in, "1").await.unwrap();
+    assert_eq!((limited.status().as_u16(), limited.headers()["retry-after"].to_str().unwrap()), (429, "1"));
+    assert_eq!(create(&stand_in, "2").await.unwrap().status(), 500);
+    let unreadable = create(&stand_in, "3").await.unwrap();
+    assert_eq!(unreadable.status(), 201);
+    assert!(unreadable.json::<Value>().await.is_err());
+    let refused: Value = create(&stand_in, "4").await.unwrap().json().await.unwrap();
+    assert_eq!((&refused["code"], &refused["status"]), (&21610.into(), &400.into()));
+    assert_eq!(listed(&stand_in, "").await, ["3", "2"]);
+    assert_eq!(stand_in.refusals().len(), 4);
+}
+
+#[tokio::test]
+async fn what_always_happens_happens_to_lists_and_fetches_as_well() {
+    let stand_in = stand_in().await;
+    stand_in.always(Some(Fault::Unauthorised));
+    assert_eq!(create(&stand_in, "Hi").await.unwrap().status(), 401);
+    for file in ["Messages.json", "Messages/SM1.json"] {
+        let (status, problem) = get(&stand_in, &path(&stand_in, file)).await;
+        assert_eq!((status, &problem["code"]), (401, &20003.into()));
+    }
+    assert_eq!(stand_in.count("401"), 3);
+    stand_in.always(None);
+    assert_eq!(create(&stand_in, "Hi").await.unwrap().status(), 201);
+}
+
+#[tokio::test]
+async fn a_message_is_fetched_by_its_name_and_shows_its_fate() {
+    let stand_in = stand_in().await;
+    stand_in.end_as(Fate::Undelivered(30003));
+    let created: Value = create(&stand_in, "Hi").await.unwrap().json().await.unwrap();
+    assert_eq!((&created["status"], &created["date_sent"]), (&"queued".into(), &Value::Null));
+    let (status, fetched) = get(&stand_in, created["uri"].as_str().unwrap()).await;
+    assert_eq!((status, &fetched["status"], &fetched["error_code"]), (200, &"undelivered".into(), &30003.into()));
+    assert_eq!(fetched["date_sent"], fetched["date_created"]);
+    let (status, problem) = get(&stand_in, &path(&stand_in, "Messages/SM0.json")).await;
+    assert_eq!((status, &problem["code"]), (404, &20404.into()));
+}
+
+#[tokio::test]
+async fn pages_lead_to_each_other_whatever_is_sent_meanwhile() {
+    let stand_in = stand_in().await;
+    for n in 1..=5 {
+        create(&stand_in, &n.to_string()).await.unwrap();
+    }
+    let query = "Messages.json?PageSize=2&To=%2B447900000001";
+    let (_, first) = get(&stand_in, &path(&stand_in, query)).await;
+    create(&stand_in, "6").await.unwrap();
+    let (_, second) = get(&stand_in, first["next_page_uri"].as_str().unwrap()).await;
+    let (_, third) = get(&stand_in, second["next_page_uri"].as_str().unwrap()).await;
+    assert_eq!((bodies(&first), bodies(&second), bodies(&third)), (vec!["5", "4"], vec!["3", "2"], vec!["1"]));
+    assert_eq!((&second["page"], &third["next_page_uri"]), (&1.into(), &Value::Null));
+    for wrong in ["PageSize=0", "PageSize=1001", "DateSent=yesterday"] {
+        assert_eq!(get(&stand_in, &path(&stand_in, &format!("Messages.json?{wrong}"))).await.0, 400, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn a_text_that_came_in_is_kept_and_listed_though_nobody_heard_of_it() {
+    let stand_in = stand_in().await;
+    stand_in.text(PHONE, "Hello").await.unwrap_err();
+    stand_in.end_as(Fate::Queued);
+    create(&stand_in, "Not sent yet").await.unwrap();
+    let (_, page) = get(&stand_in, &path(&stand_in, "Messages.json?To=%2B447100000000")).await;
+    let message = &page["messages"][0];
+    assert_eq!((&message["direction"], &message["status"]), (&"inbound".into(), &"received".into()));
+    assert_eq!(stand_in.messages().len(), 1);
+
+    stand_in.state.messages()[0].date_sent = Some("2026-11-22T10:00:00.5Z".parse().unwrap());
+    for (query, expected) in [
+        ("DateSent%3E=2026-11-22T10:00:00Z", 1),
+        ("DateSent>=2026-11-22T10:00:01Z", 0),
+        ("DateSent%3E%3D=2026-11-22", 1),
+        ("DateSent%3C=2026-11-22T10:00:00Z", 1),
+        ("DateSent<=2026-11-22T09:59:59Z", 0),
+        ("DateSent=2026-11-22", 1),
+        ("DateSent=2026-11-21", 0),
+    ] {
+        assert_eq!(listed(&stand_in, query).await.len(), expected, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_validity_period_out_of_range_is_refused() {
+    let stand_in = stand_in().await;
+    for (seconds, status) in [("0", 400), ("1", 201), ("36000", 201), ("36001", 400), ("soon", 400)] {
+        let response = create_with(&stand_in, &[("Body", "Hi"), ("ValidityPeriod", seconds)]).await.unwrap();
+        assert_eq!(response.status().as_u16(), status, "{seconds}");
+    }
+    assert_eq!(stand_in.messages()[0].validity_period, Some(1));
+}
+
+#[tokio::test]
+async fn at_random_every_text_is_taken_in_the_end_and_shown_soon() {
+    let stand_in = stand_in().await;
+    stand_in.misbehave(Misbehaviour { seed: 1, percent: 60 });
+    for n in 0..20 {
+        let body = n.to_string();
+        let taken = || stand_in.messages().iter().any(|message| message.body == body);
+        while !taken() {
+            // A late answer is not waited for.
+            let _ = tokio::time::timeout(Duration::from_millis(200), create(&stand_in, &body)).await;
+        }
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    stand_in.misbehave(Misbehaviour { seed: 1, percent: 0 });
+    assert_eq!(listed(&stand_in, "").await.len(), stand_in.messages().len());
+    assert!(!stand_in.refusals().is_empty());
+}
+
+#[tokio::test]
+async fn people_order_faults_with_a_form() {
+    let stand_in = stand_in().await;
+    let order = async |form: &'static str| {
+        let request = stand_in.state.http.post(stand_in.url() + "/faults").body(form);
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        request.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(order("next=503&end=failed-30007&reports=missing&seed=7&percent=0").await, 200);
+    assert_eq!(create(&stand_in, "Hi").await.unwrap().status(), 503);
+    assert_eq!(order("always=21611").await, 200);
+    assert_eq!(create(&stand_in, "Hi").await.unwrap().status(), 400);
+    assert_eq!(order("always=none").await, 200);
+    assert_eq!(create(&stand_in, "Hi").await.unwrap().status(), 201);
+    assert_eq!(stand_in.messages()[0].error_code, Some(30007));
+    for wrong in ["next=sunday", "always=", "end=well", "reports=often", "seed=7", "seed=7&percent=101"] {
+        assert_eq!(order(wrong).await, 400, "{wrong}");
+    }
+}
+
+/// Refuses every webhook, and passes on its body.
+async fn refuser() -> (SocketAddr, UnboundedReceiver<String>) {
+    let (sender, bodies) = unbounded_channel();
+    let refuse = async move |body: String| {
+        sender.send(body).unwrap();
+        (StatusCode::FORBIDDEN, "no")
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let router = axum::Router::new().fallback(refuse);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (addr, bodies)
+}
+
+#[tokio::test]
+async fn reports_go_as_ordered_and_say_why_a_text_did_not_arrive() {
+    let (addr, mut bodies) = refuser().await;
+    let stand_in = stand_in_beside(addr).await;
+    stand_in.end_as(Fate::Undelivered(30003));
+    let callback = format!("http://{addr}/status?m=1");
+    for (reports, expected) in [
+        (Reports::InOrder, &["sent", "undelivered"][..]),
+        (Reports::Twice, &["sent", "sent", "undelivered", "undelivered"]),
+        (Reports::Reordered, &["undelivered", "sent"]),
+        (Reports::Late(Duration::from_millis(10)), &["sent", "undelivered"]),
+        (Reports::Missing, &[]),
+        (Reports::BeforeAnswer, &["sent", "undelivered"]),
+    ] {
+        stand_in.reports(reports);
+        create_with(&stand_in, &[("Body", "Hi"), ("StatusCallback", &callback)]).await.unwrap();
+        if reports == Reports::BeforeAnswer {
+            assert_eq!(bodies.len(), expected.len(), "all are there when the answer is");
+        }
+        for status in expected {
+            let body = bodies.recv().await.unwrap();
+            assert!(body.contains(&format!("MessageStatus={status}&")), "{reports:?}: {body}");
+            assert_eq!(body.contains("ErrorCode=30003"), *status == "undelivered", "{body}");
+        }
+    }
+    assert!(bodies.is_empty());
+}
+
+#[tokio::test]
+async fn people_hear_that_their_text_was_refused() {
+    let (addr, _bodies) = refuser().await;
+    let stand_in = stand_in_beside(addr).await;
+    let request = stand_in.state.http.post(stand_in.url() + "/texts").form(&[("from", PHONE), ("body", "Hi")]);
+    let response = request.send().await.unwrap();
+    assert_eq!(response.status(), 502);
+    assert_eq!(response.text().await.unwrap(), "text: answered 403 no\n");
+}
