@@ -14,6 +14,9 @@ use jobrun_shared::queue::{self, Queue};
 use jobrun_shared::twilio::errors::{self, Class};
 use sqlx::PgConnection;
 
+/// What alerts are about that are over once a text that waited for the setting is taken.
+pub(crate) const CONFIGURATION: &str = "configuration";
+
 /// After this long, a report that the account was refused is no reason to stop sending.
 const OLD_NEWS: TimeDelta = TimeDelta::minutes(10);
 
@@ -114,7 +117,7 @@ fn of_class(failed: &Failed, now: DateTime<Utc>) -> Option<Consequence> {
         Class::OptedOut => tell("opted-out", Payload::OptedOut { phone, message_id }),
         Class::Recipient => tell("unreachable", Payload::Unreachable { phone, message_id }),
         Class::Configuration => {
-            Some(Consequence::Raise(alert("configuration", failed.code, "Mend the settings at Twilio")))
+            Some(Consequence::Raise(alert(CONFIGURATION, failed.code, "Mend the settings at Twilio")))
         }
         Class::Content | Class::Loop | Class::Defect | Class::Unlisted => {
             Some(Consequence::Raise(alert("refused", failed.code, "Look at the texts in `messages` with this code")))
@@ -143,9 +146,9 @@ fn may_try_again(failed: &Failed) -> Option<TimeDelta> {
 }
 
 fn alert(what: &str, code: Option<i32>, advice: &str) -> NewAlert {
-    let shown = code.map_or_else(|| "without a code".to_owned(), |code| code.to_string());
+    let shown = shown(code);
     NewAlert {
-        cause: format!("{what}:{shown}"),
+        cause: cause_of_code(what, code),
         about: format!("Twilio refuses texts (error {shown}): {}. {advice}.", errors::meaning(code)),
     }
 }
@@ -159,9 +162,13 @@ pub(crate) fn not_delivered(kind: TextKind, client_id: Option<&str>, why: &str) 
     }
 }
 
-/// The alert's cause is gone once a text that waited for the setting is taken.
-pub(crate) fn cause_of_configuration(code: i32) -> String {
-    format!("configuration:{code}")
+/// The cause of an alert about texts that Twilio refuses with `code`.
+pub(crate) fn cause_of_code(what: &str, code: Option<i32>) -> String {
+    format!("{what}:{}", shown(code))
+}
+
+fn shown(code: Option<i32>) -> String {
+    code.map_or_else(|| "without a code".to_owned(), |code| code.to_string())
 }
 
 /// The alert's cause is gone once the same text has been delivered to the same client.

@@ -88,7 +88,7 @@ async fn process_lanes(hands: &Hands, lanes: &[String]) -> Result<usize, db::Err
     let mut tx = hands.pool.begin().await?;
     let locked = clients::lock_by_lanes(&mut tx, lanes, CLIENTS_MAX).await?;
     let mut turns = load(&mut tx, &locked).await?;
-    let ours = strays::numbers_of_ours(&mut tx, turns.iter().flat_map(|turn| &turn.waiting)).await?;
+    let ours = strays::pool_numbers(&mut tx, hands, turns.iter().flat_map(|turn| &turn.waiting)).await?;
     loop {
         let asking = decide_until_asking(hands, &mut turns, &ours, now);
         if asking.is_empty() {
@@ -345,7 +345,7 @@ async fn save(
     events::mark_processed(conn, &outcomes, now).await?;
     tracing::debug!(clients = turns.len(), events = outcomes.len(), texts = texts.len(), "saved a slice");
     let over: Vec<String> = turns.iter().flat_map(Turn::causes_that_are_gone).collect();
-    let cleared = if over.is_empty() { Vec::new() } else { alerts::clear(conn, &over, now).await? };
+    let cleared = alerts::clear(conn, &over, now).await?;
     Ok((alerts::raise(conn, &raised, now).await?, cleared))
 }
 

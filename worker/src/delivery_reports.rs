@@ -103,9 +103,7 @@ async fn follow(conn: &mut PgConnection, news: &[(&Report, &Reported)], now: Dat
     }
     let raised = consequences::carry_out(conn, &failed, now).await?;
     let over: Vec<String> = news.iter().filter_map(|(report, text)| cause_that_is_gone(report, text)).collect();
-    if !over.is_empty() {
-        cleared.extend(alerts::clear(conn, &over, now).await?);
-    }
+    cleared.extend(alerts::clear(conn, &over, now).await?);
     Ok(Told { failed, raised, cleared })
 }
 

@@ -15,7 +15,7 @@ use jobrun_shared::twilio::api::{Post, Posted};
 use jobrun_shared::twilio::errors::{self, Class};
 use jobrun_shared::{clock, db, telemetry};
 
-use crate::consequences::{self, Failed};
+use crate::consequences::{self, CONFIGURATION, Failed};
 use crate::hands::{Hands, Left};
 
 /// How many texts one job has under way at a time.
@@ -74,9 +74,7 @@ async fn record(hands: &Hands, mut outcomes: Vec<Outcome>) -> Result<(), db::Err
     let failed: Vec<Failed> = outcomes.iter().filter_map(as_failed).collect();
     let raised = consequences::carry_out(&mut tx, &failed, now).await?;
     let over: Vec<String> = outcomes.iter().filter_map(cause_that_is_gone).collect();
-    if !over.is_empty() {
-        cleared.extend(alerts::clear(&mut tx, &over, now).await?);
-    }
+    cleared.extend(alerts::clear(&mut tx, &over, now).await?);
     tx.commit().await?;
     if late > 0 {
         tracing::error!(late, "attempts were given up by others before they ended");
@@ -111,7 +109,8 @@ fn as_failed(outcome: &Outcome) -> Option<Failed> {
 /// The alert about a setting that was mended, because a text that waited for it was taken.
 fn cause_that_is_gone(outcome: &Outcome) -> Option<String> {
     let code = outcome.message.waited_for.filter(|_| matches!(outcome.fate, Fate::Sent { .. }))?;
-    (errors::class_of(Some(code)) == Class::Configuration).then(|| consequences::cause_of_configuration(code))
+    (errors::class_of(Some(code)) == Class::Configuration)
+        .then(|| consequences::cause_of_code(CONFIGURATION, Some(code)))
 }
 
 /// Twilio looked at the text itself, and so let the account in.

@@ -33,7 +33,7 @@ pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, 
     let outcomes: Vec<(i64, &'static str)> = strays.iter().map(|event| (event.id, outcome(event))).collect();
     let now = clock::now();
     let opted_out = record_wishes(&mut tx, &strays, now).await?;
-    let ours = numbers_of_ours(&mut tx, &strays).await?;
+    let ours = pool_numbers(&mut tx, hands, &strays).await?;
     let answers: Vec<NewMessage> = strays
         .iter()
         .filter_map(|event| answer(event, hands, &ours))
@@ -93,18 +93,23 @@ fn outcome(event: &Waiting) -> &'static str {
     }
 }
 
-/// Which of the numbers that were texted are in the pool. A number that is not may be somebody else's by now.
-pub(crate) async fn numbers_of_ours(
+/// Which of the numbers that were texted, other than the onboarding number, are in the pool. A number that is not may be
+/// somebody else's by now. Mostly nobody texted another, and then the pool is not asked.
+pub(crate) async fn pool_numbers(
     conn: &mut PgConnection,
+    hands: &Hands,
     events: impl IntoIterator<Item = &Waiting>,
 ) -> Result<HashSet<String>, db::Error> {
     let texted: Vec<&str> = events
         .into_iter()
         .filter_map(|event| match &event.payload {
-            Some(Payload::Text { to, .. }) => Some(to.as_str()),
+            Some(Payload::Text { to, .. }) if to != hands.onboarding_number.as_str() => Some(to.as_str()),
             _ => None,
         })
         .collect();
+    if texted.is_empty() {
+        return Ok(HashSet::new());
+    }
     pool::list_known(conn, &texted).await
 }
 

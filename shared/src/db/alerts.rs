@@ -70,6 +70,9 @@ pub async fn raise(conn: &mut PgConnection, alerts: &[NewAlert], now: DateTime<U
 /// # Errors
 /// When the database does not answer.
 pub async fn clear(conn: &mut PgConnection, causes: &[String], now: DateTime<Utc>) -> Result<Vec<String>, Error> {
+    if causes.is_empty() {
+        return Ok(Vec::new());
+    }
     let cleared = sqlx::query_scalar!(
         "UPDATE alerts SET cleared_at = $2
          WHERE id IN (SELECT id FROM alerts WHERE cleared_at IS NULL AND cause = ANY($1) FOR UPDATE SKIP LOCKED)

@@ -27,6 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use jobrun_onboarding::segments::segments;
 use jobrun_shared::config::Secret;
 use jobrun_shared::twilio::signature::{self, Form};
 use tokio::net::TcpListener;
@@ -256,7 +257,7 @@ impl State {
             ("SmsStatus", "received"),
             ("Body", body),
             ("To", to),
-            ("NumSegments", &message::segments(body).to_string()),
+            ("NumSegments", &segments(body).count.to_string()),
             ("MessageSid", sid),
             ("AccountSid", &self.account.sid),
             ("From", from),

@@ -1,6 +1,7 @@
 //! A text as the account keeps it.
 
 use chrono::{DateTime, Utc};
+use jobrun_onboarding::segments::segments;
 use serde_json::json;
 
 /// A text that was taken from us, or that somebody sent to one of our numbers.
@@ -113,7 +114,7 @@ impl Message {
             "from": self.from,
             "body": self.body,
             "direction": self.direction.name(),
-            "num_segments": segments(&self.body).to_string(),
+            "num_segments": segments(&self.body).count.to_string(),
             "num_media": "0",
             "date_created": self.date_created.to_rfc2822(),
             "date_updated": self.date_sent.unwrap_or(self.date_created).to_rfc2822(),
@@ -123,29 +124,6 @@ impl Message {
             "uri": format!("/2010-04-01/Accounts/{account}/Messages/{}.json", self.sid),
         })
     }
-}
-
-/// The characters that take one place in a text; those of [`GSM_EXTENSION`] take two.
-const GSM: &str = "\n\r !\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz\
-                   ¡£¤¥§¿ÄÅÆÇÉÑÖØÜßàäåæèéìñòöøùüΓΔΘΛΞΠΣΦΨΩ";
-
-const GSM_EXTENSION: &str = "\u{c}[\\]^{|}~€";
-
-/// How many segments a text is sent, and paid for, as. No character is split between two.
-pub(crate) fn segments(body: &str) -> usize {
-    let is_gsm = body.chars().all(|char| GSM.contains(char) || GSM_EXTENSION.contains(char));
-    let places = |char: char| match is_gsm {
-        true => 1 + usize::from(GSM_EXTENSION.contains(char)),
-        false => char.len_utf16(),
-    };
-    let (alone, in_parts) = if is_gsm { (160, 153) } else { (70, 67) };
-    if body.chars().map(places).sum::<usize>() <= alone {
-        return 1;
-    }
-    let (full, last) = body.chars().map(places).fold((0, 0), |(full, last), places| {
-        if last + places > in_parts { (full + 1, places) } else { (full, last + places) }
-    });
-    full + usize::from(last > 0)
 }
 
 #[cfg(test)]
@@ -158,17 +136,17 @@ mod tests {
         let split = format!("{}€{}", "a".repeat(152), "a".repeat(152));
         let emoji = format!("{}👍{}", "ш".repeat(66), "ш".repeat(66));
         for (body, expected) in [(split, 3), (emoji, 3)] {
-            assert_eq!(segments(&body), expected, "{body}");
+            assert_eq!(segments(&body).count, expected, "{body}");
         }
         for (character, times, expected) in
             [("a", 160, 1), ("a", 161, 2), ("a", 306, 2), ("a", 307, 3), ("€", 80, 1), ("€", 81, 2), ("ш", 70, 1)]
         {
-            assert_eq!(segments(&character.repeat(times)), expected, "{times} {character}");
+            assert_eq!(segments(&character.repeat(times)).count, expected, "{times} {character}");
         }
         for (character, times, expected) in
             [("ш", 71, 2), ("ш", 134, 2), ("ш", 135, 3), ("👍", 35, 1), ("👍", 36, 2), ("a", 1600, 11)]
         {
-            assert_eq!(segments(&character.repeat(times)), expected, "{times} {character}");
+            assert_eq!(segments(&character.repeat(times)).count, expected, "{times} {character}");
         }
     }
 }
