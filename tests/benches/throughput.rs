@@ -25,8 +25,8 @@ use jobrun_ingress::webhooks::{self, NO_ANSWER, Rejection};
 use jobrun_onboarding::E164;
 use jobrun_shared::config;
 use jobrun_shared::twilio::signature::{self, Algorithm, Key};
+use jobrun_stand_in::Account;
 use jobrun_tests::{path, phone, programs};
-use twilio_stand_in::Account;
 
 /// How often each figure is taken; the median is printed.
 const RUNS: usize = 3;

@@ -8,10 +8,10 @@ use futures::stream;
 use jobrun::demo::Stage;
 use jobrun::local_postgres::{Data, LocalPostgres};
 use jobrun_shared::operator;
+use jobrun_stand_in::Answer;
 use jobrun_tests::{
     PATIENCE, count, empty_database, eventually, numbers, paid_clients, path, phone, programs, stage, stage_with, texts,
 };
-use twilio_stand_in::Answer;
 
 /// Longer than a killed worker's jobs and texts take to come back: its silence is noticed after some 15 seconds, and a text
 /// that may have been sent is looked for twice, half a minute apart.

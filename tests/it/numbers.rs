@@ -3,9 +3,9 @@
 use jobrun::demo::Stage;
 use jobrun::up::set_up_numbers;
 use jobrun_shared::operator;
+use jobrun_stand_in::Number;
 use jobrun_tests::{PATIENCE, numbers, programs, stage};
 use serde_json::Value;
-use twilio_stand_in::Number;
 
 /// What the scripts of an operator read.
 const JSON: [&str; 3] = ["numbers", "check", "--json"];

@@ -8,8 +8,8 @@ use futures::future::join_all;
 use futures::stream;
 use jobrun::demo::Stage;
 use jobrun_shared::operator;
+use jobrun_stand_in::{Fate, Fault, Misbehaviour, Reports};
 use jobrun_tests::{PATIENCE, count, eventually, numbers, paid_clients, phone, say, stage, stage_with, texts};
-use twilio_stand_in::{Fate, Fault, Misbehaviour, Reports};
 
 const ANN: &str = "+447900000001";
 

@@ -56,8 +56,8 @@ async fn process_one_by_one(hands: &Hands, lanes: &[String]) -> Result<usize, db
 }
 
 fn lanes_of_conversations(oldest: &[Waiting]) -> Vec<String> {
-    let speaks = |event: &&Waiting| !matches!(event.payload, Some(Payload::DeliveryReport { .. }));
-    let mut lanes: Vec<String> = oldest.iter().filter(speaks).map(|event| event.lane.clone()).collect();
+    let is_heard = |event: &&Waiting| event.payload.as_ref().is_none_or(Payload::is_for_a_conversation);
+    let mut lanes: Vec<String> = oldest.iter().filter(is_heard).map(|event| event.lane.clone()).collect();
     lanes.sort_unstable();
     lanes.dedup();
     lanes
@@ -203,7 +203,13 @@ impl Turn {
             Some(Payload::NumberDue { .. }) => Heard::Event(Event::NumberDue),
             Some(Payload::OptedOut { .. }) => Heard::Event(Event::OptedOut),
             Some(Payload::Unreachable { .. }) => Heard::Event(Event::Unreachable),
-            Some(Payload::DeliveryReport { .. }) | None => Heard::Nothing,
+            Some(
+                Payload::DeliveryReport { .. }
+                | Payload::Stripe { .. }
+                | Payload::PaymentChanged { .. }
+                | Payload::NumberLost { .. },
+            )
+            | None => Heard::Nothing,
         }
     }
 

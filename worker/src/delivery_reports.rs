@@ -145,6 +145,9 @@ fn as_report(event: &Waiting) -> Option<Report> {
         | Payload::CallEnded { .. }
         | Payload::NumberDue { .. }
         | Payload::OptedOut { .. }
-        | Payload::Unreachable { .. } => None,
+        | Payload::Unreachable { .. }
+        | Payload::Stripe { .. }
+        | Payload::PaymentChanged { .. }
+        | Payload::NumberLost { .. } => None,
     }
 }

@@ -23,7 +23,8 @@ pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, 
     let known = clients::list_known_lanes(&mut tx, &lanes).await?;
     let ids: Vec<i64> = oldest
         .iter()
-        .filter(|event| !matches!(event.payload, Some(Payload::DeliveryReport { .. })) && !known.contains(&event.lane))
+        .filter(|event| event.payload.as_ref().is_none_or(Payload::is_for_a_conversation))
+        .filter(|event| !known.contains(&event.lane))
         .map(|event| event.id)
         .collect();
     if ids.is_empty() {
@@ -88,8 +89,14 @@ fn outcome(event: &Waiting) -> &'static str {
         Some(Payload::Text { from, .. }) if E164::parse(from).is_err() => "sender_cannot_be_answered",
         Some(Payload::Text { .. }) => "misdirected",
         Some(Payload::CallArrived { .. } | Payload::CallEnded { .. }) => "nobody_holds_the_number",
-        Some(Payload::NumberDue { .. } | Payload::OptedOut { .. } | Payload::Unreachable { .. }) => "no_such_client",
-        Some(Payload::DeliveryReport { .. }) => "not_our_text",
+        Some(
+            Payload::NumberDue { .. }
+            | Payload::OptedOut { .. }
+            | Payload::Unreachable { .. }
+            | Payload::PaymentChanged { .. }
+            | Payload::NumberLost { .. },
+        ) => "no_such_client",
+        Some(Payload::DeliveryReport { .. } | Payload::Stripe { .. }) => "not_for_a_conversation",
     }
 }
 

@@ -8,8 +8,8 @@ use anyhow::{Context, ensure};
 use jobrun_shared::config::{self, Secret};
 use jobrun_shared::twilio::webhooks::Purpose;
 use jobrun_shared::{db, numbers, operator, shutdown};
+use jobrun_stand_in::{Account, Number, StandIn};
 use tokio::net::TcpListener;
-use twilio_stand_in::{Account, Number, StandIn};
 
 use crate::CONNECTIONS;
 use crate::local_postgres::{Data, LocalPostgres, kept_dir};

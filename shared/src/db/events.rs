@@ -84,11 +84,38 @@ pub enum Payload {
         /// Our `messages.id` of the text that says so.
         message_id: i64,
     },
+    /// Stripe tells us something.
+    Stripe {
+        /// Stripe's name for the event: `evt_…`.
+        id: String,
+        /// The whole event, as Stripe wrote it.
+        event: serde_json::Value,
+    },
+    /// A client's payment stands otherwise than before; how, is in `subscriptions`.
+    PaymentChanged {
+        /// `clients.id`.
+        client_id: String,
+    },
+    /// A client's number was taken from it by hand.
+    NumberLost {
+        /// `clients.id`.
+        client_id: String,
+    },
 }
 
 /// The kinds that this version knows. Others are left alone: they are for the next version, which may run already.
-const KINDS: [&str; 7] =
-    ["text", "call_arrived", "call_ended", "delivery_report", "number_due", "opted_out", "unreachable"];
+const KINDS: [&str; 10] = [
+    "text",
+    "call_arrived",
+    "call_ended",
+    "delivery_report",
+    "number_due",
+    "opted_out",
+    "unreachable",
+    "stripe",
+    "payment_changed",
+    "number_lost",
+];
 
 impl Payload {
     /// The name of the kind, as the column `kind` has it.
@@ -102,7 +129,16 @@ impl Payload {
             Self::NumberDue { .. } => "number_due",
             Self::OptedOut { .. } => "opted_out",
             Self::Unreachable { .. } => "unreachable",
+            Self::Stripe { .. } => "stripe",
+            Self::PaymentChanged { .. } => "payment_changed",
+            Self::NumberLost { .. } => "number_lost",
         }
+    }
+
+    /// Whether a conversation hears of it, in order with whatever else happens to its client.
+    #[must_use]
+    pub const fn is_for_a_conversation(&self) -> bool {
+        !matches!(self, Self::DeliveryReport { .. } | Self::Stripe { .. })
     }
 
     /// Whose event it is; events of one lane are taken in order.
@@ -115,7 +151,11 @@ impl Payload {
             Self::CallArrived { to, .. } | Self::CallEnded { to, .. } => number_lane(to),
             Self::DeliveryReport { message_id: Some(id), .. } => format!("message:{id}"),
             Self::DeliveryReport { message_id: None, sid, .. } => format!("message:{sid}"),
-            Self::NumberDue { client_id } => client_lane(client_id),
+            // In any order: what they mean together does not depend on it.
+            Self::Stripe { id, .. } => format!("stripe:{id}"),
+            Self::NumberDue { client_id } | Self::PaymentChanged { client_id } | Self::NumberLost { client_id } => {
+                client_lane(client_id)
+            }
         }
     }
 }
@@ -151,6 +191,8 @@ pub fn lanes_of(client_id: &str, phone: &E164, number: Option<&E164>) -> Vec<Str
 pub enum Source {
     /// A webhook of Twilio's.
     Twilio,
+    /// A webhook of Stripe's.
+    Stripe,
     /// We ourselves, as a consequence of something else.
     System,
 }
@@ -159,6 +201,7 @@ impl Source {
     const fn name(self) -> &'static str {
         match self {
             Self::Twilio => "twilio",
+            Self::Stripe => "stripe",
             Self::System => "system",
         }
     }
@@ -392,6 +435,9 @@ mod tests {
             Payload::NumberDue { client_id: String::new() },
             Payload::OptedOut { phone: String::new(), message_id: 1 },
             Payload::Unreachable { phone: String::new(), message_id: 1 },
+            Payload::Stripe { id: String::new(), event: serde_json::json!({}) },
+            Payload::PaymentChanged { client_id: String::new() },
+            Payload::NumberLost { client_id: String::new() },
         ];
         let names = payloads.each_ref().map(Payload::kind);
         assert_eq!(names, KINDS);

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use jobrun_shared::config::Secret;
 use jobrun_shared::{db, operator};
+use jobrun_stand_in::{Account, StandIn};
 use sqlx::PgPool;
-use twilio_stand_in::{Account, StandIn};
 
 use crate::CONNECTIONS;
 use crate::programs::{Environment, Lines, Program, free_port};
