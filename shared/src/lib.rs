@@ -18,6 +18,8 @@ pub mod queue;
 
 pub mod twilio;
 
+pub mod stripe;
+
 pub mod numbers;
 
 pub mod operator;

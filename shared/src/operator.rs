@@ -9,7 +9,8 @@ use jobrun_onboarding::{Allocation, E164, journal, wording};
 use serde::Serialize;
 use sqlx::{PgConnection, PgPool};
 
-use crate::db::{self, clients, messages, pool, waiting_list};
+use crate::db::events::{self, NewEvent, Payload, Source};
+use crate::db::{self, alerts, clients, messages, pool, subscriptions, waiting_list};
 use crate::queue::{self, Queue};
 
 /// Applies every migration, the queue's own included. Safe to repeat, and to run twice at once: each waits for the other.
@@ -44,6 +45,12 @@ pub enum Refusal {
     /// The number is not one of ours.
     #[error("the number is not in the pool; `jobrun pool status` lists those that are")]
     NotInPool,
+    /// Nobody has this id.
+    #[error("no client has this id; `jobrun client PHONE` shows the id of whoever texts from it")]
+    NoSuchClient,
+    /// The payment is somebody's, or was never heard of.
+    #[error("no payment of this name belongs to nobody; `jobrun payments` lists those that do")]
+    NotUnassigned,
     /// The database.
     #[error(transparent)]
     Database(#[from] db::Error),
@@ -308,4 +315,46 @@ fn describe(entry: pool::Entry) -> PoolNumber {
         client_id: entry.holder_id.or(entry.pool_client_id),
         assigned_at: entry.assigned_at,
     }
+}
+
+/// The cause of the alert that a payment belongs to nobody that we know.
+#[must_use]
+pub fn cause_of_unassigned(subscription_id: &str) -> String {
+    format!("payment-unassigned:{subscription_id}")
+}
+
+/// What assigning a payment did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assigned {
+    /// The alert that is over with it, if it was raised.
+    pub cleared: Vec<String>,
+}
+
+/// Gives a payment that names nobody to a client, whose conversation hears of it as if it had named the client itself.
+///
+/// # Errors
+/// When there is no such client, or no such payment that belongs to nobody.
+pub async fn assign_payment(
+    pool: &PgPool,
+    subscription_id: &str,
+    client_id: &str,
+    now: DateTime<Utc>,
+) -> Result<Assigned, Refusal> {
+    let mut tx = pool.begin().await?;
+    subscriptions::lock(&mut tx).await?;
+    if clients::load(&mut tx, &[client_id.to_owned()]).await?.is_empty() {
+        return Err(Refusal::NoSuchClient);
+    }
+    if !subscriptions::assign(&mut tx, subscription_id, client_id).await? {
+        return Err(Refusal::NotUnassigned);
+    }
+    let news = NewEvent {
+        source: Source::Operator,
+        external_id: format!("payment-assigned:{subscription_id}"),
+        payload: Payload::PaymentChanged { client_id: client_id.to_owned() },
+    };
+    events::insert(&mut tx, &[news], now).await?;
+    let cleared = alerts::clear(&mut tx, &[cause_of_unassigned(subscription_id)], now).await?;
+    tx.commit().await?;
+    Ok(Assigned { cleared })
 }

@@ -7,13 +7,13 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::{
-    Allocation, Call, Client, Decision, E164, Event, Facts, OptChange, Step, TextKind, caller, decide, keyword,
+    Allocation, Call, Client, Decision, E164, Event, Facts, OptChange, Payment, Step, TextKind, caller, decide, keyword,
 };
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::clients::{self, Standing, Wish};
-use jobrun_shared::db::events::{self, NewEvent, Payload, Source, Waiting};
+use jobrun_shared::db::events::{self, NewEvent, Outcome, Payload, Source, Waiting};
 use jobrun_shared::db::messages::{self, NewMessage};
-use jobrun_shared::db::{self, pool};
+use jobrun_shared::db::{self, pool, subscriptions};
 use jobrun_shared::{clock, telemetry};
 use sqlx::PgConnection;
 
@@ -91,6 +91,7 @@ async fn process_lanes(hands: &Hands, lanes: &[String]) -> Result<usize, db::Err
     let ours = strays::pool_numbers(&mut tx, hands, turns.iter().flat_map(|turn| &turn.waiting)).await?;
     loop {
         let asking = decide_until_asking(hands, &mut turns, &ours, now);
+        give_up_numbers(&mut tx, hands, &mut turns, now).await?;
         if asking.is_empty() {
             break;
         }
@@ -117,7 +118,12 @@ struct Turn {
     waiting: VecDeque<Waiting>,
     /// The event that needs a number, and the pool's answer.
     asking: Option<(Waiting, Event)>,
-    outcomes: Vec<(i64, &'static str)>,
+    /// How the client's payment stands, whatever it has heard of it; loaded if there is news.
+    payment: Payment,
+    /// Whether the client gives up its place on the waiting list, and this number.
+    gives_up: Option<Option<E164>>,
+    payment_heard: bool,
+    outcomes: Vec<Outcome>,
     texts: Vec<NewMessage>,
     moved: bool,
     wishes: Vec<Wish>,
@@ -146,12 +152,49 @@ async fn load(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Turn>, db::
     for event in events::list_waiting_in(conn, &lanes.concat()).await? {
         waiting.entry(event.lane.clone()).or_default().push(event);
     }
+    let payments = payments_of(conn, waiting.values().flatten()).await?;
     let turns = loaded.into_iter().zip(lanes).map(|(loaded, lanes)| {
         let mut own: Vec<Waiting> = lanes.iter().filter_map(|lane| waiting.remove(lane)).flatten().collect();
         own.sort_unstable_by_key(|event| event.id);
-        Turn::new(loaded, own)
+        let payment = payments.get(&loaded.client.id).copied().unwrap_or_default();
+        Turn { payment, ..Turn::new(loaded, own) }
     });
     Ok(turns.collect())
+}
+
+/// How the payments stand of those clients who are to hear of it. Mostly nobody is, and then nothing is asked.
+async fn payments_of(
+    conn: &mut PgConnection,
+    waiting: impl Iterator<Item = &Waiting>,
+) -> Result<HashMap<String, Payment>, db::Error> {
+    let changed: Vec<&str> = waiting
+        .filter_map(|event| match &event.payload {
+            Some(Payload::PaymentChanged { client_id }) => Some(client_id.as_str()),
+            _ => None,
+        })
+        .collect();
+    if changed.is_empty() { Ok(HashMap::new()) } else { subscriptions::standings_of(conn, &changed).await }
+}
+
+/// Takes the numbers from those whose service has ended, before anybody asks for one.
+async fn give_up_numbers(
+    conn: &mut PgConnection,
+    hands: &Hands,
+    turns: &mut [Turn],
+    now: DateTime<Utc>,
+) -> Result<(), db::Error> {
+    let losses: Vec<pool::Loss> = turns
+        .iter_mut()
+        .filter_map(|turn| {
+            let number = turn.gives_up.take()?;
+            Some(pool::Loss { client_id: turn.loaded.client.id.clone(), number })
+        })
+        .collect();
+    if losses.is_empty() {
+        Ok(())
+    } else {
+        pool::take_away(conn, &losses, "the service ended", hands.cooling, now).await
+    }
 }
 
 /// Decides event after event for each client, up to the first that needs a number. Answers which clients do, in the order
@@ -165,7 +208,7 @@ fn decide_until_asking(hands: &Hands, turns: &mut [Turn], ours: &HashSet<String>
             match turn.hear(hands, &event) {
                 Heard::Event(heard) => turn.take_up(hands, event, heard, now),
                 Heard::Misdirected => turn.turn_away(hands, &event, ours),
-                Heard::Nothing => turn.outcomes.push((event.id, "unreadable")),
+                Heard::Nothing => turn.note(&event, "unreadable"),
             }
         }
         asking.extend(turn.asking.as_ref().map(|(event, _)| (event.id, place)));
@@ -180,6 +223,9 @@ impl Turn {
             loaded,
             waiting: waiting.into(),
             asking: None,
+            payment: Payment::default(),
+            gives_up: None,
+            payment_heard: false,
             outcomes: Vec::new(),
             texts: Vec::new(),
             moved: false,
@@ -203,13 +249,9 @@ impl Turn {
             Some(Payload::NumberDue { .. }) => Heard::Event(Event::NumberDue),
             Some(Payload::OptedOut { .. }) => Heard::Event(Event::OptedOut),
             Some(Payload::Unreachable { .. }) => Heard::Event(Event::Unreachable),
-            Some(
-                Payload::DeliveryReport { .. }
-                | Payload::Stripe { .. }
-                | Payload::PaymentChanged { .. }
-                | Payload::NumberLost { .. },
-            )
-            | None => Heard::Nothing,
+            Some(Payload::PaymentChanged { .. }) => Heard::Event(Event::PaymentStands(self.payment)),
+            Some(Payload::NumberLost { .. }) => Heard::Event(Event::NumberLost),
+            Some(Payload::DeliveryReport { .. } | Payload::Stripe { .. }) | None => Heard::Nothing,
         }
     }
 
@@ -219,13 +261,19 @@ impl Turn {
         number == hands.onboarding_number.as_str() || Some(number) == own
     }
 
+    /// What came of an event, and where it left the client.
+    fn note(&mut self, event: &Waiting, word: &'static str) {
+        let client = &self.loaded.client;
+        self.outcomes.push(Outcome { event_id: event.id, word, client: Some((client.id.clone(), client.state)) });
+    }
+
     fn turn_away(&mut self, hands: &Hands, event: &Waiting, ours: &HashSet<String>) {
-        self.outcomes.push((event.id, "misdirected"));
+        self.note(event, "misdirected");
         self.texts.extend(strays::answer(event, hands, ours).filter(|_| !self.loaded.client.opted_out));
     }
 
     fn take_up(&mut self, hands: &Hands, event: Waiting, heard: Event, now: DateTime<Utc>) {
-        let facts = Facts { payment_link: &hands.payment_link, allocation: None, now };
+        let facts = Facts { payment_link: hands.payment_link.as_deref(), allocation: None, now };
         match decide(&self.loaded.client, &heard, &facts) {
             Step::Decided(decision) => self.apply(hands, &event, *decision),
             Step::AskPool => self.asking = Some((event, heard)),
@@ -249,7 +297,7 @@ impl Turn {
         let Some((event, heard)) = self.asking.take() else {
             return;
         };
-        let facts = Facts { payment_link: &hands.payment_link, allocation: Some(allocation.clone()), now };
+        let facts = Facts { payment_link: hands.payment_link.as_deref(), allocation: Some(allocation.clone()), now };
         let step = decide(&self.loaded.client, &heard, &facts);
         if let Allocation::Assigned(number) = allocation {
             self.loaded.client.number = Some(number);
@@ -278,6 +326,13 @@ impl Turn {
         })
     }
 
+    /// What the client has heard of its payment, if anything.
+    fn heard_of_payment(&self) -> Option<clients::Heard<'_>> {
+        let Client { id, payment, payment_active, .. } = &self.loaded.client;
+        let heard = clients::Heard { client_id: id, payment: *payment, payment_active: *payment_active };
+        self.payment_heard.then_some(heard)
+    }
+
     fn apply(&mut self, hands: &Hands, event: &Waiting, decision: Decision) {
         let client = &mut self.loaded.client;
         let outcome = match (decision.next == client.state, decision.texts.is_empty()) {
@@ -285,10 +340,15 @@ impl Turn {
             (true, false) => "answered",
             (true, true) => "noted",
         };
-        self.outcomes.push((event.id, outcome));
         self.moved |= decision.next != client.state || decision.collected != client.collected;
         client.state = decision.next;
         client.collected = decision.collected;
+        self.payment_heard |= decision.payment.is_some();
+        client.payment = decision.payment.unwrap_or(client.payment);
+        client.payment_active = decision.payment_active.unwrap_or(client.payment_active);
+        if decision.gives_up_number {
+            self.gives_up = Some(client.number.take());
+        }
         if let Some(change) = decision.opt {
             client.opted_out = change == OptChange::Out;
             self.wishes.push(Wish { phone: client.owner_phone.clone(), change, event_id: event.id });
@@ -316,6 +376,7 @@ impl Turn {
             });
         }
         self.journal.push(decision.journal);
+        self.note(event, outcome);
     }
 }
 
@@ -336,6 +397,8 @@ async fn save(
         .map(|client| Standing { client_id: &client.id, state: client.state, collected: &client.collected })
         .collect();
     clients::save_standings(conn, &standings, now).await?;
+    let heard: Vec<clients::Heard<'_>> = turns.iter().filter_map(Turn::heard_of_payment).collect();
+    clients::save_payments(conn, &heard).await?;
     save_reach(conn, turns, now).await?;
 
     // A reminder does not repeat what was missed: only what moves the client, or says it again, overtakes it.
@@ -347,7 +410,7 @@ async fn save(
     let due: Vec<NewEvent> = turns.iter().flat_map(|turn| turn.numbers_due.clone()).collect();
     events::insert(conn, &due, now).await?;
 
-    let outcomes: Vec<(i64, &'static str)> = turns.iter().flat_map(|turn| turn.outcomes.clone()).collect();
+    let outcomes: Vec<Outcome> = turns.iter().flat_map(|turn| turn.outcomes.clone()).collect();
     events::mark_processed(conn, &outcomes, now).await?;
     tracing::debug!(clients = turns.len(), events = outcomes.len(), texts = texts.len(), "saved a slice");
     let over: Vec<String> = turns.iter().flat_map(Turn::causes_that_are_gone).collect();

@@ -5,7 +5,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::TextKind;
 use jobrun_shared::db::alerts::{self, NewAlert};
-use jobrun_shared::db::events::{self, Payload, Waiting};
+use jobrun_shared::db::events::{self, Outcome, Payload, Waiting};
 use jobrun_shared::db::messages::{self, Progress, Report, Reported, Since};
 use jobrun_shared::db::sending::KnownBy;
 use jobrun_shared::queue::{self, Queue};
@@ -60,8 +60,8 @@ async fn apply(hands: &Hands, ids: &[i64]) -> Result<usize, db::Error> {
     let (event_ids, reports): (Vec<i64>, Vec<Report>) = reports.into_iter().unzip();
     let reported = messages::apply_reports(&mut tx, &reports, now).await?;
     let outcome = |text: &Option<Reported>| if text.is_some() { "applied" } else { "not_our_text" };
-    let outcomes: Vec<(i64, &'static str)> =
-        event_ids.into_iter().zip(&reported).map(|(id, text)| (id, outcome(text))).collect();
+    let outcomes: Vec<Outcome> =
+        event_ids.into_iter().zip(&reported).map(|(id, text)| Outcome::of_nobody(id, outcome(text))).collect();
     events::mark_processed(&mut tx, &outcomes, now).await?;
     let news: Vec<(&Report, &Reported)> =
         reports.iter().zip(&reported).filter_map(|(report, text)| Some((report, text.as_ref()?))).collect();

@@ -30,10 +30,12 @@ pub(crate) struct Hands {
     pub(crate) twilio: Api,
     /// The number that clients text, and that texts come from.
     pub(crate) onboarding_number: E164,
-    /// Where clients pay.
-    pub(crate) payment_link: String,
+    /// Where clients pay, before each one's reference is added; nothing, if no link has been set up yet.
+    pub(crate) payment_link: Option<String>,
     /// How long a number is kept free for a waiting client.
     pub(crate) hold: Duration,
+    /// How long a number is kept from others after its client has gone.
+    pub(crate) cooling: Duration,
     /// How often Twilio's list of texts that came in is compared with the inbox.
     pub(crate) audit_interval: Duration,
     /// How many segments each of our numbers sends a second at most.

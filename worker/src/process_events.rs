@@ -9,7 +9,7 @@ use jobrun_shared::queue::{self, Queue};
 use jobrun_shared::{clock, db, db::events};
 
 use crate::hands::{Hands, Left};
-use crate::{conversations, delivery_reports, strays};
+use crate::{conversations, delivery_reports, payments, strays};
 
 /// How many waiting events are looked at together.
 const SLICE: i64 = 200;
@@ -51,6 +51,7 @@ async fn process_after(hands: &Hands, after: i64, now: DateTime<Utc>) -> Result<
     let done = [
         conversations::process(hands, &oldest).await,
         delivery_reports::process(hands, &oldest).await,
+        payments::process(hands, &oldest).await,
         strays::process(hands, &oldest).await,
     ];
     let done = done.into_iter().sum::<Result<usize, db::Error>>()?;

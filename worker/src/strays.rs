@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::{E164, Keyword, OptChange, Text, keyword, wording};
 use jobrun_shared::db::clients::{self, Wish};
-use jobrun_shared::db::events::{self, Payload, Waiting};
+use jobrun_shared::db::events::{self, Outcome, Payload, Waiting};
 use jobrun_shared::db::messages::{self, NewMessage};
 use jobrun_shared::db::pool;
 use jobrun_shared::{clock, db};
@@ -31,7 +31,7 @@ pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, 
         return Ok(0);
     }
     let strays = events::lock_waiting(&mut tx, &ids).await?;
-    let outcomes: Vec<(i64, &'static str)> = strays.iter().map(|event| (event.id, outcome(event))).collect();
+    let outcomes: Vec<Outcome> = strays.iter().map(|event| Outcome::of_nobody(event.id, outcome(event))).collect();
     let now = clock::now();
     let opted_out = record_wishes(&mut tx, &strays, now).await?;
     let ours = pool_numbers(&mut tx, hands, &strays).await?;
@@ -44,8 +44,8 @@ pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, 
     events::mark_processed(&mut tx, &outcomes, now).await?;
     tx.commit().await?;
 
-    for (event, outcome) in &outcomes {
-        tracing::warn!(event, outcome, "an event belongs to no client");
+    for Outcome { event_id, word, .. } in &outcomes {
+        tracing::warn!(event = event_id, outcome = word, "an event belongs to no client");
     }
     Ok(outcomes.len())
 }

@@ -10,8 +10,8 @@ use jobrun_shared::db::{self, audits, events, messages};
 use jobrun_shared::queue::{self, Queue};
 use jobrun_shared::{clock, operator, telemetry};
 
-use crate::consequences;
 use crate::hands::Hands;
+use crate::{consequences, payments};
 
 /// How long a finished job can be looked at by whoever wonders what happened.
 const FINISHED_JOBS_KEPT_FOR: Duration = Duration::from_secs(60 * 60);
@@ -24,10 +24,11 @@ const OVER_WHEN_QUIET: [&str; 3] = ["configuration:", "refused:", "loop:"];
 pub(crate) async fn run(hands: &Hands) -> Result<(), db::Error> {
     let offered = offer_numbers(hands).await;
     let given_up = give_up_on_what_is_too_late(hands).await;
+    let forgotten = payments::alert_of_forgotten(hands, clock::now()).await;
     let nudged = nudge_for_what_was_left_behind(hands).await;
     let removed = queue::remove_finished(&hands.pool, FINISHED_JOBS_KEPT_FOR).await;
     tracing::debug!(?removed, "removed finished jobs");
-    offered.and(given_up).and(nudged).and(removed.map(|_| ()).map_err(db::Error::from))
+    offered.and(given_up).and(forgotten).and(nudged).and(removed.map(|_| ()).map_err(db::Error::from))
 }
 
 async fn offer_numbers(hands: &Hands) -> Result<(), db::Error> {

@@ -1,7 +1,7 @@
 //! What the operator's command is made of, so that tests can use it as well.
 //!
 //! [`local_postgres`] and [`programs`] run the real server and the real programs; [`up`] and [`demo`] put them together;
-//! [`numbers`] looks after the numbers at Twilio.
+//! [`numbers`] looks after the numbers at Twilio, and [`payments`] after what was paid by nobody that we know.
 
 use std::time::Duration;
 
@@ -13,9 +13,14 @@ pub mod programs;
 
 pub mod numbers;
 
+pub mod payments;
+
 pub mod up;
 
 pub mod demo;
 
 /// What a command needs.
 pub const CONNECTIONS: db::Connections = db::Connections { kept: 1, max: 8, acquire_timeout: Duration::from_secs(30) };
+
+/// How a time is shown to people.
+pub const MINUTE: &str = "%Y-%m-%d %H:%M UTC";

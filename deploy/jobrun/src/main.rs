@@ -10,14 +10,11 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use jobrun::demo::{self, Report, Stage};
 use jobrun::local_postgres::{Data, LocalPostgres};
-use jobrun::{CONNECTIONS, numbers, programs, up};
+use jobrun::{CONNECTIONS, MINUTE, numbers, payments, programs, up};
 use jobrun_shared::db::alerts;
 use jobrun_shared::operator::{self, PoolStatus, Refusal};
 use jobrun_shared::{clock, config, db, shutdown, telemetry};
 use sqlx::{AssertSqlSafe, PgPool};
-
-/// How a time is shown to people.
-const MINUTE: &str = "%Y-%m-%d %H:%M UTC";
 
 /// Runs JobRun onboarding, and does by hand what its worker does by itself.
 #[derive(Parser)]
@@ -53,6 +50,16 @@ enum Command {
     /// Where Twilio is to reach us, and whether it would
     #[command(subcommand)]
     Numbers(Numbers),
+    /// Payments that belong to nobody that we know
+    ///
+    /// A payment says whose it is by a reference in the payment link. One that carries none, or somebody else's, is kept here.
+    Payments {
+        /// For scripts
+        #[arg(long)]
+        json: bool,
+        #[command(subcommand)]
+        assign: Option<Payments>,
+    },
     /// Offer free numbers to the waiting list now, and print whom that texted
     Sweep,
     /// What needs somebody's attention; exit status 1 if anything does
@@ -86,6 +93,17 @@ enum Pool {
     },
     /// Give a client a number exactly as the conversation does; JSON on standard output, exit status 1 when refused
     Allocate {
+        /// clients.id
+        client_id: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum Payments {
+    /// Give a payment to a client, as if it had named the client itself
+    Assign {
+        /// The subscription, sub_…, or the checkout session, cs_…, of a payment without one
+        payment: String,
         /// clients.id
         client_id: String,
     },
@@ -143,6 +161,12 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Numbers(Numbers::Check { fix, json }) => {
             let well = numbers::check(&config::Numbers::from_env()?, fix, json).await?;
             return Ok(ExitCode::from(u8::from(!well)));
+        }
+        Command::Payments { assign: Some(Payments::Assign { payment, client_id }), .. } => {
+            payments::assign(&connect_migrated(&settings).await?, &payment, &client_id).await?;
+        }
+        Command::Payments { json, assign: None } => {
+            payments::print_unassigned(&connect_migrated(&settings).await?, json).await?;
         }
         Command::Sweep => sweep(&settings).await?,
         Command::Alerts { clear: Some(id), .. } => return clear_alert(&settings, id).await,

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::{E164, PhoneType, State};
+use crate::{E164, Payment, PhoneType, State};
 
 /// A client as loaded: who it is, where it stands, and the facts that decisions rest on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,8 +15,12 @@ pub struct Client {
     pub state: State,
     /// What the client has told us.
     pub collected: Collected,
-    /// Whether the subscription is paid.
+    /// Whether the gate is open to it: because it has paid, or because an operator says so.
     pub payment_active: bool,
+    /// How its payment stood when it last heard of it.
+    pub payment: Payment,
+    /// What makes the payment link its own: letters and digits that nobody can guess.
+    pub payment_reference: String,
     /// The number that the client holds.
     pub number: Option<E164>,
     /// Whether the client has asked for no more texts.

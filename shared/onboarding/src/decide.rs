@@ -7,13 +7,13 @@ use chrono::{DateTime, Utc};
 
 use crate::answer::{self, Confirmation, Keyword, keyword};
 use crate::wording::{self, Text};
-use crate::{Allocation, Call, Client, Collected, Event, PhoneType, State, journal};
+use crate::{Allocation, Call, Client, Collected, Event, Payment, PhoneType, State, journal, service};
 
 /// What a decision rests on besides the client and the event.
 #[derive(Clone, Debug)]
 pub struct Facts<'a> {
-    /// Where clients pay.
-    pub payment_link: &'a str,
+    /// Where clients pay, before each one's reference is added; nothing, if no link has been set up yet.
+    pub payment_link: Option<&'a str>,
     /// What the pool answered, when this decision asked it with [`Step::AskPool`].
     pub allocation: Option<Allocation>,
     /// The time of the decision.
@@ -42,6 +42,12 @@ pub struct Decision {
     pub opt: Option<OptChange>,
     /// Whether it turned out that texts reach the client's phone, or that they do not.
     pub reachable: Option<bool>,
+    /// How the client's payment stands, if that has changed.
+    pub payment: Option<Payment>,
+    /// Whether the gate is open to the client from now on, if that has changed.
+    pub payment_active: Option<bool>,
+    /// Whether the client gives up its number, and its place on the waiting list.
+    pub gives_up_number: bool,
     /// Whether an [`Event::NumberDue`] is to follow.
     pub number_due: bool,
     /// The lines to print, as one block.
@@ -67,17 +73,20 @@ impl Decision {
             texts: Vec::new(),
             opt: None,
             reachable: None,
+            payment: None,
+            payment_active: None,
+            gives_up_number: false,
             number_due: false,
             journal: Vec::new(),
         }
     }
 
-    fn to(mut self, next: State) -> Self {
+    pub(crate) fn to(mut self, next: State) -> Self {
         self.next = next;
         self
     }
 
-    fn text(mut self, text: Text) -> Self {
+    pub(crate) fn text(mut self, text: Text) -> Self {
         self.texts.push(text);
         self
     }
@@ -89,6 +98,21 @@ impl Decision {
 
     fn reachable(mut self, reachable: bool) -> Self {
         self.reachable = Some(reachable);
+        self
+    }
+
+    pub(crate) fn payment(mut self, payment: Payment) -> Self {
+        self.payment = Some(payment);
+        self
+    }
+
+    pub(crate) fn payment_active(mut self, active: bool) -> Self {
+        self.payment_active = Some(active);
+        self
+    }
+
+    pub(crate) fn gives_up_number(mut self) -> Self {
+        self.gives_up_number = true;
         self
     }
 
@@ -120,9 +144,11 @@ impl From<Decision> for Step {
 /// decides.
 #[must_use]
 pub fn decide(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
-    let step = match reach(client, event) {
-        Some(decision) => decision.into(),
-        None => in_state(client, event, facts),
+    let step = match (reach(client, event), event) {
+        (Some(decision), _) => decision.into(),
+        (None, Event::PaymentStands(payment)) => service::payment_stands(client, *payment, facts),
+        (None, Event::NumberLost) => service::number_lost(client, facts),
+        (None, _) => in_state(client, event, facts),
     };
     match (step, event) {
         (Step::AskPool, _) => Step::AskPool,
@@ -162,7 +188,11 @@ fn reach(client: &Client, event: &Event) -> Option<Decision> {
         Event::OptedOut => Some(stay.opt(OptChange::Out)),
         Event::Unreachable if client.unreachable => Some(stay),
         Event::Unreachable => Some(stay.reachable(false)),
-        Event::CallArrived(_) | Event::CallEnded(_) | Event::NumberDue => None,
+        Event::CallArrived(_)
+        | Event::CallEnded(_)
+        | Event::NumberDue
+        | Event::PaymentStands(_)
+        | Event::NumberLost => None,
     }
 }
 
@@ -200,7 +230,13 @@ fn question(
                 None => stay.text(wording::reminder(client)),
             }
         }
-        Event::CallArrived(_) | Event::CallEnded(_) | Event::NumberDue | Event::OptedOut | Event::Unreachable => stay,
+        Event::CallArrived(_)
+        | Event::CallEnded(_)
+        | Event::NumberDue
+        | Event::OptedOut
+        | Event::Unreachable
+        | Event::PaymentStands(_)
+        | Event::NumberLost => stay,
     }
 }
 
@@ -246,20 +282,21 @@ fn confirm_live(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
             Confirmation::No => stay.text(wording::no_hurry()).into(),
             Confirmation::Unclear => stay.text(wording::reminder(client)).into(),
         },
-        Event::CallArrived(_) | Event::CallEnded(_) | Event::NumberDue | Event::OptedOut | Event::Unreachable => {
-            stay.into()
-        }
+        Event::CallArrived(_)
+        | Event::CallEnded(_)
+        | Event::NumberDue
+        | Event::OptedOut
+        | Event::Unreachable
+        | Event::PaymentStands(_)
+        | Event::NumberLost => stay.into(),
     }
 }
 
 /// The payment gate and the allocation behind it: nobody gets a number who has not paid.
-fn gate(client: &Client, facts: &Facts<'_>, passed: impl FnOnce(&crate::E164) -> Decision) -> Step {
+pub(crate) fn gate(client: &Client, facts: &Facts<'_>, passed: impl FnOnce(&crate::E164) -> Decision) -> Step {
     let stay = Decision::nothing(client);
     if !client.payment_active {
-        return stay
-            .journal(journal::payment_required(client, facts.now))
-            .text(wording::payment_required(facts.payment_link))
-            .into();
+        return payment_missing(client, facts).into();
     }
     let Some(allocation) = &facts.allocation else {
         return Step::AskPool;
@@ -272,6 +309,16 @@ fn gate(client: &Client, facts: &Facts<'_>, passed: impl FnOnce(&crate::E164) ->
     decision.journal(rest).into()
 }
 
+/// Asked to pay, unless the payment is on its way.
+fn payment_missing(client: &Client, facts: &Facts<'_>) -> Decision {
+    let stay = Decision::nothing(client);
+    if client.payment == Payment::Awaited {
+        return stay.text(wording::payment_awaited());
+    }
+    stay.journal(journal::payment_required(client, facts.now))
+        .text(wording::payment_required(&wording::payment_link(facts.payment_link, client)))
+}
+
 fn phone_type(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
     let stay = Decision::nothing(client);
     match event {
@@ -281,7 +328,12 @@ fn phone_type(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
             (None, Confirmation::No | Confirmation::Unclear) => stay.text(wording::reminder(client)).into(),
         },
         Event::NumberDue => number_in_the_background(client, facts),
-        Event::CallArrived(_) | Event::CallEnded(_) | Event::OptedOut | Event::Unreachable => stay.into(),
+        Event::CallArrived(_)
+        | Event::CallEnded(_)
+        | Event::OptedOut
+        | Event::Unreachable
+        | Event::PaymentStands(_)
+        | Event::NumberLost => stay.into(),
     }
 }
 
@@ -297,7 +349,7 @@ fn ready_for_phone_type(client: &Client, facts: &Facts<'_>) -> Step {
 }
 
 /// What a client at S6 hears who has just got its number.
-fn with_number(client: &Client, number: &crate::E164) -> Decision {
+pub(crate) fn with_number(client: &Client, number: &crate::E164) -> Decision {
     match client.collected.phone_type {
         Some(phone_type) => send_instructions(client, phone_type, number),
         None => Decision::nothing(client).text(wording::ask_phone_type(number)),
@@ -360,7 +412,9 @@ fn forwarding_sent(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
         },
         // A call that arrives proves the forwarding as well as a DONE does.
         Event::CallArrived(_) | Event::CallEnded(_) => called(client, event).into(),
-        Event::NumberDue | Event::OptedOut | Event::Unreachable => stay.into(),
+        Event::NumberDue | Event::OptedOut | Event::Unreachable | Event::PaymentStands(_) | Event::NumberLost => {
+            stay.into()
+        }
     }
 }
 
@@ -369,7 +423,9 @@ fn awaiting_test_call(client: &Client, event: &Event) -> Decision {
     match event {
         Event::Text { .. } => Decision::nothing(client).text(wording::reminder(client)),
         Event::CallArrived(_) | Event::CallEnded(_) => called(client, event),
-        Event::NumberDue | Event::OptedOut | Event::Unreachable => Decision::nothing(client),
+        Event::NumberDue | Event::OptedOut | Event::Unreachable | Event::PaymentStands(_) | Event::NumberLost => {
+            Decision::nothing(client)
+        }
     }
 }
 
@@ -379,7 +435,12 @@ fn called(client: &Client, event: &Event) -> Decision {
     match event {
         Event::CallArrived(_) => stay.to(State::S9TestCall),
         Event::CallEnded(call) => stay.to(State::Complete).text(wording::live().once_for(call)),
-        Event::Text { .. } | Event::NumberDue | Event::OptedOut | Event::Unreachable => stay,
+        Event::Text { .. }
+        | Event::NumberDue
+        | Event::OptedOut
+        | Event::Unreachable
+        | Event::PaymentStands(_)
+        | Event::NumberLost => stay,
     }
 }
 
@@ -389,7 +450,7 @@ fn complete(client: &Client, event: &Event) -> Decision {
         Event::Text { .. } => stay.text(wording::reminder(client)),
         // Whichever is reported first tells the owner; the other may be lost.
         Event::CallArrived(call) | Event::CallEnded(call) => missed_call(client, call),
-        Event::NumberDue | Event::OptedOut | Event::Unreachable => stay,
+        Event::NumberDue | Event::OptedOut | Event::Unreachable | Event::PaymentStands(_) | Event::NumberLost => stay,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What can happen to a client.
 
-use crate::{E164, Keyword};
+use crate::{E164, Keyword, Payment};
 
 /// Something that happened to a client, as the conversation sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,10 @@ pub enum Event {
     CallEnded(Call),
     /// A client that was told "we're assigning your number now" is to be given one.
     NumberDue,
+    /// The client's payment stands so; it may have stood so before.
+    PaymentStands(Payment),
+    /// The client's number was taken from it by hand.
+    NumberLost,
     /// Twilio refused a text because the client has opted out, in a way that we did not hear of.
     OptedOut,
     /// The network says that texts cannot reach the client's phone.

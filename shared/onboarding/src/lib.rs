@@ -26,6 +26,10 @@ mod answer;
 
 mod decide;
 
+mod service;
+
+pub mod payment;
+
 pub mod wording;
 
 pub mod journal;
@@ -39,6 +43,7 @@ pub mod loop_guard;
 pub use client::{Client, Collected};
 pub use decide::{Decision, Facts, OptChange, Step, decide};
 pub use event::{Allocation, Call, Event};
+pub use payment::Payment;
 pub use phone::{E164, NotE164, caller, region_of};
 pub use state::{PhoneType, State};
 pub use wording::{Text, TextKind};

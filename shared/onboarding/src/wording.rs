@@ -9,6 +9,9 @@ use chrono::TimeDelta;
 use crate::segments::in_gsm_if_nothing_is_lost;
 use crate::{Call, Client, E164, PhoneType, State};
 
+/// What stands in the place of a payment link as long as none is set.
+const PAYMENT_LINK_PLACEHOLDER: &str = "https://buy.stripe.com/test_XXXXX (placeholder)";
+
 /// A text to be sent to a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text {
@@ -38,6 +41,10 @@ pub enum TextKind {
     AskConfirmLive,
     NoHurry,
     PaymentRequired,
+    PaymentAwaited,
+    PaymentFailed,
+    PaymentOverdue,
+    ServiceEnded,
     AtCapacity,
     NumberReady,
     AskPhoneType,
@@ -55,7 +62,7 @@ pub enum TextKind {
 
 impl TextKind {
     /// Every kind.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 24] = [
         Self::Welcome,
         Self::AskBusinessName,
         Self::AskOwnerName,
@@ -63,6 +70,10 @@ impl TextKind {
         Self::AskConfirmLive,
         Self::NoHurry,
         Self::PaymentRequired,
+        Self::PaymentAwaited,
+        Self::PaymentFailed,
+        Self::PaymentOverdue,
+        Self::ServiceEnded,
         Self::AtCapacity,
         Self::NumberReady,
         Self::AskPhoneType,
@@ -95,6 +106,10 @@ impl TextKind {
             Self::AskConfirmLive => "ask_confirm_live",
             Self::NoHurry => "no_hurry",
             Self::PaymentRequired => "payment_required",
+            Self::PaymentAwaited => "payment_awaited",
+            Self::PaymentFailed => "payment_failed",
+            Self::PaymentOverdue => "payment_overdue",
+            Self::ServiceEnded => "service_ended",
             Self::AtCapacity => "at_capacity",
             Self::NumberReady => "number_ready",
             Self::AskPhoneType => "ask_phone_type",
@@ -115,7 +130,15 @@ impl TextKind {
     /// more, and the operator hears of it.
     #[must_use]
     pub const fn matters(self) -> bool {
-        matches!(self, Self::PaymentRequired | Self::NumberReady | Self::ForwardingInstructions)
+        matches!(
+            self,
+            Self::PaymentRequired
+                | Self::PaymentFailed
+                | Self::PaymentOverdue
+                | Self::ServiceEnded
+                | Self::NumberReady
+                | Self::ForwardingInstructions
+        )
     }
 
     /// How long after it was written this text still makes sense. One that could not be sent by then is not sent at all:
@@ -124,6 +147,10 @@ impl TextKind {
     pub const fn stale_after(self) -> TimeDelta {
         match self {
             Self::PaymentRequired
+            | Self::PaymentAwaited
+            | Self::PaymentFailed
+            | Self::PaymentOverdue
+            | Self::ServiceEnded
             | Self::NumberReady
             | Self::ForwardingInstructions
             | Self::AtCapacity
@@ -199,6 +226,41 @@ pub(crate) fn payment_required(payment_link: &str) -> Text {
     )
 }
 
+/// The client's own payment link: the reference in it comes back with the payment, and says whose it is.
+pub(crate) fn payment_link(link: Option<&str>, client: &Client) -> String {
+    let Some(link) = link else { return PAYMENT_LINK_PLACEHOLDER.to_owned() };
+    let joint = if link.contains('?') { '&' } else { '?' };
+    format!("{link}{joint}client_reference_id={}", client.payment_reference)
+}
+
+pub(crate) fn payment_awaited() -> Text {
+    text(
+        TextKind::PaymentAwaited,
+        "Thanks! Your bank is still confirming your payment, which can take a few days. We'll text you as soon as it's \
+         through.",
+    )
+}
+
+pub(crate) fn payment_failed(payment_link: &str) -> Text {
+    text(TextKind::PaymentFailed, format!("Sorry, your payment didn't go through.\n\nTo try again:\n{payment_link}"))
+}
+
+pub(crate) fn payment_overdue() -> Text {
+    text(
+        TextKind::PaymentOverdue,
+        "Hi, your latest JobRun payment didn't go through. No rush: your number stays yours while it's tried again. Please \
+         check that your card is up to date.",
+    )
+}
+
+pub(crate) fn service_ended(had_number: bool, payment_link: &str) -> Text {
+    let forwarding = if had_number { " Please switch off call forwarding on your phone." } else { "" };
+    text(
+        TextKind::ServiceEnded,
+        format!("Your JobRun service has ended.{forwarding}\n\nTo come back any time:\n{payment_link}"),
+    )
+}
+
 pub(crate) fn at_capacity() -> Text {
     text(
         TextKind::AtCapacity,
@@ -219,6 +281,17 @@ pub(crate) fn ask_phone_type(number: &E164) -> Text {
         format!(
             "Your JobRun number is {}.\n\nWhich phone do you use for work?\n1 iPhone\n2 Android\n3 Landline\n\nReply 1, 2 \
              or 3",
+            number.as_str()
+        ),
+    )
+}
+
+pub(crate) fn number_changed(number: &E164) -> Text {
+    text(
+        TextKind::AskPhoneType,
+        format!(
+            "Your JobRun number had to change. It's now {}.\n\nPlease forward your calls to it. Which phone is it?\n1 iPhone\n\
+             2 Android\n3 Landline\n\nReply 1, 2 or 3",
             number.as_str()
         ),
     )

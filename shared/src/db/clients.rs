@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use jobrun_onboarding::{Client, Collected, E164, OptChange, State};
+use jobrun_onboarding::{Client, Collected, E164, OptChange, Payment, State};
 use sqlx::{PgConnection, types::Json};
 
 use super::{Error, ensure_rows};
@@ -107,6 +107,7 @@ pub struct Loaded {
 pub async fn load(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Result<Loaded, Error>>, Error> {
     let rows = sqlx::query!(
         r#"SELECT c.id, c.region, c."phoneNumber" AS phone, c."paymentActive" AS payment_active, c."twilioNumber" AS number,
+                  c."paymentStanding" AS payment, c."paymentReference" AS payment_reference,
                   c."optedOutAt" IS NOT NULL AS "opted_out!", c."unreachableAt" IS NOT NULL AS "unreachable!",
                   s.current_state AS "state?",
                   s.collected_fields AS "collected?"
@@ -128,6 +129,8 @@ pub async fn load(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Result<
             state,
             collected: row.collected.as_ref().map(Collected::from_json).unwrap_or_default(),
             payment_active: row.payment_active,
+            payment: Payment::from_name(&row.payment).ok_or_else(|| unreadable("clients", "paymentStanding"))?,
+            payment_reference: row.payment_reference,
             number: number.map_err(|_| unreadable("clients", "twilioNumber"))?,
             opted_out: row.opted_out,
             unreachable: row.unreachable,
@@ -190,6 +193,41 @@ pub async fn save_standings(
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// How a client's payment stands, as far as it has heard, and whether the gate is open to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard<'a> {
+    /// `clients.id`.
+    pub client_id: &'a str,
+    /// How its payment stands.
+    pub payment: Payment,
+    /// Whether the gate is open.
+    pub payment_active: bool,
+}
+
+/// Saves what clients have heard of their payments. Must hold their locks.
+///
+/// # Errors
+/// When one of them does not exist, or the database does not answer.
+pub async fn save_payments(conn: &mut PgConnection, heard: &[Heard<'_>]) -> Result<(), Error> {
+    if heard.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<&str> = heard.iter().map(|it| it.client_id).collect();
+    let standings: Vec<&str> = heard.iter().map(|it| it.payment.name()).collect();
+    let active: Vec<bool> = heard.iter().map(|it| it.payment_active).collect();
+    let result = sqlx::query!(
+        r#"UPDATE clients SET "paymentStanding" = heard.standing, "paymentActive" = heard.active
+           FROM unnest($1::TEXT[], $2::TEXT[], $3::BOOLEAN[]) AS heard (id, standing, active)
+           WHERE clients.id = heard.id"#,
+        &ids as &[&str],
+        &standings as &[&str],
+        &active
+    )
+    .execute(conn)
+    .await?;
+    ensure_rows(&result, heard.len(), "saving what clients have heard of their payments")
 }
 
 /// Records that clients want no more texts, or want them again. Must hold their locks.

@@ -4,7 +4,7 @@
 //! the commit. Nothing here decides what an event means.
 
 use chrono::{DateTime, Utc};
-use jobrun_onboarding::E164;
+use jobrun_onboarding::{E164, State};
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool, types::Json};
 
@@ -193,6 +193,8 @@ pub enum Source {
     Twilio,
     /// A webhook of Stripe's.
     Stripe,
+    /// An operator, by a command.
+    Operator,
     /// We ourselves, as a consequence of something else.
     System,
 }
@@ -202,6 +204,7 @@ impl Source {
         match self {
             Self::Twilio => "twilio",
             Self::Stripe => "stripe",
+            Self::Operator => "operator",
             Self::System => "system",
         }
     }
@@ -363,22 +366,42 @@ pub async fn lock_waiting(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<Wa
     Ok(rows.into_iter().map(Waiting::from).collect())
 }
 
+/// What came of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// `events.id`.
+    pub event_id: i64,
+    /// What came of it, in a word.
+    pub word: &'static str,
+    /// Whose event it was, and where that client stood afterwards; nothing, if it was nobody's.
+    pub client: Option<(String, State)>,
+}
+
+impl Outcome {
+    /// Of an event that was no client's.
+    #[must_use]
+    pub const fn of_nobody(event_id: i64, word: &'static str) -> Self {
+        Self { event_id, word, client: None }
+    }
+}
+
 /// Marks events as processed, each with what came of it. Every one of them must still be waiting.
 ///
 /// # Errors
 /// When one is not, or the database does not answer.
-pub async fn mark_processed(
-    conn: &mut PgConnection,
-    outcomes: &[(i64, &'static str)],
-    now: DateTime<Utc>,
-) -> Result<(), Error> {
-    let (ids, words): (Vec<i64>, Vec<&str>) = outcomes.iter().copied().unzip();
+pub async fn mark_processed(conn: &mut PgConnection, outcomes: &[Outcome], now: DateTime<Utc>) -> Result<(), Error> {
+    let ids: Vec<i64> = outcomes.iter().map(|it| it.event_id).collect();
+    let words: Vec<&str> = outcomes.iter().map(|it| it.word).collect();
+    let clients: Vec<Option<&str>> = outcomes.iter().map(|it| Some(it.client.as_ref()?.0.as_str())).collect();
+    let states: Vec<Option<&str>> = outcomes.iter().map(|it| Some(it.client.as_ref()?.1.name())).collect();
     let result = sqlx::query!(
-        "UPDATE events SET processed_at = $3, outcome = done.outcome
-         FROM unnest($1::BIGINT[], $2::TEXT[]) AS done (id, outcome)
+        "UPDATE events SET processed_at = $5, outcome = done.outcome, client_id = done.client_id, state = done.state
+         FROM unnest($1::BIGINT[], $2::TEXT[], $3::TEXT[], $4::TEXT[]) AS done (id, outcome, client_id, state)
          WHERE events.id = done.id AND events.processed_at IS NULL",
         &ids,
         &words as &[&str],
+        &clients as &[Option<&str>],
+        &states as &[Option<&str>],
         now
     )
     .execute(conn)

@@ -17,6 +17,8 @@ pub mod pool;
 
 pub mod sending;
 
+pub mod subscriptions;
+
 pub mod waiting_list;
 
 use std::time::Duration;

@@ -316,3 +316,33 @@ pub async fn list(conn: &mut PgConnection) -> Result<Vec<Entry>, Error> {
     .await?;
     Ok(entries)
 }
+
+/// TEMPORARY until the life of numbers is merged.
+#[derive(Clone, Debug)]
+pub struct Loss {
+    /// `clients.id`.
+    pub client_id: String,
+    /// The number it holds.
+    pub number: Option<E164>,
+}
+
+/// TEMPORARY until the life of numbers is merged.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn take_away(
+    conn: &mut PgConnection,
+    losses: &[Loss],
+    _why: &str,
+    _cooling: std::time::Duration,
+    _now: DateTime<Utc>,
+) -> Result<(), Error> {
+    close_gate(conn).await?;
+    for loss in losses {
+        waiting_list::remove(conn, &[&loss.client_id]).await?;
+        if let Some(number) = &loss.number {
+            release(conn, number).await?;
+        }
+    }
+    Ok(())
+}

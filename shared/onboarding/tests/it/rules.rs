@@ -1,8 +1,8 @@
 //! The rules that no conversation may break, tried on conversations of every kind.
 
 use jobrun_onboarding::{
-    Allocation, Call, Client, Collected, Decision, E164, Event, Facts, Keyword, OptChange, PhoneType, State, Step,
-    decide,
+    Allocation, Call, Client, Collected, Decision, E164, Event, Facts, Keyword, OptChange, Payment, PhoneType, State,
+    Step, decide,
 };
 use proptest::prelude::*;
 
@@ -49,12 +49,18 @@ fn a_call() -> impl Strategy<Value = Call> {
     })
 }
 
+fn a_payment() -> impl Strategy<Value = Payment> {
+    prop::sample::select(Payment::ALL.to_vec())
+}
+
 fn an_event() -> impl Strategy<Value = Event> {
     prop_oneof![
         6 => (a_text(), taken_for()).prop_map(|(body, taken_for)| Event::Text { body, taken_for }),
         1 => a_call().prop_map(Event::CallArrived),
         1 => a_call().prop_map(Event::CallEnded),
         1 => Just(Event::NumberDue),
+        2 => a_payment().prop_map(Event::PaymentStands),
+        1 => Just(Event::NumberLost),
         1 => Just(Event::OptedOut),
         1 => Just(Event::Unreachable),
     ]
@@ -64,6 +70,7 @@ prop_compose! {
     fn a_client()(
         state in prop::sample::select(State::ALL.to_vec()),
         payment_active in any::<bool>(),
+        payment in a_payment(),
         has_number in any::<bool>(),
         opted_out in any::<bool>(),
         unreachable in any::<bool>(),
@@ -75,6 +82,8 @@ prop_compose! {
             state,
             collected: Collected { phone_type, ..Collected::default() },
             payment_active,
+            payment,
+            payment_reference: "reference".to_owned(),
             number: has_number.then(number),
             opted_out,
             unreachable,
@@ -84,7 +93,7 @@ prop_compose! {
 
 /// What a conversation does with an event, and whether it asked the pool.
 fn step(client: &Client, event: &Event, pool: &Allocation) -> (Decision, bool) {
-    let facts = |allocation| Facts { payment_link: "https://pay", allocation, now: Default::default() };
+    let facts = |allocation| Facts { payment_link: Some("https://pay"), allocation, now: Default::default() };
     match decide(client, event, &facts(None)) {
         Step::Decided(decision) => (*decision, false),
         Step::AskPool => match decide(client, event, &facts(Some(pool.clone()))) {
@@ -106,6 +115,11 @@ fn may_follow(state: State, next: State, event: &Event) -> bool {
         Event::Text { .. } | Event::NumberDue | Event::OptedOut | Event::Unreachable => {
             next == state || place(next) == place(state) + 1 || (state, next) == (State::S7FwdSent, State::S6PhoneType)
         }
+        // Who waits at the gate goes through it; whose service ends, or whose number is lost, stands before it again.
+        Event::PaymentStands(_) | Event::NumberLost => {
+            let gate = [State::S5ConfirmLive, State::S6PhoneType];
+            next == state || (state >= State::S5ConfirmLive && gate.contains(&next)) || place(next) == place(state) + 1
+        }
         Event::CallArrived(_) => next == state || (state >= State::S7FwdSent && next == State::S9TestCall),
         Event::CallEnded(_) => next == state || (state >= State::S7FwdSent && next == State::Complete),
     }
@@ -118,7 +132,8 @@ proptest! {
     #[test]
     fn no_number_is_asked_for_before_payment(client in a_client(), event in an_event(), pool in pools()) {
         let (_, asked) = step(&client, &event, &pool);
-        prop_assert!(!asked || client.payment_active);
+        let pays = matches!(event, Event::PaymentStands(payment) if payment.is_served());
+        prop_assert!(!asked || client.payment_active || pays);
     }
 
     #[test]
@@ -154,7 +169,24 @@ proptest! {
         for text in &decision.texts {
             prop_assert!(!text.body.is_empty() && text.body.chars().count() <= 1600);
         }
-        prop_assert!(decision.texts.len() <= 1);
+        // A payment that is late already opens the gate all the same, and both are worth saying.
+        let late = event == Event::PaymentStands(Payment::PastDue);
+        prop_assert!(decision.texts.len() <= 1 + usize::from(late));
+    }
+
+    #[test]
+    fn whose_service_has_ended_holds_nothing_and_stands_before_the_gate(client in a_client(), pool in pools()) {
+        let (decision, asked) = step(&client, &Event::PaymentStands(Payment::Ended), &pool);
+        let news = client.payment != Payment::Ended && client.payment != Payment::Awaited;
+        prop_assert!(!asked);
+        prop_assert!(!news || (decision.gives_up_number && decision.payment_active == Some(false)));
+        prop_assert!(!news || decision.next <= State::S5ConfirmLive);
+    }
+
+    #[test]
+    fn what_is_no_news_changes_nothing(client in a_client(), pool in pools()) {
+        let (decision, _) = step(&client, &Event::PaymentStands(client.payment), &pool);
+        prop_assert_eq!(decision, Decision::nothing(&client));
     }
 
     #[test]
@@ -175,13 +207,24 @@ proptest! {
             state: State::S1BusinessTypeLocation,
             collected: Collected::default(),
             payment_active: false,
+            payment: Payment::None,
+            payment_reference: "reference".to_owned(),
             number: None,
             opted_out: false,
             unreachable: false,
         };
         for (event, pays, pool) in events {
             client.payment_active |= pays && client.state >= State::S5ConfirmLive;
+            if event == Event::NumberLost {
+                client.number = None;
+            }
             let (decision, asked) = step(&client, &event, &pool);
+            client.payment = decision.payment.unwrap_or(client.payment);
+            client.payment_active = decision.payment_active.unwrap_or(client.payment_active);
+            if decision.gives_up_number {
+                prop_assert!(!asked);
+                client.number = None;
+            }
             if asked {
                 prop_assert!(client.payment_active);
                 if let Allocation::Assigned(number) = pool {
@@ -214,6 +257,8 @@ fn no_text_asks_for_a_word_that_twilio_acts_on() {
                     state,
                     collected: Collected::default(),
                     payment_active: paid,
+                    payment: Payment::None,
+                    payment_reference: "reference".to_owned(),
                     number: paid.then(number),
                     opted_out: false,
                     unreachable: false,

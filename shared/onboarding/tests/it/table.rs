@@ -5,7 +5,7 @@
 use std::fmt::Write;
 
 use jobrun_onboarding::{
-    Allocation, Call, Client, Collected, Decision, E164, Event, Facts, Keyword, PhoneType, State, Step, decide,
+    Allocation, Call, Client, Collected, Decision, E164, Event, Facts, Keyword, Payment, PhoneType, State, Step, decide,
 };
 
 const COMMITTED: &str = include_str!("../transition_table.txt");
@@ -22,7 +22,24 @@ const FACTS: [&str; 5] = ["opted out", "unreachable", "paid", "has number", "gav
 /// The facts of one row: each yes, no, or of no matter here.
 type Known = [Option<bool>; FACTS.len()];
 
-fn events() -> Vec<(String, Event)> {
+/// How a payment stood when the client last heard of it, and how it stands.
+const PAYMENTS: [(Payment, Payment); 12] = [
+    (Payment::None, Payment::Awaited),
+    (Payment::None, Payment::Active),
+    (Payment::None, Payment::PastDue),
+    (Payment::None, Payment::Ended),
+    (Payment::Awaited, Payment::Active),
+    (Payment::Awaited, Payment::None),
+    (Payment::Active, Payment::Active),
+    (Payment::Active, Payment::PastDue),
+    (Payment::Active, Payment::Ended),
+    (Payment::PastDue, Payment::Active),
+    (Payment::PastDue, Payment::Ended),
+    (Payment::Ended, Payment::Active),
+];
+
+/// What can happen, and how the payment stood when the client last heard of it.
+fn events() -> Vec<(String, Payment, Event)> {
     let text = |body: &str, taken_for| Event::Text { body: body.to_owned(), taken_for };
     let texts = TEXTS.iter().map(|body| (format!("\"{body}\""), text(body, None)));
     let taken = [
@@ -38,17 +55,24 @@ fn events() -> Vec<(String, Event)> {
         ("CallEnded", Event::CallEnded(call("+447700900123"))),
         ("CallEnded, withheld", Event::CallEnded(call("anonymous"))),
         ("NumberDue", Event::NumberDue),
+        ("NumberLost", Event::NumberLost),
         ("OptedOut", Event::OptedOut),
         ("Unreachable", Event::Unreachable),
     ];
-    texts.chain(taken.into_iter().chain(others).map(|(name, event)| (name.to_owned(), event))).collect()
+    let others = taken.into_iter().chain(others).map(|(name, event)| (name.to_owned(), event));
+    let unheard = texts.chain(others).map(|(name, event)| (name, Payment::None, event));
+    let ready = ("\"READY\", pay awaited".to_owned(), Payment::Awaited, text("READY", None));
+    let payments = PAYMENTS.map(|(heard, stands)| {
+        (format!("Pay {} -> {}", heard.name(), stands.name()), heard, Event::PaymentStands(stands))
+    });
+    unheard.chain([ready]).chain(payments).collect()
 }
 
 fn number() -> E164 {
     E164::parse("+447111111111").unwrap()
 }
 
-fn client(state: State, facts: [bool; FACTS.len()]) -> Client {
+fn client(state: State, payment: Payment, facts: [bool; FACTS.len()]) -> Client {
     let [opted_out, unreachable, payment_active, has_number, gave_phone_type] = facts;
     Client {
         id: "c".to_owned(),
@@ -56,6 +80,8 @@ fn client(state: State, facts: [bool; FACTS.len()]) -> Client {
         state,
         collected: Collected { phone_type: gave_phone_type.then_some(PhoneType::Android), ..Collected::default() },
         payment_active,
+        payment,
+        payment_reference: "reference".to_owned(),
         number: has_number.then(number),
         opted_out,
         unreachable,
@@ -63,7 +89,7 @@ fn client(state: State, facts: [bool; FACTS.len()]) -> Client {
 }
 
 fn outcome(client: &Client, event: &Event) -> String {
-    let facts = |allocation| Facts { payment_link: "https://pay", allocation, now: Default::default() };
+    let facts = |allocation| Facts { payment_link: Some("https://pay"), allocation, now: Default::default() };
     match decide(client, event, &facts(None)) {
         Step::Decided(decision) => describe(client, &decision),
         Step::AskPool => {
@@ -92,6 +118,11 @@ fn describe(client: &Client, decision: &Decision) -> String {
     if decision.collected != client.collected {
         parts.push("keeps the answer".to_owned());
     }
+    parts.extend(decision.payment.map(|payment| format!("payment {}", payment.name())));
+    parts.extend(decision.payment_active.map(|active| if active { "gate open" } else { "gate closed" }.to_owned()));
+    if decision.gives_up_number {
+        parts.push("gives up its number".to_owned());
+    }
     if decision.number_due {
         parts.push("a number is due".to_owned());
     }
@@ -102,10 +133,10 @@ fn describe(client: &Client, decision: &Decision) -> String {
 }
 
 /// Splits the facts only where they matter, so that a row says as much as it must and no more.
-fn rows(state: State, event: &Event, known: Known) -> Vec<(Known, String)> {
+fn rows(state: State, heard: Payment, event: &Event, known: Known) -> Vec<(Known, String)> {
     let all = completions(known);
-    let first = outcome(&client(state, all[0]), event);
-    if all.iter().all(|facts| outcome(&client(state, *facts), event) == first) {
+    let first = outcome(&client(state, heard, all[0]), event);
+    if all.iter().all(|facts| outcome(&client(state, heard, *facts), event) == first) {
         return vec![(known, first)];
     }
     let matters = |fact: &usize| {
@@ -113,7 +144,7 @@ fn rows(state: State, event: &Event, known: Known) -> Vec<(Known, String)> {
             && completions(known).iter().any(|facts| {
                 let mut other = *facts;
                 other[*fact] = !other[*fact];
-                outcome(&client(state, *facts), event) != outcome(&client(state, other), event)
+                outcome(&client(state, heard, *facts), event) != outcome(&client(state, heard, other), event)
             })
     };
     let fact = (0..FACTS.len()).find(matters).expect("outcomes differ, so some fact matters");
@@ -122,7 +153,7 @@ fn rows(state: State, event: &Event, known: Known) -> Vec<(Known, String)> {
         .flat_map(|value| {
             let mut known = known;
             known[fact] = Some(value);
-            rows(state, event, known)
+            rows(state, heard, event, known)
         })
         .collect()
 }
@@ -139,12 +170,13 @@ fn completions(known: Known) -> Vec<[bool; FACTS.len()]> {
 
 fn generate() -> String {
     let mut table = "Every state, what can happen there, and what comes of it. Generated, and checked, by a test.\n\
-        Facts: O opted out, U unreachable, P paid, N has a number, T gave the phone type; a small letter means not, a dot either way.\n"
+        Facts: O opted out, U unreachable, P paid, N has a number, T gave the phone type; a small letter means not, a dot either way.\n\
+        Pay active -> ended: the payment was active when the client last heard of it, and has ended.\n"
         .to_owned();
     for state in State::ALL {
         writeln!(table, "\n{}", state.name()).unwrap();
-        for (name, event) in events() {
-            for (known, outcome) in rows(state, &event, [None; FACTS.len()]) {
+        for (name, heard, event) in events() {
+            for (known, outcome) in rows(state, heard, &event, [None; FACTS.len()]) {
                 let letters: String = ["Oo", "Uu", "Pp", "Nn", "Tt"]
                     .iter()
                     .zip(known)
@@ -155,9 +187,9 @@ fn generate() -> String {
                     })
                     .collect();
                 let mut lines = outcome.lines();
-                writeln!(table, "  {name:<23} {letters}  {}", lines.next().unwrap()).unwrap();
+                writeln!(table, "  {name:<24} {letters}  {}", lines.next().unwrap()).unwrap();
                 for line in lines {
-                    writeln!(table, "  {:<23} {:<5}    {line}", "", "").unwrap();
+                    writeln!(table, "  {:<24} {:<5}    {line}", "", "").unwrap();
                 }
             }
         }

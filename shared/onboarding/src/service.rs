@@ -1,0 +1,87 @@
+//! What begins, interrupts and ends a client's service: its payment, and the loss of its number.
+//!
+//! The same in every state of the conversation, except for who waits at the gate: it is let through by the payment itself.
+//! How a payment stands is worked out elsewhere (`payment.rs`), and known here.
+
+use crate::decide::{Decision, Facts, Step, gate, with_number};
+use crate::wording;
+use crate::{Client, Payment, State};
+
+/// The client's payment stands so. That is news only if it stood otherwise when the client last heard of it.
+pub(crate) fn payment_stands(client: &Client, payment: Payment, facts: &Facts<'_>) -> Step {
+    let noted = Decision::nothing(client).payment(payment);
+    if payment == client.payment {
+        return Decision::nothing(client).into();
+    }
+    match payment {
+        Payment::Active | Payment::PastDue => paid(client, payment, facts),
+        Payment::Ended | Payment::None if client.payment == Payment::Awaited => {
+            let link = wording::payment_link(facts.payment_link, client);
+            let did_not_come = if client.payment_active { noted } else { noted.text(wording::payment_failed(&link)) };
+            did_not_come.into()
+        }
+        Payment::Ended => ended(client, facts).into(),
+        Payment::Awaited if !client.payment_active => noted.text(wording::payment_awaited()).into(),
+        Payment::Awaited | Payment::None => noted.into(),
+    }
+}
+
+/// Whoever waits at the gate goes on; whose renewal has failed is told, once for each time.
+fn paid(client: &Client, payment: Payment, facts: &Facts<'_>) -> Step {
+    let serve = |decision: Decision| {
+        let told = payment == Payment::PastDue;
+        let decision = decision.payment(payment).payment_active(true);
+        if told { decision.text(wording::payment_overdue()) } else { decision }
+    };
+    // Whoever was served before has been let through, or stands on the waiting list and has been told so.
+    if client.payment.is_served() {
+        return serve(Decision::nothing(client)).into();
+    }
+    let payer = Client { payment_active: true, ..client.clone() };
+    let step = match client.state {
+        State::S5ConfirmLive => gate(&payer, facts, |number| {
+            Decision::nothing(client).to(State::S6PhoneType).text(wording::ask_phone_type(number))
+        }),
+        State::S6PhoneType if client.number.is_none() => gate(&payer, facts, |number| with_number(client, number)),
+        State::S1BusinessTypeLocation
+        | State::S2BusinessName
+        | State::S3OwnerName
+        | State::S4NotificationPref
+        | State::S6PhoneType
+        | State::S7FwdSent
+        | State::S8FwdConfirm
+        | State::S9TestCall
+        | State::Complete => Decision::nothing(client).into(),
+    };
+    match step {
+        Step::AskPool => Step::AskPool,
+        Step::Decided(decision) => serve(*decision).into(),
+    }
+}
+
+/// The number is given up, and whoever had got beyond the gate stands before it again.
+fn ended(client: &Client, facts: &Facts<'_>) -> Decision {
+    let link = wording::payment_link(facts.payment_link, client);
+    Decision::nothing(client)
+        .payment(Payment::Ended)
+        .payment_active(false)
+        .gives_up_number()
+        .to(client.state.min(State::S5ConfirmLive))
+        .text(wording::service_ended(client.number.is_some(), &link))
+}
+
+/// The number was taken from the client by hand. Whoever has paid is given another, or waits for one, and sets up
+/// forwarding again.
+pub(crate) fn number_lost(client: &Client, facts: &Facts<'_>) -> Step {
+    // It may have been given another already.
+    if client.number.is_some() || client.state < State::S6PhoneType {
+        return Decision::nothing(client).into();
+    }
+    let at_gate = Client { state: State::S5ConfirmLive, ..client.clone() };
+    if !client.payment_active {
+        return Decision::nothing(&at_gate).into();
+    }
+    gate(&at_gate, facts, |number| {
+        Decision::nothing(&at_gate).to(State::S6PhoneType).text(wording::number_changed(number))
+    })
+}

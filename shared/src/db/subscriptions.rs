@@ -1,0 +1,280 @@
+//! What clients pay for, and everything that Stripe has told of it.
+//!
+//! All changes are made behind one lock, slice after slice: payments are few, and a refund may concern a subscription that
+//! somebody else is just hearing of. How a payment stands is worked out in the heart, not here.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use jobrun_onboarding::Payment;
+use jobrun_onboarding::payment::{Fact, What};
+use serde::Serialize;
+use sqlx::{PgConnection, PgPool, types::Json};
+
+use super::{Error, ensure_rows};
+use crate::stripe::facts::Told;
+
+/// The key of the lock among PostgreSQL's advisory locks of this database.
+const PAYMENTS: i32 = 3;
+
+/// Waits until nobody else changes subscriptions, and keeps others from it until the transaction ends. Taken before any other
+/// lock.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn lock(conn: &mut PgConnection) -> Result<(), Error> {
+    sqlx::query!("SELECT pg_advisory_xact_lock($1, 0)", PAYMENTS).execute(conn).await?;
+    Ok(())
+}
+
+/// Keeps what Stripe has told, each with the event (`events.id`) that says so, and makes a row of every subscription that was
+/// not heard of before. What has been told before is passed over.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn record(conn: &mut PgConnection, told: &[(i64, Told)], now: DateTime<Utc>) -> Result<(), Error> {
+    let each = || told.iter().map(|(_, it)| it);
+    let of: Vec<Option<&str>> = each().map(|it| it.subscription_id.as_deref()).collect();
+    let known: Vec<&str> = of.iter().flatten().copied().collect();
+    sqlx::query!(
+        "INSERT INTO subscriptions (id, heard_of_at) SELECT DISTINCT unnest($1::TEXT[]), $2::TIMESTAMPTZ
+         ON CONFLICT ON CONSTRAINT subscriptions_are_known_by_id DO NOTHING",
+        &known as &[&str],
+        now
+    )
+    .execute(&mut *conn)
+    .await?;
+
+    let event_ids: Vec<i64> = told.iter().map(|(event_id, _)| *event_id).collect();
+    let ids: Vec<&str> = each().map(|it| it.id.as_str()).collect();
+    let kinds: Vec<&str> = each().map(|it| it.kind.as_str()).collect();
+    let happened: Vec<DateTime<Utc>> = each().map(|it| it.happened_at).collect();
+    let customers: Vec<Option<&str>> = each().map(|it| it.customer_id.as_deref()).collect();
+    let payments: Vec<Option<&str>> = each().map(|it| it.payment_intent_id.as_deref()).collect();
+    let references: Vec<Option<&str>> = each().map(|it| it.reference.as_deref()).collect();
+    let amounts: Vec<Option<i64>> = each().map(|it| it.amount).collect();
+    let currencies: Vec<Option<&str>> = each().map(|it| it.currency.as_deref()).collect();
+    let facts: Vec<Option<Json<&What>>> = each().map(|it| it.what.as_ref().map(Json)).collect();
+    sqlx::query!(
+        "INSERT INTO payment_events (event_id, stripe_id, kind, happened_at, subscription_id, customer_id,
+                                     payment_intent_id, reference, amount, currency, fact)
+         SELECT * FROM unnest($1::BIGINT[], $2::TEXT[], $3::TEXT[], $4::TIMESTAMPTZ[], $5::TEXT[], $6::TEXT[],
+                              $7::TEXT[], $8::TEXT[], $9::BIGINT[], $10::TEXT[], $11::JSONB[])
+         ON CONFLICT ON CONSTRAINT a_payment_event_happens_once DO NOTHING",
+        &event_ids,
+        &ids as &[&str],
+        &kinds as &[&str],
+        &happened,
+        &of as &[Option<&str>],
+        &customers as &[Option<&str>],
+        &payments as &[Option<&str>],
+        &references as &[Option<&str>],
+        &amounts as &[Option<i64>],
+        &currencies as &[Option<&str>],
+        &facts as &[Option<Json<&What>>]
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A subscription, and all that is known of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// `subscriptions.id`.
+    pub id: String,
+    /// Whose it is, as far as the row says.
+    pub client_id: Option<String>,
+    /// Whose it is, as its checkout says.
+    pub named_client_id: Option<String>,
+    /// Whether its checkout has arrived.
+    pub is_checked_out: bool,
+    /// How it stood when it was last worked out.
+    pub standing: Payment,
+    /// What Stripe has told of how it stands.
+    pub facts: Vec<Fact>,
+}
+
+/// Every subscription that what was `told` concerns, by id: those that are named, and all others of the same payers.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn load_concerned(conn: &mut PgConnection, told: &[(i64, Told)]) -> Result<Vec<Subscription>, Error> {
+    let each = || told.iter().map(|(_, it)| it);
+    let named: Vec<&str> = each().filter_map(|it| it.subscription_id.as_deref()).collect();
+    let customers: Vec<&str> = each().filter_map(|it| it.customer_id.as_deref()).collect();
+    let payments: Vec<&str> = each().filter_map(|it| it.payment_intent_id.as_deref()).collect();
+    let rows = sqlx::query!(
+        r#"SELECT s.id, s.client_id, s.standing,
+                  EXISTS (SELECT FROM payment_events e
+                          WHERE e.subscription_id = s.id AND e.fact->>'what' = 'checkout') AS "is_checked_out!",
+                  (SELECT c.id FROM payment_events e JOIN clients c ON c."paymentReference" = e.reference
+                   WHERE e.subscription_id = s.id ORDER BY e.happened_at, e.stripe_id LIMIT 1) AS named_client_id
+           FROM subscriptions s
+           WHERE s.id = ANY($1)
+              OR s.id IN (SELECT subscription_id FROM payment_events WHERE customer_id = ANY($2))
+              OR s.id IN (SELECT subscription_id FROM payment_events WHERE payment_intent_id = ANY($3))
+           ORDER BY s.id"#,
+        &named as &[&str],
+        &customers as &[&str],
+        &payments as &[&str]
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+    let mut facts = load_facts(conn, &ids).await?;
+    let subscriptions = rows.into_iter().map(|row| {
+        let standing = Payment::from_name(&row.standing).unwrap_or_default();
+        let (client_id, named_client_id, is_checked_out) = (row.client_id, row.named_client_id, row.is_checked_out);
+        let facts = facts.remove(&row.id).unwrap_or_default();
+        Subscription { id: row.id, client_id, named_client_id, is_checked_out, standing, facts }
+    });
+    Ok(subscriptions.collect())
+}
+
+/// What is known of each of the subscriptions `ids`. A refund names the payer: it is of the subscription that the same
+/// payment was made for, and if that is not known, of all that the payer has.
+async fn load_facts(conn: &mut PgConnection, ids: &[&str]) -> Result<HashMap<String, Vec<Fact>>, Error> {
+    let rows = sqlx::query!(
+        r#"SELECT e.subscription_id AS "of!", e.stripe_id AS "id!", e.happened_at AS "at!", e.fact AS "fact!: Json<What>"
+           FROM payment_events e WHERE e.subscription_id = ANY($1) AND e.fact IS NOT NULL
+           UNION
+           SELECT own.subscription_id, refund.stripe_id, refund.happened_at, refund.fact
+           FROM payment_events own
+           JOIN payment_events refund ON refund.payment_intent_id = own.payment_intent_id
+                OR (refund.customer_id = own.customer_id
+                    AND NOT EXISTS (SELECT FROM payment_events known
+                                    WHERE known.payment_intent_id = refund.payment_intent_id
+                                      AND known.subscription_id IS NOT NULL))
+           WHERE own.subscription_id = ANY($1) AND refund.subscription_id IS NULL AND refund.fact IS NOT NULL"#,
+        ids as &[&str]
+    )
+    .fetch_all(conn)
+    .await?;
+    let mut facts: HashMap<String, Vec<Fact>> = HashMap::new();
+    for row in rows {
+        facts.entry(row.of).or_default().push(Fact { at: row.at, id: row.id, what: row.fact.0 });
+    }
+    Ok(facts)
+}
+
+/// Saves whose subscriptions are, and how they stand. Each must exist.
+///
+/// # Errors
+/// When one does not, or the database does not answer.
+pub async fn save(conn: &mut PgConnection, changed: &[(&str, Option<&str>, Payment)]) -> Result<(), Error> {
+    let ids: Vec<&str> = changed.iter().map(|(id, ..)| *id).collect();
+    let clients: Vec<Option<&str>> = changed.iter().map(|(_, client, _)| *client).collect();
+    let standings: Vec<&str> = changed.iter().map(|(_, _, standing)| standing.name()).collect();
+    let result = sqlx::query!(
+        "UPDATE subscriptions SET client_id = changed.client_id, standing = changed.standing
+         FROM unnest($1::TEXT[], $2::TEXT[], $3::TEXT[]) AS changed (id, client_id, standing)
+         WHERE subscriptions.id = changed.id",
+        &ids as &[&str],
+        &clients as &[Option<&str>],
+        &standings as &[&str]
+    )
+    .execute(conn)
+    .await?;
+    ensure_rows(&result, changed.len(), "saving how subscriptions stand")
+}
+
+/// How the payment of each of the clients stands: as its best subscription does. Clients without any are left out.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn standings_of(conn: &mut PgConnection, client_ids: &[&str]) -> Result<HashMap<String, Payment>, Error> {
+    let rows = sqlx::query!(
+        r#"SELECT client_id AS "client_id!", standing FROM subscriptions WHERE client_id = ANY($1)"#,
+        client_ids as &[&str]
+    );
+    let mut best: HashMap<String, Payment> = HashMap::new();
+    for row in rows.fetch_all(conn).await? {
+        let standing = Payment::from_name(&row.standing).unwrap_or_default();
+        let so_far = best.entry(row.client_id).or_default();
+        *so_far = standing.max(*so_far);
+    }
+    Ok(best)
+}
+
+/// For each of the clients, the subscriptions for which it is served: one, or somebody pays twice.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list_served(conn: &mut PgConnection, client_ids: &[&str]) -> Result<HashMap<String, Vec<String>>, Error> {
+    let rows = sqlx::query!(
+        r#"SELECT client_id AS "client_id!", id FROM subscriptions
+           WHERE client_id = ANY($1) AND standing IN ('active', 'past_due') ORDER BY id"#,
+        client_ids as &[&str]
+    );
+    let mut served: HashMap<String, Vec<String>> = HashMap::new();
+    for row in rows.fetch_all(conn).await? {
+        served.entry(row.client_id).or_default().push(row.id);
+    }
+    Ok(served)
+}
+
+/// A payment that belongs to nobody that we know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Unassigned {
+    /// `subscriptions.id`.
+    pub subscription_id: String,
+    /// How it stands.
+    pub standing: String,
+    /// The payer, `cus_…`.
+    pub customer_id: Option<String>,
+    /// What its checkout says of whose it is, if that has arrived.
+    pub reference: Option<String>,
+    /// In the smallest unit of the currency, as last told.
+    pub amount: Option<i64>,
+    /// An ISO 4217 code, in small letters.
+    pub currency: Option<String>,
+    /// Whether its checkout has arrived. Until it has, it may still turn out whose it is.
+    pub is_checked_out: bool,
+    /// When we first heard of it.
+    pub heard_of_at: DateTime<Utc>,
+}
+
+/// Every subscription that belongs to nobody, oldest first.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list_unassigned(pool: &PgPool) -> Result<Vec<Unassigned>, Error> {
+    let unassigned = sqlx::query_as!(
+        Unassigned,
+        r#"SELECT s.id AS subscription_id, s.standing, s.heard_of_at, (array_agg(e.customer_id))[1] AS customer_id,
+                  max(e.reference) AS reference, max(e.currency) AS currency,
+                  (array_agg(e.amount ORDER BY e.happened_at DESC) FILTER (WHERE e.amount IS NOT NULL))[1] AS amount,
+                  bool_or(e.fact->>'what' = 'checkout') IS TRUE AS "is_checked_out!"
+           FROM subscriptions s LEFT JOIN payment_events e ON e.subscription_id = s.id
+           WHERE s.client_id IS NULL GROUP BY s.id ORDER BY s.heard_of_at, s.id"#
+    );
+    Ok(unassigned.fetch_all(pool).await?)
+}
+
+/// The subscriptions that somebody pays for, that belong to nobody since before `since`, and that no alert was ever about:
+/// those whose checkout has not arrived, and will not.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list_forgotten(conn: &mut PgConnection, since: DateTime<Utc>) -> Result<Vec<String>, Error> {
+    let ids = sqlx::query_scalar!(
+        "SELECT id FROM subscriptions
+         WHERE client_id IS NULL AND standing IN ('active', 'past_due') AND heard_of_at < $1
+           AND NOT EXISTS (SELECT FROM alerts WHERE cause = 'payment-unassigned:' || subscriptions.id)
+         ORDER BY id",
+        since
+    );
+    Ok(ids.fetch_all(conn).await?)
+}
+
+/// Gives a subscription that belongs to nobody to a client. Answers whether there is such a subscription.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn assign(conn: &mut PgConnection, id: &str, client_id: &str) -> Result<bool, Error> {
+    let result =
+        sqlx::query!("UPDATE subscriptions SET client_id = $2 WHERE id = $1 AND client_id IS NULL", id, client_id);
+    Ok(result.execute(conn).await?.rows_affected() == 1)
+}

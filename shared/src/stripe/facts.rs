@@ -1,0 +1,224 @@
+//! What Stripe's events say of payments.
+//!
+//! Read as leniently as can be: Stripe adds fields and moves them from one version of its API to the next, and an event that
+//! cannot be read today is kept as it is. What events mean together is worked out in the heart (`payment.rs`), not here.
+
+use chrono::{DateTime, Utc};
+use jobrun_onboarding::payment::{Change, Status, What};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// What one event says, as far as it concerns us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Stripe's name for the event: `evt_…`.
+    pub id: String,
+    /// Stripe's word for what happened: `invoice.paid`.
+    pub kind: String,
+    /// When, by Stripe's clock, in whole seconds.
+    pub happened_at: DateTime<Utc>,
+    /// Of what: a subscription, `sub_…`, or the checkout session, `cs_…`, of a payment without one. Nothing for a refund,
+    /// which names the payer alone.
+    pub subscription_id: Option<String>,
+    /// The payer, `cus_…`.
+    pub customer_id: Option<String>,
+    /// The payment itself, `pi_…`, where it is named.
+    pub payment_intent_id: Option<String>,
+    /// The reference that rode in the payment link.
+    pub reference: Option<String>,
+    /// In the smallest unit of the currency.
+    pub amount: Option<i64>,
+    /// An ISO 4217 code, in small letters.
+    pub currency: Option<String>,
+    /// What it says of how the payment stands, if anything.
+    pub what: Option<What>,
+}
+
+/// Reads an event. Nothing, if it is about something that does not concern us.
+#[must_use]
+pub fn read(event: &Value) -> Option<Told> {
+    let object = event.pointer("/data/object")?;
+    let told = Told {
+        id: text(event, "/id")?,
+        kind: text(event, "/type")?,
+        happened_at: DateTime::from_timestamp(event.get("created")?.as_i64()?, 0)?,
+        subscription_id: None,
+        customer_id: name_at(object, "/customer"),
+        payment_intent_id: name_at(object, "/payment_intent"),
+        reference: None,
+        amount: None,
+        currency: text(object, "/currency"),
+        what: None,
+    };
+    match told.kind.clone().as_str() {
+        "checkout.session.completed" => checkout(told, object, |paid| What::Checkout { paid }),
+        "checkout.session.async_payment_succeeded" => {
+            checkout(told, object, |_| What::DelayedPayment { succeeded: true })
+        }
+        "checkout.session.async_payment_failed" => {
+            checkout(told, object, |_| What::DelayedPayment { succeeded: false })
+        }
+        "customer.subscription.created" => subscription(told, event, Change::Created),
+        "customer.subscription.updated" => subscription(told, event, Change::Updated),
+        "customer.subscription.paused" => subscription(told, event, Change::Paused),
+        "customer.subscription.resumed" => subscription(told, event, Change::Resumed),
+        "customer.subscription.deleted" => subscription(told, event, Change::Deleted),
+        "invoice.paid" => {
+            let amount = object.get("amount_paid").and_then(Value::as_i64);
+            let what = Some(What::InvoicePaid { amount: amount.unwrap_or_default() });
+            invoice(Told { amount, what, ..told }, object)
+        }
+        // Not what decides: the subscription's status does, after as many tries as Stripe makes.
+        "invoice.payment_failed" => {
+            invoice(Told { amount: object.get("amount_due").and_then(Value::as_i64), ..told }, object)
+        }
+        "charge.refunded" => Some(Told {
+            amount: object.get("amount_refunded").and_then(Value::as_i64),
+            // Part of it given back is an apology, and not an end.
+            what: (object.get("refunded") == Some(&Value::Bool(true))).then_some(What::Refunded),
+            ..told
+        }),
+        _ => None,
+    }
+}
+
+/// A checkout that only keeps a card for later (`setup`) pays nothing.
+fn checkout(told: Told, object: &Value, what: impl FnOnce(bool) -> What) -> Option<Told> {
+    if !matches!(object.get("mode")?.as_str()?, "subscription" | "payment") {
+        return None;
+    }
+    let payment_status = text(object, "/payment_status")?;
+    Some(Told {
+        subscription_id: name_at(object, "/subscription").or_else(|| name_at(object, "/id")),
+        reference: text(object, "/client_reference_id"),
+        amount: object.get("amount_total").and_then(Value::as_i64),
+        what: Some(what(matches!(payment_status.as_str(), "paid" | "no_payment_required"))),
+        ..told
+    })
+}
+
+fn subscription(told: Told, event: &Value, change: Change) -> Option<Told> {
+    let status = |pointer: &str| Status::deserialize(event.pointer(pointer)?).ok();
+    let what =
+        status("/data/object/status").map(|status| What::Subscription { change, status, was: status_before(event) });
+    // Whatever its status is called, what is deleted is over.
+    let deleted = What::Subscription { change, status: Status::Canceled, was: None };
+    let what = if change == Change::Deleted { Some(deleted) } else { what };
+    Some(Told { subscription_id: Some(text(event, "/data/object/id")?), what, ..told })
+}
+
+fn status_before(event: &Value) -> Option<Status> {
+    Status::deserialize(event.pointer("/data/previous_attributes/status")?).ok()
+}
+
+/// The subscription moved within the invoice in 2025; accounts keep the version of the API that they had.
+fn invoice(told: Told, object: &Value) -> Option<Told> {
+    let subscription =
+        name_at(object, "/parent/subscription_details/subscription").or_else(|| name_at(object, "/subscription"));
+    Some(Told { subscription_id: Some(subscription?), ..told })
+}
+
+fn text(value: &Value, pointer: &str) -> Option<String> {
+    value.pointer(pointer)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+/// The name of another object, which may stand there as a whole.
+fn name_at(value: &Value, pointer: &str) -> Option<String> {
+    text(value, pointer).or_else(|| text(value.pointer(pointer)?, "/id"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn event(kind: &str, object: Value) -> Value {
+        json!({"id": "evt_1", "object": "event", "type": kind, "created": 1_700_000_000, "livemode": false,
+               "data": {"object": object}})
+    }
+
+    fn session(mode: &str, payment_status: &str) -> Value {
+        json!({"id": "cs_1", "mode": mode, "payment_status": payment_status, "customer": "cus_1",
+               "subscription": "sub_1", "client_reference_id": "ref", "amount_total": 2900, "currency": "gbp"})
+    }
+
+    #[test]
+    fn a_checkout_says_who_pays_for_what_and_whether_the_money_is_there() {
+        let told = read(&event("checkout.session.completed", session("subscription", "paid"))).unwrap();
+        assert_eq!(told.subscription_id.as_deref(), Some("sub_1"));
+        assert_eq!((told.customer_id.as_deref(), told.reference.as_deref()), (Some("cus_1"), Some("ref")));
+        assert_eq!((told.amount, told.currency.as_deref()), (Some(2900), Some("gbp")));
+        assert_eq!(told.what, Some(What::Checkout { paid: true }));
+        assert_eq!(told.happened_at.timestamp(), 1_700_000_000);
+        let what = |kind: &str, status: &str| read(&event(kind, session("subscription", status))).unwrap().what;
+        assert_eq!(what("checkout.session.completed", "unpaid"), Some(What::Checkout { paid: false }));
+        assert_eq!(what("checkout.session.completed", "no_payment_required"), Some(What::Checkout { paid: true }));
+        let later = What::DelayedPayment { succeeded: true };
+        assert_eq!(what("checkout.session.async_payment_succeeded", "paid"), Some(later));
+        let never = What::DelayedPayment { succeeded: false };
+        assert_eq!(what("checkout.session.async_payment_failed", "unpaid"), Some(never));
+        let setup = session("setup", "no_payment_required");
+        assert_eq!(read(&event("checkout.session.completed", setup)), None, "a card kept for later pays nothing");
+    }
+
+    #[test]
+    fn a_payment_without_a_subscription_is_known_by_its_checkout() {
+        let mut session = session("payment", "paid");
+        session["subscription"] = Value::Null;
+        let told = read(&event("checkout.session.completed", session)).unwrap();
+        assert_eq!(told.subscription_id.as_deref(), Some("cs_1"));
+    }
+
+    #[test]
+    fn a_subscription_says_what_changed_from_what() {
+        let mut updated = event("customer.subscription.updated", json!({"id": "sub_1", "status": "past_due"}));
+        updated["data"]["previous_attributes"] = json!({"status": "active", "latest_invoice": "in_1"});
+        let changed = |status, was| Some(What::Subscription { change: Change::Updated, status, was });
+        assert_eq!(read(&updated).unwrap().what, changed(Status::PastDue, Some(Status::Active)));
+        updated["data"]["object"]["status"] = json!("something new");
+        let told = read(&updated).unwrap();
+        assert_eq!(
+            (told.subscription_id.as_deref(), told.what),
+            (Some("sub_1"), None),
+            "kept, and nothing read into it"
+        );
+        let deleted = event("customer.subscription.deleted", json!({"id": "sub_1", "status": "something new"}));
+        let over = What::Subscription { change: Change::Deleted, status: Status::Canceled, was: None };
+        assert_eq!(read(&deleted).unwrap().what, Some(over));
+    }
+
+    #[test]
+    fn an_invoice_names_its_subscription_in_either_version_of_the_api() {
+        let old = json!({"id": "in_1", "customer": {"id": "cus_1"}, "subscription": "sub_1", "amount_paid": 2900});
+        let new = json!({"id": "in_1", "customer": "cus_1", "amount_paid": 2900,
+                         "parent": {"subscription_details": {"subscription": "sub_1"}}});
+        for shape in [old, new] {
+            let told = read(&event("invoice.paid", shape)).unwrap();
+            assert_eq!(told.subscription_id.as_deref(), Some("sub_1"));
+            assert_eq!(told.customer_id.as_deref(), Some("cus_1"));
+            assert_eq!(told.what, Some(What::InvoicePaid { amount: 2900 }));
+        }
+        let failed = read(&event("invoice.payment_failed", json!({"subscription": "sub_1", "amount_due": 2900})));
+        assert_eq!(failed.unwrap().what, None);
+        assert_eq!(read(&event("invoice.paid", json!({"id": "in_2", "amount_paid": 1}))), None, "of something else");
+    }
+
+    #[test]
+    fn a_refund_in_part_is_no_end() {
+        let charge = |refunded: bool| json!({"id": "ch_1", "customer": "cus_1", "payment_intent": "pi_1", "refunded": refunded, "amount_refunded": 2900});
+        let told = read(&event("charge.refunded", charge(true))).unwrap();
+        assert_eq!((told.what, told.payment_intent_id.as_deref()), (Some(What::Refunded), Some("pi_1")));
+        assert_eq!(read(&event("charge.refunded", charge(false))).unwrap().what, None);
+    }
+
+    #[test]
+    fn what_does_not_concern_us_or_cannot_be_read_is_nothing() {
+        assert_eq!(read(&event("customer.created", json!({"id": "cus_1"}))), None);
+        assert_eq!(read(&json!({})), None);
+        assert_eq!(read(&json!([1])), None);
+        assert_eq!(read(&event("checkout.session.completed", json!("cs_1"))), None);
+        let mut endless = event("invoice.paid", json!({"subscription": "sub_1"}));
+        endless["created"] = json!(i64::MAX);
+        assert_eq!(read(&endless), None);
+    }
+}

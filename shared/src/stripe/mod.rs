@@ -1,0 +1,3 @@
+//! Stripe's protocol: what its events say.
+
+pub mod facts;

@@ -1,0 +1,193 @@
+//! What Stripe tells us, applied to what clients pay for; and each client told whose payment stands otherwise than before.
+//!
+//! Stripe tells in any order. So nothing here goes by the last event: how a subscription stands is worked out anew from all
+//! that is known of it. What that means for the client is not decided here, but by its conversation, which hears of it.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use jobrun_onboarding::Payment;
+use jobrun_onboarding::payment::standing;
+use jobrun_shared::db::alerts::{self, NewAlert};
+use jobrun_shared::db::events::{self, NewEvent, Outcome, Payload, Source, Waiting};
+use jobrun_shared::db::subscriptions::{self, Subscription};
+use jobrun_shared::stripe::facts::{self, Told};
+use jobrun_shared::{clock, db, operator, telemetry};
+use sqlx::PgConnection;
+
+use crate::hands::Hands;
+
+/// How long an event waits that refuses to be applied.
+const PUT_OFF: TimeDelta = TimeDelta::minutes(10);
+
+/// Applies those of the `oldest` events that are Stripe's. Answers how many.
+///
+/// A slice that fails because of its rows is taken again event by event, so that a bad one costs only itself.
+pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, db::Error> {
+    let of_stripe: Vec<&Waiting> =
+        oldest.iter().filter(|event| matches!(event.payload, Some(Payload::Stripe { .. }))).collect();
+    let ids: Vec<i64> = of_stripe.iter().map(|event| event.id).collect();
+    match apply(hands, &ids).await {
+        Err(error) if error.is_of_the_rows() => apply_one_by_one(hands, &of_stripe).await,
+        applied => applied,
+    }
+}
+
+async fn apply_one_by_one(hands: &Hands, of_stripe: &[&Waiting]) -> Result<usize, db::Error> {
+    let mut applied = 0;
+    for event in of_stripe {
+        match apply(hands, &[event.id]).await {
+            Err(error) if error.is_of_the_rows() => {
+                tracing::error!(event = event.id, %error, "an event of Stripe's cannot be applied and is put off");
+                events::put_off(&hands.pool, std::slice::from_ref(&event.lane), clock::now() + PUT_OFF).await?;
+                applied += 1;
+            }
+            done => applied += done?,
+        }
+    }
+    Ok(applied)
+}
+
+async fn apply(hands: &Hands, ids: &[i64]) -> Result<usize, db::Error> {
+    if ids.is_empty() {
+        return Ok(0);
+    }
+    let now = clock::now();
+    let mut tx = hands.pool.begin().await?;
+    subscriptions::lock(&mut tx).await?;
+    let waiting = events::lock_waiting(&mut tx, ids).await?;
+    let told: Vec<(i64, Told)> = waiting.iter().filter_map(|event| Some((event.id, as_told(event)?))).collect();
+    subscriptions::record(&mut tx, &told, now).await?;
+    let changes: Vec<Changed> =
+        subscriptions::load_concerned(&mut tx, &told).await?.into_iter().map(Changed::of).collect();
+    let saved: Vec<(&str, Option<&str>, Payment)> = changes.iter().map(Changed::as_saved).collect();
+    subscriptions::save(&mut tx, &saved).await?;
+
+    let clients: BTreeSet<&str> = changes.iter().filter_map(Changed::client_with_news).collect();
+    let news: Vec<NewEvent> = clients.iter().filter_map(|client| as_news(client, &told)).collect();
+    events::insert(&mut tx, &news, now).await?;
+    let (raised, cleared) = alert(&mut tx, &changes, &clients, now).await?;
+    let outcomes: Vec<Outcome> = waiting.iter().map(|event| outcome(event, &told)).collect();
+    events::mark_processed(&mut tx, &outcomes, now).await?;
+    tx.commit().await?;
+
+    telemetry::raised(&raised);
+    telemetry::cleared(&cleared);
+    Ok(outcomes.len())
+}
+
+fn as_told(event: &Waiting) -> Option<Told> {
+    match event.payload.as_ref()? {
+        Payload::Stripe { event, .. } => facts::read(event),
+        _ => None,
+    }
+}
+
+fn outcome(event: &Waiting, told: &[(i64, Told)]) -> Outcome {
+    let concerns_us = told.iter().any(|(id, _)| *id == event.id);
+    Outcome::of_nobody(event.id, if concerns_us { "applied" } else { "of_no_concern" })
+}
+
+/// A subscription, whose it is, and how it stands now.
+struct Changed {
+    subscription: Subscription,
+    client_id: Option<String>,
+    standing: Payment,
+}
+
+impl Changed {
+    /// A subscription belongs to whom its checkout names, and for good: nobody else's checkout can take it away.
+    fn of(subscription: Subscription) -> Self {
+        let client_id = subscription.client_id.clone().or_else(|| subscription.named_client_id.clone());
+        let standing = standing(&subscription.facts);
+        Self { subscription, client_id, standing }
+    }
+
+    fn as_saved(&self) -> (&str, Option<&str>, Payment) {
+        (&self.subscription.id, self.client_id.as_deref(), self.standing)
+    }
+
+    /// Whose conversation has to hear of it.
+    fn client_with_news(&self) -> Option<&str> {
+        let Subscription { client_id: before, standing, .. } = &self.subscription;
+        let is_news = *before != self.client_id || *standing != self.standing;
+        self.client_id.as_deref().filter(|_| is_news)
+    }
+
+    /// Its checkout has arrived, and names nobody.
+    fn is_of_nobody(&self) -> bool {
+        self.client_id.is_none() && self.subscription.is_checked_out
+    }
+}
+
+/// What the client's conversation hears: that there is something to look at. Named after the latest event that caused it, so
+/// that the same news is never two.
+fn as_news(client_id: &str, told: &[(i64, Told)]) -> Option<NewEvent> {
+    let latest = told.iter().map(|(event_id, _)| *event_id).max()?;
+    Some(NewEvent {
+        source: Source::System,
+        external_id: format!("payment-changed:{latest}:{client_id}"),
+        payload: Payload::PaymentChanged { client_id: client_id.to_owned() },
+    })
+}
+
+/// Raises, and clears, what an operator has to know of payments. Answers the alerts that are new, and the causes of those that
+/// are over.
+async fn alert(
+    conn: &mut PgConnection,
+    changes: &[Changed],
+    clients: &BTreeSet<&str>,
+    now: DateTime<Utc>,
+) -> Result<(Vec<NewAlert>, Vec<String>), db::Error> {
+    let of_nobody = changes.iter().filter(|it| it.is_of_nobody()).map(|it| unassigned(&it.subscription.id));
+    let mut alerts: Vec<NewAlert> = of_nobody.collect();
+    let mut over = Vec::new();
+    let clients: Vec<&str> = clients.iter().copied().collect();
+    let served = subscriptions::list_served(conn, &clients).await?;
+    for client in clients {
+        match served.get(client) {
+            Some(paid) if paid.len() > 1 => alerts.push(paid_twice(client, paid)),
+            Some(_) | None => over.push(cause_of_paid_twice(client)),
+        }
+    }
+    Ok((alerts::raise(conn, &alerts, now).await?, alerts::clear(conn, &over, now).await?))
+}
+
+/// A subscription waits for the checkout that says whose it is. One that is paid for, and still waits after this long, was
+/// made in another way, and somebody has to say whose it is.
+const CHECKOUT_COMES_WITHIN: TimeDelta = TimeDelta::hours(1);
+
+/// Raises an alert for each payment that nobody knows anything of, once. A part of the sweep.
+pub(crate) async fn alert_of_forgotten(hands: &Hands, now: DateTime<Utc>) -> Result<(), db::Error> {
+    let mut tx = hands.pool.begin().await?;
+    let forgotten = subscriptions::list_forgotten(&mut tx, now - CHECKOUT_COMES_WITHIN).await?;
+    let alerts: Vec<NewAlert> = forgotten.iter().map(|id| unassigned(id)).collect();
+    let raised = alerts::raise(&mut tx, &alerts, now).await?;
+    tx.commit().await?;
+    telemetry::raised(&raised);
+    Ok(())
+}
+
+fn unassigned(subscription_id: &str) -> NewAlert {
+    NewAlert {
+        cause: operator::cause_of_unassigned(subscription_id),
+        about: format!(
+            "A payment was made that names no client that we know: {subscription_id}. Look the payer up in Stripe, and then \
+             `jobrun payments assign {subscription_id} CLIENT_ID`; if it is not for us, clear this."
+        ),
+    }
+}
+
+fn cause_of_paid_twice(client_id: &str) -> String {
+    format!("paid-twice:{client_id}")
+}
+
+fn paid_twice(client_id: &str, subscriptions: &[String]) -> NewAlert {
+    NewAlert {
+        cause: cause_of_paid_twice(client_id),
+        about: format!(
+            "Client {client_id} pays more than once: {}. Cancel and refund all but one in Stripe.",
+            subscriptions.join(", ")
+        ),
+    }
+}
