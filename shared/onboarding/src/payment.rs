@@ -283,7 +283,7 @@ mod tests {
     fn a_refund_ends_the_service_until_a_later_invoice_is_paid() {
         let refunded = fact(5, What::Refunded);
         let invoice = |second, amount| fact(second, What::InvoicePaid { amount });
-        assert_eq!(after(&[refunded.clone()]), Payment::Ended);
+        assert_eq!(after(std::slice::from_ref(&refunded)), Payment::Ended);
         assert_eq!(after(&[refunded.clone(), invoice(5, 2900)]), Payment::Ended);
         assert_eq!(after(&[refunded.clone(), invoice(6, 0)]), Payment::Ended);
         assert_eq!(after(&[refunded.clone(), invoice(6, 2900)]), Payment::Active);
@@ -331,7 +331,7 @@ mod tests {
         ) {
             let mut again = shuffled;
             if !again.is_empty() {
-                again.push(again[twice.index(again.len())].clone());
+                again.extend(again.get(twice.index(again.len())).cloned());
             }
             prop_assert_eq!(standing(&facts), standing(&again));
         }
