@@ -351,7 +351,7 @@ pub async fn assign_payment(
     let news = NewEvent {
         source: Source::Operator,
         external_id: format!("payment-assigned:{subscription_id}"),
-        payload: Payload::PaymentChanged { client_id: client_id.to_owned() },
+        payload: Payload::PaymentChanged { client_id: client_id.to_owned(), since: now },
     };
     events::insert(&mut tx, &[news], now).await?;
     let cleared = alerts::clear(&mut tx, &[cause_of_unassigned(subscription_id)], now).await?;

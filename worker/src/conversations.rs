@@ -169,7 +169,7 @@ async fn payments_of(
 ) -> Result<HashMap<String, Payment>, db::Error> {
     let changed: Vec<&str> = waiting
         .filter_map(|event| match &event.payload {
-            Some(Payload::PaymentChanged { client_id }) => Some(client_id.as_str()),
+            Some(Payload::PaymentChanged { client_id, .. }) => Some(client_id.as_str()),
             _ => None,
         })
         .collect();
@@ -284,11 +284,15 @@ impl Turn {
     fn seeker(&self) -> Option<pool::Seeker> {
         let (event, _) = self.asking.as_ref()?;
         let client = &self.loaded.client;
+        let since = match event.payload {
+            Some(Payload::PaymentChanged { since, .. }) => since,
+            _ => event.received_at,
+        };
         Some(pool::Seeker {
             client_id: client.id.clone(),
             region: self.loaded.region.clone(),
             number: client.number.clone(),
-            since: event.received_at,
+            since,
         })
     }
 

@@ -3,7 +3,7 @@
 //! Stripe tells in any order. So nothing here goes by the last event: how a subscription stands is worked out anew from all
 //! that is known of it. What that means for the client is not decided here, but by its conversation, which hears of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::Payment;
@@ -64,8 +64,7 @@ async fn apply(hands: &Hands, ids: &[i64]) -> Result<usize, db::Error> {
     subscriptions::save(&mut tx, &saved).await?;
 
     let clients: BTreeSet<&str> = changes.iter().filter_map(Changed::client_with_news).collect();
-    let news: Vec<NewEvent> = clients.iter().filter_map(|client| as_news(client, &told)).collect();
-    events::insert(&mut tx, &news, now).await?;
+    events::insert(&mut tx, &news(&changes, &waiting, &told), now).await?;
     let (raised, cleared) = alert(&mut tx, &changes, &clients, now).await?;
     let outcomes: Vec<Outcome> = waiting.iter().map(|event| outcome(event, &told)).collect();
     events::mark_processed(&mut tx, &outcomes, now).await?;
@@ -120,15 +119,28 @@ impl Changed {
     }
 }
 
-/// What the client's conversation hears: that there is something to look at. Named after the latest event that caused it, so
-/// that the same news is never two.
-fn as_news(client_id: &str, told: &[(i64, Told)]) -> Option<NewEvent> {
-    let latest = told.iter().map(|(event_id, _)| *event_id).max()?;
-    Some(NewEvent {
+/// What the conversations hear of a slice of events: that there is something to look at, and since when it was. Named after the
+/// latest event of the slice, so that the same news is never two.
+fn news(changes: &[Changed], slice: &[Waiting], told: &[(i64, Told)]) -> Vec<NewEvent> {
+    let Some((first, last)) = slice.first().zip(slice.last()) else { return Vec::new() };
+    let received: HashMap<i64, DateTime<Utc>> = slice.iter().map(|event| (event.id, event.received_at)).collect();
+    // The earliest of what the slice tells of each: the slice is in order.
+    let mut since: HashMap<&str, DateTime<Utc>> = HashMap::new();
+    for (event_id, told) in told.iter().rev() {
+        since.extend(told.subscription_id.as_deref().zip(received.get(event_id).copied()));
+    }
+    let mut clients: BTreeMap<&str, DateTime<Utc>> = BTreeMap::new();
+    for change in changes {
+        // A refund names no subscription.
+        let since = since.get(change.subscription.id.as_str()).copied().unwrap_or(first.received_at);
+        clients.extend(change.client_with_news().map(|client| (client, since)));
+    }
+    let event = |(client_id, since): (&str, DateTime<Utc>)| NewEvent {
         source: Source::System,
-        external_id: format!("payment-changed:{latest}:{client_id}"),
-        payload: Payload::PaymentChanged { client_id: client_id.to_owned() },
-    })
+        external_id: format!("payment-changed:{}:{client_id}", last.id),
+        payload: Payload::PaymentChanged { client_id: client_id.to_owned(), since },
+    };
+    clients.into_iter().map(event).collect()
 }
 
 /// Raises, and clears, what an operator has to know of payments. Answers the alerts that are new, and the causes of those that

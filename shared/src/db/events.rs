@@ -95,6 +95,8 @@ pub enum Payload {
     PaymentChanged {
         /// `clients.id`.
         client_id: String,
+        /// When what changed it reached us: the client's place in line, should it have to wait.
+        since: DateTime<Utc>,
     },
     /// A client's number was taken from it by hand.
     NumberLost {
@@ -153,7 +155,7 @@ impl Payload {
             Self::DeliveryReport { message_id: None, sid, .. } => format!("message:{sid}"),
             // In any order: what they mean together does not depend on it.
             Self::Stripe { id, .. } => format!("stripe:{id}"),
-            Self::NumberDue { client_id } | Self::PaymentChanged { client_id } | Self::NumberLost { client_id } => {
+            Self::NumberDue { client_id } | Self::PaymentChanged { client_id, .. } | Self::NumberLost { client_id } => {
                 client_lane(client_id)
             }
         }
@@ -459,7 +461,7 @@ mod tests {
             Payload::OptedOut { phone: String::new(), message_id: 1 },
             Payload::Unreachable { phone: String::new(), message_id: 1 },
             Payload::Stripe { id: String::new(), event: serde_json::json!({}) },
-            Payload::PaymentChanged { client_id: String::new() },
+            Payload::PaymentChanged { client_id: String::new(), since: DateTime::UNIX_EPOCH },
             Payload::NumberLost { client_id: String::new() },
         ];
         let names = payloads.each_ref().map(Payload::kind);
