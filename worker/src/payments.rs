@@ -135,6 +135,9 @@ fn news(changes: &[Changed], slice: &[Waiting], told: &[(i64, Told)]) -> Vec<New
         let since = since.get(change.subscription.id.as_str()).copied().unwrap_or(first.received_at);
         clients.extend(change.client_with_news().map(|client| (client, since)));
     }
+    // Numbers may be few: whoever paid first asks first.
+    let mut clients: Vec<(&str, DateTime<Utc>)> = clients.into_iter().collect();
+    clients.sort_by_key(|(_, since)| *since);
     let event = |(client_id, since): (&str, DateTime<Utc>)| NewEvent {
         source: Source::System,
         external_id: format!("payment-changed:{}:{client_id}", last.id),
