@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::Payment;
-use jobrun_onboarding::payment::standing;
+use jobrun_onboarding::payment::{What, standing};
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::events::{self, NewEvent, Outcome, Payload, Source, Waiting};
 use jobrun_shared::db::subscriptions::{self, Subscription};
@@ -63,9 +63,8 @@ async fn apply(hands: &Hands, ids: &[i64]) -> Result<usize, db::Error> {
     let saved: Vec<(&str, Option<&str>, Payment)> = changes.iter().map(Changed::as_saved).collect();
     subscriptions::save(&mut tx, &saved).await?;
 
-    let clients: BTreeSet<&str> = changes.iter().filter_map(Changed::client_with_news).collect();
     events::insert(&mut tx, &news(&changes, &waiting, &told), now).await?;
-    let (raised, cleared) = alert(&mut tx, &changes, &clients, now).await?;
+    let (raised, cleared) = alert(&mut tx, &changes, &told, now).await?;
     let outcomes: Vec<Outcome> = waiting.iter().map(|event| outcome(event, &told)).collect();
     events::mark_processed(&mut tx, &outcomes, now).await?;
     tx.commit().await?;
@@ -113,9 +112,11 @@ impl Changed {
         self.client_id.as_deref().filter(|_| is_news)
     }
 
-    /// Its checkout has arrived, and names nobody.
-    fn is_of_nobody(&self) -> bool {
-        self.client_id.is_none() && self.subscription.is_checked_out
+    /// Its checkout is among what was told, and names nobody.
+    fn turns_out_to_be_nobodys(&self, told: &[(i64, Told)]) -> bool {
+        let is_own = |told: &Told| told.subscription_id.as_deref() == Some(self.subscription.id.as_str());
+        let is_checkout = |told: &Told| matches!(told.what, Some(What::Checkout { .. }));
+        self.client_id.is_none() && told.iter().any(|(_, told)| is_own(told) && is_checkout(told))
     }
 }
 
@@ -151,13 +152,14 @@ fn news(changes: &[Changed], slice: &[Waiting], told: &[(i64, Told)]) -> Vec<New
 async fn alert(
     conn: &mut PgConnection,
     changes: &[Changed],
-    clients: &BTreeSet<&str>,
+    told: &[(i64, Told)],
     now: DateTime<Utc>,
 ) -> Result<(Vec<NewAlert>, Vec<String>), db::Error> {
-    let of_nobody = changes.iter().filter(|it| it.is_of_nobody()).map(|it| unassigned(&it.subscription.id));
-    let mut alerts: Vec<NewAlert> = of_nobody.collect();
+    let of_nobody = changes.iter().filter(|it| it.turns_out_to_be_nobodys(told));
+    let mut alerts: Vec<NewAlert> = of_nobody.map(|it| unassigned(&it.subscription.id)).collect();
     let mut over = Vec::new();
-    let clients: Vec<&str> = clients.iter().copied().collect();
+    let clients: BTreeSet<&str> = changes.iter().filter_map(Changed::client_with_news).collect();
+    let clients: Vec<&str> = clients.into_iter().collect();
     let served = subscriptions::list_served(conn, &clients).await?;
     for client in clients {
         match served.get(client) {

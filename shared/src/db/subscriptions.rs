@@ -87,8 +87,6 @@ pub struct Subscription {
     pub client_id: Option<String>,
     /// Whose it is, as its checkout says.
     pub named_client_id: Option<String>,
-    /// Whether its checkout has arrived.
-    pub is_checked_out: bool,
     /// How it stood when it was last worked out.
     pub standing: Payment,
     /// What Stripe has told of how it stands.
@@ -106,8 +104,6 @@ pub async fn load_concerned(conn: &mut PgConnection, told: &[(i64, Told)]) -> Re
     let payments: Vec<&str> = each().filter_map(|it| it.payment_intent_id.as_deref()).collect();
     let rows = sqlx::query!(
         r#"SELECT s.id, s.client_id, s.standing,
-                  EXISTS (SELECT FROM payment_events e
-                          WHERE e.subscription_id = s.id AND e.fact->>'what' = 'checkout') AS "is_checked_out!",
                   (SELECT c.id FROM payment_events e JOIN clients c ON c."paymentReference" = e.reference
                    WHERE e.subscription_id = s.id ORDER BY e.happened_at, e.stripe_id LIMIT 1) AS named_client_id
            FROM subscriptions s
@@ -125,9 +121,9 @@ pub async fn load_concerned(conn: &mut PgConnection, told: &[(i64, Told)]) -> Re
     let mut facts = load_facts(conn, &ids).await?;
     let subscriptions = rows.into_iter().map(|row| {
         let standing = Payment::from_name(&row.standing).unwrap_or_default();
-        let (client_id, named_client_id, is_checked_out) = (row.client_id, row.named_client_id, row.is_checked_out);
+        let (client_id, named_client_id) = (row.client_id, row.named_client_id);
         let facts = facts.remove(&row.id).unwrap_or_default();
-        Subscription { id: row.id, client_id, named_client_id, is_checked_out, standing, facts }
+        Subscription { id: row.id, client_id, named_client_id, standing, facts }
     });
     Ok(subscriptions.collect())
 }
