@@ -48,7 +48,7 @@ async fn run() -> anyhow::Result<()> {
         );
     }
     let listener = TcpListener::bind(settings.addr).await.with_context(|| format!("listening on {}", settings.addr))?;
-    let router = webhooks::router(webhooks::Door { pool, twilio: settings.twilio });
+    let router = webhooks::router(webhooks::Door { pool, twilio: settings.twilio, stripe: settings.stripe });
     let asked_to_stop = shutdown::requested()?;
     tracing::info!("ingress listens on {}", listener.local_addr()?);
     let stop = Arc::new(Notify::new());

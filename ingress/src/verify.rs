@@ -1,6 +1,6 @@
-//! Whether a webhook is Twilio's.
+//! Whether a webhook is Twilio's, or Stripe's.
 //!
-//! The address that was signed is `PUBLIC_BASE_URL` with the path and the query as they came in. Nothing else that a request
+//! With Twilio, the address that was signed is `PUBLIC_BASE_URL` with the path and the query as they came in. Nothing else that a request
 //! says of itself is believed: neither its `Host`, nor the header that names an algorithm.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderName, Uri, header};
 use jobrun_shared::config::{self, SignatureMode};
+use jobrun_shared::stripe::event::Incoming;
 use jobrun_shared::twilio::signature::{self, Content, Form};
+use jobrun_shared::{clock, stripe};
 
 use crate::form;
 use crate::webhooks::Rejection;
@@ -28,6 +30,24 @@ pub fn signed_form(account: &config::Twilio, uri: &Uri, headers: &HeaderMap, bod
     let form = form::parse(body).map_err(|form::NotUtf8| Rejection::NotAForm)?;
     ensure_signed(account, uri, headers, Content::Form(&form))?;
     Ok(form)
+}
+
+/// Reads the event if Stripe signed it, just now, and in our mode. Nothing, if it is of a kind that nobody asked for.
+///
+/// # Errors
+/// [`Rejection::NoSecret`], [`Rejection::NotSignedByStripe`], [`Rejection::NotAnEvent`], or [`Rejection::OtherMode`].
+pub fn signed_event(account: &config::Stripe, headers: &HeaderMap, body: &[u8]) -> Result<Option<Incoming>, Rejection> {
+    if account.webhook_secrets.is_empty() {
+        return Err(Rejection::NoSecret);
+    }
+    let signature = text(headers, HeaderName::from_static(stripe::signature::HEADER));
+    stripe::signature::verify(&account.webhook_secrets, signature, body, clock::now())
+        .map_err(Rejection::NotSignedByStripe)?;
+    match stripe::event::read(body).map_err(Rejection::NotAnEvent)? {
+        stripe::event::Body::Thin => Ok(None),
+        stripe::event::Body::Event(event) if event.livemode == account.livemode => Ok(Some(event)),
+        stripe::event::Body::Event(event) => Err(Rejection::OtherMode { livemode: event.livemode }),
+    }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -14,16 +14,20 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Router, extract::Request};
 use jobrun_shared::db::events::{self, NewEvent, Payload, Source};
+use jobrun_shared::stripe::event::NotAnEvent;
 use jobrun_shared::twilio::signature::{Form, WhyNot};
 use jobrun_shared::twilio::webhooks;
-use jobrun_shared::{clock, config, db};
+use jobrun_shared::{clock, config, db, stripe};
 use sqlx::PgPool;
 
 use crate::form;
-use crate::verify::signed_form;
+use crate::verify::{signed_event, signed_form};
 
 /// The largest form that is read. Twilio's largest is a text of 1600 characters with its parameters.
 const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// The largest event of Stripe's that is read: an invoice with all its lines can be long.
+const EVENT_BYTES_MAX: usize = 1024 * 1024;
 
 /// How long recording may take before the webhook is told to come back: Twilio's own retry and fallback take over then.
 pub const ANSWER_WITHIN: Duration = Duration::from_millis(900);
@@ -46,8 +50,10 @@ const CALL_ANSWER: &str = concat!(
 pub struct Door {
     /// The rows.
     pub pool: PgPool,
-    /// The account whose signature is required.
+    /// The account whose signature is required on what Twilio sends.
     pub twilio: config::Twilio,
+    /// The account whose signature is required on what Stripe sends.
+    pub stripe: config::Stripe,
 }
 
 /// Every address that is answered.
@@ -58,6 +64,7 @@ pub fn router(door: Door) -> Router {
         .route(webhooks::VOICE, post(voice))
         .route(webhooks::VOICE_STATUS, post(voice_status))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .merge(Router::new().route(stripe::WEBHOOK, post(stripe_event)).layer(DefaultBodyLimit::max(EVENT_BYTES_MAX)))
         .layer(middleware::from_fn(within_time))
         // Not for addresses that are none of ours: what strangers look for would fill the log.
         .route_layer(middleware::from_fn(log_refusal));
@@ -111,6 +118,17 @@ pub enum Rejection {
     NotAForm,
     /// The signature is missing, or not that of our account.
     BadSignature(WhyNot),
+    /// The signature is not one that Stripe makes with our secret, now.
+    NotSignedByStripe(stripe::signature::WhyNot),
+    /// Stripe's webhooks cannot be verified, because no secret is set.
+    NoSecret,
+    /// The body is no event of Stripe's.
+    NotAnEvent(NotAnEvent),
+    /// The event is of the other mode than ours: test events are not for a live system, nor live ones for a test.
+    OtherMode {
+        /// The mode of the event.
+        livemode: bool,
+    },
     /// A parameter that Twilio always sends is not there, or empty.
     Missing(&'static str),
     /// The database did not record it in time. Nothing is wrong with the webhook.
@@ -122,6 +140,18 @@ impl fmt::Display for Rejection {
         match self {
             Self::NotAForm => formatter.write_str("the body is not a form in UTF-8"),
             Self::BadSignature(why) => write!(formatter, "the signature does not match: {why}"),
+            Self::NotSignedByStripe(why) => write!(formatter, "the signature does not match: {why}"),
+            Self::NoSecret => formatter.write_str("STRIPE_WEBHOOK_SECRET is not set"),
+            Self::NotAnEvent(NotAnEvent::NotJson) => formatter.write_str("the body is not JSON"),
+            Self::NotAnEvent(NotAnEvent::Missing(name)) => {
+                write!(formatter, "the event has no {name}, or not as it should be")
+            }
+            Self::OtherMode { livemode: true } => {
+                formatter.write_str("the event is a live one, and we are in test mode: see STRIPE_LIVEMODE")
+            }
+            Self::OtherMode { livemode: false } => {
+                formatter.write_str("the event is a test, and we are in live mode: see STRIPE_LIVEMODE")
+            }
             Self::Missing(name) => write!(formatter, "{name} is missing"),
             Self::NotRecorded(why) => formatter.write_str(why),
         }
@@ -130,11 +160,19 @@ impl fmt::Display for Rejection {
 
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
-        let mut response = match self {
+        let mut response = match &self {
             Self::NotAForm => (StatusCode::BAD_REQUEST, "the body is not a form in UTF-8\n").into_response(),
             // Why it does not match is nothing for whoever may be trying.
             Self::BadSignature(_) => {
                 (StatusCode::FORBIDDEN, "X-Twilio-Signature is missing or does not match\n").into_response()
+            }
+            Self::NotSignedByStripe(_) => {
+                (StatusCode::FORBIDDEN, "Stripe-Signature is missing or does not match\n").into_response()
+            }
+            // Stripe goes on trying for three days: time to mend a setting.
+            Self::NoSecret => (StatusCode::SERVICE_UNAVAILABLE, "payments are not set up\n").into_response(),
+            Self::NotAnEvent(_) | Self::OtherMode { .. } => {
+                (StatusCode::BAD_REQUEST, format!("{self}\n")).into_response()
             }
             Self::Missing(name) => (StatusCode::BAD_REQUEST, format!("{name} is missing\n")).into_response(),
             Self::NotRecorded(_) => {
@@ -210,6 +248,16 @@ async fn sms_status(
     };
     record(&door, event).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// What Stripe tells is kept as it is; what it means is found out later.
+async fn stripe_event(State(door): State<Door>, headers: HeaderMap, body: Bytes) -> Result<StatusCode, Rejection> {
+    let Some(incoming) = signed_event(&door.stripe, &headers, &body)? else {
+        return Ok(StatusCode::OK);
+    };
+    let payload = Payload::Stripe { id: incoming.id.clone(), event: incoming.event };
+    record(&door, NewEvent { source: Source::Stripe, external_id: incoming.id, payload }).await?;
+    Ok(StatusCode::OK)
 }
 
 /// The address of a text's delivery reports carries our own name for it: `?m=<messages.id>`.

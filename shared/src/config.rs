@@ -13,7 +13,6 @@ const ONBOARDING_NUMBER_DEFAULT: &str = "+447476955179";
 const TWILIO_API_BASE_URL_DEFAULT: &str = "https://api.twilio.com";
 const SIGNATURE_ALGORITHMS_DEFAULT: &str = "sha1";
 const SIGNATURE_MODE_DEFAULT: &str = "enforce";
-const PAYMENT_LINK_DEFAULT: &str = "https://buy.stripe.com/test_XXXXX (placeholder)";
 const INGRESS_ADDR_DEFAULT: &str = "0.0.0.0:8080";
 const SWEEP_INTERVAL_DEFAULT: &str = "60s";
 const HOLD_DURATION_DEFAULT: &str = "48h";
@@ -119,6 +118,15 @@ pub enum SignatureMode {
     Report,
 }
 
+/// The account at Stripe.
+#[derive(Clone, Debug)]
+pub struct Stripe {
+    /// `STRIPE_WEBHOOK_SECRET`: several during rotation. None as long as no payment link is set.
+    pub webhook_secrets: Vec<Secret>,
+    /// `STRIPE_LIVEMODE`: whether real money is meant.
+    pub livemode: bool,
+}
+
 /// The settings of `jobrun-ingress`.
 #[derive(Clone, Debug)]
 pub struct Ingress {
@@ -126,6 +134,8 @@ pub struct Ingress {
     pub database_url: Secret,
     /// The account at Twilio.
     pub twilio: Twilio,
+    /// The account at Stripe.
+    pub stripe: Stripe,
     /// `INGRESS_ADDR`.
     pub addr: SocketAddr,
     /// How lines are printed.
@@ -139,8 +149,8 @@ pub struct Worker {
     pub database_url: Secret,
     /// The account at Twilio.
     pub twilio: Twilio,
-    /// `PAYMENT_LINK_URL`.
-    pub payment_link: String,
+    /// `PAYMENT_LINK_URL`, to which each client's reference is added; nothing, if no link has been set up yet.
+    pub payment_link: Option<String>,
     /// `SWEEP_INTERVAL`.
     pub sweep_interval: Duration,
     /// `HOLD_DURATION`: how long a number is kept free for a waiting client before the place may pass on.
@@ -198,10 +208,11 @@ impl Ingress {
 
     fn read(source: &dyn Source) -> Result<Self, Problems> {
         let mut reader = Reader::new(source);
+        let stripe = reader.stripe();
         let settings = (reader.database_url(), reader.twilio(), reader.addr(), reader.log());
         match settings {
             (Some(database_url), Some(twilio), Some(addr), Some(log)) if reader.problems.is_empty() => {
-                Ok(Self { database_url, twilio, addr, log })
+                Ok(Self { database_url, twilio, stripe, addr, log })
             }
             _ => Err(Problems(reader.problems)),
         }
@@ -219,13 +230,7 @@ impl Worker {
 
     fn read(source: &dyn Source) -> Result<Self, Problems> {
         let mut reader = Reader::new(source);
-        let payment_link = reader.or("PAYMENT_LINK_URL", PAYMENT_LINK_DEFAULT);
-        if payment_link != PAYMENT_LINK_DEFAULT && !payment_link.starts_with("https://") {
-            reader.problem("PAYMENT_LINK_URL is not an https:// address");
-        }
-        if payment_link.chars().count() > 300 {
-            reader.problem("PAYMENT_LINK_URL is longer than 300 characters");
-        }
+        let payment_link = reader.payment_link();
         let sweep_interval = reader.interval("SWEEP_INTERVAL", SWEEP_INTERVAL_DEFAULT);
         let audit_interval = reader.interval("AUDIT_INTERVAL", AUDIT_INTERVAL_DEFAULT);
         let (hold, segments_per_second) = (reader.hold(), reader.segments_per_second());
@@ -436,6 +441,53 @@ impl<'a> Reader<'a> {
         number
     }
 
+    /// Where clients pay. Each client's reference is added to its query.
+    fn payment_link(&mut self) -> Option<String> {
+        let link = self.get("PAYMENT_LINK_URL")?;
+        let here = ["http://127.0.0.1:", "http://localhost:"].iter().any(|here| link.starts_with(here));
+        if !here && !link.starts_with("https://") {
+            self.problem("PAYMENT_LINK_URL is not an https:// address");
+        }
+        if link.contains('#') || link.contains(char::is_whitespace) {
+            self.problem("PAYMENT_LINK_URL has a # or white space in it");
+        }
+        if link.chars().count() > 300 {
+            self.problem("PAYMENT_LINK_URL is longer than 300 characters");
+        }
+        Some(link)
+    }
+
+    fn stripe(&mut self) -> Stripe {
+        let webhook_secrets: Vec<Secret> = self.list("STRIPE_WEBHOOK_SECRET").into_iter().map(Secret).collect();
+        if webhook_secrets.iter().any(|secret| !secret.expose().starts_with("whsec_")) {
+            self.problem(
+                "STRIPE_WEBHOOK_SECRET does not begin with whsec_: it is the endpoint's secret, not an API key",
+            );
+        }
+        let link = self.payment_link();
+        if link.is_some() && webhook_secrets.is_empty() {
+            self.problem(
+                "STRIPE_WEBHOOK_SECRET is not set, and PAYMENT_LINK_URL is: nobody would hear of the payments \
+                 (example: whsec_…, comma separated during rotation)",
+            );
+        }
+        // Without a link, clients are sent a placeholder for a test link.
+        let is_test = link.as_deref().is_none_or(is_test_link);
+        let livemode = match self.get("STRIPE_LIVEMODE").as_deref() {
+            None => !is_test,
+            Some("true") => true,
+            Some("false") => false,
+            Some(_) => {
+                self.problem("STRIPE_LIVEMODE is neither true nor false");
+                false
+            }
+        };
+        if livemode && link.is_some() && is_test {
+            self.problem("STRIPE_LIVEMODE is true, and PAYMENT_LINK_URL is a test link");
+        }
+        Stripe { webhook_secrets, livemode }
+    }
+
     /// A web address that paths are appended to. Twilio's signature covers it to the letter, so nothing in it is rewritten
     /// but a slash at the end.
     fn base_url(&mut self, name: &str, default: Option<&str>) -> Option<String> {
@@ -507,6 +559,12 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Stripe's own test links end in `/test_…`.
+fn is_test_link(link: &str) -> bool {
+    let path = link.split('?').next().unwrap_or_default();
+    path.rsplit('/').next().is_some_and(|last| last.starts_with("test_"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -529,7 +587,7 @@ mod tests {
     #[test]
     fn what_is_not_set_has_the_documented_default() {
         let worker = Worker::read(&List(&GOOD)).unwrap();
-        assert_eq!(worker.payment_link, "https://buy.stripe.com/test_XXXXX (placeholder)");
+        assert_eq!(worker.payment_link, None);
         assert_eq!(worker.sweep_interval, Duration::from_secs(60));
         assert_eq!(worker.twilio.onboarding_number.as_str(), "+447476955179");
         assert_eq!(worker.twilio.api_base_url, "https://api.twilio.com");
@@ -603,6 +661,32 @@ mod tests {
             (&[("TWILIO_SIGNATURE_ALGORITHMS", "SHA256"), keys], no_list),
             (&[("TWILIO_SIGNATURE_ALGORITHMS", ",")], no_list),
             (&[("TWILIO_SIGNATURE_MODE", "off")], "TWILIO_SIGNATURE_MODE is neither"),
+        ] {
+            let problems = with(settings).unwrap_err().to_string();
+            assert!(problems.contains(expected) && !problems.contains("hush"), "{settings:?}: {problems}");
+        }
+    }
+
+    #[test]
+    fn payments_are_real_unless_the_link_is_a_test_one() {
+        let stripe = |settings: &[(&str, &str)]| with(settings).map(|it| it.stripe);
+        let livemode = |settings: &[(&str, &str)]| stripe(settings).unwrap().livemode;
+        let secret = ("STRIPE_WEBHOOK_SECRET", "whsec_old, whsec_new");
+        let live = ("PAYMENT_LINK_URL", "https://buy.stripe.com/3cs8xy?locale=en");
+        let test = ("PAYMENT_LINK_URL", "https://buy.stripe.com/test_3cs8xy");
+        assert!(!livemode(&[]), "the placeholder is a test link");
+        assert!(livemode(&[secret, live]) && !livemode(&[secret, test]));
+        assert!(!livemode(&[secret, live, ("STRIPE_LIVEMODE", "false")]));
+        assert_eq!(stripe(&[secret]).unwrap().webhook_secrets.len(), 2);
+        let here = [("PAYMENT_LINK_URL", "http://127.0.0.1:8090/pay"), secret];
+        assert_eq!(Worker::read(&List(&[&GOOD[..], &here].concat())).unwrap().payment_link.as_deref(), Some(here[0].1));
+        for (settings, expected) in [
+            (&[live][..], "STRIPE_WEBHOOK_SECRET is not set, and"),
+            (&[("STRIPE_WEBHOOK_SECRET", "sk_hush")], "STRIPE_WEBHOOK_SECRET does not begin with whsec_"),
+            (&[secret, test, ("STRIPE_LIVEMODE", "true")], "PAYMENT_LINK_URL is a test link"),
+            (&[("STRIPE_LIVEMODE", "yes")], "STRIPE_LIVEMODE is neither"),
+            (&[secret, ("PAYMENT_LINK_URL", "http://example.com/pay")], "PAYMENT_LINK_URL is not an https://"),
+            (&[secret, ("PAYMENT_LINK_URL", "https://example.com/a b")], "PAYMENT_LINK_URL has a #"),
         ] {
             let problems = with(settings).unwrap_err().to_string();
             assert!(problems.contains(expected) && !problems.contains("hush"), "{settings:?}: {problems}");

@@ -71,7 +71,7 @@ async fn start() -> anyhow::Result<()> {
         pool,
         twilio: Api::new(&settings.twilio).context("preparing requests to Twilio")?,
         onboarding_number: settings.twilio.onboarding_number,
-        payment_link: (!settings.payment_link.contains(' ')).then_some(settings.payment_link),
+        payment_link: settings.payment_link,
         hold: settings.hold,
         cooling: Duration::from_secs(30 * 24 * 60 * 60),
         audit_interval: settings.audit_interval,

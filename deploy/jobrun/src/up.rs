@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use jobrun_shared::config::{self, Secret};
 use jobrun_shared::twilio::webhooks::Purpose;
 use jobrun_shared::{db, numbers, operator, shutdown};
-use jobrun_stand_in::{Account, Number, StandIn};
+use jobrun_stand_in::{Account, Number, StandIn, stripe};
 use tokio::net::TcpListener;
 
 use crate::CONNECTIONS;
@@ -89,6 +89,7 @@ async fn start(settings: &config::Operator) -> anyhow::Result<Running> {
         let account = stand_in_account(&local, settings.onboarding_number.as_str());
         let stand_in = start_stand_in(STAND_IN_ADDR, &account).await?;
         environment.insert("PUBLIC_BASE_URL".to_owned(), local.clone());
+        environment.insert("PAYMENT_LINK_URL".to_owned(), format!("{}/pay", stand_in.url()));
         environment.extend(environment_of(&account, &stand_in));
         Some(stand_in)
     };
@@ -177,6 +178,8 @@ pub fn environment_of(account: &Account, stand_in: &StandIn) -> Environment {
         ("TWILIO_SIGNATURE_ALGORITHMS".to_owned(), String::new()),
         ("TWILIO_SIGNATURE_MODE".to_owned(), String::new()),
         ("TWILIO_SHARED_KEYS".to_owned(), String::new()),
+        ("STRIPE_WEBHOOK_SECRET".to_owned(), stripe::SECRET.to_owned()),
+        ("STRIPE_LIVEMODE".to_owned(), "false".to_owned()),
     ])
 }
 
@@ -189,7 +192,7 @@ fn print_where_to_look(settings: &config::Operator, running: &Running) -> std::i
     let mut out = std::io::stdout().lock();
     let ingress = local_url(settings.ingress_addr);
     writeln!(out, "\nJobRun onboarding is up. Ctrl-C stops all of it; data survives.\n")?;
-    writeln!(out, "  webhooks   {ingress}/webhooks/twilio/…  ({ingress}/readyz)")?;
+    writeln!(out, "  webhooks   {ingress}/webhooks/…  ({ingress}/readyz)")?;
     match &running.postgres {
         None => writeln!(out, "  database   the one in DATABASE_URL")?,
         Some(_) => writeln!(out, "  database   psql {}", running.database_url.expose())?,
@@ -198,10 +201,11 @@ fn print_where_to_look(settings: &config::Operator, running: &Running) -> std::i
         None => writeln!(out, "  Twilio     the account in TWILIO_ACCOUNT_SID")?,
         Some(stand_in) => {
             let url = stand_in.url();
-            writeln!(out, "  Twilio     a stand-in at {url}\n")?;
+            writeln!(out, "  Twilio     a stand-in at {url}, which plays Stripe as well\n")?;
             writeln!(out, "Be a client:\n")?;
             writeln!(out, "  curl -d from=+447900000001 --data-urlencode 'body=Plumber from London' {url}/texts")?;
             writeln!(out, "  curl {url}/messages")?;
+            writeln!(out, "  curl {url}          (how to pay, to ring, and to make things go wrong)")?;
         }
     }
     writeln!(out)

@@ -12,13 +12,20 @@ use serde::Deserialize;
 use crate::{Answer, Direction, Fate, Fault, Message, Misbehaviour, Reports, State, Undelivered};
 
 const HELP: &str = "\
-This stands in for Twilio. Be a client with curl:
+This stands in for Twilio and Stripe. Be a client with curl:
 
   curl -d from=+447900000001 --data-urlencode 'body=Plumber from London' HOST/texts   text the onboarding number
   curl -d from=+447700900123 -d to=+447111111111 HOST/calls                           ring a number
   curl HOST/messages                                                                  read what was sent to everybody
   curl -G -d to=+447900000001 HOST/messages                                           read what was sent to one phone
   curl HOST/numbers                                                                   read where each number leads
+
+Pay, with the reference that the payment link in the text carries; or open that link in a browser:
+
+  curl -d client_reference_id=REFERENCE HOST/pay                                      pay £29 by card
+  curl HOST/subscriptions                                                             read who has paid
+  curl -d subscription=sub_… -d status=past_due HOST/subscriptions                    it becomes past_due, active, unpaid,
+                                                                                      paused, canceled or refunded
 
 Twilio can go wrong:
 

@@ -1,8 +1,9 @@
-//! A stand-in for Twilio, for demonstrations and tests.
+//! A stand-in for Twilio and Stripe, for demonstrations and tests.
 //!
-//! It takes messages as the REST API does and remembers them, sends signed webhooks and delivery reports, and places
-//! calls. People use it over HTTP (`control.rs`), tests by calling its methods. It must never be lenient where Twilio is
-//! strict, and it goes wrong as Twilio can, on command or at random (`faults.rs`).
+//! It takes messages as Twilio's REST API does and remembers them, sends signed webhooks and delivery reports, and places
+//! calls; and it takes payments, and tells of them as Stripe does (`stripe.rs`). People use it over HTTP (`control.rs`), tests
+//! by calling its methods. It must never be lenient where Twilio is strict, and it goes wrong as Twilio can, on command or at
+//! random (`faults.rs`).
 
 mod api;
 
@@ -17,6 +18,8 @@ mod listing;
 mod message;
 
 mod numbers;
+
+pub mod stripe;
 
 #[cfg(test)]
 mod tests;
@@ -69,6 +72,7 @@ struct State {
     http: reqwest::Client,
     messages: Mutex<Vec<Message>>,
     numbers: Mutex<Vec<Number>>,
+    sales: Mutex<stripe::Sales>,
     sids: AtomicU64,
     answer_after_ms: AtomicU64,
     faults: Faults,
@@ -83,6 +87,17 @@ pub struct Answer {
     pub content_type: String,
     /// The body.
     pub body: String,
+}
+
+impl Answer {
+    async fn of(response: reqwest::Response) -> Result<Self, Undelivered> {
+        let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
+        Ok(Self {
+            status: response.status().as_u16(),
+            content_type: content_type.unwrap_or_default().to_owned(),
+            body: response.text().await?,
+        })
+    }
 }
 
 /// A webhook could not be delivered.
@@ -103,13 +118,18 @@ impl StandIn {
             http,
             messages: Mutex::default(),
             numbers: Mutex::default(),
+            sales: Mutex::default(),
             // Names go on where an earlier stand-in cannot have come to: a name that was used before is a text known before.
             sids: AtomicU64::new(jobrun_shared::clock::now().timestamp_micros().unsigned_abs()),
             answer_after_ms: AtomicU64::new(0),
             faults: Faults::default(),
         });
         let addr = listener.local_addr().expect("a listener has an address");
-        let router = api::router().merge(numbers::router()).merge(control::router()).with_state(Arc::clone(&state));
+        let router = api::router()
+            .merge(numbers::router())
+            .merge(control::router())
+            .merge(stripe::router())
+            .with_state(Arc::clone(&state));
         let service = router.into_make_service_with_connect_info::<Connection>();
         let server = tokio::spawn(async move {
             // Ends only with the process, or when the stand-in is dropped.
@@ -242,6 +262,10 @@ impl State {
         self.messages.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    fn sales(&self) -> std::sync::MutexGuard<'_, stripe::Sales> {
+        self.sales.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     /// Two letters and 32 hexadecimal digits, as Twilio's are.
     fn new_sid(&self, prefix: &str) -> String {
         format!("{prefix}{:032x}", self.sids.fetch_add(1, Ordering::Relaxed))
@@ -312,13 +336,7 @@ impl State {
         let url = url.split('#').next().unwrap_or_default();
         let signature = signature::sign(&self.account.auth_token, url, form);
         let request = self.http.post(url).header(signature::HEADER, signature).form(form);
-        let response = request.send().await?;
-        let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
-        Ok(Answer {
-            status: response.status().as_u16(),
-            content_type: content_type.unwrap_or_default().to_owned(),
-            body: response.text().await?,
-        })
+        Answer::of(request.send().await?).await
     }
 }
 

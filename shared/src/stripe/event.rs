@@ -1,0 +1,127 @@
+//! What every event of Stripe's is wrapped in.
+//!
+//! Only what is needed to keep an event is read here, and to know whose it is; what it says is read later (`facts.rs`), so that
+//! one which cannot be understood today is not lost.
+
+use serde_json::Value;
+
+use crate::db::events::storable;
+
+/// An event as it came in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incoming {
+    /// Stripe's name for it: `evt_…`.
+    pub id: String,
+    /// Stripe's word for what happened.
+    pub kind: String,
+    /// Whether real money is meant.
+    pub livemode: bool,
+    /// The whole event, with every character that the database can keep.
+    pub event: Value,
+}
+
+/// What a body holds that Stripe signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// An event.
+    Event(Incoming),
+    /// An event of the kind that says only where to look for it, which nobody has asked for.
+    Thin,
+}
+
+/// A body that cannot be taken for an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotAnEvent {
+    /// It is no JSON.
+    NotJson,
+    /// Something that every event has is not there, or is of another type.
+    Missing(&'static str),
+}
+
+/// Reads a body.
+///
+/// # Errors
+/// Says what is missing.
+pub fn read(body: &[u8]) -> Result<Body, NotAnEvent> {
+    let mut event: Value = serde_json::from_slice(body).map_err(|_| NotAnEvent::NotJson)?;
+    if event.get("object").and_then(Value::as_str) == Some("v2.core.event") {
+        return Ok(Body::Thin);
+    }
+    make_storable(&mut event);
+    let text = |name: &'static str| {
+        let value = event.get(name).and_then(Value::as_str).filter(|value| !value.is_empty());
+        value.map(str::to_owned).ok_or(NotAnEvent::Missing(name))
+    };
+    let (id, kind) = (text("id")?, text("type")?);
+    event.get("created").and_then(Value::as_i64).ok_or(NotAnEvent::Missing("created"))?;
+    let livemode = event.get("livemode").and_then(Value::as_bool).ok_or(NotAnEvent::Missing("livemode"))?;
+    event.pointer("/data/object").filter(|it| it.is_object()).ok_or(NotAnEvent::Missing("data.object"))?;
+    Ok(Body::Event(Incoming { id, kind, livemode, event }))
+}
+
+/// PostgreSQL keeps every character but one.
+fn make_storable(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = storable(text),
+        Value::Array(items) => items.iter_mut().for_each(make_storable),
+        Value::Object(fields) => {
+            let named = std::mem::take(fields).into_iter().map(|(name, mut value)| {
+                make_storable(&mut value);
+                (storable(&name), value)
+            });
+            fields.extend(named);
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn event() -> Value {
+        json!({"id": "evt_1", "object": "event", "type": "invoice.paid", "created": 1, "livemode": false,
+               "data": {"object": {"id": "in_1"}}, "api_version": "2031-01-01.whatever"})
+    }
+
+    fn read_value(event: &Value) -> Result<Body, NotAnEvent> {
+        read(event.to_string().as_bytes())
+    }
+
+    #[test]
+    fn an_event_is_kept_as_a_whole() {
+        let expected = Incoming { id: "evt_1".into(), kind: "invoice.paid".into(), livemode: false, event: event() };
+        assert_eq!(read_value(&event()), Ok(Body::Event(expected)));
+        assert_eq!(read_value(&json!({"object": "v2.core.event"})), Ok(Body::Thin));
+    }
+
+    #[test]
+    fn what_every_event_has_is_named_if_it_is_missing() {
+        for body in [&b"not JSON"[..], b"", b"{\"id\": \"evt_1\"", b"\xff{}", b"{\"n\": 1e999}"] {
+            assert_eq!(read(body), Err(NotAnEvent::NotJson));
+        }
+        for name in ["id", "type", "created", "livemode"] {
+            for wrong in [Value::Null, json!([1])] {
+                let mut event = event();
+                event[name] = wrong;
+                assert_eq!(read_value(&event), Err(NotAnEvent::Missing(name)));
+            }
+        }
+        for data in [Value::Null, json!({}), json!({"object": "in_1"})] {
+            let mut event = event();
+            event["data"] = data;
+            assert_eq!(read_value(&event), Err(NotAnEvent::Missing("data.object")));
+        }
+        assert_eq!(read_value(&json!([])), Err(NotAnEvent::Missing("id")));
+    }
+
+    #[test]
+    fn no_character_keeps_an_event_out() {
+        let mut event = event();
+        event["data"]["object"] = json!({"name": "A\0B", "metadata": {"k\0": ["\0"]}});
+        let Ok(Body::Event(read)) = read_value(&event) else { panic!("not read") };
+        assert!(!read.event.to_string().contains("\\u0000"));
+        assert_eq!(read.event["data"]["object"]["metadata"]["k\u{FFFD}"][0], "\u{FFFD}");
+    }
+}

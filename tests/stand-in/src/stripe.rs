@@ -1,0 +1,293 @@
+//! Stripe: its events in the shapes that it gives them, signed, and a page to pay on.
+//!
+//! A [`Sale`] knows what Stripe would say of it; what is said, and in which order, is up to whoever holds it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::extract::{Query, State as Shared};
+use axum::http::StatusCode;
+use axum::response::Html;
+use axum::routing::{get, post};
+use axum::{Form, Router};
+use jobrun_shared::stripe::{WEBHOOK, signature};
+use jobrun_shared::{clock, config::Secret};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{Answer, StandIn, State, Undelivered};
+
+/// The secret of the endpoint that events are sent to.
+pub const SECRET: &str = "whsec_stand_in";
+
+/// In pence.
+const PRICE: i64 = 2900;
+
+/// In which version of the API things are said: some have moved within their objects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shape {
+    /// Before March 2025.
+    Old,
+    /// Since then.
+    #[default]
+    New,
+}
+
+/// Something that was sold by a payment link, and what Stripe says of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sale {
+    /// What rode in the link as `client_reference_id`.
+    pub reference: Option<String>,
+    /// The checkout session, `cs_…`.
+    pub session: String,
+    /// The subscription, `sub_…`.
+    pub subscription: String,
+    /// The payer, `cus_…`.
+    pub customer: String,
+    /// The version of the API.
+    pub shape: Shape,
+    /// The time that events bear, in seconds since 1970.
+    pub at: i64,
+}
+
+impl Sale {
+    /// A sale with names of its own, at the present time.
+    #[must_use]
+    pub fn new(reference: Option<&str>) -> Self {
+        let n = unique();
+        Self {
+            reference: reference.map(str::to_owned),
+            session: format!("cs_test_{n}"),
+            subscription: format!("sub_{n}"),
+            customer: format!("cus_{n}"),
+            shape: Shape::default(),
+            at: clock::now().timestamp(),
+        }
+    }
+
+    /// The same sale, some seconds later.
+    #[must_use]
+    pub fn after(&self, seconds: i64) -> Self {
+        Self { at: self.at + seconds, ..self.clone() }
+    }
+
+    fn event(&self, kind: &str, object: &Value) -> Value {
+        json!({
+            "id": format!("evt_{}", unique()), "object": "event", "api_version": "2026-10-28.endive", "created": self.at,
+            "livemode": false, "pending_webhooks": 1, "type": kind, "data": {"object": object},
+        })
+    }
+
+    fn session(&self, payment_status: &str) -> Value {
+        json!({
+            "id": self.session, "object": "checkout.session", "mode": "subscription", "status": "complete",
+            "payment_status": payment_status, "client_reference_id": self.reference, "customer": self.customer,
+            "subscription": self.subscription, "payment_intent": null, "amount_total": PRICE, "currency": "gbp",
+            "customer_details": {"email": "payer@example.com", "phone": null}, "metadata": {}, "livemode": false,
+        })
+    }
+
+    /// `checkout.session.completed`, with a payment status of `paid`, `unpaid` or `no_payment_required`.
+    #[must_use]
+    pub fn checkout_completed(&self, payment_status: &str) -> Value {
+        self.event("checkout.session.completed", &self.session(payment_status))
+    }
+
+    /// `checkout.session.async_payment_succeeded`, or `…_failed`.
+    #[must_use]
+    pub fn delayed_payment(&self, succeeded: bool) -> Value {
+        let (end, status) = if succeeded { ("succeeded", "paid") } else { ("failed", "unpaid") };
+        self.event(&format!("checkout.session.async_payment_{end}"), &self.session(status))
+    }
+
+    /// `customer.subscription.created`, `updated`, `deleted`, `paused` or `resumed`, with the status that it has from then on,
+    /// and the one that it had before, if that changed.
+    #[must_use]
+    pub fn subscription(&self, change: &str, status: &str, was: Option<&str>) -> Value {
+        let end = self.at + 30 * 24 * 60 * 60;
+        let (ends, item_ends) =
+            if self.shape == Shape::Old { (json!(end), Value::Null) } else { (Value::Null, json!(end)) };
+        let object = json!({
+            "id": self.subscription, "object": "subscription", "customer": self.customer, "status": status,
+            "cancel_at_period_end": false, "current_period_end": ends,
+            "items": {"data": [{"current_period_end": item_ends, "price": {"unit_amount": PRICE}}]},
+        });
+        let mut event = self.event(&format!("customer.subscription.{change}"), &object);
+        if let Some(was) = was {
+            event["data"]["previous_attributes"] = json!({"status": was});
+        }
+        event
+    }
+
+    fn invoice(&self, kind: &str, paid: i64, status: &str) -> Value {
+        let mut invoice = json!({
+            "id": format!("in_{}", unique()), "object": "invoice", "customer": self.customer, "status": status,
+            "amount_due": PRICE, "amount_paid": paid, "currency": "gbp", "billing_reason": "subscription_cycle",
+        });
+        match self.shape {
+            Shape::Old => invoice["subscription"] = json!(self.subscription),
+            Shape::New => {
+                invoice["parent"] = json!({"type": "subscription_details",
+                                           "subscription_details": {"subscription": self.subscription}});
+            }
+        }
+        self.event(kind, &invoice)
+    }
+
+    /// `invoice.paid`.
+    #[must_use]
+    pub fn invoice_paid(&self) -> Value {
+        self.invoice("invoice.paid", PRICE, "paid")
+    }
+
+    /// `invoice.payment_failed`.
+    #[must_use]
+    pub fn invoice_payment_failed(&self) -> Value {
+        self.invoice("invoice.payment_failed", 0, "open")
+    }
+
+    /// `charge.refunded`, all of it.
+    #[must_use]
+    pub fn refunded(&self) -> Value {
+        let charge = json!({
+            "id": format!("ch_{}", unique()), "object": "charge", "customer": self.customer,
+            "payment_intent": format!("pi_{}", unique()), "amount": PRICE, "amount_refunded": PRICE, "refunded": true,
+            "currency": "gbp",
+        });
+        self.event("charge.refunded", &charge)
+    }
+
+    /// What Stripe sends when somebody pays by card, in the order in which it mostly does.
+    #[must_use]
+    pub fn paid_by_card(&self) -> Vec<Value> {
+        vec![
+            self.subscription("created", "incomplete", None),
+            self.invoice_paid(),
+            self.subscription("updated", "active", Some("incomplete")),
+            self.checkout_completed("paid"),
+        ]
+    }
+
+    /// What Stripe sends when the subscription comes to have `status`, or the money is given back.
+    fn becomes(&self, status: &str) -> Option<Vec<Value>> {
+        Some(match status {
+            "active" => vec![self.invoice_paid(), self.subscription("updated", "active", None)],
+            "past_due" => vec![self.invoice_payment_failed(), self.subscription("updated", "past_due", Some("active"))],
+            "unpaid" => vec![self.subscription("updated", "unpaid", Some("past_due"))],
+            "paused" => vec![self.subscription("paused", "paused", None)],
+            "canceled" => vec![self.subscription("deleted", "canceled", None)],
+            "refunded" => vec![self.refunded()],
+            _ => return None,
+        })
+    }
+}
+
+/// What no event, subscription or payer was called before, in this process or an earlier one.
+fn unique() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let began = clock::now().timestamp_micros().unsigned_abs();
+    format!("{began:x}{:06x}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+impl StandIn {
+    /// Stripe tells us of something.
+    ///
+    /// # Errors
+    /// When the webhook cannot be delivered.
+    pub async fn stripe(&self, event: &Value) -> Result<Answer, Undelivered> {
+        self.state.stripe(event).await
+    }
+
+    /// Posts any body to the address that is meant for Stripe, with any signature.
+    ///
+    /// # Errors
+    /// When it cannot be delivered.
+    pub async fn post_stripe(&self, body: Vec<u8>, signature: Option<&str>) -> Result<Answer, Undelivered> {
+        self.state.post_stripe(body, signature).await
+    }
+}
+
+impl State {
+    async fn stripe(&self, event: &Value) -> Result<Answer, Undelivered> {
+        let body = event.to_string().into_bytes();
+        let signature = signature::sign(&Secret::new(SECRET), &body, clock::now());
+        self.post_stripe(body, Some(&signature)).await
+    }
+
+    async fn post_stripe(&self, body: Vec<u8>, signature: Option<&str>) -> Result<Answer, Undelivered> {
+        let url = format!("{}{WEBHOOK}", self.account.webhook_base_url);
+        let request = self.http.post(url).header("content-type", "application/json; charset=utf-8").body(body);
+        let signed = signature.into_iter().fold(request, |request, it| request.header(signature::HEADER, it));
+        Answer::of(signed.send().await?).await
+    }
+}
+
+/// Sales that were made on the page, by subscription.
+pub(crate) type Sales = BTreeMap<String, Sale>;
+
+pub(crate) fn router() -> Router<Arc<State>> {
+    Router::new().route("/pay", get(page).post(pay)).route("/subscriptions", post(change).get(list))
+}
+
+#[derive(Deserialize)]
+struct Checkout {
+    client_reference_id: Option<String>,
+}
+
+type Outcome = Result<String, (StatusCode, String)>;
+
+async fn page(Query(checkout): Query<Checkout>) -> Html<String> {
+    let reference = checkout.client_reference_id.unwrap_or_default();
+    // As Stripe does, what cannot be a reference is dropped without a word.
+    let reference: String = reference.chars().filter(|it| it.is_ascii_alphanumeric() || "-_".contains(*it)).collect();
+    Html(format!(
+        "<!doctype html><title>Pay</title><p>This stands in for Stripe.</p><form method=post action=/pay>\
+         <input type=hidden name=client_reference_id value=\"{reference}\"><button>Pay £29 a month</button></form>"
+    ))
+}
+
+async fn pay(Shared(state): Shared<Arc<State>>, Form(checkout): Form<Checkout>) -> Outcome {
+    let sale = Sale::new(checkout.client_reference_id.as_deref().filter(|it| !it.is_empty()));
+    tell(&state, &sale.paid_by_card()).await?;
+    let subscription = sale.subscription.clone();
+    state.sales().insert(subscription.clone(), sale);
+    Ok(format!("paid: subscription {subscription}\n"))
+}
+
+#[derive(Deserialize)]
+struct Changed {
+    subscription: String,
+    status: String,
+}
+
+async fn change(Shared(state): Shared<Arc<State>>, Form(changed): Form<Changed>) -> Outcome {
+    let sale = state.sales().get(&changed.subscription).cloned();
+    let sale = sale.ok_or((StatusCode::NOT_FOUND, format!("no such subscription: {}\n", changed.subscription)))?;
+    let sale = Sale { at: clock::now().timestamp(), ..sale };
+    let events = sale.becomes(&changed.status);
+    let events = events.ok_or((StatusCode::BAD_REQUEST, format!("no such status: {}\n", changed.status)))?;
+    tell(&state, &events).await?;
+    Ok(format!("{} is {}\n", changed.subscription, changed.status))
+}
+
+async fn list(Shared(state): Shared<Arc<State>>) -> String {
+    let mut page = String::new();
+    for sale in state.sales().values() {
+        // Writing to a string does not fail.
+        let _ = writeln!(page, "{}  {}", sale.subscription, sale.reference.as_deref().unwrap_or("without a reference"));
+    }
+    page
+}
+
+async fn tell(state: &State, events: &[Value]) -> Result<(), (StatusCode, String)> {
+    for event in events {
+        let refused = |why: String| (StatusCode::BAD_GATEWAY, format!("the webhook was not taken: {why}\n"));
+        let answer = state.stripe(event).await.map_err(|error| refused(error.to_string()))?;
+        if answer.status != 200 {
+            return Err(refused(format!("{} {}", answer.status, answer.body.trim())));
+        }
+    }
+    Ok(())
+}
