@@ -10,6 +10,10 @@ mod allocation;
 
 mod waiting_list;
 
+mod payments;
+
+mod month;
+
 mod numbers;
 
 mod bad_input;

@@ -95,7 +95,9 @@ pub fn programs() -> PathBuf {
     let build = || {
         let test = std::env::current_exe().expect("a test knows where it lies");
         let dir = test.ancestors().nth(2).expect("tests lie in the folder deps beside the programs").to_owned();
-        jobrun::programs::build(&dir).expect("the programs build");
+        // A benchmark is built without tests.
+        let beside = if dir.ends_with("release") { None } else { Some("--tests") };
+        jobrun::programs::build(&dir, beside).expect("the programs build");
         dir
     };
     PROGRAMS.get_or_init(build).clone()

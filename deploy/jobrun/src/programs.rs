@@ -78,16 +78,17 @@ pub fn ensure_built(dir: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     let not_there = || format!("jobrun-ingress and jobrun-worker are not in {}: put them there", dir.display());
-    build(dir).with_context(not_there)
+    build(dir, None).with_context(not_there)
 }
 
-/// Builds the programs into `dir`, a folder of cargo's, to their latest state.
+/// Builds the programs into `dir`, a folder of cargo's, to their latest state. `beside` is what the caller was built as, such as
+/// `--tests`: built together, they share what they depend on, which is otherwise built anew.
 ///
 /// # Errors
 /// When they do not build.
-pub fn build(dir: &Path) -> anyhow::Result<()> {
+pub fn build(dir: &Path, beside: Option<&str>) -> anyhow::Result<()> {
     let mut cargo = std::process::Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--workspace", "--bins"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    cargo.args(["build", "--quiet", "--workspace", "--bins"]).args(beside).current_dir(env!("CARGO_MANIFEST_DIR"));
     if dir.ends_with("release") {
         cargo.arg("--release");
     }

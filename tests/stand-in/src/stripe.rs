@@ -210,10 +210,19 @@ impl StandIn {
 }
 
 impl State {
+    /// Whoever answers that something is wrong on his side is asked again, as often as Stripe would in its three days, and each
+    /// time with a new signature.
     async fn stripe(&self, event: &Value) -> Result<Answer, Undelivered> {
         let body = event.to_string().into_bytes();
-        let signature = signature::sign(&Secret::new(SECRET), &body, clock::now());
-        self.post_stripe(body, Some(&signature)).await
+        let mut attempts_left = 16;
+        loop {
+            let signature = signature::sign(&Secret::new(SECRET), &body, clock::now());
+            let answer = self.post_stripe(body.clone(), Some(&signature)).await;
+            attempts_left -= 1;
+            if attempts_left == 0 || answer.as_ref().is_ok_and(|answer| answer.status < 500) {
+                return answer;
+            }
+        }
     }
 
     async fn post_stripe(&self, body: Vec<u8>, signature: Option<&str>) -> Result<Answer, Undelivered> {

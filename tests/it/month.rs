@@ -1,0 +1,311 @@
+//! A month in the life of the system, day after day: clients join, pay, lapse, return, opt out and ignore what they are offered;
+//! operators interfere; workers die. Whatever happens, the rules hold at the end of each day.
+//!
+//! Which of it happens when comes from a seed, which is printed, and can be given: `SEED=8 cargo test -p jobrun-tests --test it
+//! month`. Days pass by moving every time in the database back: no program waits for them.
+
+use jobrun::demo::Stage;
+use jobrun_shared::operator;
+use jobrun_stand_in::stripe::Sale;
+use jobrun_tests::{count, numbers, phone, stage_with, texts};
+use serde_json::Value;
+
+const DAYS: usize = 30;
+
+const NUMBERS: usize = 8;
+
+/// Short enough for numbers to come back within the month.
+const SETTINGS: [(&str, &str); 3] =
+    [("PAYMENT_LINK_URL", "https://buy.stripe.com/test_link"), ("NUMBER_COOLING", "5d"), ("HOLD_DURATION", "48h")];
+
+/// A generator of numbers that look random, and are the same for the same seed (SplitMix64).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        usize::try_from((mixed ^ (mixed >> 31)) % u64::try_from(limit).unwrap()).unwrap()
+    }
+
+    fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+
+    fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            items.swap(last, self.below(last + 1));
+        }
+    }
+}
+
+/// A client as the month knows it: what it truly pays, and whether it wants texts.
+struct Person {
+    sale: Option<Sale>,
+    is_served: bool,
+    /// How many texts it had had when it opted out.
+    opted_out_after: Option<usize>,
+}
+
+struct Month {
+    stage: Stage,
+    dice: Dice,
+    people: Vec<Person>,
+    /// Seconds by Stripe's clock.
+    stripe_s: i64,
+}
+
+impl Month {
+    async fn texts_in(&self, n: usize, body: &str) {
+        assert_eq!(self.stage.stand_in.text(&phone(n), body).await.unwrap().status, 200);
+    }
+
+    /// Tells what Stripe has to tell in any order, and some of it twice.
+    async fn tell(&mut self, mut events: Vec<Value>) {
+        if self.dice.chance(30) {
+            events.push(events[self.dice.below(events.len())].clone());
+        }
+        self.dice.shuffle(&mut events);
+        for event in events {
+            assert_eq!(self.stage.stand_in.stripe(&event).await.unwrap().status, 200);
+        }
+    }
+
+    /// Somebody has answered the questions, and is sent the payment link.
+    async fn somebody_joins(&mut self) {
+        self.people.push(Person { sale: None, is_served: false, opted_out_after: None });
+        let n = self.people.len();
+        let joins = r#"WITH joined AS (INSERT INTO clients (id, "phoneNumber") VALUES ($1, $2) RETURNING id)
+                       INSERT INTO onboarding_states (client_id, current_state) SELECT id, 'S5_CONFIRM_LIVE' FROM joined"#;
+        let phone = phone(n).trim_start_matches('+').to_owned();
+        sqlx::query(joins).bind(format!("client-{n}")).bind(phone).execute(&self.stage.pool).await.unwrap();
+        self.texts_in(n, "YES").await;
+    }
+
+    /// Whoever is not served pays, mostly by card.
+    async fn pays(&mut self, n: usize) {
+        let reference = sqlx::query_scalar(r#"SELECT "paymentReference" FROM clients WHERE id = $1"#);
+        let reference: String = reference.bind(format!("client-{n}")).fetch_one(&self.stage.pool).await.unwrap();
+        let sale = Sale { at: self.stripe_s, ..Sale::new(Some(&reference)) };
+        let is_late = self.dice.chance(20);
+        let mut events = sale.paid_by_card();
+        if is_late {
+            events = vec![sale.subscription("created", "active", None), sale.checkout_completed("unpaid")];
+            events.push(sale.after(60).delayed_payment(true));
+        }
+        self.tell(events).await;
+        self.people[n - 1].sale = Some(sale);
+        self.people[n - 1].is_served = true;
+    }
+
+    /// A renewal fails; then it is mended, or that was the end, in one of the ways in which it can come.
+    async fn lapses(&mut self, n: usize) {
+        let Some(sale) = self.people[n - 1].sale.clone() else { return };
+        let late = Sale { at: self.stripe_s, ..sale };
+        let mut events = vec![late.invoice_payment_failed(), late.subscription("updated", "past_due", Some("active"))];
+        let next = late.after(10);
+        let end = match self.dice.below(5) {
+            0 => Some(next.subscription("updated", "unpaid", Some("past_due"))),
+            1 => Some(next.subscription("deleted", "canceled", None)),
+            2 => Some(next.refunded()),
+            3 => Some(next.subscription("paused", "paused", None)),
+            _ => None,
+        };
+        self.people[n - 1].is_served = end.is_none();
+        match end {
+            Some(end) => events.push(end),
+            None => events.extend([next.invoice_paid(), next.subscription("updated", "active", Some("past_due"))]),
+        }
+        self.tell(events).await;
+    }
+
+    async fn says_stop_or_start(&mut self, n: usize) {
+        self.stage.settle().await.unwrap();
+        let body = if self.people[n - 1].opted_out_after.is_some() { "START" } else { "STOP" };
+        self.texts_in(n, body).await;
+        self.stage.settle().await.unwrap();
+        let texts = self.stage.stand_in.bodies_to(&phone(n)).len();
+        let is_out = &mut self.people[n - 1].opted_out_after;
+        *is_out = if is_out.is_some() { None } else { Some(texts) };
+    }
+
+    /// Most of those for whom a number is kept say READY; the others let it lapse.
+    async fn the_offered_answer(&mut self) {
+        let offered = "SELECT client_id FROM waiting_list WHERE held_until IS NOT NULL ORDER BY client_id";
+        for id in texts(&self.stage.pool, offered).await {
+            if self.dice.chance(60) {
+                let n: usize = id.trim_start_matches("client-").parse().unwrap();
+                self.texts_in(n, "READY").await;
+            }
+        }
+    }
+
+    async fn an_operator_interferes(&mut self) {
+        let number = numbers(NUMBERS).swap_remove(self.dice.below(NUMBERS));
+        let command: &[&str] = match self.dice.below(3) {
+            0 => &["pool", "release", &number, "--cool-down"],
+            1 => &["pool", "drain", &number],
+            _ => &["pool", "drain", "--undo", &number],
+        };
+        let (code, _, stderr) = self.stage.operator(command).await.unwrap();
+        assert_eq!(code, 0, "{command:?}: {stderr}");
+    }
+
+    async fn a_worker_dies(&mut self) {
+        self.stage.workers[0].kill().await.unwrap();
+        self.stage.workers.remove(0);
+        self.stage.start_worker().unwrap();
+    }
+
+    async fn something_happens(&mut self) {
+        let n = 1 + self.dice.below(self.people.len());
+        let is_served = self.people[n - 1].is_served;
+        match self.dice.below(12) {
+            0 | 1 => self.somebody_joins().await,
+            2..=5 if !is_served => self.pays(n).await,
+            2..=5 if self.dice.chance(50) => self.lapses(n).await,
+            6 | 7 => self.the_offered_answer().await,
+            8 => self.says_stop_or_start(n).await,
+            9 => self.an_operator_interferes().await,
+            10 if self.dice.chance(30) => self.a_worker_dies().await,
+            _ => self.texts_in(n, "Hello?").await,
+        }
+        self.stripe_s += 100;
+    }
+
+    /// Time passes for everything that the database knows of.
+    async fn hours_pass(&self, hours: i32) {
+        let columns: Vec<(String, String)> = sqlx::query_as(
+            "SELECT c.table_name::TEXT, string_agg(format('%I = %I - make_interval(hours => $1)', column_name, column_name), ', ')
+             FROM information_schema.columns c JOIN information_schema.tables t USING (table_schema, table_name)
+             WHERE c.table_schema = 'public' AND t.table_type = 'BASE TABLE'
+               AND data_type = 'timestamp with time zone'
+               AND c.table_name NOT IN ('audits', 'sending', 'senders', '_sqlx_migrations')
+             GROUP BY c.table_name",
+        )
+        .fetch_all(&self.stage.pool)
+        .await
+        .unwrap();
+        assert!(columns.len() > 8, "{columns:?}");
+        let mut tx = self.stage.pool.begin().await.unwrap();
+        for (table, set) in columns {
+            let update = sqlx::AssertSqlSafe(format!("UPDATE {table} SET {set}"));
+            sqlx::query(update).bind(hours).execute(&mut *tx).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+    }
+
+    /// Everything is done that can be done now, the sweep's work included.
+    async fn evening(&self) {
+        // What a killed worker had in hand is taken up again after a while.
+        self.hours_pass(1).await;
+        self.stage.settle().await.unwrap();
+        let (code, _, stderr) = self.stage.operator(&["sweep"]).await.unwrap();
+        assert_eq!(code, 0, "{stderr}");
+        self.stage.settle().await.unwrap();
+    }
+
+    async fn the_rules_hold(&self, day: usize) {
+        for (rule, broken) in RULES {
+            let found = texts(&self.stage.pool, broken).await;
+            assert!(found.is_empty(), "day {day}: {rule}: {found:?}");
+        }
+        for (n, person) in self.people.iter().enumerate().map(|(place, person)| (place + 1, person)) {
+            let gate = sqlx::query_scalar(r#"SELECT "paymentActive" FROM clients WHERE id = $1"#);
+            let open: bool = gate.bind(format!("client-{n}")).fetch_one(&self.stage.pool).await.unwrap();
+            assert_eq!(open, person.is_served, "day {day}: whether client-{n} is served");
+            let had = self.stage.stand_in.bodies_to(&phone(n)).len();
+            assert!(person.opted_out_after.is_none_or(|then| then == had), "day {day}: client-{n} wants no texts");
+        }
+    }
+}
+
+/// Each with a query for what breaks it.
+const RULES: [(&str, &str); 8] = [
+    (
+        "a number that a client holds is that client's in the pool",
+        r#"SELECT phone_e164 FROM twilio_number_pool p JOIN clients c ON c."twilioNumber" = p.phone_e164
+           WHERE p.status <> 'ASSIGNED' OR p.client_id IS DISTINCT FROM c.id"#,
+    ),
+    (
+        "a number that is assigned is held",
+        r#"SELECT phone_e164 FROM twilio_number_pool p
+           WHERE status = 'ASSIGNED' AND NOT EXISTS (SELECT FROM clients c WHERE c."twilioNumber" = p.phone_e164)"#,
+    ),
+    (
+        "no number goes to another client inside its cooling time",
+        "SELECT number FROM (
+             SELECT number, change, client_id, changed_at,
+                    lag(client_id) OVER steps AS last_client_id, lag(changed_at) OVER steps AS left_at
+             FROM number_changes WHERE change IN ('assigned', 'released')
+             WINDOW steps AS (PARTITION BY number ORDER BY id)) AS step
+         WHERE change = 'assigned' AND last_client_id IS NOT NULL
+           AND (client_id <> last_client_id AND changed_at < left_at + INTERVAL '5 days')",
+    ),
+    (
+        "numbers change hands one step after the other",
+        "SELECT number FROM (
+             SELECT number, change, lag(change, 1, 'released') OVER (PARTITION BY number ORDER BY id) AS before
+             FROM number_changes WHERE change IN ('assigned', 'released')) AS step
+         WHERE change = before",
+    ),
+    (
+        "nobody who pays, and can be told, waits while a number is free",
+        r#"SELECT id FROM clients c LEFT JOIN waiting_list w ON w.client_id = c.id
+           WHERE "paymentActive" AND "twilioNumber" IS NULL AND "optedOutAt" IS NULL AND w.held_until IS NULL
+             AND (SELECT count(*) FROM twilio_number_pool p WHERE status = 'AVAILABLE' AND drained_at IS NULL)
+               > (SELECT count(*) FROM waiting_list WHERE held_until IS NOT NULL)"#,
+    ),
+    (
+        "whoever pays and has no number stands on the waiting list, and nobody else does",
+        r#"SELECT id FROM clients c FULL JOIN waiting_list w ON w.client_id = c.id
+           WHERE ("paymentActive" AND "twilioNumber" IS NULL) <> (w.client_id IS NOT NULL)"#,
+    ),
+    (
+        "each is told once for each number that is kept for it",
+        "SELECT w.client_id FROM waiting_list w
+         WHERE w.lapsed + (w.held_until IS NOT NULL)::INTEGER
+            <> (SELECT count(*) FROM messages m
+                WHERE m.client_id = w.client_id AND m.kind = 'number_ready' AND m.created_at >= w.joined_at)",
+    ),
+    (
+        "whoever has no number has not got beyond the gate",
+        r#"SELECT id FROM clients JOIN onboarding_states ON client_id = id
+           WHERE "twilioNumber" IS NULL AND current_state NOT IN ('S5_CONFIRM_LIVE')"#,
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_month_of_joins_payments_lapses_releases_and_crashes_keeps_every_promise() {
+    let seed = option_env!("SEED").and_then(|seed| seed.parse().ok()).unwrap_or(20_261_124);
+    eprintln!("SEED={seed}");
+    let stage = stage_with(2, &SETTINGS).await;
+    operator::seed(&stage.pool, &numbers(NUMBERS)).await.unwrap();
+    let mut month = Month { stage, dice: Dice(seed), people: Vec::new(), stripe_s: 1_700_000_000 };
+    for _ in 0..6 {
+        month.somebody_joins().await;
+    }
+    for day in 1..=DAYS {
+        for _ in 0..5 {
+            month.something_happens().await;
+        }
+        month.evening().await;
+        month.the_rules_hold(day).await;
+        month.hours_pass(23).await;
+    }
+    // A month in which nothing of this happened would have shown nothing.
+    let pool = &month.stage.pool;
+    for happened in [
+        "SELECT count(*) FROM number_changes WHERE change = 'released'",
+        "SELECT count(*) FROM number_changes WHERE change = 'cooled_down'",
+        "SELECT count(*) FROM number_changes WHERE why = 'the client returned'",
+        "SELECT count(*) FROM messages WHERE kind = 'number_ready'",
+        "SELECT count(*) FROM messages WHERE kind = 'service_ended'",
+        "SELECT count(*) FROM messages WHERE kind = 'payment_overdue'",
+    ] {
+        assert!(count(pool, happened).await > 0, "{happened}");
+    }
+    month.stage.strike().await.unwrap();
+}
