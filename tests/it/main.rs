@@ -10,6 +10,8 @@ mod allocation;
 
 mod waiting_list;
 
+mod life;
+
 mod numbers;
 
 mod bad_input;

@@ -34,6 +34,9 @@ pub(crate) struct Hands {
     pub(crate) payment_link: String,
     /// How long a number is kept free for a waiting client.
     pub(crate) hold: Duration,
+    /// How long a number that a client has left is kept from everybody else.
+    #[expect(dead_code, reason = "for the conversation, when a subscription ends")]
+    pub(crate) cooling: Duration,
     /// How often Twilio's list of texts that came in is compared with the inbox.
     pub(crate) audit_interval: Duration,
     /// How many segments each of our numbers sends a second at most.
