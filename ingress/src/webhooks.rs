@@ -14,11 +14,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Router, extract::Request};
 use jobrun_shared::db::events::{self, NewEvent, Payload, Source};
+use jobrun_shared::db::pool;
 use jobrun_shared::stripe::event::NotAnEvent;
 use jobrun_shared::twilio::signature::{Form, WhyNot};
 use jobrun_shared::twilio::webhooks;
 use jobrun_shared::{clock, config, db, stripe};
 use sqlx::PgPool;
+use tokio::time::Instant;
 
 use crate::form;
 use crate::verify::{signed_event, signed_form};
@@ -38,11 +40,18 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// The answer to a text: whatever there is to say is sent later.
 pub const NO_ANSWER: &str = "<Response/>";
 
-/// What a caller hears, whoever it is: the call has done its work by arriving.
-const CALL_ANSWER: &str = concat!(
+/// What a caller hears of a number that somebody holds, or may hold: the call has done its work by arriving.
+pub const CALL_ANSWER: &str = concat!(
     r#"<?xml version="1.0" encoding="UTF-8"?><Response><Say language="en-GB">"#,
     "Thank you for calling. Nobody can take your call right now. Please try again later. Goodbye.",
     "</Say></Response>"
+);
+
+/// What a caller hears of a number of ours that nobody holds: it cools down, or waits for its next client.
+pub const UNUSED_ANSWER: &str = concat!(
+    r#"<?xml version="1.0" encoding="UTF-8"?><Response><Say language="en-GB">"#,
+    "Sorry, the number you have called is no longer in use.",
+    "</Say><Hangup/></Response>"
 );
 
 /// What the handlers share.
@@ -211,9 +220,24 @@ pub fn text_event(form: &Form) -> Result<NewEvent, Rejection> {
 }
 
 async fn voice(State(door): State<Door>, uri: Uri, headers: HeaderMap, body: Bytes) -> Result<Response, Rejection> {
+    let deadline = Instant::now() + ANSWER_WITHIN;
     let form = signed_form(&door.twilio, &uri, &headers, &body)?;
     record(&door, call_event(&form)?).await?;
-    Ok(xml(CALL_ANSWER))
+    let unused = is_unused(&door, &required(&form, "To")?, deadline).await;
+    Ok(xml(if unused { UNUSED_ANSWER } else { CALL_ANSWER }))
+}
+
+/// Whether nobody holds the number that was called. The call is recorded, and is answered in time whether that can be told
+/// by `deadline` or not: what is not known to be unused is taken to be somebody's.
+async fn is_unused(door: &Door, number: &str, deadline: Instant) -> bool {
+    let asking = async { pool::is_unused(&mut *door.pool.acquire().await?, number).await };
+    let why = match tokio::time::timeout_at(deadline, asking).await {
+        Ok(Ok(unused)) => return unused,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "the database did not answer in time".to_owned(),
+    };
+    tracing::warn!(why, "a caller was answered without knowing whether anybody holds the number");
+    false
 }
 
 async fn voice_status(

@@ -16,6 +16,7 @@ const SIGNATURE_MODE_DEFAULT: &str = "enforce";
 const INGRESS_ADDR_DEFAULT: &str = "0.0.0.0:8080";
 const SWEEP_INTERVAL_DEFAULT: &str = "60s";
 const HOLD_DURATION_DEFAULT: &str = "48h";
+const NUMBER_COOLING_DEFAULT: &str = "30d";
 const AUDIT_INTERVAL_DEFAULT: &str = "5m";
 const SEGMENTS_PER_SECOND_DEFAULT: &str = "10";
 
@@ -155,6 +156,8 @@ pub struct Worker {
     pub sweep_interval: Duration,
     /// `HOLD_DURATION`: how long a number is kept free for a waiting client before the place may pass on.
     pub hold: Duration,
+    /// `NUMBER_COOLING`: how long a number that a client has left is kept from everybody else. Nothing, if it is not.
+    pub cooling: Duration,
     /// `AUDIT_INTERVAL`: how often Twilio's list of texts that came in is compared with the inbox.
     pub audit_interval: Duration,
     /// `TWILIO_SEGMENTS_PER_SECOND`: how many segments each of our numbers sends a second at most.
@@ -174,6 +177,8 @@ pub struct Operator {
     pub onboarding_number: E164,
     /// `HOLD_DURATION`.
     pub hold: Duration,
+    /// `NUMBER_COOLING`.
+    pub cooling: Duration,
     /// Whether an account at Twilio is set, so that no stand-in is wanted.
     pub has_twilio_account: bool,
     /// `PUBLIC_BASE_URL`, if it is set.
@@ -233,19 +238,20 @@ impl Worker {
         let payment_link = reader.payment_link();
         let sweep_interval = reader.interval("SWEEP_INTERVAL", SWEEP_INTERVAL_DEFAULT);
         let audit_interval = reader.interval("AUDIT_INTERVAL", AUDIT_INTERVAL_DEFAULT);
-        let (hold, segments_per_second) = (reader.hold(), reader.segments_per_second());
+        let (hold, cooling, segments_per_second) = (reader.hold(), reader.cooling(), reader.segments_per_second());
         let settings = (reader.database_url(), reader.twilio(), reader.log());
-        let paces = (sweep_interval, audit_interval, hold, segments_per_second);
+        let paces = (sweep_interval, audit_interval, hold, cooling, segments_per_second);
         match (settings, paces) {
             (
                 (Some(database_url), Some(twilio), Some(log)),
-                (Some(sweep_interval), Some(audit_interval), Some(hold), Some(segments_per_second)),
+                (Some(sweep_interval), Some(audit_interval), Some(hold), Some(cooling), Some(segments_per_second)),
             ) if reader.problems.is_empty() => Ok(Self {
                 database_url,
                 twilio,
                 payment_link,
                 sweep_interval,
                 hold,
+                cooling,
                 audit_interval,
                 segments_per_second,
                 log,
@@ -269,14 +275,18 @@ impl Operator {
         let database_url = reader.database_url_if_set();
         let public_base_url = reader.get("PUBLIC_BASE_URL").and_then(|_| reader.base_url("PUBLIC_BASE_URL", None));
         let pool_numbers = reader.list("TWILIO_POOL_NUMBERS");
-        let settings = (reader.onboarding_number(), reader.hold(), reader.addr(), reader.log());
-        match settings {
-            (Some(onboarding_number), Some(hold), Some(ingress_addr), Some(log)) if reader.problems.is_empty() => {
+        let paces = (reader.hold(), reader.cooling());
+        let settings = (reader.onboarding_number(), reader.addr(), reader.log());
+        match (settings, paces) {
+            ((Some(onboarding_number), Some(ingress_addr), Some(log)), (Some(hold), Some(cooling)))
+                if reader.problems.is_empty() =>
+            {
                 Ok(Self {
                     database_url,
                     pool_numbers,
                     onboarding_number,
                     hold,
+                    cooling,
                     has_twilio_account: reader.get("TWILIO_ACCOUNT_SID").is_some(),
                     public_base_url,
                     ingress_addr,
@@ -541,6 +551,15 @@ impl<'a> Reader<'a> {
         hold
     }
 
+    fn cooling(&mut self) -> Option<Duration> {
+        let cooling = humantime::parse_duration(&self.or("NUMBER_COOLING", NUMBER_COOLING_DEFAULT)).ok();
+        let cooling = cooling.filter(|it| it.as_secs() <= 5 * 366 * 24 * 60 * 60);
+        if cooling.is_none() {
+            self.problem("NUMBER_COOLING is not a duration of up to five years, such as 30d or 0s");
+        }
+        cooling
+    }
+
     fn log(&mut self) -> Option<Log> {
         let format = match self.or("LOG_FORMAT", "plain").as_str() {
             "plain" => Some(LogFormat::Plain),
@@ -589,6 +608,7 @@ mod tests {
         let worker = Worker::read(&List(&GOOD)).unwrap();
         assert_eq!(worker.payment_link, None);
         assert_eq!(worker.sweep_interval, Duration::from_secs(60));
+        assert_eq!(worker.cooling, Duration::from_secs(30 * 24 * 60 * 60));
         assert_eq!(worker.twilio.onboarding_number.as_str(), "+447476955179");
         assert_eq!(worker.twilio.api_base_url, "https://api.twilio.com");
         assert_eq!(worker.twilio.public_base_url, "https://Example.com/jobrun");
@@ -690,6 +710,16 @@ mod tests {
         ] {
             let problems = with(settings).unwrap_err().to_string();
             assert!(problems.contains(expected) && !problems.contains("hush"), "{settings:?}: {problems}");
+        }
+    }
+
+    #[test]
+    fn numbers_cool_down_for_nothing_up_to_five_years() {
+        let cooling = |value| Operator::read(&List(&[("NUMBER_COOLING", value)])).map(|it| it.cooling.as_secs());
+        assert_eq!(cooling("0s"), Ok(0));
+        assert_eq!(cooling("90 days"), Ok(90 * 24 * 60 * 60));
+        for senseless in ["30", "-1d", "6y", "a while"] {
+            assert!(cooling(senseless).unwrap_err().to_string().contains("NUMBER_COOLING"), "{senseless}");
         }
     }
 

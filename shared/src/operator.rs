@@ -7,8 +7,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::{Allocation, E164, journal, wording};
 use serde::Serialize;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
+use crate::clock;
 use crate::db::events::{self, NewEvent, Payload, Source};
 use crate::db::{self, alerts, clients, messages, pool, subscriptions, waiting_list};
 use crate::queue::{self, Queue};
@@ -66,9 +67,9 @@ impl From<sqlx::Error> for Refusal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seeded {
     /// Numbers that the pool did not have.
-    pub new: u64,
+    pub new: usize,
     /// Numbers that it had.
-    pub known: u64,
+    pub known: usize,
 }
 
 /// Adds numbers to the pool, in the order given, and lets the waiting list know.
@@ -93,10 +94,31 @@ pub async fn seed(pool: &PgPool, numbers: &[String]) -> Result<Seeded, Refusal> 
     }
     let mut tx = pool.begin().await?;
     pool::close_gate(&mut tx).await?;
-    let new = pool::insert(&mut tx, &parsed).await?;
+    let new = pool::insert(&mut tx, &parsed, "seeded", clock::now()).await?;
     queue::nudge(&mut tx, Queue::Sweep).await?;
     tx.commit().await?;
-    Ok(Seeded { new, known: parsed.len() as u64 - new })
+    Ok(Seeded { new, known: parsed.len() - new })
+}
+
+/// Begins a transaction in which `number` stays in the hands in which it is: its holder, if it has one, is locked, and the
+/// gate closed, in this order. Answers the holder as well.
+async fn begin_for(pool: &PgPool, number: &E164) -> Result<(Transaction<'static, Postgres>, Option<String>), Refusal> {
+    loop {
+        let mut tx = pool.begin().await?;
+        let holder = pool::find_holder(&mut tx, number).await?;
+        if let Some(holder) = &holder {
+            clients::lock(&mut tx, holder).await?;
+        }
+        pool::close_gate(&mut tx).await?;
+        // If it changed hands while we waited, the new holder is not locked: once more from the start.
+        if pool::find_holder(&mut tx, number).await? == holder {
+            return Ok((tx, holder));
+        }
+    }
+}
+
+fn one_number(number: &str) -> Result<E164, Refusal> {
+    E164::parse(number.trim()).map_err(|_| Refusal::NotE164(vec![number.to_owned()]))
 }
 
 /// What releasing did.
@@ -104,32 +126,60 @@ pub async fn seed(pool: &PgPool, numbers: &[String]) -> Result<Seeded, Refusal> 
 pub struct Released {
     /// The client that held the number.
     pub holder: Option<String>,
+    /// Until when it cools down. Empty, it is available.
+    pub cools_until: Option<DateTime<Utc>>,
+    /// Whether it is drained, so that no client is given it all the same.
+    pub drained: bool,
 }
 
-/// Takes a number from whoever holds it, puts it back into the pool, and lets the waiting list know.
+/// Takes a number from whoever holds it, puts it back into the pool, at once or after it has cooled down for as long as
+/// `cooling`, and lets its client's conversation and the waiting list know.
 ///
 /// # Errors
 /// When the number is not E.164, or not in the pool.
-pub async fn release(pool: &PgPool, number: &str) -> Result<Released, Refusal> {
-    let number = E164::parse(number.trim()).map_err(|_| Refusal::NotE164(vec![number.to_owned()]))?;
-    loop {
-        let mut tx = pool.begin().await?;
-        let holder = pool::find_holder(&mut tx, &number).await?;
-        if let Some(holder) = &holder {
-            clients::lock(&mut tx, holder).await?;
-        }
-        pool::close_gate(&mut tx).await?;
-        if pool::find_holder(&mut tx, &number).await? != holder {
-            // It changed hands while we waited, and the new holder is not locked: once more from the start.
-            continue;
-        }
-        if !pool::release(&mut tx, &number).await? {
-            return Err(Refusal::NotInPool);
-        }
-        queue::nudge(&mut tx, Queue::Sweep).await?;
-        tx.commit().await?;
-        return Ok(Released { holder });
+pub async fn release(pool: &PgPool, number: &str, cooling: Duration, now: DateTime<Utc>) -> Result<Released, Refusal> {
+    let number = one_number(number)?;
+    let (mut tx, holder) = begin_for(pool, &number).await?;
+    let released = pool::release(&mut tx, &number, holder.as_deref(), cooling, now).await?;
+    let pool::Released { change, cools_until, drained } = released.ok_or(Refusal::NotInPool)?;
+    if let (Some(client_id), Some(change)) = (&holder, change) {
+        let lost = NewEvent {
+            source: Source::System,
+            external_id: format!("number-lost:{change}"),
+            payload: Payload::NumberLost { client_id: client_id.clone() },
+        };
+        // Last, as in a conversation: lanes are locked after the pool.
+        events::insert(&mut tx, &[lost], now).await?;
     }
+    queue::nudge(&mut tx, Queue::Sweep).await?;
+    tx.commit().await?;
+    Ok(Released { holder, cools_until, drained })
+}
+
+/// What draining a number, or undoing it, did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Whether anything changed: it may have been so before.
+    pub changed: bool,
+    /// The client that holds the number, and keeps it.
+    pub holder: Option<String>,
+}
+
+/// Says that no client is to be given a number any more; with `undo`, that clients may be again, which the waiting list is
+/// let know. Whoever holds it keeps it. Safe to repeat.
+///
+/// # Errors
+/// When the number is not E.164, or not in the pool.
+pub async fn drain(pool: &PgPool, number: &str, undo: bool, now: DateTime<Utc>) -> Result<Drained, Refusal> {
+    let number = one_number(number)?;
+    let (mut tx, holder) = begin_for(pool, &number).await?;
+    let drained = pool::drain(&mut tx, &number, holder.as_deref(), undo, now).await?;
+    let changed = drained.ok_or(Refusal::NotInPool)?;
+    if changed && undo {
+        queue::nudge(&mut tx, Queue::Sweep).await?;
+    }
+    tx.commit().await?;
+    Ok(Drained { changed, holder })
 }
 
 impl From<queue::Error> for Refusal {
@@ -197,7 +247,8 @@ pub async fn allocate(pool: &PgPool, client_id: &str, now: DateTime<Utc>) -> Res
     })
 }
 
-/// Offers free numbers to the waiting list: holds a place for as many clients as there are numbers, and texts each once.
+/// Makes numbers available that have cooled down, and offers what is free to the waiting list: holds a place for as many
+/// clients as there are numbers, and texts each once.
 ///
 /// Takes no input but the rows, so that running it by hand, or twice at once, is always safe. Answers the ids of the
 /// clients texted.
@@ -212,9 +263,10 @@ pub async fn sweep(
 ) -> Result<Vec<String>, db::Error> {
     let mut tx = pool.begin().await?;
     let mut offered = Vec::new();
-    // Mostly nobody waits; then allocations need not be held up.
-    if !waiting_list::list_regions(&mut tx).await?.is_empty() {
+    // Mostly nobody waits, and nothing has cooled down; then allocations need not be held up.
+    if pool::any_cooled(&mut tx, now).await? || !waiting_list::list_regions(&mut tx).await?.is_empty() {
         pool::close_gate(&mut tx).await?;
+        pool::cool_down(&mut tx, now).await?;
         waiting_list::remove_served(&mut tx).await?;
     }
     for region in waiting_list::list_regions(&mut tx).await? {
@@ -274,7 +326,7 @@ pub struct PoolNumber {
     /// The number, E.164.
     #[serde(rename = "phoneE164")]
     pub phone_e164: String,
-    /// What it may be used for now: `free`, `held` or `reserved`.
+    /// What it may be used for now: `free`, `held`, `cooling`, `drained` or `reserved`.
     pub state: &'static str,
     /// The status that its row has, which may have been set by hand.
     pub status: String,
@@ -304,6 +356,8 @@ pub async fn pool_status(pool: &PgPool) -> Result<PoolStatus, db::Error> {
 fn describe(entry: pool::Entry) -> PoolNumber {
     let state = match (&entry.holder_id, entry.status.as_str()) {
         (Some(_), _) => "held",
+        (None, "COOLING_DOWN") => "cooling",
+        (None, "AVAILABLE") if entry.drained => "drained",
         (None, "AVAILABLE") => "free",
         (None, _) => "reserved",
     };

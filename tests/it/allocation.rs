@@ -3,6 +3,7 @@
 //! `operator::allocate` is what the command runs, and it takes numbers with the function that the conversation uses.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use chrono::TimeDelta;
 use futures::future::join_all;
@@ -167,9 +168,15 @@ async fn a_released_number_is_free_again_and_its_holder_has_none() {
     operator::seed(&pool, &numbers(1)).await.unwrap();
     paid_clients(&pool, "client", 1).await;
     operator::allocate(&pool, "client-1", clock::now()).await.unwrap();
-    let released = operator::release(&pool, "+447100000001").await.unwrap();
+    let released = operator::release(&pool, "+447100000001", Duration::ZERO, clock::now()).await.unwrap();
     assert_eq!(released.holder.as_deref(), Some("client-1"));
     let status = operator::pool_status(&pool).await.unwrap();
     assert_eq!((status.free, status.held, status.waiting), (1, 0, 0));
-    assert!(operator::release(&pool, "+447100000009").await.unwrap_err().to_string().contains("not in the pool"));
+    assert!(
+        operator::release(&pool, "+447100000009", Duration::ZERO, clock::now())
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("not in the pool")
+    );
 }

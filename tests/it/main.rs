@@ -10,6 +10,7 @@ mod allocation;
 
 mod waiting_list;
 
+mod life;
 mod payments;
 
 mod month;

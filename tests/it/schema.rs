@@ -17,7 +17,23 @@ async fn what_must_not_be_is_refused_by_a_name_that_says_so() {
         ("INSERT INTO twilio_number_pool (phone_e164) VALUES ('07111111111')", "a_pool_number_is_e164"),
         (
             "INSERT INTO twilio_number_pool (phone_e164, status) VALUES ('+447111111111', 'GONE')",
-            "a_number_is_available_or_assigned",
+            "a_number_is_available_assigned_or_cooling_down",
+        ),
+        (
+            "INSERT INTO twilio_number_pool (phone_e164, status) VALUES ('+447111111111', 'COOLING_DOWN')",
+            "a_number_that_cools_down_does_so_until_a_time",
+        ),
+        (
+            "INSERT INTO number_changes (number, change, why, changed_at) VALUES ('+447111111111', 'sold', 'x', now())",
+            "a_change_is_of_a_known_kind",
+        ),
+        (
+            "INSERT INTO number_changes (number, change, why, changed_at) VALUES ('+447111111111', 'released', 'x', now())",
+            "a_change_of_hands_names_the_client",
+        ),
+        (
+            "INSERT INTO number_changes (number, change, why, changed_at) VALUES ('+447111111111', 'added', '', now())",
+            "a_change_has_a_reason",
         ),
         ("INSERT INTO onboarding_states (client_id, current_state) VALUES ('a', 'S0')", "a_state_is_one_of_ten"),
         (

@@ -73,7 +73,7 @@ async fn start() -> anyhow::Result<()> {
         onboarding_number: settings.twilio.onboarding_number,
         payment_link: settings.payment_link,
         hold: settings.hold,
-        cooling: Duration::from_secs(30 * 24 * 60 * 60),
+        cooling: settings.cooling,
         audit_interval: settings.audit_interval,
         segments_per_second: settings.segments_per_second,
         stop: stop.clone(),

@@ -5,6 +5,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -90,6 +91,17 @@ enum Pool {
     Release {
         /// The number, such as +447700900123
         number: String,
+        /// Let it cool down for NUMBER_COOLING first; until then, its last client gets it back if it returns
+        #[arg(long)]
+        cool_down: bool,
+    },
+    /// Give a number to no client from now on; whoever holds it keeps it
+    Drain {
+        /// The number, such as +447700900123
+        number: String,
+        /// Let clients be given it again; tells the waiting list at once
+        #[arg(long)]
+        undo: bool,
     },
     /// Give a client a number exactly as the conversation does; JSON on standard output, exit status 1 when refused
     Allocate {
@@ -155,7 +167,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Migrate => migrate(&settings).await?,
         Command::Pool(Pool::Seed { numbers }) => seed(&settings, &numbers).await?,
         Command::Pool(Pool::Status { json }) => status(&settings, json).await?,
-        Command::Pool(Pool::Release { number }) => release(&settings, &number).await?,
+        Command::Pool(Pool::Release { number, cool_down }) => release(&settings, &number, cool_down).await?,
+        Command::Pool(Pool::Drain { number, undo }) => drain(&settings, &number, undo).await?,
         Command::Pool(Pool::Allocate { client_id }) => return allocate(&settings, &client_id).await,
         Command::Numbers(Numbers::Webhooks) => webhooks(&settings)?,
         Command::Numbers(Numbers::Check { fix, json }) => {
@@ -208,10 +221,28 @@ async fn seed(settings: &config::Operator, numbers: &[String]) -> anyhow::Result
     Ok(writeln!(std::io::stdout(), "{} new, {} known already", seeded.new, seeded.known)?)
 }
 
-async fn release(settings: &config::Operator, number: &str) -> anyhow::Result<()> {
-    let released = operator::release(&connect_migrated(settings).await?, number).await?;
+async fn release(settings: &config::Operator, number: &str, cool_down: bool) -> anyhow::Result<()> {
+    let cooling = if cool_down { settings.cooling } else { Duration::ZERO };
+    let released = operator::release(&connect_migrated(settings).await?, number, cooling, clock::now()).await?;
     let holder = released.holder.map_or_else(|| "nobody".to_owned(), |id| format!("client {id}"));
-    Ok(writeln!(std::io::stdout(), "{number} is available; it was held by {holder}")?)
+    let state = match released.cools_until {
+        Some(until) => format!("cools down until {}", until.format(MINUTE)),
+        None if released.drained => "is back in the pool, but drained".to_owned(),
+        None => "is available".to_owned(),
+    };
+    Ok(writeln!(std::io::stdout(), "{number} {state}; it was held by {holder}")?)
+}
+
+async fn drain(settings: &config::Operator, number: &str, undo: bool) -> anyhow::Result<()> {
+    let drained = operator::drain(&connect_migrated(settings).await?, number, undo, clock::now()).await?;
+    let state = match (undo, drained.changed) {
+        (false, true) => "is drained: no client will be given it",
+        (false, false) => "was drained already: no client will be given it",
+        (true, true) => "is drained no more: clients may be given it",
+        (true, false) => "was not drained: clients may be given it",
+    };
+    let holder = drained.holder.map_or_else(|| "nobody holds it".to_owned(), |id| format!("client {id} holds it"));
+    Ok(writeln!(std::io::stdout(), "{number} {state}; {holder}")?)
 }
 
 async fn allocate(settings: &config::Operator, client_id: &str) -> anyhow::Result<ExitCode> {
@@ -284,12 +315,12 @@ async fn status(settings: &config::Operator, json: bool) -> anyhow::Result<()> {
 fn print_status(out: &mut impl Write, status: &PoolStatus) -> std::io::Result<()> {
     let PoolStatus { free, held, reserved, waiting, numbers } = status;
     writeln!(out, "{free} free, {held} held by clients, {reserved} reserved by hand; {waiting} waiting\n")?;
-    writeln!(out, "{:<17} {:<9} {:<10} {:<7} {:<24} CLIENT", "NUMBER", "STATE", "STATUS", "REGION", "ASSIGNED AT")?;
+    writeln!(out, "{:<17} {:<9} {:<12} {:<7} {:<24} CLIENT", "NUMBER", "STATE", "STATUS", "REGION", "ASSIGNED AT")?;
     for number in numbers {
         let since = number.assigned_at.map(|at| at.format("%Y-%m-%d %H:%M:%S UTC").to_string()).unwrap_or_default();
         let client = number.client_id.as_deref().unwrap_or("-");
         let (e164, state, status, region) = (&number.phone_e164, number.state, &number.status, &number.region);
-        writeln!(out, "{e164:<17} {state:<9} {status:<10} {region:<7} {since:<24} {client}")?;
+        writeln!(out, "{e164:<17} {state:<9} {status:<12} {region:<7} {since:<24} {client}")?;
     }
     Ok(())
 }

@@ -13,6 +13,8 @@ pub mod events;
 
 pub mod messages;
 
+mod number_changes;
+
 pub mod pool;
 
 pub mod sending;

@@ -1,18 +1,32 @@
-//! Handing out numbers.
+//! Handing out numbers, and taking them back: `AVAILABLE → ASSIGNED → COOLING_DOWN → AVAILABLE`.
 //!
 //! Two locks make it both fast and truthful. While numbers are plentiful and nobody waits, any number of transactions
 //! allocate side by side: each holds the *gate* shared, and takes the first rows that no other has locked. Whoever finds
 //! too few, or somebody waiting, starts over with the gate to itself: then nothing is in flight, and what it sees is so.
-//! Nobody is told that the pool is empty, and nobody joins, leaves or is offered anything on the waiting list, in any other
-//! way.
+//! Nobody is told that the pool is empty, and nobody joins or is offered anything on the waiting list, in any other way.
+//!
+//! A number whose client has left cools down: its old callers are still ringing it. Until it has, it is for nobody but that
+//! client, should it return. Only what is AVAILABLE is ever looked for on behalf of anybody else, so a number that cools
+//! down cannot be handed to another.
+//!
+//! No two of these ever wait for each other in a circle. Clients come first, by id; then the gate; then rows of the pool, in
+//! the order in which they were seeded; the lanes of events come last. Behind the gate, one waits for a row of the pool only
+//! if nothing else is in flight, or if it cools down for a client, or is held by one, that the same transaction has locked:
+//! free rows that another has are passed over. Whoever means a single number ([`release`], [`drain`]) locks its holder before
+//! the gate as well. What is left is a transaction that has passed the gate and then wants it closed, which two of a kind
+//! would wait for without end: [`allocate`] goes back before it does, and whoever means to allocate first and
+//! [`take_away`] afterwards closes the gate before both.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::{Allocation, E164, region_of, waiting};
 use sqlx::{Acquire, PgConnection, Postgres, Transaction};
 
+use super::number_changes::{self, Change, Step};
 use super::{Error, ensure_rows, waiting_list};
+use crate::queue::{self, Queue};
 
 /// The key of the gate among PostgreSQL's advisory locks of this database.
 const GATE: i32 = 2;
@@ -30,7 +44,8 @@ pub struct Seeker {
     pub since: DateTime<Utc>,
 }
 
-/// Gives each seeker a number, in the order given, or a place on the waiting list. Answers in the same order.
+/// Gives each seeker a number, in the order given, or a place on the waiting list. Answers in the same order. A seeker whose
+/// last number still cools down is given that one, whoever waits: nobody else could have had it.
 ///
 /// The clients must be locked. Takes the gate and locks on pool rows, and holds them until the transaction ends.
 ///
@@ -43,12 +58,12 @@ pub async fn allocate(
 ) -> Result<Vec<Allocation>, Error> {
     let (holders, empty_handed): (Vec<&Seeker>, Vec<&Seeker>) =
         seekers.iter().partition(|seeker| seeker.number.is_some());
-    repair_rows_of(tx, &holders, now).await?;
-
     let taken = match take_beside_others(tx, &empty_handed, now).await? {
         Some(taken) => taken,
         None => take_alone(tx, &empty_handed, now).await?,
     };
+    // After the gate, as it locks rows.
+    repair_rows_of(tx, &holders, now).await?;
     let answer = |seeker: &Seeker| match (&seeker.number, taken.get(seeker.client_id.as_str())) {
         (Some(number), _) => Allocation::AlreadyAssigned(number.clone()),
         (None, Some(number)) => Allocation::Assigned(number.clone()),
@@ -57,7 +72,7 @@ pub async fn allocate(
     Ok(seekers.iter().map(answer).collect())
 }
 
-/// A holder's number is its own, whatever was done to the pool by hand; its row follows.
+/// A holder's number is its own, whatever was done to the pool by hand; its row follows. Nothing changes hands.
 async fn repair_rows_of(conn: &mut PgConnection, holders: &[&Seeker], now: DateTime<Utc>) -> Result<(), Error> {
     if holders.is_empty() {
         return Ok(());
@@ -66,7 +81,8 @@ async fn repair_rows_of(conn: &mut PgConnection, holders: &[&Seeker], now: DateT
     let numbers: Vec<&str> = holders.iter().filter_map(|seeker| seeker.number.as_ref()).map(E164::as_str).collect();
     // No row is touched for a number that is not from the pool, or whose row is right.
     sqlx::query!(
-        "UPDATE twilio_number_pool AS pool SET status = 'ASSIGNED', client_id = held.client_id, assigned_at = $3
+        "UPDATE twilio_number_pool AS pool
+         SET status = 'ASSIGNED', client_id = held.client_id, assigned_at = $3, cools_until = NULL
          FROM unnest($1::TEXT[], $2::TEXT[]) AS held (client_id, number)
          WHERE pool.phone_e164 = held.number
            AND (pool.status <> 'ASSIGNED' OR pool.client_id IS DISTINCT FROM held.client_id)",
@@ -76,7 +92,8 @@ async fn repair_rows_of(conn: &mut PgConnection, holders: &[&Seeker], now: DateT
     )
     .execute(&mut *conn)
     .await?;
-    waiting_list::remove(conn, &ids).await
+    waiting_list::remove(conn, &ids).await?;
+    Ok(())
 }
 
 type Taken<'a> = HashMap<&'a str, E164>;
@@ -94,8 +111,9 @@ async fn take_beside_others<'a>(
     // the gate alone is waited for.
     let mut savepoint = tx.begin().await?;
     sqlx::query!("SELECT pg_advisory_xact_lock_shared($1, 0)", GATE).execute(&mut *savepoint).await?;
+    let returned = give_back(&mut savepoint, seekers, now).await?;
     let mut taken = Taken::new();
-    for (region, seekers) in by_region(seekers) {
+    for (region, seekers) in by_region(seekers, &returned) {
         let free = if waiting_list::is_empty(&mut savepoint, &region).await? {
             lock_free_unlocked(&mut savepoint, &region, seekers.len()).await?
         } else {
@@ -107,8 +125,9 @@ async fn take_beside_others<'a>(
         }
         taken.extend(seekers.iter().map(|seeker| seeker.client_id.as_str()).zip(free));
     }
-    hand_over(&mut savepoint, &taken, now).await?;
+    hand_over(&mut savepoint, &taken, Origin::Pool, now).await?;
     savepoint.commit().await?;
+    taken.extend(returned);
     Ok(Some(taken))
 }
 
@@ -119,8 +138,9 @@ async fn take_alone<'a>(
     now: DateTime<Utc>,
 ) -> Result<Taken<'a>, Error> {
     close_gate(conn).await?;
+    let returned = give_back(conn, seekers, now).await?;
     let mut taken = Taken::new();
-    for (region, seekers) in by_region(seekers) {
+    for (region, seekers) in by_region(seekers, &returned) {
         let waiting = waiting_list::list(conn, &region).await?;
         let free = list_free(conn, &region, waiting.len() + seekers.len()).await?;
         let ids: Vec<&str> = seekers.iter().map(|seeker| seeker.client_id.as_str()).collect();
@@ -132,26 +152,76 @@ async fn take_alone<'a>(
     }
     let leaving: Vec<&str> = taken.keys().copied().collect();
     waiting_list::remove(conn, &leaving).await?;
-    hand_over(conn, &taken, now).await?;
+    hand_over(conn, &taken, Origin::Pool, now).await?;
+    taken.extend(returned);
     Ok(taken)
+}
+
+/// Gives seekers who return the numbers that cool down for them, and takes them off the waiting list. For whoever has passed
+/// the gate, or closed it.
+async fn give_back<'a>(
+    conn: &mut PgConnection,
+    seekers: &[&'a Seeker],
+    now: DateTime<Utc>,
+) -> Result<Taken<'a>, Error> {
+    let cooling = lock_cooling(conn, seekers).await?;
+    let number = |seeker: &&'a Seeker| Some((seeker.client_id.as_str(), cooling.get(&seeker.client_id)?.clone()));
+    let returned: Taken<'a> = seekers.iter().filter_map(number).collect();
+    let ids: Vec<&str> = returned.keys().copied().collect();
+    leave_waiting_list(conn, &ids).await?;
+    hand_over(conn, &returned, Origin::CoolingDown, now).await?;
+    Ok(returned)
+}
+
+/// Locks the numbers that cool down for seekers, each in the region in which its seeker needs one. Answers the number of each
+/// seeker who has one, and of several the one that it held last.
+async fn lock_cooling(conn: &mut PgConnection, seekers: &[&Seeker]) -> Result<HashMap<String, E164>, Error> {
+    let ids: Vec<&str> = seekers.iter().map(|seeker| seeker.client_id.as_str()).collect();
+    let regions: Vec<String> = seekers.iter().map(|seeker| region_of(&seeker.region)).collect();
+    let mut cooling = sqlx::query!(
+        r#"SELECT pool.phone_e164 AS number, seeker.client_id AS "client_id!", pool.cools_until
+           FROM unnest($1::TEXT[], $2::TEXT[]) AS seeker (client_id, region)
+           JOIN twilio_number_pool AS pool ON pool.last_client_id = seeker.client_id AND pool.region = seeker.region
+           WHERE pool.status = 'COOLING_DOWN' AND pool.drained_at IS NULL
+             AND NOT EXISTS (SELECT FROM clients WHERE "twilioNumber" = pool.phone_e164)
+           ORDER BY pool.seed_order
+           FOR UPDATE OF pool"#,
+        &ids as &[&str],
+        &regions
+    )
+    .fetch_all(conn)
+    .await?;
+    // The later of two with the same key stays.
+    cooling.sort_by_key(|row| row.cools_until);
+    let number = |row: &str| E164::parse(row).map_err(|_| Error::UnreadableNumber);
+    cooling.into_iter().map(|row| Ok((row.client_id, number(&row.number)?))).collect()
+}
+
+/// Takes clients off the waiting list. A hold ends with its place, and then a number may be free for the next in line.
+async fn leave_waiting_list(conn: &mut PgConnection, client_ids: &[&str]) -> Result<(), Error> {
+    if !client_ids.is_empty() && waiting_list::remove(conn, client_ids).await? > 0 {
+        queue::nudge(conn, Queue::Sweep).await?;
+    }
+    Ok(())
 }
 
 /// Waits until no allocation is in flight, and lets none begin until the transaction ends.
 ///
-/// Whoever changes the waiting list, or frees numbers, does it behind the closed gate.
-pub(crate) async fn close_gate(conn: &mut PgConnection) -> Result<(), Error> {
+/// Whoever changes the waiting list on behalf of others, or frees numbers, does it behind the closed gate. Comes before
+/// [`allocate`] in the same transaction, if at all; closing it twice is closing it once.
+///
+/// # Errors
+/// When the database does not answer, or would have two transactions wait for each other.
+pub async fn close_gate(conn: &mut PgConnection) -> Result<(), Error> {
     sqlx::query!("SELECT pg_advisory_xact_lock($1, 0)", GATE).execute(conn).await?;
     Ok(())
 }
 
-/// Regions in order, and the seekers of each in the order given: two transactions never lock the same rows the other way
-/// round.
-fn by_region<'s, 'a>(seekers: &'s [&'a Seeker]) -> BTreeMap<String, Vec<&'a Seeker>>
-where
-    'a: 's,
-{
+/// Regions in order, and the seekers of each in the order given, but for those that have `returned` to their numbers: two
+/// transactions never lock the same rows the other way round.
+fn by_region<'a>(seekers: &[&'a Seeker], returned: &Taken<'_>) -> BTreeMap<String, Vec<&'a Seeker>> {
     let mut regions: BTreeMap<String, Vec<&'a Seeker>> = BTreeMap::new();
-    for seeker in seekers {
+    for seeker in seekers.iter().filter(|seeker| !returned.contains_key(seeker.client_id.as_str())) {
         regions.entry(region_of(&seeker.region)).or_default().push(seeker);
     }
     regions
@@ -162,7 +232,7 @@ async fn lock_free_unlocked(conn: &mut PgConnection, region: &str, limit: usize)
     // The pool may say AVAILABLE, by somebody's hand, of a number that a client holds: the client is right.
     let free = sqlx::query_scalar!(
         r#"SELECT phone_e164 FROM twilio_number_pool AS pool
-           WHERE status = 'AVAILABLE' AND region = $1
+           WHERE status = 'AVAILABLE' AND region = $1 AND drained_at IS NULL
              AND NOT EXISTS (SELECT FROM clients WHERE "twilioNumber" = pool.phone_e164)
            ORDER BY seed_order LIMIT $2
            FOR UPDATE OF pool SKIP LOCKED"#,
@@ -178,7 +248,7 @@ async fn lock_free_unlocked(conn: &mut PgConnection, region: &str, limit: usize)
 pub(crate) async fn list_free(conn: &mut PgConnection, region: &str, limit: usize) -> Result<Vec<E164>, Error> {
     let free = sqlx::query_scalar!(
         r#"SELECT phone_e164 FROM twilio_number_pool AS pool
-           WHERE status = 'AVAILABLE' AND region = $1
+           WHERE status = 'AVAILABLE' AND region = $1 AND drained_at IS NULL
              AND NOT EXISTS (SELECT FROM clients WHERE "twilioNumber" = pool.phone_e164)
            ORDER BY seed_order LIMIT $2
            FOR UPDATE OF pool"#,
@@ -195,11 +265,29 @@ fn numbers(rows: Vec<String>) -> Result<Vec<E164>, Error> {
     rows.iter().map(|row| E164::parse(row).map_err(|_| Error::UnreadableNumber)).collect()
 }
 
+/// Where numbers come from that are handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// Anybody could have had them.
+    Pool,
+    /// They cooled down for the clients that they are given to.
+    CoolingDown,
+}
+
 /// Writes who holds what: in `clients`, which is the authority, and in the pool, which follows.
-async fn hand_over(conn: &mut PgConnection, taken: &Taken<'_>, now: DateTime<Utc>) -> Result<(), Error> {
+async fn hand_over(
+    conn: &mut PgConnection,
+    taken: &Taken<'_>,
+    origin: Origin,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
     if taken.is_empty() {
         return Ok(());
     }
+    let (status, why) = match origin {
+        Origin::Pool => ("AVAILABLE", "allocated"),
+        Origin::CoolingDown => ("COOLING_DOWN", "the client returned"),
+    };
     let ids: Vec<&str> = taken.keys().copied().collect();
     let numbers: Vec<&str> = taken.values().map(E164::as_str).collect();
     let clients = sqlx::query!(
@@ -213,36 +301,192 @@ async fn hand_over(conn: &mut PgConnection, taken: &Taken<'_>, now: DateTime<Utc
     .await?;
     ensure_rows(&clients, taken.len(), "giving clients their numbers")?;
     let pool = sqlx::query!(
-        "UPDATE twilio_number_pool AS pool SET status = 'ASSIGNED', client_id = taken.client_id, assigned_at = $3
+        "UPDATE twilio_number_pool AS pool
+         SET status = 'ASSIGNED', client_id = taken.client_id, assigned_at = $3, cools_until = NULL
          FROM unnest($1::TEXT[], $2::TEXT[]) AS taken (client_id, number)
-         WHERE pool.phone_e164 = taken.number AND pool.status = 'AVAILABLE'",
+         WHERE pool.phone_e164 = taken.number AND pool.status = $4",
         &ids as &[&str],
         &numbers as &[&str],
-        now
+        now,
+        status
+    )
+    .execute(&mut *conn)
+    .await?;
+    ensure_rows(&pool, taken.len(), "marking numbers as assigned")?;
+    let steps: Vec<Step<'_>> = taken.iter().map(|(client_id, number)| (number.as_str(), Some(*client_id))).collect();
+    number_changes::record(conn, Change::Assigned, &steps, why, now).await?;
+    Ok(())
+}
+
+/// A client whose service ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// `clients.id`.
+    pub client_id: String,
+    /// The number that the client holds, if it holds one: it may have been waiting for one, or on its way to the gate.
+    pub number: Option<E164>,
+}
+
+/// Ends the service of clients: each leaves the waiting list, and its number cools down for as long as `cooling`, or is
+/// available at once if that is nothing. `why` is written down with each number: "the subscription ended".
+///
+/// The clients must be locked, and `number` be what was read under that lock. Closes the gate, and locks the rows of the
+/// numbers that are in the pool, which one that was entered by hand need not be. Pushes the job that lets the waiting list
+/// know. Comes before events are inserted, and before [`allocate`] in the same transaction; only if that transaction has
+/// closed the gate before both, in any order.
+///
+/// # Errors
+/// When a client does not hold the number that is said to be its own, or the database does not answer.
+pub async fn take_away(
+    conn: &mut PgConnection,
+    losses: &[Loss],
+    cooling: Duration,
+    why: &str,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    if losses.is_empty() {
+        return Ok(());
+    }
+    close_gate(conn).await?;
+    let ids: Vec<&str> = losses.iter().map(|loss| loss.client_id.as_str()).collect();
+    leave_waiting_list(conn, &ids).await?;
+    let held = losses.iter().filter_map(|loss| Some((loss.number.as_ref()?.as_str(), loss.client_id.as_str())));
+    let held: Vec<(&str, &str)> = held.collect();
+    if held.is_empty() {
+        return Ok(());
+    }
+    unhand(conn, &held, why, now).await?;
+    let numbers: Vec<&str> = held.iter().map(|(number, _)| *number).collect();
+    let known: HashSet<String> = lock(conn, &numbers).await?.into_iter().map(|row| row.number).collect();
+    let steps = held.into_iter().filter(|(number, _)| known.contains(*number));
+    let steps: Vec<Step<'_>> = steps.map(|(number, client_id)| (number, Some(client_id))).collect();
+    put_back(conn, &steps, cools_until(cooling, now)).await?;
+    Ok(queue::nudge(conn, Queue::Sweep).await?)
+}
+
+/// Until when a number cools down that is let go `now`: not at all, if `cooling` is nothing.
+fn cools_until(cooling: Duration, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    (!cooling.is_zero()).then(|| now + TimeDelta::from_std(cooling).unwrap_or(TimeDelta::days(30)))
+}
+
+/// Takes numbers, E.164, from the clients that hold them, and writes it down. Answers the ids of the changes.
+async fn unhand(
+    conn: &mut PgConnection,
+    held: &[(&str, &str)],
+    why: &str,
+    now: DateTime<Utc>,
+) -> Result<Vec<i64>, Error> {
+    let (numbers, ids): (Vec<&str>, Vec<&str>) = held.iter().copied().unzip();
+    let clients = sqlx::query!(
+        r#"UPDATE clients SET "twilioNumber" = NULL
+           FROM unnest($1::TEXT[], $2::TEXT[]) AS held (number, client_id)
+           WHERE clients.id = held.client_id AND clients."twilioNumber" = held.number"#,
+        &numbers as &[&str],
+        &ids as &[&str]
+    )
+    .execute(&mut *conn)
+    .await?;
+    ensure_rows(&clients, held.len(), "taking numbers from clients")?;
+    let steps: Vec<Step<'_>> = held.iter().map(|(number, client_id)| (*number, Some(*client_id))).collect();
+    number_changes::record(conn, Change::Released, &steps, why, now).await
+}
+
+/// Puts numbers back that are in the pool, and locked: they cool down, or are available at once. The client that held one is
+/// remembered as the last that did.
+async fn put_back(
+    conn: &mut PgConnection,
+    steps: &[Step<'_>],
+    cools_until: Option<DateTime<Utc>>,
+) -> Result<(), Error> {
+    let (numbers, ids): (Vec<&str>, Vec<Option<&str>>) = steps.iter().copied().unzip();
+    let result = sqlx::query!(
+        "UPDATE twilio_number_pool AS pool
+         SET status = CASE WHEN $3::TIMESTAMPTZ IS NULL THEN 'AVAILABLE' ELSE 'COOLING_DOWN' END, cools_until = $3,
+             client_id = NULL, assigned_at = NULL, last_client_id = COALESCE(gone.client_id, pool.last_client_id)
+         FROM unnest($1::TEXT[], $2::TEXT[]) AS gone (number, client_id)
+         WHERE pool.phone_e164 = gone.number",
+        &numbers as &[&str],
+        &ids as &[Option<&str>],
+        cools_until
     )
     .execute(conn)
     .await?;
-    ensure_rows(&pool, taken.len(), "marking numbers as assigned")
+    ensure_rows(&result, steps.len(), "putting numbers back into the pool")
 }
 
-/// Adds numbers to the pool, in the order given, each with its region. Answers how many were new.
+/// A number of the pool, locked.
+struct Locked {
+    number: String,
+    status: String,
+    last_client_id: Option<String>,
+    drained: bool,
+}
+
+/// Locks those of `numbers` that are in the pool, in the order in which they were seeded.
+async fn lock(conn: &mut PgConnection, numbers: &[&str]) -> Result<Vec<Locked>, Error> {
+    let rows = sqlx::query_as!(
+        Locked,
+        r#"SELECT phone_e164 AS number, status, last_client_id, drained_at IS NOT NULL AS "drained!"
+           FROM twilio_number_pool WHERE phone_e164 = ANY($1) ORDER BY seed_order FOR UPDATE"#,
+        numbers as &[&str]
+    );
+    Ok(rows.fetch_all(conn).await?)
+}
+
+/// Whether a number has cooled down, and nobody has said so yet. Mostly none has, and then the gate need not be closed.
+pub(crate) async fn any_cooled(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<bool, Error> {
+    let any = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM twilio_number_pool AS pool
+                          WHERE status = 'COOLING_DOWN' AND cools_until <= $1
+                            AND NOT EXISTS (SELECT FROM clients WHERE "twilioNumber" = pool.phone_e164)) AS "any!""#,
+        now
+    );
+    Ok(any.fetch_one(conn).await?)
+}
+
+/// Makes the numbers available that have cooled down. The gate must be closed.
+pub(crate) async fn cool_down(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<(), Error> {
+    // Not one that a client was given by hand meanwhile: it is in use, and its row may be locked by whoever puts it right.
+    let cooled = sqlx::query!(
+        r#"UPDATE twilio_number_pool AS pool SET status = 'AVAILABLE', cools_until = NULL
+           WHERE status = 'COOLING_DOWN' AND cools_until <= $1
+             AND NOT EXISTS (SELECT FROM clients WHERE "twilioNumber" = pool.phone_e164)
+           RETURNING phone_e164 AS number, last_client_id"#,
+        now
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let steps: Vec<Step<'_>> = cooled.iter().map(|row| (row.number.as_str(), row.last_client_id.as_deref())).collect();
+    number_changes::record(conn, Change::CooledDown, &steps, "its time was up", now).await?;
+    Ok(())
+}
+
+/// Adds numbers to the pool, in the order given, each with its region, and writes down `why`. Answers how many were new.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn insert(conn: &mut PgConnection, numbers: &[(E164, String)]) -> Result<u64, Error> {
+pub async fn insert(
+    conn: &mut PgConnection,
+    numbers: &[(E164, String)],
+    why: &str,
+    now: DateTime<Utc>,
+) -> Result<usize, Error> {
     let (e164, regions): (Vec<&str>, Vec<&str>) =
         numbers.iter().map(|(number, region)| (number.as_str(), region.as_str())).unzip();
-    let result = sqlx::query!(
+    let new = sqlx::query_scalar!(
         "INSERT INTO twilio_number_pool (phone_e164, region)
          SELECT number, region FROM unnest($1::TEXT[], $2::TEXT[]) WITH ORDINALITY AS seed (number, region, place)
          ORDER BY place
-         ON CONFLICT ON CONSTRAINT a_number_is_in_the_pool_once DO NOTHING",
+         ON CONFLICT ON CONSTRAINT a_number_is_in_the_pool_once DO NOTHING
+         RETURNING phone_e164",
         &e164 as &[&str],
         &regions as &[&str]
     )
-    .execute(conn)
+    .fetch_all(&mut *conn)
     .await?;
-    Ok(result.rows_affected())
+    let steps: Vec<Step<'_>> = new.iter().map(|number| (number.as_str(), None)).collect();
+    number_changes::record(conn, Change::Added, &steps, why, now).await?;
+    Ok(new.len())
 }
 
 /// Which of `numbers` are in the pool, E.164.
@@ -264,23 +508,86 @@ pub async fn find_holder(conn: &mut PgConnection, number: &E164) -> Result<Optio
     Ok(holder.fetch_optional(conn).await?)
 }
 
-/// Takes `number` from whoever holds it, and makes it available. Answers whether the number is in the pool at all.
-///
-/// The holder must be locked, and the gate closed.
+/// Whether callers of `number`, E.164, can reach nobody any more: it is in the pool, and no client holds it.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn release(conn: &mut PgConnection, number: &E164) -> Result<bool, Error> {
-    sqlx::query!(r#"UPDATE clients SET "twilioNumber" = NULL WHERE "twilioNumber" = $1"#, number.as_str())
-        .execute(&mut *conn)
-        .await?;
-    let result = sqlx::query!(
-        "UPDATE twilio_number_pool SET status = 'AVAILABLE', client_id = NULL, assigned_at = NULL WHERE phone_e164 = $1",
-        number.as_str()
-    )
-    .execute(conn)
-    .await?;
-    Ok(result.rows_affected() > 0)
+pub async fn is_unused(conn: &mut PgConnection, number: &str) -> Result<bool, Error> {
+    let unused = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM twilio_number_pool WHERE phone_e164 = $1)
+              AND NOT EXISTS (SELECT FROM clients WHERE "twilioNumber" = $1) AS "unused!""#,
+        number
+    );
+    Ok(unused.fetch_one(conn).await?)
+}
+
+/// A number that was taken from its holder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Released {
+    /// `number_changes.id`, if a client held it.
+    pub change: Option<i64>,
+    /// Until when it cools down. Empty, it is available.
+    pub cools_until: Option<DateTime<Utc>>,
+    /// Whether it is drained, so that no client is given it all the same.
+    pub drained: bool,
+}
+
+/// Takes `number` from its `holder`, and makes it available, after it has cooled down for as long as `cooling`. Answers
+/// nothing if the number is not in the pool; then nothing must be committed.
+///
+/// The holder must be locked, and the gate closed. Locks the row of the number.
+///
+/// # Errors
+/// When `holder` does not hold it, or the database does not answer.
+pub async fn release(
+    conn: &mut PgConnection,
+    number: &E164,
+    holder: Option<&str>,
+    cooling: Duration,
+    now: DateTime<Utc>,
+) -> Result<Option<Released>, Error> {
+    const WHY: &str = "released by hand";
+    let Some(row) = lock(conn, &[number.as_str()]).await?.pop() else {
+        return Ok(None);
+    };
+    let held: Vec<(&str, &str)> = holder.map(|holder| (number.as_str(), holder)).into_iter().collect();
+    let change = if held.is_empty() { None } else { unhand(conn, &held, WHY, now).await?.pop() };
+    let cools_until = cools_until(cooling, now);
+    put_back(conn, &[(number.as_str(), holder)], cools_until).await?;
+    if held.is_empty() && row.status == "COOLING_DOWN" && cools_until.is_none() {
+        let step = (number.as_str(), row.last_client_id.as_deref());
+        number_changes::record(conn, Change::CooledDown, &[step], WHY, now).await?;
+    }
+    Ok(Some(Released { change, cools_until, drained: row.drained }))
+}
+
+/// Says that no client is to be given `number`, held by `holder`, any more, or with `undo` that clients may be again. Answers
+/// whether that is new, or nothing if the number is not in the pool. Whoever holds it keeps it.
+///
+/// The holder must be locked, and the gate closed. Locks the row of the number.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn drain(
+    conn: &mut PgConnection,
+    number: &E164,
+    holder: Option<&str>,
+    undo: bool,
+    now: DateTime<Utc>,
+) -> Result<Option<bool>, Error> {
+    let Some(row) = lock(conn, &[number.as_str()]).await?.pop() else {
+        return Ok(None);
+    };
+    if row.drained != undo {
+        return Ok(Some(false));
+    }
+    let drained_at = (!undo).then_some(now);
+    let result =
+        sqlx::query!("UPDATE twilio_number_pool SET drained_at = $2 WHERE phone_e164 = $1", row.number, drained_at);
+    ensure_rows(&result.execute(&mut *conn).await?, 1, "draining a number, or no more")?;
+    let change = if undo { Change::Undrained } else { Change::Drained };
+    number_changes::record(conn, change, &[(&row.number, holder)], "by hand", now).await?;
+    Ok(Some(true))
 }
 
 /// A number of the pool as an operator sees it.
@@ -288,8 +595,10 @@ pub async fn release(conn: &mut PgConnection, number: &E164) -> Result<bool, Err
 pub struct Entry {
     /// The number, E.164.
     pub number: String,
-    /// `AVAILABLE` or `ASSIGNED`, as the pool has it.
+    /// `AVAILABLE`, `ASSIGNED` or `COOLING_DOWN`, as the pool has it.
     pub status: String,
+    /// Whether it takes no new client.
+    pub drained: bool,
     /// Its region.
     pub region: String,
     /// Whose it is, as the pool has it.
@@ -308,41 +617,11 @@ pub async fn list(conn: &mut PgConnection) -> Result<Vec<Entry>, Error> {
     let entries = sqlx::query_as!(
         Entry,
         r#"SELECT pool.phone_e164 AS number, pool.status, pool.region, pool.client_id AS pool_client_id,
-                  clients.id AS "holder_id?", pool.assigned_at
+                  clients.id AS "holder_id?", pool.assigned_at, pool.drained_at IS NOT NULL AS "drained!"
            FROM twilio_number_pool AS pool LEFT JOIN clients ON clients."twilioNumber" = pool.phone_e164
            ORDER BY pool.seed_order"#
     )
     .fetch_all(conn)
     .await?;
     Ok(entries)
-}
-
-/// TEMPORARY until the life of numbers is merged.
-#[derive(Clone, Debug)]
-pub struct Loss {
-    /// `clients.id`.
-    pub client_id: String,
-    /// The number it holds.
-    pub number: Option<E164>,
-}
-
-/// TEMPORARY until the life of numbers is merged.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn take_away(
-    conn: &mut PgConnection,
-    losses: &[Loss],
-    _why: &str,
-    _cooling: std::time::Duration,
-    _now: DateTime<Utc>,
-) -> Result<(), Error> {
-    close_gate(conn).await?;
-    for loss in losses {
-        waiting_list::remove(conn, &[&loss.client_id]).await?;
-        if let Some(number) = &loss.number {
-            release(conn, number).await?;
-        }
-    }
-    Ok(())
 }

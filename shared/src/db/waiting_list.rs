@@ -1,6 +1,7 @@
 //! The waiting list: clients who paid while there was no number for them.
 //!
-//! Every change to it happens behind the closed gate of [`super::pool`], so that no two places ever stand for one number.
+//! Who joins it, or is offered something, does so behind the closed gate of [`super::pool`], so that no two places ever stand
+//! for one number. Whoever leaves it takes nothing from anybody.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::waiting::{Offers, Waiting};
@@ -68,10 +69,10 @@ pub(crate) async fn join(
     Ok(())
 }
 
-/// Takes clients off the list that have a number; those that never were on it are passed over.
-pub(crate) async fn remove(conn: &mut PgConnection, client_ids: &[&str]) -> Result<(), Error> {
-    sqlx::query!("DELETE FROM waiting_list WHERE client_id = ANY($1)", client_ids as &[&str]).execute(conn).await?;
-    Ok(())
+/// Takes clients off the list that wait no more; those that never were on it are passed over. Answers how many were.
+pub(crate) async fn remove(conn: &mut PgConnection, client_ids: &[&str]) -> Result<u64, Error> {
+    let left = sqlx::query!("DELETE FROM waiting_list WHERE client_id = ANY($1)", client_ids as &[&str]);
+    Ok(left.execute(conn).await?.rows_affected())
 }
 
 /// Takes clients off the list that were given a number by hand.

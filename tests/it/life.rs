@@ -1,0 +1,429 @@
+//! The life of a number: handed out, cooling down once its client has left, and handed out again.
+//!
+//! A service ends by `pool::take_away`, in a transaction that has the clients locked, as the conversation has.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::future::try_join_all;
+use jobrun_ingress::webhooks::{ANSWER_WITHIN, CALL_ANSWER, UNUSED_ANSWER};
+use jobrun_onboarding::{Allocation, E164};
+use jobrun_shared::db::pool::{self, Loss, Seeker};
+use jobrun_shared::db::{self, clients};
+use jobrun_shared::{clock, operator};
+use jobrun_tests::{PATIENCE, count, eventually, migrated_database, numbers, paid_clients, phone, stage_with, texts};
+use sqlx::PgPool;
+
+const COOLING: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const AT_ONCE: Duration = Duration::ZERO;
+const HOLD: Duration = Duration::from_secs(48 * 60 * 60);
+const FIRST: &str = "+447100000001";
+const SECOND: &str = "+447100000002";
+
+/// The steps of every number, in order.
+const LIVES: &str =
+    "SELECT concat_ws('|', number, change, client_id, why) FROM number_changes ORDER BY number, number_changes.id";
+
+/// What must never be: the pool and the clients at odds, or somebody both served and waiting.
+const AT_ODDS: &str = r#"
+    SELECT concat_ws(' ', coalesce(phone_e164, "twilioNumber"), status, pool.client_id, clients.id)
+    FROM clients FULL JOIN twilio_number_pool AS pool ON phone_e164 = "twilioNumber"
+    WHERE ("twilioNumber" IS NOT NULL OR clients.id IS NULL)
+      AND CASE status WHEN 'ASSIGNED' THEN pool.client_id IS DISTINCT FROM clients.id OR assigned_at IS NULL
+                                           OR cools_until IS NOT NULL
+               WHEN 'COOLING_DOWN' THEN clients.id IS NOT NULL OR pool.client_id IS NOT NULL OR cools_until IS NULL
+               ELSE clients.id IS NOT NULL OR pool.client_id IS NOT NULL END
+    UNION ALL
+    SELECT id || ' waits' FROM clients JOIN waiting_list ON client_id = id WHERE "twilioNumber" IS NOT NULL"#;
+
+/// What must never follow: a step that the one before it does not allow.
+const OUT_OF_ORDER: &str = r#"
+    SELECT concat_ws(' ', number, was, was_of, was_why, 'then', change, client_id, why) FROM (
+        SELECT *, lag(change) OVER life AS was, lag(client_id) OVER life AS was_of, lag(why) OVER life AS was_why
+        FROM number_changes WINDOW life AS (PARTITION BY number ORDER BY id)) AS step
+    WHERE NOT coalesce(CASE
+        WHEN change = 'added' THEN was IS NULL
+        WHEN change = 'released' THEN was = 'assigned' AND was_of = client_id
+        WHEN change = 'cooled_down' THEN was = 'released' AND was_why = 'the subscription ended'
+        WHEN why = 'the client returned' THEN
+            was = 'released' AND was_why = 'the subscription ended' AND was_of = client_id
+        WHEN why = 'allocated' THEN was IN ('added', 'cooled_down') OR was_why = 'released by hand' END, FALSE)"#;
+
+async fn allocate(pool: &PgPool, id: &str) -> Option<String> {
+    operator::allocate(pool, id, clock::now()).await.unwrap().phone_e164
+}
+
+async fn sweep(pool: &PgPool, now: DateTime<Utc>) -> Result<Vec<String>, db::Error> {
+    operator::sweep(pool, &E164::parse("+447476955179").unwrap(), HOLD, now).await
+}
+
+/// In one transaction: of the clients `ids`, in their order, those who have a number leave, and those who have none come.
+async fn leave_or_come(pool: &PgPool, ids: &[String], first_leave: bool) -> Result<(), db::Error> {
+    let now = clock::now();
+    let mut tx = pool.begin().await?;
+    for id in ids {
+        assert!(clients::lock(&mut tx, id).await?);
+    }
+    let loaded = clients::load(&mut tx, ids).await?.into_iter().map(|it| it.unwrap().client);
+    let (leaving, coming): (Vec<_>, Vec<_>) = loaded.partition(|client| client.number.is_some());
+    let leaving: Vec<Loss> = leaving.into_iter().map(|it| Loss { client_id: it.id, number: it.number }).collect();
+    let coming: Vec<Seeker> = coming
+        .into_iter()
+        .map(|it| Seeker { client_id: it.id, region: "UK".to_owned(), number: None, since: now })
+        .collect();
+    if first_leave {
+        pool::take_away(&mut tx, &leaving, COOLING, "the subscription ended", now).await?;
+    } else {
+        pool::close_gate(&mut tx).await?;
+    }
+    pool::allocate(&mut tx, &coming, now).await?;
+    if !first_leave {
+        pool::take_away(&mut tx, &leaving, COOLING, "the subscription ended", now).await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+async fn leave(pool: &PgPool, id: &str) {
+    leave_for(pool, id, COOLING, clock::now()).await;
+}
+
+async fn leave_for(pool: &PgPool, id: &str, cooling: Duration, now: DateTime<Utc>) {
+    let mut tx = pool.begin().await.unwrap();
+    assert!(clients::lock(&mut tx, id).await.unwrap());
+    let client = clients::load(&mut tx, &[id.to_owned()]).await.unwrap().remove(0).unwrap().client;
+    let loss = Loss { client_id: client.id, number: client.number };
+    pool::take_away(&mut tx, &[loss], cooling, "the subscription ended", now).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_cools_down_is_handed_out_after_its_time_and_not_before() {
+    let pool = migrated_database(10).await;
+    operator::seed(&pool, &numbers(1)).await.unwrap();
+    let ids = paid_clients(&pool, "client", 3).await;
+    assert_eq!(allocate(&pool, &ids[0]).await.as_deref(), Some(FIRST));
+    let left = clock::now();
+    leave_for(&pool, &ids[0], COOLING, left).await;
+
+    assert_eq!(operator::pool_status(&pool).await.unwrap().numbers[0].state, "cooling");
+    assert_eq!((allocate(&pool, &ids[1]).await, allocate(&pool, &ids[2]).await), (None, None));
+    let cool = left + TimeDelta::days(30);
+    assert!(sweep(&pool, cool - TimeDelta::microseconds(1)).await.unwrap().is_empty(), "not before its time");
+    let offered = try_join_all((0..10).map(|_| sweep(&pool, cool))).await.unwrap().concat();
+    assert_eq!(offered, ids[1..2], "the longest waiting is told, once");
+    assert_eq!(texts(&pool, "SELECT client_id FROM messages WHERE kind = 'number_ready'").await, ids[1..2]);
+    assert_eq!((allocate(&pool, &ids[2]).await, allocate(&pool, &ids[1]).await.as_deref()), (None, Some(FIRST)));
+    assert_eq!(
+        texts(&pool, LIVES).await,
+        [
+            "+447100000001|added|seeded",
+            "+447100000001|assigned|client-1|allocated",
+            "+447100000001|released|client-1|the subscription ended",
+            "+447100000001|cooled_down|client-1|its time was up",
+            "+447100000001|assigned|client-2|allocated",
+        ]
+    );
+    assert!(texts(&pool, AT_ODDS).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_cools_down_although_nobody_waits_and_not_at_all_if_so_set() {
+    let pool = migrated_database(2).await;
+    operator::seed(&pool, &numbers(2)).await.unwrap();
+    let ids = paid_clients(&pool, "client", 2).await;
+    allocate(&pool, &ids[0]).await;
+    allocate(&pool, &ids[1]).await;
+    leave(&pool, &ids[0]).await;
+    leave_for(&pool, &ids[1], AT_ONCE, clock::now()).await;
+    let free = async || {
+        let free = operator::pool_status(&pool).await.unwrap().numbers.into_iter().filter(|it| it.state == "free");
+        free.map(|it| it.phone_e164).collect::<Vec<_>>()
+    };
+    assert_eq!(free().await, [SECOND]);
+    sweep(&pool, clock::now() + TimeDelta::days(31)).await.unwrap();
+    assert_eq!(free().await, [FIRST, SECOND]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_who_returns_gets_its_number_back_whoever_waits() {
+    let pool = migrated_database(2).await;
+    operator::seed(&pool, &numbers(2)).await.unwrap();
+    let ids = paid_clients(&pool, "client", 4).await;
+    for id in &ids[..3] {
+        allocate(&pool, id).await;
+    }
+    leave(&pool, &ids[0]).await;
+    leave(&pool, &ids[1]).await;
+    assert_eq!(allocate(&pool, &ids[1]).await.as_deref(), Some(SECOND), "although client-3 waits");
+
+    // Beside a newcomer, for whom there is nothing: the whole slice starts over with the gate to itself.
+    let mut tx = pool.begin().await.unwrap();
+    let seeker = |id: &String| Seeker { client_id: id.clone(), region: "UK".into(), number: None, since: clock::now() };
+    for id in [&ids[0], &ids[3]] {
+        clients::lock(&mut tx, id).await.unwrap();
+    }
+    let answers = pool::allocate(&mut tx, &[seeker(&ids[3]), seeker(&ids[0])], clock::now()).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(answers, [Allocation::PoolEmpty, Allocation::Assigned(E164::parse(FIRST).unwrap())]);
+    assert_eq!(texts(&pool, "SELECT client_id FROM waiting_list ORDER BY joined_at").await, ids[2..]);
+    let returns = "SELECT client_id FROM number_changes WHERE why = 'the client returned' ORDER BY id";
+    assert_eq!(texts(&pool, returns).await, ["client-2", "client-1"]);
+    assert!(texts(&pool, AT_ODDS).await.is_empty() && texts(&pool, OUT_OF_ORDER).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drained_number_takes_no_client_and_its_holder_keeps_it() {
+    let pool = migrated_database(2).await;
+    operator::seed(&pool, &numbers(1)).await.unwrap();
+    let ids = paid_clients(&pool, "client", 2).await;
+    allocate(&pool, &ids[0]).await;
+    let drain = async |undo| operator::drain(&pool, FIRST, undo, clock::now()).await.unwrap();
+    let drained = drain(false).await;
+    assert_eq!((drained.changed, drained.holder.as_deref()), (true, Some("client-1")));
+    assert!(!drain(false).await.changed, "twice is once");
+    assert_eq!(operator::allocate(&pool, "client-1", clock::now()).await.unwrap().reason, Some("ALREADY_ASSIGNED"));
+
+    leave(&pool, &ids[0]).await;
+    assert_eq!(allocate(&pool, &ids[0]).await, None, "who returns does not get it");
+    sweep(&pool, clock::now() + TimeDelta::days(31)).await.unwrap();
+    assert_eq!(operator::pool_status(&pool).await.unwrap().numbers[0].state, "drained");
+    assert_eq!(allocate(&pool, &ids[1]).await, None, "and nobody else does");
+    assert_eq!(count(&pool, "SELECT count(*) FROM messages").await, 0, "nor is it offered");
+
+    assert!(drain(true).await.changed && !drain(true).await.changed);
+    assert_eq!(sweep(&pool, clock::now()).await.unwrap(), ids[..1], "the longest waiting is told");
+    let kinds = "SELECT change FROM number_changes WHERE change LIKE '%drained' ORDER BY id";
+    assert_eq!(texts(&pool, kinds).await, ["drained", "undrained"]);
+    let nowhere = operator::drain(&pool, "+447100000009", false, clock::now()).await.unwrap_err();
+    assert!(nowhere.to_string().contains("not in the pool"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_numbers_that_cool_down_for_a_client_it_gets_the_last_and_its_hold_passes_on() {
+    let pool = migrated_database(2).await;
+    operator::seed(&pool, &numbers(2)).await.unwrap();
+    let ids = paid_clients(&pool, "client", 2).await;
+    assert_eq!(allocate(&pool, &ids[0]).await.as_deref(), Some(FIRST));
+    leave(&pool, &ids[0]).await;
+    operator::drain(&pool, FIRST, false, clock::now()).await.unwrap();
+    assert_eq!(allocate(&pool, &ids[0]).await.as_deref(), Some(SECOND));
+    leave(&pool, &ids[0]).await;
+    operator::drain(&pool, SECOND, false, clock::now()).await.unwrap();
+    assert_eq!((allocate(&pool, &ids[0]).await, allocate(&pool, &ids[1]).await), (None, None));
+    operator::seed(&pool, &["+447100000003".to_owned()]).await.unwrap();
+    assert_eq!(sweep(&pool, clock::now()).await.unwrap(), ids[..1], "the one free number is held for it");
+
+    for number in [FIRST, SECOND] {
+        operator::drain(&pool, number, true, clock::now()).await.unwrap();
+    }
+    let nudges = "SELECT count(*) FROM apalis.jobs WHERE job_type = 'sweep'";
+    let before = count(&pool, nudges).await;
+    assert_eq!(allocate(&pool, &ids[0]).await.as_deref(), Some(SECOND));
+    assert_eq!(count(&pool, nudges).await, before + 1);
+    assert_eq!(sweep(&pool, clock::now()).await.unwrap(), ids[1..], "the next in line is told of the one held");
+    assert!(texts(&pool, AT_ODDS).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_the_waiting_list_leaves_the_hold_to_the_next() {
+    let pool = migrated_database(2).await;
+    let ids = paid_clients(&pool, "client", 2).await;
+    allocate(&pool, &ids[0]).await;
+    allocate(&pool, &ids[1]).await;
+    operator::seed(&pool, &numbers(1)).await.unwrap();
+    assert_eq!(sweep(&pool, clock::now()).await.unwrap(), ids[..1]);
+    leave(&pool, &ids[0]).await;
+    assert_eq!(sweep(&pool, clock::now()).await.unwrap(), ids[1..]);
+    assert_eq!(texts(&pool, "SELECT client_id FROM waiting_list").await, ids[1..]);
+    assert_eq!(count(&pool, "SELECT count(*) FROM number_changes WHERE change = 'released'").await, 0);
+}
+
+/// A number that was entered by hand is not the pool's; one that is said to be a client's and is not changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_is_not_in_the_pool_is_taken_away_and_one_that_is_not_the_client_s_is_not() {
+    let pool = migrated_database(2).await;
+    operator::seed(&pool, &numbers(1)).await.unwrap();
+    paid_clients(&pool, "client", 2).await;
+    let by_hand = r#"UPDATE clients SET "twilioNumber" = '+447199999999' WHERE id = 'client-1'"#;
+    sqlx::raw_sql(by_hand).execute(&pool).await.unwrap();
+    leave(&pool, "client-1").await;
+    assert_eq!(count(&pool, r#"SELECT count(*) FROM clients WHERE "twilioNumber" IS NOT NULL"#).await, 0);
+    assert_eq!(texts(&pool, LIVES).await[1], "+447199999999|released|client-1|the subscription ended");
+
+    let mut tx = pool.begin().await.unwrap();
+    let loss = Loss { client_id: "client-2".to_owned(), number: Some(E164::parse(FIRST).unwrap()) };
+    let refused = pool::take_away(&mut tx, &[loss], COOLING, "the subscription ended", clock::now()).await.unwrap_err();
+    assert_eq!(refused.to_string(), "taking numbers from clients touched 0 rows where 1 were meant");
+}
+
+/// Every round, each transaction has four clients in hand, and a different four: those with a number leave, the others come.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_clients_who_leave_and_return_at_once_get_nobody_else_s_number() {
+    const ROUNDS: usize = 6;
+    let pool = migrated_database(64).await;
+    operator::seed(&pool, &numbers(150)).await.unwrap();
+    let mut ids = paid_clients(&pool, "client", 200).await;
+    let mut slices = async || {
+        for round in 0..ROUNDS {
+            ids.rotate_left(round);
+            let chunks: Vec<Vec<String>> = ids
+                .chunks(4)
+                .map(|chunk| {
+                    let mut chunk = chunk.to_vec();
+                    chunk.sort_unstable();
+                    chunk
+                })
+                .collect();
+            let both_ways = chunks.iter().flat_map(|chunk| [(chunk, true), (chunk, false)]);
+            let turns = both_ways.map(|(chunk, first_leave)| leave_or_come(&pool, chunk, first_leave));
+            try_join_all(turns).await.expect("nobody waits for ever");
+        }
+    };
+    let sweeps = async || {
+        for round in 0..40 {
+            // Every other sweep comes a month later, and finds that all have cooled down.
+            sweep(&pool, clock::now() + TimeDelta::days(31 * (round % 2))).await.expect("a sweep");
+        }
+    };
+    let by_hand = async || {
+        for (n, number) in numbers(190).iter().enumerate().skip(120) {
+            operator::seed(&pool, std::slice::from_ref(number)).await.expect("a seed");
+            operator::release(&pool, &numbers(150)[n - 120], AT_ONCE, clock::now()).await.expect("a release");
+        }
+    };
+    futures::join!(slices(), sweeps(), sweeps(), by_hand());
+
+    assert_eq!(texts(&pool, OUT_OF_ORDER).await, [""; 0]);
+    assert_eq!(texts(&pool, AT_ODDS).await, [""; 0]);
+    let returns = count(&pool, "SELECT count(*) FROM number_changes WHERE why = 'the client returned'").await;
+    let cooled = count(&pool, "SELECT count(*) FROM number_changes WHERE change = 'cooled_down'").await;
+    let by_hand = count(&pool, "SELECT count(*) FROM number_changes WHERE why = 'released by hand'").await;
+    assert!(returns > 0 && cooled > 0 && by_hand > 0, "{returns} returned, {cooled} cooled down, {by_hand} by hand");
+    let held = r#"SELECT count(*) FROM clients WHERE "twilioNumber" IS NOT NULL"#;
+    let balance = "SELECT count(*) FILTER (WHERE change = 'assigned') - count(*) FILTER (WHERE change = 'released')
+                   FROM number_changes";
+    assert_eq!(count(&pool, held).await, count(&pool, balance).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_plan_s_reset_frees_what_cools_down_and_leaves_a_pool_that_works() {
+    let pool = migrated_database(2).await;
+    operator::seed(&pool, &numbers(2)).await.unwrap();
+    let ids = paid_clients(&pool, "client", 3).await;
+    allocate(&pool, &ids[0]).await;
+    allocate(&pool, &ids[1]).await;
+    leave(&pool, &ids[0]).await;
+    let reset = r#"UPDATE twilio_number_pool SET status = 'AVAILABLE', "client_id" = NULL, "assigned_at" = NULL;"#;
+    sqlx::raw_sql(reset).execute(&pool).await.unwrap();
+    assert_eq!(operator::pool_status(&pool).await.unwrap().free, 1);
+    sweep(&pool, clock::now() + TimeDelta::days(31)).await.unwrap();
+    assert_eq!(count(&pool, "SELECT count(*) FROM number_changes WHERE change = 'cooled_down'").await, 0);
+    assert_eq!(allocate(&pool, &ids[2]).await.as_deref(), Some(FIRST));
+    assert_eq!(operator::allocate(&pool, &ids[1], clock::now()).await.unwrap().reason, Some("ALREADY_ASSIGNED"));
+    assert!(texts(&pool, AT_ODDS).await.is_empty());
+    leave(&pool, &ids[2]).await;
+    assert_eq!(allocate(&pool, &ids[2]).await.as_deref(), Some(FIRST));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_by_hand_is_at_once_or_cools_down_and_the_client_s_conversation_hears_of_it() {
+    let stage = stage_with(1, &[("SWEEP_INTERVAL", "1h"), ("NUMBER_COOLING", "1h")]).await;
+    operator::seed(&stage.pool, &numbers(2)).await.unwrap();
+    paid_clients(&stage.pool, "client", 2).await;
+    allocate(&stage.pool, "client-1").await;
+    let run = async |arguments: &[&str]| {
+        let (code, stdout, stderr) = stage.operator(arguments).await.unwrap();
+        (code, format!("{stdout}{stderr}"))
+    };
+    let (code, said) = run(&["pool", "release", FIRST, "--cool-down"]).await;
+    let (before, after) = said.split_once(" cools down until 20").unwrap();
+    assert_eq!((code, before), (0, FIRST));
+    assert!(after.ends_with(" UTC; it was held by client client-1\n"), "{said}");
+    let heard = "SELECT payload ->> 'client_id' FROM events WHERE kind = 'number_lost' ORDER BY id";
+    assert_eq!(texts(&stage.pool, heard).await, ["client-1"]);
+    assert_eq!(allocate(&stage.pool, "client-1").await.as_deref(), Some(FIRST));
+
+    run(&["pool", "release", FIRST, "--cool-down"]).await;
+    let (_, said) = run(&["pool", "release", FIRST]).await;
+    assert_eq!(said, "+447100000001 is available; it was held by nobody\n");
+    assert_eq!(texts(&stage.pool, heard).await, ["client-1", "client-1"], "each loss once");
+    assert_eq!(allocate(&stage.pool, "client-2").await.as_deref(), Some(FIRST));
+    let (_, said) = run(&["pool", "release", FIRST]).await;
+    assert_eq!(said, "+447100000001 is available; it was held by client client-2\n");
+    let steps = texts(&stage.pool, LIVES).await;
+    assert_eq!(
+        steps[5..8],
+        [
+            "+447100000001|cooled_down|client-1|released by hand",
+            "+447100000001|assigned|client-2|allocated",
+            "+447100000001|released|client-2|released by hand",
+        ]
+    );
+    stage.settle().await.unwrap();
+    stage.strike().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_drains_a_number_and_is_told_who_holds_it() {
+    let stage = stage_with(1, &[("SWEEP_INTERVAL", "1h")]).await;
+    operator::seed(&stage.pool, &numbers(1)).await.unwrap();
+    paid_clients(&stage.pool, "client", 2).await;
+    allocate(&stage.pool, "client-1").await;
+    allocate(&stage.pool, "client-2").await;
+    let run = async |arguments: &[&str]| {
+        let (code, stdout, stderr) = stage.operator(arguments).await.unwrap();
+        (code, format!("{stdout}{stderr}"))
+    };
+    let said = |words: &str| (0, format!("{FIRST} {words}\n"));
+    let drained = "is drained: no client will be given it; client client-1 holds it";
+    assert_eq!(run(&["pool", "drain", FIRST]).await, said(drained));
+    let again = "was drained already: no client will be given it; client client-1 holds it";
+    assert_eq!(run(&["pool", "drain", FIRST]).await, said(again));
+    let released = "is back in the pool, but drained; it was held by client client-1";
+    assert_eq!(run(&["pool", "release", FIRST]).await, said(released));
+    let undone = "is drained no more: clients may be given it; nobody holds it";
+    assert_eq!(run(&["pool", "drain", FIRST, "--undo"]).await, said(undone));
+    let told = async || stage.stand_in.bodies_to(&phone(2)).len() == 1;
+    eventually(PATIENCE, "who waits is told at once", told).await;
+    let again = "was not drained: clients may be given it; nobody holds it";
+    assert_eq!(run(&["pool", "drain", FIRST, "--undo"]).await, said(again));
+    let (code, words) = run(&["pool", "drain", "+447100000009"]).await;
+    assert!(code == 1 && words.contains("not in the pool"), "{words}");
+    assert_eq!(run(&["pool", "drain", "07100"]).await.0, 2);
+    stage.strike().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_of_a_number_that_nobody_holds_hears_so_and_is_never_kept_waiting() {
+    let stage = stage_with(1, &[]).await;
+    operator::seed(&stage.pool, &numbers(2)).await.unwrap();
+    paid_clients(&stage.pool, "client", 1).await;
+    allocate(&stage.pool, "client-1").await;
+    let hears = async |number: &str| {
+        let (arrived, ended) = stage.stand_in.call("+447700900123", number).await.unwrap();
+        assert_eq!((arrived.status, ended.status), (200, 204));
+        arrived.body
+    };
+    assert_eq!(hears(FIRST).await, CALL_ANSWER, "client-1 holds it");
+    assert_eq!(hears(SECOND).await, UNUSED_ANSWER, "nobody has it yet");
+    assert_eq!(hears(&stage.account.onboarding_number).await, CALL_ANSWER, "it is not of the pool");
+    leave(&stage.pool, "client-1").await;
+    assert_eq!(hears(FIRST).await, UNUSED_ANSWER, "it cools down");
+    stage.settle().await.unwrap();
+
+    // The pool cannot be read, but the inbox takes the call.
+    let mut locked = stage.pool.begin().await.unwrap();
+    sqlx::raw_sql("LOCK TABLE twilio_number_pool IN ACCESS EXCLUSIVE MODE").execute(&mut *locked).await.unwrap();
+    let calls = || count(&stage.pool, "SELECT count(*) FROM events WHERE kind = 'call_arrived'");
+    let before = calls().await;
+    let form = stage.stand_in.call_form(&stage.stand_in.new_sid("CA"), "+447700900123", FIRST, "ringing");
+    let asked = tokio::time::Instant::now();
+    let answer = stage.stand_in.post("/webhooks/twilio/voice", &form).await.unwrap();
+    assert!(asked.elapsed() < ANSWER_WITHIN + Duration::from_secs(1), "{:?}", asked.elapsed());
+    assert_eq!((answer.status, answer.body.as_str()), (200, CALL_ANSWER));
+    assert_eq!(calls().await, before + 1);
+    locked.rollback().await.unwrap();
+    assert_eq!(hears(FIRST).await, UNUSED_ANSWER);
+    stage.strike().await.unwrap();
+}
