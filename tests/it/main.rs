@@ -12,6 +12,8 @@ mod waiting_list;
 
 mod numbers;
 
+mod buying;
+
 mod bad_input;
 
 mod accidents;

@@ -15,6 +15,8 @@ pub mod messages;
 
 pub mod pool;
 
+pub mod purchases;
+
 pub mod sending;
 
 pub mod waiting_list;

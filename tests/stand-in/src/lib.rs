@@ -14,6 +14,8 @@ mod faults;
 
 mod listing;
 
+mod market;
+
 mod message;
 
 mod numbers;
@@ -37,6 +39,7 @@ use connection::{Connection, Connections};
 use faults::Faults;
 
 pub use faults::{Fate, Fault, Misbehaviour, Reports};
+pub use market::Offer;
 pub use message::{Direction, Message, MessageStatus};
 pub use numbers::Number;
 
@@ -69,6 +72,7 @@ struct State {
     http: reqwest::Client,
     messages: Mutex<Vec<Message>>,
     numbers: Mutex<Vec<Number>>,
+    market: Mutex<Vec<Offer>>,
     sids: AtomicU64,
     answer_after_ms: AtomicU64,
     faults: Faults,
@@ -103,13 +107,18 @@ impl StandIn {
             http,
             messages: Mutex::default(),
             numbers: Mutex::default(),
+            market: Mutex::new(market::fresh_numbers()),
             // Names go on where an earlier stand-in cannot have come to: a name that was used before is a text known before.
             sids: AtomicU64::new(jobrun_shared::clock::now().timestamp_micros().unsigned_abs()),
             answer_after_ms: AtomicU64::new(0),
             faults: Faults::default(),
         });
         let addr = listener.local_addr().expect("a listener has an address");
-        let router = api::router().merge(numbers::router()).merge(control::router()).with_state(Arc::clone(&state));
+        let router = api::router()
+            .merge(numbers::router())
+            .merge(market::router())
+            .merge(control::router())
+            .with_state(Arc::clone(&state));
         let service = router.into_make_service_with_connect_info::<Connection>();
         let server = tokio::spawn(async move {
             // Ends only with the process, or when the stand-in is dropped.
@@ -146,6 +155,11 @@ impl StandIn {
     /// The next message is met with this fault, and the one after it with what was ordered after it.
     pub fn fail_next(&self, fault: Fault) {
         self.state.faults.orders().next.push_back(fault);
+    }
+
+    /// The next purchase of a number is met with this fault, and the one after it with what was ordered after it.
+    pub fn fail_next_purchase(&self, fault: Fault) {
+        self.state.faults.orders().purchases.push_back(fault);
     }
 
     /// From now on every request of the REST API, lists and fetches included, is met with this fault, or with none.
