@@ -19,6 +19,7 @@ const HOLD_DURATION_DEFAULT: &str = "48h";
 const NUMBER_COOLING_DEFAULT: &str = "30d";
 const AUDIT_INTERVAL_DEFAULT: &str = "5m";
 const SEGMENTS_PER_SECOND_DEFAULT: &str = "10";
+const BUY_MAX_DEFAULT: &str = "10";
 
 /// What is wrong with the settings, one sentence a line.
 #[derive(Debug, PartialEq, Eq)]
@@ -202,6 +203,21 @@ pub struct Numbers {
     pub twilio: Twilio,
 }
 
+/// The settings of `jobrun pool buy`.
+#[derive(Clone, Debug)]
+pub struct Buying {
+    /// `DATABASE_URL`.
+    pub database_url: Secret,
+    /// The account at Twilio.
+    pub twilio: Twilio,
+    /// `TWILIO_BUNDLE_SID`, if it is set: the regulatory bundle that numbers are bought under.
+    pub bundle_sid: Option<String>,
+    /// `TWILIO_ADDRESS_SID`, if it is set: the address that numbers are bought under.
+    pub address_sid: Option<String>,
+    /// `POOL_BUY_MAX`: how many numbers may be bought within 30 days.
+    pub max: u32,
+}
+
 impl Ingress {
     /// Reads the settings of the ingress from the environment.
     ///
@@ -314,6 +330,29 @@ impl Numbers {
     }
 }
 
+impl Buying {
+    /// Reads the settings of `jobrun pool buy` from the environment.
+    ///
+    /// # Errors
+    /// Names every setting that is missing or makes no sense.
+    pub fn from_env() -> Result<Self, Problems> {
+        Self::read(&Environment)
+    }
+
+    fn read(source: &dyn Source) -> Result<Self, Problems> {
+        let mut reader = Reader::new(source);
+        let bundle_sid = reader.sid_if_set("TWILIO_BUNDLE_SID", "BU");
+        let address_sid = reader.sid_if_set("TWILIO_ADDRESS_SID", "AD");
+        let max = reader.parsed("POOL_BUY_MAX", BUY_MAX_DEFAULT, "a number of phone numbers, such as 10");
+        match (reader.database_url(), reader.twilio(), max) {
+            (Some(database_url), Some(twilio), Some(max)) if reader.problems.is_empty() => {
+                Ok(Self { database_url, twilio, bundle_sid, address_sid, max })
+            }
+            _ => Err(Problems(reader.problems)),
+        }
+    }
+}
+
 /// Where settings come from: the environment, and in tests a list.
 trait Source {
     fn get(&self, name: &str) -> Option<String>;
@@ -383,6 +422,16 @@ impl<'a> Reader<'a> {
             self.problem("DATABASE_URL does not begin with postgres://");
         }
         Some(Secret(url))
+    }
+
+    /// One of Twilio's names: two letters that say of what, and 32 hexadecimal digits.
+    fn sid_if_set(&mut self, name: &str, prefix: &str) -> Option<String> {
+        let sid = self.get(name)?;
+        let digits = sid.strip_prefix(prefix).unwrap_or_default();
+        if digits.len() != 32 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            self.problem(format!("{name} is not {prefix} and 32 hexadecimal digits"));
+        }
+        Some(sid)
     }
 
     fn twilio(&mut self) -> Option<Twilio> {
@@ -721,6 +770,23 @@ mod tests {
         for senseless in ["30", "-1d", "6y", "a while"] {
             assert!(cooling(senseless).unwrap_err().to_string().contains("NUMBER_COOLING"), "{senseless}");
         }
+    }
+
+    #[test]
+    fn what_numbers_are_bought_under_has_a_shape() {
+        let read = |settings: &[(&str, &str)]| Buying::read(&List(&[&GOOD, settings].concat()));
+        let plain = read(&[]).unwrap();
+        assert_eq!((plain.bundle_sid, plain.address_sid, plain.max), (None, None, 10));
+        let (bundle, address) = ("BU0123456789abcdef0123456789ABCDEF", "AD0123456789abcdef0123456789ABCDEF");
+        let set = [("TWILIO_BUNDLE_SID", bundle), ("TWILIO_ADDRESS_SID", address), ("POOL_BUY_MAX", "0")];
+        let set = read(&set).unwrap();
+        assert_eq!((set.bundle_sid.as_deref(), set.address_sid.as_deref(), set.max), (Some(bundle), Some(address), 0));
+        let swapped = [("TWILIO_BUNDLE_SID", address), ("TWILIO_ADDRESS_SID", "ADhush"), ("POOL_BUY_MAX", "-1")];
+        let problems = read(&swapped).unwrap_err().to_string();
+        for (name, _) in swapped {
+            assert!(problems.contains(&format!("{name} is not ")), "{name} is missing in: {problems}");
+        }
+        assert!(!problems.contains("hush") && !problems.contains(address), "{problems}");
     }
 
     #[test]

@@ -17,6 +17,8 @@ mod month;
 
 mod numbers;
 
+mod buying;
+
 mod bad_input;
 
 mod accidents;

@@ -90,7 +90,7 @@ fn the_readme_names_every_setting_and_every_command() {
     for setting in settings {
         assert!(readme.contains(&format!("`{setting}`")), "{setting} is not in the README");
     }
-    let pool = ["pool seed", "pool status", "pool release", "pool drain", "pool allocate"];
+    let pool = ["pool seed", "pool status", "pool release", "pool drain", "pool allocate", "pool buy"];
     for command in
         ["up", "demo", "migrate", "sweep", "alerts", "numbers webhooks", "numbers check"].into_iter().chain(pool)
     {

@@ -190,11 +190,7 @@ async fn give_up_numbers(
             Some(pool::Loss { client_id: turn.loaded.client.id.clone(), number })
         })
         .collect();
-    if losses.is_empty() {
-        Ok(())
-    } else {
-        pool::take_away(conn, &losses, "the service ended", hands.cooling, now).await
-    }
+    pool::take_away(conn, &losses, hands.cooling, "the service ended", now).await
 }
 
 /// Decides event after event for each client, up to the first that needs a number. Answers which clients do, in the order

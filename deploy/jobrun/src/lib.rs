@@ -1,7 +1,8 @@
 //! What the operator's command is made of, so that tests can use it as well.
 //!
 //! [`local_postgres`] and [`programs`] run the real server and the real programs; [`up`] and [`demo`] put them together;
-//! [`numbers`] looks after the numbers at Twilio, and [`payments`] after what was paid by nobody that we know.
+//! [`numbers`] looks after the numbers at Twilio, [`buy`] buys some, and [`payments`] looks after what was paid by nobody that we
+//! know.
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ pub mod programs;
 
 pub mod numbers;
 
+pub mod buy;
 pub mod payments;
 
 pub mod up;

@@ -8,12 +8,16 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 use jobrun::demo::{self, Report, Stage};
 use jobrun::local_postgres::{Data, LocalPostgres};
-use jobrun::{CONNECTIONS, MINUTE, numbers, payments, programs, up};
+use jobrun::{CONNECTIONS, MINUTE, buy, numbers, payments, programs, up};
+use jobrun_onboarding::region_of;
 use jobrun_shared::db::alerts;
 use jobrun_shared::operator::{self, PoolStatus, Refusal};
+use jobrun_shared::purchases::Order;
+use jobrun_shared::twilio::numbers::NumberType;
 use jobrun_shared::{clock, config, db, shutdown, telemetry};
 use sqlx::{AssertSqlSafe, PgPool};
 
@@ -108,6 +112,43 @@ enum Pool {
         /// clients.id
         client_id: String,
     },
+    /// Buy numbers at Twilio, with our webhooks, and put them into the pool; only shows what it would do, unless told --yes
+    ///
+    /// Numbers take both texts and calls. They are bought under TWILIO_BUNDLE_SID and TWILIO_ADDRESS_SID, where those are set.
+    /// At most POOL_BUY_MAX numbers (10 by default) are bought within 30 days, by all runs together: a limit on how many, since
+    /// Twilio does not tell prices when it offers numbers.
+    ///
+    /// May be run again whatever happened: what an earlier run left open is settled first, and counts towards what is asked for.
+    ///
+    /// Exit status 0 if all are bought, or would be; 1 if fewer; 2 if that is more than may be bought.
+    Buy {
+        /// How many
+        #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+        count: u16,
+        /// The country, by the two letters of ISO 3166
+        #[arg(long, default_value = "GB", value_parser = country)]
+        country: String,
+        /// Which type of number
+        #[arg(long = "type", value_name = "TYPE", default_value = NumberType::Mobile.name(), value_parser = number_type())]
+        kind: NumberType,
+        /// Buy, and pay, instead of only showing what would be bought
+        #[arg(long)]
+        yes: bool,
+        /// For scripts
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn country(given: &str) -> Result<String, &'static str> {
+    let country = region_of(given);
+    let is_shaped = country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase());
+    if is_shaped { Ok(country) } else { Err("not a country by the two letters of ISO 3166, such as GB") }
+}
+
+fn number_type() -> impl TypedValueParser<Value = NumberType> {
+    let named = |name: String| NumberType::named(&name).ok_or("no such type");
+    PossibleValuesParser::new(NumberType::ALL.map(NumberType::name)).try_map(named)
 }
 
 #[derive(Subcommand)]
@@ -170,6 +211,10 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Pool(Pool::Release { number, cool_down }) => release(&settings, &number, cool_down).await?,
         Command::Pool(Pool::Drain { number, undo }) => drain(&settings, &number, undo).await?,
         Command::Pool(Pool::Allocate { client_id }) => return allocate(&settings, &client_id).await,
+        Command::Pool(Pool::Buy { count, country, kind, yes, json }) => {
+            let order = Order { country, kind, count: usize::from(count) };
+            return Ok(ExitCode::from(buy::run(&config::Buying::from_env()?, &order, yes, json).await?));
+        }
         Command::Numbers(Numbers::Webhooks) => webhooks(&settings)?,
         Command::Numbers(Numbers::Check { fix, json }) => {
             let well = numbers::check(&config::Numbers::from_env()?, fix, json).await?;

@@ -25,6 +25,18 @@ const PORTS_FROM: u16 = 15_000;
 const PORTS: u16 = 10_000;
 const PORTS_TRIED: u16 = 1_000;
 
+/// What cargo tells the programs that it runs of themselves. Told of somebody else, another cargo would take what it has built for
+/// out of date, and build it anew.
+const OF_CARGO: [&str; 7] = [
+    "CARGO_MANIFEST_DIR",
+    "CARGO_MANIFEST_LINKS",
+    "CARGO_PKG_NAME",
+    "CARGO_PKG_VERSION_MAJOR",
+    "CARGO_PKG_VERSION_MINOR",
+    "CARGO_PKG_VERSION_PATCH",
+    "CARGO_PKG_VERSION_PRE",
+];
+
 /// Settings, as environment variables.
 pub type Environment = BTreeMap<String, String>;
 
@@ -91,6 +103,9 @@ pub fn build(dir: &Path, beside: Option<&str>) -> anyhow::Result<()> {
     cargo.args(["build", "--quiet", "--workspace", "--bins"]).args(beside).current_dir(env!("CARGO_MANIFEST_DIR"));
     if dir.ends_with("release") {
         cargo.arg("--release");
+    }
+    for name in OF_CARGO {
+        cargo.env_remove(name);
     }
     ensure!(cargo.status().context("starting cargo")?.success(), "the programs do not build");
     Ok(())

@@ -17,6 +17,8 @@ mod number_changes;
 
 pub mod pool;
 
+pub mod purchases;
+
 pub mod sending;
 
 pub mod subscriptions;

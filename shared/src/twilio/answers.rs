@@ -1,4 +1,4 @@
-//! Twilio's answers to requests that may simply be made again: those that ask, and those that set something up.
+//! Twilio's answers to requests that may be made again: those that ask, that set something up, and that buy a number.
 //!
 //! Handing over a text is not among them; that is in `api.rs`.
 
@@ -47,6 +47,19 @@ pub enum Error {
     /// The answer is not what Twilio's documentation says.
     #[error("Twilio's answer cannot be read: {0}")]
     Unreadable(&'static str),
+}
+
+impl Error {
+    /// Whether Twilio said no, so that nothing was done. Everything else may have been done: its answer was
+    /// lost, or says only that something went wrong.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Unauthorised => true,
+            Self::Refused { status, .. } => status.is_client_error() && *status != StatusCode::REQUEST_TIMEOUT,
+            Self::Unreachable(_) | Self::Unreadable(_) => false,
+        }
+    }
 }
 
 impl Api {

@@ -307,6 +307,10 @@ pub(crate) struct Faults(Mutex<Orders>);
 pub(crate) struct Orders {
     pub(crate) next: VecDeque<Fault>,
     pub(crate) always: Option<Fault>,
+    /// What the next purchases of numbers are met with.
+    pub(crate) purchases: VecDeque<Fault>,
+    /// The numbers that somebody else buys once a search has shown them.
+    pub(crate) snatched: Vec<String>,
     pub(crate) fate: Option<Fate>,
     pub(crate) reports: Option<Reports>,
     pub(crate) misbehaviour: Option<Misbehaviour>,
@@ -335,6 +339,14 @@ impl Faults {
         treatment.reports = orders.reports.unwrap_or(treatment.reports);
         orders.note(treatment.fault);
         treatment
+    }
+
+    /// What goes wrong with the next purchase of a number: only what was ordered.
+    pub(crate) fn of_purchase(&self) -> Option<Fault> {
+        let mut orders = self.orders();
+        let fault = orders.purchases.pop_front().or(orders.always);
+        orders.note(fault);
+        fault
     }
 
     /// What goes wrong with this request, which asks and changes nothing.

@@ -15,6 +15,8 @@ mod faults;
 
 mod listing;
 
+mod market;
+
 mod message;
 
 mod numbers;
@@ -40,6 +42,7 @@ use connection::{Connection, Connections};
 use faults::Faults;
 
 pub use faults::{Fate, Fault, Misbehaviour, Reports};
+pub use market::Offer;
 pub use message::{Direction, Message, MessageStatus};
 pub use numbers::Number;
 
@@ -73,6 +76,7 @@ struct State {
     messages: Mutex<Vec<Message>>,
     numbers: Mutex<Vec<Number>>,
     sales: Mutex<stripe::Sales>,
+    market: Mutex<Vec<Offer>>,
     sids: AtomicU64,
     answer_after_ms: AtomicU64,
     faults: Faults,
@@ -119,6 +123,7 @@ impl StandIn {
             messages: Mutex::default(),
             numbers: Mutex::default(),
             sales: Mutex::default(),
+            market: Mutex::new(market::fresh_numbers()),
             // Names go on where an earlier stand-in cannot have come to: a name that was used before is a text known before.
             sids: AtomicU64::new(jobrun_shared::clock::now().timestamp_micros().unsigned_abs()),
             answer_after_ms: AtomicU64::new(0),
@@ -127,6 +132,7 @@ impl StandIn {
         let addr = listener.local_addr().expect("a listener has an address");
         let router = api::router()
             .merge(numbers::router())
+            .merge(market::router())
             .merge(control::router())
             .merge(stripe::router())
             .with_state(Arc::clone(&state));
@@ -166,6 +172,11 @@ impl StandIn {
     /// The next message is met with this fault, and the one after it with what was ordered after it.
     pub fn fail_next(&self, fault: Fault) {
         self.state.faults.orders().next.push_back(fault);
+    }
+
+    /// The next purchase of a number is met with this fault, and the one after it with what was ordered after it.
+    pub fn fail_next_purchase(&self, fault: Fault) {
+        self.state.faults.orders().purchases.push_back(fault);
     }
 
     /// From now on every request of the REST API, lists and fetches included, is met with this fault, or with none.

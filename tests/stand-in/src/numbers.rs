@@ -1,20 +1,22 @@
-//! The REST API for the numbers of the account: listing them, page by page, and setting them up.
+//! The REST API for the numbers of the account: listing them, page by page, buying them, and setting them up.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use axum::extract::{Path, Query, State as Shared};
+use axum::extract::{ConnectInfo, Path, Query, State as Shared};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Form, Json, Router};
 use serde_json::{Value, json};
 
-use crate::api::{refuse, unauthorised};
+use crate::api::{refuse, spoilt, unauthorised};
+use crate::connection::Connection;
+use crate::faults::Fault;
 use crate::{StandIn, State};
 
 /// The most numbers on a page. Twilio's limit is 1000, which no test would ever reach.
-const LARGEST_PAGE: usize = 50;
+pub(crate) const LARGEST_PAGE: usize = 50;
 
 /// What can be set, as an update names it and as an answer does.
 const FIELDS: [(&str, &str); 10] = [
@@ -80,6 +82,11 @@ impl Number {
         format!("PN{:0>32}", self.phone_number.trim_start_matches('+'))
     }
 
+    /// Sets what can be set. As with Twilio, the rest is passed over.
+    fn set(&mut self, fields: HashMap<String, String>) {
+        self.fields.extend(fields.into_iter().filter(|(field, _)| FIELDS.iter().any(|(name, _)| name == field)));
+    }
+
     fn as_json(&self) -> Value {
         let mut shown = json!({
             "sid": self.sid(),
@@ -119,7 +126,7 @@ impl State {
 
 pub(crate) fn router() -> Router<Arc<State>> {
     Router::new()
-        .route("/2010-04-01/Accounts/{account}/IncomingPhoneNumbers.json", get(list))
+        .route("/2010-04-01/Accounts/{account}/IncomingPhoneNumbers.json", get(list).post(buy))
         .route("/2010-04-01/Accounts/{account}/IncomingPhoneNumbers/{file}", post(update))
 }
 
@@ -127,19 +134,27 @@ async fn list(
     Shared(state): Shared<Arc<State>>,
     Path(account): Path<String>,
     Query(query): Query<HashMap<String, String>>,
+    ConnectInfo(connection): ConnectInfo<Connection>,
     headers: HeaderMap,
 ) -> Response {
     if let Some(refusal) = unauthorised(&state, &account, &headers) {
         return refusal;
     }
+    let answer = page(&state.numbers(), &account, &query);
+    spoilt(state.faults.of_read("numbers"), answer, &connection).await
+}
+
+fn page(numbers: &[Number], account: &str, query: &HashMap<String, String>) -> Response {
     let given = |name: &str| query.get(name).and_then(|value| value.parse::<usize>().ok());
     let size = given("PageSize").unwrap_or(LARGEST_PAGE).clamp(1, LARGEST_PAGE);
     let page = given("Page").unwrap_or(0);
     if page > 0 && !query.contains_key("PageToken") {
         return refuse(StatusCode::BAD_REQUEST, 20006, "A page after the first is only found by its link");
     }
-    let numbers = state.numbers();
-    let shown: Vec<Value> = numbers.iter().skip(page * size).take(size).map(Number::as_json).collect();
+    let wanted = query.get("PhoneNumber");
+    let numbers: Vec<&Number> =
+        numbers.iter().filter(|number| wanted.is_none_or(|wanted| number.phone_number.contains(wanted))).collect();
+    let shown: Vec<Value> = numbers.iter().skip(page * size).take(size).map(|number| number.as_json()).collect();
     let next = (numbers.len() > (page + 1) * size).then(|| {
         let path = format!("/2010-04-01/Accounts/{account}/IncomingPhoneNumbers.json");
         let last = numbers[(page + 1) * size - 1].sid();
@@ -147,6 +162,38 @@ async fn list(
     });
     let body = json!({"incoming_phone_numbers": shown, "page": page, "page_size": size, "next_page_uri": next});
     Json(body).into_response()
+}
+
+async fn buy(
+    Shared(state): Shared<Arc<State>>,
+    Path(account): Path<String>,
+    ConnectInfo(connection): ConnectInfo<Connection>,
+    headers: HeaderMap,
+    Form(fields): Form<HashMap<String, String>>,
+) -> Response {
+    if let Some(refusal) = unauthorised(&state, &account, &headers) {
+        return refusal;
+    }
+    let fault = state.faults.of_purchase();
+    let is_sold = fault.is_none_or(Fault::takes);
+    let answer = if is_sold { sell(&state, fields) } else { StatusCode::NO_CONTENT.into_response() };
+    spoilt(fault, answer, &connection).await
+}
+
+fn sell(state: &State, fields: HashMap<String, String>) -> Response {
+    let wanted = fields.get("PhoneNumber").cloned().unwrap_or_default();
+    if let Some(refusal) = fields.iter().find_map(|(field, value)| refuse_value(field, value)) {
+        return refusal;
+    }
+    let offer = match state.take_from_market(&wanted, &fields) {
+        Ok(offer) => offer,
+        Err((code, why)) => return refuse(StatusCode::BAD_REQUEST, code, why),
+    };
+    let mut number = Number { sms: offer.sms, voice: offer.voice, ..Number::new(&wanted) };
+    number.set(fields);
+    let answer = (StatusCode::CREATED, Json(number.as_json())).into_response();
+    state.numbers().push(number);
+    answer
 }
 
 async fn update(
@@ -170,9 +217,7 @@ async fn update(
             return refusal;
         }
     }
-    // As with Twilio, what cannot be set is passed over.
-    let known = fields.into_iter().filter(|(field, _)| FIELDS.iter().any(|(name, _)| name == field));
-    number.fields.extend(known);
+    number.set(fields);
     number.updates += 1;
     Json(number.as_json()).into_response()
 }

@@ -1,0 +1,125 @@
+//! Buying numbers: shows what would be bought, or buys, and says what came of it.
+
+use std::io::Write;
+
+use jobrun_onboarding::E164;
+use jobrun_shared::config::Buying;
+use jobrun_shared::db::purchases::{self, Counted};
+use jobrun_shared::purchases::{Order, Report, Run, Shortfall, fields};
+use jobrun_shared::twilio::api::Api;
+use jobrun_shared::{clock, db};
+use serde_json::{Value, json};
+
+use crate::CONNECTIONS;
+
+/// Carries out an order, or with `really` unset only shows what that would be. Answers the exit status: 0 if all is bought, or
+/// would be, 1 if not, and 2 if it is more than may be bought.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn run(settings: &Buying, order: &Order, really: bool, json: bool) -> anyhow::Result<u8> {
+    let pool = db::connect(&settings.database_url, CONNECTIONS).await?;
+    db::ensure_migrated(&pool).await?;
+    let api = Api::new(&settings.twilio)?;
+    let report = if really {
+        let mut conn = purchases::begin_run(&pool).await?;
+        Run::new(&mut conn, &api, settings, order, clock::now()).buy().await?
+    } else {
+        Run::new(&mut *pool.acquire().await?, &api, settings, order, clock::now()).rehearse().await?
+    };
+    let mut out = std::io::stdout().lock();
+    if json {
+        writeln!(out, "{:#}", as_json(settings, order, really, &report))?;
+    } else if really {
+        print_bought(&mut out, order, &report)?;
+        print_cap(&mut out, settings, &report)?;
+    } else {
+        print_rehearsal(&mut out, settings, order, &report)?;
+        print_cap(&mut out, settings, &report)?;
+        writeln!(out, "\nNothing was bought. With --yes, numbers are bought, and paid for.")?;
+    }
+    Ok(match &report.shortfall {
+        Some(Shortfall::OverCap { .. }) => 2,
+        _ => u8::from(!report.is_complete()),
+    })
+}
+
+fn print_rehearsal(out: &mut impl Write, settings: &Buying, order: &Order, report: &Report) -> std::io::Result<()> {
+    print_numbers(out, "would be bought", report.would_buy.iter())?;
+    print_numbers(out, "left open by an earlier run: settled first", report.open.iter())?;
+    print_total(out, report.would_buy.len(), "would be bought", order, report)?;
+    let sid = |sid: &Option<String>, name: &str| sid.clone().unwrap_or_else(|| format!("none: {name} is not set"));
+    print_row(out, "bundle", &sid(&settings.bundle_sid, "TWILIO_BUNDLE_SID"))?;
+    print_row(out, "address", &sid(&settings.address_sid, "TWILIO_ADDRESS_SID"))?;
+    for (field, value) in fields(&settings.twilio.public_base_url) {
+        print_row(out, field, &value)?;
+    }
+    Ok(())
+}
+
+fn print_bought(out: &mut impl Write, order: &Order, report: &Report) -> std::io::Result<()> {
+    for bought in &report.bought {
+        let how = if bought.found { "bought before, and found" } else { "bought" };
+        print_numbers(out, &format!("{how}; in the pool"), std::iter::once(&bought.number))?;
+    }
+    for (number, why) in &report.not_bought {
+        print_numbers(out, &format!("not bought: {why}"), std::iter::once(number))?;
+    }
+    print_numbers(out, "open: nobody knows yet whether it was bought", report.open.iter())?;
+    print_total(out, report.bought.len(), "bought", order, report)
+}
+
+fn print_numbers<'a>(
+    out: &mut impl Write,
+    what: &str,
+    mut numbers: impl Iterator<Item = &'a E164>,
+) -> std::io::Result<()> {
+    numbers.try_for_each(|number| writeln!(out, "{:<17} {what}", number.as_str()))
+}
+
+/// How many of how many; and if those are too few, why.
+fn print_total(out: &mut impl Write, count: usize, what: &str, order: &Order, report: &Report) -> std::io::Result<()> {
+    let Order { country, kind, count: asked } = order;
+    let why = report.shortfall.as_ref().map(|shortfall| format!(": {shortfall}")).unwrap_or_default();
+    let before = if count + report.not_bought.len() + report.open.len() == 0 { "" } else { "\n" };
+    writeln!(out, "{before}{count} {what} of {asked} asked for ({country}, {}){why}\n", kind.name())
+}
+
+fn print_cap(out: &mut impl Write, settings: &Buying, report: &Report) -> std::io::Result<()> {
+    let Counted { bought, intended } = report.counted;
+    let (max, left) = (settings.max, left(settings, report));
+    let cap = format!("{max} within 30 days (POOL_BUY_MAX): {bought} bought, {intended} open, {left} left");
+    print_row(out, "cap", &cap)
+}
+
+fn print_row(out: &mut impl Write, name: &str, value: &str) -> std::io::Result<()> {
+    writeln!(out, "{name:<21} {value}")
+}
+
+const fn left(settings: &Buying, report: &Report) -> u32 {
+    settings.max.saturating_sub(report.counted.bought.saturating_add(report.counted.intended))
+}
+
+fn as_json(settings: &Buying, order: &Order, really: bool, report: &Report) -> Value {
+    let numbers = |numbers: &[E164]| numbers.iter().map(|number| number.as_str().to_owned()).collect::<Vec<String>>();
+    let bought = |it: &jobrun_shared::purchases::Bought| json!({"phoneE164": it.number.as_str(), "sid": it.sid, "found": it.found});
+    let not_bought = |(number, why): &(E164, String)| json!({"phoneE164": number.as_str(), "why": why});
+    json!({
+        "dryRun": !really,
+        "complete": report.is_complete(),
+        "asked": order.count,
+        "country": order.country,
+        "type": order.kind.name(),
+        "wouldBuy": numbers(&report.would_buy),
+        "bought": report.bought.iter().map(bought).collect::<Vec<Value>>(),
+        "notBought": report.not_bought.iter().map(not_bought).collect::<Vec<Value>>(),
+        "open": numbers(&report.open),
+        "why": report.shortfall.as_ref().map(ToString::to_string),
+        "cap": {
+            "max": settings.max,
+            "bought": report.counted.bought,
+            "open": report.counted.intended,
+            "left": left(settings, report),
+        },
+    })
+}
