@@ -19,6 +19,7 @@ const SWEEP_INTERVAL_DEFAULT: &str = "60s";
 const HOLD_DURATION_DEFAULT: &str = "48h";
 const AUDIT_INTERVAL_DEFAULT: &str = "5m";
 const SEGMENTS_PER_SECOND_DEFAULT: &str = "10";
+const POOL_LEVEL_MIN_DEFAULT: &str = "3";
 
 /// What is wrong with the settings, one sentence a line.
 #[derive(Debug, PartialEq, Eq)]
@@ -149,6 +150,8 @@ pub struct Worker {
     pub audit_interval: Duration,
     /// `TWILIO_SEGMENTS_PER_SECOND`: how many segments each of our numbers sends a second at most.
     pub segments_per_second: u32,
+    /// `POOL_LEVEL_MIN`: the operator is alerted when a region has fewer numbers that nobody has a claim on. 0 for never.
+    pub pool_level_min: u32,
     /// How lines are printed.
     pub log: Log,
 }
@@ -229,12 +232,19 @@ impl Worker {
         let sweep_interval = reader.interval("SWEEP_INTERVAL", SWEEP_INTERVAL_DEFAULT);
         let audit_interval = reader.interval("AUDIT_INTERVAL", AUDIT_INTERVAL_DEFAULT);
         let (hold, segments_per_second) = (reader.hold(), reader.segments_per_second());
+        let pool_level_min = reader.parsed("POOL_LEVEL_MIN", POOL_LEVEL_MIN_DEFAULT, "a number of numbers, such as 3");
         let settings = (reader.database_url(), reader.twilio(), reader.log());
-        let paces = (sweep_interval, audit_interval, hold, segments_per_second);
+        let paces = (sweep_interval, audit_interval, hold, segments_per_second, pool_level_min);
         match (settings, paces) {
             (
                 (Some(database_url), Some(twilio), Some(log)),
-                (Some(sweep_interval), Some(audit_interval), Some(hold), Some(segments_per_second)),
+                (
+                    Some(sweep_interval),
+                    Some(audit_interval),
+                    Some(hold),
+                    Some(segments_per_second),
+                    Some(pool_level_min),
+                ),
             ) if reader.problems.is_empty() => Ok(Self {
                 database_url,
                 twilio,
@@ -243,6 +253,7 @@ impl Worker {
                 hold,
                 audit_interval,
                 segments_per_second,
+                pool_level_min,
                 log,
             }),
             _ => Err(Problems(reader.problems)),
@@ -531,6 +542,7 @@ mod tests {
         let worker = Worker::read(&List(&GOOD)).unwrap();
         assert_eq!(worker.payment_link, "https://buy.stripe.com/test_XXXXX (placeholder)");
         assert_eq!(worker.sweep_interval, Duration::from_secs(60));
+        assert_eq!(worker.pool_level_min, 3);
         assert_eq!(worker.twilio.onboarding_number.as_str(), "+447476955179");
         assert_eq!(worker.twilio.api_base_url, "https://api.twilio.com");
         assert_eq!(worker.twilio.public_base_url, "https://Example.com/jobrun");
@@ -564,8 +576,11 @@ mod tests {
             assert!(problems.contains(name), "{name} is missing in: {problems}");
         }
         assert!(!problems.contains("hush"), "{problems}");
-        let problems = Worker::read(&List(&[("SWEEP_INTERVAL", "soon"), ("PAYMENT_LINK_URL", "buy")])).unwrap_err();
-        assert!(problems.to_string().contains("SWEEP_INTERVAL") && problems.to_string().contains("PAYMENT_LINK_URL"));
+        let bad = [("SWEEP_INTERVAL", "soon"), ("PAYMENT_LINK_URL", "buy"), ("POOL_LEVEL_MIN", "-1")];
+        let problems = Worker::read(&List(&bad)).unwrap_err().to_string();
+        for name in ["SWEEP_INTERVAL", "PAYMENT_LINK_URL", "POOL_LEVEL_MIN"] {
+            assert!(problems.contains(name), "{name} is missing in: {problems}");
+        }
     }
 
     fn with<'a>(settings: &[(&'a str, &'a str)]) -> Result<Ingress, Problems> {

@@ -2,7 +2,8 @@
 //!
 //! In reading order: [`config`] is the only reader of the environment, [`clock`] the only reader of the time, [`telemetry`]
 //! the only printer; [`db`] is the rows, [`queue`] the only door to the job queue, [`twilio`] the protocol,
-//! [`numbers`] what can be wrong with our numbers there, and [`operator`] what an operator does by hand with the same functions that the worker uses.
+//! [`numbers`] what can be wrong with our numbers there, [`operator`] what an operator does by hand with the same functions that
+//! the worker uses, and [`watch`] what clients and the operator are told before anybody asks.
 
 pub mod config;
 
@@ -21,3 +22,5 @@ pub mod twilio;
 pub mod numbers;
 
 pub mod operator;
+
+pub mod watch;

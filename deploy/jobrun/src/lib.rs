@@ -1,7 +1,7 @@
 //! What the operator's command is made of, so that tests can use it as well.
 //!
 //! [`local_postgres`] and [`programs`] run the real server and the real programs; [`up`] and [`demo`] put them together;
-//! [`numbers`] looks after the numbers at Twilio.
+//! [`numbers`] looks after the numbers at Twilio; [`pool`], [`waiting`] and [`client`] show what the rows say.
 
 use std::time::Duration;
 
@@ -12,6 +12,12 @@ pub mod local_postgres;
 pub mod programs;
 
 pub mod numbers;
+
+pub mod pool;
+
+pub mod waiting;
+
+pub mod client;
 
 pub mod up;
 
