@@ -10,6 +10,10 @@ mod allocation;
 
 mod waiting_list;
 
+mod watching;
+
+mod stories;
+
 mod numbers;
 
 mod bad_input;
