@@ -15,8 +15,8 @@ const SECOND: &str = "%Y-%m-%d %H:%M:%S";
 /// How wide a line is, unless a word in it is wider.
 const WIDTH: usize = 100;
 
-/// How far what happened is set in: a time, and what it was.
-const INDENT: usize = 31;
+/// How far the words of a text are set in: below what is said of it, and a little further.
+const INDENT: usize = 33;
 
 /// Prints a story. Texts to `onboarding_number` are what is usual; for others, the number is said.
 ///
@@ -216,7 +216,7 @@ mod tests {
         let shown = printed(text_in(&format!("first\n\n{long}"), Some("S2_BUSINESS_NAME")));
         let lines: Vec<&str> = shown.lines().collect();
         assert_eq!(lines[0], "2026-11-24 06:00:00  text in   moved to S2_BUSINESS_NAME");
-        assert_eq!((lines[1], lines[2]), ("                               first", ""));
+        assert_eq!((lines[1], lines[2]), ("                                 first", ""));
         assert!(lines.iter().all(|line| line.width() <= WIDTH), "{shown}");
         assert_eq!(shown.matches("word").count(), 40);
     }

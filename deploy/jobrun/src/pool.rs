@@ -16,11 +16,11 @@ pub fn print_status(out: &mut impl Write, status: &PoolStatus) -> std::io::Resul
     write!(out, "{free} free, {held} held by clients, {reserved} reserved by hand; {waiting} waiting; ")?;
     writeln!(out, "{cooling} cooling down, {drained} drained\n")?;
     print_regions(out, regions)?;
-    writeln!(out, "{:<17} {:<9} {:<12} {:<7} {:<24} CLIENT", "NUMBER", "STATE", "STATUS", "REGION", "SINCE")?;
+    writeln!(out, "{:<17} {:<9} {:<12} {:<7} {:<26} CLIENT", "NUMBER", "STATE", "STATUS", "REGION", "SINCE")?;
     for number in numbers {
         let (since, client) = (since(number), number.client_id.as_deref().unwrap_or("-"));
         let (e164, state, status, region) = (&number.phone_e164, number.state, &number.status, &number.region);
-        writeln!(out, "{e164:<17} {state:<9} {status:<12} {region:<7} {since:<24} {client}")?;
+        writeln!(out, "{e164:<17} {state:<9} {status:<12} {region:<7} {since:<26} {client}")?;
     }
     Ok(())
 }
