@@ -20,6 +20,7 @@ const NUMBER_COOLING_DEFAULT: &str = "30d";
 const AUDIT_INTERVAL_DEFAULT: &str = "5m";
 const SEGMENTS_PER_SECOND_DEFAULT: &str = "10";
 const BUY_MAX_DEFAULT: &str = "10";
+const POOL_LEVEL_MIN_DEFAULT: &str = "3";
 
 /// What is wrong with the settings, one sentence a line.
 #[derive(Debug, PartialEq, Eq)]
@@ -163,6 +164,8 @@ pub struct Worker {
     pub audit_interval: Duration,
     /// `TWILIO_SEGMENTS_PER_SECOND`: how many segments each of our numbers sends a second at most.
     pub segments_per_second: u32,
+    /// `POOL_LEVEL_MIN`: the operator is alerted when a region has fewer numbers that nobody has a claim on. 0 for never.
+    pub pool_level_min: u32,
     /// How lines are printed.
     pub log: Log,
 }
@@ -255,12 +258,15 @@ impl Worker {
         let sweep_interval = reader.interval("SWEEP_INTERVAL", SWEEP_INTERVAL_DEFAULT);
         let audit_interval = reader.interval("AUDIT_INTERVAL", AUDIT_INTERVAL_DEFAULT);
         let (hold, cooling, segments_per_second) = (reader.hold(), reader.cooling(), reader.segments_per_second());
+        let pool_level_min = reader.parsed("POOL_LEVEL_MIN", POOL_LEVEL_MIN_DEFAULT, "a number of numbers, such as 3");
         let settings = (reader.database_url(), reader.twilio(), reader.log());
-        let paces = (sweep_interval, audit_interval, hold, cooling, segments_per_second);
-        match (settings, paces) {
+        let intervals = (sweep_interval, audit_interval, hold, cooling);
+        match (settings, intervals, segments_per_second, pool_level_min) {
             (
                 (Some(database_url), Some(twilio), Some(log)),
-                (Some(sweep_interval), Some(audit_interval), Some(hold), Some(cooling), Some(segments_per_second)),
+                (Some(sweep_interval), Some(audit_interval), Some(hold), Some(cooling)),
+                Some(segments_per_second),
+                Some(pool_level_min),
             ) if reader.problems.is_empty() => Ok(Self {
                 database_url,
                 twilio,
@@ -270,6 +276,7 @@ impl Worker {
                 cooling,
                 audit_interval,
                 segments_per_second,
+                pool_level_min,
                 log,
             }),
             _ => Err(Problems(reader.problems)),
@@ -658,6 +665,7 @@ mod tests {
         assert_eq!(worker.payment_link, None);
         assert_eq!(worker.sweep_interval, Duration::from_secs(60));
         assert_eq!(worker.cooling, Duration::from_secs(30 * 24 * 60 * 60));
+        assert_eq!(worker.pool_level_min, 3);
         assert_eq!(worker.twilio.onboarding_number.as_str(), "+447476955179");
         assert_eq!(worker.twilio.api_base_url, "https://api.twilio.com");
         assert_eq!(worker.twilio.public_base_url, "https://Example.com/jobrun");
@@ -691,8 +699,11 @@ mod tests {
             assert!(problems.contains(name), "{name} is missing in: {problems}");
         }
         assert!(!problems.contains("hush"), "{problems}");
-        let problems = Worker::read(&List(&[("SWEEP_INTERVAL", "soon"), ("PAYMENT_LINK_URL", "buy")])).unwrap_err();
-        assert!(problems.to_string().contains("SWEEP_INTERVAL") && problems.to_string().contains("PAYMENT_LINK_URL"));
+        let bad = [("SWEEP_INTERVAL", "soon"), ("PAYMENT_LINK_URL", "buy"), ("POOL_LEVEL_MIN", "-1")];
+        let problems = Worker::read(&List(&bad)).unwrap_err().to_string();
+        for name in ["SWEEP_INTERVAL", "PAYMENT_LINK_URL", "POOL_LEVEL_MIN"] {
+            assert!(problems.contains(name), "{name} is missing in: {problems}");
+        }
     }
 
     fn with<'a>(settings: &[(&'a str, &'a str)]) -> Result<Ingress, Problems> {

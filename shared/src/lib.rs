@@ -3,7 +3,7 @@
 //! In reading order: [`config`] is the only reader of the environment, [`clock`] the only reader of the time, [`telemetry`]
 //! the only printer; [`db`] is the rows, [`queue`] the only door to the job queue, [`twilio`] the protocol,
 //! [`numbers`] what can be wrong with our numbers there, [`operator`] what an operator does by hand with the same functions
-//! that the worker uses, and [`purchases`] buying numbers.
+//! that the worker uses, [`purchases`] buying numbers, and [`watch`] what clients and the operator are told before anybody asks.
 
 pub mod config;
 
@@ -26,3 +26,5 @@ pub mod numbers;
 pub mod operator;
 
 pub mod purchases;
+
+pub mod watch;

@@ -5,14 +5,16 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use jobrun_onboarding::level::Forecast;
 use jobrun_onboarding::{Allocation, E164, journal, wording};
 use serde::Serialize;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
 use crate::clock;
 use crate::db::events::{self, NewEvent, Payload, Source};
-use crate::db::{self, alerts, clients, messages, pool, subscriptions, waiting_list};
+use crate::db::{self, alerts, clients, levels, messages, pool, subscriptions, waiting_list};
 use crate::queue::{self, Queue};
+use crate::watch;
 
 /// Applies every migration, the queue's own included. Safe to repeat, and to run twice at once: each waits for the other.
 ///
@@ -313,10 +315,52 @@ pub struct PoolStatus {
     pub held: usize,
     /// Numbers kept out of use by hand: assigned, and to nobody that we know.
     pub reserved: usize,
+    /// Numbers that cool down before somebody else gets them.
+    pub cooling: usize,
+    /// Numbers that nobody holds, and that no client is given any more.
+    pub drained: usize,
     /// Clients on the waiting list.
     pub waiting: usize,
+    /// How the numbers of each region go.
+    pub regions: Vec<PoolRegion>,
     /// Every number, in the order in which it was seeded.
     pub numbers: Vec<PoolNumber>,
+}
+
+/// How the numbers of a region go.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolRegion {
+    /// ISO 3166.
+    pub region: String,
+    /// Numbers that can be handed out now.
+    pub free: i64,
+    /// Waiting clients whom one of them is kept for, or who are to be offered one.
+    pub spoken_for: i64,
+    /// Free numbers that nobody has a claim on.
+    pub unclaimed: usize,
+    /// Numbers that cool down.
+    pub cooling: i64,
+    /// Numbers that nobody holds, and that no client is given any more.
+    pub drained: i64,
+    /// How many were handed out in the last 7 days.
+    #[serde(rename = "assignedIn7Days")]
+    pub assigned_in_7_days: i64,
+    /// How many were handed out in the last 30 days.
+    #[serde(rename = "assignedIn30Days")]
+    pub assigned_in_30_days: i64,
+    /// How many have cooled down within 7 days.
+    #[serde(rename = "returningIn7Days")]
+    pub returning_in_7_days: usize,
+    /// How many have cooled down within 30 days.
+    #[serde(rename = "returningIn30Days")]
+    pub returning_in_30_days: usize,
+    /// In how many days there will be no number left for somebody new: 0 when it is so now, or within a day; empty when that
+    /// is not in sight.
+    pub dry_in_days: Option<u32>,
+    /// The same, in words.
+    #[serde(skip)]
+    pub forecast: Forecast,
 }
 
 /// A number of the pool.
@@ -336,30 +380,41 @@ pub struct PoolNumber {
     pub client_id: Option<String>,
     /// When it was assigned.
     pub assigned_at: Option<DateTime<Utc>>,
+    /// Until when it cools down, if it does.
+    pub cools_until: Option<DateTime<Utc>>,
+    /// Since when no client is given it, if so. Whoever holds it keeps it.
+    pub drained_at: Option<DateTime<Utc>>,
 }
 
 /// Reads the pool.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn pool_status(pool: &PgPool) -> Result<PoolStatus, db::Error> {
-    let mut conn = pool.acquire().await?;
-    let numbers: Vec<PoolNumber> = pool::list(&mut conn).await?.into_iter().map(describe).collect();
-    let mut waiting = 0;
-    for region in waiting_list::list_regions(&mut conn).await? {
-        waiting += waiting_list::list(&mut conn, &region).await?.len();
-    }
+pub async fn pool_status(pool: &PgPool, now: DateTime<Utc>) -> Result<PoolStatus, db::Error> {
+    let mut tx = db::snapshot(pool).await?;
+    let numbers: Vec<PoolNumber> = levels::list_numbers(&mut tx).await?.into_iter().map(describe).collect();
+    let regions = levels::list_regions(&mut tx, now).await?.into_iter().map(|region| forecast(region, now)).collect();
+    let waiting = waiting_list::list_places(&mut tx).await?.len();
     let count = |state| numbers.iter().filter(|number| number.state == state).count();
-    Ok(PoolStatus { free: count("free"), held: count("held"), reserved: count("reserved"), waiting, numbers })
+    Ok(PoolStatus {
+        free: count("free"),
+        held: count("held"),
+        reserved: count("reserved"),
+        cooling: count("cooling"),
+        drained: count("drained"),
+        waiting,
+        regions,
+        numbers,
+    })
 }
 
-fn describe(entry: pool::Entry) -> PoolNumber {
-    let state = match (&entry.holder_id, entry.status.as_str()) {
-        (Some(_), _) => "held",
-        (None, "COOLING_DOWN") => "cooling",
-        (None, "AVAILABLE") if entry.drained => "drained",
-        (None, "AVAILABLE") => "free",
-        (None, _) => "reserved",
+fn describe(entry: levels::Entry) -> PoolNumber {
+    let state = match (&entry.holder_id, entry.status.as_str(), entry.drained_at) {
+        (Some(_), _, _) => "held",
+        (None, "AVAILABLE", None) => "free",
+        (None, "AVAILABLE", Some(_)) => "drained",
+        (None, "COOLING_DOWN", _) => "cooling",
+        (None, _, _) => "reserved",
     };
     PoolNumber {
         phone_e164: entry.number,
@@ -368,6 +423,32 @@ fn describe(entry: pool::Entry) -> PoolNumber {
         region: entry.region,
         client_id: entry.holder_id.or(entry.pool_client_id),
         assigned_at: entry.assigned_at,
+        cools_until: entry.cools_until,
+        drained_at: entry.drained_at,
+    }
+}
+
+fn forecast(region: levels::RegionLevel, now: DateTime<Utc>) -> PoolRegion {
+    let level = watch::level_of(&region, now);
+    let returning = |days| region.returns.iter().filter(|at| **at <= now + chrono::TimeDelta::days(days)).count();
+    let forecast = level.forecast();
+    PoolRegion {
+        free: region.free,
+        spoken_for: region.spoken_for,
+        unclaimed: level.unclaimed(),
+        cooling: region.cooling,
+        drained: region.drained,
+        assigned_in_7_days: region.assigned_in_7_days,
+        assigned_in_30_days: region.assigned_in_30_days,
+        returning_in_7_days: returning(7),
+        returning_in_30_days: returning(30),
+        dry_in_days: match forecast {
+            Forecast::DryNow { .. } => Some(0),
+            Forecast::InDays(days) => Some(days),
+            Forecast::NotInSight => None,
+        },
+        forecast,
+        region: region.region,
     }
 }
 

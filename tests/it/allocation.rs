@@ -170,7 +170,7 @@ async fn a_released_number_is_free_again_and_its_holder_has_none() {
     operator::allocate(&pool, "client-1", clock::now()).await.unwrap();
     let released = operator::release(&pool, "+447100000001", Duration::ZERO, clock::now()).await.unwrap();
     assert_eq!(released.holder.as_deref(), Some("client-1"));
-    let status = operator::pool_status(&pool).await.unwrap();
+    let status = operator::pool_status(&pool, clock::now()).await.unwrap();
     assert_eq!((status.free, status.held, status.waiting), (1, 0, 0));
     assert!(
         operator::release(&pool, "+447100000009", Duration::ZERO, clock::now())

@@ -106,7 +106,7 @@ async fn a_number_that_cools_down_is_handed_out_after_its_time_and_not_before() 
     let left = clock::now();
     leave_for(&pool, &ids[0], COOLING, left).await;
 
-    assert_eq!(operator::pool_status(&pool).await.unwrap().numbers[0].state, "cooling");
+    assert_eq!(operator::pool_status(&pool, clock::now()).await.unwrap().numbers[0].state, "cooling");
     assert_eq!((allocate(&pool, &ids[1]).await, allocate(&pool, &ids[2]).await), (None, None));
     let cool = left + TimeDelta::days(30);
     assert!(sweep(&pool, cool - TimeDelta::microseconds(1)).await.unwrap().is_empty(), "not before its time");
@@ -137,7 +137,7 @@ async fn a_number_cools_down_although_nobody_waits_and_not_at_all_if_so_set() {
     leave(&pool, &ids[0]).await;
     leave_for(&pool, &ids[1], AT_ONCE, clock::now()).await;
     let free = async || {
-        let free = operator::pool_status(&pool).await.unwrap().numbers.into_iter().filter(|it| it.state == "free");
+        let free = operator::pool_status(&pool, clock::now()).await.unwrap().numbers.into_iter().filter(|it| it.state == "free");
         free.map(|it| it.phone_e164).collect::<Vec<_>>()
     };
     assert_eq!(free().await, [SECOND]);
@@ -187,7 +187,7 @@ async fn a_drained_number_takes_no_client_and_its_holder_keeps_it() {
     leave(&pool, &ids[0]).await;
     assert_eq!(allocate(&pool, &ids[0]).await, None, "who returns does not get it");
     sweep(&pool, clock::now() + TimeDelta::days(31)).await.unwrap();
-    assert_eq!(operator::pool_status(&pool).await.unwrap().numbers[0].state, "drained");
+    assert_eq!(operator::pool_status(&pool, clock::now()).await.unwrap().numbers[0].state, "drained");
     assert_eq!(allocate(&pool, &ids[1]).await, None, "and nobody else does");
     assert_eq!(count(&pool, "SELECT count(*) FROM messages").await, 0, "nor is it offered");
 
@@ -316,7 +316,7 @@ async fn the_plan_s_reset_frees_what_cools_down_and_leaves_a_pool_that_works() {
     leave(&pool, &ids[0]).await;
     let reset = r#"UPDATE twilio_number_pool SET status = 'AVAILABLE', "client_id" = NULL, "assigned_at" = NULL;"#;
     sqlx::raw_sql(reset).execute(&pool).await.unwrap();
-    assert_eq!(operator::pool_status(&pool).await.unwrap().free, 1);
+    assert_eq!(operator::pool_status(&pool, clock::now()).await.unwrap().free, 1);
     sweep(&pool, clock::now() + TimeDelta::days(31)).await.unwrap();
     assert_eq!(count(&pool, "SELECT count(*) FROM number_changes WHERE change = 'cooled_down'").await, 0);
     assert_eq!(allocate(&pool, &ids[2]).await.as_deref(), Some(FIRST));

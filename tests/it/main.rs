@@ -11,9 +11,14 @@ mod allocation;
 mod waiting_list;
 
 mod life;
+
 mod payments;
 
 mod month;
+
+mod watching;
+
+mod stories;
 
 mod numbers;
 

@@ -92,7 +92,9 @@ fn the_readme_names_every_setting_and_every_command() {
     }
     let pool = ["pool seed", "pool status", "pool release", "pool drain", "pool allocate", "pool buy"];
     for command in
-        ["up", "demo", "migrate", "sweep", "alerts", "numbers webhooks", "numbers check"].into_iter().chain(pool)
+        ["up", "demo", "migrate", "sweep", "alerts", "waiting", "client", "numbers webhooks", "numbers check"]
+            .into_iter()
+            .chain(pool)
     {
         assert!(readme.contains(&format!("jobrun {command}")), "jobrun {command} is not in the README");
     }

@@ -40,6 +40,8 @@ pub(crate) struct Hands {
     pub(crate) audit_interval: Duration,
     /// How many segments each of our numbers sends a second at most.
     pub(crate) segments_per_second: u32,
+    /// Fewer numbers of a region that nobody has a claim on than this are too few; 0 for never.
+    pub(crate) pool_level_min: u32,
     /// Set when the process is to end: jobs finish the slice in hand, and begin no other.
     pub(crate) stop: CancellationToken,
 }

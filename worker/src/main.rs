@@ -76,6 +76,7 @@ async fn start() -> anyhow::Result<()> {
         cooling: settings.cooling,
         audit_interval: settings.audit_interval,
         segments_per_second: settings.segments_per_second,
+        pool_level_min: settings.pool_level_min,
         stop: stop.clone(),
     });
     let monitor = monitor(&hands, settings.sweep_interval);

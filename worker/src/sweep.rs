@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::{self, audits, events, messages};
 use jobrun_shared::queue::{self, Queue};
-use jobrun_shared::{clock, operator, telemetry};
+use jobrun_shared::{clock, operator, telemetry, watch};
 
 use crate::hands::Hands;
 use crate::{consequences, payments};
@@ -23,12 +23,15 @@ const OVER_WHEN_QUIET: [&str; 3] = ["configuration:", "refused:", "loop:"];
 /// Does every part, whatever becomes of the others, and answers the first failure.
 pub(crate) async fn run(hands: &Hands) -> Result<(), db::Error> {
     let offered = offer_numbers(hands).await;
+    let watched = watch_the_waiting(hands).await;
+    let levelled = watch_the_level(hands).await;
     let given_up = give_up_on_what_is_too_late(hands).await;
     let forgotten = payments::alert_of_forgotten(hands, clock::now()).await;
     let nudged = nudge_for_what_was_left_behind(hands).await;
     let removed = queue::remove_finished(&hands.pool, FINISHED_JOBS_KEPT_FOR).await;
     tracing::debug!(?removed, "removed finished jobs");
-    offered.and(given_up).and(forgotten).and(nudged).and(removed.map(|_| ()).map_err(db::Error::from))
+    let done = [offered, watched, levelled, given_up, forgotten, nudged, removed.map(|_| ()).map_err(db::Error::from)];
+    done.into_iter().collect()
 }
 
 async fn offer_numbers(hands: &Hands) -> Result<(), db::Error> {
@@ -36,6 +39,24 @@ async fn offer_numbers(hands: &Hands) -> Result<(), db::Error> {
     if !offered.is_empty() {
         tracing::info!(clients = offered.len(), "told waiting clients that their numbers are ready");
     }
+    Ok(())
+}
+
+/// After numbers were offered: who has just been offered one is not told that it will take longer.
+async fn watch_the_waiting(hands: &Hands) -> Result<(), db::Error> {
+    let watched = watch::waiting(&hands.pool, &hands.onboarding_number, clock::now()).await?;
+    if !watched.told.is_empty() {
+        tracing::info!(clients = watched.told.len(), "told waiting clients that their numbers take longer");
+    }
+    telemetry::raised(&watched.raised);
+    telemetry::cleared(&watched.cleared);
+    Ok(())
+}
+
+async fn watch_the_level(hands: &Hands) -> Result<(), db::Error> {
+    let watched = watch::level(&hands.pool, hands.pool_level_min, clock::now()).await?;
+    telemetry::raised(&watched.raised);
+    telemetry::cleared(&watched.cleared);
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //!
 //! [`local_postgres`] and [`programs`] run the real server and the real programs; [`up`] and [`demo`] put them together;
 //! [`numbers`] looks after the numbers at Twilio, [`buy`] buys some, and [`payments`] looks after what was paid by nobody that we
-//! know.
+//! know; [`pool`], [`waiting`] and [`client`] show what the rows say.
 
 use std::time::Duration;
 
@@ -15,7 +15,14 @@ pub mod programs;
 pub mod numbers;
 
 pub mod buy;
+
 pub mod payments;
+
+pub mod pool;
+
+pub mod waiting;
+
+pub mod client;
 
 pub mod up;
 

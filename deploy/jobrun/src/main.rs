@@ -12,10 +12,10 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 use jobrun::demo::{self, Report, Stage};
 use jobrun::local_postgres::{Data, LocalPostgres};
-use jobrun::{CONNECTIONS, MINUTE, buy, numbers, payments, programs, up};
+use jobrun::{CONNECTIONS, MINUTE, buy, client, numbers, payments, pool, programs, up, waiting};
 use jobrun_onboarding::region_of;
-use jobrun_shared::db::alerts;
-use jobrun_shared::operator::{self, PoolStatus, Refusal};
+use jobrun_shared::db::{alerts, stories, waiting_list};
+use jobrun_shared::operator::{self, Refusal};
 use jobrun_shared::purchases::Order;
 use jobrun_shared::twilio::numbers::NumberType;
 use jobrun_shared::{clock, config, db, shutdown, telemetry};
@@ -67,6 +67,24 @@ enum Command {
     },
     /// Offer free numbers to the waiting list now, and print whom that texted
     Sweep,
+    /// Who waits for a number, since when, and how that stands to the promise of 24 hours
+    ///
+    /// In the order in which they are served. close: 20 hours have passed; late: the promise is broken; held: a number is kept
+    /// free, and the client has been told; not textable: opted out, out of reach, or not paid.
+    Waiting {
+        /// For scripts
+        #[arg(long)]
+        json: bool,
+    },
+    /// One client's whole story: texts, calls, payments and numbers, oldest first; exit status 1 if there is no such client
+    Client {
+        /// clients.id, or the phone: +447700900123, 447700900123 or 07700900123
+        #[arg(value_name = "ID|PHONE")]
+        client: String,
+        /// For scripts
+        #[arg(long)]
+        json: bool,
+    },
     /// What needs somebody's attention; exit status 1 if anything does
     Alerts {
         /// For scripts
@@ -85,7 +103,10 @@ enum Pool {
         /// Numbers such as +447700900123, separated by spaces or commas [default: TWILIO_POOL_NUMBERS]
         numbers: Vec<String>,
     },
-    /// Count the numbers, and list them
+    /// Count the numbers, say how long those of each region last, and list them
+    ///
+    /// When a region runs dry is a forecast: it takes for granted that numbers go on being handed out as fast as in the last
+    /// 7 days, that those that cool down come back on their days, and that none are added or drained.
     Status {
         /// For scripts
         #[arg(long)]
@@ -227,6 +248,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             payments::print_unassigned(&connect_migrated(&settings).await?, json).await?;
         }
         Command::Sweep => sweep(&settings).await?,
+        Command::Waiting { json } => list_waiting(&settings, json).await?,
+        Command::Client { client, json } => return tell_story(&settings, &client, json).await,
         Command::Alerts { clear: Some(id), .. } => return clear_alert(&settings, id).await,
         Command::Alerts { json, clear: None } => return alerts(&settings, json).await,
     }
@@ -316,6 +339,32 @@ async fn sweep(settings: &config::Operator) -> anyhow::Result<()> {
     Ok(())
 }
 
+async fn list_waiting(settings: &config::Operator, json: bool) -> anyhow::Result<()> {
+    let mut conn = connect_migrated(settings).await?.acquire().await?;
+    let (places, now) = (waiting_list::list_places(&mut conn).await?, clock::now());
+    let mut out = std::io::stdout().lock();
+    if json {
+        return Ok(writeln!(out, "{:#}", waiting::as_json(&places, now))?);
+    }
+    Ok(waiting::print(&mut out, &places, now)?)
+}
+
+async fn tell_story(settings: &config::Operator, words: &str, json: bool) -> anyhow::Result<ExitCode> {
+    let Some(story) = stories::find(&connect_migrated(settings).await?, words).await? else {
+        eprintln!(
+            "jobrun: no client has this id or phone; a phone is written +447700900123, 447700900123 or 07700900123"
+        );
+        return Ok(ExitCode::FAILURE);
+    };
+    let mut out = std::io::stdout().lock();
+    if json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&story)?)?;
+    } else {
+        client::print(&mut out, &story, &settings.onboarding_number)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 async fn alerts(settings: &config::Operator, json: bool) -> anyhow::Result<ExitCode> {
     let open = alerts::list_open(&connect_migrated(settings).await?).await?;
     let mut out = std::io::stdout().lock();
@@ -348,26 +397,12 @@ async fn clear_alert(settings: &config::Operator, id: i64) -> anyhow::Result<Exi
 }
 
 async fn status(settings: &config::Operator, json: bool) -> anyhow::Result<()> {
-    let status = operator::pool_status(&connect_migrated(settings).await?).await?;
+    let status = operator::pool_status(&connect_migrated(settings).await?, clock::now()).await?;
     let mut out = std::io::stdout().lock();
     if json {
         return Ok(writeln!(out, "{}", serde_json::to_string_pretty(&status)?)?);
     }
-    print_status(&mut out, &status)?;
-    Ok(())
-}
-
-fn print_status(out: &mut impl Write, status: &PoolStatus) -> std::io::Result<()> {
-    let PoolStatus { free, held, reserved, waiting, numbers } = status;
-    writeln!(out, "{free} free, {held} held by clients, {reserved} reserved by hand; {waiting} waiting\n")?;
-    writeln!(out, "{:<17} {:<9} {:<12} {:<7} {:<24} CLIENT", "NUMBER", "STATE", "STATUS", "REGION", "ASSIGNED AT")?;
-    for number in numbers {
-        let since = number.assigned_at.map(|at| at.format("%Y-%m-%d %H:%M:%S UTC").to_string()).unwrap_or_default();
-        let client = number.client_id.as_deref().unwrap_or("-");
-        let (e164, state, status, region) = (&number.phone_e164, number.state, &number.status, &number.region);
-        writeln!(out, "{e164:<17} {state:<9} {status:<12} {region:<7} {since:<24} {client}")?;
-    }
-    Ok(())
+    Ok(pool::print_status(&mut out, &status)?)
 }
 
 /// Plays the scenarios on a database that is thrown away: one made for the purpose on the server at DATABASE_URL, or a

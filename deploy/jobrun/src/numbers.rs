@@ -6,7 +6,7 @@ use jobrun_shared::numbers::{Checked, Ours, Problem, compare, mending};
 use jobrun_shared::twilio::Error;
 use jobrun_shared::twilio::api::Api;
 use jobrun_shared::twilio::webhooks::{METHOD, WEBHOOKS};
-use jobrun_shared::{config, db, operator};
+use jobrun_shared::{clock, config, db, operator};
 use serde_json::{Value, json};
 
 use crate::CONNECTIONS;
@@ -64,7 +64,7 @@ pub async fn check(settings: &config::Numbers, fix: bool, json: bool) -> anyhow:
 async fn list_pool(settings: &config::Numbers) -> anyhow::Result<Vec<String>> {
     let pool = db::connect(&settings.database_url, CONNECTIONS).await?;
     db::ensure_migrated(&pool).await?;
-    let numbers = operator::pool_status(&pool).await?.numbers;
+    let numbers = operator::pool_status(&pool, clock::now()).await?.numbers;
     pool.close().await;
     Ok(numbers.into_iter().map(|number| number.phone_e164).collect())
 }

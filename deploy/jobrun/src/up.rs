@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use jobrun_shared::config::{self, Secret};
 use jobrun_shared::twilio::webhooks::Purpose;
-use jobrun_shared::{db, numbers, operator, shutdown};
+use jobrun_shared::{clock, db, numbers, operator, shutdown};
 use jobrun_stand_in::{Account, Number, StandIn, stripe};
 use tokio::net::TcpListener;
 
@@ -124,12 +124,12 @@ async fn start(settings: &config::Operator) -> anyhow::Result<Running> {
 async fn prepare_database(url: &Secret, settings: &config::Operator) -> anyhow::Result<Vec<String>> {
     let pool = db::connect(url, CONNECTIONS).await?;
     operator::migrate(&pool).await?;
-    if operator::pool_status(&pool).await?.numbers.is_empty() {
+    if operator::pool_status(&pool, clock::now()).await?.numbers.is_empty() {
         let ten = || TEN_NUMBERS.map(str::to_owned).to_vec();
         let numbers = if settings.pool_numbers.is_empty() { ten() } else { settings.pool_numbers.clone() };
         operator::seed(&pool, &numbers).await?;
     }
-    let numbers = operator::pool_status(&pool).await?.numbers;
+    let numbers = operator::pool_status(&pool, clock::now()).await?.numbers;
     pool.close().await;
     Ok(numbers.into_iter().map(|number| number.phone_e164).collect())
 }

@@ -36,6 +36,8 @@ pub mod journal;
 
 pub mod waiting;
 
+pub mod level;
+
 pub mod segments;
 
 pub mod loop_guard;
@@ -44,7 +46,7 @@ pub use client::{Client, Collected};
 pub use decide::{Decision, Facts, OptChange, Step, decide};
 pub use event::{Allocation, Call, Event};
 pub use payment::Payment;
-pub use phone::{E164, NotE164, caller, region_of};
+pub use phone::{E164, NotE164, as_people_write, caller, region_of};
 pub use state::{PhoneType, State};
 pub use wording::{Text, TextKind};
 

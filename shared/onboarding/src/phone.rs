@@ -77,6 +77,13 @@ pub fn caller(from: &str) -> Option<E164> {
     (!WITHHELD.contains(&number.as_str())).then_some(number)
 }
 
+/// Reads a number as a person in the UK writes it: `+447900000001`, `447900000001` or `07900 000001`.
+#[must_use]
+pub fn as_people_write(text: &str) -> Option<E164> {
+    let bare: String = text.chars().filter(|it| !it.is_whitespace()).collect();
+    E164::parse(&bare).or_else(|_| E164::from_digits(&bare)).ok().or_else(|| from_national(&bare))
+}
+
 fn from_national(from: &str) -> Option<E164> {
     let number = phonenumber::parse(Some(phonenumber::country::Id::GB), from).ok()?;
     let dialled = from.starts_with('0') && from.bytes().all(|byte| byte.is_ascii_digit());
@@ -142,6 +149,17 @@ mod tests {
             "12345",
         ]) {
             assert_eq!(caller(withheld), None, "{withheld}");
+        }
+    }
+
+    #[test]
+    fn people_write_one_number_in_many_ways() {
+        let number = E164::parse("+447900000001").ok();
+        for written in ["+447900000001", "447900000001", "07900000001", "07900 000 001", " +44 7900 000001"] {
+            assert_eq!(as_people_write(written), number, "{written}");
+        }
+        for nonsense in ["client-1", "", "0", "0d9f4c1e-7", "++447900000001"] {
+            assert_eq!(as_people_write(nonsense), None, "{nonsense}");
         }
     }
 

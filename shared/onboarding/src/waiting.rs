@@ -3,8 +3,11 @@
 //! The waiting list is passed in the order in which it is served: who let fewer holds lapse first, then who waited
 //! longest. One rule covers newcomers, waiting clients and holds alike: a client may take a number when more are free than
 //! are reserved for others who come before it.
+//!
+//! Who waits was promised a number within 24 hours. [`watch`] says who has to hear that it will take longer, and what the
+//! operator has to hear.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 /// A client on the waiting list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +92,116 @@ pub fn offers(free: usize, waiting: &[Waiting], now: DateTime<Utc>) -> Offers {
     Offers { lapse: first(&overdue, lapsing), offer: first(&next, served(lapsing)) }
 }
 
+/// How long before the promise runs out a client without an offer is told that it will take longer.
+const TOLD_BEFORE: TimeDelta = TimeDelta::hours(2);
+
+/// After how many hours of waiting the operator hears of it, and how long before the promise runs out that is.
+pub const MARKS: [(i32, TimeDelta); 2] = [(20, CLOSE), (24, TimeDelta::zero())];
+
+/// How long before the promise runs out a client counts as close to it.
+const CLOSE: TimeDelta = TimeDelta::hours(4);
+
+/// A place on the waiting list, with what was promised and what has been done about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// `clients.id`.
+    pub client_id: String,
+    /// The ISO 3166 country in which the client needs a number.
+    pub region: String,
+    /// Since when the client waits.
+    pub joined_at: DateTime<Utc>,
+    /// By when the client was promised a number.
+    pub promised_by: DateTime<Utc>,
+    /// Until when a number is kept free for this client, if one is.
+    pub held_until: Option<DateTime<Utc>>,
+    /// How many holds were let lapse. An offer that was ignored kept the promise all the same.
+    pub lapsed: i32,
+    /// Whether the client can be offered a number now: it has paid, and takes texts.
+    pub reachable: bool,
+    /// Whether the client was told that it will take longer.
+    pub told_late: bool,
+    /// The last of [`MARKS`] at which the operator heard of this client; 0 for none.
+    pub alerted_hours: i32,
+}
+
+/// How a place stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// A number is kept free until then, and the client has been told.
+    Held(DateTime<Utc>),
+    /// The client waits, and cannot be offered a number: it has opted out, is out of reach, or has not paid.
+    NotTextable,
+    /// No number was offered within the promised time.
+    Late,
+    /// The promised time is nearly over, and no number was offered.
+    Close,
+    /// The client waits, and what it was promised can still come true, or has.
+    Waiting,
+}
+
+impl Place {
+    /// How the place stands at `now`.
+    #[must_use]
+    pub fn standing(&self, now: DateTime<Utc>) -> Standing {
+        match self.held_until {
+            Some(until) => Standing::Held(until),
+            None if !self.reachable => Standing::NotTextable,
+            None if self.lapsed > 0 => Standing::Waiting,
+            None if now >= self.promised_by => Standing::Late,
+            None if now >= self.promised_by - CLOSE => Standing::Close,
+            None => Standing::Waiting,
+        }
+    }
+
+    /// Whether the promise is still to be kept, and it is up to us. To somebody who cannot be offered a number, no number
+    /// makes a difference.
+    fn is_owed(&self) -> bool {
+        self.held_until.is_none() && self.lapsed == 0 && self.reachable
+    }
+
+    /// The last mark that the client is over. A mark once passed stays passed, should this clock be behind another.
+    fn mark(&self, now: DateTime<Utc>) -> i32 {
+        if !self.is_owed() {
+            return 0;
+        }
+        let passed = MARKS.into_iter().filter(|(_, before)| now >= self.promised_by - *before);
+        passed.map(|(hours, _)| hours).fold(self.alerted_hours, i32::max)
+    }
+}
+
+/// What a look at the waiting list finds to be done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Watch {
+    /// Clients to be told that it will take longer, in the order of the list.
+    pub tell: Vec<String>,
+    /// Clients whose mark has changed, and what it is now.
+    pub marked: Vec<(String, i32)>,
+    /// The marks, in hours, that somebody has newly crossed: the operator hears of each.
+    pub crossed: Vec<i32>,
+    /// The marks, in hours, that nobody is over any more.
+    pub clear: Vec<i32>,
+}
+
+/// Looks at `places`, the whole waiting list.
+#[must_use]
+pub fn watch(places: &[Place], now: DateTime<Utc>) -> Watch {
+    let is_late = |place: &&Place| place.is_owed() && !place.told_late && now >= place.promised_by - TOLD_BEFORE;
+    let marks: Vec<(&Place, i32)> = places.iter().map(|place| (place, place.mark(now))).collect();
+    let hours = || MARKS.into_iter().map(|(hours, _)| hours);
+    let is_crossed = |hours: &i32| marks.iter().any(|(place, mark)| place.alerted_hours < *hours && *hours <= *mark);
+    let is_over = |hours: &i32| !marks.iter().any(|(_, mark)| *hours <= *mark);
+    Watch {
+        tell: places.iter().filter(is_late).map(|place| place.client_id.clone()).collect(),
+        marked: marks
+            .iter()
+            .filter(|(place, mark)| place.alerted_hours != *mark)
+            .map(|(place, mark)| (place.client_id.clone(), *mark))
+            .collect(),
+        crossed: hours().filter(is_crossed).collect(),
+        clear: hours().filter(is_over).collect(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,6 +265,70 @@ mod tests {
     fn who_cannot_be_reached_is_passed_over_and_kept() {
         let line = [Waiting { reachable: false, ..waiting("a", None) }, waiting("b", None)];
         assert_eq!(offers(1, &line, at(0)).offer, ["b"]);
+    }
+
+    fn hours(hours: i64) -> DateTime<Utc> {
+        at(hours * 3_600)
+    }
+
+    /// A client that joined at hour 0.
+    fn place(id: &str) -> Place {
+        Place {
+            client_id: id.to_owned(),
+            region: "GB".to_owned(),
+            joined_at: hours(0),
+            promised_by: hours(24),
+            held_until: None,
+            lapsed: 0,
+            reachable: true,
+            told_late: false,
+            alerted_hours: 0,
+        }
+    }
+
+    #[test]
+    fn who_waits_is_told_two_hours_before_the_promise_runs_out_and_once() {
+        let told = |place: Place, hour| watch(&[place], hours(hour)).tell.len();
+        assert_eq!(told(place("a"), 21), 0);
+        assert_eq!(told(place("a"), 22), 1);
+        assert_eq!(told(place("a"), 40), 1, "late is better than never");
+        assert_eq!(told(Place { told_late: true, ..place("a") }, 23), 0);
+        assert_eq!(told(Place { held_until: Some(hours(60)), ..place("a") }, 23), 0, "has been offered one");
+        assert_eq!(told(Place { lapsed: 1, ..place("a") }, 23), 0, "was offered one");
+        assert_eq!(told(Place { reachable: false, ..place("a") }, 23), 0);
+    }
+
+    #[test]
+    fn each_mark_is_crossed_once_and_over_when_nobody_is_past_it() {
+        let marked = |hours| Place { alerted_hours: hours, ..place("a") };
+        assert_eq!(watch(&[place("a")], hours(19)), Watch { clear: vec![20, 24], ..Watch::default() });
+        let first = watch(&[place("a"), place("b")], hours(20));
+        assert_eq!(first.marked, [("a".to_owned(), 20), ("b".to_owned(), 20)]);
+        assert_eq!((first.crossed, first.clear), (vec![20], vec![24]));
+        assert_eq!(watch(&[marked(20)], hours(21)), Watch { clear: vec![24], ..Watch::default() });
+        assert_eq!(watch(&[marked(20)], hours(24)).crossed, [24]);
+        assert_eq!(watch(&[place("a")], hours(30)).crossed, [20, 24], "nobody looked for a while");
+        assert_eq!(watch(&[marked(24), place("b")], hours(19)).clear, [0; 0], "by a clock that is behind");
+        assert_eq!(watch(&[], hours(30)), Watch { clear: vec![20, 24], ..Watch::default() });
+    }
+
+    #[test]
+    fn who_cannot_be_offered_a_number_crosses_anew_when_that_changes() {
+        let away = Place { alerted_hours: 20, reachable: false, ..place("a") };
+        let gone = watch(std::slice::from_ref(&away), hours(21));
+        assert_eq!((gone.marked, gone.clear), (vec![("a".to_owned(), 0)], vec![20, 24]));
+        assert_eq!(watch(&[Place { alerted_hours: 0, reachable: true, ..away }], hours(21)).crossed, [20]);
+    }
+
+    #[test]
+    fn a_place_stands_as_its_holder_sees_it() {
+        assert_eq!(place("a").standing(hours(19)), Standing::Waiting);
+        assert_eq!(place("a").standing(hours(20)), Standing::Close);
+        assert_eq!(place("a").standing(hours(24)), Standing::Late);
+        assert_eq!(Place { lapsed: 1, ..place("a") }.standing(hours(30)), Standing::Waiting);
+        assert_eq!(Place { reachable: false, ..place("a") }.standing(hours(30)), Standing::NotTextable);
+        let held = Place { held_until: Some(hours(48)), reachable: false, ..place("a") };
+        assert_eq!(held.standing(hours(30)), Standing::Held(hours(48)));
     }
 
     prop_compose! {

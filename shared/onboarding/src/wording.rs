@@ -47,6 +47,7 @@ pub enum TextKind {
     ServiceEnded,
     AtCapacity,
     NumberReady,
+    StillWaiting,
     AskPhoneType,
     AssigningNumber,
     ForwardingInstructions,
@@ -62,7 +63,7 @@ pub enum TextKind {
 
 impl TextKind {
     /// Every kind.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Welcome,
         Self::AskBusinessName,
         Self::AskOwnerName,
@@ -76,6 +77,7 @@ impl TextKind {
         Self::ServiceEnded,
         Self::AtCapacity,
         Self::NumberReady,
+        Self::StillWaiting,
         Self::AskPhoneType,
         Self::AssigningNumber,
         Self::ForwardingInstructions,
@@ -112,6 +114,7 @@ impl TextKind {
             Self::ServiceEnded => "service_ended",
             Self::AtCapacity => "at_capacity",
             Self::NumberReady => "number_ready",
+            Self::StillWaiting => "still_waiting",
             Self::AskPhoneType => "ask_phone_type",
             Self::AssigningNumber => "assigning_number",
             Self::ForwardingInstructions => "forwarding_instructions",
@@ -130,6 +133,8 @@ impl TextKind {
     /// more, and the operator hears of it.
     #[must_use]
     pub const fn matters(self) -> bool {
+        // Nobody is left standing without [`Self::StillWaiting`]: it asks for nothing, the number comes all the same, and
+        // once the promised time is over it is no news.
         matches!(
             self,
             Self::PaymentRequired
@@ -161,6 +166,7 @@ impl TextKind {
             | Self::AskNotificationPref
             | Self::AskConfirmLive
             | Self::NoHurry
+            | Self::StillWaiting
             | Self::AskPhoneType
             | Self::AssigningNumber
             | Self::RemindForwarding
@@ -273,6 +279,17 @@ pub(crate) fn at_capacity() -> Text {
 #[must_use]
 pub fn number_ready() -> Text {
     text(TextKind::NumberReady, "Good news! Your JobRun number is ready for you.\n\nReply READY to continue.")
+}
+
+/// What a client on the waiting list is told shortly before the promised 24 hours are over without a number, or later if
+/// nobody looked in time.
+#[must_use]
+pub fn still_waiting() -> Text {
+    text(
+        TextKind::StillWaiting,
+        "Sorry, your JobRun number will take longer than the 24 hours we promised. Your place is safe, and we'll text you \
+         as soon as it's ready.",
+    )
 }
 
 pub(crate) fn ask_phone_type(number: &E164) -> Text {
@@ -409,5 +426,23 @@ pub(crate) fn reminder(client: &Client) -> Text {
         State::S8FwdConfirm => remind_test_call(),
         State::S9TestCall => test_call_under_way(),
         State::Complete => already_live(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segments::segments;
+
+    #[test]
+    fn what_the_waiting_are_told_is_one_segment() {
+        for text in [number_ready(), still_waiting()] {
+            assert_eq!(segments(&text.body).count, 1, "{}", text.body);
+        }
+    }
+
+    #[test]
+    fn every_kind_is_known_by_the_name_under_which_it_is_stored() {
+        assert!(TextKind::ALL.into_iter().all(|kind| TextKind::from_name(kind.name()) == Some(kind)));
     }
 }

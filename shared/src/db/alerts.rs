@@ -64,6 +64,31 @@ pub async fn raise(conn: &mut PgConnection, alerts: &[NewAlert], now: DateTime<U
     Ok(new)
 }
 
+/// Raises an alert about something that lasts, once as long as it is not cleared: that it still lasts is nothing new. Answers
+/// whether it is new, for [`crate::telemetry::raised`] to be told after the commit.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn raise_lasting(conn: &mut PgConnection, alert: &NewAlert, now: DateTime<Utc>) -> Result<bool, Error> {
+    let raised = sqlx::query!(
+        "INSERT INTO alerts (cause, about, raised_at, last_seen_at) VALUES ($1, $2, $3, $3)
+         ON CONFLICT (cause) WHERE cleared_at IS NULL DO NOTHING",
+        alert.cause,
+        alert.about,
+        now
+    );
+    Ok(raised.execute(conn).await?.rows_affected() == 1)
+}
+
+/// Which of these causes have an open alert.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list_open_causes(conn: &mut PgConnection, causes: &[String]) -> Result<Vec<String>, Error> {
+    let open = sqlx::query_scalar!("SELECT cause FROM alerts WHERE cleared_at IS NULL AND cause = ANY($1)", causes);
+    Ok(open.fetch_all(conn).await?)
+}
+
 /// Clears the open alerts of these causes. One that somebody is just raising again is not over, and stays. Answers those that
 /// were open, for [`crate::telemetry::cleared`] to be told after the commit.
 ///

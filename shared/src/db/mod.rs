@@ -11,6 +11,8 @@ pub mod clients;
 
 pub mod events;
 
+pub mod levels;
+
 pub mod messages;
 
 mod number_changes;
@@ -23,13 +25,15 @@ pub mod sending;
 
 pub mod subscriptions;
 
+pub mod stories;
+
 pub mod waiting_list;
 
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgQueryResult};
-use sqlx::{ConnectOptions, Connection, PgPool};
+use sqlx::{ConnectOptions, Connection, PgPool, Postgres, Transaction};
 
 use crate::config::Secret;
 
@@ -157,6 +161,15 @@ pub async fn connect(url: &Secret, connections: Connections) -> Result<PgPool, C
     }
     drop(open);
     Ok(pool)
+}
+
+/// A transaction that only reads, and in which every statement sees the same moment: what is pieced together from several
+/// tables must not show an answer without its question.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn snapshot(pool: &PgPool) -> Result<Transaction<'static, Postgres>, Error> {
+    Ok(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
 }
 
 /// The address of the database `name` on the server of the database at `url`.

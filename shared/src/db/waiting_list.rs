@@ -4,7 +4,7 @@
 //! for one number. Whoever leaves it takes nothing from anybody.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use jobrun_onboarding::waiting::{Offers, Waiting};
+use jobrun_onboarding::waiting::{Offers, Place, Waiting, Watch};
 use sqlx::PgConnection;
 
 use super::pool::Seeker;
@@ -34,6 +34,22 @@ pub async fn list(conn: &mut PgConnection, region: &str) -> Result<Vec<Waiting>,
     .fetch_all(conn)
     .await?;
     Ok(waiting)
+}
+
+/// Every place on the list, region by region, in the order in which they are served.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list_places(conn: &mut PgConnection) -> Result<Vec<Place>, Error> {
+    let places = sqlx::query_as!(
+        Place,
+        r#"SELECT w.client_id, w.region, w.joined_at, w.promised_by, w.held_until, w.lapsed,
+                  c."paymentActive" AND c."optedOutAt" IS NULL AND c."unreachableAt" IS NULL AS "reachable!",
+                  w.told_late_at IS NOT NULL AS "told_late!", w.alerted_hours
+           FROM waiting_list w JOIN clients c ON c.id = w.client_id
+           WHERE c."twilioNumber" IS NULL ORDER BY w.region, w.lapsed, w.joined_at, w.client_id"#
+    );
+    Ok(places.fetch_all(conn).await?)
 }
 
 /// The regions in which somebody waits.
@@ -111,4 +127,27 @@ pub(crate) async fn save_offers(
     .execute(conn)
     .await?;
     ensure_rows(&held, offers.offer.len(), "holding places")
+}
+
+/// Writes down who is told that it will take longer, and what the operator has heard of whom.
+pub(crate) async fn save_watch(conn: &mut PgConnection, watch: &Watch, now: DateTime<Utc>) -> Result<(), Error> {
+    let told = sqlx::query!(
+        "UPDATE waiting_list SET told_late_at = $2 WHERE client_id = ANY($1) AND told_late_at IS NULL",
+        &watch.tell,
+        now
+    )
+    .execute(&mut *conn)
+    .await?;
+    ensure_rows(&told, watch.tell.len(), "writing down who was told that it takes longer")?;
+    let (ids, hours): (Vec<&str>, Vec<i32>) = watch.marked.iter().map(|(id, hours)| (id.as_str(), *hours)).unzip();
+    let marked = sqlx::query!(
+        "UPDATE waiting_list SET alerted_hours = marked.hours
+         FROM unnest($1::TEXT[], $2::INTEGER[]) AS marked (client_id, hours)
+         WHERE waiting_list.client_id = marked.client_id",
+        &ids as &[&str],
+        &hours
+    )
+    .execute(conn)
+    .await?;
+    ensure_rows(&marked, watch.marked.len(), "writing down how long clients have waited")
 }

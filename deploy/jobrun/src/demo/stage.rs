@@ -26,13 +26,15 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub(super) const ONBOARDING_NUMBER: &str = "+447476955179";
 
 /// As by default, but for what people would have to wait for.
-const SETTINGS: [(&str, &str); 6] = [
+const SETTINGS: [(&str, &str); 7] = [
     ("PAYMENT_LINK_URL", ""),
     ("LOG_FORMAT", "plain"),
     ("RUST_LOG", "info"),
     ("SWEEP_INTERVAL", "1s"),
     ("AUDIT_INTERVAL", "1s"),
     ("TWILIO_SEGMENTS_PER_SECOND", "1000000"),
+    // Pools of a few numbers are what most stories are about.
+    ("POOL_LEVEL_MIN", "0"),
 ];
 
 /// The real programs, with a stand-in for Twilio and a database of their own.

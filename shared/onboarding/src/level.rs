@@ -1,0 +1,162 @@
+//! How long the numbers of a region last.
+//!
+//! A forecast, not a promise. It takes for granted that numbers go on being handed out as fast as in the last 7 days, that
+//! every number that cools down comes back on its day, that after 30 days as many a day come back as in those 30, and that
+//! nobody adds numbers or takes them out of use.
+
+use std::fmt;
+
+/// How far ahead the returns of single numbers are looked at, in days.
+const HORIZON: f64 = 30.0;
+
+/// What is further off than this many days is not in sight.
+const SIGHT: f64 = 365.0;
+
+/// The numbers of one region: those that nobody has a claim on, how fast they go, and which come back.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Level {
+    /// Numbers that can be handed out now.
+    pub free: usize,
+    /// Waiting clients for whom one of them is meant: told so already, or to be told as soon as there is one.
+    pub spoken_for: usize,
+    /// How many were handed out in the last 7 days.
+    pub assigned_in_7_days: usize,
+    /// In how many days each number that cools down comes back, soonest first. One that is overdue comes back at once.
+    pub returns_in_days: Vec<f64>,
+}
+
+/// When there will be no number left for somebody new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forecast {
+    /// There is none now, and so many clients wait without one.
+    DryNow {
+        /// Clients that no number is there for.
+        waiting: usize,
+    },
+    /// In about so many days; 0 is today.
+    InDays(u32),
+    /// As many come back as go, or none go, or it is more than a year away.
+    NotInSight,
+}
+
+impl Level {
+    /// How many numbers are free that nobody has a claim on.
+    #[must_use]
+    pub fn unclaimed(&self) -> usize {
+        self.free.saturating_sub(self.spoken_for)
+    }
+
+    /// When the region runs dry.
+    #[must_use]
+    pub fn forecast(&self) -> Forecast {
+        if self.unclaimed() == 0 {
+            return Forecast::DryNow { waiting: self.spoken_for.saturating_sub(self.free) };
+        }
+        let days = self.days_left().filter(|days| *days <= SIGHT);
+        // Rounded down: better a day early than a day late. The cast keeps every number of days within sight.
+        days.map_or(Forecast::NotInSight, |days| Forecast::InDays(days.floor() as u32))
+    }
+
+    fn days_left(&self) -> Option<f64> {
+        let a_day = count(self.assigned_in_7_days) / 7.0;
+        if a_day <= 0.0 {
+            return None;
+        }
+        let mut left = count(self.unclaimed());
+        let within: Vec<f64> = self.returns_in_days.iter().copied().filter(|day| *day <= HORIZON).collect();
+        for day in &within {
+            if left / a_day < *day {
+                return Some(left / a_day);
+            }
+            left += 1.0;
+        }
+        let days = left / a_day;
+        if days <= HORIZON {
+            return Some(days);
+        }
+        let net = a_day - count(within.len()) / HORIZON;
+        (net > 0.0).then(|| HORIZON + (left - a_day * HORIZON) / net)
+    }
+}
+
+fn count(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+impl fmt::Display for Forecast {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DryNow { waiting: 0 } => write!(formatter, "dry now"),
+            Self::DryNow { waiting: 1 } => write!(formatter, "dry now: 1 client waits"),
+            Self::DryNow { waiting } => write!(formatter, "dry now: {waiting} clients wait"),
+            Self::InDays(0) => write!(formatter, "within a day"),
+            Self::InDays(1) => write!(formatter, "in about 1 day"),
+            Self::InDays(days) => write!(formatter, "in about {days} days"),
+            Self::NotInSight => write!(formatter, "not in sight"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn level(free: usize, spoken_for: usize, assigned_in_7_days: usize, returns_in_days: &[f64]) -> Level {
+        Level { free, spoken_for, assigned_in_7_days, returns_in_days: returns_in_days.to_vec() }
+    }
+
+    #[test]
+    fn at_the_pace_of_the_last_week() {
+        assert_eq!(level(9, 0, 7, &[]).forecast(), Forecast::InDays(9));
+        assert_eq!(level(9, 4, 7, &[]).forecast(), Forecast::InDays(5), "what somebody waits for does not count");
+        assert_eq!(level(1, 0, 14, &[]).forecast(), Forecast::InDays(0));
+        assert_eq!(level(9, 0, 0, &[]).forecast(), Forecast::NotInSight, "nothing goes");
+        assert_eq!(level(400, 0, 7, &[]).forecast(), Forecast::NotInSight, "more than a year");
+    }
+
+    #[test]
+    fn a_return_counts_from_its_day_on() {
+        assert_eq!(level(3, 0, 7, &[2.0, 3.5]).forecast(), Forecast::InDays(5));
+        assert_eq!(level(3, 0, 7, &[3.5]).forecast(), Forecast::InDays(3), "it comes too late");
+        assert_eq!(level(3, 0, 7, &[-1.0]).forecast(), Forecast::InDays(4), "overdue");
+        assert_eq!(level(40, 0, 7, &[35.0; 9]).forecast(), Forecast::InDays(40), "beyond the days that are looked at");
+    }
+
+    #[test]
+    fn when_as_many_come_back_as_go_the_end_is_not_in_sight() {
+        let one_a_day: Vec<f64> = (1..=30).map(f64::from).collect();
+        assert_eq!(level(2, 0, 7, &one_a_day).forecast(), Forecast::NotInSight);
+        let every_other_day: Vec<f64> = (1..=15).map(|n| f64::from(2 * n)).collect();
+        assert_eq!(level(20, 0, 7, &every_other_day).forecast(), Forecast::InDays(40));
+    }
+
+    #[test]
+    fn dry_is_when_nobody_new_would_get_a_number() {
+        assert_eq!(level(0, 3, 7, &[1.0]).forecast(), Forecast::DryNow { waiting: 3 });
+        assert_eq!(level(2, 2, 0, &[]).forecast(), Forecast::DryNow { waiting: 0 });
+        assert_eq!(level(0, 0, 0, &[]).forecast().to_string(), "dry now");
+        assert_eq!(level(1, 2, 0, &[]).forecast().to_string(), "dry now: 1 client waits");
+        assert_eq!(Forecast::InDays(9).to_string(), "in about 9 days");
+    }
+
+    proptest! {
+        /// Whatever comes back, and however many are added, it never lasts a shorter time.
+        #[test]
+        fn more_numbers_last_longer(
+            free in 1usize..40, assigned in 0usize..60, returns in prop::collection::vec(0.0f64..60.0, 0..20),
+        ) {
+            let days = |forecast| match forecast {
+                Forecast::DryNow { .. } => 0,
+                Forecast::InDays(days) => days,
+                Forecast::NotInSight => u32::MAX,
+            };
+            let mut returns = returns;
+            returns.sort_by(f64::total_cmp);
+            let before = days(level(free, 0, assigned, &returns).forecast());
+            prop_assert!(days(level(free + 1, 0, assigned, &returns).forecast()) >= before);
+            returns.insert(0, 0.0);
+            prop_assert!(days(level(free, 0, assigned, &returns).forecast()) >= before);
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What is watched: the promise to those who wait, and how many numbers are left.
+//!
+//! Takes no input but the rows and the time, so that every worker may look as often as it likes: each thing is said once.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use jobrun_onboarding::level::{Forecast, Level};
+use jobrun_onboarding::waiting::{self, MARKS, Watch};
+use jobrun_onboarding::{E164, wording};
+use sqlx::{PgConnection, PgPool};
+
+use crate::db::alerts::{self, NewAlert};
+use crate::db::levels::{self, RegionLevel};
+use crate::db::{self, clients, messages, pool, waiting_list};
+
+/// What came of a look, for the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Watched {
+    /// The clients who were told that it will take longer.
+    pub told: Vec<String>,
+    /// Alerts that are new, for [`crate::telemetry::raised`].
+    pub raised: Vec<NewAlert>,
+    /// Causes that are over, for [`crate::telemetry::cleared`].
+    pub cleared: Vec<String>,
+}
+
+/// Sees to it that nobody waits past the promise unheard: tells each client once, two hours before, and the operator when
+/// the first are close to it, and past it.
+///
+/// Takes the gate, but only when there is something to say.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn waiting(pool: &PgPool, onboarding_number: &E164, now: DateTime<Utc>) -> Result<Watched, db::Error> {
+    let mut tx = pool.begin().await?;
+    // Mostly nobody is due; then allocations need not be held up.
+    let watch = look(&mut tx, now).await?;
+    if !is_due(&mut tx, &watch).await? {
+        return Ok(Watched::default());
+    }
+    pool::close_gate(&mut tx).await?;
+    let watch = look(&mut tx, now).await?;
+    waiting_list::save_watch(&mut tx, &watch, now).await?;
+    tell(&mut tx, &watch.tell, onboarding_number, now).await?;
+    let crossed: Vec<NewAlert> = watch.crossed.iter().map(|hours| waiting_alert(*hours)).collect();
+    let raised = alerts::raise(&mut tx, &crossed, now).await?;
+    let cleared = alerts::clear(&mut tx, &causes_of(&watch.clear), now).await?;
+    tx.commit().await?;
+    Ok(Watched { told: watch.tell, raised, cleared })
+}
+
+async fn look(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<Watch, db::Error> {
+    Ok(waiting::watch(&waiting_list::list_places(conn).await?, now))
+}
+
+async fn is_due(conn: &mut PgConnection, watch: &Watch) -> Result<bool, db::Error> {
+    if !watch.tell.is_empty() || !watch.marked.is_empty() {
+        return Ok(true);
+    }
+    Ok(!alerts::list_open_causes(conn, &causes_of(&watch.clear)).await?.is_empty())
+}
+
+async fn tell(
+    conn: &mut PgConnection,
+    ids: &[String],
+    onboarding_number: &E164,
+    now: DateTime<Utc>,
+) -> Result<(), db::Error> {
+    let loaded = clients::load(conn, ids).await?.into_iter().filter_map(Result::ok);
+    let texts: Vec<messages::NewMessage> = loaded
+        .map(|loaded| messages::NewMessage {
+            to: loaded.client.owner_phone,
+            client_id: Some(loaded.client.id),
+            event_id: None,
+            from: onboarding_number.clone(),
+            text: wording::still_waiting(),
+            held_back: false,
+        })
+        .collect();
+    messages::insert(conn, &texts, now).await
+}
+
+fn cause_of_waiting(hours: i32) -> String {
+    format!("waiting-{hours}h")
+}
+
+fn causes_of(marks: &[i32]) -> Vec<String> {
+    marks.iter().copied().map(cause_of_waiting).collect()
+}
+
+fn waiting_alert(hours: i32) -> NewAlert {
+    let promise = MARKS.into_iter().find(|(mark, _)| *mark == hours).map_or(TimeDelta::zero(), |(_, before)| before);
+    let stands = match promise.num_hours() {
+        0 => "which is all that they were promised".to_owned(),
+        left => format!("and the promised time is over in {left}"),
+    };
+    NewAlert {
+        cause: cause_of_waiting(hours),
+        about: format!(
+            "Clients who paid have waited {hours} hours for a number, {stands}. `jobrun waiting` shows whom; `jobrun pool buy` \
+             or `jobrun pool seed` adds numbers."
+        ),
+    }
+}
+
+/// Sees to it that the operator hears when a region has fewer than `min` numbers that nobody has a claim on, and when it has
+/// enough again.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn level(pool: &PgPool, min: u32, now: DateTime<Utc>) -> Result<Watched, db::Error> {
+    let mut tx = pool.begin().await?;
+    let mut raised = Vec::new();
+    let mut enough = Vec::new();
+    for region in levels::list_regions(&mut tx, now).await? {
+        let level = level_of(&region, now);
+        if level.unclaimed() >= min as usize {
+            enough.push(cause_of_level(&region.region));
+            continue;
+        }
+        let alert = level_alert(&region.region, &level, min);
+        if alerts::raise_lasting(&mut tx, &alert, now).await? {
+            raised.push(alert);
+        }
+    }
+    let cleared = alerts::clear(&mut tx, &enough, now).await?;
+    tx.commit().await?;
+    Ok(Watched { told: Vec::new(), raised, cleared })
+}
+
+/// The rows as the heart reads them.
+pub(crate) fn level_of(region: &RegionLevel, now: DateTime<Utc>) -> Level {
+    let count = |rows: i64| usize::try_from(rows).unwrap_or_default();
+    let in_days = |at: &DateTime<Utc>| (*at - now).as_seconds_f64() / 86_400.0;
+    Level {
+        free: count(region.free),
+        spoken_for: count(region.spoken_for),
+        assigned_in_7_days: count(region.assigned_in_7_days),
+        returns_in_days: region.returns.iter().map(in_days).collect(),
+    }
+}
+
+fn cause_of_level(region: &str) -> String {
+    format!("pool-low:{region}")
+}
+
+fn level_alert(region: &str, level: &Level, min: u32) -> NewAlert {
+    let free = match level.unclaimed() {
+        1 => "1 free number".to_owned(),
+        free => format!("{free} free numbers"),
+    };
+    let lasts = match level.forecast() {
+        Forecast::DryNow { waiting: 0 } => "Whoever pays next has to wait.".to_owned(),
+        dry @ Forecast::DryNow { .. } => format!("It is {dry}."),
+        at @ Forecast::InDays(_) => format!("At the pace of the last 7 days, the pool runs dry {at}."),
+        Forecast::NotInSight => "At the pace of the last 7 days, they last.".to_owned(),
+    };
+    NewAlert {
+        cause: cause_of_level(region),
+        about: format!(
+            "The pool of {region} has {free} left that nobody has a claim on, fewer than {min}. {lasts} `jobrun pool buy` or \
+             `jobrun pool seed` adds numbers."
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alerts_say_how_it_stands_and_what_to_do() {
+        let about = |free, spoken_for, assigned_in_7_days| {
+            let level = Level { free, spoken_for, assigned_in_7_days, returns_in_days: Vec::new() };
+            level_alert("GB", &level, 3).about
+        };
+        assert!(about(2, 0, 7).starts_with(
+            "The pool of GB has 2 free numbers left that nobody has a claim on, fewer than 3. At the pace of the last 7 days, the \
+             pool runs dry in about 2 days. `jobrun pool buy`"
+        ));
+        assert!(about(1, 0, 0).contains("1 free number left") && about(1, 0, 0).contains("they last."));
+        assert!(about(1, 3, 0).contains("0 free numbers left") && about(1, 3, 0).contains("dry now: 2 clients wait."));
+        assert!(about(0, 0, 0).contains("Whoever pays next has to wait."));
+        assert!(waiting_alert(20).about.contains("waited 20 hours for a number, and the promised time is over in 4."));
+        assert!(
+            waiting_alert(24).about.contains("waited 24 hours for a number, which is all that they were promised.")
+        );
+    }
+}
