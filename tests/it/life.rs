@@ -137,7 +137,12 @@ async fn a_number_cools_down_although_nobody_waits_and_not_at_all_if_so_set() {
     leave(&pool, &ids[0]).await;
     leave_for(&pool, &ids[1], AT_ONCE, clock::now()).await;
     let free = async || {
-        let free = operator::pool_status(&pool, clock::now()).await.unwrap().numbers.into_iter().filter(|it| it.state == "free");
+        let free = operator::pool_status(&pool, clock::now())
+            .await
+            .unwrap()
+            .numbers
+            .into_iter()
+            .filter(|it| it.state == "free");
         free.map(|it| it.phone_e164).collect::<Vec<_>>()
     };
     assert_eq!(free().await, [SECOND]);

@@ -89,6 +89,10 @@ async fn process_lanes(hands: &Hands, lanes: &[String]) -> Result<usize, db::Err
     let locked = clients::lock_by_lanes(&mut tx, lanes, CLIENTS_MAX).await?;
     let mut turns = load(&mut tx, &locked).await?;
     let ours = strays::pool_numbers(&mut tx, hands, turns.iter().flat_map(|turn| &turn.waiting)).await?;
+    // Giving up a number closes the gate, which two who have passed it side by side would wait for each other to do.
+    if turns.iter().any(|turn| turn.payment == Payment::Ended) {
+        pool::close_gate(&mut tx).await?;
+    }
     loop {
         let asking = decide_until_asking(hands, &mut turns, &ours, now);
         give_up_numbers(&mut tx, hands, &mut turns, now).await?;

@@ -589,39 +589,3 @@ pub async fn drain(
     number_changes::record(conn, change, &[(&row.number, holder)], "by hand", now).await?;
     Ok(Some(true))
 }
-
-/// A number of the pool as an operator sees it.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// The number, E.164.
-    pub number: String,
-    /// `AVAILABLE`, `ASSIGNED` or `COOLING_DOWN`, as the pool has it.
-    pub status: String,
-    /// Whether it takes no new client.
-    pub drained: bool,
-    /// Its region.
-    pub region: String,
-    /// Whose it is, as the pool has it.
-    pub pool_client_id: Option<String>,
-    /// The client that holds it.
-    pub holder_id: Option<String>,
-    /// When it was assigned.
-    pub assigned_at: Option<DateTime<Utc>>,
-}
-
-/// The whole pool, in the order in which it was seeded.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn list(conn: &mut PgConnection) -> Result<Vec<Entry>, Error> {
-    let entries = sqlx::query_as!(
-        Entry,
-        r#"SELECT pool.phone_e164 AS number, pool.status, pool.region, pool.client_id AS pool_client_id,
-                  clients.id AS "holder_id?", pool.assigned_at, pool.drained_at IS NOT NULL AS "drained!"
-           FROM twilio_number_pool AS pool LEFT JOIN clients ON clients."twilioNumber" = pool.phone_e164
-           ORDER BY pool.seed_order"#
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(entries)
-}
