@@ -9,6 +9,7 @@ use jobrun::demo::Stage;
 use jobrun::local_postgres::{Data, LocalPostgres};
 use jobrun_shared::operator;
 use jobrun_stand_in::Answer;
+use jobrun_stand_in::stripe::Sale;
 use jobrun_tests::{
     PATIENCE, count, empty_database, eventually, numbers, paid_clients, path, phone, programs, stage, stage_with, texts,
 };
@@ -137,6 +138,9 @@ async fn without_a_database_webhooks_are_told_to_come_back_and_with_it_everythin
 
     drop(postgres);
     let answer = stage.stand_in.text(&phone(1), "ABC Plumbing").await.unwrap();
+    assert_eq!((answer.status, answer.body.as_str()), (503, "not recorded: please send it again\n"));
+    let paid = Sale::new(None).invoice_paid();
+    let answer = stage.stand_in.stripe(&paid).await.unwrap();
     assert_eq!((answer.status, answer.body.as_str()), (503, "not recorded: please send it again\n"));
     let says = "not recorded path=\"/webhooks/twilio/sms\" status=503 why=\"text SM";
     let named = async || stage.ingress.lines().iter().any(|line| line.contains(says));

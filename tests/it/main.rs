@@ -12,6 +12,8 @@ mod waiting_list;
 
 mod life;
 
+mod stripe;
+
 mod payments;
 
 mod month;

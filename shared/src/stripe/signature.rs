@@ -22,7 +22,7 @@ const TOLERANCE: TimeDelta = TimeDelta::minutes(5);
 pub enum WhyNot {
     /// There is no signature.
     Missing,
-    /// It has no time, or no `v1`.
+    /// It has no time, or more than one, or no `v1`.
     Unreadable,
     /// None of our secrets gives it.
     OtherSecret,
@@ -55,17 +55,17 @@ impl fmt::Display for WhyNot {
 /// Says why not.
 pub fn verify(secrets: &[Secret], signature: Option<&str>, body: &[u8], now: DateTime<Utc>) -> Result<(), WhyNot> {
     let signature = signature.ok_or(WhyNot::Missing)?;
-    let mut time = None;
+    let mut times = Vec::new();
     let mut given: Vec<Vec<u8>> = Vec::new();
     for (scheme, value) in signature.split(',').filter_map(|pair| pair.split_once('=')) {
         match scheme.trim() {
-            "t" if time.is_none() => time = Some(value.trim()),
+            "t" => times.push(value.trim()),
             "v1" => given.extend(decode(value.trim())),
             // Other schemes are not for us: `v0` is Stripe's for tests, and proves nothing.
             _ => {}
         }
     }
-    let time = time.ok_or(WhyNot::Unreadable)?;
+    let [time] = times[..] else { return Err(WhyNot::Unreadable) };
     let signed_at = time.parse().ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
     let signed_at = signed_at.filter(|_| !given.is_empty()).ok_or(WhyNot::Unreadable)?;
     let is_made_with = |secret: &Secret| given.iter().any(|it| mac(secret, time, body).verify_slice(it).is_ok());
@@ -161,7 +161,10 @@ mod tests {
     #[test]
     fn what_is_no_signature_is_named() {
         assert_eq!(verify(&secrets(), None, BODY, at(THEN)), Err(WhyNot::Missing));
-        for unreadable in ["", "t=", "t=now,v1=00", &format!("v1={V1}"), &format!("t={THEN}"), "t=1,v1=xyz", ",,=,=="] {
+        let twice = format!("t={THEN},v1={V1},t={THEN}");
+        for unreadable in
+            [&twice, "", "t=", "t=now,v1=00", &format!("v1={V1}"), &format!("t={THEN}"), "t=1,v1=xyz", ",,=,=="]
+        {
             assert_eq!(verified(unreadable), Err(WhyNot::Unreadable), "{unreadable}");
         }
         for endless in [format!("t={},v1={V1}", i64::MAX), format!("t=99999999999999999999,v1={V1}")] {

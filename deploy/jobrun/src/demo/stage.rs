@@ -1,4 +1,4 @@
-//! The stage: a throw-away database, a stand-in for Twilio, and the real ingress and workers.
+//! The stage: a throw-away database, a stand-in for Twilio and Stripe, and the real ingress and workers.
 
 use std::path::Path;
 use std::time::Duration;
@@ -37,7 +37,7 @@ const SETTINGS: [(&str, &str); 7] = [
     ("POOL_LEVEL_MIN", "0"),
 ];
 
-/// The real programs, with a stand-in for Twilio and a database of their own.
+/// The real programs, with a stand-in for Twilio and Stripe, and a database of their own.
 #[derive(Debug)]
 pub struct Stage {
     /// The rows.

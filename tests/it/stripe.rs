@@ -1,0 +1,214 @@
+//! Stripe's webhooks at the door: what is not Stripe's, not of now, or not of the right kind, leaves no trace but a line.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::future::join_all;
+use jobrun::demo::Stage;
+use jobrun_shared::clock;
+use jobrun_shared::config::Secret;
+use jobrun_shared::stripe::{WEBHOOK, signature};
+use jobrun_stand_in::stripe::{SECRET, Sale};
+use jobrun_tests::{PATIENCE, count, eventually, stage_with, texts};
+use serde_json::{Value, json};
+
+/// How many rows every table of ours has, the job queue's included.
+const ROWS: &str = "SELECT format('%s.%s %s', table_schema, table_name,
+                        (xpath('/row/n/text()', query_to_xml(
+                            format('SELECT count(*) AS n FROM %I.%I', table_schema, table_name), FALSE, TRUE, '')))[1])
+                    FROM information_schema.tables
+                    WHERE table_schema NOT IN ('pg_catalog', 'information_schema') AND table_type = 'BASE TABLE' ORDER BY 1";
+
+const FORBIDDEN: (u16, &str) = (403, "Stripe-Signature is missing or does not match\n");
+
+fn bytes(event: &Value) -> Vec<u8> {
+    event.to_string().into_bytes()
+}
+
+fn sale() -> Sale {
+    Sale::new(Some("somebody-who-pays"))
+}
+
+fn signed(secret: &Secret, now: DateTime<Utc>, body: &[u8]) -> Option<String> {
+    Some(signature::sign(secret, body, now))
+}
+
+/// The ingress's lines about webhooks that it did not take.
+fn refusals(stage: &Stage) -> Vec<String> {
+    stage.ingress.lines().into_iter().filter(|line| line.starts_with("a webhook was ")).collect()
+}
+
+/// Posts bytes to where Stripe's events go; they are answered like this, and the one line about it says why.
+async fn is_refused(stage: &Stage, body: Vec<u8>, signature: Option<&str>, expected: (u16, &str), why: &str) {
+    let before = refusals(stage).len();
+    let answer = stage.stand_in.post_stripe(body, signature).await.unwrap();
+    assert_eq!((answer.status, answer.body.as_str()), expected, "{why}");
+    eventually(PATIENCE, "it is in the log", async || refusals(stage).len() > before).await;
+    let (lines, status) = (refusals(stage), expected.0);
+    assert_eq!(lines.len(), before + 1, "one line each: {lines:#?}");
+    let line = &lines[before];
+    assert!(line.contains(&format!("path=\"{WEBHOOK}\" status={status} why=")) && line.contains(why), "{why}: {line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_stripe_did_not_sign_now_leaves_no_trace_but_a_line() {
+    let stage = stage_with(0, &[]).await;
+    let (before, now, secret) = (texts(&stage.pool, ROWS).await, clock::now(), &Secret::new(SECRET));
+    assert!(before.len() > 15 && before.contains(&"public.events 0".to_owned()), "{before:?}");
+    let body = bytes(&sale().checkout_completed("paid"));
+    let good = signed(secret, now, &body).unwrap();
+    let without_prefix = Secret::new(secret.expose().trim_start_matches("whsec_"));
+    let mut changed = body.clone();
+    changed[20] ^= 1;
+    let longer = [&body[..], b"\n"].concat();
+    let (other, missing) = ("not made with a secret in STRIPE_WEBHOOK_SECRET", "there is no Stripe-Signature");
+    let unreadable = "has no time, or no v1";
+    for (signature, body, why) in [
+        (None, &body, missing),
+        (Some(String::new()), &body, unreadable),
+        (Some("nonsense".to_owned()), &body, unreadable),
+        (Some(good.replace("t=", "t=-")), &body, other),
+        (Some(good.replace("t=", "t=99999999999")), &body, unreadable),
+        (Some(format!("{good},t=1")), &body, unreadable),
+        (Some(good.replace("v1=", "v0=")), &body, unreadable),
+        (Some(good.replace("t=", "t=1")), &body, other),
+        (Some(good[..good.len() - 2].to_owned()), &body, other),
+        (signed(&Secret::new("whsec_guess"), now, &body), &body, other),
+        (signed(&without_prefix, now, &body), &body, other),
+        (signed(&stage.account.auth_token, now, &body), &body, other),
+        (Some(good.clone()), &changed, other),
+        (Some(good.clone()), &longer, other),
+        (Some(good.clone()), &body[..body.len() - 1].to_vec(), other),
+        (Some(good.clone()), &Vec::new(), other),
+        (signed(secret, now - TimeDelta::seconds(400), &body), &body, "five minutes old"),
+        (signed(secret, now - TimeDelta::days(365), &body), &body, "five minutes old"),
+        (signed(secret, now + TimeDelta::seconds(400), &body), &body, "ahead of this machine's clock"),
+        (signed(secret, now + TimeDelta::days(365), &body), &body, "ahead of this machine's clock"),
+    ] {
+        is_refused(&stage, body.clone(), signature.as_deref(), FORBIDDEN, why).await;
+    }
+    assert_eq!(texts(&stage.pool, ROWS).await, before);
+    let printed = stage.ingress.lines().join("\n");
+    let secrets = [secret.expose(), without_prefix.expose(), &good[good.len() - 64..], "somebody-who-pays"];
+    assert!(secrets.iter().all(|secret| !printed.contains(secret)), "{printed}");
+
+    assert_eq!(stage.stand_in.post_stripe(body, Some(&good)).await.unwrap().status, 200, "the good one is good");
+    assert_ne!(texts(&stage.pool, ROWS).await, before);
+    stage.strike().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_signed_and_still_no_event_of_ours_changes_nothing() {
+    let stage = stage_with(0, &[]).await;
+    let before = texts(&stage.pool, ROWS).await;
+    let event = sale().invoice_paid();
+    let without = |field: &str| {
+        let mut event = event.clone();
+        event.as_object_mut().unwrap().remove(field);
+        bytes(&event)
+    };
+    let mut live = event.clone();
+    live["livemode"] = json!(true);
+    for (body, expected) in [
+        (b"id=evt_1&type=invoice.paid".to_vec(), "the body is not JSON"),
+        (bytes(&event)[..100].to_vec(), "the body is not JSON"),
+        (Vec::new(), "the body is not JSON"),
+        (bytes(&json!([event])), "the event has no id, or not as it should be"),
+        (without("id"), "the event has no id, or not as it should be"),
+        (without("type"), "the event has no type, or not as it should be"),
+        (without("created"), "the event has no created, or not as it should be"),
+        (without("livemode"), "the event has no livemode, or not as it should be"),
+        (without("data"), "the event has no data.object, or not as it should be"),
+        (bytes(&live), "the event is a live one, and we are in test mode: see STRIPE_LIVEMODE"),
+    ] {
+        let signature = signed(&Secret::new(SECRET), clock::now(), &body);
+        is_refused(&stage, body, signature.as_deref(), (400, &format!("{expected}\n")), expected).await;
+    }
+    let large = vec![b' '; 1024 * 1024 + 1];
+    let signature = signed(&Secret::new(SECRET), clock::now(), &large);
+    let answer = stage.stand_in.post_stripe(large, signature.as_deref()).await.unwrap();
+    assert_eq!(answer.status, 413);
+    let answer = reqwest::get(format!("{}{WEBHOOK}", stage.account.webhook_base_url)).await.unwrap();
+    assert_eq!(answer.status().as_u16(), 405);
+
+    let thin = json!({"id": "evt_thin", "object": "v2.core.event", "type": "v1.billing.meter.no_meter_found"});
+    let answer = stage.stand_in.stripe(&thin).await.unwrap();
+    assert_eq!((answer.status, answer.body.as_str()), (200, ""), "a thin event is acknowledged");
+    assert_eq!(texts(&stage.pool, ROWS).await, before);
+    stage.strike().await.unwrap();
+}
+
+/// A test payment must not open the gate where live ones are expected.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_test_event_is_refused_where_live_ones_are_expected() {
+    let stage = stage_with(0, &[("STRIPE_LIVEMODE", ""), ("PAYMENT_LINK_URL", "https://buy.stripe.com/live")]).await;
+    let before = texts(&stage.pool, ROWS).await;
+    let mut event = sale().checkout_completed("paid");
+    let body = bytes(&event);
+    let signature = signed(&Secret::new(SECRET), clock::now(), &body);
+    let expected = "the event is a test, and we are in live mode: see STRIPE_LIVEMODE";
+    is_refused(&stage, body, signature.as_deref(), (400, &format!("{expected}\n")), expected).await;
+    assert_eq!(texts(&stage.pool, ROWS).await, before);
+    event["livemode"] = json!(true);
+    assert_eq!(stage.stand_in.stripe(&event).await.unwrap().status, 200, "the same event, live");
+    assert_eq!(count(&stage.pool, "SELECT count(*) FROM events").await, 1);
+    stage.strike().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_one_row_however_often_and_concurrently_it_is_delivered() {
+    let stage = stage_with(0, &[]).await;
+    let sale = sale();
+    let mut events = [sale.checkout_completed("paid"), sale.subscription("created", "active", None), sale.refunded()];
+    let odd = &mut events[2]["data"]["object"];
+    odd["description\0"] = json!("what the database cannot keep:\0");
+    odd["padding"] = json!("£".repeat(200_000));
+    let deliveries = (0..20).flat_map(|_| &events).map(|event| stage.stand_in.stripe(event));
+    for answer in join_all(deliveries).await {
+        let answer = answer.unwrap();
+        assert_eq!((answer.status, answer.body.as_str()), (200, ""));
+    }
+    let rows: Vec<(String, String, String, Value)> =
+        sqlx::query_as("SELECT source, kind, external_id, payload FROM events ORDER BY external_id")
+            .fetch_all(&stage.pool)
+            .await
+            .unwrap();
+    assert_eq!(rows.len(), 3);
+    for ((source, kind, external_id, payload), event) in rows.iter().zip(&events) {
+        assert_eq!(
+            (source.as_str(), kind.as_str(), external_id.as_str()),
+            ("stripe", "stripe", event["id"].as_str().unwrap())
+        );
+        assert_eq!((&payload["id"], &payload["event"]["type"]), (&event["id"], &event["type"]));
+    }
+    assert_eq!(rows[0].3["event"], events[0], "as Stripe wrote it");
+    assert_eq!(rows[2].3["event"]["data"]["object"]["description\u{FFFD}"], "what the database cannot keep:\u{FFFD}");
+    let rows = texts(&stage.pool, ROWS).await;
+    let jobs = rows.iter().find_map(|row| row.split_once(".jobs ")).unwrap().1;
+    assert!(["1", "2", "3"].contains(&jobs), "one job for each event at most: {jobs}");
+    stage.strike().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn either_secret_is_accepted_during_rotation_and_none_that_is_not_set() {
+    let stage = stage_with(0, &[("STRIPE_WEBHOOK_SECRET", "whsec_old, whsec_new")]).await;
+    for (secret, expected) in [("whsec_old", 200), ("whsec_new", 200), ("whsec_old, whsec_new", 403)] {
+        let body = bytes(&sale().invoice_paid());
+        let signature = signed(&Secret::new(secret), clock::now(), &body).unwrap();
+        // While a secret is rolled, Stripe signs with both.
+        let both =
+            format!("{},v0={}", signature.replace(",v1=", &format!(",v1={},v1=", "0".repeat(64))), "0".repeat(64));
+        assert_eq!(stage.stand_in.post_stripe(body, Some(&both)).await.unwrap().status, expected, "{secret}");
+    }
+    assert_eq!(count(&stage.pool, "SELECT count(*) FROM events").await, 2);
+    stage.strike().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_secret_stripe_is_asked_to_come_back() {
+    let stage = stage_with(0, &[("STRIPE_WEBHOOK_SECRET", "")]).await;
+    let body = bytes(&sale().invoice_paid());
+    let signature = signed(&Secret::new(""), clock::now(), &body);
+    let expected = (503, "payments are not set up\n");
+    is_refused(&stage, body, signature.as_deref(), expected, "STRIPE_WEBHOOK_SECRET is not set").await;
+    assert_eq!(count(&stage.pool, "SELECT count(*) FROM events").await, 0);
+    stage.strike().await.unwrap();
+}
