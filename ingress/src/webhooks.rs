@@ -152,6 +152,7 @@ impl fmt::Display for Rejection {
             Self::NotSignedByStripe(why) => write!(formatter, "the signature does not match: {why}"),
             Self::NoSecret => formatter.write_str("STRIPE_WEBHOOK_SECRET is not set"),
             Self::NotAnEvent(NotAnEvent::NotJson) => formatter.write_str("the body is not JSON"),
+            Self::NotAnEvent(NotAnEvent::TooDeep) => formatter.write_str("the event is nested too deeply"),
             Self::NotAnEvent(NotAnEvent::Missing(name)) => {
                 write!(formatter, "the event has no {name}, or not as it should be")
             }

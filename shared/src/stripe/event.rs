@@ -7,6 +7,12 @@ use serde_json::Value;
 
 use crate::db::events::storable;
 
+/// The deepest nesting that is taken. The row adds to it, and one that could not be read back would be in the way of all others.
+const DEPTH_MAX: usize = 64;
+
+/// The longest name of an event. Stripe's are far shorter.
+const ID_BYTES_MAX: usize = 255;
+
 /// An event as it came in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Incoming {
@@ -36,6 +42,8 @@ pub enum NotAnEvent {
     NotJson,
     /// Something that every event has is not there, or is of another type.
     Missing(&'static str),
+    /// It is nested deeper than anything that Stripe sends.
+    TooDeep,
 }
 
 /// Reads a body.
@@ -47,9 +55,13 @@ pub fn read(body: &[u8]) -> Result<Body, NotAnEvent> {
     if event.get("object").and_then(Value::as_str) == Some("v2.core.event") {
         return Ok(Body::Thin);
     }
+    if is_deeper_than(&event, DEPTH_MAX) {
+        return Err(NotAnEvent::TooDeep);
+    }
     make_storable(&mut event);
     let text = |name: &'static str| {
-        let value = event.get(name).and_then(Value::as_str).filter(|value| !value.is_empty());
+        let value =
+            event.get(name).and_then(Value::as_str).filter(|value| !value.is_empty() && value.len() <= ID_BYTES_MAX);
         value.map(str::to_owned).ok_or(NotAnEvent::Missing(name))
     };
     let (id, kind) = (text("id")?, text("type")?);
@@ -57,6 +69,15 @@ pub fn read(body: &[u8]) -> Result<Body, NotAnEvent> {
     let livemode = event.get("livemode").and_then(Value::as_bool).ok_or(NotAnEvent::Missing("livemode"))?;
     event.pointer("/data/object").filter(|it| it.is_object()).ok_or(NotAnEvent::Missing("data.object"))?;
     Ok(Body::Event(Incoming { id, kind, livemode, event }))
+}
+
+fn is_deeper_than(value: &Value, depth: usize) -> bool {
+    let within = |value: &Value| depth == 0 || is_deeper_than(value, depth - 1);
+    match value {
+        Value::Array(items) => items.iter().any(within),
+        Value::Object(fields) => fields.values().any(within),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
 }
 
 /// PostgreSQL keeps every character but one.
@@ -114,6 +135,19 @@ mod tests {
             assert_eq!(read_value(&event), Err(NotAnEvent::Missing("data.object")));
         }
         assert_eq!(read_value(&json!([])), Err(NotAnEvent::Missing("id")));
+    }
+
+    /// What is kept must be readable again, inside the row that keeps it.
+    #[test]
+    fn nothing_is_taken_that_could_not_be_read_back() {
+        for (depth, expected) in [(60, true), (62, true), (63, false), (90, false), (200, false)] {
+            let nested = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+            let body = event().to_string().replace(r#""in_1""#, &nested);
+            assert_eq!(read(body.as_bytes()).is_ok(), expected, "{depth}");
+        }
+        let mut event = event();
+        event["id"] = json!("e".repeat(256));
+        assert_eq!(read_value(&event), Err(NotAnEvent::Missing("id")));
     }
 
     #[test]
