@@ -11,6 +11,7 @@ use serde::Serialize;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
 use crate::clock;
+use crate::db::alerts::NewAlert;
 use crate::db::events::{self, NewEvent, Payload, Source};
 use crate::db::{self, alerts, clients, levels, messages, pool, subscriptions, waiting_list};
 use crate::queue::{self, Queue};
@@ -48,11 +49,16 @@ pub enum Refusal {
     /// The number is not one of ours.
     #[error("the number is not in the pool; `jobrun pool status` lists those that are")]
     NotInPool,
+    /// Nobody rings a number that nobody holds.
+    #[error(
+        "no client holds the number, so that there is nothing to cool down; without --cool-down it becomes available"
+    )]
+    NothingToCoolDown,
     /// Nobody has this id.
     #[error("no client has this id; `jobrun client PHONE` shows the id of whoever texts from it")]
     NoSuchClient,
     /// The payment is somebody's, or was never heard of.
-    #[error("no payment of this name belongs to nobody; `jobrun payments` lists those that do")]
+    #[error("no payment of this name waits to be assigned; `jobrun payments` lists those that do")]
     NotUnassigned,
     /// The database.
     #[error(transparent)]
@@ -142,13 +148,16 @@ pub struct Released {
 pub async fn release(pool: &PgPool, number: &str, cooling: Duration, now: DateTime<Utc>) -> Result<Released, Refusal> {
     let number = one_number(number)?;
     let (mut tx, holder) = begin_for(pool, &number).await?;
+    if holder.is_none() && !cooling.is_zero() {
+        return Err(Refusal::NothingToCoolDown);
+    }
     let released = pool::release(&mut tx, &number, holder.as_deref(), cooling, now).await?;
     let pool::Released { change, cools_until, drained } = released.ok_or(Refusal::NotInPool)?;
     if let (Some(client_id), Some(change)) = (&holder, change) {
         let lost = NewEvent {
             source: Source::System,
             external_id: format!("number-lost:{change}"),
-            payload: Payload::NumberLost { client_id: client_id.clone() },
+            payload: Payload::NumberLost { client_id: client_id.clone(), number: number.as_str().to_owned() },
         };
         // Last, as in a conversation: lanes are locked after the pool.
         events::insert(&mut tx, &[lost], now).await?;
@@ -232,13 +241,14 @@ pub async fn allocate(pool: &PgPool, client_id: &str, now: DateTime<Utc>) -> Res
         return Ok(refused("PAYMENT_NOT_ACTIVE", "The client has not paid"));
     }
     let seeker = pool::Seeker { client_id: client.id.clone(), region, number: client.number, since: now };
-    let allocated = pool::allocate(&mut tx, &[seeker], now).await?.pop().unwrap_or(Allocation::PoolEmpty);
+    let allocated =
+        pool::allocate(&mut tx, &[seeker], now).await?.pop().unwrap_or(Allocation::PoolEmpty { told_late: false });
     tx.commit().await?;
 
     let (success, number, reason) = match &allocated {
         Allocation::Assigned(number) => (true, Some(number), None),
         Allocation::AlreadyAssigned(number) => (true, Some(number), Some("ALREADY_ASSIGNED")),
-        Allocation::PoolEmpty => (false, None, Some("POOL_EMPTY")),
+        Allocation::PoolEmpty { .. } => (false, None, Some("POOL_EMPTY")),
     };
     Ok(AllocationAnswer {
         success,
@@ -264,13 +274,14 @@ pub async fn sweep(
     now: DateTime<Utc>,
 ) -> Result<Vec<String>, db::Error> {
     let mut tx = pool.begin().await?;
-    let mut offered = Vec::new();
     // Mostly nobody waits, and nothing has cooled down; then allocations need not be held up.
-    if pool::any_cooled(&mut tx, now).await? || !waiting_list::list_regions(&mut tx).await?.is_empty() {
-        pool::close_gate(&mut tx).await?;
-        pool::cool_down(&mut tx, now).await?;
-        waiting_list::remove_served(&mut tx).await?;
+    if !pool::any_cooled(&mut tx, now).await? && waiting_list::list_regions(&mut tx).await?.is_empty() {
+        return Ok(Vec::new());
     }
+    pool::close_gate(&mut tx).await?;
+    pool::cool_down(&mut tx, now).await?;
+    waiting_list::remove_served(&mut tx).await?;
+    let mut offered = Vec::new();
     for region in waiting_list::list_regions(&mut tx).await? {
         offered.extend(offer_in(&mut tx, &region, hold, now).await?);
     }
@@ -458,10 +469,47 @@ pub fn cause_of_unassigned(subscription_id: &str) -> String {
     format!("payment-unassigned:{subscription_id}")
 }
 
+/// The alert that a payment belongs to nobody that we know.
+#[must_use]
+pub fn unassigned(subscription_id: &str) -> NewAlert {
+    NewAlert {
+        cause: cause_of_unassigned(subscription_id),
+        about: format!(
+            "A payment was made that names no client that we know: {subscription_id}. Look the payer up in Stripe, and then \
+             `jobrun payments assign {subscription_id} CLIENT_ID`; if it is not for us, clear this."
+        ),
+    }
+}
+
+/// Of `clients`, the alerts about those that pay more than once, and the causes that are gone for the others.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn paid_twice(conn: &mut PgConnection, clients: &[&str]) -> Result<(Vec<NewAlert>, Vec<String>), db::Error> {
+    let served = subscriptions::list_served(conn, clients).await?;
+    let (mut alerts, mut gone) = (Vec::new(), Vec::new());
+    for client in clients {
+        let cause = format!("paid-twice:{client}");
+        match served.get(*client) {
+            Some(paid) if paid.len() > 1 => {
+                let paid = paid.join(", ");
+                let about = format!(
+                    "Client {client} pays more than once: {paid}. Cancel all but one in Stripe, and refund them."
+                );
+                alerts.push(NewAlert { cause, about });
+            }
+            Some(_) | None => gone.push(cause),
+        }
+    }
+    Ok((alerts, gone))
+}
+
 /// What assigning a payment did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assigned {
-    /// The alert that is over with it, if it was raised.
+    /// The alerts that are new with it.
+    pub raised: Vec<NewAlert>,
+    /// The causes of those that are over.
     pub cleared: Vec<String>,
 }
 
@@ -485,11 +533,14 @@ pub async fn assign_payment(
     }
     let news = NewEvent {
         source: Source::Operator,
-        external_id: format!("payment-assigned:{subscription_id}"),
+        // It may be assigned again, should its client be deleted.
+        external_id: format!("payment-assigned:{subscription_id}:{}", now.timestamp_micros()),
         payload: Payload::PaymentChanged { client_id: client_id.to_owned(), since: now },
     };
     events::insert(&mut tx, &[news], now).await?;
+    let (paid_twice, _) = paid_twice(&mut tx, &[client_id]).await?;
+    let raised = alerts::raise(&mut tx, &paid_twice, now).await?;
     let cleared = alerts::clear(&mut tx, &[cause_of_unassigned(subscription_id)], now).await?;
     tx.commit().await?;
-    Ok(Assigned { cleared })
+    Ok(Assigned { raised, cleared })
 }

@@ -11,6 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::E164;
 use sqlx::PgConnection;
 
+use crate::clock;
 use crate::config;
 use crate::db::purchases::{self, Cap, Counted, Intended};
 use crate::db::{self, pool};
@@ -364,7 +365,7 @@ impl<'a> Run<'a> {
             match self.find(&purchase.number).await.map_err(refused)? {
                 None => lacking.push(purchase),
                 Some(sid) => {
-                    purchases::save_bought(self.conn, &purchase.number, &purchase.country, &sid, self.now).await?;
+                    purchases::save_bought(self.conn, &purchase.number, &purchase.country, &sid, clock::now()).await?;
                     self.done += usize::from(self.is_ordered(&purchase));
                     self.report.bought.push(Bought { number: purchase.number, sid, found: true });
                 }
@@ -372,7 +373,7 @@ impl<'a> Run<'a> {
         }
         let mut again = Vec::new();
         for purchase in lacking {
-            let is_recent = purchase.intended_at > self.now - UNDER_WAY_FOR;
+            let is_recent = purchase.intended_at > clock::now() - UNDER_WAY_FOR;
             if self.is_ordered(&purchase) && again.len() < self.missing() {
                 again.push((purchase.number, is_recent));
             } else if !is_recent {
@@ -403,13 +404,13 @@ impl<'a> Run<'a> {
     /// Buys one number, and settles it. `is_recent` says that an earlier request for it may still be under way.
     async fn purchase(&mut self, number: &E164, is_recent: bool) -> Result<(), Stop> {
         let Order { country, kind, .. } = self.order;
-        if !purchases::intend(self.conn, number, (country, *kind), self.cap(), self.now).await? {
+        if !purchases::intend(self.conn, number, (country, *kind), self.cap(), clock::now()).await? {
             let counted = purchases::count(self.conn, self.cap().since).await?;
             return Err(Shortfall::OverCap { max: self.settings.max, counted, wanted: self.missing() }.into());
         }
         match self.ask_for(number, is_recent).await {
             Outcome::Owned { sid, found } => {
-                purchases::save_bought(self.conn, number, country, &sid, self.now).await?;
+                purchases::save_bought(self.conn, number, country, &sid, clock::now()).await?;
                 self.done += 1;
                 self.report.bought.push(Bought { number: number.clone(), sid, found });
                 Ok(())
@@ -460,7 +461,7 @@ impl<'a> Run<'a> {
     }
 
     async fn save_not_bought(&mut self, number: &E164, why: String) -> Result<(), Stop> {
-        purchases::save_not_bought(self.conn, number, &why, self.now).await?;
+        purchases::save_not_bought(self.conn, number, &why, clock::now()).await?;
         self.report.not_bought.push((number.clone(), why));
         Ok(())
     }

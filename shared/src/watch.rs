@@ -110,19 +110,20 @@ fn waiting_alert(hours: i32) -> NewAlert {
 pub async fn level(pool: &PgPool, min: u32, now: DateTime<Utc>) -> Result<Watched, db::Error> {
     let mut tx = pool.begin().await?;
     let mut raised = Vec::new();
-    let mut enough = Vec::new();
+    // A region that is low no more has enough again, or is nobody's concern any more.
+    let mut over = alerts::list_open_causes_of(&mut tx, LEVEL).await?;
     for region in levels::list_regions(&mut tx, now).await? {
         let level = level_of(&region, now);
         if level.unclaimed() >= min as usize {
-            enough.push(cause_of_level(&region.region));
             continue;
         }
+        over.retain(|cause| *cause != cause_of_level(&region.region));
         let alert = level_alert(&region.region, &level, min);
         if alerts::raise_lasting(&mut tx, &alert, now).await? {
             raised.push(alert);
         }
     }
-    let cleared = alerts::clear(&mut tx, &enough, now).await?;
+    let cleared = alerts::clear(&mut tx, &over, now).await?;
     tx.commit().await?;
     Ok(Watched { told: Vec::new(), raised, cleared })
 }
@@ -139,8 +140,11 @@ pub(crate) fn level_of(region: &RegionLevel, now: DateTime<Utc>) -> Level {
     }
 }
 
+/// How the causes of alerts about the level begin.
+const LEVEL: &str = "pool-low:";
+
 fn cause_of_level(region: &str) -> String {
-    format!("pool-low:{region}")
+    format!("{LEVEL}{region}")
 }
 
 fn level_alert(region: &str, level: &Level, min: u32) -> NewAlert {

@@ -170,7 +170,10 @@ async fn a_client_who_returns_gets_its_number_back_whoever_waits() {
     }
     let answers = pool::allocate(&mut tx, &[seeker(&ids[3]), seeker(&ids[0])], clock::now()).await.unwrap();
     tx.commit().await.unwrap();
-    assert_eq!(answers, [Allocation::PoolEmpty, Allocation::Assigned(E164::parse(FIRST).unwrap())]);
+    assert_eq!(
+        answers,
+        [Allocation::PoolEmpty { told_late: false }, Allocation::Assigned(E164::parse(FIRST).unwrap())]
+    );
     assert_eq!(texts(&pool, "SELECT client_id FROM waiting_list ORDER BY joined_at").await, ids[2..]);
     let returns = "SELECT client_id FROM number_changes WHERE why = 'the client returned' ORDER BY id";
     assert_eq!(texts(&pool, returns).await, ["client-2", "client-1"]);
@@ -344,25 +347,97 @@ async fn a_release_by_hand_is_at_once_or_cools_down_and_the_client_s_conversatio
     assert!(after.ends_with(" UTC; it was held by client client-1\n"), "{said}");
     let heard = "SELECT payload ->> 'client_id' FROM events WHERE kind = 'number_lost' ORDER BY id";
     assert_eq!(texts(&stage.pool, heard).await, ["client-1"]);
-    assert_eq!(allocate(&stage.pool, "client-1").await.as_deref(), Some(FIRST));
+    let another = allocate(&stage.pool, "client-1").await;
+    assert_eq!(another.as_deref(), Some("+447100000002"), "there was a reason to take the first");
 
-    run(&["pool", "release", FIRST, "--cool-down"]).await;
+    let (code, said) = run(&["pool", "release", FIRST, "--cool-down"]).await;
+    assert!(code == 1 && said.contains("no client holds the number"), "{said}");
     let (_, said) = run(&["pool", "release", FIRST]).await;
     assert_eq!(said, "+447100000001 is available; it was held by nobody\n");
-    assert_eq!(texts(&stage.pool, heard).await, ["client-1", "client-1"], "each loss once");
+    assert_eq!(texts(&stage.pool, heard).await, ["client-1"], "each loss once");
     assert_eq!(allocate(&stage.pool, "client-2").await.as_deref(), Some(FIRST));
     let (_, said) = run(&["pool", "release", FIRST]).await;
     assert_eq!(said, "+447100000001 is available; it was held by client client-2\n");
     let steps = texts(&stage.pool, LIVES).await;
     assert_eq!(
-        steps[5..8],
+        steps[3..6],
         [
-            "+447100000001|cooled_down|client-1|released by hand",
+            "+447100000001|cooled_down|released by hand",
             "+447100000001|assigned|client-2|allocated",
             "+447100000001|released|client-2|released by hand",
         ]
     );
     stage.settle().await.unwrap();
+    stage.strike().await.unwrap();
+}
+
+/// Puts clients where their conversations are over: they are live.
+async fn live(pool: &PgPool) {
+    let live = "INSERT INTO onboarding_states (client_id, current_state) SELECT id, 'COMPLETE' FROM clients";
+    sqlx::raw_sql(live).execute(pool).await.unwrap();
+}
+
+const STATES: &str = "SELECT current_state FROM onboarding_states ORDER BY client_id";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_number_is_taken_is_given_another_and_told_so() {
+    let stage = stage_with(1, &[]).await;
+    operator::seed(&stage.pool, &numbers(2)).await.unwrap();
+    paid_clients(&stage.pool, "client", 1).await;
+    allocate(&stage.pool, "client-1").await;
+    live(&stage.pool).await;
+    stage.operator(&["pool", "release", FIRST, "--cool-down"]).await.unwrap();
+    stage.settle().await.unwrap();
+    let said = stage.stand_in.bodies_to(&phone(1));
+    assert!(said.len() == 1 && said[0].contains("had to change. It's now +447100000002"), "{said:?}");
+    assert_eq!(texts(&stage.pool, STATES).await, ["S6_PHONE_TYPE"]);
+    stage.strike().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_number_is_taken_and_given_back_notices_nothing() {
+    let stage = stage_with(1, &[]).await;
+    operator::seed(&stage.pool, &numbers(1)).await.unwrap();
+    paid_clients(&stage.pool, "client", 1).await;
+    allocate(&stage.pool, "client-1").await;
+    live(&stage.pool).await;
+    stage.operator(&["pool", "release", FIRST]).await.unwrap();
+    stage.settle().await.unwrap();
+    assert_eq!(texts(&stage.pool, r#"SELECT "twilioNumber" FROM clients"#).await, [FIRST]);
+    assert_eq!(texts(&stage.pool, STATES).await, ["COMPLETE"]);
+    assert!(stage.stand_in.bodies_to(&phone(1)).is_empty());
+    stage.strike().await.unwrap();
+}
+
+/// Whoever took no texts has to hear of it in another way.
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_number_is_taken_and_for_whom_there_is_no_other_is_told_to_switch_off_forwarding() {
+    let stage = stage_with(1, &[]).await;
+    operator::seed(&stage.pool, &numbers(2)).await.unwrap();
+    paid_clients(&stage.pool, "client", 2).await;
+    for id in ["client-1", "client-2"] {
+        allocate(&stage.pool, id).await;
+    }
+    live(&stage.pool).await;
+    sqlx::raw_sql(r#"UPDATE clients SET "optedOutAt" = now() WHERE id = 'client-2'"#)
+        .execute(&stage.pool)
+        .await
+        .unwrap();
+    for number in [FIRST, "+447100000002"] {
+        stage.operator(&["pool", "drain", number]).await.unwrap();
+        stage.operator(&["pool", "release", number]).await.unwrap();
+        stage.settle().await.unwrap();
+    }
+    let said = stage.stand_in.bodies_to(&phone(1));
+    assert!(said.len() == 1 && said[0].starts_with("We've had to take your JobRun number back."), "{said:?}");
+    assert!(stage.stand_in.bodies_to(&phone(2)).is_empty());
+    assert_eq!(texts(&stage.pool, STATES).await, ["S5_CONFIRM_LIVE", "S5_CONFIRM_LIVE"]);
+    assert_eq!(texts(&stage.pool, "SELECT cause FROM alerts WHERE cleared_at IS NULL").await, ["untold:client-2"]);
+
+    // And nobody is forgotten.
+    stage.operator(&["pool", "seed", "+447100000003"]).await.unwrap();
+    let ready = async || stage.stand_in.bodies_to(&phone(1)).len() == 2;
+    eventually(PATIENCE, "the first is told that a number is ready", ready).await;
     stage.strike().await.unwrap();
 }
 

@@ -194,9 +194,8 @@ fn permutations(events: &[usize]) -> Vec<Vec<usize>> {
     permutations(rest).into_iter().flat_map(into).collect()
 }
 
-/// The life of a subscription that is paid by card, fails to be renewed, and ends: its last event ends it, and its fourth is what
-/// says whose it is.
-fn life(sale: &Sale) -> Vec<Value> {
+/// The life of a subscription that is paid by card, fails to be renewed, and ends.
+fn by_card(sale: &Sale) -> Vec<Value> {
     let mut events = sale.paid_by_card();
     events.push(sale.after(100).subscription("updated", "past_due", Some("active")));
     events.push(sale.after(200).subscription("deleted", "canceled", None));
@@ -206,14 +205,38 @@ fn life(sale: &Sale) -> Vec<Value> {
 const INVOICE: usize = 1;
 const CHECKOUT: usize = 3;
 
-/// Each client is told of its own subscription in an order of its own, one event a round, some of them twice.
-async fn told_in_every_order(how_many_events: usize, expected: &str) {
+/// Paid by the bank, which takes its time.
+fn by_bank(sale: &Sale) -> Vec<Value> {
+    vec![
+        sale.subscription("created", "active", None),
+        sale.checkout_completed("unpaid"),
+        sale.after(60).delayed_payment(true),
+        sale.after(100).subscription("updated", "past_due", Some("active")),
+        sale.after(200).subscription("updated", "active", Some("past_due")),
+    ]
+}
+
+/// Paid by card and cancelled, while a second subscription, by a bank, is never paid.
+fn by_card_and_never_by_bank(sale: &Sale) -> Vec<Value> {
+    let second = Sale::new(sale.reference.as_deref());
+    vec![
+        sale.checkout_completed("paid"),
+        sale.after(100).subscription("deleted", "canceled", None),
+        second.checkout_completed("unpaid"),
+        second.after(60).delayed_payment(false),
+        second.after(200).subscription("deleted", "canceled", None),
+    ]
+}
+
+/// Each client is told of its own subscriptions in an order of its own, one event a round, some of them twice. Nobody is given a
+/// number who has not been told `paid`, or what it is paid for.
+async fn told_in_every_order(life: fn(&Sale) -> Vec<Value>, how_many: usize, paid: &[&[usize]], expected: &str) {
     let stage = stage_with(2, &LINK).await;
-    let orders = permutations(&(0..how_many_events).collect::<Vec<_>>());
+    let orders = permutations(&(0..how_many).collect::<Vec<_>>());
     operator::seed(&stage.pool, &numbers(orders.len())).await.unwrap();
     let references = clients_at_the_gate(&stage.pool, orders.len()).await;
     let lives: Vec<Vec<Value>> = references.iter().map(|reference| life(&Sale::new(Some(reference)))).collect();
-    for round in 0..how_many_events {
+    for round in 0..how_many {
         let told = orders.iter().zip(&lives).enumerate().map(|(n, (order, life))| {
             let stage = &stage;
             async move {
@@ -233,7 +256,8 @@ async fn told_in_every_order(how_many_events: usize, expected: &str) {
                 .collect();
         for (n, order) in orders.iter().enumerate().filter(|(n, _)| holders.contains(&format!("client-{}", n + 1))) {
             let heard = &order[..=round];
-            assert!(heard.contains(&CHECKOUT), "client-{} after {heard:?} of {order:?}", n + 1);
+            let is_paid = paid.iter().any(|all| all.iter().all(|event| heard.contains(event)));
+            assert!(is_paid, "client-{} after {heard:?} of {order:?}", n + 1);
         }
     }
     for (n, order) in orders.iter().enumerate() {
@@ -247,12 +271,60 @@ async fn told_in_every_order(how_many_events: usize, expected: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subscription_that_goes_on_stands_the_same_in_whatever_order_it_is_told() {
-    told_in_every_order(5, "past_due t t S6_PHONE_TYPE").await;
+    told_in_every_order(by_card, 5, &[&[CHECKOUT]], "past_due t t S6_PHONE_TYPE").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subscription_that_ends_stands_the_same_in_whatever_order_it_is_told() {
-    told_in_every_order(6, "ended f f S5_CONFIRM_LIVE").await;
+    told_in_every_order(by_card, 6, &[&[CHECKOUT]], "ended f f S5_CONFIRM_LIVE").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_that_is_paid_later_stands_the_same_in_whatever_order_it_is_told() {
+    // The event of the delayed payment names the client as well.
+    told_in_every_order(by_bank, 5, &[&[2]], "active t t S6_PHONE_TYPE").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_subscriptions_of_a_client_stand_the_same_in_whatever_order_they_are_told() {
+    told_in_every_order(by_card_and_never_by_bank, 5, &[&[0]], "ended f f S5_CONFIRM_LIVE").await;
+}
+
+/// One is paid by card and fails; the other is on its way from the bank, and never comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_served_for_a_payment_that_is_only_on_its_way() {
+    let stage = stage_with(1, &LINK).await;
+    operator::seed(&stage.pool, &numbers(1)).await.unwrap();
+    let reference = clients_at_the_gate(&stage.pool, 1).await.remove(0);
+    let (card, bank) = (Sale::new(Some(&reference)), Sale::new(Some(&reference)));
+    tell_all(&stage, &card.paid_by_card()).await;
+    tell_all(&stage, &[card.after(10).subscription("updated", "past_due", Some("active"))]).await;
+    tell_all(&stage, &[bank.after(20).checkout_completed("unpaid")]).await;
+    assert_eq!(standing(&stage.pool, "client-1").await, "past_due t t S6_PHONE_TYPE");
+    tell_all(&stage, &[card.after(30).subscription("updated", "unpaid", Some("past_due"))]).await;
+    assert_eq!(standing(&stage.pool, "client-1").await, "awaited f f S5_CONFIRM_LIVE");
+    tell_all(&stage, &[bank.after(40).delayed_payment(false)]).await;
+    assert_eq!(standing(&stage.pool, "client-1").await, "ended f f S5_CONFIRM_LIVE");
+    assert!(stage.stand_in.bodies_to(&phone(1)).pop().unwrap().contains("didn't go through"));
+    stage.strike().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refund_of_an_old_subscription_does_not_end_a_new_one_of_the_same_payer() {
+    let stage = stage_with(1, &LINK).await;
+    operator::seed(&stage.pool, &numbers(1)).await.unwrap();
+    let reference = clients_at_the_gate(&stage.pool, 1).await.remove(0);
+    let old = Sale::new(Some(&reference));
+    let new = Sale { customer: old.customer.clone(), ..Sale::new(Some(&reference)) };
+    tell_all(&stage, &old.paid_by_card()).await;
+    tell_all(&stage, &[old.after(10).subscription("deleted", "canceled", None)]).await;
+    tell_all(&stage, &new.after(20).paid_by_card()).await;
+    let refund = old.after(30).refunded();
+    tell_all(&stage, std::slice::from_ref(&refund)).await;
+    assert_eq!(standing(&stage.pool, "client-1").await, "active t t S6_PHONE_TYPE");
+    let open = "SELECT cause FROM alerts WHERE cleared_at IS NULL";
+    assert_eq!(texts(&stage.pool, open).await, [format!("refund-unclear:{}", refund["id"].as_str().unwrap())]);
+    stage.strike().await.unwrap();
 }
 
 /// The checkout names the client, and nothing else does.
@@ -261,7 +333,7 @@ async fn what_arrives_before_its_checkout_waits_for_it() {
     let stage = stage_with(1, &LINK).await;
     operator::seed(&stage.pool, &numbers(1)).await.unwrap();
     let references = clients_at_the_gate(&stage.pool, 1).await;
-    let events = life(&Sale::new(Some(&references[0])));
+    let events = by_card(&Sale::new(Some(&references[0])));
     tell_all(&stage, &[events[INVOICE].clone(), events[2].clone(), events[0].clone()]).await;
     assert_eq!(standing(&stage.pool, "client-1").await, "none f f S5_CONFIRM_LIVE");
     assert_eq!(count(&stage.pool, "SELECT count(*) FROM alerts").await, 0, "it may still turn out whose it is");
@@ -297,7 +369,7 @@ async fn a_payment_that_names_nobody_is_kept_and_shown_and_can_be_given_to_whom_
     let (code, _, stderr) = assign(&nameless.subscription, "nobody").await;
     assert!(code == 1 && stderr.contains("no client has this id"), "{stderr}");
     let (code, _, stderr) = assign("sub_unheard", "client-1").await;
-    assert!(code == 1 && stderr.contains("belongs to nobody"), "{stderr}");
+    assert!(code == 1 && stderr.contains("waits to be assigned"), "{stderr}");
     assert_eq!(assign(&nameless.subscription, "client-1").await.0, 0);
     stage.settle().await.unwrap();
     assert_eq!(standing(&stage.pool, "client-1").await, "active t t S6_PHONE_TYPE");

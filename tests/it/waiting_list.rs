@@ -83,6 +83,21 @@ async fn a_hold_that_is_ignored_passes_on_and_its_client_is_served_in_the_round_
     assert!(operator::allocate(&pool, &ids[0], clock::now()).await.unwrap().success);
 }
 
+/// A number that was kept for somebody, and taken out of use, was no number.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_whose_number_is_gone_is_over_when_its_client_asks_and_is_not_forgotten() {
+    let pool = migrated_database(2).await;
+    let ids = waiting_clients(&pool, 1).await;
+    operator::seed(&pool, &numbers(1)).await.unwrap();
+    assert_eq!(sweep_at(&pool, 0).await, ids);
+    operator::drain(&pool, &numbers(1)[0], false, clock::now()).await.unwrap();
+    assert!(!operator::allocate(&pool, &ids[0], clock::now()).await.unwrap().success);
+    assert_eq!(count(&pool, "SELECT count(*) FROM waiting_list WHERE held_until IS NULL").await, 1);
+    operator::seed(&pool, &numbers(2)).await.unwrap();
+    assert_eq!(sweep_at(&pool, 0).await, ids, "the next number is offered");
+    assert!(operator::allocate(&pool, &ids[0], clock::now()).await.unwrap().success);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waits_alone_is_not_told_twice() {
     let pool = migrated_database(2).await;

@@ -90,7 +90,7 @@ async fn process_lanes(hands: &Hands, lanes: &[String]) -> Result<usize, db::Err
     let mut turns = load(&mut tx, &locked).await?;
     let ours = strays::pool_numbers(&mut tx, hands, turns.iter().flat_map(|turn| &turn.waiting)).await?;
     // Giving up a number closes the gate, which two who have passed it side by side would wait for each other to do.
-    if turns.iter().any(|turn| turn.payment == Payment::Ended) {
+    if turns.iter().any(|turn| turn.payment.is_some_and(|payment| !payment.is_served())) {
         pool::close_gate(&mut tx).await?;
     }
     loop {
@@ -122,8 +122,8 @@ struct Turn {
     waiting: VecDeque<Waiting>,
     /// The event that needs a number, and the pool's answer.
     asking: Option<(Waiting, Event)>,
-    /// How the client's payment stands, whatever it has heard of it; loaded if there is news.
-    payment: Payment,
+    /// How the client's payment stands, whatever it has heard of it, if there is news of that.
+    payment: Option<Payment>,
     /// Whether the client gives up its place on the waiting list, and this number.
     gives_up: Option<Option<E164>>,
     payment_heard: bool,
@@ -132,6 +132,8 @@ struct Turn {
     moved: bool,
     wishes: Vec<Wish>,
     reach_changed: bool,
+    /// Whether something happened to its service that could not be said: it takes no texts, or none reaches it.
+    is_in_the_dark: bool,
     numbers_due: Vec<NewEvent>,
     journal: Vec<Vec<String>>,
 }
@@ -160,7 +162,7 @@ async fn load(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Turn>, db::
     let turns = loaded.into_iter().zip(lanes).map(|(loaded, lanes)| {
         let mut own: Vec<Waiting> = lanes.iter().filter_map(|lane| waiting.remove(lane)).flatten().collect();
         own.sort_unstable_by_key(|event| event.id);
-        let payment = payments.get(&loaded.client.id).copied().unwrap_or_default();
+        let payment = payments.get(&loaded.client.id).copied();
         Turn { payment, ..Turn::new(loaded, own) }
     });
     Ok(turns.collect())
@@ -223,7 +225,7 @@ impl Turn {
             loaded,
             waiting: waiting.into(),
             asking: None,
-            payment: Payment::default(),
+            payment: None,
             gives_up: None,
             payment_heard: false,
             outcomes: Vec::new(),
@@ -231,6 +233,7 @@ impl Turn {
             moved: false,
             wishes: Vec::new(),
             reach_changed: false,
+            is_in_the_dark: false,
             numbers_due: Vec::new(),
             journal: Vec::new(),
         }
@@ -249,8 +252,12 @@ impl Turn {
             Some(Payload::NumberDue { .. }) => Heard::Event(Event::NumberDue),
             Some(Payload::OptedOut { .. }) => Heard::Event(Event::OptedOut),
             Some(Payload::Unreachable { .. }) => Heard::Event(Event::Unreachable),
-            Some(Payload::PaymentChanged { .. }) => Heard::Event(Event::PaymentStands(self.payment)),
-            Some(Payload::NumberLost { .. }) => Heard::Event(Event::NumberLost),
+            Some(Payload::PaymentChanged { .. }) => {
+                Heard::Event(Event::PaymentStands(self.payment.unwrap_or_default()))
+            }
+            Some(Payload::NumberLost { number, .. }) => {
+                E164::parse(number).map_or(Heard::Nothing, |it| Heard::Event(Event::NumberLost(it)))
+            }
             Some(Payload::DeliveryReport { .. } | Payload::Stripe { .. }) | None => Heard::Nothing,
         }
     }
@@ -317,15 +324,30 @@ impl Turn {
         let client = &self.loaded.client;
         let missed = TextKind::ALL.into_iter().filter(|kind| self.moved && kind.matters());
         let missed = missed.map(|kind| consequences::cause_of_not_delivered(kind, &client.id));
-        let reached = (self.reach_changed && !client.unreachable).then(|| format!("unreachable:{}", client.id));
-        missed.chain(reached).collect()
+        let missed = missed.chain((self.moved && !self.is_in_the_dark).then(|| cause_of_dark(&client.id)));
+        // Whoever is not served any more does not pay either.
+        let reached = (self.reach_changed && !client.unreachable) || (self.payment_heard && !client.payment_active);
+        missed.chain(reached.then(|| cause_of_unreachable(&client.id))).collect()
+    }
+
+    /// Whoever cannot be told that its service has begun or ended, or that its number has changed, has to hear of it in another
+    /// way: its callers may reach somebody else by and by.
+    fn in_the_dark(&self) -> Option<NewAlert> {
+        let Client { id, .. } = &self.loaded.client;
+        self.is_in_the_dark.then(|| NewAlert {
+            cause: cause_of_dark(id),
+            about: format!(
+                "Something happened to the service of client {id}, who takes no texts, or whom none reaches: see `jobrun client \
+                 {id}`, and get in touch another way. Then clear this."
+            ),
+        })
     }
 
     /// A client who pays, and whom no text reaches any more, needs somebody to get in touch another way.
     fn out_of_reach(&self) -> Option<NewAlert> {
         let Client { id, payment_active, unreachable, .. } = &self.loaded.client;
         (self.reach_changed && *unreachable && *payment_active).then(|| NewAlert {
-            cause: format!("unreachable:{id}"),
+            cause: cause_of_unreachable(id),
             about: format!("No text reaches client {id}, who pays. Get in touch another way."),
         })
     }
@@ -348,6 +370,10 @@ impl Turn {
         client.state = decision.next;
         client.collected = decision.collected;
         self.payment_heard |= decision.payment.is_some();
+        let of_service = matches!(event.payload, Some(Payload::PaymentChanged { .. } | Payload::NumberLost { .. }));
+        self.is_in_the_dark |= of_service
+            && (client.opted_out || client.unreachable)
+            && (outcome == "moved" || decision.payment_active.is_some());
         client.payment = decision.payment.unwrap_or(client.payment);
         client.payment_active = decision.payment_active.unwrap_or(client.payment_active);
         if decision.gives_up_number {
@@ -384,6 +410,14 @@ impl Turn {
     }
 }
 
+fn cause_of_unreachable(client_id: &str) -> String {
+    format!("unreachable:{client_id}")
+}
+
+fn cause_of_dark(client_id: &str) -> String {
+    format!("untold:{client_id}")
+}
+
 /// The one place that writes decisions. What the pool gave is written already, in the same transaction. Answers the alerts
 /// that are new, and the causes of those that are over.
 async fn save(
@@ -394,6 +428,7 @@ async fn save(
     drop_what_was_said_before(conn, turns).await?;
     let mut raised = hold_back(conn, turns, now).await?;
     raised.extend(turns.iter().filter_map(Turn::out_of_reach));
+    raised.extend(turns.iter().filter_map(Turn::in_the_dark));
     let standings: Vec<Standing<'_>> = turns
         .iter()
         .filter(|turn| turn.moved)

@@ -39,6 +39,7 @@ async fn apply_one_by_one(hands: &Hands, of_stripe: &[&Waiting]) -> Result<usize
         match apply(hands, &[event.id]).await {
             Err(error) if error.is_of_the_rows() => {
                 tracing::error!(event = event.id, %error, "an event of Stripe's cannot be applied and is put off");
+                alert_of_put_off(hands, event.id).await?;
                 events::put_off(&hands.pool, std::slice::from_ref(&event.lane), clock::now() + PUT_OFF).await?;
                 applied += 1;
             }
@@ -46,6 +47,19 @@ async fn apply_one_by_one(hands: &Hands, of_stripe: &[&Waiting]) -> Result<usize
         }
     }
     Ok(applied)
+}
+
+async fn alert_of_put_off(hands: &Hands, event_id: i64) -> Result<(), db::Error> {
+    let about = format!(
+        "Event {event_id} of Stripe's refuses to be applied, and is tried again every ten minutes: the worker's log says why. Look \
+         whose payment it is in `events`."
+    );
+    let alert = NewAlert { cause: format!("payment-stuck:{event_id}"), about };
+    let mut tx = hands.pool.begin().await?;
+    let raised = alerts::raise(&mut tx, &[alert], clock::now()).await?;
+    tx.commit().await?;
+    telemetry::raised(&raised);
+    Ok(())
 }
 
 async fn apply(hands: &Hands, ids: &[i64]) -> Result<usize, db::Error> {
@@ -156,18 +170,28 @@ async fn alert(
     now: DateTime<Utc>,
 ) -> Result<(Vec<NewAlert>, Vec<String>), db::Error> {
     let of_nobody = changes.iter().filter(|it| it.turns_out_to_be_nobodys(told));
-    let mut alerts: Vec<NewAlert> = of_nobody.map(|it| unassigned(&it.subscription.id)).collect();
-    let mut over = Vec::new();
+    let mut alerts: Vec<NewAlert> = of_nobody.map(|it| operator::unassigned(&it.subscription.id)).collect();
+    let named: Vec<&str> = told.iter().map(|(_, told)| told.id.as_str()).collect();
+    alerts.extend(subscriptions::list_unclear_refunds(conn, &named).await?.iter().map(|id| unclear_refund(id)));
+
+    let of_somebody = changes.iter().filter(|it| it.client_id.is_some());
+    let mut over: Vec<String> = of_somebody.map(|it| operator::cause_of_unassigned(&it.subscription.id)).collect();
     let clients: BTreeSet<&str> = changes.iter().filter_map(Changed::client_with_news).collect();
     let clients: Vec<&str> = clients.into_iter().collect();
-    let served = subscriptions::list_served(conn, &clients).await?;
-    for client in clients {
-        match served.get(client) {
-            Some(paid) if paid.len() > 1 => alerts.push(paid_twice(client, paid)),
-            Some(_) | None => over.push(cause_of_paid_twice(client)),
-        }
-    }
+    let (paid_twice, not_any_more) = operator::paid_twice(conn, &clients).await?;
+    alerts.extend(paid_twice);
+    over.extend(not_any_more);
     Ok((alerts::raise(conn, &alerts, now).await?, alerts::clear(conn, &over, now).await?))
+}
+
+fn unclear_refund(event: &str) -> NewAlert {
+    NewAlert {
+        cause: format!("refund-unclear:{event}"),
+        about: format!(
+            "A payer who has several subscriptions was refunded ({event}), and nobody can tell for which. If a service is to end, \
+             cancel its subscription in Stripe; then clear this."
+        ),
+    }
 }
 
 /// A subscription waits for the checkout that says whose it is. One that is paid for, and still waits after this long, was
@@ -177,34 +201,11 @@ const CHECKOUT_COMES_WITHIN: TimeDelta = TimeDelta::hours(1);
 /// Raises an alert for each payment that nobody knows anything of, once. A part of the sweep.
 pub(crate) async fn alert_of_forgotten(hands: &Hands, now: DateTime<Utc>) -> Result<(), db::Error> {
     let mut tx = hands.pool.begin().await?;
+    subscriptions::lock(&mut tx).await?;
     let forgotten = subscriptions::list_forgotten(&mut tx, now - CHECKOUT_COMES_WITHIN).await?;
-    let alerts: Vec<NewAlert> = forgotten.iter().map(|id| unassigned(id)).collect();
+    let alerts: Vec<NewAlert> = forgotten.iter().map(|id| operator::unassigned(id)).collect();
     let raised = alerts::raise(&mut tx, &alerts, now).await?;
     tx.commit().await?;
     telemetry::raised(&raised);
     Ok(())
-}
-
-fn unassigned(subscription_id: &str) -> NewAlert {
-    NewAlert {
-        cause: operator::cause_of_unassigned(subscription_id),
-        about: format!(
-            "A payment was made that names no client that we know: {subscription_id}. Look the payer up in Stripe, and then \
-             `jobrun payments assign {subscription_id} CLIENT_ID`; if it is not for us, clear this."
-        ),
-    }
-}
-
-fn cause_of_paid_twice(client_id: &str) -> String {
-    format!("paid-twice:{client_id}")
-}
-
-fn paid_twice(client_id: &str, subscriptions: &[String]) -> NewAlert {
-    NewAlert {
-        cause: cause_of_paid_twice(client_id),
-        about: format!(
-            "Client {client_id} pays more than once: {}. Cancel and refund all but one in Stripe.",
-            subscriptions.join(", ")
-        ),
-    }
 }

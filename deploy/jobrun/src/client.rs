@@ -84,8 +84,9 @@ fn print_happening(out: &mut impl Write, happening: &Happening, onboarding_numbe
         What::Wish { change } => {
             ("wish", if change == "out" { "no more texts" } else { "texts again" }.to_owned(), None)
         }
-        What::Payment { stripe_kind, amount, currency, .. } => {
-            let words = payment_words(stripe_kind);
+        What::Payment { stripe_kind, amount, currency, status, .. } => {
+            let status = status.as_ref().map(|status| format!(": {}", status.replace('_', " ")));
+            let words = format!("{}{}", payment_words(stripe_kind), status.unwrap_or_default());
             let money =
                 amount.zip(currency.as_deref()).map(|(amount, currency)| format!(", {}", money(amount, currency)));
             ("payment", format!("{words}{}", money.unwrap_or_default()), None)
@@ -140,7 +141,7 @@ fn payment_words(kind: &str) -> &str {
 }
 
 /// 2900 in gbp is £29.00. Other currencies do not all have hundredths, and are shown as Stripe counts them.
-fn money(amount: i64, currency: &str) -> String {
+pub(crate) fn money(amount: i64, currency: &str) -> String {
     if currency.eq_ignore_ascii_case("gbp") {
         let sign = if amount < 0 { "-" } else { "" };
         let pence = amount.unsigned_abs();
@@ -173,7 +174,11 @@ fn print_set_in(out: &mut impl Write, head: &str, text: &str) -> std::io::Result
 
 /// Without characters that a terminal would act on.
 fn shown(text: &str) -> String {
-    let visible = |it: char| if it.is_control() && it != '\n' { char::REPLACEMENT_CHARACTER } else { it };
+    // Beside control characters, those that turn the direction of writing round.
+    let turns_round =
+        |it: char| matches!(it, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let visible =
+        |it: char| if (it.is_control() && it != '\n') || turns_round(it) { char::REPLACEMENT_CHARACTER } else { it };
     text.replace("\r\n", "\n").chars().map(visible).collect()
 }
 
@@ -236,6 +241,7 @@ mod tests {
                 stripe_id: "evt_1".to_owned(),
                 amount: Some(amount),
                 currency: Some(currency.to_owned()),
+                status: None,
             })
         };
         assert!(payment("invoice.paid", 2900, "gbp").ends_with("payment   invoice paid, £29.00\n"));

@@ -6,6 +6,8 @@ use jobrun_shared::db::subscriptions::{self, Unassigned};
 use jobrun_shared::{clock, operator, telemetry};
 use sqlx::PgPool;
 
+use crate::client::money;
+
 /// Prints every payment that belongs to nobody.
 ///
 /// # Errors
@@ -44,23 +46,13 @@ fn amount(it: &Unassigned) -> String {
     }
 }
 
-/// An amount as people write it: `£29.00`. The currency is an ISO 4217 code, and the amount in its hundredths.
-#[must_use]
-pub fn money(amount: i64, currency: &str) -> String {
-    let sign = if amount < 0 { "-" } else { "" };
-    let number = format!("{}.{:02}", amount.unsigned_abs() / 100, amount.unsigned_abs() % 100);
-    match currency {
-        "gbp" => format!("{sign}£{number}"),
-        other => format!("{sign}{number} {}", other.to_uppercase()),
-    }
-}
-
 /// Gives a payment to a client.
 ///
 /// # Errors
 /// When there is no such client, or no such payment that belongs to nobody.
 pub async fn assign(pool: &PgPool, subscription_id: &str, client_id: &str) -> anyhow::Result<()> {
     let assigned = operator::assign_payment(pool, subscription_id, client_id, clock::now()).await?;
+    telemetry::raised(&assigned.raised);
     telemetry::cleared(&assigned.cleared);
     Ok(writeln!(std::io::stdout(), "{subscription_id} belongs to client {client_id}")?)
 }

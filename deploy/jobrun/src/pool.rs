@@ -4,8 +4,7 @@ use std::io::Write;
 
 use jobrun_shared::operator::{PoolNumber, PoolRegion, PoolStatus};
 
-/// How a time is shown.
-const MINUTE: &str = "%Y-%m-%d %H:%M UTC";
+use crate::MINUTE;
 
 /// Prints the counts, how the numbers of each region go, and every number.
 ///
@@ -20,7 +19,8 @@ pub fn print_status(out: &mut impl Write, status: &PoolStatus) -> std::io::Resul
     for number in numbers {
         let (since, client) = (since(number), number.client_id.as_deref().unwrap_or("-"));
         let (e164, state, status, region) = (&number.phone_e164, number.state, &number.status, &number.region);
-        writeln!(out, "{e164:<17} {state:<9} {status:<12} {region:<7} {since:<26} {client}")?;
+        let drained = if number.drained_at.is_some() && state != "drained" { "  (drained)" } else { "" };
+        writeln!(out, "{e164:<17} {state:<9} {status:<12} {region:<7} {since:<26} {client}{drained}")?;
     }
     Ok(())
 }

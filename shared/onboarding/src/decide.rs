@@ -91,6 +91,12 @@ impl Decision {
         self
     }
 
+    /// Says this instead of whatever else was to be said.
+    pub(crate) fn instead(mut self, text: Text) -> Self {
+        self.texts = vec![text];
+        self
+    }
+
     fn opt(mut self, change: OptChange) -> Self {
         self.opt = Some(change);
         self
@@ -147,7 +153,7 @@ pub fn decide(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
     let step = match (reach(client, event), event) {
         (Some(decision), _) => decision.into(),
         (None, Event::PaymentStands(payment)) => service::payment_stands(client, *payment, facts),
-        (None, Event::NumberLost) => service::number_lost(client, facts),
+        (None, Event::NumberLost(number)) => service::number_lost(client, number, facts),
         (None, _) => in_state(client, event, facts),
     };
     match (step, event) {
@@ -192,7 +198,7 @@ fn reach(client: &Client, event: &Event) -> Option<Decision> {
         | Event::CallEnded(_)
         | Event::NumberDue
         | Event::PaymentStands(_)
-        | Event::NumberLost => None,
+        | Event::NumberLost(_) => None,
     }
 }
 
@@ -236,7 +242,7 @@ fn question(
         | Event::OptedOut
         | Event::Unreachable
         | Event::PaymentStands(_)
-        | Event::NumberLost => stay,
+        | Event::NumberLost(_) => stay,
     }
 }
 
@@ -288,7 +294,7 @@ fn confirm_live(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
         | Event::OptedOut
         | Event::Unreachable
         | Event::PaymentStands(_)
-        | Event::NumberLost => stay.into(),
+        | Event::NumberLost(_) => stay.into(),
     }
 }
 
@@ -303,7 +309,7 @@ pub(crate) fn gate(client: &Client, facts: &Facts<'_>, passed: impl FnOnce(&crat
     };
     let mut decision = match allocation {
         Allocation::Assigned(number) | Allocation::AlreadyAssigned(number) => passed(number),
-        Allocation::PoolEmpty => stay.text(wording::at_capacity()),
+        Allocation::PoolEmpty { told_late } => stay.text(wording::no_number_yet(*told_late)),
     };
     let rest = std::mem::replace(&mut decision.journal, journal::gate_passed(client, allocation, facts.now));
     decision.journal(rest).into()
@@ -333,7 +339,7 @@ fn phone_type(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
         | Event::OptedOut
         | Event::Unreachable
         | Event::PaymentStands(_)
-        | Event::NumberLost => stay.into(),
+        | Event::NumberLost(_) => stay.into(),
     }
 }
 
@@ -368,7 +374,7 @@ fn number_in_the_background(client: &Client, facts: &Facts<'_>) -> Step {
     let decision = stay.journal(journal::allocated_in_the_background(client, allocation, facts.now));
     match allocation {
         Allocation::Assigned(_) | Allocation::AlreadyAssigned(_) => decision.into(),
-        Allocation::PoolEmpty => decision.text(wording::at_capacity()).into(),
+        Allocation::PoolEmpty { told_late } => decision.text(wording::no_number_yet(*told_late)).into(),
     }
 }
 
@@ -412,7 +418,7 @@ fn forwarding_sent(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
         },
         // A call that arrives proves the forwarding as well as a DONE does.
         Event::CallArrived(_) | Event::CallEnded(_) => called(client, event).into(),
-        Event::NumberDue | Event::OptedOut | Event::Unreachable | Event::PaymentStands(_) | Event::NumberLost => {
+        Event::NumberDue | Event::OptedOut | Event::Unreachable | Event::PaymentStands(_) | Event::NumberLost(_) => {
             stay.into()
         }
     }
@@ -423,7 +429,7 @@ fn awaiting_test_call(client: &Client, event: &Event) -> Decision {
     match event {
         Event::Text { .. } => Decision::nothing(client).text(wording::reminder(client)),
         Event::CallArrived(_) | Event::CallEnded(_) => called(client, event),
-        Event::NumberDue | Event::OptedOut | Event::Unreachable | Event::PaymentStands(_) | Event::NumberLost => {
+        Event::NumberDue | Event::OptedOut | Event::Unreachable | Event::PaymentStands(_) | Event::NumberLost(_) => {
             Decision::nothing(client)
         }
     }
@@ -440,7 +446,7 @@ fn called(client: &Client, event: &Event) -> Decision {
         | Event::OptedOut
         | Event::Unreachable
         | Event::PaymentStands(_)
-        | Event::NumberLost => stay,
+        | Event::NumberLost(_) => stay,
     }
 }
 
@@ -450,7 +456,9 @@ fn complete(client: &Client, event: &Event) -> Decision {
         Event::Text { .. } => stay.text(wording::reminder(client)),
         // Whichever is reported first tells the owner; the other may be lost.
         Event::CallArrived(call) | Event::CallEnded(call) => missed_call(client, call),
-        Event::NumberDue | Event::OptedOut | Event::Unreachable | Event::PaymentStands(_) | Event::NumberLost => stay,
+        Event::NumberDue | Event::OptedOut | Event::Unreachable | Event::PaymentStands(_) | Event::NumberLost(_) => {
+            stay
+        }
     }
 }
 

@@ -20,8 +20,8 @@ pub enum Event {
     NumberDue,
     /// The client's payment stands so; it may have stood so before.
     PaymentStands(Payment),
-    /// The client's number was taken from it by hand.
-    NumberLost,
+    /// This number was taken from the client by hand. It may hold another by now, or the same again.
+    NumberLost(E164),
     /// Twilio refused a text because the client has opted out, in a way that we did not hear of.
     OptedOut,
     /// The network says that texts cannot reach the client's phone.
@@ -45,5 +45,8 @@ pub enum Allocation {
     /// The client held this number already; nothing was taken.
     AlreadyAssigned(E164),
     /// No number is left for this client, and it now stands on the waiting list.
-    PoolEmpty,
+    PoolEmpty {
+        /// Whether it stood there before, and has been told that it takes longer than promised.
+        told_late: bool,
+    },
 }

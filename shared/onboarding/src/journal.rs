@@ -48,7 +48,7 @@ pub(crate) fn gate_passed(client: &Client, asked: &Allocation, now: DateTime<Utc
             block.push(format!("✅ [PAYMENT_GATE] Number allocated: {}", number.as_str()));
             block.push(number_allocated(client, number, now));
         }
-        Allocation::PoolEmpty => {
+        Allocation::PoolEmpty { .. } => {
             block.push("❌ [PAYMENT_GATE] Number allocation failed: POOL_EMPTY".into());
             block.push(object(
                 "POOL_EMPTY_DURING_ONBOARDING",
@@ -82,7 +82,7 @@ pub fn allocation(client_id: &str, asked: &Allocation, now: DateTime<Utc>) -> Ve
         Allocation::AlreadyAssigned(number) => {
             block.push(format!("✅ [POOL] Client already has number (idempotent): {}", number.as_str()));
         }
-        Allocation::PoolEmpty => block.extend(lines([
+        Allocation::PoolEmpty { .. } => block.extend(lines([
             "❌ [POOL] POOL_EMPTY - No available numbers".into(),
             object("POOL_EMPTY", &[("clientId", client_id), ("timestamp", &timestamp(now))]),
         ])),
@@ -97,7 +97,7 @@ pub(crate) fn allocated_in_the_background(client: &Client, asked: &Allocation, n
         Allocation::Assigned(number) | Allocation::AlreadyAssigned(number) => {
             block.push(number_allocated(client, number, now));
         }
-        Allocation::PoolEmpty => {}
+        Allocation::PoolEmpty { .. } => {}
     }
     block
 }

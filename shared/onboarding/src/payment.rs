@@ -159,7 +159,8 @@ pub fn standing(facts: &[Fact]) -> Payment {
 const fn proves_payment(what: &What) -> bool {
     match what {
         What::Checkout { paid } | What::DelayedPayment { succeeded: paid } => *paid,
-        What::InvoicePaid { .. } => true,
+        // An invoice for nothing is paid by itself. A trial is proven by its checkout.
+        What::InvoicePaid { amount } => *amount > 0,
         What::Subscription { .. } | What::Refunded => false,
     }
 }
@@ -184,7 +185,7 @@ fn is_refunded(facts: &[Fact]) -> bool {
 }
 
 /// The status that the last change left. Stripe's time is in whole seconds, and several changes may bear the same: then one
-/// whose status is what another changed from came before it.
+/// whose status is what another changed from came before it; and if that does not tell, money that came in that second does.
 fn last_status(facts: &[Fact]) -> Option<Status> {
     let changes = facts.iter().filter_map(|fact| match fact.what {
         What::Subscription { change, status, was } => Some((fact, change, status, was)),
@@ -197,8 +198,9 @@ fn last_status(facts: &[Fact]) -> Option<Status> {
     let last = changes.iter().map(|(fact, ..)| fact.at).max()?;
     let ties: Vec<_> = changes.iter().filter(|(fact, ..)| fact.at == last).collect();
     let is_overtaken = |status: Status| ties.iter().any(|(_, _, to, was)| *was == Some(status) && *to != status);
+    let has_paid = facts.iter().any(|fact| fact.at == last && proves_payment(&fact.what));
     let latest = |(fact, change, status, _): &&&(&Fact, Change, Status, Option<Status>)| {
-        (!is_overtaken(*status), *change, fact.id.clone())
+        (!is_overtaken(*status), *change, has_paid && *status == Status::Active, fact.id.clone())
     };
     ties.iter().max_by_key(latest).map(|(_, _, status, _)| *status)
 }
@@ -242,6 +244,7 @@ mod tests {
         assert_eq!(is(&[&active, &checkout(false), &bank(true)]), Payment::Active);
         assert_eq!(is(&[&active, &checkout(false), &bank(false)]), Payment::None);
         assert_eq!(is(&[&active, &checkout(false), &fact(9, What::InvoicePaid { amount: 2900 })]), Payment::Active);
+        assert_eq!(is(&[&active, &checkout(false), &fact(9, What::InvoicePaid { amount: 0 })]), Payment::Awaited);
         assert_eq!(is(&[&checkout(true)]), Payment::Active, "a payment without a subscription");
         let given_up = changed(9, Change::Updated, Status::IncompleteExpired, Some(Status::Incomplete));
         assert_eq!(is(&[&checkout(false), &given_up]), Payment::None, "nothing has ended that never began");
@@ -273,6 +276,9 @@ mod tests {
         let other = changed(9, Change::Updated, Status::PastDue, None);
         assert_eq!(after(&[lost.clone(), failed.clone(), other.clone()]), Payment::Ended);
         assert_eq!(after(&[other, mended]), Payment::Active);
+        let back_and_forth = [failed.clone(), changed(9, Change::Updated, Status::Active, Some(Status::PastDue))];
+        let paid = fact(9, What::InvoicePaid { amount: 2900 });
+        assert_eq!(after(&[back_and_forth[0].clone(), paid, back_and_forth[1].clone()]), Payment::Active);
         let resumed = changed(9, Change::Resumed, Status::Active, None);
         let was_paused = changed(9, Change::Updated, Status::Active, Some(Status::Paused));
         let paused = changed(9, Change::Paused, Status::Paused, None);

@@ -48,6 +48,8 @@ pub enum TextKind {
     AtCapacity,
     NumberReady,
     StillWaiting,
+    NumberChanged,
+    NumberTakenBack,
     AskPhoneType,
     AssigningNumber,
     ForwardingInstructions,
@@ -63,7 +65,7 @@ pub enum TextKind {
 
 impl TextKind {
     /// Every kind.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::Welcome,
         Self::AskBusinessName,
         Self::AskOwnerName,
@@ -78,6 +80,8 @@ impl TextKind {
         Self::AtCapacity,
         Self::NumberReady,
         Self::StillWaiting,
+        Self::NumberChanged,
+        Self::NumberTakenBack,
         Self::AskPhoneType,
         Self::AssigningNumber,
         Self::ForwardingInstructions,
@@ -115,6 +119,8 @@ impl TextKind {
             Self::AtCapacity => "at_capacity",
             Self::NumberReady => "number_ready",
             Self::StillWaiting => "still_waiting",
+            Self::NumberChanged => "number_changed",
+            Self::NumberTakenBack => "number_taken_back",
             Self::AskPhoneType => "ask_phone_type",
             Self::AssigningNumber => "assigning_number",
             Self::ForwardingInstructions => "forwarding_instructions",
@@ -142,6 +148,8 @@ impl TextKind {
                 | Self::PaymentOverdue
                 | Self::ServiceEnded
                 | Self::NumberReady
+                | Self::NumberChanged
+                | Self::NumberTakenBack
                 | Self::ForwardingInstructions
         )
     }
@@ -156,6 +164,8 @@ impl TextKind {
             | Self::PaymentFailed
             | Self::PaymentOverdue
             | Self::ServiceEnded
+            | Self::NumberChanged
+            | Self::NumberTakenBack
             | Self::NumberReady
             | Self::ForwardingInstructions
             | Self::AtCapacity
@@ -251,11 +261,14 @@ pub(crate) fn payment_failed(payment_link: &str) -> Text {
     text(TextKind::PaymentFailed, format!("Sorry, your payment didn't go through.\n\nTo try again:\n{payment_link}"))
 }
 
-pub(crate) fn payment_overdue() -> Text {
+pub(crate) fn payment_overdue(has_number: bool) -> Text {
+    let what = if has_number { "number stays yours" } else { "place is safe" };
     text(
         TextKind::PaymentOverdue,
-        "Hi, your latest JobRun payment didn't go through. No rush: your number stays yours while it's tried again. Please \
-         check that your card is up to date.",
+        format!(
+            "Hi, your latest JobRun payment didn't go through. No rush: your {what} while it's tried again. Please check the card \
+             or account that you pay with."
+        ),
     )
 }
 
@@ -267,7 +280,12 @@ pub(crate) fn service_ended(had_number: bool, payment_link: &str) -> Text {
     )
 }
 
-pub(crate) fn at_capacity() -> Text {
+/// A client who was told that it takes longer is not promised the same again.
+pub(crate) fn no_number_yet(told_late: bool) -> Text {
+    if told_late { still_waiting() } else { at_capacity() }
+}
+
+fn at_capacity() -> Text {
     text(
         TextKind::AtCapacity,
         "We're currently at capacity.\n\nYour payment is confirmed, and you're on our priority list.\n\nWe'll text you \
@@ -303,9 +321,18 @@ pub(crate) fn ask_phone_type(number: &E164) -> Text {
     )
 }
 
+/// What a client is told whose number was taken back, and for whom there is no other; `is_promised` one, if it has paid.
+pub(crate) fn number_taken_back(is_promised: bool) -> Text {
+    let promise = if is_promised { "\n\nWe'll text you as soon as we have a new one for you." } else { "" };
+    text(
+        TextKind::NumberTakenBack,
+        format!("We've had to take your JobRun number back. Please switch off call forwarding on your phone.{promise}"),
+    )
+}
+
 pub(crate) fn number_changed(number: &E164) -> Text {
     text(
-        TextKind::AskPhoneType,
+        TextKind::NumberChanged,
         format!(
             "Your JobRun number had to change. It's now {}.\n\nPlease forward your calls to it. Which phone is it?\n1 iPhone\n\
              2 Android\n3 Landline\n\nReply 1, 2 or 3",

@@ -64,20 +64,33 @@ pub async fn raise(conn: &mut PgConnection, alerts: &[NewAlert], now: DateTime<U
     Ok(new)
 }
 
-/// Raises an alert about something that lasts, once as long as it is not cleared: that it still lasts is nothing new. Answers
-/// whether it is new, for [`crate::telemetry::raised`] to be told after the commit.
+/// Raises an alert about something that lasts, once as long as it is not cleared: that it still lasts is nothing new, and only
+/// its words are brought up to date. Answers whether it is new, for [`crate::telemetry::raised`] to be told after the commit.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn raise_lasting(conn: &mut PgConnection, alert: &NewAlert, now: DateTime<Utc>) -> Result<bool, Error> {
-    let raised = sqlx::query!(
-        "INSERT INTO alerts (cause, about, raised_at, last_seen_at) VALUES ($1, $2, $3, $3)
-         ON CONFLICT (cause) WHERE cleared_at IS NULL DO NOTHING",
+    // A row that was there has been locked by the update, which PostgreSQL keeps in `xmax`.
+    let raised = sqlx::query_scalar!(
+        r#"INSERT INTO alerts (cause, about, raised_at, last_seen_at) VALUES ($1, $2, $3, $3)
+           ON CONFLICT (cause) WHERE cleared_at IS NULL
+           DO UPDATE SET about = EXCLUDED.about, last_seen_at = EXCLUDED.last_seen_at
+           RETURNING xmax = 0 AS "new!""#,
         alert.cause,
         alert.about,
         now
     );
-    Ok(raised.execute(conn).await?.rows_affected() == 1)
+    Ok(raised.fetch_one(conn).await?)
+}
+
+/// The causes of open alerts that begin with `beginning`.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list_open_causes_of(conn: &mut PgConnection, beginning: &str) -> Result<Vec<String>, Error> {
+    let open =
+        sqlx::query_scalar!("SELECT cause FROM alerts WHERE cleared_at IS NULL AND starts_with(cause, $1)", beginning);
+    Ok(open.fetch_all(conn).await?)
 }
 
 /// Which of these causes have an open alert.

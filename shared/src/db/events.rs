@@ -102,6 +102,8 @@ pub enum Payload {
     NumberLost {
         /// `clients.id`.
         client_id: String,
+        /// The number, E.164.
+        number: String,
     },
 }
 
@@ -155,9 +157,9 @@ impl Payload {
             Self::DeliveryReport { message_id: None, sid, .. } => format!("message:{sid}"),
             // In any order: what they mean together does not depend on it.
             Self::Stripe { id, .. } => format!("stripe:{id}"),
-            Self::NumberDue { client_id } | Self::PaymentChanged { client_id, .. } | Self::NumberLost { client_id } => {
-                client_lane(client_id)
-            }
+            Self::NumberDue { client_id }
+            | Self::PaymentChanged { client_id, .. }
+            | Self::NumberLost { client_id, .. } => client_lane(client_id),
         }
     }
 }
@@ -462,7 +464,7 @@ mod tests {
             Payload::Unreachable { phone: String::new(), message_id: 1 },
             Payload::Stripe { id: String::new(), event: serde_json::json!({}) },
             Payload::PaymentChanged { client_id: String::new(), since: DateTime::UNIX_EPOCH },
-            Payload::NumberLost { client_id: String::new() },
+            Payload::NumberLost { client_id: String::new(), number: String::new() },
         ];
         let names = payloads.each_ref().map(Payload::kind);
         assert_eq!(names, KINDS);

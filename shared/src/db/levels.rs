@@ -83,7 +83,7 @@ pub async fn list_regions(conn: &mut PgConnection, now: DateTime<Utc>) -> Result
            assigned AS (
                SELECT pool.region, changes.changed_at
                FROM number_changes AS changes JOIN twilio_number_pool AS pool ON pool.phone_e164 = changes.number
-               WHERE changes.change = 'assigned' AND changes.changed_at > $2 AND changes.changed_at <= $3
+               WHERE changes.change = 'assigned' AND changes.why <> 'the client returned' AND changes.changed_at > $2 AND changes.changed_at <= $3
            ),
            waiting AS (
                SELECT w.region FROM waiting_list w JOIN clients c ON c.id = w.client_id

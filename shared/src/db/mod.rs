@@ -80,9 +80,9 @@ impl Error {
     #[must_use]
     pub fn is_of_the_rows(&self) -> bool {
         match self {
-            // Class 22 is bad data, class 23 a violated constraint.
+            // Class 22 is bad data, class 23 a violated constraint, class 54 data beyond the database's own limits.
             Self::Database(sqlx::Error::Database(error)) => {
-                error.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+                error.code().is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
             }
             Self::Database(sqlx::Error::ColumnDecode { .. }) => true,
             Self::Database(_) | Self::Queue(_) => false,

@@ -58,8 +58,8 @@ pub async fn allocate(
 ) -> Result<Vec<Allocation>, Error> {
     let (holders, empty_handed): (Vec<&Seeker>, Vec<&Seeker>) =
         seekers.iter().partition(|seeker| seeker.number.is_some());
-    let taken = match take_beside_others(tx, &empty_handed, now).await? {
-        Some(taken) => taken,
+    let (taken, told_late) = match take_beside_others(tx, &empty_handed, now).await? {
+        Some(taken) => (taken, HashSet::new()),
         None => take_alone(tx, &empty_handed, now).await?,
     };
     // After the gate, as it locks rows.
@@ -67,7 +67,7 @@ pub async fn allocate(
     let answer = |seeker: &Seeker| match (&seeker.number, taken.get(seeker.client_id.as_str())) {
         (Some(number), _) => Allocation::AlreadyAssigned(number.clone()),
         (None, Some(number)) => Allocation::Assigned(number.clone()),
-        (None, None) => Allocation::PoolEmpty,
+        (None, None) => Allocation::PoolEmpty { told_late: told_late.contains(&seeker.client_id) },
     };
     Ok(seekers.iter().map(answer).collect())
 }
@@ -131,15 +131,16 @@ async fn take_beside_others<'a>(
     Ok(Some(taken))
 }
 
-/// Allocates with nothing else in flight: what is not there now is nowhere.
+/// Allocates with nothing else in flight: what is not there now is nowhere. Answers as well who of those who have to wait has
+/// been told that it takes longer than promised.
 async fn take_alone<'a>(
     conn: &mut PgConnection,
     seekers: &[&'a Seeker],
     now: DateTime<Utc>,
-) -> Result<Taken<'a>, Error> {
+) -> Result<(Taken<'a>, HashSet<String>), Error> {
     close_gate(conn).await?;
     let returned = give_back(conn, seekers, now).await?;
-    let mut taken = Taken::new();
+    let (mut taken, mut told_late) = (Taken::new(), HashSet::new());
     for (region, seekers) in by_region(seekers, &returned) {
         let waiting = waiting_list::list(conn, &region).await?;
         let free = list_free(conn, &region, waiting.len() + seekers.len()).await?;
@@ -147,14 +148,14 @@ async fn take_alone<'a>(
         let served = waiting::serve(free.len(), &waiting, &ids);
 
         let (served, refused): (Vec<_>, Vec<_>) = seekers.iter().zip(served).partition(|(_, served)| *served);
-        waiting_list::join(conn, &region, refused.into_iter().map(|(seeker, _)| *seeker)).await?;
+        told_late.extend(waiting_list::join(conn, &region, refused.into_iter().map(|(seeker, _)| *seeker)).await?);
         taken.extend(served.into_iter().map(|(seeker, _)| seeker.client_id.as_str()).zip(free));
     }
     let leaving: Vec<&str> = taken.keys().copied().collect();
     waiting_list::remove(conn, &leaving).await?;
     hand_over(conn, &taken, Origin::Pool, now).await?;
     taken.extend(returned);
-    Ok(taken)
+    Ok((taken, told_late))
 }
 
 /// Gives seekers who return the numbers that cool down for them, and takes them off the waiting list. For whoever has passed
@@ -402,7 +403,7 @@ async fn put_back(
     let result = sqlx::query!(
         "UPDATE twilio_number_pool AS pool
          SET status = CASE WHEN $3::TIMESTAMPTZ IS NULL THEN 'AVAILABLE' ELSE 'COOLING_DOWN' END, cools_until = $3,
-             client_id = NULL, assigned_at = NULL, last_client_id = COALESCE(gone.client_id, pool.last_client_id)
+             client_id = NULL, assigned_at = NULL, last_client_id = gone.client_id
          FROM unnest($1::TEXT[], $2::TEXT[]) AS gone (number, client_id)
          WHERE pool.phone_e164 = gone.number",
         &numbers as &[&str],
@@ -418,6 +419,7 @@ async fn put_back(
 struct Locked {
     number: String,
     status: String,
+    client_id: Option<String>,
     last_client_id: Option<String>,
     drained: bool,
 }
@@ -426,7 +428,7 @@ struct Locked {
 async fn lock(conn: &mut PgConnection, numbers: &[&str]) -> Result<Vec<Locked>, Error> {
     let rows = sqlx::query_as!(
         Locked,
-        r#"SELECT phone_e164 AS number, status, last_client_id, drained_at IS NOT NULL AS "drained!"
+        r#"SELECT phone_e164 AS number, status, client_id, last_client_id, drained_at IS NOT NULL AS "drained!"
            FROM twilio_number_pool WHERE phone_e164 = ANY($1) ORDER BY seed_order FOR UPDATE"#,
         numbers as &[&str]
     );
@@ -553,10 +555,16 @@ pub async fn release(
     let held: Vec<(&str, &str)> = holder.map(|holder| (number.as_str(), holder)).into_iter().collect();
     let change = if held.is_empty() { None } else { unhand(conn, &held, WHY, now).await?.pop() };
     let cools_until = cools_until(cooling, now);
-    put_back(conn, &[(number.as_str(), holder)], cools_until).await?;
-    if held.is_empty() && row.status == "COOLING_DOWN" && cools_until.is_none() {
-        let step = (number.as_str(), row.last_client_id.as_deref());
-        number_changes::record(conn, Change::CooledDown, &[step], WHY, now).await?;
+    // Whoever had it does not get it back when it returns: somebody had a reason to take it.
+    put_back(conn, &[(number.as_str(), None)], cools_until).await?;
+    let step = match (row.status.as_str(), &row.client_id) {
+        _ if !held.is_empty() => None,
+        ("COOLING_DOWN", _) => Some((Change::CooledDown, row.last_client_id.as_deref())),
+        ("ASSIGNED", Some(reserved_for)) => Some((Change::Released, Some(reserved_for.as_str()))),
+        _ => None,
+    };
+    if let Some((change, client_id)) = step {
+        number_changes::record(conn, change, &[(number.as_str(), client_id)], WHY, now).await?;
     }
     Ok(Some(Released { change, cools_until, drained: row.drained }))
 }

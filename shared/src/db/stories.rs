@@ -134,6 +134,8 @@ pub enum What {
         amount: Option<i64>,
         /// ISO 4217, in small letters.
         currency: Option<String>,
+        /// The subscription's status from then on, if it says so.
+        status: Option<String>,
     },
     /// A number changed hands.
     Number {
@@ -316,7 +318,7 @@ async fn list_payments(conn: &mut PgConnection, client: &Header) -> Result<Vec<H
              UNION SELECT id FROM payment_events
                    WHERE subscription_id IS NULL AND payment_intent_id IN (SELECT payment_intent_id FROM own)
          )
-         SELECT p.id, p.stripe_id, p.kind, p.happened_at, p.amount, p.currency
+         SELECT p.id, p.stripe_id, p.kind, p.happened_at, p.amount, p.currency, p.fact->>'status' AS status
          FROM payment_events p JOIN related ON related.id = p.id",
         client.id
     );
@@ -328,6 +330,7 @@ async fn list_payments(conn: &mut PgConnection, client: &Header) -> Result<Vec<H
             stripe_id: row.stripe_id,
             amount: row.amount,
             currency: row.currency,
+            status: row.status,
         },
     });
     Ok(rows.collect())

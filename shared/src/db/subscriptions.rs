@@ -129,7 +129,7 @@ pub async fn load_concerned(conn: &mut PgConnection, told: &[(i64, Told)]) -> Re
 }
 
 /// What is known of each of the subscriptions `ids`. A refund names the payer: it is of the subscription that the same
-/// payment was made for, and if that is not known, of all that the payer has.
+/// payment was made for, and if that is not known, of the only one that the payer has. Of several, nobody can tell which.
 async fn load_facts(conn: &mut PgConnection, ids: &[&str]) -> Result<HashMap<String, Vec<Fact>>, Error> {
     let rows = sqlx::query!(
         r#"SELECT e.subscription_id AS "of!", e.stripe_id AS "id!", e.happened_at AS "at!", e.fact AS "fact!: Json<What>"
@@ -141,7 +141,10 @@ async fn load_facts(conn: &mut PgConnection, ids: &[&str]) -> Result<HashMap<Str
                 OR (refund.customer_id = own.customer_id
                     AND NOT EXISTS (SELECT FROM payment_events known
                                     WHERE known.payment_intent_id = refund.payment_intent_id
-                                      AND known.subscription_id IS NOT NULL))
+                                      AND known.subscription_id IS NOT NULL)
+                    AND NOT EXISTS (SELECT FROM payment_events other
+                                    WHERE other.customer_id = own.customer_id
+                                      AND other.subscription_id <> own.subscription_id))
            WHERE own.subscription_id = ANY($1) AND refund.subscription_id IS NULL AND refund.fact IS NOT NULL"#,
         ids as &[&str]
     )
@@ -263,6 +266,25 @@ pub async fn list_forgotten(conn: &mut PgConnection, since: DateTime<Utc>) -> Re
         since
     );
     Ok(ids.fetch_all(conn).await?)
+}
+
+/// Of the events `ids` (Stripe's names), the refunds of payers who have several subscriptions, and of which nobody can tell for
+/// which of them the money was paid.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list_unclear_refunds(conn: &mut PgConnection, ids: &[&str]) -> Result<Vec<String>, Error> {
+    let unclear = sqlx::query_scalar!(
+        "SELECT refund.stripe_id FROM payment_events refund
+         WHERE refund.stripe_id = ANY($1) AND refund.subscription_id IS NULL AND refund.fact->>'what' = 'refunded'
+           AND (SELECT count(DISTINCT subscription_id) FROM payment_events own
+                WHERE own.customer_id = refund.customer_id) > 1
+           AND NOT EXISTS (SELECT FROM payment_events known
+                           WHERE known.payment_intent_id = refund.payment_intent_id
+                             AND known.subscription_id IS NOT NULL)",
+        ids as &[&str]
+    );
+    Ok(unclear.fetch_all(conn).await?)
 }
 
 /// Gives a subscription that belongs to nobody to a client. Answers whether there is such a subscription.

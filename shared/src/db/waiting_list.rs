@@ -3,6 +3,8 @@
 //! Who joins it, or is offered something, does so behind the closed gate of [`super::pool`], so that no two places ever stand
 //! for one number. Whoever leaves it takes nothing from anybody.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::waiting::{Offers, Place, Waiting, Watch};
 use sqlx::PgConnection;
@@ -61,28 +63,31 @@ pub async fn list_regions(conn: &mut PgConnection) -> Result<Vec<String>, Error>
     Ok(regions.fetch_all(conn).await?)
 }
 
-/// Puts clients on the list, each at the place of the time when it asked. Who stands there already keeps its place.
+/// Puts clients on the list for whom no number is left, each at the place of the time when it asked. Who stands there already
+/// keeps its place; a hold that had no number behind it is over, so that a number is offered again. Answers those who have been
+/// told that it takes longer than promised.
 pub(crate) async fn join(
     conn: &mut PgConnection,
     region: &str,
     seekers: impl Iterator<Item = &Seeker>,
-) -> Result<(), Error> {
+) -> Result<HashSet<String>, Error> {
     let (ids, since): (Vec<&str>, Vec<DateTime<Utc>>) =
         seekers.map(|seeker| (seeker.client_id.as_str(), seeker.since)).unzip();
     let promised: Vec<DateTime<Utc>> = since.iter().map(|since| *since + PROMISE).collect();
-    sqlx::query!(
-        "INSERT INTO waiting_list (client_id, region, joined_at, promised_by)
-         SELECT client_id, $1, since, promised
-         FROM unnest($2::TEXT[], $3::TIMESTAMPTZ[], $4::TIMESTAMPTZ[]) AS s (client_id, since, promised)
-         ON CONFLICT ON CONSTRAINT a_client_waits_once DO UPDATE SET region = EXCLUDED.region",
+    let joined = sqlx::query!(
+        r#"INSERT INTO waiting_list (client_id, region, joined_at, promised_by)
+           SELECT client_id, $1, since, promised
+           FROM unnest($2::TEXT[], $3::TIMESTAMPTZ[], $4::TIMESTAMPTZ[]) AS s (client_id, since, promised)
+           ON CONFLICT ON CONSTRAINT a_client_waits_once
+           DO UPDATE SET region = EXCLUDED.region, held_at = NULL, held_until = NULL
+           RETURNING client_id, told_late_at IS NOT NULL AS "told_late!""#,
         region,
         &ids as &[&str],
         &since,
         &promised
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
+    );
+    let joined = joined.fetch_all(conn).await?.into_iter();
+    Ok(joined.filter(|row| row.told_late).map(|row| row.client_id).collect())
 }
 
 /// Takes clients off the list that wait no more; those that never were on it are passed over. Answers how many were.

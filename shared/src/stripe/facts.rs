@@ -8,6 +8,9 @@ use jobrun_onboarding::payment::{Change, Status, What};
 use serde::Deserialize;
 use serde_json::Value;
 
+/// The longest name or word that is taken. Stripe's are far shorter, and what is longer could not be looked up.
+const NAME_BYTES_MAX: usize = 255;
+
 /// What one event says, as far as it concerns us.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
@@ -98,9 +101,14 @@ fn checkout(told: Told, object: &Value, what: impl FnOnce(bool) -> What) -> Opti
 }
 
 fn subscription(told: Told, event: &Value, change: Change) -> Option<Told> {
-    let status = |pointer: &str| Status::deserialize(event.pointer(pointer)?).ok();
-    let what =
-        status("/data/object/status").map(|status| What::Subscription { change, status, was: status_before(event) });
+    let object = event.pointer("/data/object")?;
+    let status = object.get("status").and_then(|status| Status::deserialize(status).ok());
+    // Nobody is billed meanwhile, though the status says nothing of it.
+    let is_paused = |value: Option<&Value>| value.is_some_and(|it| !it.is_null());
+    let status = if is_paused(object.get("pause_collection")) { status.map(|_| Status::Paused) } else { status };
+    let was_paused = is_paused(event.pointer("/data/previous_attributes/pause_collection"));
+    let was = if was_paused { Some(Status::Paused) } else { status_before(event) };
+    let what = status.map(|status| What::Subscription { change, status, was });
     // Whatever its status is called, what is deleted is over.
     let deleted = What::Subscription { change, status: Status::Canceled, was: None };
     let what = if change == Change::Deleted { Some(deleted) } else { what };
@@ -119,7 +127,8 @@ fn invoice(told: Told, object: &Value) -> Option<Told> {
 }
 
 fn text(value: &Value, pointer: &str) -> Option<String> {
-    value.pointer(pointer)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+    let fits = |text: &&str| !text.is_empty() && text.len() <= NAME_BYTES_MAX;
+    value.pointer(pointer)?.as_str().filter(fits).map(str::to_owned)
 }
 
 /// The name of another object, which may stand there as a whole.
@@ -182,6 +191,12 @@ mod tests {
             (Some("sub_1"), None),
             "kept, and nothing read into it"
         );
+        let mut paused = event("customer.subscription.updated", json!({"id": "sub_1", "status": "active"}));
+        paused["data"]["object"]["pause_collection"] = json!({"behavior": "void"});
+        assert_eq!(read(&paused).unwrap().what, changed(Status::Paused, None), "by hand, in Stripe's dashboard");
+        paused["data"]["object"]["pause_collection"] = Value::Null;
+        paused["data"]["previous_attributes"] = json!({"pause_collection": {"behavior": "void"}});
+        assert_eq!(read(&paused).unwrap().what, changed(Status::Active, Some(Status::Paused)), "and on again");
         let deleted = event("customer.subscription.deleted", json!({"id": "sub_1", "status": "something new"}));
         let over = What::Subscription { change: Change::Deleted, status: Status::Canceled, was: None };
         assert_eq!(read(&deleted).unwrap().what, Some(over));

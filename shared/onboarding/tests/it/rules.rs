@@ -6,6 +6,8 @@ use jobrun_onboarding::{
 };
 use proptest::prelude::*;
 
+const EMPTY: Allocation = Allocation::PoolEmpty { told_late: false };
+
 fn number() -> E164 {
     E164::parse("+447111111111").unwrap()
 }
@@ -60,7 +62,7 @@ fn an_event() -> impl Strategy<Value = Event> {
         1 => a_call().prop_map(Event::CallEnded),
         1 => Just(Event::NumberDue),
         2 => a_payment().prop_map(Event::PaymentStands),
-        1 => Just(Event::NumberLost),
+        1 => Just(Event::NumberLost(number())),
         1 => Just(Event::OptedOut),
         1 => Just(Event::Unreachable),
     ]
@@ -104,7 +106,7 @@ fn step(client: &Client, event: &Event, pool: &Allocation) -> (Decision, bool) {
 }
 
 fn pools() -> impl Strategy<Value = Allocation> {
-    prop::sample::select(vec![Allocation::Assigned(number()), Allocation::PoolEmpty])
+    prop::sample::select(vec![Allocation::Assigned(number()), EMPTY])
 }
 
 /// Where a client may stand one step after `state`: where it was, or the next state. Calls prove more than one thing at a
@@ -116,7 +118,7 @@ fn may_follow(state: State, next: State, event: &Event) -> bool {
             next == state || place(next) == place(state) + 1 || (state, next) == (State::S7FwdSent, State::S6PhoneType)
         }
         // Who waits at the gate goes through it; whose service ends, or whose number is lost, stands before it again.
-        Event::PaymentStands(_) | Event::NumberLost => {
+        Event::PaymentStands(_) | Event::NumberLost(_) => {
             let gate = [State::S5ConfirmLive, State::S6PhoneType];
             next == state || (state >= State::S5ConfirmLive && gate.contains(&next)) || place(next) == place(state) + 1
         }
@@ -156,10 +158,10 @@ proptest! {
     fn nobody_gets_past_the_gate_without_a_number(client in a_client(), event in an_event(), pool in pools()) {
         let (decision, asked) = step(&client, &event, &pool);
         if client.state == State::S5ConfirmLive && decision.next == State::S6PhoneType {
-            prop_assert!(asked && pool != Allocation::PoolEmpty);
+            prop_assert!(asked && pool != EMPTY);
         }
         if client.state == State::S6PhoneType && decision.next == State::S7FwdSent {
-            prop_assert!(client.number.is_some() || (asked && pool != Allocation::PoolEmpty));
+            prop_assert!(client.number.is_some() || (asked && pool != EMPTY));
         }
     }
 
@@ -215,7 +217,7 @@ proptest! {
         };
         for (event, pays, pool) in events {
             client.payment_active |= pays && client.state >= State::S5ConfirmLive;
-            if event == Event::NumberLost {
+            if matches!(event, Event::NumberLost(_)) {
                 client.number = None;
             }
             let (decision, asked) = step(&client, &event, &pool);
@@ -264,7 +266,7 @@ fn no_text_asks_for_a_word_that_twilio_acts_on() {
                     unreachable: false,
                 };
                 let event = Event::Text { body: body.to_owned(), taken_for: None };
-                let (decision, _) = step(&client, &event, &Allocation::PoolEmpty);
+                let (decision, _) = step(&client, &event, &EMPTY);
                 for text in decision.texts {
                     let asks = |word: &&str| text.body.contains(&format!("eply {word}"));
                     assert!(!words.iter().any(asks), "{}", text.body);

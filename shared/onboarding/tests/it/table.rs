@@ -23,7 +23,7 @@ const FACTS: [&str; 5] = ["opted out", "unreachable", "paid", "has number", "gav
 type Known = [Option<bool>; FACTS.len()];
 
 /// How a payment stood when the client last heard of it, and how it stands.
-const PAYMENTS: [(Payment, Payment); 12] = [
+const PAYMENTS: [(Payment, Payment); 14] = [
     (Payment::None, Payment::Awaited),
     (Payment::None, Payment::Active),
     (Payment::None, Payment::PastDue),
@@ -33,6 +33,8 @@ const PAYMENTS: [(Payment, Payment); 12] = [
     (Payment::Active, Payment::Active),
     (Payment::Active, Payment::PastDue),
     (Payment::Active, Payment::Ended),
+    (Payment::Active, Payment::Awaited),
+    (Payment::Awaited, Payment::Ended),
     (Payment::PastDue, Payment::Active),
     (Payment::PastDue, Payment::Ended),
     (Payment::Ended, Payment::Active),
@@ -55,7 +57,8 @@ fn events() -> Vec<(String, Payment, Event)> {
         ("CallEnded", Event::CallEnded(call("+447700900123"))),
         ("CallEnded, withheld", Event::CallEnded(call("anonymous"))),
         ("NumberDue", Event::NumberDue),
-        ("NumberLost", Event::NumberLost),
+        ("NumberLost", Event::NumberLost(E164::parse("+447111111112").unwrap())),
+        ("NumberLost, the same", Event::NumberLost(number())),
         ("OptedOut", Event::OptedOut),
         ("Unreachable", Event::Unreachable),
     ];
@@ -96,7 +99,8 @@ fn outcome(client: &Client, event: &Event) -> String {
             let answers = [
                 ("gets a number", Allocation::Assigned(number())),
                 ("had one", Allocation::AlreadyAssigned(number())),
-                ("pool empty", Allocation::PoolEmpty),
+                ("pool empty", Allocation::PoolEmpty { told_late: false }),
+                ("pool empty still", Allocation::PoolEmpty { told_late: true }),
             ];
             let each = answers.map(|(name, answer)| match decide(client, event, &facts(Some(answer))) {
                 Step::Decided(decision) => format!("{name}: {}", describe(client, &decision)),
