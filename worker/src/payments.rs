@@ -54,12 +54,16 @@ async fn alert_of_put_off(hands: &Hands, event_id: i64) -> Result<(), db::Error>
         "Event {event_id} of Stripe's refuses to be applied, and is tried again every ten minutes: the worker's log says why. Look \
          whose payment it is in `events`."
     );
-    let alert = NewAlert { cause: format!("payment-stuck:{event_id}"), about };
+    let alert = NewAlert { cause: cause_of_put_off(event_id), about };
     let mut tx = hands.pool.begin().await?;
     let raised = alerts::raise(&mut tx, &[alert], clock::now()).await?;
     tx.commit().await?;
     telemetry::raised(&raised);
     Ok(())
+}
+
+fn cause_of_put_off(event_id: i64) -> String {
+    format!("payment-stuck:{event_id}")
 }
 
 async fn apply(hands: &Hands, ids: &[i64]) -> Result<usize, db::Error> {
@@ -176,6 +180,7 @@ async fn alert(
 
     let of_somebody = changes.iter().filter(|it| it.client_id.is_some());
     let mut over: Vec<String> = of_somebody.map(|it| operator::cause_of_unassigned(&it.subscription.id)).collect();
+    over.extend(told.iter().map(|(event_id, _)| cause_of_put_off(*event_id)));
     let clients: BTreeSet<&str> = changes.iter().filter_map(Changed::client_with_news).collect();
     let clients: Vec<&str> = clients.into_iter().collect();
     let (paid_twice, not_any_more) = operator::paid_twice(conn, &clients).await?;

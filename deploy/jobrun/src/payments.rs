@@ -25,7 +25,7 @@ pub async fn print_unassigned(pool: &PgPool, json: bool) -> anyhow::Result<()> {
 }
 
 fn print_table(out: &mut impl Write, unassigned: &[Unassigned]) -> std::io::Result<()> {
-    writeln!(out, "{:<30} {:<9} {:<20} {:>12}  {:<20} WHY", "PAYMENT", "STANDING", "PAYER", "AMOUNT", "HEARD OF")?;
+    writeln!(out, "{:<30} {:<9} {:<24} {:>10}  {:<20} WHY", "PAYMENT", "STANDING", "PAYER", "AMOUNT", "HEARD OF")?;
     for it in unassigned {
         let payer = it.customer_id.as_deref().unwrap_or("-");
         let (amount, heard_of) = (amount(it), it.heard_of_at.format(crate::MINUTE));
@@ -34,7 +34,7 @@ fn print_table(out: &mut impl Write, unassigned: &[Unassigned]) -> std::io::Resu
             (true, None) => "its checkout carries no reference",
             (true, Some(_)) => "its checkout carries a reference that is no client's",
         };
-        writeln!(out, "{:<30} {:<9} {payer:<20} {amount:>12}  {heard_of:<20} {why}", it.subscription_id, it.standing)?;
+        writeln!(out, "{:<30} {:<9} {payer:<24} {amount:>10}  {heard_of:<20} {why}", it.subscription_id, it.standing)?;
     }
     writeln!(out, "\nLook the payer up in Stripe, and then: jobrun payments assign PAYMENT CLIENT_ID")
 }
