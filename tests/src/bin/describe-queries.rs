@@ -28,6 +28,8 @@ async fn main() -> io::Result<ExitCode> {
     compile
         .args(["check", "--quiet", "--package", "jobrun-shared", "--target-dir"])
         .arg(&built)
+        // The compiler beside this cargo: what is found by its name may choose another by the folder of each dependency.
+        .env("RUSTC", Path::new(env!("CARGO")).with_file_name("rustc"))
         .env("SQLX_CHECK_DATABASE_URL", url.expose())
         .env("SQLX_OFFLINE", "false")
         .env("SQLX_OFFLINE_DIR", &described)
