@@ -1,7 +1,7 @@
 //! Whether a webhook is Twilio's, or Stripe's.
 //!
-//! With Twilio, the address that was signed is `PUBLIC_BASE_URL` with the path and the query as they came in. Nothing else that a request
-//! says of itself is believed: neither its `Host`, nor the header that names an algorithm.
+//! With Twilio, the address that was signed is `PUBLIC_BASE_URL` with the path and the query as they came in. Nothing else that
+//! a request says of itself is believed: neither its `Host`, nor the header that names an algorithm.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

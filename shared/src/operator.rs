@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::level::Forecast;
-use jobrun_onboarding::{Allocation, E164, journal, wording};
+use jobrun_onboarding::{Allocation, E164, Text, journal, wording};
 use serde::Serialize;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
@@ -285,22 +285,34 @@ pub async fn sweep(
     for region in waiting_list::list_regions(&mut tx).await? {
         offered.extend(offer_in(&mut tx, &region, hold, now).await?);
     }
-    let texts: Vec<messages::NewMessage> = clients::load(&mut tx, &offered)
-        .await?
-        .into_iter()
-        .filter_map(Result::ok)
+    tell(&mut tx, &offered, onboarding_number, &wording::number_ready(), now).await?;
+    tx.commit().await?;
+    Ok(offered)
+}
+
+/// Writes the same text to each of the clients `ids`, which no event of theirs asked for.
+///
+/// # Errors
+/// When the database does not answer.
+pub(crate) async fn tell(
+    conn: &mut PgConnection,
+    ids: &[String],
+    onboarding_number: &E164,
+    text: &Text,
+    now: DateTime<Utc>,
+) -> Result<(), db::Error> {
+    let loaded = clients::load(conn, ids).await?.into_iter().filter_map(Result::ok);
+    let texts: Vec<messages::NewMessage> = loaded
         .map(|loaded| messages::NewMessage {
             to: loaded.client.owner_phone,
             client_id: Some(loaded.client.id),
             event_id: None,
             from: onboarding_number.clone(),
-            text: wording::number_ready(),
+            text: text.clone(),
             held_back: false,
         })
         .collect();
-    messages::insert(&mut tx, &texts, now).await?;
-    tx.commit().await?;
-    Ok(offered)
+    messages::insert(conn, &texts, now).await
 }
 
 async fn offer_in(

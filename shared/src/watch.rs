@@ -10,7 +10,8 @@ use sqlx::{PgConnection, PgPool};
 
 use crate::db::alerts::{self, NewAlert};
 use crate::db::levels::{self, RegionLevel};
-use crate::db::{self, clients, messages, pool, waiting_list};
+use crate::db::{self, pool, waiting_list};
+use crate::operator;
 
 /// What came of a look, for the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,7 +41,7 @@ pub async fn waiting(pool: &PgPool, onboarding_number: &E164, now: DateTime<Utc>
     pool::close_gate(&mut tx).await?;
     let watch = look(&mut tx, now).await?;
     waiting_list::save_watch(&mut tx, &watch, now).await?;
-    tell(&mut tx, &watch.tell, onboarding_number, now).await?;
+    operator::tell(&mut tx, &watch.tell, onboarding_number, &wording::still_waiting(), now).await?;
     let crossed: Vec<NewAlert> = watch.crossed.iter().map(|hours| waiting_alert(*hours)).collect();
     let raised = alerts::raise(&mut tx, &crossed, now).await?;
     let cleared = alerts::clear(&mut tx, &causes_of(&watch.clear), now).await?;
@@ -57,26 +58,6 @@ async fn is_due(conn: &mut PgConnection, watch: &Watch) -> Result<bool, db::Erro
         return Ok(true);
     }
     Ok(!alerts::list_open_causes(conn, &causes_of(&watch.clear)).await?.is_empty())
-}
-
-async fn tell(
-    conn: &mut PgConnection,
-    ids: &[String],
-    onboarding_number: &E164,
-    now: DateTime<Utc>,
-) -> Result<(), db::Error> {
-    let loaded = clients::load(conn, ids).await?.into_iter().filter_map(Result::ok);
-    let texts: Vec<messages::NewMessage> = loaded
-        .map(|loaded| messages::NewMessage {
-            to: loaded.client.owner_phone,
-            client_id: Some(loaded.client.id),
-            event_id: None,
-            from: onboarding_number.clone(),
-            text: wording::still_waiting(),
-            held_back: false,
-        })
-        .collect();
-    messages::insert(conn, &texts, now).await
 }
 
 fn cause_of_waiting(hours: i32) -> String {

@@ -282,9 +282,7 @@ fn confirm_live(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
     let stay = Decision::nothing(client);
     match event {
         Event::Text { body, .. } => match answer::confirmation(body) {
-            Confirmation::Yes => gate(client, facts, |number| {
-                Decision::nothing(client).to(State::S6PhoneType).text(wording::ask_phone_type(number))
-            }),
+            Confirmation::Yes => gate(client, facts, |number| through_the_gate(client, number)),
             Confirmation::No => stay.text(wording::no_hurry()).into(),
             Confirmation::Unclear => stay.text(wording::reminder(client)).into(),
         },
@@ -313,6 +311,11 @@ pub(crate) fn gate(client: &Client, facts: &Facts<'_>, passed: impl FnOnce(&crat
     };
     let rest = std::mem::replace(&mut decision.journal, journal::gate_passed(client, allocation, facts.now));
     decision.journal(rest).into()
+}
+
+/// What a client at the gate hears who has just got its number.
+pub(crate) fn through_the_gate(client: &Client, number: &crate::E164) -> Decision {
+    Decision::nothing(client).to(State::S6PhoneType).text(wording::ask_phone_type(number))
 }
 
 /// Asked to pay, unless the payment is on its way.

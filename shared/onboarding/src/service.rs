@@ -3,7 +3,7 @@
 //! The same in every state of the conversation, except for who waits at the gate: it is let through by the payment itself.
 //! How a payment stands is worked out elsewhere (`payment.rs`), and known here.
 
-use crate::decide::{Decision, Facts, Step, gate, with_number};
+use crate::decide::{Decision, Facts, Step, gate, through_the_gate, with_number};
 use crate::wording;
 use crate::{Allocation, Client, E164, Payment, State};
 
@@ -40,9 +40,7 @@ fn paid(client: &Client, payment: Payment, facts: &Facts<'_>) -> Step {
     }
     let payer = Client { payment_active: true, ..client.clone() };
     let step = match client.state {
-        State::S5ConfirmLive => gate(&payer, facts, |number| {
-            Decision::nothing(client).to(State::S6PhoneType).text(wording::ask_phone_type(number))
-        }),
+        State::S5ConfirmLive => gate(&payer, facts, |number| through_the_gate(client, number)),
         State::S6PhoneType if client.number.is_none() => gate(&payer, facts, |number| with_number(client, number)),
         State::S1BusinessTypeLocation
         | State::S2BusinessName
