@@ -5,6 +5,8 @@
 
 mod form;
 
+pub mod recorder;
+
 pub mod verify;
 
 pub mod webhooks;

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
-use jobrun_ingress::webhooks;
+use anyhow::{Context, bail};
+use jobrun_ingress::{recorder::Recorder, webhooks};
 use jobrun_shared::config::SignatureMode;
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::audits;
@@ -48,7 +48,9 @@ async fn run() -> anyhow::Result<()> {
         );
     }
     let listener = TcpListener::bind(settings.addr).await.with_context(|| format!("listening on {}", settings.addr))?;
-    let router = webhooks::router(webhooks::Door { pool, twilio: settings.twilio, stripe: settings.stripe });
+    let (recorder, recording) = Recorder::start(pool.clone());
+    let door = webhooks::Door { pool, recorder, twilio: settings.twilio, stripe: settings.stripe };
+    let router = webhooks::router(door);
     let asked_to_stop = shutdown::requested()?;
     tracing::info!("ingress listens on {}", listener.local_addr()?);
     let stop = Arc::new(Notify::new());
@@ -62,6 +64,7 @@ async fn run() -> anyhow::Result<()> {
     tokio::select! {
         served = serve.into_future() => served?,
         () = stopping => tracing::warn!("ingress leaves connections that did not finish in time"),
+        ended = recording => bail!("recording has failed, and a new process is needed: {ended:?}"),
     }
     tracing::info!("ingress has answered what had arrived");
     Ok(())

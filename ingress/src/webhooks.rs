@@ -18,11 +18,12 @@ use jobrun_shared::db::pool;
 use jobrun_shared::stripe::event::NotAnEvent;
 use jobrun_shared::twilio::signature::{Form, WhyNot};
 use jobrun_shared::twilio::webhooks;
-use jobrun_shared::{clock, config, db, stripe};
+use jobrun_shared::{config, db, stripe};
 use sqlx::PgPool;
 use tokio::time::Instant;
 
 use crate::form;
+use crate::recorder::Recorder;
 use crate::verify::{signed_event, signed_form};
 
 /// The largest form that is read. Twilio's largest is a text of 1600 characters with its parameters.
@@ -59,6 +60,8 @@ pub const UNUSED_ANSWER: &str = concat!(
 pub struct Door {
     /// The rows.
     pub pool: PgPool,
+    /// Who writes what arrives.
+    pub recorder: Recorder,
     /// The account whose signature is required on what Twilio sends.
     pub twilio: config::Twilio,
     /// The account whose signature is required on what Stripe sends.
@@ -198,7 +201,7 @@ impl IntoResponse for Rejection {
 
 async fn sms(State(door): State<Door>, uri: Uri, headers: HeaderMap, body: Bytes) -> Result<Response, Rejection> {
     let form = signed_form(&door.twilio, &uri, &headers, &body)?;
-    record(&door, text_event(&form)?).await?;
+    record(&door, text_event(&form)?, &body).await?;
     Ok(xml(NO_ANSWER))
 }
 
@@ -223,7 +226,7 @@ pub fn text_event(form: &Form) -> Result<NewEvent, Rejection> {
 async fn voice(State(door): State<Door>, uri: Uri, headers: HeaderMap, body: Bytes) -> Result<Response, Rejection> {
     let deadline = Instant::now() + ANSWER_WITHIN;
     let form = signed_form(&door.twilio, &uri, &headers, &body)?;
-    record(&door, call_event(&form)?).await?;
+    record(&door, call_event(&form)?, &body).await?;
     let unused = is_unused(&door, &required(&form, "To")?, deadline).await;
     Ok(xml(if unused { UNUSED_ANSWER } else { CALL_ANSWER }))
 }
@@ -248,7 +251,7 @@ async fn voice_status(
     body: Bytes,
 ) -> Result<StatusCode, Rejection> {
     let form = signed_form(&door.twilio, &uri, &headers, &body)?;
-    record(&door, call_event(&form)?).await?;
+    record(&door, call_event(&form)?, &body).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -271,7 +274,7 @@ async fn sms_status(
             to: form::get(&form, "To").map(events::storable),
         },
     };
-    record(&door, event).await?;
+    record(&door, event, &body).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -281,7 +284,7 @@ async fn stripe_event(State(door): State<Door>, headers: HeaderMap, body: Bytes)
         return Ok(StatusCode::OK);
     };
     let payload = Payload::Stripe { id: incoming.id.clone(), event: incoming.event };
-    record(&door, NewEvent { source: Source::Stripe, external_id: incoming.id, payload }).await?;
+    record(&door, NewEvent { source: Source::Stripe, external_id: incoming.id, payload }, &body).await?;
     Ok(StatusCode::OK)
 }
 
@@ -310,21 +313,11 @@ fn required(form: &Form, name: &'static str) -> Result<String, Rejection> {
     }
 }
 
-/// Once this returns, nothing can be lost. An event that was recorded before is as good as recorded now.
-async fn record(door: &Door, event: NewEvent) -> Result<(), Rejection> {
-    let recording = events::record(&door.pool, std::slice::from_ref(&event), clock::now());
-    match tokio::time::timeout(ANSWER_WITHIN, recording).await {
-        Ok(Ok(new)) => {
-            tracing::debug!(kind = event.payload.kind(), external_id = event.external_id, new, "recorded an event");
-            Ok(())
-        }
-        Ok(Err(error)) => Err(not_recorded(&event, &error.to_string())),
-        Err(_) => Err(not_recorded(&event, "the database did not answer in time")),
-    }
-}
-
-fn not_recorded(event: &NewEvent, why: &str) -> Rejection {
-    Rejection::NotRecorded(format!("{} {}: {why}", event.payload.kind(), event.external_id))
+/// Once this returns, nothing can be lost.
+async fn record(door: &Door, event: NewEvent, body: &Bytes) -> Result<(), Rejection> {
+    let (kind, external_id) = (event.payload.kind(), event.external_id.clone());
+    let recorded = door.recorder.record(event, body.len()).await;
+    recorded.map_err(|why| Rejection::NotRecorded(format!("{kind} {external_id}: {why}")))
 }
 
 /// An answer as Twilio wants it.

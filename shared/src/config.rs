@@ -21,6 +21,7 @@ const AUDIT_INTERVAL_DEFAULT: &str = "5m";
 const SEGMENTS_PER_SECOND_DEFAULT: &str = "10";
 const BUY_MAX_DEFAULT: &str = "10";
 const POOL_LEVEL_MIN_DEFAULT: &str = "3";
+const SLICE_MAX_DEFAULT: &str = "200";
 
 /// What is wrong with the settings, one sentence a line.
 #[derive(Debug, PartialEq, Eq)]
@@ -166,6 +167,8 @@ pub struct Worker {
     pub segments_per_second: u32,
     /// `POOL_LEVEL_MIN`: the operator is alerted when a region has fewer numbers that nobody has a claim on. 0 for never.
     pub pool_level_min: u32,
+    /// `SLICE_MAX`: how many clients, texts or reports share a transaction at most.
+    pub slice_max: u32,
     /// How lines are printed.
     pub log: Log,
 }
@@ -259,14 +262,16 @@ impl Worker {
         let audit_interval = reader.interval("AUDIT_INTERVAL", AUDIT_INTERVAL_DEFAULT);
         let (hold, cooling, segments_per_second) = (reader.hold(), reader.cooling(), reader.segments_per_second());
         let pool_level_min = reader.parsed("POOL_LEVEL_MIN", POOL_LEVEL_MIN_DEFAULT, "a number of numbers, such as 3");
+        let slice_max = reader.slice_max();
         let settings = (reader.database_url(), reader.twilio(), reader.log());
         let intervals = (sweep_interval, audit_interval, hold, cooling);
-        match (settings, intervals, segments_per_second, pool_level_min) {
+        match (settings, intervals, segments_per_second, pool_level_min, slice_max) {
             (
                 (Some(database_url), Some(twilio), Some(log)),
                 (Some(sweep_interval), Some(audit_interval), Some(hold), Some(cooling)),
                 Some(segments_per_second),
                 Some(pool_level_min),
+                Some(slice_max),
             ) if reader.problems.is_empty() => Ok(Self {
                 database_url,
                 twilio,
@@ -277,6 +282,7 @@ impl Worker {
                 audit_interval,
                 segments_per_second,
                 pool_level_min,
+                slice_max,
                 log,
             }),
             _ => Err(Problems(reader.problems)),
@@ -598,6 +604,15 @@ impl<'a> Reader<'a> {
         Some(pace)
     }
 
+    fn slice_max(&mut self) -> Option<u32> {
+        let expected = "a number of rows from 1 to 1000, such as 200";
+        let rows = self.parsed("SLICE_MAX", SLICE_MAX_DEFAULT, expected)?;
+        if !(1..=1_000).contains(&rows) {
+            self.problem(format!("SLICE_MAX is not {expected}"));
+        }
+        Some(rows)
+    }
+
     fn hold(&mut self) -> Option<Duration> {
         let hold = humantime::parse_duration(&self.or("HOLD_DURATION", HOLD_DURATION_DEFAULT)).ok();
         let hold = hold.filter(|it| it.as_secs() >= 1 && it.as_secs() <= 366 * 24 * 60 * 60);
@@ -665,7 +680,7 @@ mod tests {
         assert_eq!(worker.payment_link, None);
         assert_eq!(worker.sweep_interval, Duration::from_secs(60));
         assert_eq!(worker.cooling, Duration::from_secs(30 * 24 * 60 * 60));
-        assert_eq!(worker.pool_level_min, 3);
+        assert_eq!((worker.pool_level_min, worker.slice_max), (3, 200));
         assert_eq!(worker.twilio.onboarding_number.as_str(), "+447476955179");
         assert_eq!(worker.twilio.api_base_url, "https://api.twilio.com");
         assert_eq!(worker.twilio.public_base_url, "https://Example.com/jobrun");

@@ -3,31 +3,53 @@
 //! A job is a nudge: it says that there may be something to do, and carries no input. The rows say what; so a job may be
 //! lost, doubled or late, and the sweeper makes up for it. Jobs are pushed inside the transaction that makes the work, and
 //! become visible with it.
+//!
+//! They lie in the library's own tables, and are taken from there by a [`Backend`] of ours ([`Jobs`]), for two reasons. All the
+//! jobs of a queue that are due say the same, so whoever takes one takes them all: a thousand cost as little as one. And an
+//! idle worker is woken by the notification of each commit ([`Bell`]), none of which is missed while it looks.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use apalis::prelude::TaskBuilder;
-use apalis_postgres::{Config, PostgresStorage, queries::push_tasks};
+use apalis::prelude::{Backend, Task, TaskBuilder, WorkerContext};
+use apalis_core::backend::{BackendConfig, finalize::Ephemeral};
+use apalis_postgres::queries::{keep_alive, push_tasks, reenqueue_orphaned};
+use apalis_postgres::{InsertEvent, PgListener, PostgresStorage};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde::Serialize;
 use sqlx::{PgConnection, PgPool};
+use tokio::sync::Notify;
+use tower_layer::Identity;
 
 /// How often a worker says that it is alive.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// After this many silent heartbeats its jobs go to others: about 15 seconds after it died.
-const HEARTBEATS_MISSED_MAX: usize = 3;
+/// After so many seconds of silence a worker counts as dead, and its jobs go to others.
+const DEAD_AFTER_SECONDS: u64 = 15;
 
-/// How many jobs of a queue one process does side by side, and takes at a time: with more in reserve, it would not say that it
-/// is alive while it is busy.
-pub const JOBS_AT_ONCE: usize = 2;
+/// Jobs are announced by notification. One that is not, because it is due later, or because the notification was lost, is found
+/// after this long.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a worker that lost its database waits before it begins anew.
+const RESTART_DELAY: Duration = Duration::from_secs(1);
+
+/// How many jobs are taken as one.
+const TAKEN_AT_ONCE: i64 = 1000;
 
 /// How many finished jobs are removed in one statement.
 const REMOVED_AT_ONCE: i64 = 1000;
 
 /// How often a job that fails is tried before it is left to the sweeper.
 const ATTEMPTS_MAX: usize = 5;
+
+/// The channel on which the library announces jobs.
+pub const CHANNEL: &str = "apalis::job::insert";
 
 /// What jobs there are. The names are stored with jobs that wait: a queue is retired, never renamed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +65,8 @@ pub enum Queue {
 }
 
 impl Queue {
+    const ALL: [Self; 4] = [Self::ProcessEvents, Self::SendMessages, Self::Sweep, Self::Reconcile];
+
     /// The name under which its jobs are stored.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -56,8 +80,8 @@ impl Queue {
 }
 
 /// The payload of every job: nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Nudge {}
+#[derive(Serialize)]
+struct Nudge {}
 
 /// The queue refused.
 pub type Error = apalis_postgres::Error;
@@ -85,9 +109,19 @@ pub async fn nudge_at(conn: &mut PgConnection, queue: Queue, at: DateTime<Utc>) 
 /// When the database does not take it.
 pub async fn nudge_once_at(pool: &PgPool, queue: Queue, at: DateTime<Utc>) -> Result<(), Error> {
     let second = second_after(at);
-    let job = job()?.run_at_timestamp(second).idempotency_key(format!("once-{second}"));
+    let key = format!("once-{second}");
     let mut conn = pool.acquire().await?;
+    let known = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM apalis.jobs WHERE job_type = $1 AND idempotency_key = $2) AS "known!""#,
+        queue.name(),
+        key
+    );
+    if known.fetch_one(&mut *conn).await? {
+        return Ok(());
+    }
+    let job = job()?.run_at_timestamp(second).idempotency_key(key);
     match push_tasks(&mut *conn, queue.name(), vec![job.build()]).await {
+        // Somebody else was faster.
         Err(Error::Database(sqlx::Error::Database(error))) if error.is_unique_violation() => Ok(()),
         pushed => pushed,
     }
@@ -101,22 +135,276 @@ fn job() -> Result<TaskBuilder<Vec<u8>>, Error> {
     Ok(TaskBuilder::new(serde_json::to_vec(&Nudge {}).map_err(Error::JsonError)?).max_attempts(ATTEMPTS_MAX))
 }
 
-/// How a worker takes jobs from `queue`.
-#[must_use]
-pub fn config(queue: Queue) -> Config {
-    Config::default()
-        .queue(queue.name())
-        .batch_size(JOBS_AT_ONCE)
-        .heartbeat_interval(HEARTBEAT)
-        .missed_heartbeats(HEARTBEATS_MISSED_MAX)
-        // A lock written at the start of each job would only say what taking it from the queue has said already.
-        .lock_tasks(false)
+/// Wakes the workers of this process when jobs are announced: one connection that listens, for all its queues.
+#[derive(Clone, Debug)]
+pub struct Bell {
+    rings: Arc<HashMap<&'static str, Notify>>,
 }
 
-/// How long a job that failed for the `attempt`th time waits before it fails for good: the queue itself would try again
-/// at once. Half a second at first, doubling, at most eight.
-#[must_use]
-pub fn delay_after_failure(attempt: usize) -> Duration {
+impl Bell {
+    /// Listens for as long as the process lives. The connection is taken from the pool, and kept.
+    #[must_use]
+    pub fn listen(pool: &PgPool) -> Self {
+        let bell = Self { rings: Arc::new(Queue::ALL.map(|queue| (queue.name(), Notify::new())).into()) };
+        tokio::spawn(bell.clone().relay(pool.clone()));
+        bell
+    }
+
+    async fn relay(self, pool: PgPool) {
+        loop {
+            if let Err(error) = self.relay_from(&pool).await {
+                tracing::warn!(%error, "announcements of jobs are not heard, and jobs are looked for every second");
+            }
+            tokio::time::sleep(RESTART_DELAY).await;
+        }
+    }
+
+    async fn relay_from(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
+        let mut listener = PgListener::connect_with(pool).await?;
+        listener.listen(CHANNEL).await?;
+        // Ends when the connection is lost, and begins anew.
+        while let Some(announced) = listener.try_recv().await? {
+            let event = serde_json::from_str::<InsertEvent>(announced.payload());
+            if let Some(ring) = event.ok().and_then(|event| self.rings.get(event.job_type.as_str())) {
+                // Kept until the worker listens, if it does not just now: what it is looking at may be older.
+                ring.notify_one();
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends when the bell rings, or has rung since the last time; else after [`POLL_INTERVAL`].
+    async fn wait(&self, queue: Queue) {
+        if let Some(ring) = self.rings.get(queue.name()) {
+            // Whether it rang or not, the rows are looked at.
+            let _ = tokio::time::timeout(POLL_INTERVAL, ring.notified()).await;
+        }
+    }
+}
+
+/// A job in hand.
+#[derive(Clone, Debug)]
+pub struct Job {
+    id: String,
+    worker: String,
+    /// Which attempt this is, from 1.
+    pub attempt: usize,
+}
+
+/// How a job ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// There was nothing more to do.
+    Done,
+    /// There may be more to do, for whoever takes it next.
+    Again,
+    /// It could not be done, and is tried again after a while.
+    Failed,
+}
+
+/// The jobs of one queue, as one worker takes them.
+pub struct Jobs {
+    pool: PgPool,
+    queue: Queue,
+    bell: Bell,
+    life: Life,
+    taking: Option<BoxFuture<'static, Result<Job, Error>>>,
+    closing: Option<BoxFuture<'static, Result<(), Error>>>,
+}
+
+/// How far a worker is in telling others that it lives.
+enum Life {
+    Unregistered { delay: Duration },
+    Registering(BoxFuture<'static, Result<(), Error>>),
+    Alive(BoxFuture<'static, Error>),
+}
+
+impl Jobs {
+    /// The jobs of `queue`, for a worker that began anew so many times.
+    #[must_use]
+    pub fn new(pool: &PgPool, queue: Queue, bell: &Bell, restarts: usize) -> Self {
+        let delay = if restarts == 0 { Duration::ZERO } else { RESTART_DELAY };
+        let life = Life::Unregistered { delay };
+        Self { pool: pool.clone(), queue, bell: bell.clone(), life, taking: None, closing: None }
+    }
+}
+
+impl Backend for Jobs {
+    type Task = Task<Job>;
+    type Error = Error;
+
+    /// Ready once the worker is registered; keeps telling that it lives.
+    fn poll_ready(&mut self, cx: &mut Context<'_>, worker: &WorkerContext) -> Poll<Result<(), Error>> {
+        loop {
+            match &mut self.life {
+                Life::Unregistered { delay } => {
+                    let registering = register(self.pool.clone(), self.queue, worker.clone(), *delay);
+                    self.life = Life::Registering(registering.boxed());
+                }
+                Life::Registering(registering) => {
+                    ready!(registering.poll_unpin(cx))?;
+                    self.life = Life::Alive(stay_alive(self.pool.clone(), self.queue, worker.clone()).boxed());
+                }
+                Life::Alive(alive) => {
+                    return match alive.poll_unpin(cx) {
+                        Poll::Pending => Poll::Ready(Ok(())),
+                        Poll::Ready(error) => Poll::Ready(Err(error)),
+                    };
+                }
+            }
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>, worker: &WorkerContext) -> Poll<Option<Result<Task<Job>, Error>>> {
+        let taking = self.taking.get_or_insert_with(|| {
+            take_next(self.pool.clone(), self.queue, self.bell.clone(), worker.name().to_owned()).boxed()
+        });
+        let taken = ready!(taking.poll_unpin(cx));
+        self.taking = None;
+        Poll::Ready(Some(taken.map(|job| TaskBuilder::new(job).build())))
+    }
+
+    /// By then every job in hand has ended. One that was being taken just now goes back.
+    fn poll_close(&mut self, cx: &mut Context<'_>, worker: &WorkerContext) -> Poll<Result<(), Error>> {
+        self.taking = None;
+        let closing = self.closing.get_or_insert_with(|| leave(self.pool.clone(), worker.name().to_owned()).boxed());
+        closing.poll_unpin(cx)
+    }
+}
+
+impl BackendConfig for Jobs {
+    type Args = Job;
+    type Id = String;
+    type Kind = Ephemeral;
+    type Config = Queue;
+    type Layer = Identity;
+
+    fn config(&self) -> &Queue {
+        &self.queue
+    }
+
+    fn middleware(&mut self, _: &mut WorkerContext) -> Identity {
+        Identity::new()
+    }
+}
+
+/// Makes the worker known, so that its jobs are given to others should it die.
+async fn register(pool: PgPool, queue: Queue, worker: WorkerContext, delay: Duration) -> Result<(), Error> {
+    tokio::time::sleep(delay).await;
+    sqlx::query!(
+        "INSERT INTO apalis.workers (id, worker_type, storage_name, layers, last_seen) VALUES ($1, $2, 'jobrun', '', now())
+         ON CONFLICT (id) DO UPDATE SET last_seen = now()",
+        worker.name(),
+        queue.name()
+    )
+    .execute(&pool)
+    .await?;
+    Ok(())
+}
+
+/// Says again and again that the worker lives, and gives away the jobs of those that do not any more. Ends when it cannot.
+async fn stay_alive(pool: PgPool, queue: Queue, worker: WorkerContext) -> Error {
+    loop {
+        if let Err(error) = heartbeat(&pool, queue, &worker).await {
+            return error;
+        }
+        tokio::time::sleep(HEARTBEAT).await;
+    }
+}
+
+async fn heartbeat(pool: &PgPool, queue: Queue, worker: &WorkerContext) -> Result<(), Error> {
+    let mut conn = pool.acquire().await?;
+    keep_alive(&mut *conn, queue.name(), worker).await?;
+    reenqueue_orphaned(&mut *conn, queue.name(), DEAD_AFTER_SECONDS).await?;
+    Ok(())
+}
+
+/// Takes the jobs that are due, or waits until there are some.
+async fn take_next(pool: PgPool, queue: Queue, bell: Bell, worker: String) -> Result<Job, Error> {
+    loop {
+        if let Some(job) = take(&pool, queue, &worker).await? {
+            return Ok(job);
+        }
+        bell.wait(queue).await;
+    }
+}
+
+/// Takes all the jobs that are due as one: the one that was tried least often stands for all, and the others are done with it.
+async fn take(pool: &PgPool, queue: Queue, worker: &str) -> Result<Option<Job>, Error> {
+    let taken = sqlx::query!(
+        r#"WITH due AS (
+               SELECT id, attempts FROM apalis.jobs
+               WHERE job_type = $2 AND run_at < now() AND (status = 'Pending' OR (status = 'Failed' AND attempts < max_attempts))
+               ORDER BY priority DESC, run_at LIMIT $3
+               FOR UPDATE SKIP LOCKED
+           ), kept AS (
+               SELECT id FROM due ORDER BY attempts LIMIT 1
+           ), dropped AS (
+               DELETE FROM apalis.jobs AS jobs USING due WHERE jobs.id = due.id AND due.id <> (SELECT id FROM kept)
+           )
+           UPDATE apalis.jobs AS jobs SET status = 'Queued', lock_by = $1, lock_at = now()
+           FROM kept WHERE jobs.id = kept.id
+           RETURNING jobs.id, jobs.attempts"#,
+        worker,
+        queue.name(),
+        TAKEN_AT_ONCE
+    )
+    .fetch_optional(pool)
+    .await?;
+    let job = |id, attempts| Job { id, worker: worker.to_owned(), attempt: usize::try_from(attempts).unwrap_or(0) + 1 };
+    Ok(taken.map(|row| job(row.id, row.attempts)))
+}
+
+/// Ends a job: it is gone, or waits to be taken again. Nothing happens if it was given to somebody else, because its worker was
+/// taken for dead.
+///
+/// # Errors
+/// When the database does not answer. Then the job is given to somebody else in a while.
+pub async fn end(pool: &PgPool, job: &Job, end: End) -> Result<(), Error> {
+    let (attempts, delay) = match end {
+        End::Failed if job.attempt < ATTEMPTS_MAX => (job.attempt, delay_after_failure(job.attempt)),
+        End::Again => (0, Duration::ZERO),
+        End::Done | End::Failed => {
+            let gone = sqlx::query!("DELETE FROM apalis.jobs WHERE id = $1 AND lock_by = $2", job.id, job.worker);
+            gone.execute(pool).await?;
+            return Ok(());
+        }
+    };
+    sqlx::query!(
+        "UPDATE apalis.jobs SET status = 'Pending', lock_by = NULL, lock_at = NULL, attempts = $3,
+                                run_at = now() + make_interval(secs => $4)
+         WHERE id = $1 AND lock_by = $2",
+        job.id,
+        job.worker,
+        i32::try_from(attempts).unwrap_or(i32::MAX),
+        delay.as_secs_f64()
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Gives back what a worker holds that ends, and forgets the worker. If that cannot be said, others find out by its silence.
+async fn leave(pool: PgPool, worker: String) -> Result<(), Error> {
+    let left = async {
+        sqlx::query!(
+            "UPDATE apalis.jobs SET status = 'Pending', lock_by = NULL, lock_at = NULL
+             WHERE lock_by = $1 AND status = 'Queued'",
+            worker
+        )
+        .execute(&pool)
+        .await?;
+        sqlx::query!("DELETE FROM apalis.workers WHERE id = $1", worker).execute(&pool).await
+    };
+    if let Err(error) = left.await {
+        tracing::warn!(%error, worker, "a worker ends without saying so");
+    }
+    Ok(())
+}
+
+/// How long a job that failed for the `attempt`th time waits before it is tried again. Half a second at first, doubling, at
+/// most eight.
+fn delay_after_failure(attempt: usize) -> Duration {
     let delays =
         ExponentialBuilder::new().with_min_delay(Duration::from_millis(500)).with_max_delay(Duration::from_secs(8));
     delays.without_max_times().build().nth(attempt.saturating_sub(1)).unwrap_or(Duration::from_secs(8))

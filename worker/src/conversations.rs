@@ -13,15 +13,12 @@ use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::clients::{self, Standing, Wish};
 use jobrun_shared::db::events::{self, NewEvent, Outcome, Payload, Source, Waiting};
 use jobrun_shared::db::messages::{self, NewMessage};
-use jobrun_shared::db::{self, pool, subscriptions};
+use jobrun_shared::db::{self, Halves, pool, subscriptions};
 use jobrun_shared::{clock, telemetry};
 use sqlx::PgConnection;
 
 use crate::hands::Hands;
 use crate::{consequences, strays};
-
-/// How many clients share a transaction.
-const CLIENTS_MAX: i64 = 100;
 
 /// How long the events of a client wait whose rows refuse to be saved.
 const PUT_OFF: TimeDelta = TimeDelta::seconds(60);
@@ -30,24 +27,20 @@ const PUT_OFF: TimeDelta = TimeDelta::seconds(60);
 /// Answers how many clients it had in hand; clients that somebody else has locked are passed over. A client in hand without
 /// events counts as well: others may have passed it over meanwhile, so whoever had it looks again.
 ///
-/// A slice that fails because of its rows is taken again client by client, so that one bad row costs only itself.
+/// A slice that fails because of its rows is taken again in halves, so that one bad row costs only itself.
 pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, db::Error> {
     let lanes = lanes_of_conversations(oldest);
     ensure_newcomers(hands, oldest).await?;
-    match process_lanes(hands, &lanes).await {
-        Err(error) if error.is_of_the_rows() => process_one_by_one(hands, &lanes).await,
-        processed => processed,
-    }
-}
-
-async fn process_one_by_one(hands: &Hands, lanes: &[String]) -> Result<usize, db::Error> {
     let mut processed = 0;
-    for lane in lanes {
-        match process_lanes(hands, std::slice::from_ref(lane)).await {
+    let mut parts = Halves::of(&lanes);
+    while let Some(part) = parts.next_part() {
+        match process_lanes(hands, part).await {
             Err(error) if error.is_of_the_rows() => {
-                tracing::error!(%error, "a client's events cannot be processed and are put off");
-                events::put_off(&hands.pool, std::slice::from_ref(lane), clock::now() + PUT_OFF).await?;
-                processed += 1;
+                if let Some(lane) = parts.halve(part) {
+                    tracing::error!(%error, "a client's events cannot be processed and are put off");
+                    events::put_off(&hands.pool, std::slice::from_ref(lane), clock::now() + PUT_OFF).await?;
+                    processed += 1;
+                }
             }
             done => processed += done?,
         }
@@ -81,12 +74,9 @@ async fn ensure_newcomers(hands: &Hands, oldest: &[Waiting]) -> Result<(), db::E
 }
 
 async fn process_lanes(hands: &Hands, lanes: &[String]) -> Result<usize, db::Error> {
-    if lanes.is_empty() {
-        return Ok(0);
-    }
     let now = clock::now();
     let mut tx = hands.pool.begin().await?;
-    let locked = clients::lock_by_lanes(&mut tx, lanes, CLIENTS_MAX).await?;
+    let locked = clients::lock_by_lanes(&mut tx, lanes, i64::from(hands.slice_max)).await?;
     let mut turns = load(&mut tx, &locked).await?;
     let ours = strays::pool_numbers(&mut tx, hands, turns.iter().flat_map(|turn| &turn.waiting)).await?;
     // Giving up a number closes the gate, which two who have passed it side by side would wait for each other to do.

@@ -8,9 +8,10 @@ use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::events::{self, Outcome, Payload, Waiting};
 use jobrun_shared::db::messages::{self, Progress, Report, Reported, Since};
 use jobrun_shared::db::sending::KnownBy;
+use jobrun_shared::db::{self, Halves};
 use jobrun_shared::queue::{self, Queue};
 use jobrun_shared::twilio::errors;
-use jobrun_shared::{clock, db, telemetry};
+use jobrun_shared::{clock, telemetry};
 use sqlx::PgConnection;
 
 use crate::consequences::{self, Failed};
@@ -21,24 +22,19 @@ const PUT_OFF: TimeDelta = TimeDelta::minutes(10);
 
 /// Applies those of the `oldest` events that are delivery reports. Answers how many.
 ///
-/// A slice that fails because of its rows is taken again report by report, so that a bad one costs only itself.
+/// A slice that fails because of its rows is taken again in halves, so that a bad one costs only itself.
 pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, db::Error> {
     let reports: Vec<&Waiting> = oldest.iter().filter(|event| as_report(event).is_some()).collect();
-    let ids: Vec<i64> = reports.iter().map(|event| event.id).collect();
-    match apply(hands, &ids).await {
-        Err(error) if error.is_of_the_rows() => apply_one_by_one(hands, &reports).await,
-        applied => applied,
-    }
-}
-
-async fn apply_one_by_one(hands: &Hands, reports: &[&Waiting]) -> Result<usize, db::Error> {
     let mut applied = 0;
-    for report in reports {
-        match apply(hands, &[report.id]).await {
+    let mut parts = Halves::of(&reports);
+    while let Some(part) = parts.next_part() {
+        match apply(hands, part).await {
             Err(error) if error.is_of_the_rows() => {
-                tracing::error!(event = report.id, %error, "a delivery report cannot be applied and is put off");
-                events::put_off(&hands.pool, std::slice::from_ref(&report.lane), clock::now() + PUT_OFF).await?;
-                applied += 1;
+                if let Some(report) = parts.halve(part) {
+                    tracing::error!(event = report.id, %error, "a delivery report cannot be applied and is put off");
+                    events::put_off(&hands.pool, std::slice::from_ref(&report.lane), clock::now() + PUT_OFF).await?;
+                    applied += 1;
+                }
             }
             done => applied += done?,
         }
@@ -46,12 +42,10 @@ async fn apply_one_by_one(hands: &Hands, reports: &[&Waiting]) -> Result<usize, 
     Ok(applied)
 }
 
-async fn apply(hands: &Hands, ids: &[i64]) -> Result<usize, db::Error> {
-    if ids.is_empty() {
-        return Ok(0);
-    }
+async fn apply(hands: &Hands, reports: &[&Waiting]) -> Result<usize, db::Error> {
+    let ids: Vec<i64> = reports.iter().map(|event| event.id).collect();
     let mut tx = hands.pool.begin().await?;
-    let locked = events::lock_waiting(&mut tx, ids).await?;
+    let locked = events::lock_waiting(&mut tx, &ids).await?;
     let mut reports: Vec<(i64, Report)> =
         locked.iter().filter_map(|event| Some((event.id, as_report(event)?))).collect();
     reports.sort_by_key(|(id, report)| (report.message_id, *id));

@@ -30,24 +30,17 @@ use std::time::Duration;
 use anyhow::Context;
 use apalis::prelude::*;
 use apalis_cron::{CronScheduler, Schedule, Tick};
-use apalis_postgres::PostgresStorage;
-use jobrun_shared::queue::{self, Nudge, Queue};
+use jobrun_shared::queue::{self, Bell, End, Job, Jobs, Queue};
 use jobrun_shared::{clock, config, db, shutdown, telemetry, twilio::api::Api};
 use tokio_util::sync::CancellationToken;
 
 use crate::hands::{Hands, Left};
 
-/// One or two for each job under way, and one for each queue's notifications.
+/// Some for each job under way, and one that listens for notifications.
 const CONNECTIONS: db::Connections = db::Connections { kept: 8, max: 20, acquire_timeout: Duration::from_secs(5) };
-
-/// Jobs are announced by notification; one whose notification was missed is found after this long.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a job may take to finish what it has in hand when the process is to end.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// How long a queue that lost its database waits before it begins anew.
-const RESTART_DELAY: Duration = Duration::from_secs(1);
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -77,6 +70,7 @@ async fn start() -> anyhow::Result<()> {
         audit_interval: settings.audit_interval,
         segments_per_second: settings.segments_per_second,
         pool_level_min: settings.pool_level_min,
+        slice_max: settings.slice_max,
         stop: stop.clone(),
     });
     let monitor = monitor(&hands, settings.sweep_interval);
@@ -94,10 +88,11 @@ async fn start() -> anyhow::Result<()> {
 
 fn monitor(hands: &Arc<Hands>, sweep_interval: Duration) -> Monitor {
     let monitor = Monitor::new().should_restart(begins_anew).shutdown_timeout(SHUTDOWN_TIMEOUT);
-    let monitor = with_queue(monitor, hands, Queue::ProcessEvents);
-    let monitor = with_queue(monitor, hands, Queue::SendMessages);
-    let monitor = with_queue(monitor, hands, Queue::Sweep);
-    let monitor = with_queue(monitor, hands, Queue::Reconcile);
+    let bell = Bell::listen(&hands.pool);
+    let monitor = with_queue(monitor, hands, &bell, Queue::ProcessEvents);
+    let monitor = with_queue(monitor, hands, &bell, Queue::SendMessages);
+    let monitor = with_queue(monitor, hands, &bell, Queue::Sweep);
+    let monitor = with_queue(monitor, hands, &bell, Queue::Reconcile);
     let hands = Arc::clone(hands);
     monitor.register(move |_| {
         WorkerBuilder::new(format!("sweep-schedule-{}", process_name()))
@@ -113,59 +108,46 @@ fn begins_anew(worker: &WorkerContext, error: &WorkerError) -> bool {
     true
 }
 
+/// How many jobs of a queue a process does side by side.
+const fn jobs_at_once(queue: Queue) -> usize {
+    match queue {
+        Queue::ProcessEvents | Queue::Sweep | Queue::Reconcile => 1,
+        // One claims and records while another waits for Twilio.
+        Queue::SendMessages => 4,
+    }
+}
+
 /// Takes the jobs of `queue`. A name of its own for each process, and for each time that it begins anew: jobs stay with a
 /// name until it has been silent for some seconds.
-fn with_queue(monitor: Monitor, hands: &Arc<Hands>, queue: Queue) -> Monitor {
-    let hands = Arc::clone(hands);
+fn with_queue(monitor: Monitor, hands: &Arc<Hands>, bell: &Bell, queue: Queue) -> Monitor {
+    let (hands, bell) = (Arc::clone(hands), bell.clone());
     monitor.register(move |restarts| {
-        let backend = PostgresStorage::<Nudge>::new(&hands.pool)
-            .with_config(queue::config(queue))
-            .with_pubsub()
-            .poll_with_interval(POLL_INTERVAL)
-            .before_start(move |_| async move {
-                if restarts > 0 {
-                    tokio::time::sleep(RESTART_DELAY).await;
-                }
-                Ok(())
-            });
         WorkerBuilder::new(format!("{}-{}-{restarts}", queue.name(), process_name()))
-            .backend(backend)
-            .concurrency(queue::JOBS_AT_ONCE)
+            .backend(Jobs::new(&hands.pool, queue, &bell, restarts))
+            .concurrency(jobs_at_once(queue))
             // Jobs go on by themselves when the queue loses its database for a moment, and begins anew.
             .parallelize(tokio::spawn)
             .data(Arc::clone(&hands))
-            .build(move |nudge: Nudge, attempt: Attempt, hands: Data<Arc<Hands>>| run(queue, nudge, attempt, hands))
+            .build(move |job: Job, hands: Data<Arc<Hands>>| run(queue, job, hands))
     })
 }
 
-async fn run(queue: Queue, _: Nudge, attempt: Attempt, hands: Data<Arc<Hands>>) -> Result<(), BoxDynError> {
+async fn run(queue: Queue, job: Job, hands: Data<Arc<Hands>>) -> Result<(), BoxDynError> {
     let done = match queue {
         Queue::ProcessEvents => process_events::run(&hands).await,
         Queue::SendMessages => send_messages::run(&hands).await,
         Queue::Sweep => sweep::run(&hands).await.map(|()| Left::Nothing),
         Queue::Reconcile => reconcile::run(&hands).await,
     };
-    let followed_up = match done {
-        Ok(Left::Nothing) => Ok(()),
-        Ok(Left::Something) => follow_up(queue, &hands).await,
-        Err(error) => Err(error),
-    };
-    if let Err(error) = followed_up {
-        tracing::warn!(job = queue.name(), attempt = attempt.current(), %error, "a job failed, and is tried again");
-        // The queue would try again at once.
-        tokio::select! {
-            () = tokio::time::sleep(queue::delay_after_failure(attempt.current())) => {}
-            () = hands.stop.cancelled() => {}
+    let end = match done {
+        Ok(Left::Nothing) => End::Done,
+        Ok(Left::Something) => End::Again,
+        Err(error) => {
+            tracing::warn!(job = queue.name(), attempt = job.attempt, %error, "a job failed, and is tried again");
+            End::Failed
         }
-        return Err(error.into());
-    }
-    Ok(())
-}
-
-/// A job that ends before its work does leaves the rest to another.
-async fn follow_up(queue: Queue, hands: &Hands) -> Result<(), db::Error> {
-    let mut conn = hands.pool.acquire().await?;
-    Ok(queue::nudge(&mut conn, queue).await?)
+    };
+    Ok(queue::end(&hands.pool, &job, end).await?)
 }
 
 async fn sweep_on_schedule(_: Tick, hands: Data<Arc<Hands>>) {

@@ -11,8 +11,9 @@ use jobrun_onboarding::payment::{What, standing};
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::events::{self, NewEvent, Outcome, Payload, Source, Waiting};
 use jobrun_shared::db::subscriptions::{self, Subscription};
+use jobrun_shared::db::{self, Halves};
 use jobrun_shared::stripe::facts::{self, Told};
-use jobrun_shared::{clock, db, operator, telemetry};
+use jobrun_shared::{clock, operator, telemetry};
 use sqlx::PgConnection;
 
 use crate::hands::Hands;
@@ -22,26 +23,21 @@ const PUT_OFF: TimeDelta = TimeDelta::minutes(10);
 
 /// Applies those of the `oldest` events that are Stripe's. Answers how many.
 ///
-/// A slice that fails because of its rows is taken again event by event, so that a bad one costs only itself.
+/// A slice that fails because of its rows is taken again in halves, so that a bad one costs only itself.
 pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, db::Error> {
     let of_stripe: Vec<&Waiting> =
         oldest.iter().filter(|event| matches!(event.payload, Some(Payload::Stripe { .. }))).collect();
-    let ids: Vec<i64> = of_stripe.iter().map(|event| event.id).collect();
-    match apply(hands, &ids).await {
-        Err(error) if error.is_of_the_rows() => apply_one_by_one(hands, &of_stripe).await,
-        applied => applied,
-    }
-}
-
-async fn apply_one_by_one(hands: &Hands, of_stripe: &[&Waiting]) -> Result<usize, db::Error> {
     let mut applied = 0;
-    for event in of_stripe {
-        match apply(hands, &[event.id]).await {
+    let mut parts = Halves::of(&of_stripe);
+    while let Some(part) = parts.next_part() {
+        match apply(hands, part).await {
             Err(error) if error.is_of_the_rows() => {
-                tracing::error!(event = event.id, %error, "an event of Stripe's cannot be applied and is put off");
-                alert_of_put_off(hands, event.id).await?;
-                events::put_off(&hands.pool, std::slice::from_ref(&event.lane), clock::now() + PUT_OFF).await?;
-                applied += 1;
+                if let Some(event) = parts.halve(part) {
+                    tracing::error!(event = event.id, %error, "an event of Stripe's cannot be applied and is put off");
+                    alert_of_put_off(hands, event.id).await?;
+                    events::put_off(&hands.pool, std::slice::from_ref(&event.lane), clock::now() + PUT_OFF).await?;
+                    applied += 1;
+                }
             }
             done => applied += done?,
         }
@@ -66,14 +62,12 @@ fn cause_of_put_off(event_id: i64) -> String {
     format!("payment-stuck:{event_id}")
 }
 
-async fn apply(hands: &Hands, ids: &[i64]) -> Result<usize, db::Error> {
-    if ids.is_empty() {
-        return Ok(0);
-    }
+async fn apply(hands: &Hands, of_stripe: &[&Waiting]) -> Result<usize, db::Error> {
+    let ids: Vec<i64> = of_stripe.iter().map(|event| event.id).collect();
     let now = clock::now();
     let mut tx = hands.pool.begin().await?;
     subscriptions::lock(&mut tx).await?;
-    let waiting = events::lock_waiting(&mut tx, ids).await?;
+    let waiting = events::lock_waiting(&mut tx, &ids).await?;
     let told: Vec<(i64, Told)> = waiting.iter().filter_map(|event| Some((event.id, as_told(event)?))).collect();
     subscriptions::record(&mut tx, &told, now).await?;
     let changes: Vec<Changed> =

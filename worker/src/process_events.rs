@@ -11,9 +11,6 @@ use jobrun_shared::{clock, db, db::events};
 use crate::hands::{Hands, Left};
 use crate::{conversations, delivery_reports, payments, strays};
 
-/// How many waiting events are looked at together.
-const SLICE: i64 = 200;
-
 /// How soon somebody looks again at what was passed over.
 const LOOK_AGAIN_AFTER: TimeDelta = TimeDelta::seconds(1);
 
@@ -42,7 +39,7 @@ async fn slice(hands: &Hands) -> Result<usize, db::Error> {
 /// none.
 async fn process_after(hands: &Hands, after: i64, now: DateTime<Utc>) -> Result<Option<(i64, usize)>, db::Error> {
     let mut conn = hands.pool.acquire().await?;
-    let oldest = events::list_oldest(&mut conn, after, now, SLICE).await?;
+    let oldest = events::list_oldest(&mut conn, after, now, i64::from(hands.slice_max)).await?;
     drop(conn);
     let Some(last) = oldest.last() else {
         return Ok(None);

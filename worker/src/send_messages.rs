@@ -11,15 +11,19 @@ use jobrun_onboarding::TextKind;
 use jobrun_shared::db::alerts;
 use jobrun_shared::db::messages::{self, Fate, LOOK_AGAIN_AFTER, Outcome, Outgoing, Since};
 use jobrun_shared::db::sending::KnownBy;
+use jobrun_shared::db::{self, Halves};
 use jobrun_shared::twilio::api::{Post, Posted};
 use jobrun_shared::twilio::errors::{self, Class};
-use jobrun_shared::{clock, db, telemetry};
+use jobrun_shared::{clock, telemetry};
 
 use crate::consequences::{self, CONFIGURATION, Failed};
 use crate::hands::{Hands, Left};
 
-/// How many texts one job has under way at a time.
-const SLICE: usize = 10;
+/// How many texts one job has under way at a time at most, each on a connection of its own.
+const UNDER_WAY_MAX: usize = 100;
+
+/// How many texts one job looks for at a time: each takes a list of Twilio's.
+const LOOKED_FOR_AT_ONCE: usize = 10;
 
 /// A text claimed longer ago than this is not posted any more: the process may have been asleep, and somebody else may think
 /// that it is dead. Much shorter than [`messages::ATTEMPT_ENDS_WITHIN`].
@@ -44,13 +48,14 @@ async fn slice(hands: &Hands) -> Result<usize, db::Error> {
 }
 
 async fn send_due(hands: &Hands) -> Result<usize, db::Error> {
-    let claimed = messages::claim(&hands.pool, clock::now(), SLICE as i64, hands.segments_per_second).await?;
+    let limit = under_way_max(hands);
+    let claimed = messages::claim(&hands.pool, clock::now(), limit as i64, hands.segments_per_second).await?;
     let count = claimed.len();
     // Recorded as they come: a slow answer does not hold up what the others have to say.
     let mut outcomes = futures::stream::iter(claimed)
         .map(|message| attempt(hands, message))
-        .buffer_unordered(SLICE)
-        .ready_chunks(SLICE);
+        .buffer_unordered(limit)
+        .ready_chunks(limit);
     let mut recorded = Ok(());
     while let Some(outcomes) = outcomes.next().await {
         // A failure does not keep the others from being posted to the end, and recorded if that is possible.
@@ -59,13 +64,33 @@ async fn send_due(hands: &Hands) -> Result<usize, db::Error> {
     recorded.map(|()| count)
 }
 
-/// Records what became of attempts, and what follows from it, in one transaction.
+fn under_way_max(hands: &Hands) -> usize {
+    UNDER_WAY_MAX.min(hands.slice_max as usize)
+}
+
+/// Records what became of attempts, and what follows from it. A slice that fails because of its rows is taken again in halves,
+/// so that a bad one costs only itself: it is of unknown outcome, and is looked for.
 async fn record(hands: &Hands, mut outcomes: Vec<Outcome>) -> Result<(), db::Error> {
     // In one order everywhere, so that two transactions never wait for each other.
     outcomes.sort_unstable_by_key(|outcome| outcome.message.id);
+    let mut parts = Halves::of(&outcomes);
+    while let Some(part) = parts.next_part() {
+        match record_together(hands, part).await {
+            Err(error) if error.is_of_the_rows() => {
+                if let Some(alone) = parts.halve(part) {
+                    tracing::error!(message_id = alone.message.id, %error, "what became of a text cannot be recorded");
+                }
+            }
+            done => done?,
+        }
+    }
+    Ok(())
+}
+
+async fn record_together(hands: &Hands, outcomes: &[Outcome]) -> Result<(), db::Error> {
     let now = clock::now();
     let mut tx = hands.pool.begin().await?;
-    let late = messages::record(&mut tx, &outcomes, now).await?;
+    let late = messages::record(&mut tx, outcomes, now).await?;
     let accepted = outcomes.iter().filter(|outcome| shows_the_account_is_accepted(outcome));
     let mut cleared = match accepted.map(|outcome| outcome.message.attempted_at).max() {
         Some(began_at) => consequences::account_accepted(&mut tx, began_at, KnownBy::Answer, now).await?,
@@ -194,11 +219,11 @@ fn log(message: &Outgoing, fate: &Fate) {
 }
 
 async fn look_for_unknown(hands: &Hands) -> Result<usize, db::Error> {
-    let claimed = messages::claim_unknown(&hands.pool, clock::now(), SLICE as i64).await?;
+    let claimed = messages::claim_unknown(&hands.pool, clock::now(), LOOKED_FOR_AT_ONCE as i64).await?;
     let count = claimed.len();
     let mut looks = futures::stream::iter(claimed)
         .map(|message| async move { (look_for(hands, &message).await, message) })
-        .buffer_unordered(SLICE);
+        .buffer_unordered(LOOKED_FOR_AT_ONCE);
     while let Some((fate, message)) = looks.next().await {
         if let Some(fate) = fate? {
             log(&message, &fate);

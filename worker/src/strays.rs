@@ -5,31 +5,57 @@
 
 use std::collections::HashSet;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::{E164, Keyword, OptChange, Text, keyword, wording};
+use jobrun_shared::clock;
 use jobrun_shared::db::clients::{self, Wish};
 use jobrun_shared::db::events::{self, Outcome, Payload, Waiting};
 use jobrun_shared::db::messages::{self, NewMessage};
-use jobrun_shared::db::pool;
-use jobrun_shared::{clock, db};
+use jobrun_shared::db::{self, Halves, pool};
 use sqlx::PgConnection;
 
 use crate::hands::Hands;
 
+/// How long an event waits that refuses to be dealt with.
+const PUT_OFF: TimeDelta = TimeDelta::minutes(10);
+
 /// Deals with those of the `oldest` events that belong to no client. Answers how many.
+///
+/// A slice that fails because of its rows is taken again in halves, so that a bad one costs only itself.
 pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, db::Error> {
-    let mut tx = hands.pool.begin().await?;
-    let lanes: Vec<String> = oldest.iter().map(|event| event.lane.clone()).collect();
-    let known = clients::list_known_lanes(&mut tx, &lanes).await?;
-    let ids: Vec<i64> = oldest
-        .iter()
-        .filter(|event| event.payload.as_ref().is_none_or(Payload::is_for_a_conversation))
-        .filter(|event| !known.contains(&event.lane))
-        .map(|event| event.id)
-        .collect();
-    if ids.is_empty() {
-        return Ok(0);
+    let strays = list_strays(hands, oldest).await?;
+    let mut filed = 0;
+    let mut parts = Halves::of(&strays);
+    while let Some(part) = parts.next_part() {
+        match file(hands, part).await {
+            Err(error) if error.is_of_the_rows() => {
+                if let Some(event) = parts.halve(part) {
+                    tracing::error!(event = event.id, %error, "an event of no client cannot be filed and is put off");
+                    events::put_off(&hands.pool, std::slice::from_ref(&event.lane), clock::now() + PUT_OFF).await?;
+                    filed += 1;
+                }
+            }
+            done => filed += done?,
+        }
     }
+    Ok(filed)
+}
+
+/// Those of the `oldest` events that a conversation would hear of, if there were one.
+async fn list_strays<'a>(hands: &Hands, oldest: &'a [Waiting]) -> Result<Vec<&'a Waiting>, db::Error> {
+    let is_heard = |event: &&Waiting| event.payload.as_ref().is_none_or(Payload::is_for_a_conversation);
+    let heard: Vec<&Waiting> = oldest.iter().filter(is_heard).collect();
+    if heard.is_empty() {
+        return Ok(heard);
+    }
+    let lanes: Vec<String> = heard.iter().map(|event| event.lane.clone()).collect();
+    let known = clients::list_known_lanes(&mut *hands.pool.acquire().await?, &lanes).await?;
+    Ok(heard.into_iter().filter(|event| !known.contains(&event.lane)).collect())
+}
+
+async fn file(hands: &Hands, strays: &[&Waiting]) -> Result<usize, db::Error> {
+    let ids: Vec<i64> = strays.iter().map(|event| event.id).collect();
+    let mut tx = hands.pool.begin().await?;
     let strays = events::lock_waiting(&mut tx, &ids).await?;
     let outcomes: Vec<Outcome> = strays.iter().map(|event| Outcome::of_nobody(event.id, outcome(event))).collect();
     let now = clock::now();

@@ -162,6 +162,9 @@ pub async fn save_standings(
     standings: &[Standing<'_>],
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
+    if standings.is_empty() {
+        return Ok(());
+    }
     let ids: Vec<&str> = standings.iter().map(|it| it.client_id).collect();
     let states: Vec<&str> = standings.iter().map(|it| it.state.name()).collect();
     let collected: Vec<Json<&Collected>> = standings.iter().map(|it| Json(it.collected)).collect();
@@ -184,6 +187,9 @@ pub async fn save_standings(
 
     let named = standings.iter().filter_map(|it| Some((it.client_id, it.collected.business_name.as_deref()?)));
     let (ids, names): (Vec<&str>, Vec<&str>) = named.unzip();
+    if names.is_empty() {
+        return Ok(());
+    }
     sqlx::query!(
         r#"UPDATE clients SET "businessName" = named.name FROM unnest($1::TEXT[], $2::TEXT[]) AS named (id, name)
            WHERE clients.id = named.id AND clients."businessName" = ''"#,

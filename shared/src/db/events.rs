@@ -238,11 +238,14 @@ pub async fn record(pool: &PgPool, events: &[NewEvent], now: DateTime<Utc>) -> R
     Ok(recorded)
 }
 
-/// Writes events, and one job if any of them was new. Locks their lanes until the transaction ends.
+/// Writes events, in the order given, and one job if any of them was new. Locks their lanes until the transaction ends.
 ///
 /// # Errors
 /// When the database does not take them.
 pub async fn insert(conn: &mut PgConnection, events: &[NewEvent], now: DateTime<Utc>) -> Result<usize, Error> {
+    if events.is_empty() {
+        return Ok(0);
+    }
     let mut lanes: Vec<String> = events.iter().map(|event| event.payload.lane()).collect();
     let ids: Vec<&str> = events.iter().map(|event| event.external_id.as_str()).collect();
     let sources: Vec<&str> = events.iter().map(|event| event.source.name()).collect();
@@ -266,7 +269,8 @@ pub async fn insert(conn: &mut PgConnection, events: &[NewEvent], now: DateTime<
         "INSERT INTO events (source, external_id, kind, lane, payload, received_at)
          SELECT source, external_id, kind, lane, payload, $6
          FROM unnest($1::TEXT[], $2::TEXT[], $3::TEXT[], $4::TEXT[], $5::JSONB[])
-             AS e (source, external_id, kind, lane, payload)
+             WITH ORDINALITY AS e (source, external_id, kind, lane, payload, place)
+         ORDER BY place
          ON CONFLICT ON CONSTRAINT an_event_happens_once DO NOTHING",
         &sources as &[&str],
         &ids as &[&str],

@@ -3,7 +3,7 @@
 //! A text is claimed in one short transaction, handed to Twilio with none open, and its fate recorded in another. The
 //! schedule of attempts lives in the row. Statuses only move forward; one recipient's texts leave in order.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::loop_guard::{self, LoopGuard};
@@ -411,67 +411,97 @@ pub struct Outcome {
 /// Records what became of attempts, and sees to it that somebody comes back to texts that are not settled. Answers how many
 /// outcomes came too late, because the attempt was given up and another begun.
 ///
-/// A delivery report may have settled a text already: then nothing moves back. Sort them by text, so that two transactions
-/// never wait for each other.
+/// A delivery report may have settled a text already: then nothing moves back. Locks the texts in order, so that two
+/// transactions never wait for each other.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn record(conn: &mut PgConnection, outcomes: &[Outcome], now: DateTime<Utc>) -> Result<usize, Error> {
-    let mut late = 0;
-    for outcome in outcomes {
-        if !record_one(conn, outcome, now).await? {
-            late += 1;
-        }
-        match outcome.fate {
-            Fate::NotSent { retry_at: at, .. }
-            | Fate::Kept { retry_at: at, .. }
-            | Fate::Unknown { look_at: at, .. }
-            | Fate::NotFound { look_at: at } => queue::nudge_at(conn, Queue::SendMessages, at).await?,
-            Fate::Sent { .. } | Fate::Refused { .. } => {}
-        }
-    }
-    Ok(late)
-}
-
-async fn record_one(conn: &mut PgConnection, outcome: &Outcome, now: DateTime<Utc>) -> Result<bool, Error> {
-    let (status, sid, due, code, why) = match &outcome.fate {
-        Fate::Sent { sid } => ("sent", Some(sid.as_str()), None, None, None),
-        Fate::NotSent { retry_at, why } => ("queued", None, Some(*retry_at), None, Some(why.as_str())),
-        Fate::Kept { retry_at, code, why, .. } => ("queued", None, Some(*retry_at), *code, Some(why.as_str())),
-        Fate::Unknown { look_at, why } => ("unknown", None, Some(*look_at), None, Some(why.as_str())),
-        Fate::NotFound { look_at } => ("unknown", None, Some(*look_at), None, None),
-        Fate::Refused { code, why, .. } => ("failed", None, None, *code, Some(why.as_str())),
-    };
-    let looks = i32::from(matches!(outcome.fate, Fate::NotFound { .. }));
-    let refund = i32::from(matches!(outcome.fate, Fate::Kept { .. }));
+    let recorded = Recorded::of(outcomes);
     let result = sqlx::query!(
-        "UPDATE messages
-         SET twilio_sid = COALESCE(twilio_sid, $3), updated_at = $8, looks = looks + $6, attempts = attempts - $10,
-             next_attempt_at = CASE WHEN $4 = 'sent' THEN NULL ELSE COALESCE($5, next_attempt_at) END,
+        "WITH came AS (
+             SELECT * FROM unnest($1::BIGINT[], $2::INTEGER[], $3::TEXT[], $4::TEXT[], $5::TIMESTAMPTZ[], $6::INTEGER[],
+                                  $7::INTEGER[], $8::TEXT[], $9::INTEGER[])
+                 AS came (id, claims, sid, status, due, looks, code, why, refund)
+         ), ours AS (
+             SELECT m.id FROM messages m JOIN came ON came.id = m.id AND came.claims = m.claims
+             ORDER BY m.id FOR UPDATE OF m
+         )
+         UPDATE messages AS m
+         SET twilio_sid = COALESCE(m.twilio_sid, came.sid), updated_at = $10, looks = m.looks + came.looks,
+             attempts = m.attempts - came.refund,
+             next_attempt_at = CASE WHEN came.status = 'sent' THEN NULL ELSE COALESCE(came.due, m.next_attempt_at) END,
              -- What was surely sent is not sent again, even if it had been given up.
-             status = CASE WHEN status IN ('sending', 'unknown') OR (status = 'queued' AND $4 = 'sent') THEN $4
-                           ELSE status END,
-             check_at = CASE WHEN status IN ('sending', 'unknown', 'queued') AND $4 = 'sent' THEN $11 ELSE check_at END,
-             error_code = CASE WHEN status IN ('sending', 'unknown') THEN $7 ELSE error_code END,
-             error_message = CASE WHEN $4 = 'sent' THEN NULL
-                                  WHEN status IN ('sending', 'unknown') THEN COALESCE($9, error_message)
-                                  ELSE error_message END
-         WHERE id = $1 AND claims = $2",
-        outcome.message.id,
-        outcome.message.claims,
-        sid,
-        status,
-        due,
-        looks,
-        code,
+             status = CASE WHEN m.status IN ('sending', 'unknown') OR (m.status = 'queued' AND came.status = 'sent')
+                           THEN came.status ELSE m.status END,
+             check_at = CASE WHEN m.status IN ('sending', 'unknown', 'queued') AND came.status = 'sent' THEN $11
+                             ELSE m.check_at END,
+             error_code = CASE WHEN m.status IN ('sending', 'unknown') THEN came.code ELSE m.error_code END,
+             error_message = CASE WHEN came.status = 'sent' THEN NULL
+                                  WHEN m.status IN ('sending', 'unknown') THEN COALESCE(came.why, m.error_message)
+                                  ELSE m.error_message END
+         FROM came JOIN ours ON ours.id = came.id
+         WHERE m.id = came.id AND m.claims = came.claims",
+        &recorded.ids,
+        &recorded.claims,
+        &recorded.sids as &[Option<&str>],
+        &recorded.statuses as &[&str],
+        &recorded.due as &[Option<DateTime<Utc>>],
+        &recorded.looks,
+        &recorded.codes as &[Option<i32>],
+        &recorded.why as &[Option<&str>],
+        &recorded.refunds,
         now,
-        why,
-        refund,
         now + CHECK_AFTER
     )
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
-    Ok(result.rows_affected() == 1)
+    // The queue keeps time in seconds: one job for each in which somebody has to come back.
+    let due: BTreeSet<i64> = recorded.due.iter().flatten().map(DateTime::timestamp).collect();
+    for at in due.into_iter().filter_map(|second| DateTime::from_timestamp(second, 0)) {
+        queue::nudge_at(conn, Queue::SendMessages, at).await?;
+    }
+    Ok(outcomes.len().saturating_sub(usize::try_from(result.rows_affected()).unwrap_or(usize::MAX)))
+}
+
+/// What is written of outcomes, column by column.
+#[derive(Default)]
+struct Recorded<'a> {
+    ids: Vec<i64>,
+    claims: Vec<i32>,
+    statuses: Vec<&'static str>,
+    sids: Vec<Option<&'a str>>,
+    due: Vec<Option<DateTime<Utc>>>,
+    codes: Vec<Option<i32>>,
+    why: Vec<Option<&'a str>>,
+    looks: Vec<i32>,
+    refunds: Vec<i32>,
+}
+
+impl<'a> Recorded<'a> {
+    fn of(outcomes: &'a [Outcome]) -> Self {
+        let mut recorded = Self::default();
+        for Outcome { message, fate } in outcomes {
+            let (status, sid, due, code, why) = match fate {
+                Fate::Sent { sid } => ("sent", Some(sid.as_str()), None, None, None),
+                Fate::NotSent { retry_at, why } => ("queued", None, Some(*retry_at), None, Some(why.as_str())),
+                Fate::Kept { retry_at, code, why, .. } => ("queued", None, Some(*retry_at), *code, Some(why.as_str())),
+                Fate::Unknown { look_at, why } => ("unknown", None, Some(*look_at), None, Some(why.as_str())),
+                Fate::NotFound { look_at } => ("unknown", None, Some(*look_at), None, None),
+                Fate::Refused { code, why, .. } => ("failed", None, None, *code, Some(why.as_str())),
+            };
+            recorded.ids.push(message.id);
+            recorded.claims.push(message.claims);
+            recorded.statuses.push(status);
+            recorded.sids.push(sid);
+            recorded.due.push(due);
+            recorded.codes.push(code);
+            recorded.why.push(why);
+            recorded.looks.push(i32::from(matches!(fate, Fate::NotFound { .. })));
+            recorded.refunds.push(i32::from(matches!(fate, Fate::Kept { .. })));
+        }
+        recorded
+    }
 }
 
 /// Which of Twilio's names for texts are known to be other texts of ours.
@@ -562,8 +592,8 @@ pub struct Reported {
 }
 
 /// Applies delivery reports, in the order given, and answers for each the text of ours that it is about, if it is about one.
-/// A report that says less than is known already changes nothing. Sort them by text, so that two transactions never wait for
-/// each other.
+/// A report that says less than is known already changes nothing. Locks the texts in order, so that two transactions never
+/// wait for each other.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -572,37 +602,99 @@ pub async fn apply_reports(
     reports: &[Report],
     now: DateTime<Utc>,
 ) -> Result<Vec<Option<Reported>>, Error> {
-    let mut reported = Vec::with_capacity(reports.len());
-    for report in reports {
-        let row = sqlx::query_as!(
-            Reported,
-            r#"WITH before AS (
-                   SELECT id, status IN ('queued', 'sending', 'unknown', 'sent') AS open, status AS was FROM messages
-                   WHERE ((id = $1 AND (twilio_sid IS NULL OR twilio_sid = $2)) OR ($1 IS NULL AND twilio_sid = $2))
-                     AND attempted_at IS NOT NULL AND ($7::TEXT IS NULL OR to_phone = $7)
-                   FOR UPDATE
-               )
-               UPDATE messages
-               SET twilio_sid = COALESCE(twilio_sid, $2), updated_at = $5,
-                   error_code = CASE WHEN open THEN $4 ELSE error_code END,
-                   error_message = CASE WHEN open THEN $8 ELSE error_message END, next_attempt_at = NULL,
-                   status = CASE WHEN open THEN $3 ELSE status END,
-                   check_at = CASE WHEN NOT open OR $3 <> 'sent' THEN NULL ELSE COALESCE(check_at, $6) END
-               FROM before WHERE messages.id = before.id
-               RETURNING messages.id, kind, client_id, to_phone AS "to", attempted_at, retry_of IS NOT NULL AS "second_try!",
-                         open AND was <> $3 AS "moved!""#,
-            report.message_id,
-            report.sid,
-            report.progress.name(),
-            report.error_code,
-            now,
-            now + CHECK_AFTER,
-            report.to.as_deref(),
-            (report.progress > Progress::Delivered).then(|| errors::meaning(report.error_code))
-        );
-        reported.push(row.fetch_optional(&mut *conn).await?);
+    let ids = resolve(conn, reports).await?;
+    let mut reported: Vec<Option<Reported>> = reports.iter().map(|_| None).collect();
+    for round in rounds(&ids) {
+        let together: Vec<(i64, &Report)> =
+            round.iter().filter_map(|(id, place)| Some((*id, reports.get(*place)?))).collect();
+        let texts = apply_together(conn, &together, now).await?;
+        for (id, place) in round {
+            if let Some(answer) = reported.get_mut(place) {
+                *answer = texts.get(&id).cloned();
+            }
+        }
     }
     Ok(reported)
+}
+
+/// Which text of ours each report is about. Mostly it says so; where it does not, Twilio's name may be known.
+async fn resolve(conn: &mut PgConnection, reports: &[Report]) -> Result<Vec<Option<i64>>, Error> {
+    let nameless = reports.iter().filter(|report| report.message_id.is_none());
+    let sids: Vec<&str> = nameless.map(|report| report.sid.as_str()).collect();
+    let mut known = HashMap::new();
+    if !sids.is_empty() {
+        let rows = sqlx::query!(
+            r#"SELECT id, twilio_sid AS "sid!" FROM messages WHERE twilio_sid = ANY($1)"#,
+            &sids as &[&str]
+        );
+        known.extend(rows.fetch_all(conn).await?.into_iter().map(|row| (row.sid, row.id)));
+    }
+    Ok(reports.iter().map(|report| report.message_id.or_else(|| known.get(&report.sid).copied())).collect())
+}
+
+/// The places of reports, each with the text that it is about, in as few rounds as it takes for no two of a round to be about
+/// the same: what is told of one text is applied in order.
+fn rounds(ids: &[Option<i64>]) -> Vec<Vec<(i64, usize)>> {
+    let mut rounds: Vec<Vec<(i64, usize)>> = Vec::new();
+    let mut told: HashMap<i64, usize> = HashMap::new();
+    for (place, id) in ids.iter().enumerate().filter_map(|(place, id)| Some((place, (*id)?))) {
+        let round = told.entry(id).or_default();
+        match rounds.get_mut(*round) {
+            Some(places) => places.push((id, place)),
+            None => rounds.push(vec![(id, place)]),
+        }
+        *round += 1;
+    }
+    rounds
+}
+
+/// Applies reports of which no two are about the same text. Answers the texts, by `messages.id`, that they are really about.
+async fn apply_together(
+    conn: &mut PgConnection,
+    reports: &[(i64, &Report)],
+    now: DateTime<Utc>,
+) -> Result<HashMap<i64, Reported>, Error> {
+    let ids: Vec<i64> = reports.iter().map(|(id, _)| *id).collect();
+    let sids: Vec<&str> = reports.iter().map(|(_, it)| it.sid.as_str()).collect();
+    let statuses: Vec<&str> = reports.iter().map(|(_, it)| it.progress.name()).collect();
+    let codes: Vec<Option<i32>> = reports.iter().map(|(_, it)| it.error_code).collect();
+    let to: Vec<Option<&str>> = reports.iter().map(|(_, it)| it.to.as_deref()).collect();
+    let meaning = |it: &Report| (it.progress > Progress::Delivered).then(|| errors::meaning(it.error_code));
+    let meanings: Vec<Option<&str>> = reports.iter().map(|(_, it)| meaning(it)).collect();
+    let texts = sqlx::query_as!(
+        Reported,
+        r#"WITH came AS (
+               SELECT * FROM unnest($1::BIGINT[], $2::TEXT[], $3::TEXT[], $4::INTEGER[], $5::TEXT[], $6::TEXT[])
+                   AS came (id, sid, status, code, to_phone, meaning)
+           ), before AS (
+               SELECT m.id, came.sid, came.status, came.code, came.meaning, m.status AS was,
+                      m.status IN ('queued', 'sending', 'unknown', 'sent') AS open
+               FROM came JOIN messages m ON m.id = came.id
+               WHERE (m.twilio_sid IS NULL OR m.twilio_sid = came.sid) AND m.attempted_at IS NOT NULL
+                 AND (came.to_phone IS NULL OR m.to_phone = came.to_phone)
+               ORDER BY m.id FOR UPDATE OF m
+           )
+           UPDATE messages
+           SET twilio_sid = COALESCE(twilio_sid, before.sid), updated_at = $7,
+               error_code = CASE WHEN open THEN before.code ELSE error_code END,
+               error_message = CASE WHEN open THEN before.meaning ELSE error_message END, next_attempt_at = NULL,
+               status = CASE WHEN open THEN before.status ELSE messages.status END,
+               check_at = CASE WHEN NOT open OR before.status <> 'sent' THEN NULL ELSE COALESCE(check_at, $8) END
+           FROM before WHERE messages.id = before.id
+           RETURNING messages.id, kind, client_id, to_phone AS "to", attempted_at, retry_of IS NOT NULL AS "second_try!",
+                     open AND was <> before.status AS "moved!""#,
+        &ids,
+        &sids as &[&str],
+        &statuses as &[&str],
+        &codes as &[Option<i32>],
+        &to as &[Option<&str>],
+        &meanings as &[Option<&str>],
+        now,
+        now + CHECK_AFTER
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(texts.into_iter().map(|text| (text.id, text)).collect())
 }
 
 /// What happened after a text was sent that is now known not to have arrived.

@@ -11,6 +11,8 @@ pub mod clients;
 
 pub mod events;
 
+mod halves;
+
 pub mod levels;
 
 pub mod messages;
@@ -34,6 +36,8 @@ use std::time::Duration;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgQueryResult};
 use sqlx::{ConnectOptions, Connection, PgPool, Postgres, Transaction};
+
+pub use halves::Halves;
 
 use crate::config::Secret;
 

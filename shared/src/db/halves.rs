@@ -1,0 +1,74 @@
+//! Slices that fail because of a row, taken again in halves: one bad row costs only itself, and finding it among two hundred
+//! takes some fifteen transactions and not two hundred.
+//!
+//! Only which part is next is decided here. What is done with it, and what a failure means, is for whoever takes the parts.
+
+/// The parts of a slice that are still to be done, in order.
+#[derive(Debug)]
+pub struct Halves<'a, T> {
+    left: Vec<&'a [T]>,
+}
+
+impl<'a, T> Halves<'a, T> {
+    /// All of `items`, as one part. No part, if there are none.
+    #[must_use]
+    pub fn of(items: &'a [T]) -> Self {
+        Self { left: if items.is_empty() { Vec::new() } else { vec![items] } }
+    }
+
+    /// The next part to be done.
+    #[must_use]
+    pub fn next_part(&mut self) -> Option<&'a [T]> {
+        self.left.pop()
+    }
+
+    /// Puts the two halves of a part that failed in front of what is left. A part of one cannot be halved: it is answered, and
+    /// is not to be done again.
+    #[must_use]
+    pub fn halve(&mut self, part: &'a [T]) -> Option<&'a T> {
+        if let [alone] = part {
+            return Some(alone);
+        }
+        let (first, second) = part.split_at(part.len() / 2);
+        self.left.extend([second, first].into_iter().filter(|half| !half.is_empty()));
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Does every part that has no bad item in it. Answers what was done, in order, what was not, and in how many steps.
+    fn done(items: &[i32], is_bad: impl Fn(i32) -> bool) -> (Vec<i32>, Vec<i32>, usize) {
+        let (mut done, mut refused, mut steps) = (Vec::new(), Vec::new(), 0);
+        let mut parts = Halves::of(items);
+        while let Some(part) = parts.next_part() {
+            steps += 1;
+            if part.iter().any(|item| is_bad(*item)) {
+                refused.extend(parts.halve(part));
+            } else {
+                done.extend(part);
+            }
+        }
+        (done, refused, steps)
+    }
+
+    #[test]
+    fn a_bad_row_costs_only_itself_and_order_is_kept() {
+        let items: Vec<i32> = (0..200).collect();
+        for bad in [0, 77, 199] {
+            let (done, refused, steps) = done(&items, |item| item == bad);
+            assert_eq!(refused, [bad]);
+            assert_eq!(done, items.iter().copied().filter(|item| *item != bad).collect::<Vec<_>>());
+            assert!(steps <= 17, "{steps} steps");
+        }
+    }
+
+    #[test]
+    fn where_all_is_well_or_nothing_is_it_is_one_step_or_each() {
+        assert_eq!(done(&[1, 2, 3], |_| false), (vec![1, 2, 3], vec![], 1));
+        assert_eq!(done(&[1, 2, 3], |_| true), (vec![], vec![1, 2, 3], 5));
+        assert_eq!(done(&[], |_| true), (vec![], vec![], 0));
+    }
+}
