@@ -39,6 +39,7 @@ pub enum Data {
 #[derive(Debug)]
 pub struct LocalPostgres {
     url: Secret,
+    data_dir: PathBuf,
     // Nobody else uses the folder as long as this is open.
     _lock: fs::File,
     // Dropped, it closes the guard's standard input, upon which the guard stops the server.
@@ -82,7 +83,7 @@ impl LocalPostgres {
         let password = fs::read_to_string(cluster.password_file()).context("reading the database's password")?;
         let url_of = |name: &str| Secret::new(format!("postgres://{NAME}:{}@127.0.0.1:{port}/{name}", password.trim()));
         create_database(&url_of("postgres")).await?;
-        Ok(Self { url: url_of(NAME), _lock: lock, _guard: guard })
+        Ok(Self { url: url_of(NAME), data_dir: cluster.data_dir(), _lock: lock, _guard: guard })
     }
 
     /// Starts a server on a folder of its own below the folder for temporary files.
@@ -98,6 +99,16 @@ impl LocalPostgres {
     #[must_use]
     pub const fn url(&self) -> &Secret {
         &self.url
+    }
+
+    /// The number of its first process, of which all others are children.
+    ///
+    /// # Errors
+    /// When it does not run any more.
+    pub fn pid(&self) -> anyhow::Result<u32> {
+        let file =
+            fs::read_to_string(self.data_dir.join("postmaster.pid")).context("looking for the database's process")?;
+        file.lines().next().and_then(|line| line.trim().parse().ok()).context("reading the database's process number")
     }
 }
 

@@ -117,8 +117,22 @@ impl Program {
     /// # Errors
     /// When it is not there.
     pub fn start(dir: &Path, name: &str, environment: &Environment, lines: Lines) -> anyhow::Result<Self> {
+        Self::start_with(dir, name, &[], environment, lines)
+    }
+
+    /// As [`Program::start`], with arguments.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn start_with(
+        dir: &Path,
+        name: &str,
+        arguments: &[&str],
+        environment: &Environment,
+        lines: Lines,
+    ) -> anyhow::Result<Self> {
         let mut command = Command::new(dir.join(name));
-        command.envs(environment).stdin(Stdio::null()).kill_on_drop(true);
+        command.args(arguments).envs(environment).stdin(Stdio::null()).kill_on_drop(true);
         // Not reached by a Ctrl-C meant for whoever started it, who stops programs in an order of its own.
         command.process_group(0);
         if lines == Lines::Kept {

@@ -117,6 +117,7 @@ async fn take(state: &Arc<State>, mut message: Message, treatment: Treatment) ->
     }
     message.listed_from = message.date_created + treatment.unlisted;
     state.messages().push(message.clone());
+    state.taken.fetch_add(1, Ordering::Release);
 
     let answer_after = Duration::from_millis(state.answer_after_ms.load(Ordering::Relaxed));
     // Reports come whether or not the caller waits for its answer.

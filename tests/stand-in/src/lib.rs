@@ -28,7 +28,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -74,6 +74,8 @@ struct State {
     account: Account,
     http: reqwest::Client,
     messages: Mutex<Vec<Message>>,
+    /// How many of them were taken from us.
+    taken: AtomicUsize,
     numbers: Mutex<Vec<Number>>,
     sales: Mutex<stripe::Sales>,
     market: Mutex<Vec<Offer>>,
@@ -121,6 +123,7 @@ impl StandIn {
             account,
             http,
             messages: Mutex::default(),
+            taken: AtomicUsize::new(0),
             numbers: Mutex::default(),
             sales: Mutex::default(),
             market: Mutex::new(market::fresh_numbers()),
@@ -154,6 +157,12 @@ impl StandIn {
     #[must_use]
     pub fn messages(&self) -> Vec<Message> {
         self.state.messages().iter().filter(|message| message.direction == Direction::Outbound).cloned().collect()
+    }
+
+    /// How many messages were taken from us so far: cheaper to ask again and again than for all of them.
+    #[must_use]
+    pub fn message_count(&self) -> usize {
+        self.state.taken.load(Ordering::Acquire)
     }
 
     /// What was sent to `phone`, in order.

@@ -1,0 +1,159 @@
+//! Where the processor time goes: to PostgreSQL, to HTTP, to our own code, or to the other end.
+//!
+//! How much of the daemons' time is HTTP is measured beside them: what it takes to answer the same requests without
+//! reading them, and to post the same forms without a reason.
+
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use chrono::TimeDelta;
+use futures::{StreamExt, stream};
+use jobrun::demo::Stage;
+use jobrun_shared::config;
+use jobrun_shared::twilio::api::{Api, Post, Posted};
+use jobrun_stand_in::Reports;
+
+use crate::bench::Bench;
+use crate::processes::{cpu_of, cpu_of_tree};
+use crate::sender;
+use crate::servers::{self, Kind};
+
+/// How many webhooks are answered unread, over how many connections.
+const WEBHOOKS: usize = 20_000;
+const CONNECTIONS: usize = 64;
+
+/// How many texts are posted, and how many side by side: as many as one job of the worker's.
+const POSTS: usize = 5_000;
+const AT_ONCE: usize = 10;
+
+/// How long posting may take.
+const POSTED_WITHIN: Duration = Duration::from_secs(120);
+
+/// What the process that posts prints before its result.
+const A_POST_TAKES: &str = "a post takes µs ";
+
+/// About as long as what we text at the beginning of a conversation.
+const BODY: &str =
+    "Hi! Welcome to JobRun. To get you set up I have a few quick questions. What is the name of your business?";
+
+/// Processor time used so far, by whom.
+#[derive(Clone, Copy)]
+pub(crate) struct Usage {
+    postgres: Duration,
+    ingress: Duration,
+    workers: Duration,
+    /// The stand-in and the load generator, which are this process.
+    this: Duration,
+}
+
+impl Usage {
+    /// Nothing, where the system does not tell.
+    pub(crate) fn now(bench: &Bench, stage: &Stage) -> Option<Self> {
+        Some(Self {
+            postgres: cpu_of_tree(bench.postgres.pid().ok()?)?,
+            ingress: cpu_of(stage.ingress.pid()?)?,
+            workers: stage.workers.iter().map(|worker| cpu_of(worker.pid()?)).sum::<Option<Duration>>()?,
+            this: cpu_of(std::process::id())?,
+        })
+    }
+
+    /// What was used since `earlier`, for each of so many texts.
+    pub(crate) fn per_text_since(&self, earlier: &Self, texts: usize) -> PerText {
+        let each = |now: Duration, then: Duration| micros(now.saturating_sub(then), texts);
+        PerText {
+            postgres: each(self.postgres, earlier.postgres),
+            ingress: each(self.ingress, earlier.ingress),
+            workers: each(self.workers, earlier.workers),
+            other_end: each(self.this, earlier.this),
+        }
+    }
+}
+
+fn micros(time: Duration, count: usize) -> f64 {
+    time.as_secs_f64() * 1e6 / count as f64
+}
+
+/// Processor time for each text, in microseconds.
+#[derive(Clone, Copy)]
+pub(crate) struct PerText {
+    pub(crate) postgres: f64,
+    pub(crate) ingress: f64,
+    pub(crate) workers: f64,
+    pub(crate) other_end: f64,
+}
+
+impl PerText {
+    /// What the system itself takes: the other end is somebody else's in real life.
+    pub(crate) fn of_the_system(&self) -> f64 {
+        self.postgres + self.ingress + self.workers
+    }
+
+    pub(crate) fn total(&self) -> f64 {
+        self.of_the_system() + self.other_end
+    }
+
+    /// How much of the daemons' time goes to HTTP, if each text comes with so many webhooks.
+    pub(crate) fn http(&self, calibration: Calibration, webhooks: usize) -> f64 {
+        let http = calibration.per_webhook * webhooks as f64 + calibration.per_post;
+        http.min(self.ingress + self.workers)
+    }
+}
+
+/// What HTTP alone takes, in microseconds.
+#[derive(Clone, Copy)]
+pub(crate) struct Calibration {
+    /// To answer a webhook without reading it.
+    pub(crate) per_webhook: f64,
+    /// To post a text to the stand-in.
+    pub(crate) per_post: f64,
+}
+
+impl Calibration {
+    /// Nothing, where the system does not tell.
+    pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Option<Self>> {
+        let stage = bench.stage(0, &[]).await?;
+        stage.stand_in.reports(Reports::Missing);
+        let per_webhook = answering(bench, &stage).await?;
+        let per_post = posting(&stage).await?;
+        bench.clear_away(stage).await?;
+        Ok(per_webhook.zip(per_post).map(|(per_webhook, per_post)| Self { per_webhook, per_post }))
+    }
+}
+
+async fn answering(bench: &Bench, stage: &Stage) -> anyhow::Result<Option<f64>> {
+    let server = servers::start(Kind::Plain, &stage.environment).await?;
+    let requests = sender::texts_from(stage, &bench.strangers(WEBHOOKS));
+    let pid = server.program.pid().context("the server runs")?;
+    let before = cpu_of(pid);
+    sender::send(server.addr, requests, CONNECTIONS).await?;
+    Ok(before.zip(cpu_of(pid)).map(|(before, after)| micros(after.saturating_sub(before), WEBHOOKS)))
+}
+
+async fn posting(stage: &Stage) -> anyhow::Result<Option<f64>> {
+    let mut program = servers::start_again(&["post", &POSTS.to_string()], &stage.environment)?;
+    program.wait_for_line(A_POST_TAKES, POSTED_WITHIN).await?;
+    program.wait().await?;
+    Ok(program.lines().iter().find_map(|line| line.strip_prefix(A_POST_TAKES)?.parse().ok()))
+}
+
+/// What the process that posts does: hands texts to Twilio as the worker does, and says what that took.
+pub(crate) async fn post(count: usize) -> anyhow::Result<()> {
+    let settings = config::Numbers::from_env()?;
+    let api = Api::new(&settings.twilio)?;
+    let from = settings.twilio.onboarding_number.as_str();
+    let phones: Vec<String> = (1..=count).map(jobrun_tests::phone).collect();
+    let before = cpu_of(std::process::id());
+    let mut posted = stream::iter(phones.iter().zip(1..))
+        .map(|(to, message_id)| {
+            let post = Post { message_id, from, to, body: BODY, valid_for: TimeDelta::hours(4) };
+            api.create_message(post)
+        })
+        .buffer_unordered(AT_ONCE);
+    while let Some(posted) = posted.next().await {
+        ensure!(matches!(posted, Posted::Accepted { .. }), "the stand-in did not take a text: {posted:?}");
+    }
+    let took = before.zip(cpu_of(std::process::id())).map(|(before, after)| micros(after - before, count));
+    writeln!(std::io::stdout(), "{A_POST_TAKES}{}", took.map_or("unknown".to_owned(), |took| took.to_string()))?;
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! Whether anything becomes dearer as the inbox grows: the same figures on few rows, and on many.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use jobrun_shared::config::Secret;
+use jobrun_stand_in::Reports;
+
+use crate::bench::Bench;
+use crate::figures::{RUNS, median_if_known, percentile_ms};
+use crate::latency::while_idle;
+use crate::report::{Cell, Table};
+use crate::rows;
+use crate::sender;
+use crate::texts::{self, Figures, Plan};
+use crate::webhooks::webhooks_of_a_run;
+
+/// How many events the smaller inbox holds.
+pub(crate) const FEW: i64 = 10_000;
+
+/// Over how many connections webhooks come.
+const CONNECTIONS: usize = 32;
+
+/// How many webhooks show how many make a run.
+const WARM_UP: usize = 500;
+
+/// How many texts are timed one by one in each run.
+const PROBES: usize = 100;
+
+/// One in so many texts is from a client that is there already.
+const ONE_IN: usize = 3;
+
+/// What is read from a run.
+type Reading = fn(&Run) -> Option<f64>;
+
+/// What a run showed.
+struct Run {
+    texts: Figures,
+    webhooks_per_second: f64,
+    idle_p50_ms: f64,
+}
+
+pub(crate) async fn section(bench: &Bench, many: i64) -> anyhow::Result<Vec<Table>> {
+    let sizes = [FEW, many];
+    let mut databases = Vec::new();
+    for events in sizes {
+        let url = bench.database().await;
+        jobrun_tests::migrate(&url).await;
+        rows::fill(&url, events).await?;
+        databases.push(url);
+    }
+    let mut runs: [Vec<Run>; 2] = Default::default();
+    for number in 0..RUNS {
+        for ((url, events), runs) in databases.iter().zip(sizes).zip(&mut runs) {
+            let run = measure(bench, url, number).await?;
+            let (texts, webhooks, idle) = (run.texts.per_second, run.webhooks_per_second, run.idle_p50_ms);
+            let rates = format!("{texts:.0} texts and {webhooks:.0} webhooks a second");
+            eprintln!("growth: run {}, {events} rows: {rates}, idle {idle:.2} ms", number + 1);
+            runs.push(run);
+        }
+    }
+    for url in &databases {
+        bench.drop_database(url).await?;
+    }
+    Ok(vec![sizes_table(sizes), compare(&runs)])
+}
+
+fn sizes_table([few, many]: [i64; 2]) -> Table {
+    let mut table = Table::new("Rows in the inbox", ["", "few", "many"]);
+    table.row([Cell::words("events"), Cell::Figure(few as f64, 0), Cell::Figure(many as f64, 0)]);
+    table
+}
+
+fn compare([few, many]: &[Vec<Run>; 2]) -> Table {
+    let mut table = Table::new("What growth costs", ["", "few", "many", "cost many : few"]);
+    let rates: [(&str, Reading); 2] = [
+        ("texts a second, one worker", |run| Some(run.texts.per_second)),
+        ("webhooks a second", |run| Some(run.webhooks_per_second)),
+    ];
+    for (name, rate) in rates {
+        let (few, many) = (median_if_known(few, rate), median_if_known(many, rate));
+        let ratio = few.zip(many).map(|(few, many)| few / many);
+        table.row([Cell::words(name), Cell::or_nothing(few, 0), Cell::or_nothing(many, 0), Cell::or_nothing(ratio, 2)]);
+    }
+    let costs: [(&str, usize, Reading); 3] = [
+        ("PostgreSQL, µs per text", 0, |run| run.texts.per_text.map(|it| it.postgres)),
+        ("PostgreSQL and programs, µs per text", 0, |run| run.texts.per_text.map(|it| it.of_the_system())),
+        ("a single text while idle, p50 ms", 2, |run| Some(run.idle_p50_ms)),
+    ];
+    for (name, decimals, cost) in costs {
+        let (few, many) = (median_if_known(few, cost), median_if_known(many, cost));
+        let ratio = few.zip(many).map(|(few, many)| many / few);
+        let cells = (Cell::or_nothing(few, decimals), Cell::or_nothing(many, decimals));
+        table.row([Cell::words(name), cells.0, cells.1, Cell::or_nothing(ratio, 2)]);
+    }
+    table
+}
+
+async fn measure(bench: &Bench, url: &Secret, number: usize) -> anyhow::Result<Run> {
+    let webhooks_per_second = webhooks(bench, url).await?;
+    let stage = bench.stage_on(url, 1, &[]).await?;
+    let plan = Plan::ours(1, Duration::ZERO);
+    let phones = some_known(bench.strangers(plan.texts), number)?;
+    let texts = texts::measure_on(bench, &stage, &plan, &phones).await?;
+    stage.settle().await?;
+    stage.stand_in.reports(Reports::Missing);
+    let idle = while_idle(bench, &stage, PROBES).await?;
+    stage.strike().await?;
+    Ok(Run { texts, webhooks_per_second, idle_p50_ms: percentile_ms(&idle, 0.5) })
+}
+
+/// Puts clients that are there already in the places of some strangers: others in each run, because who texts again and
+/// again is not always answered.
+fn some_known(mut phones: Vec<String>, number: usize) -> anyhow::Result<Vec<String>> {
+    let each = phones.len().div_ceil(ONE_IN);
+    ensure!(each * RUNS <= rows::CLIENTS_MIN as usize, "there are clients enough for every run");
+    for (place, phone) in phones.iter_mut().step_by(ONE_IN).enumerate() {
+        *phone = rows::phone(number * each + place);
+    }
+    Ok(phones)
+}
+
+/// Webhooks that nobody processes, which are removed again afterwards.
+async fn webhooks(bench: &Bench, url: &Secret) -> anyhow::Result<f64> {
+    let stage = bench.stage_on(url, 0, &[]).await?;
+    let addr = sender::ingress_addr(&stage)?;
+    let warm_up = sender::texts_from(&stage, &bench.strangers(WARM_UP));
+    let warm_up = sender::send(addr, warm_up, CONNECTIONS).await?;
+    let count = webhooks_of_a_run(warm_up.per_second, CONNECTIONS);
+    let sent = sender::send(addr, sender::texts_from(&stage, &bench.strangers(count)), CONNECTIONS).await?;
+    for statement in ["DELETE FROM events WHERE processed_at IS NULL", "VACUUM events", "CHECKPOINT"] {
+        sqlx::raw_sql(statement).execute(&stage.pool).await?;
+    }
+    stage.strike().await?;
+    Ok(sent.per_second)
+}

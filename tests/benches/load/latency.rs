@@ -1,0 +1,150 @@
+//! How long a single text takes, from the webhook until Twilio's stand-in has the answer: while nothing else happens,
+//! and at half of what one worker can do.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use chrono::{DateTime, Utc};
+use jobrun::demo::Stage;
+use jobrun_shared::clock;
+use jobrun_stand_in::Reports;
+use tokio::task::JoinSet;
+
+use crate::bench::{Bench, must_come_true};
+use crate::figures::{RUNS, median, percentile_ms};
+use crate::report::{Cell, Table};
+use crate::sender::{self, Caller};
+use crate::texts::{self, Plan};
+
+/// How many texts are timed in each run.
+const PROBES: usize = 300;
+
+/// How long one text may take.
+const TAKEN_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long everything may take to settle after the load.
+const SETTLED_WITHIN: Duration = Duration::from_secs(60);
+
+/// For how long there is something to send in the background: longer than the probes take.
+const LOAD_LASTS_SECONDS: f64 = 30.0;
+
+/// Commits that a text cannot do without: the event, the decision, the claim, and what became of it.
+const COMMITS: usize = 4;
+
+/// How often they are timed in each run.
+const BARE: usize = 100;
+
+pub(crate) async fn section(bench: &Bench) -> anyhow::Result<Vec<Table>> {
+    let rate = match bench.one_worker_rate.get() {
+        Some(rate) => rate,
+        None => texts::measure(bench, &Plan::ours(1, Duration::ZERO)).await?.per_second,
+    };
+    let (mut bare, mut idle, mut busy) = (Vec::new(), Vec::new(), Vec::new());
+    for number in 1..=RUNS {
+        let stage = bench.stage(1, &[]).await?;
+        stage.stand_in.reports(Reports::Missing);
+        bare.push(bare_commits(&stage).await?);
+        idle.push(while_idle(bench, &stage, PROBES).await?);
+        busy.push(under_load(bench, &stage, rate / 2.0).await?);
+        bench.clear_away(stage).await?;
+        let p50 = |runs: &[Vec<Duration>]| runs.last().map_or(f64::NAN, |run| percentile_ms(run, 0.5));
+        let (bare, idle, busy) = (p50(&bare), p50(&idle), p50(&busy));
+        eprintln!("latency: run {number}, bare commits {bare:.2} ms, idle {idle:.2} ms, half load {busy:.2} ms");
+    }
+    let p50 = |runs: &[Vec<Duration>]| median(runs, |run| percentile_ms(run, 0.5));
+    let bare_p50 = p50(&bare);
+    let mut table = Table::new(
+        "A single text",
+        ["from webhook to stand-in", "texts/s beside it", "p50 ms", "p99 ms", "× four bare commits"],
+    );
+    for (name, beside, runs) in
+        [("four bare commits", 0.0, &bare), ("idle", 0.0, &idle), ("at half load", rate / 2.0, &busy)]
+    {
+        table.row([
+            Cell::words(name),
+            Cell::Figure(beside, 0),
+            Cell::Figure(p50(runs), 2),
+            Cell::Figure(median(runs, |run| percentile_ms(run, 0.99)), 2),
+            Cell::Figure(p50(runs) / bare_p50, 2),
+        ]);
+    }
+    Ok(vec![table])
+}
+
+/// How long as many commits of a single row take as no text can do without.
+async fn bare_commits(stage: &Stage) -> anyhow::Result<Vec<Duration>> {
+    let mut conn = stage.pool.acquire().await?;
+    sqlx::query("CREATE TABLE bare_commits (at TIMESTAMPTZ NOT NULL DEFAULT now())").execute(&mut *conn).await?;
+    let mut times = Vec::new();
+    for _ in 0..BARE {
+        let began = Instant::now();
+        for _ in 0..COMMITS {
+            sqlx::query("INSERT INTO bare_commits DEFAULT VALUES").execute(&mut *conn).await?;
+        }
+        times.push(began.elapsed());
+    }
+    times.sort_unstable();
+    Ok(times)
+}
+
+/// Texts one after the other, each when everything that the one before caused is done. Answers the times that they
+/// took, shortest first.
+pub(crate) async fn while_idle(bench: &Bench, stage: &Stage, probes: usize) -> anyhow::Result<Vec<Duration>> {
+    let phones = bench.strangers(probes);
+    let mut caller = Caller::connect(sender::ingress_addr(stage)?).await?;
+    let mut sent = HashMap::new();
+    for (place, (phone, request)) in phones.iter().zip(sender::texts_from(stage, &phones)).enumerate() {
+        let taken = stage.stand_in.message_count();
+        pause(place).await;
+        sent.insert(phone.as_str(), clock::now());
+        caller.send(&request).await?;
+        must_come_true(TAKEN_WITHIN, "the text is taken", || stage.stand_in.message_count() > taken).await?;
+        stage.settle().await?;
+    }
+    times(stage, &sent)
+}
+
+/// The same while others text at a steady pace, and without waiting for what came of the text before.
+async fn under_load(bench: &Bench, stage: &Stage, per_second: f64) -> anyhow::Result<Vec<Duration>> {
+    let addr = sender::ingress_addr(stage)?;
+    let phones = bench.strangers(PROBES);
+    let probes = sender::texts_from(stage, &phones);
+    let others = bench.strangers((per_second * LOAD_LASTS_SECONDS) as usize);
+    let mut load = JoinSet::new();
+    load.spawn(sender::trickle(addr, sender::texts_from(stage, &others), per_second));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+
+    let mut caller = Caller::connect(addr).await?;
+    let mut sent = HashMap::new();
+    for (place, (phone, request)) in phones.iter().zip(probes).enumerate() {
+        pause(place).await;
+        sent.insert(phone.as_str(), clock::now());
+        caller.send(&request).await?;
+    }
+    if let Some(ended) = load.try_join_next() {
+        ended??;
+        anyhow::bail!("the load ended before the probes did");
+    }
+    load.shutdown().await;
+    stage.settle_within(SETTLED_WITHIN).await?;
+    times(stage, &sent)
+}
+
+/// Short, and never the same twice running, so that no probe falls in step with something else.
+async fn pause(place: usize) {
+    tokio::time::sleep(Duration::from_millis(5 + (place as u64 * 7) % 19)).await;
+}
+
+/// When the stand-in took each answer is what it says itself, by the same clock.
+fn times(stage: &Stage, sent: &HashMap<&str, DateTime<Utc>>) -> anyhow::Result<Vec<Duration>> {
+    let messages = stage.stand_in.messages();
+    let mut times: Vec<Duration> = messages
+        .iter()
+        .filter_map(|message| Some(message.date_created - *sent.get(message.to.as_str())?))
+        .map(|time| time.to_std().context("an answer was taken before its text was sent"))
+        .collect::<anyhow::Result<_>>()?;
+    ensure!(times.len() == sent.len(), "of {} texts, {} were answered", sent.len(), times.len());
+    times.sort_unstable();
+    Ok(times)
+}

@@ -1,0 +1,149 @@
+//! How much one machine takes, with everything on it: the daemons, PostgreSQL, the stand-in for Twilio, and the load.
+//!
+//! Durability is on in every figure. Each is the median of several runs, and stands beside a reference that was
+//! measured in turn with it, run by run: what disturbs the machine disturbs both. Figures of one run can be compared
+//! with each other, and with nothing else.
+
+mod allocation;
+
+mod bench;
+
+mod cost;
+
+mod figures;
+
+mod footprint;
+
+mod growth;
+
+mod latency;
+
+mod processes;
+
+mod report;
+
+mod rows;
+
+mod sender;
+
+mod servers;
+
+mod texts;
+
+mod webhooks;
+
+use std::io::Write;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use serde_json::{Map, Value, json};
+
+use crate::bench::Bench;
+use crate::figures::RUNS;
+use crate::report::Table;
+
+/// Measures how much one machine takes, beside what it would take otherwise.
+///
+/// PostgreSQL runs with fsync and synchronous_commit on, from the installed programs, on data that is thrown away.
+/// Every figure is the median of five runs, taken in turn with its reference. Progress goes to standard error, tables to
+/// standard output.
+#[derive(Parser)]
+#[command(name = "load", disable_help_subcommand = true)]
+#[command(override_usage = "cargo bench --bench load -- [SECTION]… [--rows N] [--json]")]
+#[command(after_help = "Try it:      cargo bench --bench load -- webhooks\n\
+    For scripts: cargo bench --bench load -- texts latency --json")]
+struct Arguments {
+    /// What is measured; everything, unless some are named
+    #[arg(value_enum, value_name = "SECTION")]
+    sections: Vec<Section>,
+    /// How many events the larger inbox of `growth` holds
+    #[arg(long, value_name = "N", default_value_t = 10_000_000)]
+    #[arg(value_parser = clap::value_parser!(i64).range(growth::FEW..=1_000_000_000))]
+    rows: i64,
+    /// One JSON object instead of tables, once everything has been measured
+    #[arg(long)]
+    json: bool,
+    /// What cargo tells every benchmark
+    #[arg(long = "bench", hide = true)]
+    _bench: bool,
+    #[command(subcommand)]
+    part: Option<Part>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Section {
+    /// Acknowledged webhooks a second, at 1 to 512 connections, beside one commit per webhook and no database
+    Webhooks,
+    /// Texts in to texts out a second, with 1 to 4 workers, beside one transaction per text; and where the time goes
+    Texts,
+    /// How long a single text takes, idle and at half load, beside four bare commits
+    Latency,
+    /// Numbers handed out a second by 64 transactions side by side, beside one alone; nobody may be refused
+    Allocation,
+    /// What ten million rows cost, beside ten thousand
+    Growth,
+    /// Memory and processor time of the daemons, idle and loaded, beside their limits
+    Footprint,
+}
+
+impl Section {
+    async fn measure(self, bench: &Bench, rows: i64) -> anyhow::Result<Vec<Table>> {
+        match self {
+            Self::Webhooks => webhooks::section(bench).await,
+            Self::Texts => texts::section(bench).await,
+            Self::Latency => latency::section(bench).await,
+            Self::Allocation => allocation::section(bench).await,
+            Self::Growth => growth::section(bench, rows).await,
+            Self::Footprint => footprint::section(bench).await,
+        }
+    }
+
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
+/// What this program does when it is started by itself, to have a process of its own.
+#[derive(Subcommand)]
+enum Part {
+    /// Answers webhooks, and prints where
+    #[command(hide = true)]
+    Serve {
+        #[arg(value_enum)]
+        kind: servers::Kind,
+    },
+    /// Posts texts to the stand-in, and prints what that took
+    #[command(hide = true)]
+    Post { count: usize },
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    match arguments.part {
+        Some(Part::Serve { kind }) => servers::serve(kind).await,
+        Some(Part::Post { count }) => cost::post(count).await,
+        None => measure(&arguments).await,
+    }
+}
+
+async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
+    let named = arguments.sections.as_slice();
+    let sections = if named.is_empty() { Section::value_variants() } else { named };
+    let mut out = std::io::stdout();
+    let bench = Bench::set_up().await?;
+    if !arguments.json {
+        writeln!(out, "Medians of {RUNS} runs, fsync and synchronous_commit on.\n")?;
+    }
+    let mut measured = Map::new();
+    for section in sections {
+        let tables = section.measure(&bench, arguments.rows).await?;
+        if !arguments.json {
+            tables.iter().try_for_each(|table| writeln!(out, "{}", table.shown()))?;
+        }
+        measured.insert(section.name(), tables.iter().map(Table::as_json).collect::<Value>());
+    }
+    if arguments.json {
+        writeln!(out, "{:#}", json!({ "runs": RUNS, "durable": true, "sections": measured }))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! Rows as years of business leave them: clients who are live, the texts they sent, and the answers they got.
+
+use jobrun_shared::config::Secret;
+use jobrun_shared::db;
+use sqlx::PgPool;
+
+/// How many rows one statement writes.
+const STEP: i64 = 250_000;
+
+/// How many events there are to a client, and to an answer: the latter a prime, which spreads answers over the clients.
+const EVENTS_OF_A_CLIENT: i64 = 100;
+const EVENTS_OF_AN_ANSWER: i64 = 11;
+
+/// How many clients there are at least, however few the events: the runs on these rows let each text once.
+pub(crate) const CLIENTS_MIN: i64 = 10_000;
+
+/// How many clients so many events come from.
+fn clients_of(events: i64) -> i64 {
+    (events / EVENTS_OF_A_CLIENT).max(CLIENTS_MIN)
+}
+
+/// The phone of the `n`th client, counted from 0.
+pub(crate) fn phone(n: usize) -> String {
+    format!("+4478{n:08}")
+}
+
+/// Every other client holds a number, and the pool knows it.
+const CLIENTS: &str = r#"
+    WITH added AS (
+        INSERT INTO clients (id, "businessName", "phoneNumber", "paymentActive", "paymentStanding", "twilioNumber",
+                             "createdAt")
+        SELECT md5('client' || n)::UUID::TEXT, 'Business ' || n, '4478' || lpad(n::TEXT, 8, '0'), TRUE, 'active',
+               CASE WHEN n % 2 = 0 THEN '+4473' || lpad(n::TEXT, 8, '0') END, now() - INTERVAL '1 year'
+        FROM generate_series($1::BIGINT, $2::BIGINT - 1) AS n
+        RETURNING id, "twilioNumber" AS number
+    ), stands AS (
+        INSERT INTO onboarding_states (client_id, current_state, collected_fields)
+        SELECT id, 'COMPLETE', '{"businessTypeLocation": "Plumber from London", "ownerName": "Sam"}' FROM added
+    )
+    INSERT INTO twilio_number_pool (phone_e164, status, client_id, assigned_at)
+    SELECT number, 'ASSIGNED', id, now() - INTERVAL '1 year' FROM added WHERE number IS NOT NULL"#;
+
+/// Spread over the year that ended yesterday. $3 is how many there are, $4 how many clients.
+const EVENTS: &str = "
+    INSERT INTO events (source, external_id, kind, lane, payload, received_at, processed_at, outcome, client_id, state)
+    SELECT 'twilio', 'SM' || md5('event' || n), 'text', 'phone:' || phone,
+           jsonb_build_object('kind', 'text', 'from', '+' || phone, 'to', '+447476955179',
+                              'body', 'Hello, is anybody there? This is text ' || n),
+           at, at + INTERVAL '20 milliseconds', 'answered', md5('client' || n % $4)::UUID::TEXT, 'COMPLETE'
+    FROM generate_series($1::BIGINT, $2::BIGINT - 1) AS n,
+         LATERAL (SELECT '4478' || lpad((n % $4)::TEXT, 8, '0') AS phone,
+                         now() - INTERVAL '1 day' - INTERVAL '1 year' * (1 - n::FLOAT8 / $3) AS at) AS derived";
+
+/// Each answers one of the events that have been written. $3 is how many events there are to an answer.
+const MESSAGES: &str = "
+    INSERT INTO messages (status, client_id, event_id, kind, to_phone, from_number, body, attempts, claims,
+                          attempted_at, twilio_sid, segments, encoding, expires_at, created_at, updated_at)
+    SELECT 'delivered', client_id, id, 'already_live', payload ->> 'from', payload ->> 'to',
+           'You are all set up: JobRun answers the calls that you miss. Text us whenever something changes.', 1, 1,
+           processed_at, 'SM' || md5('message' || id), 1, 'gsm7', processed_at + INTERVAL '4 hours', processed_at,
+           processed_at + INTERVAL '3 seconds'
+    FROM events WHERE id >= $1 AND id < $2 AND id % $3 = 0";
+
+/// Fills the migrated, empty database at `url` with so many events, and what belongs to them.
+pub(crate) async fn fill(url: &Secret, events: i64) -> anyhow::Result<()> {
+    let pool = db::connect(url, jobrun::CONNECTIONS).await?;
+    let clients = clients_of(events);
+    for (from, to) in steps(clients) {
+        sqlx::query(CLIENTS).bind(from).bind(to).execute(&pool).await?;
+    }
+    for (from, to) in steps(events) {
+        sqlx::query(EVENTS).bind(from).bind(to).bind(events).bind(clients).execute(&pool).await?;
+        eprintln!("growth: {to} of {events} events written");
+    }
+    fill_messages(&pool).await?;
+    for statement in ["VACUUM ANALYZE", "CHECKPOINT"] {
+        sqlx::raw_sql(statement).execute(&pool).await?;
+    }
+    pool.close().await;
+    Ok(())
+}
+
+async fn fill_messages(pool: &PgPool) -> anyhow::Result<()> {
+    let last: i64 = sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM events").fetch_one(pool).await?;
+    for (from, to) in steps(last + 1) {
+        sqlx::query(MESSAGES).bind(from).bind(to).bind(EVENTS_OF_AN_ANSWER).execute(pool).await?;
+    }
+    eprintln!("growth: {} messages written", last / EVENTS_OF_AN_ANSWER);
+    Ok(())
+}
+
+/// From 0 to `count`, in steps: where each begins, and where it ends.
+fn steps(count: i64) -> impl Iterator<Item = (i64, i64)> {
+    (0..count).step_by(STEP as usize).map(move |from| (from, (from + STEP).min(count)))
+}

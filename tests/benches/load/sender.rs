@@ -1,0 +1,191 @@
+//! The load generator. It shares the machine with what it loads, so it does as little as it can: requests are signed
+//! and written out before the clock starts, and each connection sends one and reads its answer before the next.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use futures::future::try_join_all;
+use jobrun::demo::Stage;
+use jobrun_ingress::webhooks::NO_ANSWER;
+use jobrun_shared::twilio::{signature, webhooks};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+/// What everybody texts: the beginning of a conversation.
+const BODY: &str = "Plumber from London";
+
+/// Over how many tasks connections are spread.
+const TASKS: usize = 4;
+
+/// The longest that one load may take.
+const TIME_MAX: Duration = Duration::from_secs(180);
+
+/// Larger than any answer.
+const ANSWER_BYTES_MAX: usize = 4096;
+
+const SUCCESS: &[u8] = b"HTTP/1.1 200 ";
+
+/// A webhook, as the bytes that go over the wire.
+pub(crate) type Request = Vec<u8>;
+
+/// Where the ingress of a stage listens.
+pub(crate) fn ingress_addr(stage: &Stage) -> anyhow::Result<SocketAddr> {
+    let addr = stage.account.webhook_base_url.strip_prefix("http://").context("the ingress listens on plain HTTP")?;
+    Ok(addr.parse()?)
+}
+
+/// A text from each of `phones`, as a webhook that the stage's account signed. Each has a name that no other has.
+pub(crate) fn texts_from(stage: &Stage, phones: &[String]) -> Vec<Request> {
+    phones.iter().map(|phone| text_from(stage, phone)).collect()
+}
+
+fn text_from(stage: &Stage, phone: &str) -> Request {
+    let account = &stage.account;
+    let form = stage.stand_in.text_form(phone, &account.onboarding_number, BODY);
+    let url = format!("{}{}", account.webhook_base_url, webhooks::SMS);
+    let signature = signature::sign(&account.auth_token, &url, &form);
+    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(&form).finish();
+    let host = account.webhook_base_url.trim_start_matches("http://");
+    let (path, header, length) = (webhooks::SMS, signature::HEADER, body.len());
+    let head = [
+        format!("POST {path} HTTP/1.1"),
+        format!("host: {host}"),
+        "content-type: application/x-www-form-urlencoded; charset=UTF-8".to_owned(),
+        format!("{header}: {signature}"),
+        format!("content-length: {length}"),
+    ];
+    format!("{}\r\n\r\n{body}", head.join("\r\n")).into_bytes()
+}
+
+/// What became of a load.
+pub(crate) struct Sent {
+    /// When the first request left.
+    pub(crate) started: Instant,
+    pub(crate) per_second: f64,
+    /// How long each request took, shortest first.
+    pub(crate) times: Vec<Duration>,
+}
+
+/// Requests that several connections share: each takes the next one.
+struct Load {
+    requests: Vec<Request>,
+    next: AtomicUsize,
+}
+
+impl Load {
+    fn next(&self) -> Option<&Request> {
+        self.requests.get(self.next.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Sends all of `requests` as fast as they are answered.
+pub(crate) async fn send(addr: SocketAddr, requests: Vec<Request>, connections: usize) -> anyhow::Result<Sent> {
+    let mut open = open(addr, connections).await?;
+    let load = Arc::new(Load { requests, next: AtomicUsize::new(0) });
+    let mut tasks = JoinSet::new();
+    let each = connections.div_ceil(TASKS);
+    let started = Instant::now();
+    while !open.is_empty() {
+        let (mine, load) = (open.split_off(open.len().saturating_sub(each)), Arc::clone(&load));
+        tasks.spawn(async move { try_join_all(mine.into_iter().map(|stream| converse(stream, &load))).await });
+    }
+    let mut times = Vec::with_capacity(load.requests.len());
+    let finish = async {
+        while let Some(done) = tasks.join_next().await {
+            times.extend(done??.into_iter().flatten());
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(TIME_MAX, finish).await.context("webhooks are still not answered")??;
+    let per_second = times.len() as f64 / started.elapsed().as_secs_f64();
+    times.sort_unstable();
+    Ok(Sent { started, per_second, times })
+}
+
+/// Sends `requests` at a steady pace, over as many connections as it takes for none to wait for another.
+pub(crate) async fn trickle(addr: SocketAddr, requests: Vec<Request>, per_second: f64) -> anyhow::Result<()> {
+    const CONNECTIONS: usize = 32;
+    let load = Load { requests, next: AtomicUsize::new(0) };
+    let pause = Duration::from_secs_f64(CONNECTIONS as f64 / per_second);
+    let began = tokio::time::Instant::now();
+    let paced = open(addr, CONNECTIONS).await?.into_iter().zip(0..).map(|(mut stream, place)| {
+        let load = &load;
+        async move {
+            let first = began + pause * place / CONNECTIONS as u32;
+            let mut ticks = tokio::time::interval_at(first, pause);
+            let mut answer = vec![0; ANSWER_BYTES_MAX];
+            while let Some(request) = load.next() {
+                ticks.tick().await;
+                exchange(&mut stream, request, &mut answer).await?;
+            }
+            anyhow::Ok(())
+        }
+    });
+    try_join_all(paced).await?;
+    Ok(())
+}
+
+/// A connection on which one request at a time is sent.
+pub(crate) struct Caller {
+    stream: TcpStream,
+    answer: Vec<u8>,
+}
+
+impl Caller {
+    pub(crate) async fn connect(addr: SocketAddr) -> anyhow::Result<Self> {
+        Ok(Self { stream: connect(addr).await?, answer: vec![0; ANSWER_BYTES_MAX] })
+    }
+
+    pub(crate) async fn send(&mut self, request: &Request) -> anyhow::Result<()> {
+        exchange(&mut self.stream, request, &mut self.answer).await
+    }
+}
+
+async fn open(addr: SocketAddr, connections: usize) -> anyhow::Result<Vec<TcpStream>> {
+    let mut open = Vec::with_capacity(connections);
+    for _ in 0..connections {
+        open.push(connect(addr).await?);
+    }
+    Ok(open)
+}
+
+async fn connect(addr: SocketAddr) -> anyhow::Result<TcpStream> {
+    let stream = TcpStream::connect(addr).await.with_context(|| format!("connecting to {addr}"))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+async fn converse(mut stream: TcpStream, load: &Load) -> anyhow::Result<Vec<Duration>> {
+    let mut answer = vec![0; ANSWER_BYTES_MAX];
+    let mut times = Vec::new();
+    while let Some(request) = load.next() {
+        let sent = Instant::now();
+        exchange(&mut stream, request, &mut answer).await?;
+        times.push(sent.elapsed());
+    }
+    Ok(times)
+}
+
+/// Sends one request, and reads its answer to the end.
+async fn exchange(stream: &mut TcpStream, request: &Request, answer: &mut [u8]) -> anyhow::Result<()> {
+    stream.write_all(request).await?;
+    let mut length = 0;
+    loop {
+        let read = stream.read(&mut answer[length..]).await?;
+        ensure!(read > 0, "a connection was closed before its webhook was answered");
+        length += read;
+        let so_far = &answer[..length];
+        if length >= SUCCESS.len() && !so_far.starts_with(SUCCESS) {
+            let status = String::from_utf8_lossy(so_far).lines().next().unwrap_or_default().to_owned();
+            anyhow::bail!("a webhook was answered {status}");
+        }
+        if so_far.ends_with(NO_ANSWER.as_bytes()) {
+            return Ok(());
+        }
+        ensure!(length < answer.len(), "a webhook's answer does not end as it should");
+    }
+}
