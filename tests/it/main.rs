@@ -30,6 +30,8 @@ mod bad_input;
 
 mod accidents;
 
+mod sharing;
+
 mod twilio;
 
 mod schema;

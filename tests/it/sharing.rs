@@ -1,0 +1,237 @@
+//! What shares a commit, and what that must not cost anybody: webhooks at the door, clients, texts and reports in the hands,
+//! and jobs in the queue.
+
+use std::pin::pin;
+use std::task::Poll;
+
+use futures::future::join_all;
+use futures::{StreamExt, poll, stream};
+use jobrun_ingress::recorder::{NotRecorded, Recorder};
+use jobrun_shared::clock;
+use jobrun_shared::db::events::{self, NewEvent, Payload, Source};
+use jobrun_shared::queue::{self, Queue};
+use jobrun_stand_in::Reports;
+use jobrun_tests::{PATIENCE, count, eventually, migrated_database, phone, say, stage, texts};
+use serde_json::json;
+use sqlx::postgres::PgListener;
+use sqlx::{AssertSqlSafe, PgPool};
+
+/// The `n`th of many texts, each of somebody else.
+fn text(n: usize) -> NewEvent {
+    NewEvent {
+        source: Source::Twilio,
+        external_id: format!("SM{n:032}"),
+        payload: Payload::Text {
+            from: phone(n),
+            to: "+447476955179".to_owned(),
+            body: "Plumber from London".to_owned(),
+            opt_out_type: None,
+        },
+    }
+}
+
+/// An event that the database cannot keep: JSON may hold a character that it has no place for.
+fn refused(n: usize) -> NewEvent {
+    let id = format!("evt_{n}");
+    let event = json!({ "id": id, "type": "invoice.paid", "note": "\u{0}" });
+    NewEvent { source: Source::Stripe, external_id: id.clone(), payload: Payload::Stripe { id, event } }
+}
+
+/// How many transactions have written the events that there are.
+async fn commits(pool: &PgPool) -> i64 {
+    count(pool, "SELECT count(DISTINCT xmin::TEXT) FROM events").await
+}
+
+/// Two hundred webhooks that arrive while the first is being committed share one commit more; none is acknowledged before.
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_that_arrive_during_a_commit_share_the_next_one() {
+    let pool = migrated_database(8).await;
+    let (recorder, _recording) = Recorder::start(pool.clone());
+    let mut in_the_way = pool.begin().await.unwrap();
+    sqlx::raw_sql("LOCK TABLE events IN EXCLUSIVE MODE").execute(&mut *in_the_way).await.unwrap();
+    let mut recordings: Vec<_> = (0..=200).map(|n| Box::pin(recorder.record(text(n), 200))).collect();
+    for recording in &mut recordings {
+        assert_eq!(poll!(recording), Poll::Pending, "nothing is acknowledged that is not committed");
+    }
+    assert_eq!(count(&pool, "SELECT count(*) FROM events").await, 0);
+    in_the_way.commit().await.unwrap();
+    assert!(join_all(recordings).await.iter().all(Result::is_ok));
+    assert_eq!(count(&pool, "SELECT count(*) FROM events").await, 201);
+    assert!(commits(&pool).await <= 2, "{} commits", commits(&pool).await);
+    let in_order =
+        "SELECT count(*) FROM (SELECT external_id < lead(external_id) OVER (ORDER BY id) AS ok FROM events) AS e
+                    WHERE NOT ok";
+    assert_eq!(count(&pool, in_order).await, 0, "they are recorded in the order in which they came");
+}
+
+/// Nobody waits for company.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_comes_alone_is_committed_alone() {
+    let pool = migrated_database(8).await;
+    let (recorder, _recording) = Recorder::start(pool.clone());
+    for n in 1..=5 {
+        recorder.record(text(n), 200).await.unwrap();
+        assert_eq!(commits(&pool).await, n as i64);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_too_much_waits_a_webhook_is_told_so_at_once_and_there_is_room_again_afterwards() {
+    const MEBIBYTE: usize = 1024 * 1024;
+    let pool = migrated_database(8).await;
+    let (recorder, _recording) = Recorder::start(pool.clone());
+    let mut in_the_way = pool.begin().await.unwrap();
+    sqlx::raw_sql("LOCK TABLE events IN EXCLUSIVE MODE").execute(&mut *in_the_way).await.unwrap();
+    let mut large: Vec<_> = (0..8).map(|n| Box::pin(recorder.record(text(n), MEBIBYTE))).collect();
+    for recording in &mut large {
+        assert_eq!(poll!(recording), Poll::Pending);
+    }
+    let one_more = pin!(recorder.record(text(100), 1));
+    assert_eq!(poll!(one_more), Poll::Ready(Err(NotRecorded::Full)), "it is not even waited for");
+    in_the_way.commit().await.unwrap();
+    // As many as did not wait too long; what is given up takes no room either.
+    join_all(large).await;
+    eventually(PATIENCE, "there is room again", async || recorder.record(text(101), 1).await.is_ok()).await;
+    assert_eq!(count(&pool, "SELECT count(*) FROM events WHERE external_id LIKE '%100'").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_the_database_refuses_costs_only_itself() {
+    let pool = migrated_database(8).await;
+    let (recorder, _recording) = Recorder::start(pool.clone());
+    let mut in_the_way = pool.begin().await.unwrap();
+    sqlx::raw_sql("LOCK TABLE events IN EXCLUSIVE MODE").execute(&mut *in_the_way).await.unwrap();
+    let event = |n: usize| if n == 33 || n == 90 { refused(n) } else { text(n) };
+    let mut recordings: Vec<_> = (0..100).map(|n| Box::pin(recorder.record(event(n), 200))).collect();
+    for recording in &mut recordings {
+        assert_eq!(poll!(recording), Poll::Pending);
+    }
+    in_the_way.commit().await.unwrap();
+    for (n, recorded) in join_all(recordings).await.into_iter().enumerate() {
+        let was_refused = matches!(recorded, Err(NotRecorded::Refused(_)));
+        assert_eq!(was_refused, n == 33 || n == 90, "{n}: {recorded:?}");
+    }
+    assert_eq!(count(&pool, "SELECT count(*) FROM events").await, 98);
+}
+
+/// However many events a commit holds, and however many texts: others are woken once for each queue.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_is_announced_once() {
+    let pool = migrated_database(8).await;
+    let mut listener = PgListener::connect_with(&pool).await.unwrap();
+    listener.listen(queue::CHANNEL).await.unwrap();
+    let many: Vec<NewEvent> = (0..300).map(text).collect();
+    assert_eq!(events::record(&pool, &many, clock::now()).await.unwrap(), 300);
+    assert_eq!(events::record(&pool, &many, clock::now()).await.unwrap(), 0, "what is known already wakes nobody");
+    let mut last = pool.acquire().await.unwrap();
+    queue::nudge(&mut last, Queue::Sweep).await.unwrap();
+    let mut announced = Vec::new();
+    while !announced.last().is_some_and(|it: &String| it.contains("sweep")) {
+        announced.push(listener.recv().await.unwrap().payload().to_owned());
+    }
+    assert_eq!(announced.len(), 2, "{announced:?}");
+}
+
+/// A notification is a hint: without any, everything happens, only later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_is_answered_although_nobody_is_notified() {
+    let stage = stage(1).await;
+    let silence: String = sqlx::query_scalar(
+        "SELECT format('ALTER TABLE %s DISABLE TRIGGER %I', tgrelid::REGCLASS, tgname) FROM pg_trigger
+         WHERE tgname = 'notify_workers'",
+    )
+    .fetch_one(&stage.pool)
+    .await
+    .unwrap();
+    sqlx::raw_sql(AssertSqlSafe(silence)).execute(&stage.pool).await.unwrap();
+    assert_eq!(say(&stage, &phone(1), "Plumber from London").await.len(), 1);
+    assert_eq!(say(&stage, &phone(1), "ABC Plumbing").await.len(), 1);
+    stage.strike().await.unwrap();
+}
+
+/// Whoever does not hear that there is something to do, looks; and soon listens again.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_connection_that_listens_may_be_lost() {
+    let stage = stage(1).await;
+    let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+               WHERE datname = current_database() AND query LIKE 'LISTEN%'";
+    assert_eq!(count(&stage.pool, cut).await, 1, "one connection of the worker listens");
+    assert_eq!(say(&stage, &phone(1), "Plumber from London").await.len(), 1);
+    let listens = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'";
+    eventually(PATIENCE, "somebody listens again", async || count(&stage.pool, listens).await == 1).await;
+    assert_eq!(say(&stage, &phone(1), "ABC Plumbing").await.len(), 1);
+    stage.strike().await.unwrap();
+}
+
+/// A thousand nudges are one job; and none is left behind when it is done.
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_that_say_the_same_are_done_as_one_and_none_is_kept() {
+    let mut stage = stage(0).await;
+    let jobs: String = sqlx::query_scalar(
+        "SELECT format('SELECT count(*) FROM %s', tgrelid::REGCLASS) FROM pg_trigger WHERE tgname = 'notify_workers'",
+    )
+    .fetch_one(&stage.pool)
+    .await
+    .unwrap();
+    let waiting =
+        async |pool: &PgPool| sqlx::query_scalar::<_, i64>(AssertSqlSafe(jobs.clone())).fetch_one(pool).await.unwrap();
+    let mut conn = stage.pool.acquire().await.unwrap();
+    for _ in 0..300 {
+        queue::nudge(&mut conn, Queue::ProcessEvents).await.unwrap();
+    }
+    drop(conn);
+    assert_eq!(waiting(&stage.pool).await, 300);
+    stage.start_worker().unwrap();
+    eventually(PATIENCE, "none is left", async || waiting(&stage.pool).await == 0).await;
+    stage.strike().await.unwrap();
+}
+
+/// Somebody's rows refuse to be saved: everybody else of the same slice is answered, and so is that one once it is mended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_row_among_many_costs_only_itself() {
+    const PEOPLE: usize = 120;
+    let mut stage = stage(0).await;
+    stage.stand_in.reports(Reports::InOrder);
+    sqlx::raw_sql(AssertSqlSafe(format!(
+        "ALTER TABLE messages ADD CONSTRAINT not_to_the_first CHECK (to_phone <> '{first}' OR status <> 'queued'),
+                              ADD CONSTRAINT the_second_is_not_sent CHECK (to_phone <> '{second}' OR status <> 'sent'),
+                              ADD CONSTRAINT the_third_is_not_delivered CHECK (to_phone <> '{third}' OR status <> 'delivered')",
+        first = phone(1),
+        second = phone(2),
+        third = phone(3)
+    )))
+    .execute(&stage.pool)
+    .await
+    .unwrap();
+    let said = (1..=PEOPLE).map(|n| {
+        let stand_in = &stage.stand_in;
+        async move { stand_in.text(&phone(n), "Plumber from London").await.unwrap().status }
+    });
+    let statuses: Vec<u16> = stream::iter(said).buffer_unordered(32).collect().await;
+    assert!(statuses.iter().all(|status| *status == 200));
+    stage.start_worker().unwrap();
+
+    let delivered = "SELECT count(*) FROM messages WHERE status = 'delivered'";
+    eventually(PATIENCE, "all but three are told, and known to be", async || {
+        count(&stage.pool, delivered).await == PEOPLE as i64 - 3
+    })
+    .await;
+    let put_off = "SELECT lane FROM events WHERE processed_at IS NULL AND kind = 'text' AND due_at IS NOT NULL";
+    let lane_of_the_first = format!("phone:{}", phone(1).trim_start_matches('+'));
+    assert_eq!(texts(&stage.pool, put_off).await, [lane_of_the_first]);
+    assert_eq!(stage.stand_in.bodies_to(&phone(1)).len(), 0);
+    assert_eq!(stage.stand_in.bodies_to(&phone(2)).len(), 1, "it was sent, only that cannot be written down");
+    assert_eq!(stage.stand_in.bodies_to(&phone(3)).len(), 1);
+
+    sqlx::raw_sql(
+        "ALTER TABLE messages DROP CONSTRAINT not_to_the_first, DROP CONSTRAINT the_second_is_not_sent,
+                              DROP CONSTRAINT the_third_is_not_delivered;
+         UPDATE events SET due_at = now() WHERE processed_at IS NULL",
+    )
+    .execute(&stage.pool)
+    .await
+    .unwrap();
+    eventually(PATIENCE, "mended, all are", async || count(&stage.pool, delivered).await == PEOPLE as i64).await;
+    assert_eq!(stage.stand_in.messages().len(), PEOPLE, "and nobody was texted twice");
+    stage.strike().await.unwrap();
+}
