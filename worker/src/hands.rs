@@ -42,6 +42,8 @@ pub(crate) struct Hands {
     pub(crate) segments_per_second: u32,
     /// Fewer numbers of a region that nobody has a claim on than this are too few; 0 for never.
     pub(crate) pool_level_min: u32,
+    /// How long what is over is kept; nothing, if for ever.
+    pub(crate) retention: Duration,
     /// Set when the process is to end: jobs finish the slice in hand, and begin no other.
     pub(crate) stop: CancellationToken,
 }

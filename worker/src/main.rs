@@ -77,6 +77,7 @@ async fn start() -> anyhow::Result<()> {
         audit_interval: settings.audit_interval,
         segments_per_second: settings.segments_per_second,
         pool_level_min: settings.pool_level_min,
+        retention: settings.retention,
         stop: stop.clone(),
     });
     let monitor = monitor(&hands, settings.sweep_interval);

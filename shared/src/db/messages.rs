@@ -10,8 +10,8 @@ use jobrun_onboarding::loop_guard::{self, LoopGuard};
 use jobrun_onboarding::{E164, Text, TextKind, segments::segments};
 use sqlx::{PgConnection, PgPool};
 
-use super::Error;
 use super::sending::{self, Admission};
+use super::{Error, LOOKED_AT, ensure_rows};
 use crate::queue::{self, Queue};
 use crate::twilio::errors::{self, Class};
 
@@ -735,4 +735,34 @@ pub async fn any_due(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<bool
         now
     );
     Ok(any.fetch_one(conn).await?)
+}
+
+/// Locks the oldest texts that are settled, and have been since before `before`, and that nobody else has locked:
+/// some of the first [`LOOKED_AT`], so that it costs the same whether any is that old or none. A text of which there
+/// is a second try is not among them: it would take the second try along.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn lock_settled_before(conn: &mut PgConnection, before: DateTime<Utc>) -> Result<Vec<i64>, Error> {
+    let ids = sqlx::query_scalar!(
+        "SELECT id FROM messages
+         WHERE id <= (SELECT max(id) FROM (SELECT id FROM messages WHERE status NOT IN ('queued', 'sending', 'unknown')
+                                           ORDER BY id LIMIT $2) AS oldest)
+           AND status NOT IN ('queued', 'sending', 'unknown') AND updated_at < $1
+           -- Looked up for each: joined, it may be answered by reading every second try there is.
+           AND (SELECT again.id FROM messages again WHERE again.retry_of = messages.id) IS NULL
+         ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED",
+        before,
+        LOOKED_AT
+    );
+    Ok(ids.fetch_all(conn).await?)
+}
+
+/// Removes texts for good. For whoever has locked them.
+///
+/// # Errors
+/// When one of them is not there, or the database does not answer.
+pub async fn remove(conn: &mut PgConnection, ids: &[i64]) -> Result<(), Error> {
+    let result = sqlx::query!("DELETE FROM messages WHERE id = ANY($1)", ids).execute(conn).await?;
+    ensure_rows(&result, ids.len(), "removing old texts")
 }

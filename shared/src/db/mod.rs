@@ -100,6 +100,9 @@ pub(crate) fn ensure_rows(result: &PgQueryResult, expected: usize, what: &'stati
     }
 }
 
+/// How many of the oldest rows of a table are looked at, and at most removed, in one statement.
+const LOOKED_AT: i64 = 1_000;
+
 /// Why a program could not start on its database.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
