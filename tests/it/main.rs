@@ -34,4 +34,6 @@ mod twilio;
 
 mod schema;
 
+mod growth;
+
 mod tidy;
