@@ -22,6 +22,7 @@ const SEGMENTS_PER_SECOND_DEFAULT: &str = "10";
 const BUY_MAX_DEFAULT: &str = "10";
 const POOL_LEVEL_MIN_DEFAULT: &str = "3";
 const SLICE_MAX_DEFAULT: &str = "200";
+const RETENTION_DEFAULT: &str = "400d";
 
 /// What is wrong with the settings, one sentence a line.
 #[derive(Debug, PartialEq, Eq)]
@@ -169,6 +170,8 @@ pub struct Worker {
     pub pool_level_min: u32,
     /// `SLICE_MAX`: how many clients, texts or reports share a transaction at most.
     pub slice_max: u32,
+    /// `RETENTION`: how long events and texts that are over are kept. Nothing, if they are kept for ever.
+    pub retention: Duration,
     /// How lines are printed.
     pub log: Log,
 }
@@ -262,13 +265,13 @@ impl Worker {
         let audit_interval = reader.interval("AUDIT_INTERVAL", AUDIT_INTERVAL_DEFAULT);
         let (hold, cooling, segments_per_second) = (reader.hold(), reader.cooling(), reader.segments_per_second());
         let pool_level_min = reader.parsed("POOL_LEVEL_MIN", POOL_LEVEL_MIN_DEFAULT, "a number of numbers, such as 3");
-        let slice_max = reader.slice_max();
+        let (slice_max, retention) = (reader.slice_max(), reader.retention());
         let settings = (reader.database_url(), reader.twilio(), reader.log());
-        let intervals = (sweep_interval, audit_interval, hold, cooling);
+        let intervals = (sweep_interval, audit_interval, hold, cooling, retention);
         match (settings, intervals, segments_per_second, pool_level_min, slice_max) {
             (
                 (Some(database_url), Some(twilio), Some(log)),
-                (Some(sweep_interval), Some(audit_interval), Some(hold), Some(cooling)),
+                (Some(sweep_interval), Some(audit_interval), Some(hold), Some(cooling), Some(retention)),
                 Some(segments_per_second),
                 Some(pool_level_min),
                 Some(slice_max),
@@ -283,6 +286,7 @@ impl Worker {
                 segments_per_second,
                 pool_level_min,
                 slice_max,
+                retention,
                 log,
             }),
             _ => Err(Problems(reader.problems)),
@@ -631,6 +635,19 @@ impl<'a> Reader<'a> {
         cooling
     }
 
+    /// What is younger than a month may still be reported on, compared with Twilio's list, or told once more.
+    fn retention(&mut self) -> Option<Duration> {
+        const DAY: u64 = 24 * 60 * 60;
+        let retention = humantime::parse_duration(&self.or("RETENTION", RETENTION_DEFAULT)).ok();
+        let retention = retention.filter(|it| it.is_zero() || (30 * DAY..=36_600 * DAY).contains(&it.as_secs()));
+        if retention.is_none() {
+            self.problem(
+                "RETENTION is neither 0s, which keeps everything, nor a duration of 30 days or more, such as 400d",
+            );
+        }
+        retention
+    }
+
     fn log(&mut self) -> Option<Log> {
         let format = match self.or("LOG_FORMAT", "plain").as_str() {
             "plain" => Some(LogFormat::Plain),
@@ -681,6 +698,7 @@ mod tests {
         assert_eq!(worker.sweep_interval, Duration::from_secs(60));
         assert_eq!(worker.cooling, Duration::from_secs(30 * 24 * 60 * 60));
         assert_eq!((worker.pool_level_min, worker.slice_max), (3, 200));
+        assert_eq!(worker.retention, Duration::from_secs(400 * 24 * 60 * 60));
         assert_eq!(worker.twilio.onboarding_number.as_str(), "+447476955179");
         assert_eq!(worker.twilio.api_base_url, "https://api.twilio.com");
         assert_eq!(worker.twilio.public_base_url, "https://Example.com/jobrun");
@@ -688,6 +706,17 @@ mod tests {
         assert_eq!(worker.twilio.signature_mode, SignatureMode::Enforce);
         assert_eq!(worker.log, Log { format: LogFormat::Plain, filter: "info".to_owned() });
         assert_eq!(Ingress::read(&List(&GOOD)).unwrap().addr.to_string(), "0.0.0.0:8080");
+    }
+
+    #[test]
+    fn nothing_is_removed_that_may_still_be_asked_about() {
+        let with = |retention| {
+            Worker::read(&List(&[&GOOD[..], &[("RETENTION", retention)]].concat())).map(|it| it.retention.as_secs())
+        };
+        assert_eq!((with("0s"), with("30d")), (Ok(0), Ok(30 * 24 * 60 * 60)));
+        for wrong in ["29d", "1s", "year", "-1d", "200years"] {
+            assert!(with(wrong).unwrap_err().to_string().contains("RETENTION"), "{wrong}");
+        }
     }
 
     #[test]

@@ -23,7 +23,12 @@ use crate::watch;
 /// When the database does not take them.
 pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
     db::MIGRATOR.run(pool).await?;
-    Ok(queue::migrate(pool).await?)
+    queue::migrate(pool).await?;
+    // After the queue's own migrations, and so not one of ours, which are applied before: its tables may not be there
+    // then.
+    let upkeep = sqlx::raw_sql(include_str!("queue_upkeep.sql")).execute(pool).await;
+    upkeep.map_err(queue::Error::from)?;
+    Ok(())
 }
 
 /// The migrations could not be applied.

@@ -36,4 +36,6 @@ mod twilio;
 
 mod schema;
 
+mod growth;
+
 mod tidy;

@@ -44,6 +44,8 @@ pub(crate) struct Hands {
     pub(crate) pool_level_min: u32,
     /// How many clients, texts or reports share a transaction at most.
     pub(crate) slice_max: u32,
+    /// How long what is over is kept; nothing, if for ever.
+    pub(crate) retention: Duration,
     /// Set when the process is to end: jobs finish the slice in hand, and begin no other.
     pub(crate) stop: CancellationToken,
 }

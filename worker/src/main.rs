@@ -71,6 +71,7 @@ async fn start() -> anyhow::Result<()> {
         segments_per_second: settings.segments_per_second,
         pool_level_min: settings.pool_level_min,
         slice_max: settings.slice_max,
+        retention: settings.retention,
         stop: stop.clone(),
     });
     let monitor = monitor(&hands, settings.sweep_interval);

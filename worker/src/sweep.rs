@@ -8,7 +8,8 @@ use chrono::TimeDelta;
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::{self, audits, events, messages};
 use jobrun_shared::queue::{self, Queue};
-use jobrun_shared::{clock, operator, telemetry, watch};
+use jobrun_shared::retention::Removed;
+use jobrun_shared::{clock, operator, retention, telemetry, watch};
 
 use crate::hands::Hands;
 use crate::{consequences, payments};
@@ -30,7 +31,9 @@ pub(crate) async fn run(hands: &Hands) -> Result<(), db::Error> {
     let nudged = nudge_for_what_was_left_behind(hands).await;
     let removed = queue::remove_finished(&hands.pool, FINISHED_JOBS_KEPT_FOR).await;
     tracing::debug!(?removed, "removed finished jobs");
-    let done = [offered, watched, levelled, given_up, forgotten, nudged, removed.map(|_| ()).map_err(db::Error::from)];
+    let removed = removed.map(|_| ()).map_err(db::Error::from);
+    let outgrown = remove_what_is_old(hands).await;
+    let done = [offered, watched, levelled, given_up, forgotten, nudged, removed, outgrown];
     done.into_iter().collect()
 }
 
@@ -96,6 +99,15 @@ async fn nudge_for_what_was_left_behind(hands: &Hands) -> Result<(), db::Error> 
     }
     if messages::any_unreported(&mut conn, now).await? || audits::is_due(&mut conn, now).await? {
         queue::nudge(&mut conn, Queue::Reconcile).await?;
+    }
+    Ok(())
+}
+
+/// Last: nobody waits for it.
+async fn remove_what_is_old(hands: &Hands) -> Result<(), db::Error> {
+    let removed = retention::remove_old(&hands.pool, hands.retention, clock::now()).await?;
+    if removed != Removed::default() {
+        tracing::info!(texts = removed.texts, events = removed.events, "removed what was over long ago");
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use jobrun_onboarding::{E164, State};
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool, types::Json};
 
-use super::{Error, ensure_rows};
+use super::{Error, LOOKED_AT, ensure_rows};
 use crate::queue::{self, Queue};
 
 /// What happened, as it is stored.
@@ -442,6 +442,36 @@ pub async fn any_waiting(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<
         &KINDS as &[&str]
     );
     Ok(any.fetch_one(conn).await?)
+}
+
+/// Locks the oldest events that were processed before `before`, and that nobody else has locked: some of the first
+/// [`LOOKED_AT`], so that it costs the same whether any is that old or none. An event that a text answers is not
+/// among them: it goes after its texts.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn lock_processed_before(conn: &mut PgConnection, before: DateTime<Utc>) -> Result<Vec<i64>, Error> {
+    let ids = sqlx::query_scalar!(
+        "SELECT id FROM events
+         WHERE id <= (SELECT max(id) FROM (SELECT id FROM events WHERE processed_at IS NOT NULL
+                                           ORDER BY id LIMIT $2) AS oldest)
+           AND processed_at < $1
+           -- Looked up for each: joined, it may be answered by reading every text there is.
+           AND (SELECT messages.id FROM messages WHERE messages.event_id = events.id LIMIT 1) IS NULL
+         ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED",
+        before,
+        LOOKED_AT
+    );
+    Ok(ids.fetch_all(conn).await?)
+}
+
+/// Removes events for good. For whoever has locked them.
+///
+/// # Errors
+/// When one of them is not there, or the database does not answer.
+pub async fn remove(conn: &mut PgConnection, ids: &[i64]) -> Result<(), Error> {
+    let result = sqlx::query!("DELETE FROM events WHERE id = ANY($1)", ids).execute(conn).await?;
+    ensure_rows(&result, ids.len(), "removing old events")
 }
 
 #[cfg(test)]

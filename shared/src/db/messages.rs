@@ -10,8 +10,8 @@ use jobrun_onboarding::loop_guard::{self, LoopGuard};
 use jobrun_onboarding::{E164, Text, TextKind, segments::segments};
 use sqlx::{PgConnection, PgPool};
 
-use super::Error;
 use super::sending::{self, Admission};
+use super::{Error, LOOKED_AT, ensure_rows};
 use crate::queue::{self, Queue};
 use crate::twilio::errors::{self, Class};
 
@@ -791,7 +791,9 @@ pub async fn claim_unreported(pool: &PgPool, now: DateTime<Utc>, limit: i64) -> 
         Unreported,
         r#"UPDATE messages
            SET checks = checks + 1, check_at = $1 + make_interval(secs => ($3::INTEGER[])[checks + 1])
-           WHERE id IN (SELECT id FROM messages WHERE check_at <= $1 AND twilio_sid IS NOT NULL
+           -- Of a time that it does not know, the planner takes a third of all rows to be before it, empty or not.
+           WHERE id IN (SELECT id FROM messages
+                        WHERE check_at IS NOT NULL AND check_at <= $1 AND twilio_sid IS NOT NULL
                         ORDER BY check_at LIMIT $2 FOR UPDATE SKIP LOCKED)
            RETURNING id, twilio_sid AS "sid!""#,
         now,
@@ -806,7 +808,11 @@ pub async fn claim_unreported(pool: &PgPool, now: DateTime<Utc>, limit: i64) -> 
 /// # Errors
 /// When the database does not answer.
 pub async fn any_unreported(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<bool, Error> {
-    let any = sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM messages WHERE check_at <= $1) AS "any!""#, now);
+    // That `check_at` is not empty has to be said, as above: otherwise every look reads the whole outbox.
+    let any = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM messages WHERE check_at IS NOT NULL AND check_at <= $1) AS "any!""#,
+        now
+    );
     Ok(any.fetch_one(conn).await?)
 }
 
@@ -821,4 +827,34 @@ pub async fn any_due(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<bool
         now
     );
     Ok(any.fetch_one(conn).await?)
+}
+
+/// Locks the oldest texts that are settled, and have been since before `before`, and that nobody else has locked:
+/// some of the first [`LOOKED_AT`], so that it costs the same whether any is that old or none. A text of which there
+/// is a second try is not among them: it would take the second try along.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn lock_settled_before(conn: &mut PgConnection, before: DateTime<Utc>) -> Result<Vec<i64>, Error> {
+    let ids = sqlx::query_scalar!(
+        "SELECT id FROM messages
+         WHERE id <= (SELECT max(id) FROM (SELECT id FROM messages WHERE status NOT IN ('queued', 'sending', 'unknown')
+                                           ORDER BY id LIMIT $2) AS oldest)
+           AND status NOT IN ('queued', 'sending', 'unknown') AND updated_at < $1
+           -- Looked up for each: joined, it may be answered by reading every second try there is.
+           AND (SELECT again.id FROM messages again WHERE again.retry_of = messages.id) IS NULL
+         ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED",
+        before,
+        LOOKED_AT
+    );
+    Ok(ids.fetch_all(conn).await?)
+}
+
+/// Removes texts for good. For whoever has locked them.
+///
+/// # Errors
+/// When one of them is not there, or the database does not answer.
+pub async fn remove(conn: &mut PgConnection, ids: &[i64]) -> Result<(), Error> {
+    let result = sqlx::query!("DELETE FROM messages WHERE id = ANY($1)", ids).execute(conn).await?;
+    ensure_rows(&result, ids.len(), "removing old texts")
 }

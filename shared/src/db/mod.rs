@@ -104,6 +104,9 @@ pub(crate) fn ensure_rows(result: &PgQueryResult, expected: usize, what: &'stati
     }
 }
 
+/// How many of the oldest rows of a table are looked at, and at most removed, in one statement.
+const LOOKED_AT: i64 = 1_000;
+
 /// Why a program could not start on its database.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -140,6 +143,12 @@ pub struct Connections {
     pub acquire_timeout: Duration,
 }
 
+/// How queries are planned on our connections: once each, and by an index wherever there is one. What the planner would choose
+/// by itself for a table that is empty, it would go on using while the table grows; and compiling a plan takes longer than
+/// carrying out any of ours.
+const PLANNING: [(&str, &str); 3] =
+    [("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off"), ("jit", "off")];
+
 /// Opens connections, and so makes sure that the database answers.
 ///
 /// # Errors
@@ -147,7 +156,7 @@ pub struct Connections {
 pub async fn connect(url: &Secret, connections: Connections) -> Result<PgPool, ConnectError> {
     let options: PgConnectOptions = url.expose().parse().map_err(ConnectError::Url)?;
     // A statement that takes long is for the database's own log to show, not for ours.
-    let options = options.disable_statement_logging();
+    let options = options.disable_statement_logging().options(PLANNING);
     let database = options.get_database().unwrap_or("(default database)");
     let address = format!("{}:{}/{database}", options.get_host(), options.get_port());
     // The pool would try until its time is up, and then say only that it is.
