@@ -48,6 +48,10 @@ const REMOVED_AT_ONCE: i64 = 1000;
 /// How often a job that fails is tried before it is left to the sweeper.
 const ATTEMPTS_MAX: usize = 5;
 
+/// When a job is due that is due at once, in seconds since 1970: by everybody's clock. Only what is due when its transaction
+/// begins is announced, and that may be in the second before.
+const LONG_AGO: u64 = 0;
+
 /// The channel on which the library announces jobs.
 pub const CHANNEL: &str = "apalis::job::insert";
 
@@ -91,7 +95,7 @@ pub type Error = apalis_postgres::Error;
 /// # Errors
 /// When the database does not take it.
 pub async fn nudge(conn: &mut PgConnection, queue: Queue) -> Result<(), Error> {
-    push_tasks(conn, queue.name(), vec![job()?.build()]).await
+    push_tasks(conn, queue.name(), vec![job()?.run_at_timestamp(LONG_AGO).build()]).await
 }
 
 /// Pushes a job that runs in the second after `at`, which is as fine as the queue keeps time.
@@ -185,6 +189,7 @@ impl Bell {
 /// A job in hand.
 #[derive(Clone, Debug)]
 pub struct Job {
+    queue: Queue,
     id: String,
     worker: String,
     /// Which attempt this is, from 1.
@@ -351,32 +356,44 @@ async fn take(pool: &PgPool, queue: Queue, worker: &str) -> Result<Option<Job>, 
     )
     .fetch_optional(pool)
     .await?;
-    let job = |id, attempts| Job { id, worker: worker.to_owned(), attempt: usize::try_from(attempts).unwrap_or(0) + 1 };
+    let job = |id, attempts| {
+        let (worker, attempt) = (worker.to_owned(), usize::try_from(attempts).unwrap_or(0) + 1);
+        Job { queue, id, worker, attempt }
+    };
     Ok(taken.map(|row| job(row.id, row.attempts)))
 }
 
-/// Ends a job: it is gone, or waits to be taken again. Nothing happens if it was given to somebody else, because its worker was
-/// taken for dead.
+/// Ends a job: it is gone, or waits to be taken again. Nothing happens to it if it was given to somebody else, because its
+/// worker was taken for dead.
 ///
 /// # Errors
-/// When the database does not answer. Then the job is given to somebody else in a while.
+/// When the database does not answer. To be tried again: for as long as its worker lives, nobody else is given the job.
 pub async fn end(pool: &PgPool, job: &Job, end: End) -> Result<(), Error> {
-    let (attempts, delay) = match end {
-        End::Failed if job.attempt < ATTEMPTS_MAX => (job.attempt, delay_after_failure(job.attempt)),
-        End::Again => (0, Duration::ZERO),
-        End::Done | End::Failed => {
-            let gone = sqlx::query!("DELETE FROM apalis.jobs WHERE id = $1 AND lock_by = $2", job.id, job.worker);
-            gone.execute(pool).await?;
-            return Ok(());
+    match end {
+        End::Failed if job.attempt < ATTEMPTS_MAX => put_off(pool, job, delay_after_failure(job.attempt)).await,
+        End::Done | End::Failed => remove(pool, job).await,
+        End::Again => {
+            // A new one, because new ones are announced. Whoever dies in between leaves two, which are as good as one.
+            nudge(&mut *pool.acquire().await?, job.queue).await?;
+            remove(pool, job).await
         }
-    };
+    }
+}
+
+async fn remove(pool: &PgPool, job: &Job) -> Result<(), Error> {
+    let gone = sqlx::query!("DELETE FROM apalis.jobs WHERE id = $1 AND lock_by = $2", job.id, job.worker);
+    gone.execute(pool).await?;
+    Ok(())
+}
+
+async fn put_off(pool: &PgPool, job: &Job, delay: Duration) -> Result<(), Error> {
     sqlx::query!(
         "UPDATE apalis.jobs SET status = 'Pending', lock_by = NULL, lock_at = NULL, attempts = $3,
                                 run_at = now() + make_interval(secs => $4)
          WHERE id = $1 AND lock_by = $2",
         job.id,
         job.worker,
-        i32::try_from(attempts).unwrap_or(i32::MAX),
+        i32::try_from(job.attempt).unwrap_or(i32::MAX),
         delay.as_secs_f64()
     )
     .execute(pool)
@@ -432,8 +449,9 @@ pub async fn is_migrated(pool: &PgPool) -> Result<bool, sqlx::Error> {
     Ok(PostgresStorage::migrations().iter().all(|migration| applied.contains(&migration.version)))
 }
 
-/// Removes finished jobs that are older than `age`, a step at a time, and workers that are long gone: the queue looks through
-/// both at every heartbeat. Not checked when it compiles, as above.
+/// Removes finished jobs that are older than `age`, a step at a time, and workers that are long gone. Our jobs are gone as soon
+/// as they end: these are what an earlier version has left, and workers that were killed. Not checked when it compiles, as
+/// above.
 ///
 /// # Errors
 /// When the database does not answer.

@@ -28,7 +28,7 @@ const OF_WHAT_WAITS: [&str; 11] = [
     "queued_messages_that_expire",
     "unsettled_messages_of_a_recipient",
     "waiting_events",
-    "waiting_events_of_a_lane",
+    "waiting_events_by_lane",
 ];
 
 /// Queries that read a whole table that grows, by what only they say, and why they may.
@@ -175,10 +175,52 @@ async fn the_hottest_queries_touch_a_few_pages_however_many_there_are() {
         assert!(touched <= most, "{touched} pages for the query that says {words}");
     }
 
-    let drop = "DROP INDEX waiting_events, waiting_events_of_a_lane";
+    let drop = "DROP INDEX waiting_events, waiting_events_by_lane";
     execute(&mut pool.acquire().await.unwrap(), drop.to_owned()).await;
     let touched = pages(&pool, &queries, OLDEST_WAITING, &oldest_waiting).await;
     assert!(touched > 1_000, "{touched} pages show that an index is missing");
+}
+
+/// A plan is made once, perhaps before anything waits. It must still do when much does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_was_made_while_nothing_waited_does_when_much_waits() {
+    let (pool, queries) = (migrated_database(2).await, queries());
+    let lanes = "ARRAY['phone:447900000007', 'phone:447900000008']";
+    let (kinds, phones) = ("ARRAY['text']", "ARRAY['447900000007', '447900000008']");
+    let planned: [(&str, &[&str], u64); 5] = [
+        ("s.free_at > $3", &["now()", "10", "now()"], 500),
+        ("AS asked (lane)", &[lanes, kinds], 50),
+        ("IS NOT FALSE AND id = ANY($1)", &["ARRAY[7, 8]"], 50),
+        ("FOR NO KEY UPDATE SKIP LOCKED", &[phones, "ARRAY['']", "ARRAY['']"], 50),
+        ("UPDATE events SET processed_at = $5", &["ARRAY[7, 8]", "ARRAY['x', 'x']", "NULL", "NULL", "now()"], 100),
+    ];
+    let mut conn = pool.acquire().await.unwrap();
+    let names = planned.iter().map(|(words, values, most)| (words, values.join(", "), most)).zip(0..);
+    let names: Vec<((&&str, String, &u64), i32)> = names.collect();
+    for ((words, values, _), name) in &names {
+        let [query] = queries.iter().filter(|query| query.text.contains(**words)).collect::<Vec<_>>()[..] else {
+            panic!("not one query says {words}")
+        };
+        execute(&mut conn, format!("PREPARE q{name} AS {}; EXECUTE q{name}({values})", query.text)).await;
+    }
+    sqlx::raw_sql(
+        r#"INSERT INTO clients (id, "phoneNumber") SELECT 'client-' || n, 447900000000 + n FROM generate_series(1, 4000) AS n;
+           INSERT INTO events (source, external_id, kind, lane, payload, received_at)
+           SELECT 'twilio', 'SM' || n, 'text', 'phone:' || 447900000000 + n, '{}', now() FROM generate_series(1, 4000) AS n;
+           INSERT INTO messages (client_id, kind, to_phone, from_number, body, created_at, updated_at)
+           SELECT 'client-' || n, 'welcome', '+' || 447900000000 + n, '+447476955179', 'Hello', now(), now()
+           FROM generate_series(1, 4000) AS n"#,
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    for ((words, values, most), name) in &names {
+        let explain = format!("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE q{name}({values})");
+        let plan: Value = sqlx::raw_sql(AssertSqlSafe(explain)).fetch_one(&mut *conn).await.map(first).unwrap();
+        let keys = ["Shared Hit Blocks", "Shared Read Blocks"];
+        let touched: u64 = keys.iter().map(|key| plan[0]["Plan"][*key].as_u64().unwrap()).sum();
+        assert!(touched <= **most, "{touched} pages for the query that says {words}");
+    }
 }
 
 /// A row that is removed is looked for in every table that refers to it.

@@ -132,6 +132,24 @@ async fn a_commit_is_announced_once() {
     assert_eq!(announced.len(), 2, "{announced:?}");
 }
 
+/// A transaction that was begun in another second than the one in which it pushes a job announces it all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_announced_whenever_its_transaction_began() {
+    let pool = migrated_database(8).await;
+    let mut listener = PgListener::connect_with(&pool).await.unwrap();
+    listener.listen(queue::CHANNEL).await.unwrap();
+    let mut begun = pool.begin().await.unwrap();
+    let second = "SELECT extract(EPOCH FROM clock_timestamp())::BIGINT - extract(EPOCH FROM now())::BIGINT";
+    eventually(PATIENCE, "another second has begun", async || {
+        sqlx::query_scalar::<_, i64>(second).fetch_one(&mut *begun).await.unwrap() >= 2
+    })
+    .await;
+    queue::nudge(&mut begun, Queue::Sweep).await.unwrap();
+    begun.commit().await.unwrap();
+    let announced = tokio::time::timeout(PATIENCE, listener.recv()).await.expect("it is announced").unwrap();
+    assert!(announced.payload().contains("sweep"));
+}
+
 /// A notification is a hint: without any, everything happens, only later.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_text_is_answered_although_nobody_is_notified() {

@@ -76,7 +76,7 @@ async fn ensure_newcomers(hands: &Hands, oldest: &[Waiting]) -> Result<(), db::E
 async fn process_lanes(hands: &Hands, lanes: &[String]) -> Result<usize, db::Error> {
     let now = clock::now();
     let mut tx = hands.pool.begin().await?;
-    let locked = clients::lock_by_lanes(&mut tx, lanes, i64::from(hands.slice_max)).await?;
+    let locked = clients::lock_by_lanes(&mut tx, lanes).await?;
     let mut turns = load(&mut tx, &locked).await?;
     let ours = strays::pool_numbers(&mut tx, hands, turns.iter().flat_map(|turn| &turn.waiting)).await?;
     // Giving up a number closes the gate, which two who have passed it side by side would wait for each other to do.

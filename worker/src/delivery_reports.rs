@@ -46,6 +46,9 @@ async fn apply(hands: &Hands, reports: &[&Waiting]) -> Result<usize, db::Error> 
     let ids: Vec<i64> = reports.iter().map(|event| event.id).collect();
     let mut tx = hands.pool.begin().await?;
     let locked = events::lock_waiting(&mut tx, &ids).await?;
+    if locked.is_empty() {
+        return Ok(0);
+    }
     let mut reports: Vec<(i64, Report)> =
         locked.iter().filter_map(|event| Some((event.id, as_report(event)?))).collect();
     reports.sort_by_key(|(id, report)| (report.message_id, *id));

@@ -23,6 +23,7 @@ mod reconcile;
 
 mod sweep;
 
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,7 @@ use std::time::Duration;
 use anyhow::Context;
 use apalis::prelude::*;
 use apalis_cron::{CronScheduler, Schedule, Tick};
+use futures::FutureExt;
 use jobrun_shared::queue::{self, Bell, End, Job, Jobs, Queue};
 use jobrun_shared::{clock, config, db, shutdown, telemetry, twilio::api::Api};
 use tokio_util::sync::CancellationToken;
@@ -38,6 +40,9 @@ use crate::hands::{Hands, Left};
 
 /// Some for each job under way, and one that listens for notifications.
 const CONNECTIONS: db::Connections = db::Connections { kept: 8, max: 20, acquire_timeout: Duration::from_secs(5) };
+
+/// How soon it is tried again to end a job, when the database did not answer.
+const END_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// How long a job may take to finish what it has in hand when the process is to end.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(20);
@@ -134,21 +139,36 @@ fn with_queue(monitor: Monitor, hands: &Arc<Hands>, bell: &Bell, queue: Queue) -
 }
 
 async fn run(queue: Queue, job: Job, hands: Data<Arc<Hands>>) -> Result<(), BoxDynError> {
-    let done = match queue {
-        Queue::ProcessEvents => process_events::run(&hands).await,
-        Queue::SendMessages => send_messages::run(&hands).await,
-        Queue::Sweep => sweep::run(&hands).await.map(|()| Left::Nothing),
-        Queue::Reconcile => reconcile::run(&hands).await,
-    };
-    let end = match done {
-        Ok(Left::Nothing) => End::Done,
-        Ok(Left::Something) => End::Again,
-        Err(error) => {
+    // Whatever becomes of it, the job is ended: it stands for all that were due.
+    let end = match AssertUnwindSafe(work(queue, &hands)).catch_unwind().await {
+        Ok(Ok(Left::Nothing)) => End::Done,
+        Ok(Ok(Left::Something)) => End::Again,
+        Ok(Err(error)) => {
             tracing::warn!(job = queue.name(), attempt = job.attempt, %error, "a job failed, and is tried again");
             End::Failed
         }
+        Err(_) => {
+            tracing::error!(job = queue.name(), attempt = job.attempt, "a job panicked, and is tried again");
+            End::Failed
+        }
     };
-    Ok(queue::end(&hands.pool, &job, end).await?)
+    while let Err(error) = queue::end(&hands.pool, &job, end).await {
+        tracing::warn!(job = queue.name(), %error, "a job cannot be ended yet");
+        tokio::select! {
+            () = tokio::time::sleep(END_AGAIN_AFTER) => {}
+            () = hands.stop.cancelled() => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+async fn work(queue: Queue, hands: &Hands) -> Result<Left, db::Error> {
+    match queue {
+        Queue::ProcessEvents => process_events::run(hands).await,
+        Queue::SendMessages => send_messages::run(hands).await,
+        Queue::Sweep => sweep::run(hands).await.map(|()| Left::Nothing),
+        Queue::Reconcile => reconcile::run(hands).await,
+    }
 }
 
 async fn sweep_on_schedule(_: Tick, hands: Data<Arc<Hands>>) {

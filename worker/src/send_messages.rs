@@ -12,6 +12,7 @@ use jobrun_shared::db::alerts;
 use jobrun_shared::db::messages::{self, Fate, LOOK_AGAIN_AFTER, Outcome, Outgoing, Since};
 use jobrun_shared::db::sending::KnownBy;
 use jobrun_shared::db::{self, Halves};
+use jobrun_shared::queue::{self, Queue};
 use jobrun_shared::twilio::api::{Post, Posted};
 use jobrun_shared::twilio::errors::{self, Class};
 use jobrun_shared::{clock, telemetry};
@@ -51,6 +52,10 @@ async fn send_due(hands: &Hands) -> Result<usize, db::Error> {
     let limit = under_way_max(hands);
     let claimed = messages::claim(&hands.pool, clock::now(), limit as i64, hands.segments_per_second).await?;
     let count = claimed.len();
+    if count == limit {
+        // There may be more than one can have in hand: others need not wait until these are answered.
+        queue::nudge(&mut *hands.pool.acquire().await?, Queue::SendMessages).await?;
+    }
     // Recorded as they come: a slow answer does not hold up what the others have to say.
     let mut outcomes = futures::stream::iter(claimed)
         .map(|message| attempt(hands, message))

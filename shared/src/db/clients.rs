@@ -56,23 +56,22 @@ pub async fn list_known_lanes(conn: &mut PgConnection, lanes: &[String]) -> Resu
     Ok(known.into_iter().flatten().collect())
 }
 
-/// Locks the clients whose events arrive in `lanes`, at most `limit` of them, passing over those that somebody else has
-/// locked: whoever has, looks again before it is done. Answers their ids.
+/// Locks the clients whose events arrive in `lanes`, passing over those that somebody else has locked: whoever has, looks again
+/// before it is done. Answers their ids.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn lock_by_lanes(conn: &mut PgConnection, lanes: &[String], limit: i64) -> Result<Vec<String>, Error> {
+pub async fn lock_by_lanes(conn: &mut PgConnection, lanes: &[String]) -> Result<Vec<String>, Error> {
     let Split { phones, numbers, ids } = split(lanes);
     // Not FOR UPDATE: rows that refer to a client may be written by others meanwhile, such as a text from the sweeper.
     let ids = sqlx::query_scalar!(
         r#"SELECT id FROM clients
            WHERE "phoneNumber" = ANY($1) OR "twilioNumber" = ANY($2) OR id = ANY($3)
-           ORDER BY id LIMIT $4
+           ORDER BY id
            FOR NO KEY UPDATE SKIP LOCKED"#,
         &phones,
         &numbers,
-        &ids,
-        limit
+        &ids
     )
     .fetch_all(conn)
     .await?;

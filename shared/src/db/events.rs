@@ -347,8 +347,13 @@ pub async fn list_oldest(
 pub async fn list_waiting_in(conn: &mut PgConnection, lanes: &[String]) -> Result<Vec<Waiting>, Error> {
     let rows = sqlx::query_as!(
         Row,
-        "SELECT id, lane, received_at, payload FROM events
-         WHERE processed_at IS NULL AND kind = ANY($2) AND lane = ANY($1) ORDER BY id",
+        // Lane by lane, and in the words of its index, so that no other fits, by which all that waits would be read.
+        r#"SELECT event.id AS "id!", event.lane AS "lane!", event.received_at AS "received_at!", event.payload AS "payload!"
+           FROM unnest($1::TEXT[]) AS asked (lane)
+           CROSS JOIN LATERAL (SELECT id, lane, received_at, payload FROM events
+                               WHERE events.lane = asked.lane AND (processed_at IS NULL) IS TRUE AND kind = ANY($2)
+                               OFFSET 0) AS event
+           ORDER BY event.id"#,
         lanes,
         &KINDS as &[&str]
     )
@@ -365,7 +370,9 @@ pub async fn list_waiting_in(conn: &mut PgConnection, lanes: &[String]) -> Resul
 pub async fn lock_waiting(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<Waiting>, Error> {
     let rows = sqlx::query_as!(
         Row,
-        "SELECT id, lane, received_at, payload FROM events WHERE processed_at IS NULL AND id = ANY($1) ORDER BY id
+        // Said in this way, no index of what waits fits, all of which would be read: each is looked up.
+        "SELECT id, lane, received_at, payload FROM events WHERE (processed_at IS NULL) IS NOT FALSE AND id = ANY($1)
+         ORDER BY id
          FOR UPDATE SKIP LOCKED",
         ids
     )
@@ -405,7 +412,8 @@ pub async fn mark_processed(conn: &mut PgConnection, outcomes: &[Outcome], now: 
     let result = sqlx::query!(
         "UPDATE events SET processed_at = $5, outcome = done.outcome, client_id = done.client_id, state = done.state
          FROM unnest($1::BIGINT[], $2::TEXT[], $3::TEXT[], $4::TEXT[]) AS done (id, outcome, client_id, state)
-         WHERE events.id = done.id AND events.processed_at IS NULL",
+         -- As above: each is looked up.
+         WHERE events.id = done.id AND (events.processed_at IS NULL) IS NOT FALSE",
         &ids,
         &words as &[&str],
         &clients as &[Option<&str>],
@@ -423,9 +431,13 @@ pub async fn mark_processed(conn: &mut PgConnection, outcomes: &[Outcome], now: 
 /// When the database does not answer.
 pub async fn put_off(pool: &PgPool, lanes: &[String], due_at: DateTime<Utc>) -> Result<(), Error> {
     let mut tx = pool.begin().await?;
-    sqlx::query!("UPDATE events SET due_at = $2 WHERE processed_at IS NULL AND lane = ANY($1)", lanes, due_at)
-        .execute(&mut *tx)
-        .await?;
+    sqlx::query!(
+        "UPDATE events SET due_at = $2 WHERE (processed_at IS NULL) IS TRUE AND lane = ANY($1)",
+        lanes,
+        due_at
+    )
+    .execute(&mut *tx)
+    .await?;
     queue::nudge_at(&mut tx, Queue::ProcessEvents, due_at).await?;
     Ok(tx.commit().await?)
 }

@@ -7,13 +7,15 @@
 #[derive(Debug)]
 pub struct Halves<'a, T> {
     left: Vec<&'a [T]>,
+    /// Whether what is left has failed before, as a part of something larger.
+    failed_before: bool,
 }
 
 impl<'a, T> Halves<'a, T> {
     /// All of `items`, as one part. No part, if there are none.
     #[must_use]
     pub fn of(items: &'a [T]) -> Self {
-        Self { left: if items.is_empty() { Vec::new() } else { vec![items] } }
+        Self { left: if items.is_empty() { Vec::new() } else { vec![items] }, failed_before: false }
     }
 
     /// The next part to be done.
@@ -23,11 +25,17 @@ impl<'a, T> Halves<'a, T> {
     }
 
     /// Puts the two halves of a part that failed in front of what is left. A part of one cannot be halved: it is answered, and
-    /// is not to be done again.
+    /// is not to be done again, unless it was all there is. Then it is done once more, as every other part has been: what
+    /// looks like a bad row may be two who met.
     #[must_use]
     pub fn halve(&mut self, part: &'a [T]) -> Option<&'a T> {
+        let failed_before = std::mem::replace(&mut self.failed_before, true);
         if let [alone] = part {
-            return Some(alone);
+            if failed_before {
+                return Some(alone);
+            }
+            self.left.push(part);
+            return None;
         }
         let (first, second) = part.split_at(part.len() / 2);
         self.left.extend([second, first].into_iter().filter(|half| !half.is_empty()));
@@ -70,5 +78,15 @@ mod tests {
         assert_eq!(done(&[1, 2, 3], |_| false), (vec![1, 2, 3], vec![], 1));
         assert_eq!(done(&[1, 2, 3], |_| true), (vec![], vec![1, 2, 3], 5));
         assert_eq!(done(&[], |_| true), (vec![], vec![], 0));
+        assert_eq!(done(&[1], |_| true), (vec![], vec![1], 2));
+    }
+
+    #[test]
+    fn what_fails_once_alone_is_done_once_more() {
+        let mut parts = Halves::of(&[1]);
+        let part = parts.next_part().unwrap();
+        assert_eq!(parts.halve(part), None);
+        assert_eq!(parts.next_part(), Some(&[1][..]));
+        assert_eq!(parts.next_part(), None);
     }
 }

@@ -278,10 +278,11 @@ async fn lock_due(conn: &mut PgConnection, now: DateTime<Utc>, limit: i64) -> Re
         r#"SELECT m.id, m.from_number AS "from", COALESCE(m.segments, 1) AS "segments!" FROM messages m
            WHERE m.status = 'queued' AND (m.next_attempt_at IS NULL OR m.next_attempt_at <= $1)
              AND (m.expires_at IS NULL OR m.expires_at > $1)
-             AND NOT EXISTS (SELECT FROM messages earlier
-                             WHERE earlier.to_phone = m.to_phone AND earlier.id < m.id
-                               AND earlier.status IN ('queued', 'sending', 'unknown')
-                               AND (earlier.retry_of IS NULL OR earlier.status <> 'queued'))
+             -- Looked up for each: joined, it may be answered by reading all that waits.
+             AND (SELECT earlier.id FROM messages earlier
+                  WHERE earlier.to_phone = m.to_phone AND earlier.id < m.id
+                    AND earlier.status IN ('queued', 'sending', 'unknown')
+                    AND (earlier.retry_of IS NULL OR earlier.status <> 'queued') LIMIT 1) IS NULL
              AND NOT EXISTS (SELECT FROM clients c WHERE c."phoneNumber" = substr(m.to_phone, 2)
                                AND (c."optedOutAt" IS NOT NULL OR c."unreachableAt" IS NOT NULL))
              AND (m.client_id IS NOT NULL
@@ -424,24 +425,23 @@ pub async fn record(conn: &mut PgConnection, outcomes: &[Outcome], now: DateTime
                                   $7::INTEGER[], $8::TEXT[], $9::INTEGER[])
                  AS came (id, claims, sid, status, due, looks, code, why, refund)
          ), ours AS (
-             SELECT m.id FROM messages m JOIN came ON came.id = m.id AND came.claims = m.claims
+             SELECT came.* FROM messages m JOIN came ON came.id = m.id AND came.claims = m.claims
              ORDER BY m.id FOR UPDATE OF m
          )
          UPDATE messages AS m
-         SET twilio_sid = COALESCE(m.twilio_sid, came.sid), updated_at = $10, looks = m.looks + came.looks,
-             attempts = m.attempts - came.refund,
-             next_attempt_at = CASE WHEN came.status = 'sent' THEN NULL ELSE COALESCE(came.due, m.next_attempt_at) END,
+         SET twilio_sid = COALESCE(m.twilio_sid, ours.sid), updated_at = $10, looks = m.looks + ours.looks,
+             attempts = m.attempts - ours.refund,
+             next_attempt_at = CASE WHEN ours.status = 'sent' THEN NULL ELSE COALESCE(ours.due, m.next_attempt_at) END,
              -- What was surely sent is not sent again, even if it had been given up.
-             status = CASE WHEN m.status IN ('sending', 'unknown') OR (m.status = 'queued' AND came.status = 'sent')
-                           THEN came.status ELSE m.status END,
-             check_at = CASE WHEN m.status IN ('sending', 'unknown', 'queued') AND came.status = 'sent' THEN $11
+             status = CASE WHEN m.status IN ('sending', 'unknown') OR (m.status = 'queued' AND ours.status = 'sent')
+                           THEN ours.status ELSE m.status END,
+             check_at = CASE WHEN m.status IN ('sending', 'unknown', 'queued') AND ours.status = 'sent' THEN $11
                              ELSE m.check_at END,
-             error_code = CASE WHEN m.status IN ('sending', 'unknown') THEN came.code ELSE m.error_code END,
-             error_message = CASE WHEN came.status = 'sent' THEN NULL
-                                  WHEN m.status IN ('sending', 'unknown') THEN COALESCE(came.why, m.error_message)
+             error_code = CASE WHEN m.status IN ('sending', 'unknown') THEN ours.code ELSE m.error_code END,
+             error_message = CASE WHEN ours.status = 'sent' THEN NULL
+                                  WHEN m.status IN ('sending', 'unknown') THEN COALESCE(ours.why, m.error_message)
                                   ELSE m.error_message END
-         FROM came JOIN ours ON ours.id = came.id
-         WHERE m.id = came.id AND m.claims = came.claims",
+         FROM ours WHERE m.id = ours.id",
         &recorded.ids,
         &recorded.claims,
         &recorded.sids as &[Option<&str>],
@@ -592,8 +592,8 @@ pub struct Reported {
 }
 
 /// Applies delivery reports, in the order given, and answers for each the text of ours that it is about, if it is about one.
-/// A report that says less than is known already changes nothing. Locks the texts in order, so that two transactions never
-/// wait for each other.
+/// A report that says less than is known already changes nothing. Locks the texts of each round in order, so that two
+/// transactions hardly ever wait for each other.
 ///
 /// # Errors
 /// When the database does not answer.

@@ -143,11 +143,17 @@ pub struct Connections {
     pub acquire_timeout: Duration,
 }
 
-/// How queries are planned on our connections: once each, and by an index wherever there is one. What the planner would choose
-/// by itself for a table that is empty, it would go on using while the table grows; and compiling a plan takes longer than
-/// carrying out any of ours.
-const PLANNING: [(&str, &str); 3] =
-    [("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off"), ("jit", "off")];
+/// How our connections differ from others.
+///
+/// Queries are planned once each, and by an index wherever there is one: what the planner would choose by itself for a table that
+/// is empty, it would go on using while the table grows; and compiling a plan takes longer than carrying out any of ours. And
+/// whoever stops in the middle of a transaction, such as a machine that was put to sleep, does not keep its locks for ever.
+const SETTINGS: [(&str, &str); 4] = [
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("jit", "off"),
+    ("idle_in_transaction_session_timeout", "60s"),
+];
 
 /// Opens connections, and so makes sure that the database answers.
 ///
@@ -156,7 +162,7 @@ const PLANNING: [(&str, &str); 3] =
 pub async fn connect(url: &Secret, connections: Connections) -> Result<PgPool, ConnectError> {
     let options: PgConnectOptions = url.expose().parse().map_err(ConnectError::Url)?;
     // A statement that takes long is for the database's own log to show, not for ours.
-    let options = options.disable_statement_logging().options(PLANNING);
+    let options = options.disable_statement_logging().options(SETTINGS);
     let database = options.get_database().unwrap_or("(default database)");
     let address = format!("{}:{}/{database}", options.get_host(), options.get_port());
     // The pool would try until its time is up, and then say only that it is.

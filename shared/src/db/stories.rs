@@ -273,7 +273,7 @@ async fn list_events(conn: &mut PgConnection, client: &Header) -> Result<Vec<Hap
     let rows = sqlx::query!(
         "WITH own AS (
              SELECT id FROM events WHERE client_id = $1
-             UNION SELECT id FROM events WHERE processed_at IS NULL AND lane = ANY($2)
+             UNION SELECT id FROM events WHERE (processed_at IS NULL) IS TRUE AND lane = ANY($2)
              UNION SELECT event_id FROM messages WHERE client_id = $1
              UNION SELECT event_id FROM opt_changes WHERE phone = substr($3, 2)
          )

@@ -1,12 +1,15 @@
-//! Numbers handed out a second while everybody wants one, and whether anybody is refused although there are enough.
+//! Numbers handed out a second while everybody wants one, and whether anybody is refused although there are enough: to one
+//! client a transaction, as by hand, and to slices of clients, as workers hand them out.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
-use jobrun_shared::db::{self, Connections};
+use anyhow::{Context, bail, ensure};
+use jobrun_onboarding::Allocation;
+use jobrun_shared::db::pool::Seeker;
+use jobrun_shared::db::{self, Connections, clients};
 use jobrun_shared::{clock, operator};
 use jobrun_tests::{numbers, paid_clients};
 use sqlx::PgPool;
@@ -26,27 +29,43 @@ const SIDE_BY_SIDE: u32 = 64;
 /// How long an allocation may wait for its connection.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How allocations are measured.
+#[derive(Clone, Copy)]
+struct Plan {
+    name: &'static str,
+    ways: u32,
+    /// How many clients share a transaction.
+    slice: usize,
+    clients: usize,
+}
+
+const PLANS: [Plan; 3] = [
+    Plan { name: "one client a transaction", ways: 1, slice: 1, clients: CLIENTS_ALONE },
+    Plan { name: "one client a transaction", ways: SIDE_BY_SIDE, slice: 1, clients: CLIENTS },
+    Plan { name: "slices of clients", ways: SIDE_BY_SIDE, slice: 10, clients: CLIENTS },
+];
+
 pub(crate) async fn section(bench: &Bench) -> anyhow::Result<Vec<Table>> {
-    let (mut alone, mut crowd) = (Vec::new(), Vec::new());
+    let mut runs: [Vec<f64>; 3] = Default::default();
     for number in 1..=RUNS {
-        alone.push(measure(bench, 1, CLIENTS_ALONE).await?);
-        crowd.push(measure(bench, SIDE_BY_SIDE, CLIENTS).await?);
-        let rate = |rates: &[f64]| rates.last().copied().unwrap_or(f64::NAN);
-        let (alone, crowd) = (rate(&alone), rate(&crowd));
-        eprintln!("allocation: run {number}, alone {alone:.0} a second, {SIDE_BY_SIDE} ways {crowd:.0}");
+        for (plan, runs) in PLANS.iter().zip(&mut runs) {
+            let rate = measure(bench, plan).await?;
+            eprintln!("allocation: run {number}, {}, {} ways: {rate:.0} a second", plan.name, plan.ways);
+            runs.push(rate);
+        }
     }
-    let reference = median(&alone, |rate| *rate);
+    let rates = runs.each_ref().map(|rates| median(rates, |rate| *rate));
     let mut table = Table::new(
         "Numbers handed out",
-        ["transactions side by side", "clients", "per second", "× alone", "refused falsely"],
+        ["", "transactions side by side", "clients in each", "per second", "× alone", "refused falsely"],
     );
-    for (ways, clients, rates) in [(1, CLIENTS_ALONE, &alone), (SIDE_BY_SIDE, CLIENTS, &crowd)] {
-        let rate = median(rates, |rate| *rate);
+    for (plan, rate) in PLANS.iter().zip(rates) {
         table.row([
-            Cell::words(ways.to_string()),
-            Cell::count(clients),
+            Cell::words(plan.name),
+            Cell::count(plan.ways as usize),
+            Cell::count(plan.slice),
             Cell::Figure(rate, 0),
-            Cell::Figure(rate / reference, 2),
+            Cell::Figure(rate / rates[0], 2),
             // One would have ended the run.
             Cell::count(0),
         ]);
@@ -55,7 +74,8 @@ pub(crate) async fn section(bench: &Bench) -> anyhow::Result<Vec<Table>> {
 }
 
 /// Allocations a second, on a database of their own.
-async fn measure(bench: &Bench, ways: u32, clients: usize) -> anyhow::Result<f64> {
+async fn measure(bench: &Bench, plan: &Plan) -> anyhow::Result<f64> {
+    let Plan { ways, clients, slice, .. } = *plan;
     let url = bench.database().await;
     jobrun_tests::migrate(&url).await;
     let pool = db::connect(&url, Connections { kept: ways, max: ways, acquire_timeout: PATIENCE }).await?;
@@ -67,7 +87,7 @@ async fn measure(bench: &Bench, ways: u32, clients: usize) -> anyhow::Result<f64
     let mut tasks = JoinSet::new();
     let started = Instant::now();
     for _ in 0..ways {
-        tasks.spawn(allocate(pool.clone(), Arc::clone(&ids), Arc::clone(&next)));
+        tasks.spawn(allocate(pool.clone(), Arc::clone(&ids), Arc::clone(&next), slice));
     }
     let mut handed_out = HashSet::new();
     while let Some(taken) = tasks.join_next().await {
@@ -82,13 +102,47 @@ async fn measure(bench: &Bench, ways: u32, clients: usize) -> anyhow::Result<f64
     Ok(rate)
 }
 
-/// Gives numbers to one client after the other, as long as there are any that nobody has served.
-async fn allocate(pool: PgPool, ids: Arc<Vec<String>>, next: Arc<AtomicUsize>) -> anyhow::Result<Vec<String>> {
+/// Gives numbers to slice after slice, as long as there are clients that nobody has served.
+async fn allocate(
+    pool: PgPool,
+    ids: Arc<Vec<String>>,
+    next: Arc<AtomicUsize>,
+    slice: usize,
+) -> anyhow::Result<Vec<String>> {
     let mut numbers = Vec::new();
-    while let Some(id) = ids.get(next.fetch_add(1, Ordering::Relaxed)) {
-        let answer = operator::allocate(&pool, id, clock::now()).await?;
-        ensure!(answer.success && answer.reason.is_none(), "a client was refused falsely: {:?}", answer.reason);
-        numbers.push(answer.phone_e164.context("who is given a number is told which")?);
+    while let Some(ids) = ids.chunks(slice).nth(next.fetch_add(1, Ordering::Relaxed)) {
+        match ids {
+            [id] => {
+                let answer = operator::allocate(&pool, id, clock::now()).await?;
+                ensure!(answer.success && answer.reason.is_none(), "a client was refused falsely: {:?}", answer.reason);
+                numbers.push(answer.phone_e164.context("who is given a number is told which")?);
+            }
+            ids => numbers.extend(allocate_together(&pool, ids).await?),
+        }
     }
     Ok(numbers)
+}
+
+/// As a worker does for the clients of a slice that are through the gate.
+async fn allocate_together(pool: &PgPool, ids: &[String]) -> anyhow::Result<Vec<String>> {
+    let now = clock::now();
+    let lanes: Vec<String> = ids.iter().map(|id| format!("client:{id}")).collect();
+    let mut tx = pool.begin().await?;
+    let locked = clients::lock_by_lanes(&mut tx, &lanes).await?;
+    let loaded = clients::load(&mut tx, &locked).await?.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let seeker = |loaded: clients::Loaded| Seeker {
+        client_id: loaded.client.id,
+        region: loaded.region,
+        number: loaded.client.number,
+        since: now,
+    };
+    let seekers: Vec<Seeker> = loaded.into_iter().map(seeker).collect();
+    ensure!(seekers.len() == ids.len(), "every client is there, and nobody else has it in hand");
+    let answers = db::pool::allocate(&mut tx, &seekers, now).await?;
+    tx.commit().await?;
+    let number = |answer: Allocation| match answer {
+        Allocation::Assigned(number) => Ok(number.as_str().to_owned()),
+        refused => bail!("a client was refused falsely: {refused:?}"),
+    };
+    answers.into_iter().map(number).collect()
 }

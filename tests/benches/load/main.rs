@@ -77,7 +77,7 @@ enum Section {
     Texts,
     /// How long a single text takes, idle and at half load, beside four bare commits
     Latency,
-    /// Numbers handed out a second by 64 transactions side by side, beside one alone; nobody may be refused
+    /// Numbers handed out a second by 64 transactions side by side, in slices and one by one, beside one alone; nobody may be refused
     Allocation,
     /// What ten million rows cost, beside ten thousand
     Growth,

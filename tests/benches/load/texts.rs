@@ -18,8 +18,8 @@ const TEXTS: usize = 6_000;
 const TIME_MAX: Duration = Duration::from_secs(90);
 
 /// The same for the reference, which is cut short then: its pace is known by that time.
-const TEXTS_ONE_BY_ONE: usize = 1_500;
-const CUT_SHORT_AFTER: Duration = Duration::from_secs(20);
+const TEXTS_ONE_BY_ONE: usize = 600;
+const CUT_SHORT_AFTER: Duration = Duration::from_secs(8);
 
 /// Over how many connections the webhooks come.
 const CONNECTIONS: usize = 64;
