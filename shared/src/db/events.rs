@@ -457,7 +457,7 @@ pub async fn any_waiting(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<
 }
 
 /// Locks the oldest events that were processed before `before`, and that nobody else has locked: some of the first
-/// [`LOOKED_AT`], so that it costs the same whether any is that old or none. An event that a text answers is not
+/// thousand, so that it costs the same whether any is that old or none. An event that a text answers is not
 /// among them: it goes after its texts.
 ///
 /// # Errors

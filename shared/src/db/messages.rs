@@ -830,7 +830,7 @@ pub async fn any_due(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<bool
 }
 
 /// Locks the oldest texts that are settled, and have been since before `before`, and that nobody else has locked:
-/// some of the first [`LOOKED_AT`], so that it costs the same whether any is that old or none. A text of which there
+/// some of the first thousand, so that it costs the same whether any is that old or none. A text of which there
 /// is a second try is not among them: it would take the second try along.
 ///
 /// # Errors
