@@ -1,11 +1,13 @@
 //! Recording events: those that arrive while a commit is under way share the next one.
 //!
 //! A commit costs the same for one event and for five hundred, so the busier it is, the more share one. Nothing waits for
-//! company: an event that finds nothing under way is committed at once, alone. Each is answered only after its own commit. What
+//! company: an event that finds nothing under way is committed at once, alone. Each is answered only after its own commit, and
+//! none waits for another's sake: one that the database refuses, or whose lane somebody else has locked, costs only itself. What
 //! an event means is nothing to this module, nor is what is answered to whoever sent it.
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jobrun_shared::db::Halves;
 use jobrun_shared::db::events::{self, NewEvent};
@@ -19,6 +21,9 @@ use crate::webhooks::ANSWER_WITHIN;
 /// How many events share a commit at most. Each takes a lock for the order of its lane, of which the database has some
 /// thousands for all its transactions together.
 const COMMITTED_AT_ONCE: usize = 500;
+
+/// How soon it is tried again to commit events whose lanes somebody else had locked. Mostly that is another commit.
+const LEFT_OUT_FOR: Duration = Duration::from_millis(5);
 
 /// How much may wait to be committed: some thousands of texts, or a few of Stripe's largest events.
 const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -61,9 +66,22 @@ pub struct Recorder {
 #[derive(Debug)]
 struct Entry {
     event: NewEvent,
-    recorded: oneshot::Sender<Result<(), NotRecorded>>,
+    answer: Answer,
+}
+
+/// Where it is said what became of an event.
+#[derive(Debug)]
+struct Answer {
+    to: oneshot::Sender<Result<(), NotRecorded>>,
     // Given up with the answer: then there is room for another.
-    room: OwnedSemaphorePermit,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Answer {
+    fn say(self, outcome: Result<(), NotRecorded>) {
+        // Nobody may be waiting any more.
+        let _ = self.to.send(outcome);
+    }
 }
 
 impl Recorder {
@@ -82,8 +100,9 @@ impl Recorder {
     pub async fn record(&self, event: NewEvent, bytes: usize) -> Result<(), NotRecorded> {
         let bytes = u32::try_from(bytes.max(EVENT_BYTES_MIN)).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.room).try_acquire_many_owned(bytes).map_err(|_| NotRecorded::Full)?;
-        let (recorded, answer) = oneshot::channel();
-        self.waiting.send(Entry { event, recorded, room }).map_err(|_| NotRecorded::Ending)?;
+        let (to, answer) = oneshot::channel();
+        let entry = Entry { event, answer: Answer { to, _room: room } };
+        self.waiting.send(entry).map_err(|_| NotRecorded::Ending)?;
         match tokio::time::timeout(ANSWER_WITHIN, answer).await {
             Ok(answer) => answer.unwrap_or(Err(NotRecorded::Ending)),
             Err(_) => Err(NotRecorded::Late),
@@ -94,37 +113,59 @@ impl Recorder {
 /// Commits what waits, again and again. One commit at a time, so that events are recorded in the order in which they came.
 async fn commit_all(pool: PgPool, mut entries: mpsc::UnboundedReceiver<Entry>) {
     let mut waiting = Vec::new();
-    while entries.recv_many(&mut waiting, COMMITTED_AT_ONCE).await > 0 {
-        // Whoever has given up has told the sender to come back.
-        waiting.retain(|entry| !entry.recorded.is_closed());
-        let (events, answers): (Vec<NewEvent>, Vec<_>) =
-            waiting.drain(..).map(|entry| (entry.event, (entry.recorded, entry.room))).unzip();
-        for ((recorded, room), outcome) in answers.into_iter().zip(commit(&pool, &events).await) {
-            drop(room);
-            // Nobody may be waiting any more.
-            let _ = recorded.send(outcome);
+    while gather(&mut waiting, &mut entries).await > 0 {
+        // Whoever has given up is not told any more that it is recorded, and comes again.
+        waiting.retain(|entry| !entry.answer.to.is_closed());
+        let mut left_out = Vec::new();
+        while !waiting.is_empty() {
+            let later = waiting.split_off(waiting.len().min(COMMITTED_AT_ONCE));
+            left_out.extend(commit(&pool, waiting).await);
+            waiting = later;
         }
+        waiting = left_out;
     }
 }
 
-/// Commits events together, and says of each, in order, what became of it. One that the database refuses costs only itself.
-async fn commit(pool: &PgPool, events: &[NewEvent]) -> Vec<Result<(), NotRecorded>> {
-    let mut outcomes = Vec::with_capacity(events.len());
-    let mut parts = Halves::of(events);
+/// Waits until something is to be committed, and answers how much. What was left out the last time comes first.
+async fn gather(waiting: &mut Vec<Entry>, entries: &mut mpsc::UnboundedReceiver<Entry>) -> usize {
+    if waiting.is_empty() {
+        return entries.recv_many(waiting, COMMITTED_AT_ONCE).await;
+    }
+    tokio::time::sleep(LEFT_OUT_FOR).await;
+    waiting.extend(std::iter::from_fn(|| entries.try_recv().ok()).take(COMMITTED_AT_ONCE));
+    waiting.len()
+}
+
+/// Commits events together, and says of each what became of it. Answers those that have to wait, because somebody else has
+/// locked their lanes.
+async fn commit(pool: &PgPool, entries: Vec<Entry>) -> Vec<Entry> {
+    let (events, answers): (Vec<NewEvent>, Vec<Answer>) =
+        entries.into_iter().map(|entry| (entry.event, entry.answer)).unzip();
+    // Parts are done in order, and so are their answers.
+    let mut answers = answers.into_iter();
+    let mut left_out = Vec::new();
+    let mut parts = Halves::of(&events);
     while let Some(part) = parts.next_part() {
-        match tokio::time::timeout(ANSWER_WITHIN, events::record(pool, part, clock::now())).await {
-            Ok(Ok(new)) => {
-                tracing::debug!(events = part.len(), new, "recorded events");
-                outcomes.extend(part.iter().map(|_| Ok(())));
+        match tokio::time::timeout(ANSWER_WITHIN, events::record_free(pool, part, clock::now())).await {
+            Ok(Ok(recorded)) => {
+                for ((event, answer), recorded) in part.iter().zip(answers.by_ref()).zip(recorded) {
+                    if recorded {
+                        answer.say(Ok(()));
+                    } else {
+                        left_out.push(Entry { event: event.clone(), answer });
+                    }
+                }
             }
             Ok(Err(error)) if error.is_of_the_rows() => {
-                outcomes.extend(parts.halve(part).map(|_| Err(refused(&error))));
+                if parts.halve(part).is_some() {
+                    answers.by_ref().take(1).for_each(|answer| answer.say(Err(refused(&error))));
+                }
             }
-            Ok(Err(error)) => outcomes.extend(part.iter().map(|_| Err(refused(&error)))),
-            Err(_) => outcomes.extend(part.iter().map(|_| Err(NotRecorded::Late))),
+            Ok(Err(error)) => answers.by_ref().take(part.len()).for_each(|answer| answer.say(Err(refused(&error)))),
+            Err(_) => answers.by_ref().take(part.len()).for_each(|answer| answer.say(Err(NotRecorded::Late))),
         }
     }
-    outcomes
+    left_out
 }
 
 fn refused(error: &db::Error) -> NotRecorded {

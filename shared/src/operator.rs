@@ -8,7 +8,8 @@ use chrono::{DateTime, Utc};
 use jobrun_onboarding::level::Forecast;
 use jobrun_onboarding::{Allocation, E164, Text, journal, wording};
 use serde::Serialize;
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use sqlx::migrate::MigrateError as StepError;
+use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 
 use crate::clock;
 use crate::db::alerts::NewAlert;
@@ -17,12 +18,26 @@ use crate::db::{self, alerts, clients, levels, messages, pool, subscriptions, wa
 use crate::queue::{self, Queue};
 use crate::watch;
 
+/// How long a migration waits for a lock before it lets those pass who wait behind it, and tries again.
+const LOCK_TIMEOUT: &str = "SET lock_timeout = '2s'";
+const LET_PASS_FOR: Duration = Duration::from_secs(1);
+
+/// PostgreSQL's code for a lock that was not to be had in time.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+
 /// Applies every migration, the queue's own included. Safe to repeat, and to run twice at once: each waits for the other.
+///
+/// Waits for as long as it takes until others give up their locks, but never so that the programs at work wait as well.
 ///
 /// # Errors
 /// When the database does not take them.
 pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
-    db::MIGRATOR.run(pool).await?;
+    while !migrate_ours(pool).await? {
+        tracing::warn!(
+            "somebody has locked what is to be changed, such as a backup or another migration: trying again"
+        );
+        tokio::time::sleep(LET_PASS_FOR).await;
+    }
     queue::migrate(pool).await?;
     // After the queue's own migrations, and so not one of ours, which are applied before: its tables may not be there
     // then.
@@ -31,12 +46,29 @@ pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
     Ok(())
 }
 
+/// Answers whether it came through; if not, because others had locked something, every step before that is done.
+async fn migrate_ours(pool: &PgPool) -> Result<bool, MigrateError> {
+    // A connection of its own: the migrator's lock lasts as long as that, if a step fails.
+    let mut conn = pool.acquire().await.map_err(StepError::from)?.detach();
+    sqlx::raw_sql(LOCK_TIMEOUT).execute(&mut conn).await.map_err(StepError::from)?;
+    let migrated = db::MIGRATOR.run(&mut conn).await;
+    conn.close().await.map_err(StepError::from)?;
+    match migrated {
+        Err(StepError::Execute(error) | StepError::ExecuteMigration(error, _))
+            if error.as_database_error().is_some_and(|error| error.code().as_deref() == Some(LOCK_NOT_AVAILABLE)) =>
+        {
+            Ok(false)
+        }
+        migrated => Ok(migrated.map(|()| true)?),
+    }
+}
+
 /// The migrations could not be applied.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
     /// One of ours.
     #[error("migrating: {0}")]
-    Ours(#[from] sqlx::migrate::MigrateError),
+    Ours(#[from] StepError),
     /// One of the job queue's.
     #[error("migrating the job queue: {0}")]
     Queue(#[from] queue::Error),

@@ -347,7 +347,8 @@ async fn take(pool: &PgPool, queue: Queue, worker: &str) -> Result<Option<Job>, 
            ), dropped AS (
                DELETE FROM apalis.jobs AS jobs USING due WHERE jobs.id = due.id AND due.id <> (SELECT id FROM kept)
            )
-           UPDATE apalis.jobs AS jobs SET status = 'Queued', lock_by = $1, lock_at = now()
+           -- In hand, it keeps nobody from pushing another for the same time: that one may be needed again.
+           UPDATE apalis.jobs AS jobs SET status = 'Queued', lock_by = $1, lock_at = now(), idempotency_key = NULL
            FROM kept WHERE jobs.id = kept.id
            RETURNING jobs.id, jobs.attempts"#,
         worker,

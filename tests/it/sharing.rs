@@ -14,7 +14,7 @@ use jobrun_stand_in::Reports;
 use jobrun_tests::{PATIENCE, count, eventually, migrated_database, phone, say, stage, texts};
 use serde_json::json;
 use sqlx::postgres::PgListener;
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
 
 /// The `n`th of many texts, each of somebody else.
 fn text(n: usize) -> NewEvent {
@@ -42,20 +42,37 @@ async fn commits(pool: &PgPool) -> i64 {
     count(pool, "SELECT count(DISTINCT xmin::TEXT) FROM events").await
 }
 
+/// Keeps everybody from writing events until it ends.
+async fn obstacle(pool: &PgPool) -> Transaction<'static, Postgres> {
+    let mut obstacle = pool.begin().await.unwrap();
+    sqlx::raw_sql("LOCK TABLE events IN EXCLUSIVE MODE").execute(&mut *obstacle).await.unwrap();
+    obstacle
+}
+
+/// What becomes of events that all arrive before the first can be committed.
+async fn record_together(pool: &PgPool, events: impl Iterator<Item = NewEvent>) -> Vec<Result<(), NotRecorded>> {
+    let (recorder, _recording) = Recorder::start(pool.clone());
+    let obstacle = obstacle(pool).await;
+    let mut recordings: Vec<_> = events.map(|event| Box::pin(recorder.record(event, 200))).collect();
+    for recording in &mut recordings {
+        assert_eq!(poll!(recording), Poll::Pending, "nothing is acknowledged that is not committed");
+    }
+    assert_eq!(count(pool, "SELECT count(*) FROM events").await, 0);
+    obstacle.commit().await.unwrap();
+    join_all(recordings).await
+}
+
+/// The queue's own table, by the trigger that announces what is written there.
+async fn table_of_jobs(pool: &PgPool) -> String {
+    let table = "SELECT tgrelid::REGCLASS::TEXT FROM pg_trigger WHERE tgname = 'notify_workers'";
+    sqlx::query_scalar(table).fetch_one(pool).await.unwrap()
+}
+
 /// Two hundred webhooks that arrive while the first is being committed share one commit more; none is acknowledged before.
 #[tokio::test(flavor = "multi_thread")]
 async fn webhooks_that_arrive_during_a_commit_share_the_next_one() {
     let pool = migrated_database(8).await;
-    let (recorder, _recording) = Recorder::start(pool.clone());
-    let mut in_the_way = pool.begin().await.unwrap();
-    sqlx::raw_sql("LOCK TABLE events IN EXCLUSIVE MODE").execute(&mut *in_the_way).await.unwrap();
-    let mut recordings: Vec<_> = (0..=200).map(|n| Box::pin(recorder.record(text(n), 200))).collect();
-    for recording in &mut recordings {
-        assert_eq!(poll!(recording), Poll::Pending, "nothing is acknowledged that is not committed");
-    }
-    assert_eq!(count(&pool, "SELECT count(*) FROM events").await, 0);
-    in_the_way.commit().await.unwrap();
-    assert!(join_all(recordings).await.iter().all(Result::is_ok));
+    assert!(record_together(&pool, (0..=200).map(text)).await.iter().all(Result::is_ok));
     assert_eq!(count(&pool, "SELECT count(*) FROM events").await, 201);
     assert!(commits(&pool).await <= 2, "{} commits", commits(&pool).await);
     let in_order =
@@ -80,15 +97,14 @@ async fn when_too_much_waits_a_webhook_is_told_so_at_once_and_there_is_room_agai
     const MEBIBYTE: usize = 1024 * 1024;
     let pool = migrated_database(8).await;
     let (recorder, _recording) = Recorder::start(pool.clone());
-    let mut in_the_way = pool.begin().await.unwrap();
-    sqlx::raw_sql("LOCK TABLE events IN EXCLUSIVE MODE").execute(&mut *in_the_way).await.unwrap();
+    let obstacle = obstacle(&pool).await;
     let mut large: Vec<_> = (0..8).map(|n| Box::pin(recorder.record(text(n), MEBIBYTE))).collect();
     for recording in &mut large {
         assert_eq!(poll!(recording), Poll::Pending);
     }
     let one_more = pin!(recorder.record(text(100), 1));
     assert_eq!(poll!(one_more), Poll::Ready(Err(NotRecorded::Full)), "it is not even waited for");
-    in_the_way.commit().await.unwrap();
+    obstacle.commit().await.unwrap();
     // As many as did not wait too long; what is given up takes no room either.
     join_all(large).await;
     eventually(PATIENCE, "there is room again", async || recorder.record(text(101), 1).await.is_ok()).await;
@@ -98,20 +114,35 @@ async fn when_too_much_waits_a_webhook_is_told_so_at_once_and_there_is_room_agai
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_that_the_database_refuses_costs_only_itself() {
     let pool = migrated_database(8).await;
-    let (recorder, _recording) = Recorder::start(pool.clone());
-    let mut in_the_way = pool.begin().await.unwrap();
-    sqlx::raw_sql("LOCK TABLE events IN EXCLUSIVE MODE").execute(&mut *in_the_way).await.unwrap();
     let event = |n: usize| if n == 33 || n == 90 { refused(n) } else { text(n) };
-    let mut recordings: Vec<_> = (0..100).map(|n| Box::pin(recorder.record(event(n), 200))).collect();
-    for recording in &mut recordings {
-        assert_eq!(poll!(recording), Poll::Pending);
-    }
-    in_the_way.commit().await.unwrap();
-    for (n, recorded) in join_all(recordings).await.into_iter().enumerate() {
+    for (n, recorded) in record_together(&pool, (0..100).map(event)).await.into_iter().enumerate() {
         let was_refused = matches!(recorded, Err(NotRecorded::Refused(_)));
         assert_eq!(was_refused, n == 33 || n == 90, "{n}: {recorded:?}");
     }
     assert_eq!(count(&pool, "SELECT count(*) FROM events").await, 98);
+}
+
+/// A lane that somebody has locked, and does not give back, such as an ingress that was put to sleep in the middle of a commit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_whose_lane_is_locked_costs_only_itself() {
+    let pool = migrated_database(8).await;
+    let (recorder, _recording) = Recorder::start(pool.clone());
+    let again = NewEvent { external_id: "SMagain".to_owned(), ..text(1) };
+    let mut asleep = pool.begin().await.unwrap();
+    events::insert(&mut asleep, &[text(1)], clock::now()).await.unwrap();
+
+    let (locked, later_of_it) = (recorder.record(text(1), 200), recorder.record(again, 200));
+    let others = join_all((2..=40).map(|n| recorder.record(text(n), 200)));
+    let (mut locked, mut later_of_it) = (pin!(locked), pin!(later_of_it));
+    assert_eq!(poll!(&mut locked), Poll::Pending);
+    assert_eq!(poll!(&mut later_of_it), Poll::Pending);
+    assert!(others.await.iter().all(Result::is_ok), "nobody else waits for it");
+    asleep.rollback().await.unwrap();
+    assert_eq!((locked.await, later_of_it.await), (Ok(()), Ok(())));
+    let in_order =
+        "SELECT e.external_id FROM events e JOIN events a USING (lane) WHERE a.external_id = 'SMagain' ORDER BY e.id";
+    assert_eq!(texts(&pool, in_order).await, [text(1).external_id, "SMagain".to_owned()]);
+    assert_eq!(count(&pool, "SELECT count(*) FROM events").await, 41);
 }
 
 /// However many events a commit holds, and however many texts: others are woken once for each queue.
@@ -154,13 +185,7 @@ async fn a_job_is_announced_whenever_its_transaction_began() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_text_is_answered_although_nobody_is_notified() {
     let stage = stage(1).await;
-    let silence: String = sqlx::query_scalar(
-        "SELECT format('ALTER TABLE %s DISABLE TRIGGER %I', tgrelid::REGCLASS, tgname) FROM pg_trigger
-         WHERE tgname = 'notify_workers'",
-    )
-    .fetch_one(&stage.pool)
-    .await
-    .unwrap();
+    let silence = format!("ALTER TABLE {} DISABLE TRIGGER notify_workers", table_of_jobs(&stage.pool).await);
     sqlx::raw_sql(AssertSqlSafe(silence)).execute(&stage.pool).await.unwrap();
     assert_eq!(say(&stage, &phone(1), "Plumber from London").await.len(), 1);
     assert_eq!(say(&stage, &phone(1), "ABC Plumbing").await.len(), 1);
@@ -181,27 +206,31 @@ async fn the_connection_that_listens_may_be_lost() {
     stage.strike().await.unwrap();
 }
 
-/// A thousand nudges are one job; and none is left behind when it is done.
+/// Three hundred nudges are one job; and none is left behind when it is done.
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_that_say_the_same_are_done_as_one_and_none_is_kept() {
     let mut stage = stage(0).await;
-    let jobs: String = sqlx::query_scalar(
-        "SELECT format('SELECT count(*) FROM %s WHERE job_type = %L', tgrelid::REGCLASS, 'process-events') FROM pg_trigger
-         WHERE tgname = 'notify_workers'",
-    )
-    .fetch_one(&stage.pool)
+    let jobs = table_of_jobs(&stage.pool).await;
+    sqlx::raw_sql(AssertSqlSafe(format!(
+        "CREATE VIEW waiting AS SELECT id FROM {jobs} WHERE job_type = 'process-events';
+         CREATE TABLE taken (id TEXT);
+         CREATE FUNCTION note_taken() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+             BEGIN INSERT INTO taken VALUES (NEW.id); RETURN NULL; END $$;
+         CREATE TRIGGER note_taken AFTER UPDATE ON {jobs} FOR EACH ROW
+             WHEN (NEW.job_type = 'process-events' AND NEW.status = 'Queued') EXECUTE FUNCTION note_taken()"
+    )))
+    .execute(&stage.pool)
     .await
     .unwrap();
-    let waiting =
-        async |pool: &PgPool| sqlx::query_scalar::<_, i64>(AssertSqlSafe(jobs.clone())).fetch_one(pool).await.unwrap();
     let mut conn = stage.pool.acquire().await.unwrap();
     for _ in 0..300 {
         queue::nudge(&mut conn, Queue::ProcessEvents).await.unwrap();
     }
     drop(conn);
-    assert_eq!(waiting(&stage.pool).await, 300);
+    assert_eq!(count(&stage.pool, "SELECT count(*) FROM waiting").await, 300);
     stage.start_worker().unwrap();
-    eventually(PATIENCE, "none is left", async || waiting(&stage.pool).await == 0).await;
+    eventually(PATIENCE, "none is left", async || count(&stage.pool, "SELECT count(*) FROM waiting").await == 0).await;
+    assert_eq!(count(&stage.pool, "SELECT count(*) FROM taken").await, 1);
     stage.strike().await.unwrap();
 }
 

@@ -13,11 +13,11 @@ use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::clients::{self, Standing, Wish};
 use jobrun_shared::db::events::{self, NewEvent, Outcome, Payload, Source, Waiting};
 use jobrun_shared::db::messages::{self, NewMessage};
-use jobrun_shared::db::{self, Halves, pool, subscriptions};
+use jobrun_shared::db::{self, pool, subscriptions};
 use jobrun_shared::{clock, telemetry};
 use sqlx::PgConnection;
 
-use crate::hands::Hands;
+use crate::hands::{Hands, in_halves};
 use crate::{consequences, strays};
 
 /// How long the events of a client wait whose rows refuse to be saved.
@@ -31,21 +31,15 @@ const PUT_OFF: TimeDelta = TimeDelta::seconds(60);
 pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, db::Error> {
     let lanes = lanes_of_conversations(oldest);
     ensure_newcomers(hands, oldest).await?;
-    let mut processed = 0;
-    let mut parts = Halves::of(&lanes);
-    while let Some(part) = parts.next_part() {
-        match process_lanes(hands, part).await {
-            Err(error) if error.is_of_the_rows() => {
-                if let Some(lane) = parts.halve(part) {
-                    tracing::error!(%error, "a client's events cannot be processed and are put off");
-                    events::put_off(&hands.pool, std::slice::from_ref(lane), clock::now() + PUT_OFF).await?;
-                    processed += 1;
-                }
-            }
-            done => processed += done?,
-        }
-    }
-    Ok(processed)
+    in_halves(
+        &lanes,
+        |part| process_lanes(hands, part),
+        async |lane, error| {
+            tracing::error!(%error, "a client's events cannot be processed and are put off");
+            events::put_off(&hands.pool, lane, clock::now() + PUT_OFF).await
+        },
+    )
+    .await
 }
 
 fn lanes_of_conversations(oldest: &[Waiting]) -> Vec<String> {

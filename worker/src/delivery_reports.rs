@@ -4,18 +4,18 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::TextKind;
+use jobrun_shared::db;
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::events::{self, Outcome, Payload, Waiting};
 use jobrun_shared::db::messages::{self, Progress, Report, Reported, Since};
 use jobrun_shared::db::sending::KnownBy;
-use jobrun_shared::db::{self, Halves};
 use jobrun_shared::queue::{self, Queue};
 use jobrun_shared::twilio::errors;
 use jobrun_shared::{clock, telemetry};
 use sqlx::PgConnection;
 
 use crate::consequences::{self, Failed};
-use crate::hands::Hands;
+use crate::hands::{Hands, in_halves};
 
 /// How long a report waits that refuses to be applied.
 const PUT_OFF: TimeDelta = TimeDelta::minutes(10);
@@ -25,21 +25,15 @@ const PUT_OFF: TimeDelta = TimeDelta::minutes(10);
 /// A slice that fails because of its rows is taken again in halves, so that a bad one costs only itself.
 pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, db::Error> {
     let reports: Vec<&Waiting> = oldest.iter().filter(|event| as_report(event).is_some()).collect();
-    let mut applied = 0;
-    let mut parts = Halves::of(&reports);
-    while let Some(part) = parts.next_part() {
-        match apply(hands, part).await {
-            Err(error) if error.is_of_the_rows() => {
-                if let Some(report) = parts.halve(part) {
-                    tracing::error!(event = report.id, %error, "a delivery report cannot be applied and is put off");
-                    events::put_off(&hands.pool, std::slice::from_ref(&report.lane), clock::now() + PUT_OFF).await?;
-                    applied += 1;
-                }
-            }
-            done => applied += done?,
-        }
-    }
-    Ok(applied)
+    in_halves(
+        &reports,
+        |part| apply(hands, part),
+        async |report, error| {
+            tracing::error!(event = report.id, %error, "a delivery report cannot be applied and is put off");
+            events::put_off(&hands.pool, &report.lane, clock::now() + PUT_OFF).await
+        },
+    )
+    .await
 }
 
 async fn apply(hands: &Hands, reports: &[&Waiting]) -> Result<usize, db::Error> {

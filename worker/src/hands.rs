@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use jobrun_onboarding::E164;
 use jobrun_shared::clock;
+use jobrun_shared::db::{self, Halves};
 use jobrun_shared::twilio::api::Api;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -64,4 +65,32 @@ impl Hands {
         }
         Ok(Left::Something)
     }
+}
+
+/// Does `work` with all of `items` in one transaction. Where that fails because of their rows, it is done again with halves of
+/// them, so that one bad row costs only itself: it is left to `put_off`, and counts as done. Answers how much was done.
+pub(crate) async fn in_halves<'a, T, W, P>(
+    items: &'a [T],
+    mut work: impl FnMut(&'a [T]) -> W + Send,
+    mut put_off: impl FnMut(&'a T, db::Error) -> P + Send,
+) -> Result<usize, db::Error>
+where
+    T: Sync,
+    W: Future<Output = Result<usize, db::Error>> + Send,
+    P: Future<Output = Result<(), db::Error>> + Send,
+{
+    let mut done = 0;
+    let mut parts = Halves::of(items);
+    while let Some(part) = parts.next_part() {
+        match work(part).await {
+            Err(error) if error.is_of_the_rows() => {
+                if let Some(alone) = parts.halve(part) {
+                    put_off(alone, error).await?;
+                    done += 1;
+                }
+            }
+            count => done += count?,
+        }
+    }
+    Ok(done)
 }

@@ -8,15 +8,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::Payment;
 use jobrun_onboarding::payment::{What, standing};
+use jobrun_shared::db;
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::events::{self, NewEvent, Outcome, Payload, Source, Waiting};
 use jobrun_shared::db::subscriptions::{self, Subscription};
-use jobrun_shared::db::{self, Halves};
 use jobrun_shared::stripe::facts::{self, Told};
 use jobrun_shared::{clock, operator, telemetry};
 use sqlx::PgConnection;
 
-use crate::hands::Hands;
+use crate::hands::{Hands, in_halves};
 
 /// How long an event waits that refuses to be applied.
 const PUT_OFF: TimeDelta = TimeDelta::minutes(10);
@@ -27,22 +27,16 @@ const PUT_OFF: TimeDelta = TimeDelta::minutes(10);
 pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, db::Error> {
     let of_stripe: Vec<&Waiting> =
         oldest.iter().filter(|event| matches!(event.payload, Some(Payload::Stripe { .. }))).collect();
-    let mut applied = 0;
-    let mut parts = Halves::of(&of_stripe);
-    while let Some(part) = parts.next_part() {
-        match apply(hands, part).await {
-            Err(error) if error.is_of_the_rows() => {
-                if let Some(event) = parts.halve(part) {
-                    tracing::error!(event = event.id, %error, "an event of Stripe's cannot be applied and is put off");
-                    alert_of_put_off(hands, event.id).await?;
-                    events::put_off(&hands.pool, std::slice::from_ref(&event.lane), clock::now() + PUT_OFF).await?;
-                    applied += 1;
-                }
-            }
-            done => applied += done?,
-        }
-    }
-    Ok(applied)
+    in_halves(
+        &of_stripe,
+        |part| apply(hands, part),
+        async |event, error| {
+            tracing::error!(event = event.id, %error, "an event of Stripe's cannot be applied and is put off");
+            alert_of_put_off(hands, event.id).await?;
+            events::put_off(&hands.pool, &event.lane, clock::now() + PUT_OFF).await
+        },
+    )
+    .await
 }
 
 async fn alert_of_put_off(hands: &Hands, event_id: i64) -> Result<(), db::Error> {

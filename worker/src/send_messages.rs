@@ -8,17 +8,16 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
 use jobrun_onboarding::TextKind;
+use jobrun_shared::db;
 use jobrun_shared::db::alerts;
 use jobrun_shared::db::messages::{self, Fate, LOOK_AGAIN_AFTER, Outcome, Outgoing, Since};
 use jobrun_shared::db::sending::KnownBy;
-use jobrun_shared::db::{self, Halves};
-use jobrun_shared::queue::{self, Queue};
 use jobrun_shared::twilio::api::{Post, Posted};
 use jobrun_shared::twilio::errors::{self, Class};
 use jobrun_shared::{clock, telemetry};
 
 use crate::consequences::{self, CONFIGURATION, Failed};
-use crate::hands::{Hands, Left};
+use crate::hands::{Hands, Left, in_halves};
 
 /// How many texts one job has under way at a time at most, each on a connection of its own.
 const UNDER_WAY_MAX: usize = 100;
@@ -52,10 +51,6 @@ async fn send_due(hands: &Hands) -> Result<usize, db::Error> {
     let limit = under_way_max(hands);
     let claimed = messages::claim(&hands.pool, clock::now(), limit as i64, hands.segments_per_second).await?;
     let count = claimed.len();
-    if count == limit {
-        // There may be more than one can have in hand: others need not wait until these are answered.
-        queue::nudge(&mut *hands.pool.acquire().await?, Queue::SendMessages).await?;
-    }
     // Recorded as they come: a slow answer does not hold up what the others have to say.
     let mut outcomes = futures::stream::iter(claimed)
         .map(|message| attempt(hands, message))
@@ -78,21 +73,15 @@ fn under_way_max(hands: &Hands) -> usize {
 async fn record(hands: &Hands, mut outcomes: Vec<Outcome>) -> Result<(), db::Error> {
     // In one order everywhere, so that two transactions never wait for each other.
     outcomes.sort_unstable_by_key(|outcome| outcome.message.id);
-    let mut parts = Halves::of(&outcomes);
-    while let Some(part) = parts.next_part() {
-        match record_together(hands, part).await {
-            Err(error) if error.is_of_the_rows() => {
-                if let Some(alone) = parts.halve(part) {
-                    tracing::error!(message_id = alone.message.id, %error, "what became of a text cannot be recorded");
-                }
-            }
-            done => done?,
-        }
-    }
+    let leave = async |alone: &Outcome, error| {
+        tracing::error!(message_id = alone.message.id, %error, "what became of a text cannot be recorded");
+        Ok(())
+    };
+    in_halves(&outcomes, |part| record_together(hands, part), leave).await?;
     Ok(())
 }
 
-async fn record_together(hands: &Hands, outcomes: &[Outcome]) -> Result<(), db::Error> {
+async fn record_together(hands: &Hands, outcomes: &[Outcome]) -> Result<usize, db::Error> {
     let now = clock::now();
     let mut tx = hands.pool.begin().await?;
     let late = messages::record(&mut tx, outcomes, now).await?;
@@ -111,7 +100,7 @@ async fn record_together(hands: &Hands, outcomes: &[Outcome]) -> Result<(), db::
     }
     telemetry::raised(&raised);
     telemetry::cleared(&cleared);
-    Ok(())
+    Ok(outcomes.len())
 }
 
 fn as_failed(outcome: &Outcome) -> Option<Failed> {

@@ -11,10 +11,10 @@ use jobrun_shared::clock;
 use jobrun_shared::db::clients::{self, Wish};
 use jobrun_shared::db::events::{self, Outcome, Payload, Waiting};
 use jobrun_shared::db::messages::{self, NewMessage};
-use jobrun_shared::db::{self, Halves, pool};
+use jobrun_shared::db::{self, pool};
 use sqlx::PgConnection;
 
-use crate::hands::Hands;
+use crate::hands::{Hands, in_halves};
 
 /// How long an event waits that refuses to be dealt with.
 const PUT_OFF: TimeDelta = TimeDelta::minutes(10);
@@ -24,21 +24,15 @@ const PUT_OFF: TimeDelta = TimeDelta::minutes(10);
 /// A slice that fails because of its rows is taken again in halves, so that a bad one costs only itself.
 pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, db::Error> {
     let strays = list_strays(hands, oldest).await?;
-    let mut filed = 0;
-    let mut parts = Halves::of(&strays);
-    while let Some(part) = parts.next_part() {
-        match file(hands, part).await {
-            Err(error) if error.is_of_the_rows() => {
-                if let Some(event) = parts.halve(part) {
-                    tracing::error!(event = event.id, %error, "an event of no client cannot be filed and is put off");
-                    events::put_off(&hands.pool, std::slice::from_ref(&event.lane), clock::now() + PUT_OFF).await?;
-                    filed += 1;
-                }
-            }
-            done => filed += done?,
-        }
-    }
-    Ok(filed)
+    in_halves(
+        &strays,
+        |part| file(hands, part),
+        async |event, error| {
+            tracing::error!(event = event.id, %error, "an event of no client cannot be filed and is put off");
+            events::put_off(&hands.pool, &event.lane, clock::now() + PUT_OFF).await
+        },
+    )
+    .await
 }
 
 /// Those of the `oldest` events that a conversation would hear of, if there were one.

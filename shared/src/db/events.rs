@@ -3,6 +3,8 @@
 //! An event is written in the same transaction as the job that will look at it, and whoever told us is answered only after
 //! the commit. Nothing here decides what an event means.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::{E164, State};
 use serde::{Deserialize, Serialize};
@@ -238,6 +240,28 @@ pub async fn record(pool: &PgPool, events: &[NewEvent], now: DateTime<Utc>) -> R
     Ok(recorded)
 }
 
+/// As [`record`], but passes over the events whose lanes somebody else has locked, rather than wait for them. Answers of each,
+/// in order, whether it is recorded.
+///
+/// # Errors
+/// When the database does not take them; then nothing is recorded.
+pub async fn record_free(pool: &PgPool, events: &[NewEvent], now: DateTime<Utc>) -> Result<Vec<bool>, Error> {
+    let mut tx = pool.begin().await?;
+    let lanes = lanes_to_lock(events);
+    let locked_by_others = sqlx::query_scalar!(
+        r#"SELECT lane AS "lane!" FROM unnest($1::TEXT[]) AS l (lane) WHERE NOT pg_try_advisory_xact_lock(1, hashtext(lane))"#,
+        &lanes
+    );
+    let locked_by_others: HashSet<String> = locked_by_others.fetch_all(&mut *tx).await?.into_iter().collect();
+    let is_free = |event: &NewEvent| locked_by_others.is_empty() || !locked_by_others.contains(&event.payload.lane());
+    let recorded: Vec<bool> = events.iter().map(is_free).collect();
+    let free: Vec<&NewEvent> =
+        events.iter().zip(&recorded).filter_map(|(event, recorded)| recorded.then_some(event)).collect();
+    write(&mut tx, &free, now).await?;
+    tx.commit().await?;
+    Ok(recorded)
+}
+
 /// Writes events, in the order given, and one job if any of them was new. Locks their lanes until the transaction ends.
 ///
 /// # Errors
@@ -246,25 +270,40 @@ pub async fn insert(conn: &mut PgConnection, events: &[NewEvent], now: DateTime<
     if events.is_empty() {
         return Ok(0);
     }
-    let mut lanes: Vec<String> = events.iter().map(|event| event.payload.lane()).collect();
-    let ids: Vec<&str> = events.iter().map(|event| event.external_id.as_str()).collect();
-    let sources: Vec<&str> = events.iter().map(|event| event.source.name()).collect();
-    let kinds: Vec<&str> = events.iter().map(|event| event.payload.kind()).collect();
-    let payloads: Vec<Json<&Payload>> = events.iter().map(|event| Json(&event.payload)).collect();
-    let inserted_into = lanes.clone();
-    lanes.sort_unstable();
-    lanes.dedup();
-
-    // Ids are given out at insertion, and transactions commit in any order. Without this lock a later text could become
-    // visible, and be answered, before an earlier one of the same sender. Sorted, so that two transactions never wait for
-    // each other; hashed, so that two lanes may share a lock, which costs a moment and nothing else.
+    // Sorted by what is locked, so that two transactions never wait for each other.
     sqlx::query!(
         "SELECT pg_advisory_xact_lock(1, hashtext(lane)) FROM unnest($1::TEXT[]) WITH ORDINALITY AS l (lane, place)
          ORDER BY hashtext(lane)",
-        &lanes
+        &lanes_to_lock(events)
     )
     .execute(&mut *conn)
     .await?;
+    let events: Vec<&NewEvent> = events.iter().collect();
+    write(conn, &events, now).await
+}
+
+/// The lanes of events, once each.
+///
+/// Ids are given out at insertion, and transactions commit in any order. Without a lock on the lane a later text could become
+/// visible, and be answered, before an earlier one of the same sender. The lock is on a hash, so that two lanes may share one,
+/// which costs a moment and nothing else.
+fn lanes_to_lock(events: &[NewEvent]) -> Vec<String> {
+    let mut lanes: Vec<String> = events.iter().map(|event| event.payload.lane()).collect();
+    lanes.sort_unstable();
+    lanes.dedup();
+    lanes
+}
+
+/// Writes events whose lanes are locked, in the order given, and one job if any of them was new. Answers how many were.
+async fn write(conn: &mut PgConnection, events: &[&NewEvent], now: DateTime<Utc>) -> Result<usize, Error> {
+    if events.is_empty() {
+        return Ok(0);
+    }
+    let ids: Vec<&str> = events.iter().map(|event| event.external_id.as_str()).collect();
+    let sources: Vec<&str> = events.iter().map(|event| event.source.name()).collect();
+    let kinds: Vec<&str> = events.iter().map(|event| event.payload.kind()).collect();
+    let lanes: Vec<String> = events.iter().map(|event| event.payload.lane()).collect();
+    let payloads: Vec<Json<&Payload>> = events.iter().map(|event| Json(&event.payload)).collect();
     let result = sqlx::query!(
         "INSERT INTO events (source, external_id, kind, lane, payload, received_at)
          SELECT source, external_id, kind, lane, payload, $6
@@ -275,7 +314,7 @@ pub async fn insert(conn: &mut PgConnection, events: &[NewEvent], now: DateTime<
         &sources as &[&str],
         &ids as &[&str],
         &kinds as &[&str],
-        &inserted_into,
+        &lanes,
         &payloads as &[Json<&Payload>],
         now
     )
@@ -425,19 +464,15 @@ pub async fn mark_processed(conn: &mut PgConnection, outcomes: &[Outcome], now: 
     ensure_rows(&result, outcomes.len(), "marking events as processed")
 }
 
-/// Puts off every waiting event of `lanes` until `due_at`, after a failure that only time or a person can mend.
+/// Puts off every waiting event of `lane` until `due_at`, after a failure that only time or a person can mend.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn put_off(pool: &PgPool, lanes: &[String], due_at: DateTime<Utc>) -> Result<(), Error> {
+pub async fn put_off(pool: &PgPool, lane: &str, due_at: DateTime<Utc>) -> Result<(), Error> {
     let mut tx = pool.begin().await?;
-    sqlx::query!(
-        "UPDATE events SET due_at = $2 WHERE (processed_at IS NULL) IS TRUE AND lane = ANY($1)",
-        lanes,
-        due_at
-    )
-    .execute(&mut *tx)
-    .await?;
+    sqlx::query!("UPDATE events SET due_at = $2 WHERE (processed_at IS NULL) IS TRUE AND lane = $1", lane, due_at)
+        .execute(&mut *tx)
+        .await?;
     queue::nudge_at(&mut tx, Queue::ProcessEvents, due_at).await?;
     Ok(tx.commit().await?)
 }

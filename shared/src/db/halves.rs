@@ -7,7 +7,7 @@
 #[derive(Debug)]
 pub struct Halves<'a, T> {
     left: Vec<&'a [T]>,
-    /// Whether what is left has failed before, as a part of something larger.
+    /// Whether anything has failed before: then what is left has, as a part of something larger or by itself.
     failed_before: bool,
 }
 

@@ -232,10 +232,11 @@ pub struct Outgoing {
 }
 
 /// Claims queued texts that are due, at most `limit`, and no text whose recipient still has an earlier one unsettled. No
-/// sender takes more than `segments_per_second`. While sending is parked, it is one text now and then.
+/// sender takes more than `segments_per_second`. While sending is parked, it is one text now and then. If it is as many as
+/// asked for, the job of somebody else begins at once: there may be more, and they need not wait until these are answered.
 ///
 /// # Errors
-/// When the database does not answer.
+/// When the database does not answer. Nothing is claimed then.
 pub async fn claim(
     pool: &PgPool,
     now: DateTime<Utc>,
@@ -243,12 +244,13 @@ pub async fn claim(
     segments_per_second: u32,
 ) -> Result<Vec<Outgoing>, Error> {
     let mut tx = pool.begin().await?;
+    let asked_for = limit;
     let limit = match sending::admit(&mut tx, now).await? {
         Admission::Open => limit,
         Admission::Probe => 1,
         Admission::Parked { probe_at } => {
             tx.rollback().await?;
-            queue::nudge_once_at(pool, Queue::SendMessages, probe_at).await?;
+            look_again_at(pool, probe_at).await;
             return Ok(Vec::new());
         }
     };
@@ -260,14 +262,25 @@ pub async fn claim(
         None if (due.len() as i64) < limit => sending::next_at_pace(&mut tx, now).await?,
         at => at,
     };
+    if claimed.len() as i64 == asked_for {
+        queue::nudge(&mut tx, Queue::SendMessages).await?;
+    }
     tx.commit().await?;
     if !claimed.is_empty() {
-        queue::nudge_once_at(pool, Queue::SendMessages, now + ATTEMPT_ENDS_WITHIN).await?;
+        look_again_at(pool, now + ATTEMPT_ENDS_WITHIN).await;
     }
     if let Some(at) = come_back_at {
-        queue::nudge_once_at(pool, Queue::SendMessages, at).await?;
+        look_again_at(pool, at).await;
     }
     Ok(claimed)
+}
+
+/// Sees to it that somebody looks again then. What is claimed is claimed: whether that can be announced or not, it goes on, and
+/// the sweeper looks as well.
+async fn look_again_at(pool: &PgPool, at: DateTime<Utc>) {
+    if let Err(error) = queue::nudge_once_at(pool, Queue::SendMessages, at).await {
+        tracing::warn!(%error, "texts are looked at again when the sweeper does, and not before");
+    }
 }
 
 /// Somebody who opted out, or whom no text reaches, is sent nothing, client or not. A second try waits for its hour and holds
@@ -346,7 +359,7 @@ pub async fn claim_unknown(pool: &PgPool, now: DateTime<Utc>, limit: i64) -> Res
     .fetch_all(pool)
     .await?;
     if !claimed.is_empty() {
-        queue::nudge_once_at(pool, Queue::SendMessages, now + LOOK_AGAIN_AFTER).await?;
+        look_again_at(pool, now + LOOK_AGAIN_AFTER).await;
     }
     Ok(claimed)
 }

@@ -25,7 +25,7 @@ const CONNECTIONS: usize = 64;
 
 /// How many texts are posted, and how many side by side: as many as one job of the worker's.
 const POSTS: usize = 5_000;
-const AT_ONCE: usize = 10;
+const AT_ONCE: usize = 100;
 
 /// How long posting may take.
 const POSTED_WITHIN: Duration = Duration::from_secs(120);

@@ -114,7 +114,7 @@ async fn run(
     sender::send(contender.addr, sender::texts_from(stage, &bench.strangers(count)), connections).await
 }
 
-/// Each run begins with as many rows as the one before, and with nothing left for the disk to catch up with.
+/// Each run begins with an empty inbox, and with nothing left for the disk to catch up with.
 async fn forget_events(pool: &PgPool) -> anyhow::Result<()> {
     sqlx::raw_sql("TRUNCATE events CASCADE").execute(pool).await?;
     sqlx::raw_sql("CHECKPOINT").execute(pool).await?;
