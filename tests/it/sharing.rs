@@ -4,6 +4,7 @@
 use std::pin::pin;
 use std::task::Poll;
 
+use chrono::TimeDelta;
 use futures::future::join_all;
 use futures::{StreamExt, poll, stream};
 use jobrun_ingress::recorder::{NotRecorded, Recorder};
@@ -231,6 +232,29 @@ async fn jobs_that_say_the_same_are_done_as_one_and_none_is_kept() {
     stage.start_worker().unwrap();
     eventually(PATIENCE, "none is left", async || count(&stage.pool, "SELECT count(*) FROM waiting").await == 0).await;
     assert_eq!(count(&stage.pool, "SELECT count(*) FROM taken").await, 1);
+    stage.strike().await.unwrap();
+}
+
+/// Whoever finds in the middle of a job that it has to come again at the same time is not told that it comes already.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_in_hand_does_not_stand_for_the_next_one() {
+    let mut stage = stage(0).await;
+    let jobs = table_of_jobs(&stage.pool).await;
+    let view = format!("CREATE VIEW jobs AS SELECT status FROM {jobs} WHERE job_type = 'process-events'");
+    sqlx::raw_sql(AssertSqlSafe(view)).execute(&stage.pool).await.unwrap();
+    let mut obstacle = stage.pool.begin().await.unwrap();
+    sqlx::raw_sql("LOCK TABLE events IN ACCESS EXCLUSIVE MODE").execute(&mut *obstacle).await.unwrap();
+    let at = clock::now() - TimeDelta::seconds(5);
+    queue::nudge_once_at(&stage.pool, Queue::ProcessEvents, at).await.unwrap();
+    queue::nudge_once_at(&stage.pool, Queue::ProcessEvents, at).await.unwrap();
+    assert_eq!(count(&stage.pool, "SELECT count(*) FROM jobs").await, 1);
+    stage.start_worker().unwrap();
+    let in_hand = "SELECT count(*) FROM jobs WHERE status = 'Queued'";
+    eventually(PATIENCE, "it is in hand", async || count(&stage.pool, in_hand).await == 1).await;
+    queue::nudge_once_at(&stage.pool, Queue::ProcessEvents, at).await.unwrap();
+    assert_eq!(count(&stage.pool, "SELECT count(*) FROM jobs").await, 2);
+    obstacle.rollback().await.unwrap();
+    eventually(PATIENCE, "none is left", async || count(&stage.pool, "SELECT count(*) FROM jobs").await == 0).await;
     stage.strike().await.unwrap();
 }
 
