@@ -5,6 +5,7 @@
 //! none waits for another's sake: one that the database refuses, or whose lane somebody else has locked, costs only itself. What
 //! an event means is nothing to this module, nor is what is answered to whoever sent it.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +26,7 @@ const COMMITTED_AT_ONCE: usize = 500;
 /// How soon it is tried again to commit events whose lanes somebody else had locked. Mostly that is another commit.
 const LEFT_OUT_FOR: Duration = Duration::from_millis(5);
 
-/// How much may wait to be committed: some thousands of texts, or a few of Stripe's largest events.
+/// How much may wait to be committed: some thousands of texts, or two of the largest events that Stripe may send.
 const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// What an event takes at least, however short its form.
@@ -113,46 +114,56 @@ impl Recorder {
 /// Commits what waits, again and again. One commit at a time, so that events are recorded in the order in which they came.
 async fn commit_all(pool: PgPool, mut entries: mpsc::UnboundedReceiver<Entry>) {
     let mut waiting = Vec::new();
-    while gather(&mut waiting, &mut entries).await > 0 {
-        // Whoever has given up is not told any more that it is recorded, and comes again.
-        waiting.retain(|entry| !entry.answer.to.is_closed());
-        let mut left_out = Vec::new();
+    while gather(&mut waiting, &mut entries).await {
+        let mut left_out = LeftOut::default();
         while !waiting.is_empty() {
             let later = waiting.split_off(waiting.len().min(COMMITTED_AT_ONCE));
-            left_out.extend(commit(&pool, waiting).await);
+            // Whoever has given up is not told any more that it is recorded, and comes again.
+            waiting.retain(|entry| !entry.answer.to.is_closed());
+            commit(&pool, waiting, &mut left_out).await;
             waiting = later;
         }
-        waiting = left_out;
+        waiting = left_out.entries;
     }
 }
 
-/// Waits until something is to be committed, and answers how much. What was left out the last time comes first.
-async fn gather(waiting: &mut Vec<Entry>, entries: &mut mpsc::UnboundedReceiver<Entry>) -> usize {
+/// What a round leaves to the next, because somebody else has locked its lanes.
+#[derive(Default)]
+struct LeftOut {
+    entries: Vec<Entry>,
+    /// Given back in the middle of a round, a lane stays left out until the next: a later event must not overtake an earlier.
+    lanes: HashSet<String>,
+}
+
+/// Waits until there may be something to commit; what was left out comes first. Answers whether there will ever be anything.
+async fn gather(waiting: &mut Vec<Entry>, entries: &mut mpsc::UnboundedReceiver<Entry>) -> bool {
     if waiting.is_empty() {
-        return entries.recv_many(waiting, COMMITTED_AT_ONCE).await;
+        return entries.recv_many(waiting, COMMITTED_AT_ONCE).await > 0;
     }
-    tokio::time::sleep(LEFT_OUT_FOR).await;
-    waiting.extend(std::iter::from_fn(|| entries.try_recv().ok()).take(COMMITTED_AT_ONCE));
-    waiting.len()
+    let new = tokio::time::timeout(LEFT_OUT_FOR, entries.recv_many(waiting, COMMITTED_AT_ONCE)).await;
+    if new == Ok(0) {
+        // No more will come, and what was left out has still to be waited for.
+        tokio::time::sleep(LEFT_OUT_FOR).await;
+    }
+    true
 }
 
-/// Commits events together, and says of each what became of it. Answers those that have to wait, because somebody else has
-/// locked their lanes.
-async fn commit(pool: &PgPool, entries: Vec<Entry>) -> Vec<Entry> {
+/// Commits events together, and says of each what became of it, but for those that are left out.
+async fn commit(pool: &PgPool, entries: Vec<Entry>, left_out: &mut LeftOut) {
     let (events, answers): (Vec<NewEvent>, Vec<Answer>) =
         entries.into_iter().map(|entry| (entry.event, entry.answer)).unzip();
     // Parts are done in order, and so are their answers.
     let mut answers = answers.into_iter();
-    let mut left_out = Vec::new();
     let mut parts = Halves::of(&events);
     while let Some(part) = parts.next_part() {
-        match tokio::time::timeout(ANSWER_WITHIN, events::record_free(pool, part, clock::now())).await {
+        let recording = events::record_free(pool, part, &mut left_out.lanes, clock::now());
+        match tokio::time::timeout(ANSWER_WITHIN, recording).await {
             Ok(Ok(recorded)) => {
                 for ((event, answer), recorded) in part.iter().zip(answers.by_ref()).zip(recorded) {
                     if recorded {
                         answer.say(Ok(()));
                     } else {
-                        left_out.push(Entry { event: event.clone(), answer });
+                        left_out.entries.push(Entry { event: event.clone(), answer });
                     }
                 }
             }
@@ -165,7 +176,6 @@ async fn commit(pool: &PgPool, entries: Vec<Entry>) -> Vec<Entry> {
             Err(_) => answers.by_ref().take(part.len()).for_each(|answer| answer.say(Err(NotRecorded::Late))),
         }
     }
-    left_out
 }
 
 fn refused(error: &db::Error) -> NotRecorded {

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use jobrun_onboarding::level::Forecast;
 use jobrun_onboarding::{Allocation, E164, Text, journal, wording};
 use serde::Serialize;
-use sqlx::migrate::MigrateError as StepError;
+use sqlx::migrate::{MigrateError as StepError, Migrator};
 use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 
 use crate::clock;
@@ -18,8 +18,9 @@ use crate::db::{self, alerts, clients, levels, messages, pool, subscriptions, wa
 use crate::queue::{self, Queue};
 use crate::watch;
 
-/// How long a migration waits for a lock before it lets those pass who wait behind it, and tries again.
-const LOCK_TIMEOUT: &str = "SET lock_timeout = '2s'";
+/// How long a migration waits for a lock before it lets those pass who wait behind it, and tries again: less long than a webhook
+/// waits.
+const LOCK_TIMEOUT: &str = "SET lock_timeout = '500ms'";
 const LET_PASS_FOR: Duration = Duration::from_secs(1);
 
 /// PostgreSQL's code for a lock that was not to be had in time.
@@ -32,34 +33,39 @@ const LOCK_NOT_AVAILABLE: &str = "55P03";
 /// # Errors
 /// When the database does not take them.
 pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
-    while !migrate_ours(pool).await? {
+    apply(pool, &db::MIGRATOR).await.map_err(MigrateError::Ours)?;
+    apply(pool, &queue::migrations()).await.map_err(MigrateError::OfTheQueue)?;
+    // After the queue's own migrations, and so not one of ours, which are applied before: its tables may not be there
+    // then.
+    let upkeep = sqlx::raw_sql(include_str!("queue_upkeep.sql")).execute(pool).await;
+    upkeep.map_err(|error| MigrateError::OfTheQueue(error.into()))?;
+    Ok(())
+}
+
+async fn apply(pool: &PgPool, migrator: &Migrator) -> Result<(), StepError> {
+    while !apply_unless_locked(pool, migrator).await? {
         tracing::warn!(
             "somebody has locked what is to be changed, such as a backup or another migration: trying again"
         );
         tokio::time::sleep(LET_PASS_FOR).await;
     }
-    queue::migrate(pool).await?;
-    // After the queue's own migrations, and so not one of ours, which are applied before: its tables may not be there
-    // then.
-    let upkeep = sqlx::raw_sql(include_str!("queue_upkeep.sql")).execute(pool).await;
-    upkeep.map_err(queue::Error::from)?;
     Ok(())
 }
 
-/// Answers whether it came through; if not, because others had locked something, every step before that is done.
-async fn migrate_ours(pool: &PgPool) -> Result<bool, MigrateError> {
+/// Answers whether all is applied. If not, because others had locked something, the steps before that stay done.
+async fn apply_unless_locked(pool: &PgPool, migrator: &Migrator) -> Result<bool, StepError> {
     // A connection of its own: the migrator's lock lasts as long as that, if a step fails.
-    let mut conn = pool.acquire().await.map_err(StepError::from)?.detach();
-    sqlx::raw_sql(LOCK_TIMEOUT).execute(&mut conn).await.map_err(StepError::from)?;
-    let migrated = db::MIGRATOR.run(&mut conn).await;
-    conn.close().await.map_err(StepError::from)?;
-    match migrated {
+    let mut conn = pool.acquire().await?.detach();
+    sqlx::raw_sql(LOCK_TIMEOUT).execute(&mut conn).await?;
+    let applied = migrator.run(&mut conn).await;
+    conn.close().await?;
+    match applied {
         Err(StepError::Execute(error) | StepError::ExecuteMigration(error, _))
             if error.as_database_error().is_some_and(|error| error.code().as_deref() == Some(LOCK_NOT_AVAILABLE)) =>
         {
             Ok(false)
         }
-        migrated => Ok(migrated.map(|()| true)?),
+        applied => applied.map(|()| true),
     }
 }
 
@@ -68,10 +74,10 @@ async fn migrate_ours(pool: &PgPool) -> Result<bool, MigrateError> {
 pub enum MigrateError {
     /// One of ours.
     #[error("migrating: {0}")]
-    Ours(#[from] StepError),
+    Ours(StepError),
     /// One of the job queue's.
     #[error("migrating the job queue: {0}")]
-    Queue(#[from] queue::Error),
+    OfTheQueue(StepError),
 }
 
 /// Why an operator's request was not carried out. Nothing was changed.

@@ -22,6 +22,7 @@ use chrono::{DateTime, Utc};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::Serialize;
+use sqlx::migrate::Migrator;
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::Notify;
 use tower_layer::Identity;
@@ -115,15 +116,19 @@ pub async fn nudge_once_at(pool: &PgPool, queue: Queue, at: DateTime<Utc>) -> Re
     let second = second_after(at);
     let key = format!("once-{second}");
     let mut conn = pool.acquire().await?;
-    let known = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT FROM apalis.jobs WHERE job_type = $1 AND idempotency_key = $2) AS "known!""#,
+    let job_of_that_second = sqlx::query!(
+        r#"SELECT EXISTS (SELECT FROM apalis.jobs WHERE job_type = $1 AND idempotency_key = $2) AS "known!",
+                  extract(EPOCH FROM now())::BIGINT AS "now!""#,
         queue.name(),
         key
     );
-    if known.fetch_one(&mut *conn).await? {
+    let found = job_of_that_second.fetch_one(&mut *conn).await?;
+    if found.known {
         return Ok(());
     }
-    let job = job()?.run_at_timestamp(second).idempotency_key(key);
+    // Due by the database's clock, which may be ahead of ours: not at once even so, or it would come again and again.
+    let next_second = u64::try_from(found.now + 1).unwrap_or_default();
+    let job = job()?.run_at_timestamp(second.max(next_second)).idempotency_key(key);
     match push_tasks(&mut *conn, queue.name(), vec![job.build()]).await {
         // Somebody else was faster.
         Err(Error::Database(sqlx::Error::Database(error))) if error.is_unique_violation() => Ok(()),
@@ -428,12 +433,10 @@ fn delay_after_failure(attempt: usize) -> Duration {
     delays.without_max_times().build().nth(attempt.saturating_sub(1)).unwrap_or(Duration::from_secs(8))
 }
 
-/// Applies the queue's own migrations, which live in a schema of their own.
-///
-/// # Errors
-/// When the database does not take them.
-pub async fn migrate(pool: &PgPool) -> Result<(), Error> {
-    PostgresStorage::setup(pool).await
+/// The queue's own migrations, which live in a schema of their own.
+#[must_use]
+pub fn migrations() -> Migrator {
+    PostgresStorage::migrations()
 }
 
 /// Whether the queue's own migrations have been applied. Checked when it runs and not when it compiles: they are not ours.
@@ -447,7 +450,7 @@ pub async fn is_migrated(pool: &PgPool) -> Result<bool, sqlx::Error> {
     }
     let applied: Vec<i64> =
         sqlx::query_scalar("SELECT version FROM apalis._sqlx_migrations WHERE success").fetch_all(pool).await?;
-    Ok(PostgresStorage::migrations().iter().all(|migration| applied.contains(&migration.version)))
+    Ok(migrations().iter().all(|migration| applied.contains(&migration.version)))
 }
 
 /// Removes finished jobs that are older than `age`, a step at a time, and workers that are long gone. Our jobs are gone as soon

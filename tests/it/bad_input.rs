@@ -5,8 +5,7 @@ use jobrun_shared::config::Secret;
 use jobrun_shared::twilio::signature::{self, Algorithm, Content, Form, Key};
 use jobrun_shared::{db, operator};
 use jobrun_tests::{
-    PATIENCE, count, empty_database, eventually, migrated_database, numbers, paid_clients, programs, say, stage,
-    stage_with, texts,
+    PATIENCE, count, empty_database, eventually, numbers, paid_clients, programs, say, stage, stage_with, texts,
 };
 
 const EVENTS: &str = "SELECT count(*) FROM events";
@@ -359,31 +358,4 @@ async fn migrating_twice_at_once_is_safe_and_makes_the_database_ready() {
     db::ensure_migrated(&pool).await.unwrap();
     let (code, printed) = run("jobrun", &["migrate"], &settings).await;
     assert!(code == 0, "{printed}");
-}
-
-/// A backup, which reads for an hour, keeps a migration waiting, and nobody else: whoever asks for a lock behind one that waits
-/// would wait as well.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_migration_that_has_to_wait_lets_others_pass() {
-    let pool = migrated_database(4).await;
-    sqlx::raw_sql(
-        "DELETE FROM _sqlx_migrations WHERE version = 20261125000003;
-         CREATE INDEX waiting_events_of_a_lane ON events (lane, id) WHERE processed_at IS NULL",
-    )
-    .execute(&pool)
-    .await
-    .unwrap();
-    let mut backup = pool.begin().await.unwrap();
-    sqlx::raw_sql("LOCK TABLE events IN ACCESS SHARE MODE").execute(&mut *backup).await.unwrap();
-    let others = async {
-        let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'
-                     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-        eventually(PATIENCE, "the migration waits", async || count(&pool, waits).await == 1).await;
-        let reads = sqlx::raw_sql("SELECT FROM events").execute(&pool);
-        tokio::time::timeout(PATIENCE, reads).await.expect("others pass").unwrap();
-        backup.rollback().await.unwrap();
-    };
-    let (migrated, ()) = tokio::join!(operator::migrate(&pool), others);
-    migrated.unwrap();
-    db::ensure_migrated(&pool).await.unwrap();
 }

@@ -1,6 +1,7 @@
 //! What shares a commit, and what that must not cost anybody: webhooks at the door, clients, texts and reports in the hands,
 //! and jobs in the queue.
 
+use std::collections::HashSet;
 use std::pin::pin;
 use std::task::Poll;
 
@@ -8,9 +9,9 @@ use chrono::TimeDelta;
 use futures::future::join_all;
 use futures::{StreamExt, poll, stream};
 use jobrun_ingress::recorder::{NotRecorded, Recorder};
-use jobrun_shared::clock;
 use jobrun_shared::db::events::{self, NewEvent, Payload, Source};
 use jobrun_shared::queue::{self, Queue};
+use jobrun_shared::{clock, db, operator};
 use jobrun_stand_in::Reports;
 use jobrun_tests::{PATIENCE, count, eventually, migrated_database, phone, say, stage, texts};
 use serde_json::json;
@@ -144,6 +145,50 @@ async fn a_webhook_whose_lane_is_locked_costs_only_itself() {
         "SELECT e.external_id FROM events e JOIN events a USING (lane) WHERE a.external_id = 'SMagain' ORDER BY e.id";
     assert_eq!(texts(&pool, in_order).await, [text(1).external_id, "SMagain".to_owned()]);
     assert_eq!(count(&pool, "SELECT count(*) FROM events").await, 41);
+}
+
+/// What was passed over once is passed over until the round is over: a later event of its lane must not overtake it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lane_that_is_given_back_stays_passed_over() {
+    let pool = migrated_database(8).await;
+    let mut asleep = pool.begin().await.unwrap();
+    events::insert(&mut asleep, &[text(1)], clock::now()).await.unwrap();
+    let mut passed_over = HashSet::new();
+    let record = async |events: &[NewEvent], passed_over: &mut HashSet<String>| {
+        events::record_free(&pool, events, passed_over, clock::now()).await.unwrap()
+    };
+    assert_eq!(record(&[text(1), text(2)], &mut passed_over).await, [false, true]);
+    asleep.rollback().await.unwrap();
+    let later = NewEvent { external_id: "SMlater".to_owned(), ..text(1) };
+    assert_eq!(record(&[text(3), later.clone()], &mut passed_over).await, [true, false]);
+    assert_eq!(record(&[text(1), later], &mut HashSet::new()).await, [true, true]);
+}
+
+/// A backup, which reads for an hour, keeps a migration waiting, and nobody else: whoever asks for a lock behind one that waits
+/// would wait as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_that_has_to_wait_lets_others_pass() {
+    let pool = migrated_database(4).await;
+    sqlx::raw_sql(
+        "DELETE FROM _sqlx_migrations WHERE version = 20261125000003;
+         CREATE INDEX waiting_events_of_a_lane ON events (lane, id) WHERE processed_at IS NULL",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    let mut backup = pool.begin().await.unwrap();
+    sqlx::raw_sql("LOCK TABLE events IN ACCESS SHARE MODE").execute(&mut *backup).await.unwrap();
+    let (recorder, _recording) = Recorder::start(pool.clone());
+    let others = async {
+        let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'
+                     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        eventually(PATIENCE, "the migration waits", async || count(&pool, waits).await == 1).await;
+        assert_eq!(recorder.record(text(1), 200).await, Ok(()), "a webhook that waits behind it comes in all the same");
+        backup.rollback().await.unwrap();
+    };
+    let (migrated, ()) = tokio::join!(operator::migrate(&pool), others);
+    migrated.unwrap();
+    db::ensure_migrated(&pool).await.unwrap();
 }
 
 /// However many events a commit holds, and however many texts: others are woken once for each queue.

@@ -240,26 +240,49 @@ pub async fn record(pool: &PgPool, events: &[NewEvent], now: DateTime<Utc>) -> R
     Ok(recorded)
 }
 
-/// As [`record`], but passes over the events whose lanes somebody else has locked, rather than wait for them. Answers of each,
-/// in order, whether it is recorded.
+/// As [`record`], but passes over the events whose lanes somebody else has locked, rather than wait for them. So it does those
+/// whose lanes are in `passed_over`, to which it adds the lanes that it finds locked. Answers of each, in order, whether it is
+/// recorded.
 ///
 /// # Errors
 /// When the database does not take them; then nothing is recorded.
-pub async fn record_free(pool: &PgPool, events: &[NewEvent], now: DateTime<Utc>) -> Result<Vec<bool>, Error> {
+pub async fn record_free(
+    pool: &PgPool,
+    events: &[NewEvent],
+    passed_over: &mut HashSet<String>,
+    now: DateTime<Utc>,
+) -> Result<Vec<bool>, Error> {
     let mut tx = pool.begin().await?;
-    let lanes = lanes_to_lock(events);
     let locked_by_others = sqlx::query_scalar!(
         r#"SELECT lane AS "lane!" FROM unnest($1::TEXT[]) AS l (lane) WHERE NOT pg_try_advisory_xact_lock(1, hashtext(lane))"#,
-        &lanes
+        &lanes_to_lock(events)
     );
-    let locked_by_others: HashSet<String> = locked_by_others.fetch_all(&mut *tx).await?.into_iter().collect();
-    let is_free = |event: &NewEvent| locked_by_others.is_empty() || !locked_by_others.contains(&event.payload.lane());
+    passed_over.extend(locked_by_others.fetch_all(&mut *tx).await?);
+    let is_free = |event: &NewEvent| passed_over.is_empty() || !passed_over.contains(&event.payload.lane());
     let recorded: Vec<bool> = events.iter().map(is_free).collect();
     let free: Vec<&NewEvent> =
         events.iter().zip(&recorded).filter_map(|(event, recorded)| recorded.then_some(event)).collect();
     write(&mut tx, &free, now).await?;
     tx.commit().await?;
     Ok(recorded)
+}
+
+/// Which of `events` are not recorded yet, in order.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list_new(conn: &mut PgConnection, events: Vec<NewEvent>) -> Result<Vec<NewEvent>, Error> {
+    let ids: Vec<&str> = events.iter().map(|event| event.external_id.as_str()).collect();
+    let sources: Vec<&str> = events.iter().map(|event| event.source.name()).collect();
+    let are_new = sqlx::query_scalar!(
+        r#"SELECT (SELECT events.id FROM events WHERE events.source = e.source AND events.external_id = e.external_id) IS NULL
+               AS "is_new!"
+           FROM unnest($1::TEXT[], $2::TEXT[]) WITH ORDINALITY AS e (source, external_id, place) ORDER BY place"#,
+        &sources as &[&str],
+        &ids as &[&str]
+    );
+    let are_new = are_new.fetch_all(conn).await?;
+    Ok(events.into_iter().zip(are_new).filter_map(|(event, is_new)| is_new.then_some(event)).collect())
 }
 
 /// Writes events, in the order given, and one job if any of them was new. Locks their lanes until the transaction ends.

@@ -41,7 +41,7 @@ pub use halves::Halves;
 
 use crate::config::Secret;
 
-/// Our migrations; apalis's own are applied by [`crate::queue::migrate`].
+/// Our migrations; apalis's own are [`crate::queue::migrations`].
 pub static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
 
 /// What can go wrong with the rows.

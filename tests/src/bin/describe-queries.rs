@@ -1,21 +1,31 @@
 //! Describes every query anew, against a database that the migrations have just made, into `.sqlx`.
 //!
 //! With `--check`, compares instead, and fails when what is committed differs. Needs no database of anybody's.
+//!
+//! The tree is that in which it is started, which need not be the one that it was built from: `deploy/describe-queries` builds it
+//! from the last commit, because with a query that is not described yet nothing compiles.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::{fs, io};
 
+use jobrun_shared::config::Secret;
 use jobrun_tests::{empty_database, migrate};
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::{Connection, PgConnection};
 
 #[tokio::main]
 async fn main() -> io::Result<ExitCode> {
     let check = std::env::args().nth(1).as_deref() == Some("--check");
+    let root = std::env::current_dir()?;
     let url = empty_database().await;
     migrate(&url).await;
+    if let Err(error) = migrate_as_in(&root, &url).await {
+        eprintln!("describe-queries: the migrations cannot be applied: {error}");
+        return Ok(ExitCode::FAILURE);
+    }
 
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
     let committed = root.join(".sqlx");
     let described = root.join("target/described-queries");
     let _ = fs::remove_dir_all(&described);
@@ -51,6 +61,12 @@ async fn main() -> io::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Applies the migrations of the tree that this was not built with.
+async fn migrate_as_in(root: &Path, url: &Secret) -> Result<(), MigrateError> {
+    let mut conn = PgConnection::connect(url.expose()).await?;
+    Migrator::new(root.join("migrations")).await?.run(&mut conn).await
 }
 
 fn contents(folder: &PathBuf) -> io::Result<BTreeMap<PathBuf, String>> {
