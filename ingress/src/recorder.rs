@@ -26,7 +26,7 @@ const COMMITTED_AT_ONCE: usize = 500;
 /// How soon it is tried again to commit events whose lanes somebody else had locked. Mostly that is another commit.
 const LEFT_OUT_FOR: Duration = Duration::from_millis(5);
 
-/// How much may wait to be committed: some thousands of texts, or two of the largest events that Stripe may send.
+/// How much may wait to be committed, as it was sent: some thousands of texts, or a few of the largest events that Stripe may send.
 const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// What an event takes at least, however short its form.

@@ -32,9 +32,6 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 /// The largest event of Stripe's that is read: an invoice with all its lines can be long.
 const EVENT_BYTES_MAX: usize = 1024 * 1024;
 
-/// How many times as much memory as its text an event of Stripe's takes while it waits: it waits as a tree of JSON.
-const TREE_OF_JSON: usize = 4;
-
 /// How long recording may take before the webhook is told to come back: Twilio's own retry and fallback take over then.
 pub const ANSWER_WITHIN: Duration = Duration::from_millis(900);
 
@@ -319,11 +316,7 @@ fn required(form: &Form, name: &'static str) -> Result<String, Rejection> {
 /// Once this returns, nothing can be lost.
 async fn record(door: &Door, event: NewEvent, body: &Bytes) -> Result<(), Rejection> {
     let (kind, external_id) = (event.payload.kind(), event.external_id.clone());
-    let bytes = match event.payload {
-        Payload::Stripe { .. } => TREE_OF_JSON * body.len(),
-        _ => body.len(),
-    };
-    let recorded = door.recorder.record(event, bytes).await;
+    let recorded = door.recorder.record(event, body.len()).await;
     recorded.map_err(|why| Rejection::NotRecorded(format!("{kind} {external_id}: {why}")))
 }
 
