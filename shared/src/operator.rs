@@ -18,9 +18,9 @@ use crate::db::{self, alerts, clients, levels, messages, pool, subscriptions, wa
 use crate::queue::{self, Queue};
 use crate::watch;
 
-/// How long a migration waits for a lock before it lets those pass who wait behind it, and tries again: less long than a webhook
-/// waits.
-const LOCK_TIMEOUT: &str = "SET lock_timeout = '500ms'";
+/// How long a migration waits for a lock before it lets those pass who wait behind it, and tries again: much less long than a
+/// webhook waits.
+const LOCK_TIMEOUT: &str = "SET lock_timeout = '250ms'";
 const LET_PASS_FOR: Duration = Duration::from_secs(1);
 
 /// PostgreSQL's code for a lock that was not to be had in time.
@@ -28,7 +28,8 @@ const LOCK_NOT_AVAILABLE: &str = "55P03";
 
 /// Applies every migration, the queue's own included. Safe to repeat, and to run twice at once: each waits for the other.
 ///
-/// Waits for as long as it takes until others give up their locks, but never so that the programs at work wait as well.
+/// Waits for as long as it takes until others give up their locks, a vacuum's among them; the programs at work wait with it
+/// for a quarter of a second at a time, and then pass.
 ///
 /// # Errors
 /// When the database does not take them.
@@ -43,12 +44,7 @@ pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
 }
 
 async fn apply(pool: &PgPool, migrator: &Migrator) -> Result<(), StepError> {
-    while !apply_unless_locked(pool, migrator).await? {
-        tracing::warn!(
-            "somebody has locked what is to be changed, such as a backup or another migration: trying again"
-        );
-        tokio::time::sleep(LET_PASS_FOR).await;
-    }
+    while !apply_unless_locked(pool, migrator).await? {}
     Ok(())
 }
 
@@ -58,15 +54,16 @@ async fn apply_unless_locked(pool: &PgPool, migrator: &Migrator) -> Result<bool,
     let mut conn = pool.acquire().await?.detach();
     sqlx::raw_sql(LOCK_TIMEOUT).execute(&mut conn).await?;
     let applied = migrator.run(&mut conn).await;
-    conn.close().await?;
-    match applied {
-        Err(StepError::Execute(error) | StepError::ExecuteMigration(error, _))
-            if error.as_database_error().is_some_and(|error| error.code().as_deref() == Some(LOCK_NOT_AVAILABLE)) =>
-        {
-            Ok(false)
-        }
-        applied => applied.map(|()| true),
+    let locked = matches!(&applied, Err(StepError::Execute(error) | StepError::ExecuteMigration(error, _))
+        if error.as_database_error().is_some_and(|error| error.code().as_deref() == Some(LOCK_NOT_AVAILABLE)));
+    if locked {
+        tracing::warn!("what is to be changed is locked, by a backup, a vacuum or another migration: trying again");
+        // Before another migrator has its turn, which would begin to wait at once.
+        tokio::time::sleep(LET_PASS_FOR).await;
     }
+    // Closed or lost, its locks are gone; what became of the steps is known.
+    let _ = conn.close().await;
+    if locked { Ok(false) } else { applied.map(|()| true) }
 }
 
 /// The migrations could not be applied.

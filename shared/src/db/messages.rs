@@ -283,8 +283,12 @@ const ANNOUNCED_WITHIN: Duration = Duration::from_millis(500);
 /// the sweeper looks as well.
 async fn look_again_at(pool: &PgPool, at: DateTime<Utc>) {
     let announcing = queue::nudge_once_at(pool, Queue::SendMessages, at);
-    if !matches!(tokio::time::timeout(ANNOUNCED_WITHIN, announcing).await, Ok(Ok(()))) {
-        tracing::warn!("the database takes no jobs: texts are looked at again when the sweeper does, and not before");
+    match tokio::time::timeout(ANNOUNCED_WITHIN, announcing).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "texts are not looked at again before the sweeper does"),
+        Err(_) => {
+            tracing::warn!("texts are not looked at again before the sweeper does: no job could be pushed in time")
+        }
     }
 }
 
