@@ -10,9 +10,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jobrun_shared::clock;
 use jobrun_shared::db::Halves;
 use jobrun_shared::db::events::{self, NewEvent};
-use jobrun_shared::{clock, db};
 use sqlx::PgPool;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -26,7 +26,8 @@ const COMMITTED_AT_ONCE: usize = 500;
 /// How soon it is tried again to commit events whose lanes somebody else had locked. Mostly that is another commit.
 const LEFT_OUT_FOR: Duration = Duration::from_millis(5);
 
-/// How much may wait to be committed, as it was sent: some thousands of texts, or a few of the largest events that Stripe may send.
+/// How much may wait to be committed, as it was sent: some thousands of texts, or a few of the largest events that Stripe may
+/// send.
 const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// What an event takes at least, however short its form.
@@ -157,7 +158,7 @@ async fn commit(pool: &PgPool, entries: Vec<Entry>, left_out: &mut LeftOut) {
     let mut parts = Halves::of(&events);
     while let Some(part) = parts.next_part() {
         let recording = events::record_free(pool, part, &mut left_out.lanes, clock::now());
-        match tokio::time::timeout(ANSWER_WITHIN, recording).await {
+        let failed = match tokio::time::timeout(ANSWER_WITHIN, recording).await {
             Ok(Ok(recorded)) => {
                 for ((event, answer), recorded) in part.iter().zip(answers.by_ref()).zip(recorded) {
                     if recorded {
@@ -166,18 +167,13 @@ async fn commit(pool: &PgPool, entries: Vec<Entry>, left_out: &mut LeftOut) {
                         left_out.entries.push(Entry { event: event.clone(), answer });
                     }
                 }
+                continue;
             }
-            Ok(Err(error)) if error.is_of_the_rows() => {
-                if parts.halve(part).is_some() {
-                    answers.by_ref().take(1).for_each(|answer| answer.say(Err(refused(&error))));
-                }
-            }
-            Ok(Err(error)) => answers.by_ref().take(part.len()).for_each(|answer| answer.say(Err(refused(&error)))),
-            Err(_) => answers.by_ref().take(part.len()).for_each(|answer| answer.say(Err(NotRecorded::Late))),
-        }
+            // Taken again, in halves.
+            Ok(Err(error)) if error.is_of_the_rows() && parts.halve(part).is_none() => continue,
+            Ok(Err(error)) => NotRecorded::Refused(error.to_string()),
+            Err(_) => NotRecorded::Late,
+        };
+        answers.by_ref().take(part.len()).for_each(|answer| answer.say(Err(failed.clone())));
     }
-}
-
-fn refused(error: &db::Error) -> NotRecorded {
-    NotRecorded::Refused(error.to_string())
 }

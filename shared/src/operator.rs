@@ -43,27 +43,26 @@ pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
     Ok(())
 }
 
+/// Again and again, for as long as others have locked something. The steps before that stay done.
 async fn apply(pool: &PgPool, migrator: &Migrator) -> Result<(), StepError> {
-    while !apply_unless_locked(pool, migrator).await? {}
-    Ok(())
-}
-
-/// Answers whether all is applied. If not, because others had locked something, the steps before that stay done.
-async fn apply_unless_locked(pool: &PgPool, migrator: &Migrator) -> Result<bool, StepError> {
-    // A connection of its own: the migrator's lock lasts as long as that, if a step fails.
-    let mut conn = pool.acquire().await?.detach();
-    sqlx::raw_sql(LOCK_TIMEOUT).execute(&mut conn).await?;
-    let applied = migrator.run(&mut conn).await;
-    let locked = matches!(&applied, Err(StepError::Execute(error) | StepError::ExecuteMigration(error, _))
-        if error.as_database_error().is_some_and(|error| error.code().as_deref() == Some(LOCK_NOT_AVAILABLE)));
-    if locked {
-        tracing::warn!("what is to be changed is locked, by a backup, a vacuum or another migration: trying again");
-        // Before another migrator has its turn, which would begin to wait at once.
-        tokio::time::sleep(LET_PASS_FOR).await;
+    loop {
+        // A connection of its own: the migrator's lock lasts as long as that, if a step fails.
+        let mut conn = pool.acquire().await?.detach();
+        sqlx::raw_sql(LOCK_TIMEOUT).execute(&mut conn).await?;
+        let applied = migrator.run(&mut conn).await;
+        let locked = matches!(&applied, Err(StepError::Execute(error) | StepError::ExecuteMigration(error, _))
+            if error.as_database_error().is_some_and(|error| error.code().as_deref() == Some(LOCK_NOT_AVAILABLE)));
+        if locked {
+            tracing::warn!("what is to be changed is locked, by a backup, a vacuum or another migration: trying again");
+            // Before another migrator has its turn, which would begin to wait at once.
+            tokio::time::sleep(LET_PASS_FOR).await;
+        }
+        // Closed or lost, its locks are gone; what became of the steps is known.
+        let _ = conn.close().await;
+        if !locked {
+            return applied;
+        }
     }
-    // Closed or lost, its locks are gone; what became of the steps is known.
-    let _ = conn.close().await;
-    if locked { Ok(false) } else { applied.map(|()| true) }
 }
 
 /// The migrations could not be applied.

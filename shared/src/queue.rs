@@ -113,12 +113,10 @@ pub async fn nudge_at(conn: &mut PgConnection, queue: Queue, at: DateTime<Utc>) 
 /// # Errors
 /// When the database does not take it.
 pub async fn nudge_once_at(pool: &PgPool, queue: Queue, at: DateTime<Utc>) -> Result<(), Error> {
-    let second = second_after(at);
-    let key = format!("once-{second}");
+    let key = format!("once-{}", second_after(at));
     let mut conn = pool.acquire().await?;
     let job_of_that_second = sqlx::query!(
-        r#"SELECT EXISTS (SELECT FROM apalis.jobs WHERE job_type = $1 AND idempotency_key = $2) AS "known!",
-                  extract(EPOCH FROM now())::BIGINT AS "now!""#,
+        r#"SELECT EXISTS (SELECT FROM apalis.jobs WHERE job_type = $1 AND idempotency_key = $2) AS "known!", now() AS "now!""#,
         queue.name(),
         key
     );
@@ -127,8 +125,7 @@ pub async fn nudge_once_at(pool: &PgPool, queue: Queue, at: DateTime<Utc>) -> Re
         return Ok(());
     }
     // Due by the database's clock, which may be ahead of ours: not at once even so, or it would come again and again.
-    let next_second = u64::try_from(found.now + 1).unwrap_or_default();
-    let job = job()?.run_at_timestamp(second.max(next_second)).idempotency_key(key);
+    let job = job()?.run_at_timestamp(second_after(at.max(found.now))).idempotency_key(key);
     match push_tasks(&mut *conn, queue.name(), vec![job.build()]).await {
         // Somebody else was faster.
         Err(Error::Database(sqlx::Error::Database(error))) if error.is_unique_violation() => Ok(()),

@@ -1,5 +1,5 @@
 //! What shares a commit, and what that must not cost anybody: webhooks at the door, clients, texts and reports in the hands,
-//! and jobs in the queue.
+//! jobs in the queue, and whoever waits behind a migration.
 
 use std::pin::pin;
 use std::task::Poll;
