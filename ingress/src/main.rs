@@ -17,7 +17,14 @@ use tokio::sync::Notify;
 
 /// What webhooks share. They wait for a connection less long than [`webhooks::ANSWER_WITHIN`], so that this wait is what is
 /// reported.
-const CONNECTIONS: db::Connections = db::Connections { kept: 16, max: 16, acquire_timeout: Duration::from_millis(800) };
+const CONNECTIONS: db::Connections = db::Connections {
+    application: "jobrun-ingress",
+    kept: 16,
+    max: 16,
+    acquire_timeout: Duration::from_millis(800),
+    lock_timeout: Duration::from_millis(250),
+    statement_timeout: Duration::from_secs(5),
+};
 
 /// How long requests that are under way may take to end when the process is to end: longer than any may take.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,7 +43,7 @@ async fn main() -> ExitCode {
 async fn run() -> anyhow::Result<()> {
     let settings = config::Ingress::from_env()?;
     telemetry::start(&settings.log, telemetry::Output::Stdout);
-    let pool = db::connect(&settings.database_url, CONNECTIONS).await?;
+    let (pool, health) = db::connect_watched(&settings.database_url, CONNECTIONS).await?;
     db::ensure_migrated(&pool).await?;
     // Texts may have come in while nobody was here, and come before whatever their senders text next.
     audits::hurry(&pool, clock::now()).await?;
@@ -48,7 +55,8 @@ async fn run() -> anyhow::Result<()> {
         );
     }
     let listener = TcpListener::bind(settings.addr).await.with_context(|| format!("listening on {}", settings.addr))?;
-    let (recorder, recording) = Recorder::start(pool.clone());
+    tokio::spawn(db::watch(pool.clone(), health.clone()));
+    let (recorder, recording) = Recorder::start(pool.clone(), health);
     let door = webhooks::Door { pool, recorder, twilio: settings.twilio, stripe: settings.stripe };
     let router = webhooks::router(door);
     let asked_to_stop = shutdown::requested()?;

@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jobrun_shared::clock;
-use jobrun_shared::db::Halves;
 use jobrun_shared::db::events::{self, NewEvent};
+use jobrun_shared::db::{self, Halves, Health};
 use sqlx::PgPool;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::webhooks::ANSWER_WITHIN;
 
@@ -29,6 +30,9 @@ const LEFT_OUT_FOR: Duration = Duration::from_millis(5);
 /// How much may wait to be committed, as it was sent: some thousands of texts, or a few of the largest events that Stripe may
 /// send.
 const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// For how long a commit that failed says that the next one will: then it has to be tried.
+const FAILURE_COUNTS_FOR: Duration = Duration::from_secs(10);
 
 /// What an event takes at least, however short its form.
 const EVENT_BYTES_MIN: usize = 1024;
@@ -62,6 +66,14 @@ impl fmt::Display for NotRecorded {
 pub struct Recorder {
     waiting: mpsc::UnboundedSender<Entry>,
     room: Arc<Semaphore>,
+    failed: watch::Receiver<Option<Failure>>,
+}
+
+/// When and why the last commit failed, if it did.
+#[derive(Clone, Debug)]
+struct Failure {
+    at: Instant,
+    why: NotRecorded,
 }
 
 /// An event that waits to be committed, and whoever waits for that.
@@ -89,10 +101,20 @@ impl Answer {
 impl Recorder {
     /// Begins to record. The task ends when every recorder is gone and what waited is committed, or when it fails.
     #[must_use]
-    pub fn start(pool: PgPool) -> (Self, JoinHandle<()>) {
+    pub fn start(pool: PgPool, health: Health) -> (Self, JoinHandle<()>) {
         let (waiting, entries) = mpsc::unbounded_channel();
         let room = Arc::new(Semaphore::new(WAITING_BYTES_MAX));
-        (Self { waiting, room }, tokio::spawn(commit_all(pool, entries)))
+        let (outcome, failed) = watch::channel(None);
+        let rows = Rows { pool, health, outcome };
+        (Self { waiting, room, failed }, tokio::spawn(commit_all(rows, entries)))
+    }
+
+    /// Returns why events cannot be recorded, as far as the last commit shows. A failure of some seconds ago shows nothing any
+    /// more.
+    #[must_use]
+    pub fn failure(&self) -> Option<NotRecorded> {
+        let failure = self.failed.borrow();
+        failure.as_ref().filter(|it| it.at.elapsed() < FAILURE_COUNTS_FOR).map(|it| it.why.clone())
     }
 
     /// Once this returns, nothing can be lost. An event that was recorded before is as good as recorded now. `bytes` is how
@@ -112,8 +134,36 @@ impl Recorder {
     }
 }
 
+/// Where events are recorded.
+struct Rows {
+    pool: PgPool,
+    health: Health,
+    /// What became of the last commit.
+    outcome: watch::Sender<Option<Failure>>,
+}
+
+impl Rows {
+    /// Takes note of what became of a commit. That the database refuses an event for its own sake says nothing of others.
+    fn observe(&self, failure: Option<&NotRecorded>) {
+        if failure.is_some() || self.outcome.borrow().is_some() {
+            self.outcome.send_replace(failure.map(|why| Failure { at: Instant::now(), why: why.clone() }));
+        }
+    }
+
+    /// Says why a commit failed. A server that was lost, or takes no writes, is left for one that does.
+    fn refused(&self, error: &db::Error) -> NotRecorded {
+        if error.is_of_the_connection() {
+            self.health.distrust();
+        }
+        match self.health.refusal() {
+            Some(unfit) => NotRecorded::Refused(unfit.to_string()),
+            None => NotRecorded::Refused(error.to_string()),
+        }
+    }
+}
+
 /// Commits what waits, again and again. One commit at a time, so that events are recorded in the order in which they came.
-async fn commit_all(pool: PgPool, mut entries: mpsc::UnboundedReceiver<Entry>) {
+async fn commit_all(rows: Rows, mut entries: mpsc::UnboundedReceiver<Entry>) {
     let mut waiting = Vec::new();
     while gather(&mut waiting, &mut entries).await {
         let mut left_out = LeftOut::default();
@@ -121,7 +171,7 @@ async fn commit_all(pool: PgPool, mut entries: mpsc::UnboundedReceiver<Entry>) {
             let later = waiting.split_off(waiting.len().min(COMMITTED_AT_ONCE));
             // Whoever has given up is not told any more that it is recorded, and comes again.
             waiting.retain(|entry| !entry.answer.to.is_closed());
-            commit(&pool, waiting, &mut left_out).await;
+            commit(&rows, waiting, &mut left_out).await;
             waiting = later;
         }
         waiting = left_out.entries;
@@ -150,16 +200,17 @@ async fn gather(waiting: &mut Vec<Entry>, entries: &mut mpsc::UnboundedReceiver<
 }
 
 /// Commits events together, and says of each what became of it, but for those that are left out.
-async fn commit(pool: &PgPool, entries: Vec<Entry>, left_out: &mut LeftOut) {
+async fn commit(rows: &Rows, entries: Vec<Entry>, left_out: &mut LeftOut) {
     let (events, answers): (Vec<NewEvent>, Vec<Answer>) =
         entries.into_iter().map(|entry| (entry.event, entry.answer)).unzip();
     // Parts are done in order, and so are their answers.
     let mut answers = answers.into_iter();
     let mut parts = Halves::of(&events);
     while let Some(part) = parts.next_part() {
-        let recording = events::record_free(pool, part, &mut left_out.lanes, clock::now());
+        let recording = events::record_free(&rows.pool, part, &mut left_out.lanes, clock::now());
         let failed = match tokio::time::timeout(ANSWER_WITHIN, recording).await {
             Ok(Ok(recorded)) => {
+                rows.observe(None);
                 for ((event, answer), recorded) in part.iter().zip(answers.by_ref()).zip(recorded) {
                     if recorded {
                         answer.say(Ok(()));
@@ -171,8 +222,16 @@ async fn commit(pool: &PgPool, entries: Vec<Entry>, left_out: &mut LeftOut) {
             }
             // Taken again, in halves.
             Ok(Err(error)) if error.is_of_the_rows() && parts.halve(part).is_none() => continue,
-            Ok(Err(error)) => NotRecorded::Refused(error.to_string()),
-            Err(_) => NotRecorded::Late,
+            Ok(Err(error)) if error.is_of_the_rows() => NotRecorded::Refused(error.to_string()),
+            Ok(Err(error)) => {
+                let failed = rows.refused(&error);
+                rows.observe(Some(&failed));
+                failed
+            }
+            Err(_) => {
+                rows.observe(Some(&NotRecorded::Late));
+                NotRecorded::Late
+            }
         };
         answers.by_ref().take(part.len()).for_each(|answer| answer.say(Err(failed.clone())));
     }

@@ -326,9 +326,13 @@ pub fn xml(body: &'static str) -> Response {
     ([(header::CONTENT_TYPE, "text/xml")], body).into_response()
 }
 
-/// Ready when the database can be reached, and has every table that this version needs.
+/// Ready when webhooks can be recorded, as far as the last commit shows, and the database has every table that this version
+/// needs.
 async fn ready(State(door): State<Door>, _: Request) -> Result<&'static str, (StatusCode, String)> {
     let unavailable = |why: String| (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"));
+    if let Some(failed) = door.recorder.failure() {
+        return Err(unavailable(format!("the last webhook could not be recorded: {failed}")));
+    }
     match tokio::time::timeout(ANSWER_WITHIN, db::ensure_migrated(&door.pool)).await {
         Ok(Ok(())) => Ok("ready\n"),
         Ok(Err(error)) => Err(unavailable(error.to_string())),

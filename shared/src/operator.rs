@@ -8,8 +8,8 @@ use chrono::{DateTime, Utc};
 use jobrun_onboarding::level::Forecast;
 use jobrun_onboarding::{Allocation, E164, Text, journal, wording};
 use serde::Serialize;
-use sqlx::migrate::{MigrateError as StepError, Migrator};
-use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
+use sqlx::migrate::{Migrate, MigrateError as StepError, Migrator};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Transaction};
 
 use crate::clock;
 use crate::db::alerts::NewAlert;
@@ -20,7 +20,8 @@ use crate::watch;
 
 /// How long a migration waits for a lock before it lets those pass who wait behind it, and tries again: much less long than a
 /// webhook waits.
-const LOCK_TIMEOUT: &str = "SET lock_timeout = '250ms'";
+const LOCK_TIMEOUT: &str = "SET lock_timeout = '250ms'; SET statement_timeout = 0";
+const NO_LOCK_TIMEOUT: &str = "SET lock_timeout = 0";
 const LET_PASS_FOR: Duration = Duration::from_secs(1);
 
 /// PostgreSQL's code for a lock that was not to be had in time.
@@ -34,7 +35,10 @@ const LOCK_NOT_AVAILABLE: &str = "55P03";
 /// # Errors
 /// When the database does not take them.
 pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
-    apply(pool, &db::MIGRATOR).await.map_err(MigrateError::Ours)?;
+    let mut ours = Migrator::with_migrations(db::MIGRATOR.iter().cloned().collect());
+    // A newer version may have applied its own steps already.
+    ours.set_ignore_missing(true);
+    apply(pool, &ours).await.map_err(MigrateError::Ours)?;
     apply(pool, &queue::migrations()).await.map_err(MigrateError::OfTheQueue)?;
     // After the queue's own migrations, and so not one of ours, which are applied before: its tables may not be there
     // then.
@@ -48,8 +52,7 @@ async fn apply(pool: &PgPool, migrator: &Migrator) -> Result<(), StepError> {
     loop {
         // A connection of its own: the migrator's lock lasts as long as that, if a step fails.
         let mut conn = pool.acquire().await?.detach();
-        sqlx::raw_sql(LOCK_TIMEOUT).execute(&mut conn).await?;
-        let applied = migrator.run(&mut conn).await;
+        let applied = apply_once(&mut conn, migrator).await;
         let locked = matches!(&applied, Err(StepError::Execute(error) | StepError::ExecuteMigration(error, _))
             if error.as_database_error().is_some_and(|error| error.code().as_deref() == Some(LOCK_NOT_AVAILABLE)));
         if locked {
@@ -63,6 +66,47 @@ async fn apply(pool: &PgPool, migrator: &Migrator) -> Result<(), StepError> {
             return applied;
         }
     }
+}
+
+/// Applies the steps that are missing. Those without a transaction make indexes beside the programs at work (`CREATE INDEX
+/// CONCURRENTLY`): they keep nobody waiting, and so may wait themselves for as long as it takes.
+async fn apply_once(conn: &mut PgConnection, migrator: &Migrator) -> Result<(), StepError> {
+    sqlx::raw_sql(LOCK_TIMEOUT).execute(&mut *conn).await?;
+    // Held until the connection is closed, so that what is half made below is nobody else's work.
+    conn.lock().await?;
+    for step in migrator.iter().filter(|step| step.no_tx) {
+        migrator.run_to(step.version - 1, &mut *conn).await?;
+        sqlx::raw_sql(NO_LOCK_TIMEOUT).execute(&mut *conn).await?;
+        if !is_applied(conn, step.version).await? {
+            drop_unfinished_indexes(conn).await?;
+        }
+        migrator.run_to(step.version, &mut *conn).await?;
+        sqlx::raw_sql(LOCK_TIMEOUT).execute(&mut *conn).await?;
+    }
+    migrator.run(&mut *conn).await
+}
+
+/// Not checked when it compiles: the table is the migrator's.
+async fn is_applied(conn: &mut PgConnection, version: i64) -> Result<bool, sqlx::Error> {
+    let applied = sqlx::query_scalar("SELECT EXISTS (SELECT FROM _sqlx_migrations WHERE version = $1)");
+    applied.bind(version).fetch_one(conn).await
+}
+
+/// Drops the indexes that an earlier try could not finish: they take time with every row, and serve no query. One that is being
+/// made just now, by hand, is none of them.
+async fn drop_unfinished_indexes(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let unfinished: Vec<String> = sqlx::query_scalar(
+        "SELECT indexrelid::REGCLASS::TEXT FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+         WHERE NOT indisvalid AND relnamespace = 'public'::REGNAMESPACE
+           AND indexrelid NOT IN (SELECT index_relid FROM pg_stat_progress_create_index)",
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    for index in unfinished {
+        let drop = format!("DROP INDEX CONCURRENTLY IF EXISTS {index}");
+        sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut *conn).await?;
+    }
+    Ok(())
 }
 
 /// The migrations could not be applied.

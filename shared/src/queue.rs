@@ -23,9 +23,13 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::Serialize;
 use sqlx::migrate::Migrator;
+use sqlx::postgres::PgPoolOptions;
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tower_layer::Identity;
+
+use crate::db::{ANSWERS_WITHIN, ASKED_EVERY, ConnectionLost, Health};
 
 /// How often a worker says that it is alive.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -55,6 +59,12 @@ const LONG_AGO: u64 = 0;
 
 /// The channel on which the library announces jobs.
 pub const CHANNEL: &str = "apalis::job::insert";
+
+/// The channel on which listeners find out that they still hear.
+const ALIVE_CHANNEL: &str = "jobrun::listening";
+
+/// How long a listener may take to connect.
+const LISTENS_WITHIN: Duration = Duration::from_secs(5);
 
 /// What jobs there are. The names are stored with jobs that wait: a queue is retired, never renamed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,13 +155,16 @@ fn job() -> Result<TaskBuilder<Vec<u8>>, Error> {
 #[derive(Clone, Debug)]
 pub struct Bell {
     rings: Arc<HashMap<&'static str, Notify>>,
+    health: Health,
 }
 
 impl Bell {
-    /// Listens for as long as the process lives. The connection is taken from the pool, and kept.
+    /// Listens for as long as the process lives, over a connection of its own. When nothing is heard over it any more, not even
+    /// what the listener announces itself, the connections of `pool` are given up as well.
     #[must_use]
-    pub fn listen(pool: &PgPool) -> Self {
-        let bell = Self { rings: Arc::new(Queue::ALL.map(|queue| (queue.name(), Notify::new())).into()) };
+    pub fn listen(pool: &PgPool, health: &Health) -> Self {
+        let rings = Arc::new(Queue::ALL.map(|queue| (queue.name(), Notify::new())).into());
+        let bell = Self { rings, health: health.clone() };
         tokio::spawn(bell.clone().relay(pool.clone()));
         bell
     }
@@ -166,17 +179,58 @@ impl Bell {
     }
 
     async fn relay_from(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
-        let mut listener = PgListener::connect_with(pool).await?;
-        listener.listen(CHANNEL).await?;
-        // Ends when the connection is lost, and begins anew.
-        while let Some(announced) = listener.try_recv().await? {
+        // Not from the pool, to which it would be given back: one that has gone silent has to be left alone.
+        let own = PgPoolOptions::new().max_connections(1).acquire_timeout(LISTENS_WITHIN);
+        let own = own.test_before_acquire(false).connect_lazy_with(pool.connect_options().as_ref().clone());
+        let mut listener = PgListener::connect_with(&own).await?;
+        listener.eager_reconnect(false);
+        listener.listen_all([CHANNEL, ALIVE_CHANNEL]).await?;
+        // What was announced until now was not heard.
+        self.ring_all();
+        loop {
+            let says_so = sqlx::query("SELECT pg_notify($1, '')").bind(ALIVE_CHANNEL);
+            let answered = tokio::time::timeout(ANSWERS_WITHIN, says_so.execute(&mut listener)).await;
+            // An error is an answer as well: the lock for announcements may be held while a standby is waited for.
+            let expects_to_hear = matches!(answered, Ok(Ok(_)));
+            let is_lost = match answered {
+                Ok(Err(error)) => error.as_database_error().is_none(),
+                Ok(Ok(_)) => false,
+                Err(_) => true,
+            };
+            let heard =
+                if is_lost { false } else { self.relay_until(&mut listener, Instant::now() + ASKED_EVERY).await? };
+            if is_lost || (expects_to_hear && !heard) {
+                self.health.lose();
+                self.ring_all();
+                return Err(sqlx::Error::Protocol("the database does not answer any more".to_owned()));
+            }
+        }
+    }
+
+    /// Passes on what is announced until `end`. Returns whether the listener's own announcement was among it.
+    async fn relay_until(&self, listener: &mut PgListener, end: Instant) -> Result<bool, sqlx::Error> {
+        let mut heard_itself = false;
+        loop {
+            let Ok(announced) = tokio::time::timeout_at(end, listener.try_recv()).await else {
+                return Ok(heard_itself);
+            };
+            let Some(announced) = announced? else {
+                return Err(sqlx::Error::Protocol("the connection was closed".to_owned()));
+            };
+            if announced.channel() == ALIVE_CHANNEL {
+                heard_itself = true;
+                continue;
+            }
             let event = serde_json::from_str::<InsertEvent>(announced.payload());
             if let Some(ring) = event.ok().and_then(|event| self.rings.get(event.job_type.as_str())) {
                 // Kept until the worker listens, if it does not just now: what it is looking at may be older.
                 ring.notify_one();
             }
         }
-        Ok(())
+    }
+
+    fn ring_all(&self) {
+        self.rings.values().for_each(Notify::notify_one);
     }
 
     /// Ends when the bell rings, or has rung since the last time; else after [`POLL_INTERVAL`].
@@ -246,11 +300,12 @@ impl Backend for Jobs {
             match &mut self.life {
                 Life::Unregistered { delay } => {
                     let registering = register(self.pool.clone(), self.queue, worker.clone(), *delay);
-                    self.life = Life::Registering(registering.boxed());
+                    self.life = Life::Registering(unless_lost(self.bell.health.clone(), registering).boxed());
                 }
                 Life::Registering(registering) => {
                     ready!(registering.poll_unpin(cx))?;
-                    self.life = Life::Alive(stay_alive(self.pool.clone(), self.queue, worker.clone()).boxed());
+                    let alive = stay_alive(self.pool.clone(), self.queue, self.bell.clone(), worker.clone());
+                    self.life = Life::Alive(alive.boxed());
                 }
                 Life::Alive(alive) => {
                     return match alive.poll_unpin(cx) {
@@ -310,9 +365,9 @@ async fn register(pool: PgPool, queue: Queue, worker: WorkerContext, delay: Dura
 }
 
 /// Says again and again that the worker lives, and gives away the jobs of those that do not any more. Ends when it cannot.
-async fn stay_alive(pool: PgPool, queue: Queue, worker: WorkerContext) -> Error {
+async fn stay_alive(pool: PgPool, queue: Queue, bell: Bell, worker: WorkerContext) -> Error {
     loop {
-        if let Err(error) = heartbeat(&pool, queue, &worker).await {
+        if let Err(error) = unless_lost(bell.health.clone(), heartbeat(&pool, queue, &worker)).await {
             return error;
         }
         tokio::time::sleep(HEARTBEAT).await;
@@ -329,11 +384,18 @@ async fn heartbeat(pool: &PgPool, queue: Queue, worker: &WorkerContext) -> Resul
 /// Takes the jobs that are due, or waits until there are some.
 async fn take_next(pool: PgPool, queue: Queue, bell: Bell, worker: String) -> Result<Job, Error> {
     loop {
-        if let Some(job) = take(&pool, queue, &worker).await? {
+        if let Some(job) = unless_lost(bell.health.clone(), take(&pool, queue, &worker)).await? {
             return Ok(job);
         }
         bell.wait(queue).await;
     }
+}
+
+/// Gives up `work` when the connections to the database are.
+async fn unless_lost<T>(health: Health, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let lost =
+        |_: ConnectionLost| Error::Database(sqlx::Error::Protocol("the database does not answer any more".to_owned()));
+    health.unless_lost(work).await.map_err(lost)?
 }
 
 /// Takes all the jobs that are due as one: the one that was tried least often stands for all, and the others are done with it.

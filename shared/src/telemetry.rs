@@ -41,10 +41,10 @@ fn start_on<W>(log: &Log, writer: W)
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    // What the database remarks on, such as a table that is there already, and what the queue says of its own threads, is
-    // news to nobody. A filter that names them has the last word.
+    // What the database remarks on, such as a table that is there already, what the pool says of connections that it replaces,
+    // and what the queue says of its own threads, is news to nobody. A filter that names them has the last word.
     let filter = EnvFilter::new(format!(
-        "sqlx::postgres::notice=warn,apalis=off,apalis_core=off,apalis_postgres=off,{},{JOURNAL}=info,{ALERT}=info",
+        "sqlx::postgres::notice=warn,sqlx_core::pool=off,apalis=off,apalis_core=off,apalis_postgres=off,{},{JOURNAL}=info,{ALERT}=info",
         log.filter
     ));
     let builder: SubscriberBuilder<_, _, _, W> =

@@ -30,11 +30,17 @@ mod bad_input;
 
 mod accidents;
 
+mod failing_statements;
+
+mod database_trouble;
+
 mod sharing;
 
 mod twilio;
 
 mod schema;
+
+mod migrations;
 
 mod growth;
 

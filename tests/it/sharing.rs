@@ -52,7 +52,7 @@ async fn obstacle(pool: &PgPool) -> Transaction<'static, Postgres> {
 
 /// What becomes of events that all arrive before the first can be committed.
 async fn record_together(pool: &PgPool, events: impl Iterator<Item = NewEvent>) -> Vec<Result<(), NotRecorded>> {
-    let (recorder, _recording) = Recorder::start(pool.clone());
+    let (recorder, _recording) = Recorder::start(pool.clone(), db::Health::default());
     let obstacle = obstacle(pool).await;
     let mut recordings: Vec<_> = events.map(|event| Box::pin(recorder.record(event, 200))).collect();
     for recording in &mut recordings {
@@ -86,7 +86,7 @@ async fn webhooks_that_arrive_during_a_commit_share_the_next_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_that_comes_alone_is_committed_alone() {
     let pool = migrated_database(8).await;
-    let (recorder, _recording) = Recorder::start(pool.clone());
+    let (recorder, _recording) = Recorder::start(pool.clone(), db::Health::default());
     for n in 1..=5 {
         recorder.record(text(n), 200).await.unwrap();
         assert_eq!(commits(&pool).await, n as i64);
@@ -97,7 +97,7 @@ async fn a_webhook_that_comes_alone_is_committed_alone() {
 async fn when_too_much_waits_a_webhook_is_told_so_at_once_and_there_is_room_again_afterwards() {
     const MEBIBYTE: usize = 1024 * 1024;
     let pool = migrated_database(8).await;
-    let (recorder, _recording) = Recorder::start(pool.clone());
+    let (recorder, _recording) = Recorder::start(pool.clone(), db::Health::default());
     let obstacle = obstacle(&pool).await;
     let mut large: Vec<_> = (0..8).map(|n| Box::pin(recorder.record(text(n), MEBIBYTE))).collect();
     for recording in &mut large {
@@ -127,7 +127,7 @@ async fn a_webhook_that_the_database_refuses_costs_only_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_whose_lane_is_locked_costs_only_itself() {
     let pool = migrated_database(8).await;
-    let (recorder, _recording) = Recorder::start(pool.clone());
+    let (recorder, _recording) = Recorder::start(pool.clone(), db::Health::default());
     let again = NewEvent { external_id: "SMagain".to_owned(), ..text(1) };
     let mut asleep = pool.begin().await.unwrap();
     events::insert(&mut asleep, &[text(1)], clock::now()).await.unwrap();
@@ -193,7 +193,7 @@ async fn a_migration_that_has_to_wait_lets_others_pass() {
     .unwrap();
     let mut backup = pool.begin().await.unwrap();
     sqlx::raw_sql("LOCK TABLE events IN ACCESS SHARE MODE").execute(&mut *backup).await.unwrap();
-    let (recorder, _recording) = Recorder::start(pool.clone());
+    let (recorder, _recording) = Recorder::start(pool.clone(), db::Health::default());
     let others = async {
         let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'
                      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
@@ -257,11 +257,13 @@ async fn a_text_is_answered_although_nobody_is_notified() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_connection_that_listens_may_be_lost() {
     let stage = stage(1).await;
+    // The last thing it said: that it listens, or that it still hears.
     let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-               WHERE datname = current_database() AND query LIKE 'LISTEN%'";
+               WHERE datname = current_database() AND query ~ '^LISTEN|^SELECT pg_notify'";
     assert_eq!(count(&stage.pool, cut).await, 1, "one connection of the worker listens");
     assert_eq!(say(&stage, &phone(1), "Plumber from London").await.len(), 1);
-    let listens = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'";
+    let listens = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND query ~ '^LISTEN|^SELECT pg_notify'";
     eventually(PATIENCE, "somebody listens again", async || count(&stage.pool, listens).await == 1).await;
     assert_eq!(say(&stage, &phone(1), "ABC Plumbing").await.len(), 1);
     stage.strike().await.unwrap();

@@ -2,6 +2,8 @@
 //!
 //! Nothing here stands in for the database, the queue or a process; only Twilio is played.
 
+pub mod proxy;
+
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};

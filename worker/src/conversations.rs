@@ -3,7 +3,7 @@
 //! A client's row is locked first, and all its waiting events are decided in order while it is. Nothing crosses the network
 //! here, and the journal is printed only after the commit.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::{
@@ -15,56 +15,91 @@ use jobrun_shared::db::events::{self, NewEvent, Outcome, Payload, Source, Waitin
 use jobrun_shared::db::messages::{self, NewMessage};
 use jobrun_shared::db::{self, pool, subscriptions};
 use jobrun_shared::{clock, telemetry};
-use sqlx::PgConnection;
+use sqlx::{Acquire, PgConnection, Postgres, Transaction};
 
-use crate::hands::{Hands, in_halves};
+use crate::hands::{Hands, LOCKED_FOR_MIN, in_halves, put_off_for};
 use crate::{consequences, strays};
 
 /// How long the events of a client wait whose rows refuse to be saved.
 const PUT_OFF: TimeDelta = TimeDelta::seconds(60);
 
 /// Processes those of the `oldest` events that belong to clients, and everything else that waits for the same clients.
-/// Answers how many clients it had in hand; clients that somebody else has locked are passed over. A client in hand without
-/// events counts as well: others may have passed it over meanwhile, so whoever had it looks again.
+/// Returns how many clients it had in hand; clients that others have locked are passed over. A client in hand without
+/// events counts as well: others may have passed it over meanwhile, so the job looks again.
 ///
-/// A slice that fails because of its rows is taken again in halves, so that one bad row costs only itself.
+/// A slice that fails because of its rows is taken again in halves, so that one bad row costs only itself. Lanes that were put
+/// off before are a slice of their own: if they still have to wait for a lock, the others do not wait with them.
 pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, db::Error> {
-    let lanes = lanes_of_conversations(oldest);
+    let mut done = 0;
     ensure_newcomers(hands, oldest).await?;
-    in_halves(
-        &lanes,
-        |part| process_lanes(hands, part),
-        async |lane, error| {
-            tracing::error!(%error, "a client's events cannot be processed and are put off");
-            events::put_off(&hands.pool, lane, clock::now() + PUT_OFF).await
-        },
-    )
-    .await
+    for lanes in lanes_of_conversations(oldest) {
+        done += in_halves(
+            &lanes,
+            |part| process_lanes(hands, part),
+            async |lane, error| put_off(hands, oldest, lane, error).await,
+        )
+        .await?;
+    }
+    Ok(done)
 }
 
-fn lanes_of_conversations(oldest: &[Waiting]) -> Vec<String> {
+/// The lanes of events that conversations hear of: first those that are new, then those that were put off before.
+fn lanes_of_conversations(oldest: &[Waiting]) -> [Vec<String>; 2] {
     let is_heard = |event: &&Waiting| event.payload.as_ref().is_none_or(Payload::is_for_a_conversation);
-    let mut lanes: Vec<String> = oldest.iter().filter(is_heard).map(|event| event.lane.clone()).collect();
-    lanes.sort_unstable();
-    lanes.dedup();
-    lanes
+    let lanes = |put_off: bool| {
+        let events = oldest.iter().filter(is_heard).filter(|event| event.put_off == put_off);
+        events.map(|event| event.lane.clone()).collect::<BTreeSet<String>>()
+    };
+    let put_off = lanes(true);
+    let new = lanes(false).into_iter().filter(|lane| !put_off.contains(lane));
+    [new.collect(), put_off.iter().cloned().collect()]
 }
 
-/// Whoever texts the onboarding number becomes a client. In a transaction of its own: another worker may be making a client
-/// of the same phone, and is waited for while nothing is locked.
+/// Puts off a lane whose events failed alone.
+async fn put_off(hands: &Hands, oldest: &[Waiting], lane: &str, error: db::Error) -> Result<(), db::Error> {
+    let now = clock::now();
+    let first = oldest.iter().find(|event| event.lane == lane).map_or(now, |event| event.received_at);
+    if error.is_lock_timeout() {
+        tracing::warn!(%error, "a client's events wait for a lock that another session holds");
+        hands.alert_of_blocker().await;
+    } else {
+        tracing::error!(%error, "a client's events cannot be processed and are put off");
+    }
+    events::put_off(&hands.pool, lane, now + put_off_for(&error, PUT_OFF, first, now)).await
+}
+
+/// Makes clients of the phones that text the onboarding number. In a transaction of its own: another worker may be making a
+/// client of the same phone, and is waited for while nothing is locked.
 async fn ensure_newcomers(hands: &Hands, oldest: &[Waiting]) -> Result<(), db::Error> {
-    let phones: Vec<E164> = oldest
-        .iter()
-        .filter_map(|event| match &event.payload {
-            Some(Payload::Text { from, to, .. }) if to == hands.onboarding_number.as_str() => E164::parse(from).ok(),
-            _ => None,
-        })
-        .collect();
-    if phones.is_empty() {
+    let newcomers: Vec<Newcomer<'_>> = oldest.iter().filter_map(|event| Newcomer::of(hands, event)).collect();
+    if newcomers.is_empty() {
         return Ok(());
     }
-    let mut conn = hands.pool.acquire().await?;
-    clients::ensure_for_phones(&mut conn, &phones).await
+    let ensure = async |part: &[Newcomer<'_>]| {
+        let phones: Vec<E164> = part.iter().map(|newcomer| newcomer.phone.clone()).collect();
+        let mut conn = hands.pool.acquire().await?;
+        clients::ensure_for_phones(&mut conn, &phones).await?;
+        Ok(part.len())
+    };
+    in_halves(&newcomers, ensure, async |it, error| put_off(hands, oldest, it.lane, error).await).await?;
+    Ok(())
+}
+
+/// A phone that texts the onboarding number.
+struct Newcomer<'a> {
+    phone: E164,
+    lane: &'a str,
+}
+
+impl<'a> Newcomer<'a> {
+    fn of(hands: &Hands, event: &'a Waiting) -> Option<Self> {
+        match &event.payload {
+            Some(Payload::Text { from, to, .. }) if to == hands.onboarding_number.as_str() => {
+                Some(Self { phone: E164::parse(from).ok()?, lane: &event.lane })
+            }
+            _ => None,
+        }
+    }
 }
 
 async fn process_lanes(hands: &Hands, lanes: &[String]) -> Result<usize, db::Error> {
@@ -72,11 +107,14 @@ async fn process_lanes(hands: &Hands, lanes: &[String]) -> Result<usize, db::Err
     let mut tx = hands.pool.begin().await?;
     let locked = clients::lock_by_lanes(&mut tx, lanes).await?;
     let mut turns = load(&mut tx, &locked).await?;
+    let in_hand = turns.len();
     let ours = strays::pool_numbers(&mut tx, hands, turns.iter().flat_map(|turn| &turn.waiting)).await?;
     // Giving up a number closes the gate, which two who have passed it side by side would wait for each other to do.
-    if turns.iter().any(|turn| turn.payment.is_some_and(|payment| !payment.is_served())) {
+    let gives_up = turns.iter().any(|turn| turn.payment.is_some_and(|payment| !payment.is_served()));
+    if gives_up {
         pool::close_gate(&mut tx).await?;
     }
+    let mut without_pool = Vec::new();
     loop {
         let asking = decide_until_asking(hands, &mut turns, &ours, now);
         give_up_numbers(&mut tx, hands, &mut turns, now).await?;
@@ -84,7 +122,15 @@ async fn process_lanes(hands: &Hands, lanes: &[String]) -> Result<usize, db::Err
             break;
         }
         let seekers: Vec<pool::Seeker> = asking.iter().filter_map(|place| turns.get(*place)?.seeker()).collect();
-        let answers = pool::allocate(&mut tx, &seekers, now).await?;
+        let answers = match allocate(&mut tx, &seekers, now).await {
+            // What the pool would answer cannot be told while another session holds locks on it. The others go on. A client
+            // that gave up its number in this transaction could not be left out of it any more.
+            Err(error) if error.is_lock_timeout() && !gives_up => {
+                without_pool = turns.extract_if(.., |turn| turn.asking.is_some()).collect();
+                continue;
+            }
+            answers => answers?,
+        };
         for (place, answer) in asking.into_iter().zip(answers) {
             if let Some(turn) = turns.get_mut(place) {
                 turn.answer(hands, answer, now);
@@ -97,7 +143,45 @@ async fn process_lanes(hands: &Hands, lanes: &[String]) -> Result<usize, db::Err
     turns.iter().flat_map(|turn| &turn.journal).for_each(|block| telemetry::journal(block));
     telemetry::raised(&raised);
     telemetry::cleared(&cleared);
-    Ok(turns.len())
+    put_off_without_pool(hands, &without_pool, now).await?;
+    Ok(in_hand)
+}
+
+/// Asks the pool. Has taken nothing if that fails, and the transaction can go on.
+///
+/// # Errors
+/// When the database does not answer, or another session holds locks on the pool for too long.
+async fn allocate(
+    tx: &mut Transaction<'_, Postgres>,
+    seekers: &[pool::Seeker],
+    now: DateTime<Utc>,
+) -> Result<Vec<Allocation>, db::Error> {
+    let mut savepoint = tx.begin().await?;
+    match pool::allocate(&mut savepoint, seekers, now).await {
+        Ok(answers) => {
+            savepoint.commit().await?;
+            Ok(answers)
+        }
+        Err(error) => {
+            savepoint.rollback().await?;
+            Err(error)
+        }
+    }
+}
+
+/// Puts off the clients who asked for a number while the pool was locked. Nothing of what was decided for them was saved.
+async fn put_off_without_pool(hands: &Hands, turns: &[Turn], now: DateTime<Utc>) -> Result<(), db::Error> {
+    if turns.is_empty() {
+        return Ok(());
+    }
+    tracing::warn!(clients = turns.len(), "clients who ask for a number wait for a lock that another session holds");
+    hands.alert_of_blocker().await;
+    for Client { id, owner_phone, number, .. } in turns.iter().map(|turn| &turn.loaded.client) {
+        for lane in events::lanes_of(id, owner_phone, number.as_ref()) {
+            events::put_off(&hands.pool, &lane, now + LOCKED_FOR_MIN).await?;
+        }
+    }
+    Ok(())
 }
 
 /// A client in hand, the events it still has to be told of, and what came of those it has been.

@@ -15,7 +15,7 @@ use jobrun_shared::{clock, telemetry};
 use sqlx::PgConnection;
 
 use crate::consequences::{self, Failed};
-use crate::hands::{Hands, in_halves};
+use crate::hands::{Hands, in_halves, put_off_for};
 
 /// How long a report waits that refuses to be applied.
 const PUT_OFF: TimeDelta = TimeDelta::minutes(10);
@@ -30,7 +30,8 @@ pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, 
         |part| apply(hands, part),
         async |report, error| {
             tracing::error!(event = report.id, %error, "a delivery report cannot be applied and is put off");
-            events::put_off(&hands.pool, &report.lane, clock::now() + PUT_OFF).await
+            let (now, since) = (clock::now(), report.received_at);
+            events::put_off(&hands.pool, &report.lane, now + put_off_for(&error, PUT_OFF, since, now)).await
         },
     )
     .await

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::E164;
-use jobrun_shared::clock;
-use jobrun_shared::db::{self, Halves};
+use jobrun_shared::db::{self, Halves, Health, blockers};
 use jobrun_shared::twilio::api::Api;
+use jobrun_shared::{clock, telemetry};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +27,8 @@ pub(crate) enum Left {
 pub(crate) struct Hands {
     /// The rows.
     pub(crate) pool: PgPool,
+    /// Whether the connections to the rows are to be trusted.
+    pub(crate) health: Health,
     /// The account at Twilio.
     pub(crate) twilio: Api,
     /// The number that clients text, and that texts come from.
@@ -52,6 +54,28 @@ pub(crate) struct Hands {
 }
 
 impl Hands {
+    /// Does `work`, and fails at once when the connections to the database are given up meanwhile.
+    pub(crate) async fn unless_lost<T, E>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, db::Error>
+    where
+        db::Error: From<E>,
+    {
+        Ok(self.health.unless_lost(work).await??)
+    }
+
+    /// Tells the operator which session holds locks for long. Best effort: what waits for them is looked at again anyway.
+    pub(crate) async fn alert_of_blocker(&self) {
+        let alerting = async {
+            let mut tx = self.pool.begin().await?;
+            let raised = blockers::alert(&mut tx, clock::now()).await?;
+            tx.commit().await?;
+            Ok::<_, db::Error>(raised)
+        };
+        match alerting.await {
+            Ok(raised) => telemetry::raised(&raised),
+            Err(error) => tracing::warn!(%error, "cannot find out which session holds locks"),
+        }
+    }
+
     /// Does `slice` again and again, until it answers that it found nothing to do, or the job's turn is over.
     pub(crate) async fn take_turn<S, E>(&self, mut slice: impl FnMut() -> S + Send) -> Result<Left, E>
     where
@@ -67,8 +91,17 @@ impl Hands {
     }
 }
 
+/// After this many waits in vain for locks the rest of a slice is left to the next job, so that nothing else waits much longer.
+const WAITS_MAX: usize = 5;
+
+/// A lane whose lock was not to be had is looked at again after this long at first; the longer it has waited already, the less
+/// often.
+pub(crate) const LOCKED_FOR_MIN: TimeDelta = TimeDelta::seconds(1);
+const LOCKED_FOR_MAX: TimeDelta = TimeDelta::seconds(15);
+
 /// Does `work` with all of `items` in one transaction. Where that fails because of their rows, it is done again with halves of
-/// them, so that one bad row costs only itself: it is left to `put_off`, and counts as done. Answers how much was done.
+/// them, so that one bad row costs only itself; where a lock is not to be had in time, with each alone. What fails alone is
+/// left to `put_off`, and counts as done. Returns how much was done.
 pub(crate) async fn in_halves<'a, T, W, P>(
     items: &'a [T],
     mut work: impl FnMut(&'a [T]) -> W + Send,
@@ -79,18 +112,132 @@ where
     W: Future<Output = Result<usize, db::Error>> + Send,
     P: Future<Output = Result<(), db::Error>> + Send,
 {
-    let mut done = 0;
+    let (mut done, mut waits) = (0, 0);
     let mut parts = Halves::of(items);
     while let Some(part) = parts.next_part() {
-        match work(part).await {
-            Err(error) if error.is_of_the_rows() => {
-                if let Some(alone) = parts.halve(part) {
-                    put_off(alone, error).await?;
-                    done += 1;
-                }
+        let (alone, error) = match work(part).await {
+            Err(error) if error.is_of_the_rows() => (parts.halve(part), error),
+            Err(error) if error.is_lock_timeout() && waits < WAITS_MAX => {
+                waits += 1;
+                (parts.split(part), error)
             }
-            count => done += count?,
+            count => {
+                done += count?;
+                continue;
+            }
+        };
+        if let Some(alone) = alone {
+            put_off(alone, error).await?;
+            done += 1;
         }
     }
     Ok(done)
+}
+
+/// How long events wait that failed alone: `refused_for` if their rows are refused, and less if only a lock was not to be had,
+/// which may be given up at any time. `waiting_since` is when the first of them arrived.
+pub(crate) fn put_off_for(
+    error: &db::Error,
+    refused_for: TimeDelta,
+    waiting_since: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> TimeDelta {
+    if error.is_lock_timeout() {
+        ((now - waiting_since) / 2).clamp(LOCKED_FOR_MIN, LOCKED_FOR_MAX)
+    } else {
+        refused_for
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use sqlx::error::{DatabaseError, ErrorKind};
+
+    use super::*;
+
+    /// What PostgreSQL answers when a lock was not to be had in time.
+    #[derive(Debug)]
+    struct LockTimeout;
+
+    impl std::fmt::Display for LockTimeout {
+        fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            formatter.write_str("canceling statement due to lock timeout")
+        }
+    }
+
+    impl std::error::Error for LockTimeout {}
+
+    impl DatabaseError for LockTimeout {
+        fn message(&self) -> &'static str {
+            "canceling statement due to lock timeout"
+        }
+
+        fn code(&self) -> Option<Cow<'_, str>> {
+            Some("55P03".into())
+        }
+
+        fn as_error(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn as_error_mut(&mut self) -> &mut (dyn std::error::Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn into_error(self: Box<Self>) -> Box<dyn std::error::Error + Send + Sync + 'static> {
+            self
+        }
+
+        fn kind(&self) -> ErrorKind {
+            ErrorKind::Other
+        }
+    }
+
+    fn lock_timeout() -> db::Error {
+        sqlx::Error::Database(Box::new(LockTimeout)).into()
+    }
+
+    /// Does `items`, of which those in `locked` are locked. Returns the parts that were tried, and what was put off.
+    async fn tried(items: &[i32], locked: &[i32]) -> (Vec<Vec<i32>>, Vec<i32>, Result<usize, db::Error>) {
+        let (mut parts, mut left) = (Vec::new(), Vec::new());
+        let work = |part: &[i32]| {
+            parts.push(part.to_vec());
+            let (count, is_locked) = (part.len(), part.iter().any(|item| locked.contains(item)));
+            async move { if is_locked { Err(lock_timeout()) } else { Ok(count) } }
+        };
+        let put_off = |item: &i32, _| {
+            left.push(*item);
+            async { Ok(()) }
+        };
+        let done = in_halves(items, work, put_off).await;
+        (parts, left, done)
+    }
+
+    #[tokio::test]
+    async fn a_lock_that_is_not_to_be_had_costs_only_what_needs_it() {
+        let (parts, put_off, done) = tried(&[1, 2, 3, 4], &[3]).await;
+        assert_eq!(parts, [vec![1, 2, 3, 4], vec![1], vec![2], vec![3], vec![4]], "each waits once at most");
+        assert_eq!((put_off, done.ok()), (vec![3], Some(4)));
+    }
+
+    #[tokio::test]
+    async fn where_everything_is_locked_not_everything_is_waited_for() {
+        let all: Vec<i32> = (0..100).collect();
+        let (parts, put_off, done) = tried(&all, &all).await;
+        assert_eq!((parts.len(), put_off.len()), (WAITS_MAX + 1, WAITS_MAX - 1));
+        assert!(done.is_err_and(|error| error.is_lock_timeout()), "the rest is left to the next job");
+    }
+
+    #[test]
+    fn what_waits_long_for_a_lock_is_looked_at_less_often() {
+        let now = DateTime::UNIX_EPOCH + TimeDelta::days(1);
+        let refused = db::Error::UnreadableNumber;
+        assert_eq!(put_off_for(&refused, TimeDelta::seconds(60), now, now), TimeDelta::seconds(60));
+        for (waited, wait) in [(0, 1), (10, 5), (3_600, 15)] {
+            let since = now - TimeDelta::seconds(waited);
+            assert_eq!(put_off_for(&lock_timeout(), TimeDelta::seconds(60), since, now), TimeDelta::seconds(wait));
+        }
+    }
 }

@@ -39,7 +39,16 @@ use tokio_util::sync::CancellationToken;
 use crate::hands::{Hands, Left};
 
 /// Some for each job under way, and one that listens for notifications.
-const CONNECTIONS: db::Connections = db::Connections { kept: 8, max: 20, acquire_timeout: Duration::from_secs(5) };
+///
+/// Locks are given up after milliseconds, unless somebody has a transaction open by hand: what waits for one is put off.
+const CONNECTIONS: db::Connections = db::Connections {
+    application: "jobrun-worker",
+    kept: 8,
+    max: 20,
+    acquire_timeout: Duration::from_secs(5),
+    lock_timeout: Duration::from_millis(250),
+    statement_timeout: Duration::from_secs(30),
+};
 
 /// How soon it is tried again to end a job, when the database did not answer.
 const END_AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -61,12 +70,13 @@ async fn main() -> ExitCode {
 async fn start() -> anyhow::Result<()> {
     let settings = config::Worker::from_env()?;
     telemetry::start(&settings.log, telemetry::Output::Stdout);
-    let pool = db::connect(&settings.database_url, CONNECTIONS).await?;
+    let (pool, health) = db::connect_watched(&settings.database_url, CONNECTIONS).await?;
     db::ensure_migrated(&pool).await?;
 
     let stop = CancellationToken::new();
     let hands = Arc::new(Hands {
         pool,
+        health,
         twilio: Api::new(&settings.twilio).context("preparing requests to Twilio")?,
         onboarding_number: settings.twilio.onboarding_number,
         payment_link: settings.payment_link,
@@ -94,7 +104,7 @@ async fn start() -> anyhow::Result<()> {
 
 fn monitor(hands: &Arc<Hands>, sweep_interval: Duration) -> Monitor {
     let monitor = Monitor::new().should_restart(begins_anew).shutdown_timeout(SHUTDOWN_TIMEOUT);
-    let bell = Bell::listen(&hands.pool);
+    let bell = Bell::listen(&hands.pool, &hands.health);
     let monitor = with_queue(monitor, hands, &bell, Queue::ProcessEvents);
     let monitor = with_queue(monitor, hands, &bell, Queue::SendMessages);
     let monitor = with_queue(monitor, hands, &bell, Queue::Sweep);
@@ -139,12 +149,13 @@ fn with_queue(monitor: Monitor, hands: &Arc<Hands>, bell: &Bell, queue: Queue) -
 }
 
 async fn run(queue: Queue, job: Job, hands: Data<Arc<Hands>>) -> Result<(), BoxDynError> {
-    // Whatever becomes of it, the job is ended: it stands for all that were due.
-    let end = match AssertUnwindSafe(work(queue, &hands)).catch_unwind().await {
+    // In any case the job is ended: it stands for all that were due.
+    let end = match AssertUnwindSafe(hands.unless_lost(work(queue, &hands))).catch_unwind().await {
         Ok(Ok(Left::Nothing)) => End::Done,
         Ok(Ok(Left::Something)) => End::Again,
         Ok(Err(error)) => {
             tracing::warn!(job = queue.name(), attempt = job.attempt, %error, "a job failed, and is tried again");
+            learn_from(&error, &hands).await;
             End::Failed
         }
         Err(_) => {
@@ -152,7 +163,7 @@ async fn run(queue: Queue, job: Job, hands: Data<Arc<Hands>>) -> Result<(), BoxD
             End::Failed
         }
     };
-    while let Err(error) = queue::end(&hands.pool, &job, end).await {
+    while let Err(error) = hands.unless_lost(queue::end(&hands.pool, &job, end)).await {
         tracing::warn!(job = queue.name(), %error, "a job cannot be ended yet");
         tokio::select! {
             () = tokio::time::sleep(END_AGAIN_AFTER) => {}
@@ -160,6 +171,16 @@ async fn run(queue: Queue, job: Job, hands: Data<Arc<Hands>>) -> Result<(), BoxD
         }
     }
     Ok(())
+}
+
+/// A server that was lost, or takes no writes, is left for one that does; a session that holds locks is named to the operator.
+async fn learn_from(error: &db::Error, hands: &Hands) {
+    if error.is_of_the_connection() {
+        hands.health.distrust();
+    }
+    if error.is_lock_timeout() {
+        hands.alert_of_blocker().await;
+    }
 }
 
 async fn work(queue: Queue, hands: &Hands) -> Result<Left, db::Error> {
@@ -172,8 +193,9 @@ async fn work(queue: Queue, hands: &Hands) -> Result<Left, db::Error> {
 }
 
 async fn sweep_on_schedule(_: Tick, hands: Data<Arc<Hands>>) {
-    if let Err(error) = sweep::run(&hands).await {
+    if let Err(error) = hands.unless_lost(sweep::run(&hands)).await {
         tracing::warn!(%error, "a sweep failed; the next one follows on schedule");
+        learn_from(&error, &hands).await;
     }
 }
 

@@ -16,7 +16,7 @@ use jobrun_shared::stripe::facts::{self, Told};
 use jobrun_shared::{clock, operator, telemetry};
 use sqlx::PgConnection;
 
-use crate::hands::{Hands, in_halves};
+use crate::hands::{Hands, in_halves, put_off_for};
 
 /// How long an event waits that refuses to be applied.
 const PUT_OFF: TimeDelta = TimeDelta::minutes(10);
@@ -32,8 +32,11 @@ pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, 
         |part| apply(hands, part),
         async |event, error| {
             tracing::error!(event = event.id, %error, "an event of Stripe's cannot be applied and is put off");
-            alert_of_put_off(hands, event.id).await?;
-            events::put_off(&hands.pool, &event.lane, clock::now() + PUT_OFF).await
+            if !error.is_lock_timeout() {
+                alert_of_put_off(hands, event.id).await?;
+            }
+            let (now, since) = (clock::now(), event.received_at);
+            events::put_off(&hands.pool, &event.lane, now + put_off_for(&error, PUT_OFF, since, now)).await
         },
     )
     .await

@@ -30,6 +30,8 @@ async fn slice(hands: &Hands) -> Result<usize, db::Error> {
         passed_over = last;
     }
     if passed_over > 0 {
+        // Another worker's transaction takes milliseconds; one that has been open for longer may never end by itself.
+        hands.alert_of_blocker().await;
         queue::nudge_once_at(&hands.pool, Queue::ProcessEvents, now + LOOK_AGAIN_AFTER).await?;
     }
     Ok(0)
@@ -44,13 +46,12 @@ async fn process_after(hands: &Hands, after: i64, now: DateTime<Utc>) -> Result<
     let Some(last) = oldest.last() else {
         return Ok(None);
     };
-    // One that fails does not keep the others from being done.
-    let done = [
-        conversations::process(hands, &oldest).await,
-        delivery_reports::process(hands, &oldest).await,
-        payments::process(hands, &oldest).await,
-        strays::process(hands, &oldest).await,
-    ];
-    let done = done.into_iter().sum::<Result<usize, db::Error>>()?;
+    // A step that fails does not keep the others from being done, but for one: an event has no client only if conversations
+    // have looked for one, and found none.
+    let conversations = conversations::process(hands, &oldest).await;
+    let reports = delivery_reports::process(hands, &oldest).await;
+    let payments = payments::process(hands, &oldest).await;
+    let strays = if conversations.is_ok() { strays::process(hands, &oldest).await } else { Ok(0) };
+    let done = [conversations, reports, payments, strays].into_iter().sum::<Result<usize, db::Error>>()?;
     Ok(Some((last.id, done)))
 }

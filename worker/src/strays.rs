@@ -14,7 +14,7 @@ use jobrun_shared::db::messages::{self, NewMessage};
 use jobrun_shared::db::{self, pool};
 use sqlx::PgConnection;
 
-use crate::hands::{Hands, in_halves};
+use crate::hands::{Hands, in_halves, put_off_for};
 
 /// How long an event waits that refuses to be dealt with.
 const PUT_OFF: TimeDelta = TimeDelta::minutes(10);
@@ -29,16 +29,22 @@ pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, 
         |part| file(hands, part),
         async |event, error| {
             tracing::error!(event = event.id, %error, "an event of no client cannot be filed and is put off");
-            events::put_off(&hands.pool, &event.lane, clock::now() + PUT_OFF).await
+            let (now, since) = (clock::now(), event.received_at);
+            events::put_off(&hands.pool, &event.lane, now + put_off_for(&error, PUT_OFF, since, now)).await
         },
     )
     .await
 }
 
-/// Those of the `oldest` events that a conversation would hear of, if there were one.
+/// Those of the `oldest` events that a conversation would hear of, if there were one. A text to the onboarding number is never
+/// among them, unless its sender is no phone: it makes its sender a client, now or when that is tried again.
 async fn list_strays<'a>(hands: &Hands, oldest: &'a [Waiting]) -> Result<Vec<&'a Waiting>, db::Error> {
     let is_heard = |event: &&Waiting| event.payload.as_ref().is_none_or(Payload::is_for_a_conversation);
-    let heard: Vec<&Waiting> = oldest.iter().filter(is_heard).collect();
+    let begins_a_conversation = |event: &&Waiting| match &event.payload {
+        Some(Payload::Text { from, to, .. }) => to == hands.onboarding_number.as_str() && E164::parse(from).is_ok(),
+        _ => false,
+    };
+    let heard: Vec<&Waiting> = oldest.iter().filter(is_heard).filter(|event| !begins_a_conversation(event)).collect();
     if heard.is_empty() {
         return Ok(heard);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use jobrun_shared::db::alerts::{self, NewAlert};
-use jobrun_shared::db::{self, audits, events, messages};
+use jobrun_shared::db::{self, audits, blockers, events, messages};
 use jobrun_shared::queue::{self, Queue};
 use jobrun_shared::retention::Removed;
 use jobrun_shared::{clock, operator, retention, telemetry, watch};
@@ -28,12 +28,13 @@ pub(crate) async fn run(hands: &Hands) -> Result<(), db::Error> {
     let levelled = watch_the_level(hands).await;
     let given_up = give_up_on_what_is_too_late(hands).await;
     let forgotten = payments::alert_of_forgotten(hands, clock::now()).await;
+    let unblocked = clear_what_blocks_no_more(hands).await;
     let nudged = nudge_for_what_was_left_behind(hands).await;
     let removed = queue::remove_finished(&hands.pool, FINISHED_JOBS_KEPT_FOR).await;
     tracing::debug!(?removed, "removed finished jobs");
     let removed = removed.map(|_| ()).map_err(db::Error::from);
     let outgrown = remove_what_is_old(hands).await;
-    let done = [offered, watched, levelled, given_up, forgotten, nudged, removed, outgrown];
+    let done = [offered, watched, levelled, given_up, forgotten, unblocked, nudged, removed, outgrown];
     done.into_iter().collect()
 }
 
@@ -83,6 +84,15 @@ async fn give_up_on_what_is_too_late(hands: &Hands) -> Result<(), db::Error> {
         tracing::warn!(message_id = text.id, "a text was given up, because it could not be sent in time");
     }
     telemetry::raised(&raised);
+    telemetry::cleared(&cleared);
+    Ok(())
+}
+
+/// Alerts about sessions that held locks, and do not any more.
+async fn clear_what_blocks_no_more(hands: &Hands) -> Result<(), db::Error> {
+    let mut tx = hands.pool.begin().await?;
+    let cleared = blockers::clear(&mut tx, clock::now()).await?;
+    tx.commit().await?;
     telemetry::cleared(&cleared);
     Ok(())
 }

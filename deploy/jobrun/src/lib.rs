@@ -29,7 +29,14 @@ pub mod up;
 pub mod demo;
 
 /// What a command needs.
-pub const CONNECTIONS: db::Connections = db::Connections { kept: 1, max: 8, acquire_timeout: Duration::from_secs(30) };
+pub const CONNECTIONS: db::Connections = db::Connections {
+    application: "jobrun",
+    kept: 1,
+    max: 8,
+    acquire_timeout: Duration::from_secs(30),
+    lock_timeout: Duration::from_secs(10),
+    statement_timeout: Duration::from_secs(600),
+};
 
 /// How a time is shown to people.
 pub const MINUTE: &str = "%Y-%m-%d %H:%M UTC";

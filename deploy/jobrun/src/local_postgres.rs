@@ -252,7 +252,7 @@ impl Cluster {
         let mut options =
             format!("-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=400");
         if data == Data::ThrownAway {
-            options += " -c fsync=off -c synchronous_commit=off -c full_page_writes=off";
+            options += " -c fsync=off -c full_page_writes=off";
         }
         let mut start = self.command("pg_ctl");
         start.arg("--pgdata").arg(self.data_dir()).arg("--log").arg(self.log_file());

@@ -359,6 +359,8 @@ pub struct Waiting {
     pub lane: String,
     /// When it arrived.
     pub received_at: DateTime<Utc>,
+    /// Whether it was put off before.
+    pub put_off: bool,
     /// What happened; empty when a stored payload cannot be read.
     pub payload: Option<Payload>,
 }
@@ -367,13 +369,14 @@ struct Row {
     id: i64,
     lane: String,
     received_at: DateTime<Utc>,
+    due_at: Option<DateTime<Utc>>,
     payload: serde_json::Value,
 }
 
 impl From<Row> for Waiting {
     fn from(row: Row) -> Self {
         let payload = serde_json::from_value(row.payload).ok();
-        Self { id: row.id, lane: row.lane, received_at: row.received_at, payload }
+        Self { id: row.id, lane: row.lane, received_at: row.received_at, put_off: row.due_at.is_some(), payload }
     }
 }
 
@@ -389,7 +392,7 @@ pub async fn list_oldest(
 ) -> Result<Vec<Waiting>, Error> {
     let rows = sqlx::query_as!(
         Row,
-        "SELECT id, lane, received_at, payload FROM events
+        "SELECT id, lane, received_at, due_at, payload FROM events
          WHERE processed_at IS NULL AND kind = ANY($3) AND (due_at IS NULL OR due_at <= $1) AND id > $4
          ORDER BY id LIMIT $2",
         now,
@@ -410,9 +413,10 @@ pub async fn list_waiting_in(conn: &mut PgConnection, lanes: &[String]) -> Resul
     let rows = sqlx::query_as!(
         Row,
         // Lane by lane, and in the words of its index, so that no other fits, by which all that waits would be read.
-        r#"SELECT event.id AS "id!", event.lane AS "lane!", event.received_at AS "received_at!", event.payload AS "payload!"
+        r#"SELECT event.id AS "id!", event.lane AS "lane!", event.received_at AS "received_at!", event.due_at,
+                  event.payload AS "payload!"
            FROM unnest($1::TEXT[]) AS asked (lane)
-           CROSS JOIN LATERAL (SELECT id, lane, received_at, payload FROM events
+           CROSS JOIN LATERAL (SELECT id, lane, received_at, due_at, payload FROM events
                                WHERE events.lane = asked.lane AND (processed_at IS NULL) IS TRUE AND kind = ANY($2)
                                OFFSET 0) AS event
            ORDER BY event.id"#,
@@ -433,7 +437,7 @@ pub async fn lock_waiting(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<Wa
     let rows = sqlx::query_as!(
         Row,
         // Said in this way, no index of what waits fits, all of which would be read: each is looked up.
-        "SELECT id, lane, received_at, payload FROM events WHERE (processed_at IS NULL) IS NOT FALSE AND id = ANY($1)
+        "SELECT id, lane, received_at, due_at, payload FROM events WHERE (processed_at IS NULL) IS NOT FALSE AND id = ANY($1)
          ORDER BY id
          FOR UPDATE SKIP LOCKED",
         ids
@@ -493,9 +497,15 @@ pub async fn mark_processed(conn: &mut PgConnection, outcomes: &[Outcome], now: 
 /// When the database does not answer.
 pub async fn put_off(pool: &PgPool, lane: &str, due_at: DateTime<Utc>) -> Result<(), Error> {
     let mut tx = pool.begin().await?;
-    sqlx::query!("UPDATE events SET due_at = $2 WHERE (processed_at IS NULL) IS TRUE AND lane = $1", lane, due_at)
-        .execute(&mut *tx)
-        .await?;
+    // One that another session has locked is passed over: it comes again, at once, and keeps nothing else waiting.
+    sqlx::query!(
+        "UPDATE events SET due_at = $2
+         WHERE id IN (SELECT id FROM events WHERE (processed_at IS NULL) IS TRUE AND lane = $1 FOR UPDATE SKIP LOCKED)",
+        lane,
+        due_at
+    )
+    .execute(&mut *tx)
+    .await?;
     queue::nudge_at(&mut tx, Queue::ProcessEvents, due_at).await?;
     Ok(tx.commit().await?)
 }

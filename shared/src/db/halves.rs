@@ -41,6 +41,18 @@ impl<'a, T> Halves<'a, T> {
         self.left.extend([second, first].into_iter().filter(|half| !half.is_empty()));
         None
     }
+
+    /// Puts each item of a part in front of what is left, as a part of its own. Returns the only item of a part of one, which
+    /// is not to be done again. For a part that waited in vain for a lock: halved, it would wait once for each half.
+    #[must_use]
+    pub fn split(&mut self, part: &'a [T]) -> Option<&'a T> {
+        if let [alone] = part {
+            return Some(alone);
+        }
+        self.failed_before = true;
+        self.left.extend(part.chunks(1).rev());
+        None
+    }
 }
 
 #[cfg(test)]
@@ -79,6 +91,21 @@ mod tests {
         assert_eq!(done(&[1, 2, 3], |_| true), (vec![], vec![1, 2, 3], 5));
         assert_eq!(done(&[], |_| true), (vec![], vec![], 0));
         assert_eq!(done(&[1], |_| true), (vec![], vec![1], 2));
+    }
+
+    #[test]
+    fn a_part_that_waited_in_vain_is_done_item_by_item() {
+        let mut parts = Halves::of(&[1, 2, 3]);
+        let part = parts.next_part().unwrap();
+        assert_eq!(parts.split(part), None);
+        let mut each = Vec::new();
+        while let Some(part) = parts.next_part() {
+            each.push(part.to_vec());
+            if part == [2] {
+                assert_eq!(parts.split(part), Some(&2), "and is not done again");
+            }
+        }
+        assert_eq!(each, [[1], [2], [3]]);
     }
 
     #[test]

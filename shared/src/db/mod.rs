@@ -7,7 +7,11 @@ pub mod alerts;
 
 pub mod audits;
 
+pub mod blockers;
+
 pub mod clients;
+
+mod connection;
 
 pub mod events;
 
@@ -31,12 +35,12 @@ pub mod stories;
 
 pub mod waiting_list;
 
-use std::time::Duration;
-
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgQueryResult};
-use sqlx::{ConnectOptions, Connection, PgPool, Postgres, Transaction};
+use sqlx::postgres::{PgConnectOptions, PgQueryResult};
+use sqlx::{ConnectOptions, PgPool, Postgres, Transaction};
 
+pub(crate) use connection::{ANSWERS_WITHIN, ASKED_EVERY};
+pub use connection::{ConnectionLost, Connections, Health, Unfit, connect, connect_watched, watch};
 pub use halves::Halves;
 
 use crate::config::Secret;
@@ -76,6 +80,9 @@ pub enum Error {
     /// The job queue refused.
     #[error("queue: {0}")]
     Queue(#[from] crate::queue::Error),
+    /// The server does not answer any more.
+    #[error(transparent)]
+    Lost(#[from] ConnectionLost),
 }
 
 impl Error {
@@ -85,13 +92,41 @@ impl Error {
     pub fn is_of_the_rows(&self) -> bool {
         match self {
             // Class 22 is bad data, class 23 a violated constraint, class 54 data beyond the database's own limits.
-            Self::Database(sqlx::Error::Database(error)) => {
-                error.code().is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
+            Self::Database(sqlx::Error::Database(_)) => {
+                self.sqlstate().is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
             }
             Self::Database(sqlx::Error::ColumnDecode { .. }) => true,
-            Self::Database(_) | Self::Queue(_) => false,
+            Self::Database(_) | Self::Queue(_) | Self::Lost(_) => false,
             Self::RowCount { .. } | Self::Unreadable { .. } | Self::UnreadableNumber => true,
         }
+    }
+
+    /// Whether a lock was not to be had in time (55P03). The same may succeed as soon as another session gives it up.
+    #[must_use]
+    pub fn is_lock_timeout(&self) -> bool {
+        self.sqlstate().as_deref() == Some("55P03")
+    }
+
+    /// Whether the connection is lost, or its server is not what it was: it takes no writes any more (25006), or shuts down
+    /// (57P01 to 57P03). Other connections of that time are not to be relied upon either.
+    #[must_use]
+    pub fn is_of_the_connection(&self) -> bool {
+        let error = match self {
+            Self::Database(error) | Self::Queue(crate::queue::Error::Database(error)) => error,
+            _ => return false,
+        };
+        match error {
+            sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => true,
+            _ => self.sqlstate().is_some_and(|code| ["25006", "57P", "08"].iter().any(|it| code.starts_with(it))),
+        }
+    }
+
+    fn sqlstate(&self) -> Option<String> {
+        let error = match self {
+            Self::Database(error) | Self::Queue(crate::queue::Error::Database(error)) => error,
+            _ => return None,
+        };
+        Some(error.as_database_error()?.code()?.into_owned())
     }
 }
 
@@ -121,65 +156,20 @@ pub enum ConnectError {
         /// What was answered.
         error: sqlx::Error,
     },
+    /// A server answers there that is not to be used.
+    #[error("the database at {address} is not used: {why}")]
+    Unfit {
+        /// Host, port and database name.
+        address: String,
+        /// Why.
+        why: Unfit,
+    },
     /// The tables are not there, or are older than this program.
     #[error("the database is not migrated ({missing}): run `jobrun migrate`")]
     NotMigrated {
         /// What is missing.
         missing: String,
     },
-}
-
-/// How long a database may take to let a program in that starts.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-
-/// How many connections a program has to its database.
-#[derive(Clone, Copy, Debug)]
-pub struct Connections {
-    /// Opened before anything else happens, and kept open: opening one takes longer than most of what it is used for.
-    pub kept: u32,
-    /// Never more than this.
-    pub max: u32,
-    /// How long somebody who needs one waits for it.
-    pub acquire_timeout: Duration,
-}
-
-/// How our connections differ from others.
-///
-/// Queries are planned once each, and by an index wherever there is one: what the planner would choose by itself for a table that
-/// is empty, it would go on using while the table grows; and compiling a plan takes longer than carrying out any of ours. And
-/// whoever stops in the middle of a transaction, such as a machine that was put to sleep, does not keep its locks for ever.
-const SETTINGS: [(&str, &str); 4] = [
-    ("plan_cache_mode", "force_generic_plan"),
-    ("enable_seqscan", "off"),
-    ("jit", "off"),
-    ("idle_in_transaction_session_timeout", "60s"),
-];
-
-/// Opens connections, and so makes sure that the database answers.
-///
-/// # Errors
-/// When it does not, with its address but never with the password.
-pub async fn connect(url: &Secret, connections: Connections) -> Result<PgPool, ConnectError> {
-    let options: PgConnectOptions = url.expose().parse().map_err(ConnectError::Url)?;
-    // A statement that takes long is for the database's own log to show, not for ours.
-    let options = options.disable_statement_logging().options(SETTINGS);
-    let database = options.get_database().unwrap_or("(default database)");
-    let address = format!("{}:{}/{database}", options.get_host(), options.get_port());
-    // The pool would try until its time is up, and then say only that it is.
-    let probe = async { options.connect().await?.close().await };
-    let answered = tokio::time::timeout(ANSWER_WITHIN, probe).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
-    answered.map_err(|error| ConnectError::Unreachable { address: address.clone(), error })?;
-    let pool = PgPoolOptions::new()
-        .min_connections(connections.kept)
-        .max_connections(connections.max)
-        .acquire_timeout(connections.acquire_timeout)
-        .connect_lazy_with(options);
-    let mut open = Vec::new();
-    for _ in 0..connections.kept {
-        open.push(pool.acquire().await.map_err(|error| ConnectError::Unreachable { address: address.clone(), error })?);
-    }
-    drop(open);
-    Ok(pool)
 }
 
 /// A transaction that only reads, and in which every statement sees the same moment: what is pieced together from several

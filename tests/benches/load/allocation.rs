@@ -78,7 +78,9 @@ async fn measure(bench: &Bench, plan: &Plan) -> anyhow::Result<f64> {
     let Plan { ways, clients, slice, .. } = *plan;
     let url = bench.database().await;
     jobrun_tests::migrate(&url).await;
-    let pool = db::connect(&url, Connections { kept: ways, max: ways, acquire_timeout: PATIENCE }).await?;
+    let pool =
+        db::connect(&url, Connections { kept: ways, max: ways, acquire_timeout: PATIENCE, ..jobrun::CONNECTIONS })
+            .await?;
     let ids = Arc::new(paid_clients(&pool, "client", clients).await);
     operator::seed(&pool, &numbers(clients)).await?;
     sqlx::raw_sql("ANALYZE; CHECKPOINT").execute(&pool).await?;

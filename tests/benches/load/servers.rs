@@ -22,7 +22,8 @@ use jobrun_shared::{clock, config};
 use sqlx::PgPool;
 
 /// As many as the ingress has. Nobody is turned away for having to wait: that would end the comparison.
-const CONNECTIONS: Connections = Connections { kept: 16, max: 16, acquire_timeout: Duration::from_secs(60) };
+const CONNECTIONS: Connections =
+    Connections { kept: 16, max: 16, acquire_timeout: Duration::from_secs(60), ..jobrun::CONNECTIONS };
 
 /// How long a server may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);

@@ -66,7 +66,10 @@ async fn main() -> io::Result<ExitCode> {
 /// Applies the migrations of the tree that this was not built with.
 async fn migrate_as_in(root: &Path, url: &Secret) -> Result<(), MigrateError> {
     let mut conn = PgConnection::connect(url.expose()).await?;
-    Migrator::new(root.join("migrations")).await?.run(&mut conn).await
+    let mut migrator = Migrator::new(root.join("migrations")).await?;
+    // The tree that this was built with may have steps that this one has not.
+    migrator.set_ignore_missing(true);
+    migrator.run(&mut conn).await
 }
 
 fn contents(folder: &PathBuf) -> io::Result<BTreeMap<PathBuf, String>> {

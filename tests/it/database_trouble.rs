@@ -1,0 +1,251 @@
+//! A database in trouble: sessions that hold locks, connections that go silent, servers that take no writes.
+
+use jobrun::demo::Stage;
+use jobrun_ingress::recorder::{NotRecorded, Recorder};
+use jobrun_shared::db::events::{NewEvent, Payload, Source};
+use jobrun_shared::db::{self, ConnectError, Unfit};
+use jobrun_shared::operator;
+use jobrun_stand_in::Answer;
+use jobrun_tests::proxy::Proxy;
+use jobrun_tests::{
+    PATIENCE, count, empty_database, eventually, migrate, migrated_database, numbers, paid_clients, phone, programs,
+    say, stage, texts,
+};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool};
+
+/// A session as an operator opens it by hand, and forgets: with a transaction open after `statement`.
+async fn open_session(stage: &Stage, statement: &'static str) -> PgConnection {
+    let options: PgConnectOptions = stage.environment["DATABASE_URL"].parse().unwrap();
+    let mut session = options.application_name("psql").connect().await.unwrap();
+    sqlx::raw_sql("BEGIN").execute(&mut session).await.unwrap();
+    sqlx::raw_sql(statement).execute(&mut session).await.unwrap();
+    session
+}
+
+async fn pid(session: &mut PgConnection) -> i32 {
+    sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(session).await.unwrap()
+}
+
+async fn answered(stage: &Stage, people: impl Iterator<Item = usize>, texts: usize) -> bool {
+    people.into_iter().all(|n| stage.stand_in.bodies_to(&phone(n)).len() == texts)
+}
+
+async fn open_alerts(pool: &PgPool, beginning: &str) -> Vec<String> {
+    let open = "SELECT about FROM alerts WHERE cleared_at IS NULL AND starts_with(cause, $1)";
+    sqlx::query_scalar(open).bind(beginning.to_owned()).fetch_all(pool).await.unwrap()
+}
+
+/// Everybody else is answered while a session holds locks, the operator is told which session it is, and when it ends the rest
+/// is answered as well.
+async fn costs_only_what_needs_it(
+    stage: &Stage,
+    mut session: PgConnection,
+    held_up: usize,
+    others: &[usize],
+    before: usize,
+) {
+    eventually(PATIENCE, "everybody else is answered", async || {
+        answered(stage, others.iter().copied(), before + 1).await
+    })
+    .await;
+    eventually(PATIENCE, "the operator is told", async || !open_alerts(&stage.pool, "blocked-by:").await.is_empty())
+        .await;
+    let about = open_alerts(&stage.pool, "blocked-by:").await.concat();
+    assert!(
+        about.starts_with(&format!("Session {} (psql) has had a transaction open since", pid(&mut session).await)),
+        "{about}"
+    );
+    assert!(answered(stage, [held_up].into_iter(), before).await, "what is locked waits");
+    sqlx::raw_sql("ROLLBACK").execute(&mut session).await.unwrap();
+    eventually(PATIENCE, "the rest is answered", async || answered(stage, [held_up].into_iter(), before + 1).await)
+        .await;
+    eventually(PATIENCE, "the alert is over", async || open_alerts(&stage.pool, "blocked-by:").await.is_empty()).await;
+    stage.settle().await.unwrap();
+    let put_off = "SELECT count(*) FROM events WHERE outcome = 'misdirected'";
+    assert_eq!(count(&stage.pool, put_off).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_insert_of_a_client_costs_only_that_client() {
+    let stage = stage(2).await;
+    let insert = r#"INSERT INTO clients ("phoneNumber") VALUES ('447900000001')"#;
+    let session = open_session(&stage, insert).await;
+    for n in 1..=30 {
+        assert_eq!(stage.stand_in.text(&phone(n), "Plumber from London").await.unwrap().status, 200);
+    }
+    costs_only_what_needs_it(&stage, session, 1, &(2..=30).collect::<Vec<_>>(), 0).await;
+    stage.strike().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_update_of_a_client_s_state_costs_only_that_client() {
+    let stage = stage(1).await;
+    for n in 1..=5 {
+        say(&stage, &phone(n), "Plumber from London").await;
+    }
+    let update = "UPDATE onboarding_states SET updated_at = now()
+                  WHERE client_id = (SELECT id FROM clients WHERE \"phoneNumber\" = '447900000003')";
+    let session = open_session(&stage, update).await;
+    for n in 1..=5 {
+        assert_eq!(stage.stand_in.text(&phone(n), "ABC Plumbing").await.unwrap().status, 200);
+    }
+    costs_only_what_needs_it(&stage, session, 3, &[1, 2, 4, 5], 1).await;
+    stage.strike().await.unwrap();
+}
+
+/// The plan's own statement, without its COMMIT.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_update_of_the_pool_costs_only_those_who_ask_for_a_number() {
+    let stage = stage(2).await;
+    operator::seed(&stage.pool, &numbers(10)).await.unwrap();
+    paid_clients(&stage.pool, "client", 1).await;
+    for body in ["Plumber from London", "ABC Plumbing", "John Smith", "SMS"] {
+        say(&stage, &phone(1), body).await;
+    }
+    let update = r#"UPDATE twilio_number_pool SET status = 'AVAILABLE', "client_id" = NULL, "assigned_at" = NULL"#;
+    let session = open_session(&stage, update).await;
+    assert_eq!(stage.stand_in.text(&phone(1), "YES").await.unwrap().status, 200);
+    let newcomers: Vec<usize> = (2..=20).collect();
+    for n in &newcomers {
+        for body in ["Plumber from London", "ABC Plumbing", "John Smith", "SMS"] {
+            assert_eq!(stage.stand_in.text(&phone(*n), body).await.unwrap().status, 200);
+        }
+    }
+    eventually(PATIENCE, "the newcomers are answered", async || answered(&stage, newcomers.iter().copied(), 4).await)
+        .await;
+    costs_only_what_needs_it(&stage, session, 1, &[], 4).await;
+    assert_eq!(
+        texts(&stage.pool, r#"SELECT "twilioNumber" FROM clients WHERE id = 'client-1'"#).await,
+        [numbers(1)[0].clone()]
+    );
+    stage.strike().await.unwrap();
+}
+
+/// The programs on a database that they reach through a proxy, and the proxy.
+async fn stage_behind_a_proxy() -> (Stage, Proxy) {
+    let url = empty_database().await;
+    let proxy = Proxy::start(&url).await;
+    let stage = Stage::set(&programs(), &url, 1, &[("DATABASE_URL", proxy.url().expose())]).await.unwrap();
+    (stage, proxy)
+}
+
+async fn listening_sessions(pool: &PgPool) -> Vec<String> {
+    texts(
+        pool,
+        "SELECT pid::TEXT FROM pg_stat_activity
+         WHERE datname = current_database() AND application_name = 'jobrun-worker' AND query ~ '^LISTEN|jobrun::listening|pg_notify'",
+    )
+    .await
+}
+
+/// The server is gone without a word, as when its machine loses its network; a new one answers at the same address.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_go_silent_are_given_up() {
+    let (stage, proxy) = stage_behind_a_proxy().await;
+    assert_eq!(say(&stage, &phone(1), "Plumber from London").await.len(), 1);
+    eventually(PATIENCE, "the worker listens", async || listening_sessions(&stage.pool).await.len() == 1).await;
+    let before = listening_sessions(&stage.pool).await;
+    proxy.go_silent();
+    eventually(PATIENCE, "webhooks are recorded again", async || {
+        stage.stand_in.text(&phone(1), "ABC Plumbing").await.is_ok_and(|answer: Answer| answer.status == 200)
+    })
+    .await;
+    eventually(PATIENCE, "texts are answered again", async || stage.stand_in.bodies_to(&phone(1)).len() == 2).await;
+    eventually(PATIENCE, "the worker listens over another connection", async || {
+        listening_sessions(&stage.pool).await.iter().any(|session| !before.contains(session))
+    })
+    .await;
+    stage.strike().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_cannot_keep_what_it_is_told_is_refused_by_name() {
+    let cases = [
+        ("default_transaction_read_only = on", Unfit::ReadOnly),
+        ("synchronous_commit = off", Unfit::AsynchronousCommit),
+    ];
+    for (setting, expected) in cases {
+        let url = empty_database().await;
+        migrate(&url).await;
+        let name: String = {
+            let pool = db::connect(&url, jobrun::CONNECTIONS).await.unwrap();
+            sqlx::query_scalar("SELECT current_database()").fetch_one(&pool).await.unwrap()
+        };
+        let mut conn = PgConnection::connect(url.expose()).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(format!("ALTER DATABASE {name} SET {setting}"))).execute(&mut conn).await.unwrap();
+        let refused = db::connect(&url, jobrun::CONNECTIONS).await;
+        assert!(matches!(&refused, Err(ConnectError::Unfit { why, .. }) if *why == expected), "{refused:?}");
+    }
+}
+
+/// While it runs, a server becomes read-only, and later takes writes again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stops_taking_writes_is_left_and_found_again() {
+    let stage = stage(1).await;
+    assert_eq!(say(&stage, &phone(1), "Plumber from London").await.len(), 1);
+    let mut admin = PgConnection::connect(&stage.environment["DATABASE_URL"]).await.unwrap();
+    let name: String = sqlx::query_scalar("SELECT current_database()").fetch_one(&mut admin).await.unwrap();
+    let read_only = format!(
+        "ALTER DATABASE {name} SET default_transaction_read_only = on;
+         SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE datname = current_database() AND application_name IN ('jobrun-ingress', 'jobrun-worker')"
+    );
+    sqlx::raw_sql(AssertSqlSafe(read_only)).execute(&mut admin).await.unwrap();
+    let ready = format!("{}/readyz", stage.account.webhook_base_url);
+    eventually(PATIENCE, "the ingress is not ready", async || {
+        reqwest::get(&ready).await.unwrap().status().as_u16() == 503
+    })
+    .await;
+    assert_eq!(stage.stand_in.text(&phone(1), "ABC Plumbing").await.unwrap().status, 503);
+    eventually(PATIENCE, "the log says why", async || {
+        stage.ingress.lines().iter().any(|line| line.contains("the server takes no writes"))
+    })
+    .await;
+    let writable = format!("ALTER DATABASE {name} RESET default_transaction_read_only");
+    sqlx::raw_sql(AssertSqlSafe(writable)).execute(&mut admin).await.unwrap();
+    eventually(PATIENCE, "webhooks are recorded again", async || {
+        stage.stand_in.text(&phone(1), "ABC Plumbing").await.unwrap().status == 200
+    })
+    .await;
+    stage.settle().await.unwrap();
+    assert_eq!(stage.stand_in.bodies_to(&phone(1)).len(), 2);
+    eventually(PATIENCE, "the ingress is ready again", async || {
+        reqwest::get(&ready).await.unwrap().status().is_success()
+    })
+    .await;
+    stage.strike().await.unwrap();
+}
+
+/// What makes writing fail without the connection's being lost: the outcome of the last commit says so, and not a query for
+/// each probe.
+#[tokio::test(flavor = "multi_thread")]
+async fn ready_means_that_the_last_commit_succeeded() {
+    let pool = migrated_database(4).await;
+    let (recorder, _recording) = Recorder::start(pool.clone(), db::Health::default());
+    assert_eq!(recorder.failure(), None);
+    let mut obstacle = pool.begin().await.unwrap();
+    sqlx::raw_sql("LOCK TABLE events IN ACCESS EXCLUSIVE MODE").execute(&mut *obstacle).await.unwrap();
+    let event = NewEvent {
+        source: Source::System,
+        external_id: "number-due:1".to_owned(),
+        payload: Payload::NumberDue { client_id: "c".to_owned() },
+    };
+    assert!(recorder.record(event.clone(), 200).await.is_err());
+    eventually(PATIENCE, "the failure is known", async || {
+        matches!(recorder.failure(), Some(NotRecorded::Late | NotRecorded::Refused(_)))
+    })
+    .await;
+    obstacle.rollback().await.unwrap();
+    eventually(PATIENCE, "it is recorded", async || recorder.record(event.clone(), 200).await.is_ok()).await;
+    assert_eq!(recorder.failure(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_session_says_which_program_it_is() {
+    let stage = stage(1).await;
+    let sessions = "SELECT DISTINCT application_name FROM pg_stat_activity WHERE datname = current_database()
+                    ORDER BY application_name";
+    assert_eq!(texts(&stage.pool, sessions).await, ["jobrun", "jobrun-ingress", "jobrun-worker"]);
+    stage.strike().await.unwrap();
+}

@@ -1,0 +1,80 @@
+//! Migrations beside programs at work: what has to wait lets others pass, and what was left half done is done again.
+
+use jobrun_ingress::recorder::Recorder;
+use jobrun_shared::db::events::{NewEvent, Payload, Source};
+use jobrun_shared::{db, operator};
+use jobrun_tests::{PATIENCE, count, eventually, migrated_database};
+use sqlx::PgPool;
+
+/// The step that makes an index on the inbox, as if it had not been applied yet.
+async fn undo_index_step(pool: &PgPool) {
+    sqlx::raw_sql(
+        "DELETE FROM _sqlx_migrations WHERE version = 20261124000011;
+         DROP INDEX waiting_events_by_lane",
+    )
+    .execute(pool)
+    .await
+    .unwrap();
+}
+
+async fn valid_indexes(pool: &PgPool) -> i64 {
+    let valid = "SELECT count(*) FROM pg_index WHERE indexrelid = 'waiting_events_by_lane'::REGCLASS AND indisvalid";
+    count(pool, valid).await
+}
+
+/// An index on the inbox waits until every transaction that was open before has ended. Webhooks do not wait with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_is_made_while_webhooks_are_recorded() {
+    let pool = migrated_database(4).await;
+    undo_index_step(&pool).await;
+    let mut writer = pool.begin().await.unwrap();
+    sqlx::raw_sql("LOCK TABLE events IN ROW EXCLUSIVE MODE").execute(&mut *writer).await.unwrap();
+    let (recorder, _recording) = Recorder::start(pool.clone(), db::Health::default());
+    let others = async {
+        let waits =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+                       AND query LIKE '%CREATE INDEX CONCURRENTLY%'";
+        eventually(PATIENCE, "the index waits", async || count(&pool, waits).await == 1).await;
+        let event = NewEvent {
+            source: Source::System,
+            external_id: "number-due:1".to_owned(),
+            payload: Payload::NumberDue { client_id: "c".to_owned() },
+        };
+        assert_eq!(recorder.record(event, 200).await, Ok(()), "recorded, although the index waits");
+        assert_eq!(count(&pool, waits).await, 1, "it still waits");
+        writer.rollback().await.unwrap();
+    };
+    let (migrated, ()) = tokio::join!(operator::migrate(&pool), others);
+    migrated.unwrap();
+    assert_eq!(valid_indexes(&pool).await, 1);
+    db::ensure_migrated(&pool).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_was_left_unfinished_is_made_anew() {
+    let pool = migrated_database(4).await;
+    undo_index_step(&pool).await;
+    let mut writer = pool.begin().await.unwrap();
+    sqlx::raw_sql("LOCK TABLE events IN ROW EXCLUSIVE MODE").execute(&mut *writer).await.unwrap();
+    let mut conn = pool.acquire().await.unwrap();
+    sqlx::raw_sql("SET lock_timeout = '10ms'").execute(&mut *conn).await.unwrap();
+    let step =
+        "CREATE INDEX CONCURRENTLY waiting_events_by_lane ON events (lane, id) WHERE (processed_at IS NULL) IS TRUE";
+    assert!(sqlx::raw_sql(step).execute(&mut *conn).await.is_err(), "it is cut short");
+    writer.rollback().await.unwrap();
+    assert_eq!(valid_indexes(&pool).await, 0);
+    drop(conn);
+    operator::migrate(&pool).await.unwrap();
+    assert_eq!(valid_indexes(&pool).await, 1);
+}
+
+/// A database that a newer version has migrated is still migrated for this one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_version_s_steps_are_left_alone() {
+    let pool = migrated_database(2).await;
+    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+                 VALUES (20991231000001, 'newer', TRUE, '', 1)";
+    sqlx::raw_sql(newer).execute(&pool).await.unwrap();
+    operator::migrate(&pool).await.unwrap();
+    db::ensure_migrated(&pool).await.unwrap();
+}
