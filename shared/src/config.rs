@@ -138,7 +138,7 @@ pub const STAND_IN_ACCOUNT_SID: &str = "AC00000000000000000000000000000000";
 pub enum AccountKind {
     /// One at Twilio.
     Real,
-    /// The stand-in's, which is known by [`STAND_IN_ACCOUNT_SID`].
+    /// The stand-in's, which is known by its SID.
     StandIn,
 }
 

@@ -217,6 +217,11 @@ async fn a_database_of_the_stand_in_is_refused_to_a_real_account() {
         let program = Program::start(&stage.programs, name, &environment, Lines::Kept).unwrap();
         is_refused_for_its_account(end_of(program).await, "has been used with the stand-in");
     }
+    let (check, buy) = (["numbers", "check", "--fix"], ["pool", "buy", "--count", "1", "--yes"]);
+    for arguments in [&check[..], &buy] {
+        let command = Program::start_with(&stage.programs, "jobrun", arguments, &environment, Lines::Kept).unwrap();
+        is_refused_for_its_account(end_of(command).await, "has been used with the stand-in");
+    }
     let place = Place::new("real-account");
     let url = environment["DATABASE_URL"].as_str();
     let settings =

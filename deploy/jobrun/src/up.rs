@@ -1,12 +1,12 @@
 //! Everything on one machine, in one command.
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use jobrun_shared::config::{self, AccountKind, Problems, STAND_IN_ACCOUNT_SID, Secret};
 use jobrun_shared::db::installation::{self, Installation};
 use jobrun_shared::twilio::webhooks::Purpose;
@@ -54,7 +54,7 @@ pub struct Options {
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub stand_in_port: Option<u16>,
     /// The folder of the data: database, secrets, and what the stand-in remembers [default: JOBRUN_DATA, or else
-    /// /var/lib/jobrun for root, and ~/.local/share/jobrun for everybody else]
+    /// /var/lib/jobrun for root, and ~/.local/share/jobrun otherwise]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
 }
@@ -73,14 +73,15 @@ impl Places {
         let ingress = moved(settings.ingress_addr, options.port);
         let stand_in = moved(settings.stand_in_addr, options.stand_in_port);
         for (addr, Service { option, setting, .. }) in [(ingress, INGRESS), (stand_in, STAND_IN)] {
-            if addr.port() == 0 {
-                return Err(Problems::one(format!("{setting} names no port: set one, or use {option}")).into());
-            }
+            ensure!(addr.port() != 0, Problems::one(format!("{setting} names no port: set one, or use {option}")));
         }
-        if ingress.port() == stand_in.port() {
+        if settings.twilio_account.is_none() {
+            // A payment link may lead nowhere else on this machine.
+            let is_here = [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv4Addr::UNSPECIFIED.into()].contains(&stand_in.ip());
+            ensure!(is_here, Problems::one("STAND_IN_ADDR is neither at 127.0.0.1 nor at 0.0.0.0"));
             let both = "the ingress and the stand-in are to listen on the same port: move one, with --port (or \
                         INGRESS_ADDR) or --stand-in-port (or STAND_IN_ADDR)";
-            return Err(Problems::one(both).into());
+            ensure!(ingress.port() != stand_in.port(), Problems::one(both));
         }
         let data = match (&options.data, &settings.data_dir) {
             (Some(dir), _) => dir.clone(),
@@ -97,15 +98,13 @@ impl Places {
 /// When something does not start, or ends by itself.
 pub async fn run(settings: &config::Operator, options: &Options) -> anyhow::Result<()> {
     let places = Places::of(settings, options)?;
-    if settings.twilio_account.is_some() && settings.public_base_url.is_none() {
-        return Err(Problems::not_set("PUBLIC_BASE_URL", "https://onboarding.example.com").into());
-    }
+    let is_reachable = settings.twilio_account.is_none() || settings.public_base_url.is_some();
+    ensure!(is_reachable, Problems::not_set("PUBLIC_BASE_URL", "https://onboarding.example.com"));
     let dir = programs::dir_of_this()?;
     programs::ensure_built(&dir)?;
     let data = DataDir::open(&places.data)?;
     let ended = run_in(&data, settings, &places, &dir).await;
-    data.leave()?;
-    ended
+    ended.and(data.leave())
 }
 
 /// Nothing that was started is left when this returns.
@@ -170,7 +169,7 @@ async fn start(data: &DataDir, settings: &config::Operator, places: &Places, dir
             environment.extend(environment_of(stand_in.account(), &stand_in));
             // Its webhooks are for the ingress beside it, whatever the public address is.
             environment.insert("PUBLIC_BASE_URL".to_owned(), local.clone());
-            environment.insert("PAYMENT_LINK_URL".to_owned(), format!("{}/pay", stand_in.url()));
+            environment.insert("PAYMENT_LINK_URL".to_owned(), format!("{}/pay", local_url(places.stand_in)));
             Some(stand_in)
         }
     };
@@ -306,8 +305,8 @@ fn print_where_to_look(data: &DataDir, places: &Places, running: &Running) -> st
     writeln!(out, "  data       {}", data.path().display())?;
     match &running.stand_in {
         None => writeln!(out, "  Twilio     the account in TWILIO_ACCOUNT_SID")?,
-        Some(stand_in) => {
-            let url = stand_in.url();
+        Some(_) => {
+            let url = local_url(places.stand_in);
             writeln!(out, "  Twilio     a stand-in at {url}, which plays Stripe as well\n")?;
             writeln!(out, "Be a client:\n")?;
             writeln!(out, "  curl -d from=+447900000001 --data-urlencode 'body=Plumber from London' {url}/texts")?;
