@@ -213,7 +213,12 @@ impl Cluster {
         if data != Data::Kept {
             initdb.arg("--no-sync");
         }
-        succeed(&mut initdb, "making the database")
+        let dir = self.dir.display();
+        let purpose = match self.user {
+            None => format!("making the database in {dir}"),
+            Some(_) => format!("making the database in {dir}, which an unprivileged user must be able to enter"),
+        };
+        succeed(&mut initdb, &purpose)
     }
 
     /// A server that an earlier start left running, when even its guard was killed, is stopped first.
