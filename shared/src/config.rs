@@ -940,7 +940,8 @@ mod tests {
 
     #[test]
     fn an_account_is_the_stand_in_s_by_its_sid_alone() {
-        let kind = |sid| with(&[("TWILIO_ACCOUNT_SID", sid)]).unwrap().twilio.account_kind();
+        let settings = |sid| [&[("TWILIO_ACCOUNT_SID", sid)], &GOOD[..]].concat();
+        let kind = |sid| Ingress::read(&List(&settings(sid))).unwrap().twilio.account_kind();
         assert_eq!(kind(STAND_IN_ACCOUNT_SID), AccountKind::StandIn);
         assert_eq!(kind("AC00000000000000000000000000000001"), AccountKind::Real);
         let up = |sid| Operator::read(&List(&[("TWILIO_ACCOUNT_SID", sid)])).unwrap().twilio_account;
