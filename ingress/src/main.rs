@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use jobrun_ingress::{recorder::Recorder, webhooks};
 use jobrun_shared::config::SignatureMode;
 use jobrun_shared::db::alerts::{self, NewAlert};
-use jobrun_shared::db::audits;
+use jobrun_shared::db::{audits, installation};
 use jobrun_shared::{clock, config, db, shutdown, telemetry};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
@@ -45,6 +45,8 @@ async fn run() -> anyhow::Result<()> {
     telemetry::start(&settings.log, telemetry::Output::Stdout);
     let (pool, health) = db::connect_watched(&settings.database_url, CONNECTIONS).await?;
     db::ensure_migrated(&pool).await?;
+    let account_kind = settings.twilio.account_kind();
+    installation::mark(&pool, account_kind, clock::now()).await?.ensure_is_of(account_kind)?;
     // Texts may have come in while nobody was here, and come before whatever their senders text next.
     audits::hurry(&pool, clock::now()).await?;
     alert_of_report_mode(&pool, settings.twilio.signature_mode).await?;
@@ -59,7 +61,7 @@ async fn run() -> anyhow::Result<()> {
     let (recorder, recording) = Recorder::start(pool.clone(), health);
     let door = webhooks::Door { pool, recorder, twilio: settings.twilio, stripe: settings.stripe };
     let router = webhooks::router(door);
-    let asked_to_stop = shutdown::requested()?;
+    let asked_to_stop = shutdown::requested(settings.stop_with_stdin)?;
     tracing::info!("ingress listens on {}", listener.local_addr()?);
     let stop = Arc::new(Notify::new());
     let told = Arc::clone(&stop);

@@ -14,6 +14,9 @@ const TWILIO_API_BASE_URL_DEFAULT: &str = "https://api.twilio.com";
 const SIGNATURE_ALGORITHMS_DEFAULT: &str = "sha1";
 const SIGNATURE_MODE_DEFAULT: &str = "enforce";
 const INGRESS_ADDR_DEFAULT: &str = "0.0.0.0:8080";
+/// With `jobrun up`, which is for trying out: not to be reached from other machines, unless told so.
+const UP_INGRESS_ADDR_DEFAULT: &str = "127.0.0.1:8080";
+const STAND_IN_ADDR_DEFAULT: &str = "127.0.0.1:8090";
 const SWEEP_INTERVAL_DEFAULT: &str = "60s";
 const HOLD_DURATION_DEFAULT: &str = "48h";
 const NUMBER_COOLING_DEFAULT: &str = "30d";
@@ -41,7 +44,13 @@ impl Problems {
     /// A setting is missing that only some of the commands need.
     #[must_use]
     pub fn not_set(name: &str, example: &str) -> Self {
-        Self(vec![not_set(name, example)])
+        Self::one(not_set(name, example))
+    }
+
+    /// A problem that shows only when settings are compared with something else.
+    #[must_use]
+    pub fn one(problem: impl Into<String>) -> Self {
+        Self(vec![problem.into()])
     }
 }
 
@@ -113,6 +122,52 @@ pub struct Twilio {
     pub signature_mode: SignatureMode,
 }
 
+impl Twilio {
+    /// Returns whose account it is.
+    #[must_use]
+    pub fn account_kind(&self) -> AccountKind {
+        AccountKind::of(&self.account_sid)
+    }
+}
+
+/// The account of the stand-in. Twilio gives this SID to nobody.
+pub const STAND_IN_ACCOUNT_SID: &str = "AC00000000000000000000000000000000";
+
+/// Whose account it is that a program works for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccountKind {
+    /// One at Twilio.
+    Real,
+    /// The stand-in's, which is known by its SID.
+    StandIn,
+}
+
+impl AccountKind {
+    /// Every kind.
+    const ALL: [Self; 2] = [Self::Real, Self::StandIn];
+
+    /// Returns the kind of the account with this SID.
+    #[must_use]
+    pub fn of(account_sid: &str) -> Self {
+        if account_sid == STAND_IN_ACCOUNT_SID { Self::StandIn } else { Self::Real }
+    }
+
+    /// Returns the name under which a database keeps it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Real => "real",
+            Self::StandIn => "stand-in",
+        }
+    }
+
+    /// Returns the kind of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
 /// What becomes of a webhook whose signature does not match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignatureMode {
@@ -143,6 +198,8 @@ pub struct Ingress {
     pub stripe: Stripe,
     /// `INGRESS_ADDR`.
     pub addr: SocketAddr,
+    /// `STOP_WITH_STDIN`: whether the end of standard input means to stop.
+    pub stop_with_stdin: bool,
     /// How lines are printed.
     pub log: Log,
 }
@@ -172,6 +229,8 @@ pub struct Worker {
     pub slice_max: u32,
     /// `RETENTION`: how long events and texts that are over are kept. Nothing, if they are kept for ever.
     pub retention: Duration,
+    /// `STOP_WITH_STDIN`: whether the end of standard input means to stop.
+    pub stop_with_stdin: bool,
     /// How lines are printed.
     pub log: Log,
 }
@@ -189,12 +248,18 @@ pub struct Operator {
     pub hold: Duration,
     /// `NUMBER_COOLING`.
     pub cooling: Duration,
-    /// Whether an account at Twilio is set, so that no stand-in is wanted.
-    pub has_twilio_account: bool,
+    /// Whose account is set in `TWILIO_ACCOUNT_SID`. None, if a stand-in is wanted.
+    pub twilio_account: Option<AccountKind>,
     /// `PUBLIC_BASE_URL`, if it is set.
     pub public_base_url: Option<String>,
-    /// `INGRESS_ADDR`.
+    /// `INGRESS_ADDR`, by default on this machine only.
     pub ingress_addr: SocketAddr,
+    /// `STAND_IN_ADDR`: where the stand-in for Twilio and Stripe listens.
+    pub stand_in_addr: SocketAddr,
+    /// `JOBRUN_DATA`: the folder in which `jobrun up` keeps its data, if it is set.
+    pub data_dir: Option<String>,
+    /// `STOP_WITH_STDIN`: whether the end of standard input means to stop.
+    pub stop_with_stdin: bool,
     /// `PATH`, where PostgreSQL's programs may be.
     pub path: String,
     /// `HOME`, below which data is kept, unless run as root.
@@ -239,10 +304,12 @@ impl Ingress {
     fn read(source: &dyn Source) -> Result<Self, Problems> {
         let mut reader = Reader::new(source);
         let stripe = reader.stripe();
-        let settings = (reader.database_url(), reader.twilio(), reader.addr(), reader.log());
+        let stop_with_stdin = reader.stop_with_stdin();
+        let settings =
+            (reader.database_url(), reader.twilio(), reader.addr("INGRESS_ADDR", INGRESS_ADDR_DEFAULT), reader.log());
         match settings {
             (Some(database_url), Some(twilio), Some(addr), Some(log)) if reader.problems.is_empty() => {
-                Ok(Self { database_url, twilio, stripe, addr, log })
+                Ok(Self { database_url, twilio, stripe, addr, stop_with_stdin, log })
             }
             _ => Err(Problems(reader.problems)),
         }
@@ -266,6 +333,7 @@ impl Worker {
         let (hold, cooling, segments_per_second) = (reader.hold(), reader.cooling(), reader.segments_per_second());
         let pool_level_min = reader.parsed("POOL_LEVEL_MIN", POOL_LEVEL_MIN_DEFAULT, "a number of numbers, such as 3");
         let (slice_max, retention) = (reader.slice_max(), reader.retention());
+        let stop_with_stdin = reader.stop_with_stdin();
         let settings = (reader.database_url(), reader.twilio(), reader.log());
         let intervals = (sweep_interval, audit_interval, hold, cooling, retention);
         match (settings, intervals, segments_per_second, pool_level_min, slice_max) {
@@ -287,6 +355,7 @@ impl Worker {
                 pool_level_min,
                 slice_max,
                 retention,
+                stop_with_stdin,
                 log,
             }),
             _ => Err(Problems(reader.problems)),
@@ -309,25 +378,31 @@ impl Operator {
         let public_base_url = reader.get("PUBLIC_BASE_URL").and_then(|_| reader.base_url("PUBLIC_BASE_URL", None));
         let pool_numbers = reader.list("TWILIO_POOL_NUMBERS");
         let paces = (reader.hold(), reader.cooling());
-        let settings = (reader.onboarding_number(), reader.addr(), reader.log());
-        match (settings, paces) {
-            ((Some(onboarding_number), Some(ingress_addr), Some(log)), (Some(hold), Some(cooling)))
-                if reader.problems.is_empty() =>
-            {
-                Ok(Self {
-                    database_url,
-                    pool_numbers,
-                    onboarding_number,
-                    hold,
-                    cooling,
-                    has_twilio_account: reader.get("TWILIO_ACCOUNT_SID").is_some(),
-                    public_base_url,
-                    ingress_addr,
-                    path: reader.get("PATH").unwrap_or_default(),
-                    home: reader.get("HOME"),
-                    log,
-                })
-            }
+        let addrs =
+            (reader.addr("INGRESS_ADDR", UP_INGRESS_ADDR_DEFAULT), reader.addr("STAND_IN_ADDR", STAND_IN_ADDR_DEFAULT));
+        let stop_with_stdin = reader.stop_with_stdin();
+        match (reader.onboarding_number(), reader.log(), addrs, paces) {
+            (
+                Some(onboarding_number),
+                Some(log),
+                (Some(ingress_addr), Some(stand_in_addr)),
+                (Some(hold), Some(cooling)),
+            ) if reader.problems.is_empty() => Ok(Self {
+                database_url,
+                pool_numbers,
+                onboarding_number,
+                hold,
+                cooling,
+                twilio_account: reader.get("TWILIO_ACCOUNT_SID").map(|sid| AccountKind::of(&sid)),
+                public_base_url,
+                ingress_addr,
+                stand_in_addr,
+                data_dir: reader.get("JOBRUN_DATA"),
+                stop_with_stdin,
+                path: reader.get("PATH").unwrap_or_default(),
+                home: reader.get("HOME"),
+                log,
+            }),
             _ => Err(Problems(reader.problems)),
         }
     }
@@ -586,8 +661,12 @@ impl<'a> Reader<'a> {
         Some(value.trim_end_matches('/').to_owned())
     }
 
-    fn addr(&mut self) -> Option<SocketAddr> {
-        self.parsed("INGRESS_ADDR", INGRESS_ADDR_DEFAULT, "an address with a port, such as 0.0.0.0:8080")
+    fn addr(&mut self, name: &str, default: &str) -> Option<SocketAddr> {
+        self.parsed(name, default, &format!("an address with a port, such as {default}"))
+    }
+
+    fn stop_with_stdin(&mut self) -> bool {
+        self.parsed("STOP_WITH_STDIN", "false", "true or false").unwrap_or_default()
     }
 
     fn interval(&mut self, name: &str, default: &str) -> Option<Duration> {
@@ -842,6 +921,34 @@ mod tests {
             assert!(problems.contains(&format!("{name} is not ")), "{name} is missing in: {problems}");
         }
         assert!(!problems.contains("hush") && !problems.contains(address), "{problems}");
+    }
+
+    #[test]
+    fn jobrun_up_listens_on_this_machine_only_unless_told_otherwise() {
+        let up = Operator::read(&List(&[])).unwrap();
+        assert_eq!(
+            (up.ingress_addr.to_string(), up.stand_in_addr.to_string()),
+            ("127.0.0.1:8080".to_owned(), "127.0.0.1:8090".to_owned())
+        );
+        assert_eq!((up.data_dir, up.twilio_account, up.stop_with_stdin), (None, None, false));
+        let told = Operator::read(&List(&[("INGRESS_ADDR", "0.0.0.0:80"), ("STOP_WITH_STDIN", "true")])).unwrap();
+        assert_eq!((told.ingress_addr.to_string(), told.stop_with_stdin), ("0.0.0.0:80".to_owned(), true));
+        let bad = [("STAND_IN_ADDR", "8090"), ("STOP_WITH_STDIN", "maybe")];
+        let problems = Operator::read(&List(&bad)).unwrap_err().to_string();
+        assert!(bad.iter().all(|(name, _)| problems.contains(&format!("{name} is not "))), "{problems}");
+    }
+
+    #[test]
+    fn an_account_is_the_stand_in_s_by_its_sid_alone() {
+        let settings = |sid| [&[("TWILIO_ACCOUNT_SID", sid)], &GOOD[..]].concat();
+        let kind = |sid| Ingress::read(&List(&settings(sid))).unwrap().twilio.account_kind();
+        assert_eq!(kind(STAND_IN_ACCOUNT_SID), AccountKind::StandIn);
+        assert_eq!(kind("AC00000000000000000000000000000001"), AccountKind::Real);
+        let up = |sid| Operator::read(&List(&[("TWILIO_ACCOUNT_SID", sid)])).unwrap().twilio_account;
+        assert_eq!(up(STAND_IN_ACCOUNT_SID), Some(AccountKind::StandIn));
+        for kind in AccountKind::ALL {
+            assert_eq!(AccountKind::named(kind.name()), Some(kind));
+        }
     }
 
     #[test]

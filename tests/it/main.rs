@@ -4,6 +4,8 @@
 
 mod scenarios;
 
+mod up;
+
 mod conversation;
 
 mod allocation;

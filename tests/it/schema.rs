@@ -54,6 +54,10 @@ async fn what_must_not_be_is_refused_by_a_name_that_says_so() {
             "who_waits_is_a_client",
         ),
         (message, "a_recipient_is_e164"),
+        (
+            "INSERT INTO installation (account_kind, marked_at) VALUES ('test', now())",
+            "an_account_is_real_or_a_stand_in",
+        ),
     ] {
         let refused = sqlx::raw_sql(statement).execute(&pool).await.expect_err(statement);
         let constraint = refused.as_database_error().and_then(|error| error.constraint().map(str::to_owned));

@@ -32,6 +32,7 @@ use anyhow::Context;
 use apalis::prelude::*;
 use apalis_cron::{CronScheduler, Schedule, Tick};
 use futures::FutureExt;
+use jobrun_shared::db::installation;
 use jobrun_shared::queue::{self, Bell, End, Job, Jobs, Queue};
 use jobrun_shared::{clock, config, db, shutdown, telemetry, twilio::api::Api};
 use tokio_util::sync::CancellationToken;
@@ -72,6 +73,8 @@ async fn start() -> anyhow::Result<()> {
     telemetry::start(&settings.log, telemetry::Output::Stdout);
     let (pool, health) = db::connect_watched(&settings.database_url, CONNECTIONS).await?;
     db::ensure_migrated(&pool).await?;
+    let account_kind = settings.twilio.account_kind();
+    installation::mark(&pool, account_kind, clock::now()).await?.ensure_is_of(account_kind)?;
 
     let stop = CancellationToken::new();
     let hands = Arc::new(Hands {
@@ -91,7 +94,7 @@ async fn start() -> anyhow::Result<()> {
     });
     let monitor = monitor(&hands, settings.sweep_interval);
     tracing::info!("worker {} takes jobs", process_name());
-    let asked_to_stop = shutdown::requested()?;
+    let asked_to_stop = shutdown::requested(settings.stop_with_stdin)?;
     let tell_the_jobs = async move {
         asked_to_stop.await;
         stop.cancel();

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use jobrun_onboarding::E164;
 use jobrun_shared::config::Buying;
+use jobrun_shared::db::installation;
 use jobrun_shared::db::purchases::{self, Counted};
 use jobrun_shared::purchases::{Order, Report, Run, Shortfall, fields};
 use jobrun_shared::twilio::api::Api;
@@ -20,6 +21,13 @@ use crate::CONNECTIONS;
 pub async fn run(settings: &Buying, order: &Order, really: bool, json: bool) -> anyhow::Result<u8> {
     let pool = db::connect(&settings.database_url, CONNECTIONS).await?;
     db::ensure_migrated(&pool).await?;
+    let account_kind = settings.twilio.account_kind();
+    if really {
+        installation::mark(&pool, account_kind, clock::now()).await?;
+    }
+    if let Some(installation) = installation::find(&pool).await? {
+        installation.ensure_is_of(account_kind)?;
+    }
     let api = Api::new(&settings.twilio)?;
     let report = if really {
         let mut conn = purchases::begin_run(&pool).await?;

@@ -1,12 +1,17 @@
 //! What the operator's command is made of, so that tests can use it as well.
 //!
-//! [`local_postgres`] and [`programs`] run the real server and the real programs; [`up`] and [`demo`] put them together;
+//! [`data_dir`] is where data is kept, and [`ports`] says who listens where; [`local_postgres`] and [`programs`] run the real
+//! server and the real programs; [`up`] and [`demo`] put them together;
 //! [`numbers`] looks after the numbers at Twilio, [`buy`] buys some, and [`payments`] looks after what was paid by nobody that we
 //! know; [`pool`], [`waiting`] and [`client`] show what the rows say.
 
 use std::time::Duration;
 
 use jobrun_shared::db;
+
+pub mod data_dir;
+
+pub mod ports;
 
 pub mod local_postgres;
 

@@ -16,6 +16,7 @@ use jobrun_shared::db;
 use sqlx::AssertSqlSafe;
 
 use crate::CONNECTIONS;
+use crate::data_dir::{random_hex, write_secret};
 use crate::programs::free_port;
 
 /// The user and the database that the server is made with.
@@ -40,8 +41,6 @@ pub enum Data {
 pub struct LocalPostgres {
     url: Secret,
     data_dir: PathBuf,
-    // Nobody else uses the folder as long as this is open.
-    _lock: fs::File,
     // Dropped, it closes the guard's standard input, upon which the guard stops the server.
     _guard: Guard,
 }
@@ -65,8 +64,8 @@ struct User {
 }
 
 impl LocalPostgres {
-    /// Starts a server whose data lies in `dir`, which is made if it is not there. `path` is where programs are looked for
-    /// first, as in the environment variable PATH.
+    /// Starts a server whose data lies in `dir`, which is made if it is not there, and which nobody else uses. `path` is where
+    /// programs are looked for first, as in the environment variable PATH.
     ///
     /// # Errors
     /// When PostgreSQL is not installed, or does not start.
@@ -74,7 +73,6 @@ impl LocalPostgres {
         let programs = find_programs(path)?;
         let user = if is_root()? { Some(unprivileged_user()?) } else { None };
         let cluster = Cluster { programs, user, dir: dir.to_owned() };
-        let lock = cluster.lock()?;
         cluster.prepare(data)?;
         cluster.stop_leftover()?;
         let port = cluster.port()?;
@@ -83,7 +81,7 @@ impl LocalPostgres {
         let password = fs::read_to_string(cluster.password_file()).context("reading the database's password")?;
         let url_of = |name: &str| Secret::new(format!("postgres://{NAME}:{}@127.0.0.1:{port}/{name}", password.trim()));
         create_database(&url_of("postgres")).await?;
-        Ok(Self { url: url_of(NAME), data_dir: cluster.data_dir(), _lock: lock, _guard: guard })
+        Ok(Self { url: url_of(NAME), data_dir: cluster.data_dir(), _guard: guard })
     }
 
     /// Starts a server on a folder of its own below the folder for temporary files.
@@ -106,10 +104,13 @@ impl LocalPostgres {
     /// # Errors
     /// When it does not run any more.
     pub fn pid(&self) -> anyhow::Result<u32> {
-        let file =
-            fs::read_to_string(self.data_dir.join("postmaster.pid")).context("looking for the database's process")?;
-        file.lines().next().and_then(|line| line.trim().parse().ok()).context("reading the database's process number")
+        pid_in(&self.data_dir)
     }
+}
+
+fn pid_in(data_dir: &Path) -> anyhow::Result<u32> {
+    let file = fs::read_to_string(data_dir.join("postmaster.pid")).context("looking for the database's process")?;
+    file.lines().next().and_then(|line| line.trim().parse().ok()).context("reading the database's process number")
 }
 
 /// The folder that holds `initdb`, `pg_ctl` and `postgres`.
@@ -188,21 +189,14 @@ impl Cluster {
         }
     }
 
-    /// Keeps everybody else out of the folder.
-    fn lock(&self) -> anyhow::Result<fs::File> {
-        fs::create_dir_all(&self.dir).with_context(|| format!("making the folder {}", self.dir.display()))?;
-        let file = fs::File::create(self.dir.join("lock"))?;
-        file.try_lock().with_context(|| format!("another `jobrun up` uses {}; stop it first", self.dir.display()))?;
-        Ok(file)
-    }
-
     /// Makes the data folder, unless there is one.
     fn prepare(&self, data: Data) -> anyhow::Result<()> {
         if self.data_dir().join("PG_VERSION").is_file() {
             return Ok(());
         }
+        fs::create_dir_all(&self.dir).with_context(|| format!("making the folder {}", self.dir.display()))?;
         fs::set_permissions(&self.dir, fs::Permissions::from_mode(0o700))?;
-        fs::write(self.password_file(), new_password()?)?;
+        write_secret(&self.password_file(), &random_hex()?)?;
         self.give(&self.dir)?;
         self.give(&self.password_file())?;
         let mut initdb = self.command("initdb");
@@ -219,7 +213,12 @@ impl Cluster {
         if data != Data::Kept {
             initdb.arg("--no-sync");
         }
-        succeed(&mut initdb, "making the database")
+        let dir = self.dir.display();
+        let purpose = match self.user {
+            None => format!("making the database in {dir}"),
+            Some(_) => format!("making the database in {dir}, which an unprivileged user must be able to enter"),
+        };
+        succeed(&mut initdb, &purpose)
     }
 
     /// A server that an earlier start left running, when even its guard was killed, is stopped first.
@@ -266,13 +265,19 @@ impl Cluster {
 
     /// Waits for the end of its standard input, which is ours to close, and which our end closes at the latest.
     fn guard(&self, data: Data) -> anyhow::Result<Child> {
-        let mut script = "cat > /dev/null; \"$0\" --pgdata \"$1\" --mode \"$2\" --wait stop".to_owned();
+        let mut script = "cat > /dev/null; ".to_owned();
+        if data == Data::Kept {
+            // A later start may have stopped our server by now, and started its own.
+            script += "[ \"$(head -n 1 \"$1/postmaster.pid\")\" = \"$4\" ] && ";
+        }
+        script += "\"$0\" --pgdata \"$1\" --mode \"$2\" --wait stop";
         if data != Data::Kept {
             script += "; cd /; rm -rf \"$3\"";
         }
         let mode = if data == Data::Kept { "fast" } else { "immediate" };
         let mut guard = Command::new("sh");
         guard.args(["-c", &script]).arg(self.programs.join("pg_ctl")).arg(self.data_dir()).arg(mode).arg(&self.dir);
+        guard.arg(pid_in(&self.data_dir())?.to_string());
         self.as_user(&mut guard);
         guard.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().context("starting the database's guard")
     }
@@ -297,14 +302,6 @@ fn succeed(command: &mut Command, purpose: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// 32 hexadecimal digits from the system's random numbers.
-fn new_password() -> anyhow::Result<String> {
-    use io::Read;
-    let mut bytes = [0; 16];
-    fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
 /// Where data is kept that survives: a folder of the system's for root, who may not share a home, and of the user's for
 /// everybody else.
 ///
@@ -314,7 +311,9 @@ pub fn kept_dir(home: Option<&str>) -> anyhow::Result<PathBuf> {
     if is_root()? {
         return Ok(PathBuf::from("/var/lib/jobrun"));
     }
-    let home = PathBuf::from(home.context("HOME is not set, so there is no place to keep the data")?);
+    let home = PathBuf::from(
+        home.context("HOME is not set, so there is no place to keep the data: name one with --data (or JOBRUN_DATA)")?,
+    );
     ensure!(fs::metadata(&home).is_ok_and(|it| it.mode() & 0o200 != 0), "HOME cannot be written to");
     Ok(home.join(".local/share/jobrun"))
 }

@@ -37,8 +37,8 @@ struct Arguments {
 enum Command {
     /// Bring everything up on this machine: database, ingress, worker, and a stand-in for Twilio unless an account is set
     ///
-    /// Uses DATABASE_URL, or else a PostgreSQL of its own from the installed programs, whose data survives. Ctrl-C stops all.
-    Up,
+    /// Uses DATABASE_URL, or else a PostgreSQL of its own from the installed programs. Data survives. Ctrl-C stops all.
+    Up(up::Options),
     /// Play the six scenarios on a throw-away database, and compare everything with the plan
     ///
     /// Exit status 0 only if all of it holds.
@@ -224,7 +224,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     let settings = config::Operator::from_env()?;
     telemetry::start(&settings.log, telemetry::Output::Stderr);
     match command {
-        Command::Up => up::run(&settings).await?,
+        Command::Up(options) => up::run(&settings, &options).await?,
         Command::Demo { workers } => return play(&settings, usize::from(workers)).await,
         Command::Migrate => migrate(&settings).await?,
         Command::Pool(Pool::Seed { numbers }) => seed(&settings, &numbers).await?,
@@ -424,7 +424,7 @@ async fn play(settings: &config::Operator, workers: usize) -> anyhow::Result<Exi
 async fn play_on(url: &config::Secret, workers: usize) -> anyhow::Result<ExitCode> {
     tokio::select! {
         played = play_to_the_end(url, workers) => played,
-        () = shutdown::requested()? => anyhow::bail!("stopped before the end"),
+        () = shutdown::requested(false)? => anyhow::bail!("stopped before the end"),
     }
 }
 

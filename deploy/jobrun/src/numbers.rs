@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use jobrun_shared::db::installation;
 use jobrun_shared::numbers::{Checked, Ours, Problem, compare, mending};
 use jobrun_shared::twilio::Error;
 use jobrun_shared::twilio::api::Api;
@@ -64,6 +65,9 @@ pub async fn check(settings: &config::Numbers, fix: bool, json: bool) -> anyhow:
 async fn list_pool(settings: &config::Numbers) -> anyhow::Result<Vec<String>> {
     let pool = db::connect(&settings.database_url, CONNECTIONS).await?;
     db::ensure_migrated(&pool).await?;
+    if let Some(installation) = installation::find(&pool).await? {
+        installation.ensure_is_of(settings.twilio.account_kind())?;
+    }
     let numbers = operator::pool_status(&pool, clock::now()).await?.numbers;
     pool.close().await;
     Ok(numbers.into_iter().map(|number| number.phone_e164).collect())

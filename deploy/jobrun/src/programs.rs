@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 
 /// How long a program may take to finish what it has in hand.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -49,11 +49,13 @@ pub enum Lines {
     Kept,
 }
 
-/// A running program. It is killed when dropped.
+/// A running program. It is killed when dropped, and stops by itself when its starter is killed.
 #[derive(Debug)]
 pub struct Program {
     name: String,
     child: Child,
+    // Open as long as we live: its end asks the program to stop.
+    _stdin: Option<ChildStdin>,
     lines: Arc<Mutex<Vec<String>>>,
 }
 
@@ -132,7 +134,8 @@ impl Program {
         lines: Lines,
     ) -> anyhow::Result<Self> {
         let mut command = Command::new(dir.join(name));
-        command.args(arguments).envs(environment).stdin(Stdio::null()).kill_on_drop(true);
+        command.args(arguments).envs(environment).stdin(Stdio::piped()).kill_on_drop(true);
+        command.env("STOP_WITH_STDIN", "true");
         // Not reached by a Ctrl-C meant for whoever started it, who stops programs in an order of its own.
         command.process_group(0);
         if lines == Lines::Kept {
@@ -142,7 +145,9 @@ impl Program {
         let kept = Arc::new(Mutex::new(Vec::new()));
         keep(child.stdout.take(), &kept);
         keep(child.stderr.take(), &kept);
-        Ok(Self { name: name.to_owned(), child, lines: kept })
+        // Taken, because waiting for a child would close it.
+        let stdin = child.stdin.take();
+        Ok(Self { name: name.to_owned(), child, _stdin: stdin, lines: kept })
     }
 
     /// The process's number.

@@ -1,18 +1,23 @@
 //! Everything on one machine, in one command.
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use jobrun_shared::config::{self, Secret};
+use jobrun_shared::config::{self, AccountKind, Problems, STAND_IN_ACCOUNT_SID, Secret};
+use jobrun_shared::db::installation::{self, Installation};
 use jobrun_shared::twilio::webhooks::Purpose;
 use jobrun_shared::{clock, db, numbers, operator, shutdown};
-use jobrun_stand_in::{Account, Number, StandIn, stripe};
+use jobrun_stand_in::{Account, Number, StandIn};
 use tokio::net::TcpListener;
 
 use crate::CONNECTIONS;
+use crate::data_dir::DataDir;
 use crate::local_postgres::{Data, LocalPostgres, kept_dir};
+use crate::ports::{self, Service};
 use crate::programs::{self, Environment, Lines, Program};
 
 /// The numbers of a fresh pool, unless `TWILIO_POOL_NUMBERS` names others.
@@ -29,25 +34,90 @@ pub const TEN_NUMBERS: [&str; 10] = [
     "+447111111110",
 ];
 
-/// Where the stand-in for Twilio listens.
-const STAND_IN_ADDR: &str = "127.0.0.1:8090";
-
 /// How long a program may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long what a killed `jobrun up` has started may take to end by itself: longer than an ingress waits for its connections.
+const LEFTOVER_TIMEOUT: Duration = Duration::from_secs(15);
+
+const INGRESS: Service = Service { name: "the ingress", option: "--port", setting: "INGRESS_ADDR" };
+
+const STAND_IN: Service = Service { name: "the stand-in", option: "--stand-in-port", setting: "STAND_IN_ADDR" };
+
+/// Where `jobrun up` listens, and keeps its data. An option goes before its setting.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Options {
+    /// The port of the ingress, at the address of INGRESS_ADDR [default: 127.0.0.1:8080, for this machine only]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+    /// The port of the stand-in for Twilio and Stripe, at the address of STAND_IN_ADDR [default: 127.0.0.1:8090]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub stand_in_port: Option<u16>,
+    /// The folder of the data: database, secrets, and what the stand-in remembers [default: JOBRUN_DATA, or else
+    /// /var/lib/jobrun for root, and ~/.local/share/jobrun otherwise]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+/// What settings and options come to.
+#[derive(Debug)]
+struct Places {
+    ingress: SocketAddr,
+    stand_in: SocketAddr,
+    data: PathBuf,
+}
+
+impl Places {
+    fn of(settings: &config::Operator, options: &Options) -> anyhow::Result<Self> {
+        let moved = |addr: SocketAddr, port: Option<u16>| SocketAddr::new(addr.ip(), port.unwrap_or(addr.port()));
+        let ingress = moved(settings.ingress_addr, options.port);
+        let stand_in = moved(settings.stand_in_addr, options.stand_in_port);
+        for (addr, Service { option, setting, .. }) in [(ingress, INGRESS), (stand_in, STAND_IN)] {
+            ensure!(addr.port() != 0, Problems::one(format!("{setting} names no port: set one, or use {option}")));
+        }
+        if settings.twilio_account.is_none() {
+            // A payment link may lead nowhere else on this machine.
+            let is_here = [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv4Addr::UNSPECIFIED.into()].contains(&stand_in.ip());
+            ensure!(is_here, Problems::one("STAND_IN_ADDR is neither at 127.0.0.1 nor at 0.0.0.0"));
+            let both = "the ingress and the stand-in are to listen on the same port: move one, with --port (or \
+                        INGRESS_ADDR) or --stand-in-port (or STAND_IN_ADDR)";
+            ensure!(ingress.port() != stand_in.port(), Problems::one(both));
+        }
+        let data = match (&options.data, &settings.data_dir) {
+            (Some(dir), _) => dir.clone(),
+            (None, Some(dir)) => PathBuf::from(dir),
+            (None, None) => kept_dir(settings.home.as_deref())?,
+        };
+        Ok(Self { ingress, stand_in, data })
+    }
+}
 
 /// Brings everything up, prints where to look, and runs until it is told to stop.
 ///
 /// # Errors
 /// When something does not start, or ends by itself.
-pub async fn run(settings: &config::Operator) -> anyhow::Result<()> {
+pub async fn run(settings: &config::Operator, options: &Options) -> anyhow::Result<()> {
+    let places = Places::of(settings, options)?;
+    let is_reachable = settings.twilio_account.is_none() || settings.public_base_url.is_some();
+    ensure!(is_reachable, Problems::not_set("PUBLIC_BASE_URL", "https://onboarding.example.com"));
+    let dir = programs::dir_of_this()?;
+    programs::ensure_built(&dir)?;
+    let data = DataDir::open(&places.data)?;
+    let ended = run_in(&data, settings, &places, &dir).await;
+    ended.and(data.leave())
+}
+
+/// Nothing that was started is left when this returns.
+async fn run_in(data: &DataDir, settings: &config::Operator, places: &Places, dir: &Path) -> anyhow::Result<()> {
+    let mut asked_to_stop = pin!(shutdown::requested(settings.stop_with_stdin)?);
     let mut running = tokio::select! {
-        started = start(settings) => started?,
+        started = start(data, settings, places, dir) => started?,
         // What has been started by now ends with its owner.
-        () = shutdown::requested()? => return Ok(()),
+        () = &mut asked_to_stop => return Ok(()),
     };
-    print_where_to_look(settings, &running)?;
+    print_where_to_look(data, places, &running)?;
     let ended = tokio::select! {
-        () = shutdown::requested()? => None,
+        () = &mut asked_to_stop => None,
         ended = running.ingress.wait() => Some(("jobrun-ingress", ended?)),
         ended = running.worker.wait() => Some(("jobrun-worker", ended?)),
     };
@@ -70,47 +140,43 @@ struct Running {
     postgres: Option<LocalPostgres>,
 }
 
-async fn start(settings: &config::Operator) -> anyhow::Result<Running> {
-    let dir = programs::dir_of_this()?;
-    programs::ensure_built(&dir)?;
-    // Found out before anything is touched: somebody else may run the same here.
-    let addr = settings.ingress_addr;
-    drop(std::net::TcpListener::bind(addr).with_context(|| format!("the ingress is to listen on {addr}"))?);
-    let local = local_url(addr);
-    let mut environment = Environment::new();
-    let stand_in = if settings.has_twilio_account {
-        ensure!(
-            settings.public_base_url.is_some(),
-            "PUBLIC_BASE_URL is not set: Twilio has to reach the ingress somewhere"
-        );
-        None
-    } else {
-        // Its webhooks are for the ingress beside it, whatever the public address is.
-        let account = stand_in_account(&local, settings.onboarding_number.as_str());
-        let stand_in = start_stand_in(STAND_IN_ADDR, &account).await?;
-        environment.insert("PUBLIC_BASE_URL".to_owned(), local.clone());
-        environment.insert("PAYMENT_LINK_URL".to_owned(), format!("{}/pay", stand_in.url()));
-        environment.extend(environment_of(&account, &stand_in));
-        Some(stand_in)
+async fn start(data: &DataDir, settings: &config::Operator, places: &Places, dir: &Path) -> anyhow::Result<Running> {
+    // Found out before anything is touched: something else may run here.
+    let patience = if data.was_killed() { LEFTOVER_TIMEOUT } else { Duration::ZERO };
+    let kept_free = ports::listen(places.ingress, INGRESS, patience).await?;
+    let for_stand_in = match settings.twilio_account {
+        Some(_) => None,
+        None => Some(ports::listen(places.stand_in, STAND_IN, patience).await?),
     };
-
     let (postgres, database_url) = match &settings.database_url {
         Some(url) => (None, url.clone()),
         None => {
-            let postgres =
-                LocalPostgres::start(&kept_dir(settings.home.as_deref())?, Data::Kept, &settings.path).await?;
+            let postgres = LocalPostgres::start(data.path(), Data::Kept, &settings.path).await?;
             let url = postgres.url().clone();
             (Some(postgres), url)
         }
     };
-    environment.insert("DATABASE_URL".to_owned(), database_url.expose().to_owned());
-    let numbers = prepare_database(&database_url, settings).await?;
-    if let Some(stand_in) = &stand_in {
-        stand_in.set_numbers(set_up_numbers(&local, settings.onboarding_number.as_str(), &numbers));
-    }
+    let prepared = prepare_database(&database_url, settings).await?;
+    let mut environment = Environment::from([
+        ("DATABASE_URL".to_owned(), database_url.expose().to_owned()),
+        ("INGRESS_ADDR".to_owned(), places.ingress.to_string()),
+    ]);
+    let local = local_url(places.ingress);
+    let stand_in = match for_stand_in {
+        None => None,
+        Some(listener) => {
+            let stand_in = start_kept_stand_in(listener, data, &local, settings, &prepared)?;
+            environment.extend(environment_of(stand_in.account(), &stand_in));
+            // Its webhooks are for the ingress beside it, whatever the public address is.
+            environment.insert("PUBLIC_BASE_URL".to_owned(), local.clone());
+            environment.insert("PAYMENT_LINK_URL".to_owned(), format!("{}/pay", local_url(places.stand_in)));
+            Some(stand_in)
+        }
+    };
 
-    let mut ingress = Program::start(&dir, "jobrun-ingress", &environment, Lines::Shown)?;
-    let mut worker = Program::start(&dir, "jobrun-worker", &environment, Lines::Shown)?;
+    drop(kept_free);
+    let mut ingress = Program::start(dir, "jobrun-ingress", &environment, Lines::Shown)?;
+    let mut worker = Program::start(dir, "jobrun-worker", &environment, Lines::Shown)?;
     let ready_url = format!("{local}/readyz");
     tokio::select! {
         ready = programs::wait_until_ready(&ready_url, START_TIMEOUT) => ready?,
@@ -120,10 +186,23 @@ async fn start(settings: &config::Operator) -> anyhow::Result<Running> {
     Ok(Running { ingress, worker, stand_in, database_url, postgres })
 }
 
-/// Migrates, and fills an empty pool. Answers the numbers of the pool.
-async fn prepare_database(url: &Secret, settings: &config::Operator) -> anyhow::Result<Vec<String>> {
+/// A database that is ready for the programs.
+struct Prepared {
+    installation: Installation,
+    /// The numbers of the pool.
+    numbers: Vec<String>,
+}
+
+/// Migrates, and fills an empty pool. A database that belongs to an account of the other kind is left as it is.
+async fn prepare_database(url: &Secret, settings: &config::Operator) -> anyhow::Result<Prepared> {
     let pool = db::connect(url, CONNECTIONS).await?;
+    let account_kind = settings.twilio_account.unwrap_or(AccountKind::StandIn);
+    if let Some(installation) = installation::find(&pool).await? {
+        installation.ensure_is_of(account_kind)?;
+    }
     operator::migrate(&pool).await?;
+    let installation = installation::mark(&pool, account_kind, clock::now()).await?;
+    installation.ensure_is_of(account_kind)?;
     if operator::pool_status(&pool, clock::now()).await?.numbers.is_empty() {
         let ten = || TEN_NUMBERS.map(str::to_owned).to_vec();
         let numbers = if settings.pool_numbers.is_empty() { ten() } else { settings.pool_numbers.clone() };
@@ -131,7 +210,27 @@ async fn prepare_database(url: &Secret, settings: &config::Operator) -> anyhow::
     }
     let numbers = operator::pool_status(&pool, clock::now()).await?.numbers;
     pool.close().await;
-    Ok(numbers.into_iter().map(|number| number.phone_e164).collect())
+    Ok(Prepared { installation, numbers: numbers.into_iter().map(|number| number.phone_e164).collect() })
+}
+
+/// Starts a stand-in that remembers what it did for this database, with secrets that were made for this folder.
+fn start_kept_stand_in(
+    listener: std::net::TcpListener,
+    data: &DataDir,
+    local: &str,
+    settings: &config::Operator,
+    prepared: &Prepared,
+) -> anyhow::Result<StandIn> {
+    let auth_token = data.secret("stand-in-auth-token")?;
+    let stripe_secret = Secret::new(format!("whsec_{}", data.secret("stand-in-stripe-secret")?.expose()));
+    let account = stand_in_account(local, settings.onboarding_number.as_str(), auth_token, stripe_secret);
+    listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
+    // Of another database, texts that this one does not know would be taken for missed ones.
+    let file = data.path().join(format!("stand-in-{}.jsonl", prepared.installation.id));
+    let stand_in = StandIn::start_kept(listener, account, &file).context("reading what the stand-in remembers")?;
+    stand_in.set_up_numbers(set_up_numbers(local, settings.onboarding_number.as_str(), &prepared.numbers));
+    Ok(stand_in)
 }
 
 /// The numbers of a stand-in's account, with every address entered as it should be.
@@ -145,19 +244,25 @@ pub fn set_up_numbers(public_base_url: &str, onboarding_number: &str, pool: &[St
     std::iter::once(set_up(onboarding_number, Purpose::Onboarding)).chain(handed_out).collect()
 }
 
-/// An account for a stand-in, with a token that nobody else knows anything of.
+/// Returns the account of a stand-in.
 #[must_use]
-pub fn stand_in_account(webhook_base_url: &str, onboarding_number: &str) -> Account {
+pub fn stand_in_account(
+    webhook_base_url: &str,
+    onboarding_number: &str,
+    auth_token: Secret,
+    stripe_secret: Secret,
+) -> Account {
     Account {
-        sid: "AC00000000000000000000000000000000".to_owned(),
-        auth_token: Secret::new("stand-in-token"),
+        sid: STAND_IN_ACCOUNT_SID.to_owned(),
+        auth_token,
+        stripe_secret,
         onboarding_number: onboarding_number.to_owned(),
         webhook_base_url: webhook_base_url.to_owned(),
         delivery_reports: true,
     }
 }
 
-/// Starts a stand-in for Twilio at `addr`.
+/// Starts a stand-in for Twilio at `addr`, whose state goes with it.
 ///
 /// # Errors
 /// When the address is taken.
@@ -178,7 +283,7 @@ pub fn environment_of(account: &Account, stand_in: &StandIn) -> Environment {
         ("TWILIO_SIGNATURE_ALGORITHMS".to_owned(), String::new()),
         ("TWILIO_SIGNATURE_MODE".to_owned(), String::new()),
         ("TWILIO_SHARED_KEYS".to_owned(), String::new()),
-        ("STRIPE_WEBHOOK_SECRET".to_owned(), stripe::SECRET.to_owned()),
+        ("STRIPE_WEBHOOK_SECRET".to_owned(), account.stripe_secret.expose().to_owned()),
         ("STRIPE_LIVEMODE".to_owned(), "false".to_owned()),
     ])
 }
@@ -188,19 +293,20 @@ fn local_url(addr: SocketAddr) -> String {
     if addr.ip().is_unspecified() { format!("http://127.0.0.1:{}", addr.port()) } else { format!("http://{addr}") }
 }
 
-fn print_where_to_look(settings: &config::Operator, running: &Running) -> std::io::Result<()> {
+fn print_where_to_look(data: &DataDir, places: &Places, running: &Running) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    let ingress = local_url(settings.ingress_addr);
+    let ingress = local_url(places.ingress);
     writeln!(out, "\nJobRun onboarding is up. Ctrl-C stops all of it; data survives.\n")?;
     writeln!(out, "  webhooks   {ingress}/webhooks/…  ({ingress}/readyz)")?;
     match &running.postgres {
         None => writeln!(out, "  database   the one in DATABASE_URL")?,
         Some(_) => writeln!(out, "  database   psql {}", running.database_url.expose())?,
     }
+    writeln!(out, "  data       {}", data.path().display())?;
     match &running.stand_in {
         None => writeln!(out, "  Twilio     the account in TWILIO_ACCOUNT_SID")?,
-        Some(stand_in) => {
-            let url = stand_in.url();
+        Some(_) => {
+            let url = local_url(places.stand_in);
             writeln!(out, "  Twilio     a stand-in at {url}, which plays Stripe as well\n")?;
             writeln!(out, "Be a client:\n")?;
             writeln!(out, "  curl -d from=+447900000001 --data-urlencode 'body=Plumber from London' {url}/texts")?;

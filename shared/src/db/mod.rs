@@ -17,6 +17,8 @@ pub mod events;
 
 mod halves;
 
+pub mod installation;
+
 pub mod levels;
 
 pub mod messages;
@@ -77,6 +79,9 @@ pub enum Error {
     /// The pool holds something that is not a number.
     #[error("twilio_number_pool holds an entry that is not a phone number in E.164 form")]
     UnreadableNumber,
+    /// The database is marked with a kind of account that no version of the program writes.
+    #[error("installation holds what cannot be read: account_kind")]
+    UnreadableInstallation,
     /// The job queue refused.
     #[error("queue: {0}")]
     Queue(#[from] crate::queue::Error),
@@ -97,7 +102,9 @@ impl Error {
             }
             Self::Database(sqlx::Error::ColumnDecode { .. }) => true,
             Self::Database(_) | Self::Queue(_) | Self::Lost(_) => false,
-            Self::RowCount { .. } | Self::Unreadable { .. } | Self::UnreadableNumber => true,
+            Self::RowCount { .. } | Self::Unreadable { .. } | Self::UnreadableNumber | Self::UnreadableInstallation => {
+                true
+            }
         }
     }
 

@@ -116,7 +116,7 @@ async fn take(state: &Arc<State>, mut message: Message, treatment: Treatment) ->
         message.date_sent = (*status != MessageStatus::Failed).then_some(message.date_created);
     }
     message.listed_from = message.date_created + treatment.unlisted;
-    state.messages().push(message.clone());
+    state.add_message(message.clone());
     state.taken.fetch_add(1, Ordering::Release);
 
     let answer_after = Duration::from_millis(state.answer_after_ms.load(Ordering::Relaxed));

@@ -1,6 +1,6 @@
 //! A stand-in for Twilio and Stripe, for demonstrations and tests.
 //!
-//! It takes messages as Twilio's REST API does and remembers them, sends signed webhooks and delivery reports, and places
+//! It takes messages as Twilio's REST API does and remembers them, over a restart if it is given a file (`kept.rs`), sends signed webhooks and delivery reports, and places
 //! calls; and it takes payments, and tells of them as Stripe does (`stripe.rs`). People use it over HTTP (`control.rs`), tests
 //! by calling its methods. It must never be lenient where Twilio is strict, and it goes wrong as Twilio can, on command or at
 //! random (`faults.rs`).
@@ -12,6 +12,8 @@ mod connection;
 mod control;
 
 mod faults;
+
+mod kept;
 
 mod listing;
 
@@ -27,7 +29,10 @@ pub mod stripe;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -40,6 +45,7 @@ use tokio::task::JoinHandle;
 
 use connection::{Connection, Connections};
 use faults::Faults;
+use kept::Kept;
 
 pub use faults::{Fate, Fault, Misbehaviour, Reports};
 pub use market::Offer;
@@ -53,6 +59,8 @@ pub struct Account {
     pub sid: String,
     /// Its token: requests are authorised, and webhooks signed, with it.
     pub auth_token: Secret,
+    /// The secret of the endpoint at Stripe: events are signed with it.
+    pub stripe_secret: Secret,
     /// The number that clients text, E.164.
     pub onboarding_number: String,
     /// The address that webhooks are signed for, and sent to.
@@ -79,7 +87,9 @@ struct State {
     numbers: Mutex<Vec<Number>>,
     sales: Mutex<stripe::Sales>,
     market: Mutex<Vec<Offer>>,
-    sids: AtomicU64,
+    kept: Option<Kept>,
+    /// SIDs begin with the first, which is random, and count the second: no two are alike, over restarts as well.
+    sids: (u64, AtomicU64),
     answer_after_ms: AtomicU64,
     faults: Faults,
 }
@@ -110,28 +120,32 @@ impl Answer {
 pub type Undelivered = reqwest::Error;
 
 impl StandIn {
-    /// Starts a stand-in on `listener`.
+    /// Starts a stand-in on `listener`, whose state goes with it.
     ///
     /// # Panics
     /// When the listener has no address, or no HTTP client can be made.
     #[must_use]
-    #[expect(clippy::expect_used, reason = "without a listener or a client there is nothing to stand in with")]
     pub fn start(listener: TcpListener, account: Account) -> Self {
-        jobrun_shared::twilio::api::use_tls_provider();
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(15)).build().expect("an HTTP client");
-        let state = Arc::new(State {
-            account,
-            http,
-            messages: Mutex::default(),
-            taken: AtomicUsize::new(0),
-            numbers: Mutex::default(),
-            sales: Mutex::default(),
-            market: Mutex::new(market::fresh_numbers()),
-            // Names go on where an earlier stand-in cannot have come to: a name that was used before is a text known before.
-            sids: AtomicU64::new(jobrun_shared::clock::now().timestamp_micros().unsigned_abs()),
-            answer_after_ms: AtomicU64::new(0),
-            faults: Faults::default(),
-        });
+        Self::serve(listener, State::new(account, None))
+    }
+
+    /// Starts a stand-in on `listener`, which goes on where the last one with this file ended.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written.
+    ///
+    /// # Panics
+    /// As [`StandIn::start`].
+    pub fn start_kept(listener: TcpListener, account: Account, file: &Path) -> io::Result<Self> {
+        let (kept, entries) = Kept::open(file)?;
+        let state = State::new(account, Some(kept));
+        entries.into_iter().for_each(|entry| state.restore(entry));
+        Ok(Self::serve(listener, state))
+    }
+
+    #[expect(clippy::expect_used, reason = "without a listener there is nothing to stand in with")]
+    fn serve(listener: TcpListener, state: State) -> Self {
+        let state = Arc::new(state);
         let addr = listener.local_addr().expect("a listener has an address");
         let router = api::router()
             .merge(numbers::router())
@@ -145,6 +159,12 @@ impl StandIn {
             let _ = axum::serve(Connections(listener), service).await;
         });
         Self { addr, state, server }
+    }
+
+    /// The account that it plays.
+    #[must_use]
+    pub fn account(&self) -> &Account {
+        &self.state.account
     }
 
     /// The base address of the REST API.
@@ -278,6 +298,27 @@ impl Drop for StandIn {
 }
 
 impl State {
+    #[expect(clippy::expect_used, reason = "without a client or random numbers there is nothing to stand in with")]
+    fn new(account: Account, kept: Option<Kept>) -> Self {
+        jobrun_shared::twilio::api::use_tls_provider();
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(15)).build().expect("an HTTP client");
+        let mut random = [0; 8];
+        File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random)).expect("random numbers");
+        Self {
+            account,
+            http,
+            messages: Mutex::default(),
+            taken: AtomicUsize::new(0),
+            numbers: Mutex::default(),
+            sales: Mutex::default(),
+            market: Mutex::new(market::fresh_numbers()),
+            kept,
+            sids: (u64::from_be_bytes(random), AtomicU64::new(0)),
+            answer_after_ms: AtomicU64::new(0),
+            faults: Faults::default(),
+        }
+    }
+
     fn messages(&self) -> std::sync::MutexGuard<'_, Vec<Message>> {
         self.messages.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -288,7 +329,8 @@ impl State {
 
     /// Two letters and 32 hexadecimal digits, as Twilio's are.
     fn new_sid(&self, prefix: &str) -> String {
-        format!("{prefix}{:032x}", self.sids.fetch_add(1, Ordering::Relaxed))
+        let (random, next) = &self.sids;
+        format!("{prefix}{random:016x}{:016x}", next.fetch_add(1, Ordering::Relaxed))
     }
 
     fn text_form(&self, sid: &str, from: &str, to: &str, body: &str) -> Form {
@@ -312,7 +354,7 @@ impl State {
     async fn text(&self, from: &str, to: &str, body: &str) -> Result<Answer, Undelivered> {
         let url = format!("{}/webhooks/twilio/sms", self.account.webhook_base_url);
         let sid = self.new_sid("SM");
-        self.messages().push(Message::received(&sid, from, to, body));
+        self.add_message(Message::received(&sid, from, to, body));
         self.deliver(&url, &self.text_form(&sid, from, to, body)).await
     }
 

@@ -86,7 +86,7 @@ impl StandIn {
 }
 
 impl State {
-    fn market(&self) -> MutexGuard<'_, Vec<Offer>> {
+    pub(crate) fn market(&self) -> MutexGuard<'_, Vec<Offer>> {
         self.market.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -2,10 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::segments::segments;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 /// A text that was taken from us, or that somebody sent to one of our numbers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// Its name.
     pub sid: String,
@@ -34,7 +35,7 @@ pub struct Message {
 }
 
 /// Who sent a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Direction {
     /// Somebody, to one of our numbers.
     Inbound,
@@ -52,7 +53,7 @@ impl Direction {
 }
 
 /// How far a message got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MessageStatus {
     /// Taken.
     Queued,

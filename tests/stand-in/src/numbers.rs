@@ -8,11 +8,13 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Form, Json, Router};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::api::{refuse, spoilt, unauthorised};
 use crate::connection::Connection;
 use crate::faults::Fault;
+use crate::kept::Entry;
 use crate::{StandIn, State};
 
 /// The most numbers on a page. Twilio's limit is 1000, which no test would ever reach.
@@ -33,7 +35,7 @@ const FIELDS: [(&str, &str); 10] = [
 ];
 
 /// A number of the account.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Number {
     /// The number, E.164.
     pub phone_number: String,
@@ -109,6 +111,13 @@ impl StandIn {
     /// From now on, these are the numbers of the account.
     pub fn set_numbers(&self, numbers: Vec<Number>) {
         *self.state.numbers() = numbers;
+    }
+
+    /// Sets up these numbers of the account anew. Other numbers that it has stay as they are.
+    pub fn set_up_numbers(&self, set_up: Vec<Number>) {
+        let mut numbers = self.state.numbers();
+        numbers.retain(|number| set_up.iter().all(|it| it.phone_number != number.phone_number));
+        numbers.splice(0..0, set_up);
     }
 
     /// The numbers of the account.
@@ -192,7 +201,7 @@ fn sell(state: &State, fields: HashMap<String, String>) -> Response {
     let mut number = Number { sms: offer.sms, voice: offer.voice, ..Number::new(&wanted) };
     number.set(fields);
     let answer = (StatusCode::CREATED, Json(number.as_json())).into_response();
-    state.numbers().push(number);
+    state.add_number(number);
     answer
 }
 
@@ -219,6 +228,7 @@ async fn update(
     }
     number.set(fields);
     number.updates += 1;
+    state.keep(&Entry::Number(number.clone()));
     Json(number.as_json()).into_response()
 }
 

@@ -12,21 +12,21 @@ use axum::http::StatusCode;
 use axum::response::Html;
 use axum::routing::{get, post};
 use axum::{Form, Router};
+use jobrun_shared::clock;
 use jobrun_shared::stripe::{WEBHOOK, signature};
-use jobrun_shared::{clock, config::Secret};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{Answer, StandIn, State, Undelivered};
 
-/// The secret of the endpoint that events are sent to.
+/// The secret of the endpoint that events are sent to, where databases are thrown away.
 pub const SECRET: &str = "whsec_stand_in";
 
 /// In pence.
 const PRICE: i64 = 2900;
 
 /// In which version of the API things are said: some have moved within their objects.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Shape {
     /// Before March 2025.
     Old,
@@ -36,7 +36,7 @@ pub enum Shape {
 }
 
 /// Something that was sold by a payment link, and what Stripe says of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sale {
     /// What rode in the link as `client_reference_id`.
     pub reference: Option<String>,
@@ -216,7 +216,7 @@ impl State {
         let body = event.to_string().into_bytes();
         let mut attempts_left = 16;
         loop {
-            let signature = signature::sign(&Secret::new(SECRET), &body, clock::now());
+            let signature = signature::sign(&self.account.stripe_secret, &body, clock::now());
             let answer = self.post_stripe(body.clone(), Some(&signature)).await;
             attempts_left -= 1;
             if attempts_left == 0 || answer.as_ref().is_ok_and(|answer| answer.status < 500) {
@@ -261,7 +261,7 @@ async fn pay(Shared(state): Shared<Arc<State>>, Form(checkout): Form<Checkout>) 
     let sale = Sale::new(checkout.client_reference_id.as_deref().filter(|it| !it.is_empty()));
     tell(&state, &sale.paid_by_card()).await?;
     let subscription = sale.subscription.clone();
-    state.sales().insert(subscription.clone(), sale);
+    state.add_sale(sale);
     Ok(format!("paid: subscription {subscription}\n"))
 }
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+use crate::stripe::{self, Sale};
 use crate::{Account, Fate, Fault, Misbehaviour, Reports, StandIn};
 
 const PHONE: &str = "+447900000001";
@@ -26,6 +27,7 @@ async fn stand_in_beside(addr: SocketAddr) -> StandIn {
     let account = Account {
         sid: "AC00000000000000000000000000000000".to_owned(),
         auth_token: Secret::new("token"),
+        stripe_secret: Secret::new(stripe::SECRET),
         onboarding_number: NUMBER.to_owned(),
         webhook_base_url: format!("http://{addr}"),
         delivery_reports: true,
@@ -266,4 +268,68 @@ async fn people_hear_that_their_text_was_refused() {
     let response = request.send().await.unwrap();
     assert_eq!(response.status(), 502);
     assert_eq!(response.text().await.unwrap(), "text: answered 403 no\n");
+}
+
+/// A file of its own in the folder for temporary files.
+fn kept_file(name: &str) -> std::path::PathBuf {
+    let file = std::env::temp_dir().join(format!("jobrun-stand-in-{}-{name}", std::process::id()));
+    let _ = std::fs::remove_file(&file);
+    file
+}
+
+async fn kept(file: &std::path::Path) -> std::io::Result<StandIn> {
+    let account = stand_in().await.state.account.clone();
+    StandIn::start_kept(TcpListener::bind("127.0.0.1:0").await.unwrap(), account, file)
+}
+
+#[tokio::test]
+async fn a_stand_in_with_a_file_goes_on_where_the_last_one_ended() {
+    let file = kept_file("goes-on");
+    let first = kept(&file).await.unwrap();
+    first.text(PHONE, "Hello").await.unwrap_err();
+    create(&first, "1").await.unwrap();
+    create(&first, "2").await.unwrap();
+    let bundle = format!("BU{:032x}", 1);
+    let number = [("PhoneNumber", "+447400100001"), ("BundleSid", &bundle), ("SmsUrl", "https://example.com/sms")];
+    let url = first.url() + &path(&first, "IncomingPhoneNumbers.json");
+    let bought = authorised(&first, first.state.http.post(url)).form(&number).send().await.unwrap();
+    assert_eq!(bought.status(), 201);
+    first.state.add_sale(Sale::new(Some("reference")));
+    let (all, numbers, sales) = (first.state.messages().clone(), first.numbers(), first.state.sales().clone());
+    let used = [first.new_sid("SM"), first.new_sid("CA")];
+    drop(first);
+
+    let second = kept(&file).await.unwrap();
+    assert_eq!((all.len(), second.message_count()), (3, 2));
+    assert_eq!((&*second.state.messages(), second.numbers(), &*second.state.sales()), (&all, numbers, &sales));
+    assert!(second.offers().iter().all(|offer| offer.phone_number != "+447400100001"), "it is sold already");
+    assert_eq!(listed(&second, "To=%2B447900000001").await, ["2", "1"]);
+    create(&second, "3").await.unwrap();
+    let sids: Vec<String> = second.state.messages().iter().map(|message| message.sid.clone()).collect();
+    let new = [sids[3].clone(), second.new_sid("SM"), second.new_sid("CA")];
+    assert!(new.iter().all(|sid| sid.len() == 34 && !sids[..3].contains(sid) && !used.contains(sid)), "{new:?}");
+    drop(second);
+    assert_eq!(kept(&file).await.unwrap().message_count(), 3);
+    std::fs::remove_file(file).unwrap();
+}
+
+#[tokio::test]
+async fn a_last_line_that_was_not_written_to_its_end_is_taken_off_and_a_broken_one_before_it_is_named() {
+    let file = kept_file("torn");
+    let first = kept(&file).await.unwrap();
+    create(&first, "1").await.unwrap();
+    create(&first, "2").await.unwrap();
+    drop(first);
+    let whole = std::fs::read(&file).unwrap();
+    for cut in [1, 20] {
+        std::fs::write(&file, &whole[..whole.len() - cut]).unwrap();
+        let second = kept(&file).await.unwrap();
+        assert_eq!(second.message_count(), 1, "the last {cut} bytes are missing");
+        create(&second, "3").await.unwrap();
+        assert_eq!(kept(&file).await.unwrap().bodies_to(PHONE), ["1", "3"]);
+    }
+    std::fs::write(&file, [b"{\"text\":\n".as_slice(), &whole].concat()).unwrap();
+    let error = kept(&file).await.unwrap_err().to_string();
+    assert!(error.contains("line 1, cannot be read") && error.contains(file.to_str().unwrap()), "{error}");
+    std::fs::remove_file(file).unwrap();
 }

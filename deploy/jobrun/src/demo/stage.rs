@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use jobrun_shared::config::Secret;
 use jobrun_shared::{db, operator};
-use jobrun_stand_in::{Account, StandIn};
+use jobrun_stand_in::{Account, StandIn, stripe};
 use sqlx::PgPool;
 
 use crate::CONNECTIONS;
@@ -66,7 +66,9 @@ impl Stage {
         operator::migrate(&pool).await?;
 
         let ingress_addr = format!("127.0.0.1:{}", free_port()?);
-        let account = up::stand_in_account(&format!("http://{ingress_addr}"), ONBOARDING_NUMBER);
+        // The database is thrown away, and so are these.
+        let (token, stripe_secret) = (Secret::new("stand-in-token"), Secret::new(stripe::SECRET));
+        let account = up::stand_in_account(&format!("http://{ingress_addr}"), ONBOARDING_NUMBER, token, stripe_secret);
         let stand_in = up::start_stand_in("127.0.0.1:0", &account).await?;
         let mut environment = up::environment_of(&account, &stand_in);
         environment.insert("DATABASE_URL".to_owned(), url.expose().to_owned());

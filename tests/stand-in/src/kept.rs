@@ -1,0 +1,118 @@
+//! What the stand-in remembers over a restart: texts both ways, numbers and sales, in a file that only grows, one JSON object a
+//! line. A later line about the same thing replaces the earlier one.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::stripe::Sale;
+use crate::{Direction, Message, Number, State};
+
+/// One line.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Entry {
+    /// A text that was taken, or came in.
+    Text(Message),
+    /// A number that was bought or set up.
+    Number(Number),
+    /// Something that was sold.
+    Sale(Sale),
+}
+
+/// The file.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    path: PathBuf,
+    file: Mutex<File>,
+}
+
+impl Kept {
+    /// Opens the file, which is made if it is not there, and returns what it holds. A last line that was not written to its end
+    /// is taken off: what it says had not happened yet.
+    pub(crate) fn open(path: &Path) -> io::Result<(Self, Vec<Entry>)> {
+        let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        if whole < bytes.len() {
+            file.set_len(whole as u64)?;
+        }
+        bytes.truncate(whole);
+        let mut entries = Vec::new();
+        for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
+            let entry = serde_json::from_slice(line).map_err(|error| {
+                let (path, line) = (path.display(), index + 1);
+                io::Error::new(ErrorKind::InvalidData, format!("{path}, line {line}, cannot be read: {error}"))
+            });
+            entries.push(entry?);
+        }
+        Ok((Self { path: path.to_owned(), file: Mutex::new(file) }, entries))
+    }
+
+    fn append(&self, entry: &Entry) -> io::Result<()> {
+        let mut line = serde_json::to_vec(entry)?;
+        line.push(b'\n');
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = file.metadata()?.len();
+        file.write_all(&line).or_else(|error| {
+            // The next line must not go on where this one broke off.
+            file.set_len(before)?;
+            Err(error)
+        })
+    }
+}
+
+impl State {
+    /// Writes an entry to the file, if there is one. The stand-in goes on without: what it plays must not depend on a full disk.
+    pub(crate) fn keep(&self, entry: &Entry) {
+        let Some(kept) = &self.kept else { return };
+        if let Err(error) = kept.append(entry) {
+            eprintln!("stand-in: {} cannot be written, and a restart will forget: {error}", kept.path.display());
+        }
+    }
+
+    pub(crate) fn add_message(&self, message: Message) {
+        // In the file as in memory, texts lie in the order in which they were taken.
+        let mut messages = self.messages();
+        self.keep(&Entry::Text(message.clone()));
+        messages.push(message);
+    }
+
+    pub(crate) fn add_number(&self, number: Number) {
+        let mut numbers = self.numbers();
+        self.keep(&Entry::Number(number.clone()));
+        numbers.push(number);
+    }
+
+    pub(crate) fn add_sale(&self, sale: Sale) {
+        let mut sales = self.sales();
+        self.keep(&Entry::Sale(sale.clone()));
+        sales.insert(sale.subscription.clone(), sale);
+    }
+
+    /// Takes back what an earlier stand-in kept.
+    pub(crate) fn restore(&self, entry: Entry) {
+        match entry {
+            Entry::Text(message) => {
+                if message.direction == Direction::Outbound {
+                    self.taken.fetch_add(1, std::sync::atomic::Ordering::Release);
+                }
+                self.messages().push(message);
+            }
+            Entry::Number(number) => {
+                self.market().retain(|offer| offer.phone_number != number.phone_number);
+                let mut numbers = self.numbers();
+                numbers.retain(|it| it.phone_number != number.phone_number);
+                numbers.push(number);
+            }
+            Entry::Sale(sale) => {
+                self.sales().insert(sale.subscription.clone(), sale);
+            }
+        }
+    }
+}
