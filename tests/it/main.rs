@@ -16,6 +16,8 @@ mod stripe;
 
 mod payments;
 
+mod refunds;
+
 mod month;
 
 mod watching;
