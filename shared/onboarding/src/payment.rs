@@ -244,15 +244,24 @@ fn is_refunded(facts: &[Fact]) -> bool {
     paid.iter().filter(|(until, _)| *until == latest).all(|(_, fact)| is_given_back(facts, fact))
 }
 
-/// Returns whether the payment that `fact` is about was given back, all of it, and stayed so.
+/// Returns whether the payment that `fact` is about was given back, all of it, and stayed so. An invoice can be paid in parts,
+/// and each has to be given back.
 fn is_given_back(facts: &[Fact], fact: &Fact) -> bool {
     let names = names_of_payment(facts, fact);
-    let of_payment: Vec<&Fact> =
-        facts.iter().filter(|it| it.names.iter().any(|name| names.contains(name.as_str()))).collect();
-    let last = |what: &What| of_payment.iter().filter(|it| it.what == *what).map(|it| it.at).max();
+    let parts = facts_about(facts, &names).filter(|it| it.what == What::PaidWith);
+    let parts: Vec<BTreeSet<&str>> = parts.map(|it| it.names.iter().map(String::as_str).collect()).collect();
+    if parts.is_empty() { is_returned(facts, &names) } else { parts.iter().all(|names| is_returned(facts, names)) }
+}
+
+fn is_returned(facts: &[Fact], names: &BTreeSet<&str>) -> bool {
+    let last = |what: &What| facts_about(facts, names).filter(|it| it.what == *what).map(|it| it.at).max();
     let Some(refunded) = last(&What::Refunded) else { return false };
     let is_less_again = last(&What::NotRefunded).is_some_and(|at| at > refunded);
-    !is_less_again && first_failures(&of_payment).values().all(|failed| *failed < refunded)
+    !is_less_again && first_failures(facts_about(facts, names)).values().all(|failed| *failed < refunded)
+}
+
+fn facts_about<'a>(facts: &'a [Fact], names: &'a BTreeSet<&str>) -> impl Iterator<Item = &'a Fact> {
+    facts.iter().filter(|fact| fact.names.iter().any(|name| names.contains(name.as_str())))
 }
 
 /// Returns every name of the payment that `fact` is about: the names of all facts that share one.
@@ -272,7 +281,7 @@ fn names_of_payment<'a>(facts: &'a [Fact], fact: &'a Fact) -> BTreeSet<&'a str> 
 }
 
 /// Returns when each refund that failed was first told to have failed. It may be told again after another refund worked.
-fn first_failures<'a>(facts: &[&'a Fact]) -> BTreeMap<&'a str, DateTime<Utc>> {
+fn first_failures<'a>(facts: impl Iterator<Item = &'a Fact>) -> BTreeMap<&'a str, DateTime<Utc>> {
     let mut first = BTreeMap::new();
     for fact in facts {
         if let What::RefundFailed { refund } = &fact.what {
@@ -445,6 +454,10 @@ mod tests {
         assert_eq!(with(&[second.clone(), refund("pi_4")]), Payment::Active);
         assert_eq!(with(&[second.clone(), refund("pi_3")]), Payment::Active);
         assert_eq!(with(&[second, refund("pi_3"), refund("pi_4")]), Payment::Ended);
+        // One invoice that is paid in two parts.
+        let rest = of(&["in_3", "pi_5"], 310, What::PaidWith);
+        assert_eq!(with(&[rest.clone(), refund("pi_3")]), Payment::Active);
+        assert_eq!(with(&[rest, refund("pi_3"), of(&["ch_y", "pi_5"], 350, What::Refunded)]), Payment::Ended);
     }
 
     #[test]

@@ -134,10 +134,10 @@ pub async fn load_concerned(conn: &mut PgConnection, told: &[(i64, Told)]) -> Re
                   (SELECT c.id FROM payment_events e JOIN clients c ON c."paymentReference" = e.reference
                    WHERE e.subscription_id = s.id ORDER BY e.happened_at, e.stripe_id LIMIT 1) AS named_client_id
            FROM subscriptions s
-           -- One set of ids, and not three conditions with OR, which no index answers together.
-           WHERE s.id IN (SELECT unnest($1::TEXT[])
-                          UNION SELECT subscription_id FROM payment_events WHERE customer_id = ANY($2)
-                          UNION SELECT subscription_id FROM related)
+           -- One array of ids, and not three conditions with OR, which no index answers together.
+           WHERE s.id = ANY(ARRAY(SELECT unnest($1::TEXT[])
+                                  UNION SELECT subscription_id FROM payment_events WHERE customer_id = ANY($2)
+                                  UNION SELECT subscription_id FROM related))
            ORDER BY s.id"#,
         &named as &[&str],
         &customers as &[&str],
