@@ -127,8 +127,8 @@ async fn a_refund_that_fails_is_no_refund_and_the_operator_hears_of_it() {
     assert_eq!(standing(&stage.pool, "client-1").await, SERVED);
     assert!(stage.stand_in.bodies_to(&phone(1)).pop().unwrap().starts_with("Your JobRun number is +447100000001"));
     let cause = format!("refund-failed:{}", sale.name("re"));
-    assert_eq!(open_alerts(&stage).await, [cause.clone()]);
     assert!(words_of(&stage, &cause).await.contains("client-1"));
+    assert_eq!(open_alerts(&stage).await, [cause]);
     stage.strike().await.unwrap();
 }
 
@@ -207,8 +207,8 @@ async fn money_that_comes_after_the_end_reaches_the_operator() {
     tell_all(&stage, &renewed(&late)).await;
     assert_eq!(standing(&stage.pool, "client-1").await, ENDED);
     let cause = format!("paid-after-end:{}", late.subscription);
-    assert_eq!(open_alerts(&stage).await, [cause.clone()]);
     assert!(words_of(&stage, &cause).await.contains("Client client-1 paid"));
+    assert_eq!(open_alerts(&stage).await, [cause]);
     tell_all(&stage, &[late.after(60).refunded()]).await;
     assert_eq!(open_alerts(&stage).await, [""; 0], "given back");
 
@@ -233,8 +233,8 @@ async fn a_checkout_that_does_not_say_whether_it_is_paid_reaches_the_operator() 
         checkout["data"]["object"][field] = value;
         tell_all(&stage, &[checkout]).await;
         let cause = format!("checkout-unclear:{}", sale.subscription);
-        assert_eq!(open_alerts(&stage).await, [cause.clone()], "{field}");
         assert!(words_of(&stage, &cause).await.contains(&format!("Client client-{n} went through the checkout")));
+        assert_eq!(open_alerts(&stage).await, [cause], "{field}");
         let id = format!("client-{n}");
         assert_eq!(standing(&stage.pool, &id).await, "awaited f f S5_CONFIRM_LIVE", "and is not asked to pay twice");
         tell_all(&stage, &[sale.invoice_paid()]).await;

@@ -478,7 +478,7 @@ mod tests {
     fn a_refund_that_fails_is_no_refund() {
         let of_it = |second, what| of(&["ch_1", "pi_1"], second, what);
         let refunded = of_it(10, What::Refunded);
-        let with = |more: &[Fact]| after(&[&[refunded.clone()], more].concat());
+        let with = |more: &[Fact]| after(&[std::slice::from_ref(&refunded), more].concat());
         assert_eq!(with(&[of_it(20, failed("re_1"))]), Payment::Active);
         assert_eq!(with(&[of_it(20, What::NotRefunded)]), Payment::Active, "the charge says so");
         assert_eq!(with(&[of_it(9, What::NotRefunded)]), Payment::Ended, "a part was given back before the rest");
