@@ -91,13 +91,18 @@ impl System {
     }
 
     /// Some statements come by themselves, such as a heartbeat's, and some only when a connection is used for the first time.
-    async fn wait_for_strike(&self, what: &str) {
-        if !self.proxy.has_struck() {
-            let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-                       WHERE datname = current_database() AND application_name = 'jobrun-worker'";
-            count(&self.stage.pool, cut).await;
-        }
-        eventually(PATIENCE, what, async || self.proxy.has_struck()).await;
+    async fn wait_for_strike(&self, others: &str, what: &str) {
+        eventually(PATIENCE, what, async || {
+            if !self.proxy.has_struck() {
+                let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                           WHERE datname = current_database() AND application_name = 'jobrun-worker'";
+                count(&self.stage.pool, cut).await;
+                self.stage.stand_in.text(others, "Plumber from London").await.unwrap();
+                self.settle(what).await;
+            }
+            self.proxy.has_struck()
+        })
+        .await;
     }
 
     async fn column(&self, client: &str, column: &str) -> String {
@@ -157,7 +162,7 @@ async fn every_statement_of_a_worker_s_turn_may_fail_once() {
                 let (client, what) = (phone(n + 2), format!("{failure:?} at {statement}"));
                 system.proxy.fail_once(statement, *failure);
                 system.sign_up(&client, &what).await;
-                system.wait_for_strike(&what).await;
+                system.wait_for_strike(&phone(n + 100_000), &what).await;
                 system.settle(&what).await;
                 assert_eq!(&system.outcome(&client).await, expected, "{what}");
             }

@@ -83,9 +83,10 @@ SELECT 'sub_' || n, CASE WHEN n > 20 THEN 'client-' || 1 + n % 20000 END,
 FROM generate_series(1, 20000) AS n;
 
 INSERT INTO payment_events (event_id, stripe_id, kind, happened_at, subscription_id, customer_id, payment_intent_id,
-                            reference, amount, currency, fact)
+                            invoice_id, charge_id, dispute_id, reference, amount, currency, fact)
 SELECT n * 3 + 1, 'evt_' || n, 'invoice.paid', now(), CASE WHEN n % 50 > 0 THEN 'sub_' || 1 + n % 20000 END,
-       'cus_' || 1 + n % 20000, 'pi_' || n, md5(n::TEXT), 2900, 'gbp', jsonb_build_object('what', 'invoice_paid')
+       'cus_' || 1 + n % 20000, 'pi_' || n, 'in_' || n, 'ch_' || n, CASE WHEN n % 1000 = 0 THEN 'du_' || n END,
+       md5(n::TEXT), 2900, 'gbp', jsonb_build_object('what', 'invoice_paid')
 FROM generate_series(1, 60000) AS n;
 
 INSERT INTO alerts (cause, about, raised_at, last_seen_at, cleared_at)

@@ -18,6 +18,8 @@ mod stripe;
 
 mod payments;
 
+mod refunds;
+
 mod month;
 
 mod watching;

@@ -95,7 +95,7 @@ impl Month {
         let mut events = sale.paid_by_card();
         if is_late {
             events = vec![sale.subscription("created", "active", None), sale.checkout_completed("unpaid")];
-            events.push(sale.after(60).delayed_payment(true));
+            events.extend([sale.after(60).delayed_payment(true), sale.after(60).invoice_payment_paid()]);
         }
         self.tell(events).await;
         self.people[n - 1].sale = Some(sale);

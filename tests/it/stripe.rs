@@ -217,3 +217,18 @@ async fn without_a_secret_stripe_is_asked_to_come_back() {
     assert_eq!(count(&stage.pool, "SELECT count(*) FROM events").await, 0);
     stage.strike().await.unwrap();
 }
+
+/// A text that was cut in the middle of a character, as the payer's name may be.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_character_costs_only_itself() {
+    let stage = stage_with(0, &[]).await;
+    let mut event = sale().checkout_completed("paid");
+    event["data"]["object"]["customer_details"]["name"] = json!("Ann CUT 😀");
+    let body = event.to_string().replace("CUT", r"\ud83d \\ud83d").into_bytes();
+    let signature = signed(&Secret::new(SECRET), clock::now(), &body);
+    let answer = stage.stand_in.post_stripe(body, signature.as_deref()).await.unwrap();
+    assert_eq!((answer.status, answer.body.as_str()), (200, ""));
+    let name = "SELECT payload#>>'{event,data,object,customer_details,name}' FROM events";
+    assert_eq!(texts(&stage.pool, name).await, ["Ann \u{FFFD} \\ud83d 😀"]);
+    stage.strike().await.unwrap();
+}

@@ -13,6 +13,8 @@ mod delivery_reports;
 
 mod payments;
 
+mod payment_alerts;
+
 mod strays;
 
 mod send_messages;

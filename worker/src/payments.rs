@@ -3,7 +3,7 @@
 //! Stripe tells in any order. So nothing here goes by the last event: how a subscription stands is worked out anew from all
 //! that is known of it. What that means for the client is not decided here, but by its conversation, which hears of it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::Payment;
@@ -14,9 +14,9 @@ use jobrun_shared::db::events::{self, NewEvent, Outcome, Payload, Source, Waitin
 use jobrun_shared::db::subscriptions::{self, Subscription};
 use jobrun_shared::stripe::facts::{self, Told};
 use jobrun_shared::{clock, operator, telemetry};
-use sqlx::PgConnection;
 
 use crate::hands::{Hands, in_halves, put_off_for};
+use crate::payment_alerts;
 
 /// How long an event waits that refuses to be applied.
 const PUT_OFF: TimeDelta = TimeDelta::minutes(10);
@@ -73,13 +73,15 @@ async fn apply(hands: &Hands, of_stripe: &[&Waiting]) -> Result<usize, db::Error
     subscriptions::save(&mut tx, &saved).await?;
 
     events::insert(&mut tx, &news(&changes, &waiting, &told), now).await?;
-    let (raised, cleared) = alert(&mut tx, &changes, &told, now).await?;
+    let alerts = payment_alerts::update(&mut tx, &changes, &told, now).await?;
+    let settled: Vec<String> = told.iter().map(|(event_id, _)| cause_of_put_off(*event_id)).collect();
+    let settled = alerts::clear(&mut tx, &settled, now).await?;
     let outcomes: Vec<Outcome> = waiting.iter().map(|event| outcome(event, &told)).collect();
     events::mark_processed(&mut tx, &outcomes, now).await?;
     tx.commit().await?;
 
-    telemetry::raised(&raised);
-    telemetry::cleared(&cleared);
+    telemetry::raised(&alerts.raised);
+    telemetry::cleared(&[alerts.cleared, settled].concat());
     Ok(outcomes.len())
 }
 
@@ -96,10 +98,10 @@ fn outcome(event: &Waiting, told: &[(i64, Told)]) -> Outcome {
 }
 
 /// A subscription, whose it is, and how it stands now.
-struct Changed {
-    subscription: Subscription,
-    client_id: Option<String>,
-    standing: Payment,
+pub(crate) struct Changed {
+    pub(crate) subscription: Subscription,
+    pub(crate) client_id: Option<String>,
+    pub(crate) standing: Payment,
 }
 
 impl Changed {
@@ -115,16 +117,21 @@ impl Changed {
     }
 
     /// Whose conversation has to hear of it.
-    fn client_with_news(&self) -> Option<&str> {
+    pub(crate) fn client_with_news(&self) -> Option<&str> {
         let Subscription { client_id: before, standing, .. } = &self.subscription;
         let is_news = *before != self.client_id || *standing != self.standing;
         self.client_id.as_deref().filter(|_| is_news)
     }
 
+    /// Whether an event (Stripe's name) is about one of its payments.
+    pub(crate) fn knows_of(&self, event: &str) -> bool {
+        self.subscription.facts.iter().any(|fact| fact.id == event)
+    }
+
     /// Its checkout is among what was told, and names nobody.
-    fn turns_out_to_be_nobodys(&self, told: &[(i64, Told)]) -> bool {
+    pub(crate) fn turns_out_to_be_nobodys(&self, told: &[(i64, Told)]) -> bool {
         let is_own = |told: &Told| told.subscription_id.as_deref() == Some(self.subscription.id.as_str());
-        let is_checkout = |told: &Told| matches!(told.what, Some(What::Checkout { .. }));
+        let is_checkout = |told: &Told| matches!(told.what, Some(What::Checkout { .. } | What::UnclearCheckout));
         self.client_id.is_none() && told.iter().any(|(_, told)| is_own(told) && is_checkout(told))
     }
 }
@@ -154,40 +161,6 @@ fn news(changes: &[Changed], slice: &[Waiting], told: &[(i64, Told)]) -> Vec<New
         payload: Payload::PaymentChanged { client_id: client_id.to_owned(), since },
     };
     clients.into_iter().map(event).collect()
-}
-
-/// Raises, and clears, what an operator has to know of payments. Answers the alerts that are new, and the causes of those that
-/// are over.
-async fn alert(
-    conn: &mut PgConnection,
-    changes: &[Changed],
-    told: &[(i64, Told)],
-    now: DateTime<Utc>,
-) -> Result<(Vec<NewAlert>, Vec<String>), db::Error> {
-    let of_nobody = changes.iter().filter(|it| it.turns_out_to_be_nobodys(told));
-    let mut alerts: Vec<NewAlert> = of_nobody.map(|it| operator::unassigned(&it.subscription.id)).collect();
-    let named: Vec<&str> = told.iter().map(|(_, told)| told.id.as_str()).collect();
-    alerts.extend(subscriptions::list_unclear_refunds(conn, &named).await?.iter().map(|id| unclear_refund(id)));
-
-    let of_somebody = changes.iter().filter(|it| it.client_id.is_some());
-    let mut over: Vec<String> = of_somebody.map(|it| operator::cause_of_unassigned(&it.subscription.id)).collect();
-    over.extend(told.iter().map(|(event_id, _)| cause_of_put_off(*event_id)));
-    let clients: BTreeSet<&str> = changes.iter().filter_map(Changed::client_with_news).collect();
-    let clients: Vec<&str> = clients.into_iter().collect();
-    let (paid_twice, not_any_more) = operator::paid_twice(conn, &clients).await?;
-    alerts.extend(paid_twice);
-    over.extend(not_any_more);
-    Ok((alerts::raise(conn, &alerts, now).await?, alerts::clear(conn, &over, now).await?))
-}
-
-fn unclear_refund(event: &str) -> NewAlert {
-    NewAlert {
-        cause: format!("refund-unclear:{event}"),
-        about: format!(
-            "A payer who has several subscriptions was refunded ({event}), and nobody can tell for which. If a service is to end, \
-             cancel its subscription in Stripe; then clear this."
-        ),
-    }
 }
 
 /// A subscription waits for the checkout that says whose it is. One that is paid for, and still waits after this long, was

@@ -135,7 +135,12 @@ fn payment_words(kind: &str) -> &str {
         "invoice.paid" => "invoice paid",
         "invoice.payment_failed" => "the payment of an invoice failed",
         "charge.refunded" => "refunded",
+        "refund.failed" | "refund.updated" | "charge.refund.updated" => "a refund failed",
         "charge.dispute.created" => "the payer disputes a payment",
+        "charge.dispute.updated" => "the dispute of a payment changed",
+        "charge.dispute.closed" => "the dispute of a payment is over",
+        "charge.dispute.funds_withdrawn" => "a disputed payment was taken back",
+        "charge.dispute.funds_reinstated" => "a disputed payment was returned to us",
         other => other,
     }
 }

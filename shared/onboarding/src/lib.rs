@@ -30,6 +30,8 @@ mod service;
 
 pub mod payment;
 
+pub mod dispute;
+
 pub mod wording;
 
 pub mod journal;

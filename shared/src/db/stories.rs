@@ -305,21 +305,34 @@ async fn list_wishes(conn: &mut PgConnection, client: &Header) -> Result<Vec<Hap
 
 /// When they happened is Stripe's word: its events arrive in any order, and some of them days later.
 async fn list_payments(conn: &mut PgConnection, client: &Header) -> Result<Vec<Happening>, Error> {
-    // A refund names no subscription, but the payer or the payment.
+    // A refund names no subscription, but the payer or the payment; a dispute names the payment alone. What an invoice was paid
+    // with says nothing to a reader.
     let rows = sqlx::query!(
-        "WITH own AS (
-             SELECT p.id, p.customer_id, p.payment_intent_id
+        "WITH RECURSIVE own AS (
+             SELECT p.id, p.customer_id, p.payment_intent_id, p.invoice_id, p.charge_id
              FROM payment_events p JOIN subscriptions s ON s.id = p.subscription_id WHERE s.client_id = $1
          ),
+         of_payments AS (
+             SELECT id, payment_intent_id, invoice_id, charge_id FROM own
+             UNION
+             SELECT same.* FROM of_payments AS it CROSS JOIN LATERAL (
+                 SELECT id, payment_intent_id, invoice_id, charge_id FROM payment_events
+                 WHERE payment_intent_id = it.payment_intent_id AND subscription_id IS NULL
+                 UNION ALL
+                 SELECT id, payment_intent_id, invoice_id, charge_id FROM payment_events
+                 WHERE invoice_id = it.invoice_id AND subscription_id IS NULL
+                 UNION ALL
+                 SELECT id, payment_intent_id, invoice_id, charge_id FROM payment_events
+                 WHERE charge_id = it.charge_id AND subscription_id IS NULL
+             ) AS same
+         ),
          related AS (
-             SELECT id FROM own
+             SELECT id FROM of_payments
              UNION SELECT id FROM payment_events
                    WHERE subscription_id IS NULL AND customer_id IN (SELECT customer_id FROM own)
-             UNION SELECT id FROM payment_events
-                   WHERE subscription_id IS NULL AND payment_intent_id IN (SELECT payment_intent_id FROM own)
          )
          SELECT p.id, p.stripe_id, p.kind, p.happened_at, p.amount, p.currency, p.fact->>'status' AS status
-         FROM payment_events p JOIN related ON related.id = p.id",
+         FROM payment_events p WHERE p.id = ANY(ARRAY(SELECT id FROM related)) AND p.kind <> 'invoice_payment.paid'",
         client.id
     );
     let rows = rows.fetch_all(conn).await?.into_iter().map(|row| Happening {

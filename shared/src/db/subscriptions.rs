@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::Payment;
+use jobrun_onboarding::dispute::Dispute;
 use jobrun_onboarding::payment::{Fact, What};
 use serde::Serialize;
 use sqlx::{PgConnection, PgPool, types::Json};
@@ -51,15 +52,20 @@ pub async fn record(conn: &mut PgConnection, told: &[(i64, Told)], now: DateTime
     let happened: Vec<DateTime<Utc>> = each().map(|it| it.happened_at).collect();
     let customers: Vec<Option<&str>> = each().map(|it| it.customer_id.as_deref()).collect();
     let payments: Vec<Option<&str>> = each().map(|it| it.payment_intent_id.as_deref()).collect();
+    let invoices: Vec<Option<&str>> = each().map(|it| it.invoice_id.as_deref()).collect();
+    let charges: Vec<Option<&str>> = each().map(|it| it.charge_id.as_deref()).collect();
+    let disputes: Vec<Option<&str>> = each().map(|it| it.dispute_id.as_deref()).collect();
     let references: Vec<Option<&str>> = each().map(|it| it.reference.as_deref()).collect();
     let amounts: Vec<Option<i64>> = each().map(|it| it.amount).collect();
     let currencies: Vec<Option<&str>> = each().map(|it| it.currency.as_deref()).collect();
     let facts: Vec<Option<Json<&What>>> = each().map(|it| it.what.as_ref().map(Json)).collect();
     sqlx::query!(
         "INSERT INTO payment_events (event_id, stripe_id, kind, happened_at, subscription_id, customer_id,
-                                     payment_intent_id, reference, amount, currency, fact)
+                                     payment_intent_id, invoice_id, charge_id, dispute_id, reference, amount, currency,
+                                     fact)
          SELECT * FROM unnest($1::BIGINT[], $2::TEXT[], $3::TEXT[], $4::TIMESTAMPTZ[], $5::TEXT[], $6::TEXT[],
-                              $7::TEXT[], $8::TEXT[], $9::BIGINT[], $10::TEXT[], $11::JSONB[])
+                              $7::TEXT[], $8::TEXT[], $9::TEXT[], $10::TEXT[], $11::TEXT[], $12::BIGINT[], $13::TEXT[],
+                              $14::JSONB[])
          ON CONFLICT ON CONSTRAINT a_payment_event_happens_once DO NOTHING",
         &event_ids,
         &ids as &[&str],
@@ -68,6 +74,9 @@ pub async fn record(conn: &mut PgConnection, told: &[(i64, Told)], now: DateTime
         &of as &[Option<&str>],
         &customers as &[Option<&str>],
         &payments as &[Option<&str>],
+        &invoices as &[Option<&str>],
+        &charges as &[Option<&str>],
+        &disputes as &[Option<&str>],
         &references as &[Option<&str>],
         &amounts as &[Option<i64>],
         &currencies as &[Option<&str>],
@@ -93,7 +102,8 @@ pub struct Subscription {
     pub facts: Vec<Fact>,
 }
 
-/// Every subscription that what was `told` concerns, by id: those that are named, and all others of the same payers.
+/// Returns every subscription that what was `told` concerns, by id: those that are named, those whose payments are, and all
+/// others of the same payers. What was told must be recorded.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -101,20 +111,37 @@ pub async fn load_concerned(conn: &mut PgConnection, told: &[(i64, Told)]) -> Re
     let each = || told.iter().map(|(_, it)| it);
     let named: Vec<&str> = each().filter_map(|it| it.subscription_id.as_deref()).collect();
     let customers: Vec<&str> = each().filter_map(|it| it.customer_id.as_deref()).collect();
-    let payments: Vec<&str> = each().filter_map(|it| it.payment_intent_id.as_deref()).collect();
+    let events: Vec<&str> = each().map(|it| it.id.as_str()).collect();
     let rows = sqlx::query!(
-        r#"SELECT s.id, s.client_id, s.standing,
+        r#"WITH RECURSIVE related AS (
+               SELECT id, subscription_id, payment_intent_id, invoice_id, charge_id
+               FROM payment_events WHERE stripe_id = ANY($3)
+               -- From a refund to its payment, from there to the invoice, and so to the subscription. One query for each name,
+               -- because no index answers an OR.
+               UNION
+               SELECT same.* FROM related CROSS JOIN LATERAL (
+                   SELECT id, subscription_id, payment_intent_id, invoice_id, charge_id
+                   FROM payment_events WHERE payment_intent_id = related.payment_intent_id
+                   UNION ALL
+                   SELECT id, subscription_id, payment_intent_id, invoice_id, charge_id
+                   FROM payment_events WHERE invoice_id = related.invoice_id
+                   UNION ALL
+                   SELECT id, subscription_id, payment_intent_id, invoice_id, charge_id
+                   FROM payment_events WHERE charge_id = related.charge_id
+               ) AS same
+           )
+           SELECT s.id, s.client_id, s.standing,
                   (SELECT c.id FROM payment_events e JOIN clients c ON c."paymentReference" = e.reference
                    WHERE e.subscription_id = s.id ORDER BY e.happened_at, e.stripe_id LIMIT 1) AS named_client_id
            FROM subscriptions s
-           -- One set of ids, and not three conditions with OR, which no index answers together.
-           WHERE s.id IN (SELECT unnest($1::TEXT[])
-                          UNION SELECT subscription_id FROM payment_events WHERE customer_id = ANY($2)
-                          UNION SELECT subscription_id FROM payment_events WHERE payment_intent_id = ANY($3))
+           -- One array of ids, and not three conditions with OR, which no index answers together.
+           WHERE s.id = ANY(ARRAY(SELECT unnest($1::TEXT[])
+                                  UNION SELECT subscription_id FROM payment_events WHERE customer_id = ANY($2)
+                                  UNION SELECT subscription_id FROM related))
            ORDER BY s.id"#,
         &named as &[&str],
         &customers as &[&str],
-        &payments as &[&str]
+        &events as &[&str]
     )
     .fetch_all(&mut *conn)
     .await?;
@@ -129,31 +156,37 @@ pub async fn load_concerned(conn: &mut PgConnection, told: &[(i64, Told)]) -> Re
     Ok(subscriptions.collect())
 }
 
-/// What is known of each of the subscriptions `ids`. A refund names the payer: it is of the subscription that the same
-/// payment was made for, and if that is not known, of the only one that the payer has. Of several, nobody can tell which.
+/// Returns what is known of each of the subscriptions `ids`: what names the subscription, and what names no subscription and
+/// is about one of its payments, as a refund is. Events about the same payment share the name of its invoice, payment intent
+/// or charge.
 async fn load_facts(conn: &mut PgConnection, ids: &[&str]) -> Result<HashMap<String, Vec<Fact>>, Error> {
     let rows = sqlx::query!(
-        r#"SELECT e.subscription_id AS "of!", e.stripe_id AS "id!", e.happened_at AS "at!", e.fact AS "fact!: Json<What>"
-           FROM payment_events e WHERE e.subscription_id = ANY($1) AND e.fact IS NOT NULL
-           UNION
-           SELECT own.subscription_id, refund.stripe_id, refund.happened_at, refund.fact
-           FROM payment_events own
-           JOIN payment_events refund ON refund.payment_intent_id = own.payment_intent_id
-                OR (refund.customer_id = own.customer_id
-                    AND NOT EXISTS (SELECT FROM payment_events known
-                                    WHERE known.payment_intent_id = refund.payment_intent_id
-                                      AND known.subscription_id IS NOT NULL)
-                    AND NOT EXISTS (SELECT FROM payment_events other
-                                    WHERE other.customer_id = own.customer_id
-                                      AND other.subscription_id <> own.subscription_id))
-           WHERE own.subscription_id = ANY($1) AND refund.subscription_id IS NULL AND refund.fact IS NOT NULL"#,
+        r#"WITH RECURSIVE known AS (
+               SELECT subscription_id AS of_id, stripe_id, happened_at, payment_intent_id, invoice_id, charge_id, fact
+               FROM payment_events WHERE subscription_id = ANY($1)
+               UNION
+               SELECT known.of_id, same.* FROM known CROSS JOIN LATERAL (
+                   SELECT stripe_id, happened_at, payment_intent_id, invoice_id, charge_id, fact FROM payment_events
+                   WHERE payment_intent_id = known.payment_intent_id AND subscription_id IS NULL
+                   UNION ALL
+                   SELECT stripe_id, happened_at, payment_intent_id, invoice_id, charge_id, fact FROM payment_events
+                   WHERE invoice_id = known.invoice_id AND subscription_id IS NULL
+                   UNION ALL
+                   SELECT stripe_id, happened_at, payment_intent_id, invoice_id, charge_id, fact FROM payment_events
+                   WHERE charge_id = known.charge_id AND subscription_id IS NULL
+               ) AS same
+           )
+           SELECT of_id AS "of_id!", stripe_id AS "id!", happened_at AS "at!", payment_intent_id, invoice_id, charge_id,
+                  fact AS "fact!: Json<What>"
+           FROM known WHERE fact IS NOT NULL"#,
         ids as &[&str]
     )
     .fetch_all(conn)
     .await?;
     let mut facts: HashMap<String, Vec<Fact>> = HashMap::new();
     for row in rows {
-        facts.entry(row.of).or_default().push(Fact { at: row.at, id: row.id, what: row.fact.0 });
+        let names = [row.invoice_id, row.payment_intent_id, row.charge_id].into_iter().flatten().collect();
+        facts.entry(row.of_id).or_default().push(Fact { at: row.at, id: row.id, names, what: row.fact.0 });
     }
     Ok(facts)
 }
@@ -246,7 +279,7 @@ pub async fn list_unassigned(pool: &PgPool) -> Result<Vec<Unassigned>, Error> {
         r#"SELECT s.id AS subscription_id, s.standing, s.heard_of_at, (array_agg(e.customer_id))[1] AS customer_id,
                   max(e.reference) AS reference, max(e.currency) AS currency,
                   (array_agg(e.amount ORDER BY e.happened_at DESC) FILTER (WHERE e.amount IS NOT NULL))[1] AS amount,
-                  bool_or(e.fact->>'what' = 'checkout') IS TRUE AS "is_checked_out!"
+                  bool_or(e.fact->>'what' IN ('checkout', 'unclear_checkout')) IS TRUE AS "is_checked_out!"
            FROM subscriptions s LEFT JOIN payment_events e ON e.subscription_id = s.id
            WHERE s.client_id IS NULL GROUP BY s.id ORDER BY s.heard_of_at, s.id"#
     );
@@ -269,23 +302,44 @@ pub async fn list_forgotten(conn: &mut PgConnection, since: DateTime<Utc>) -> Re
     Ok(ids.fetch_all(conn).await?)
 }
 
-/// Of the events `ids` (Stripe's names), the refunds of payers who have several subscriptions, and of which nobody can tell for
-/// which of them the money was paid.
+/// Returns the full refunds (Stripe's names of the events) of these payers, as far as they have a subscription, that no alert
+/// was ever about.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn list_unclear_refunds(conn: &mut PgConnection, ids: &[&str]) -> Result<Vec<String>, Error> {
-    let unclear = sqlx::query_scalar!(
+pub async fn list_refunds_without_alert(conn: &mut PgConnection, customers: &[&str]) -> Result<Vec<String>, Error> {
+    let refunds = sqlx::query_scalar!(
         "SELECT refund.stripe_id FROM payment_events refund
-         WHERE refund.stripe_id = ANY($1) AND refund.subscription_id IS NULL AND refund.fact->>'what' = 'refunded'
-           AND (SELECT count(DISTINCT subscription_id) FROM payment_events own
-                WHERE own.customer_id = refund.customer_id) > 1
-           AND NOT EXISTS (SELECT FROM payment_events known
-                           WHERE known.payment_intent_id = refund.payment_intent_id
-                             AND known.subscription_id IS NOT NULL)",
+         WHERE refund.customer_id = ANY($1) AND refund.subscription_id IS NULL AND refund.fact->>'what' = 'refunded'
+           AND EXISTS (SELECT FROM payment_events own
+                       WHERE own.customer_id = refund.customer_id AND own.subscription_id IS NOT NULL)
+           AND NOT EXISTS (SELECT FROM alerts WHERE cause = 'refund-unclear:' || refund.stripe_id)
+         ORDER BY refund.stripe_id",
+        customers as &[&str]
+    );
+    Ok(refunds.fetch_all(conn).await?)
+}
+
+/// Returns every status that was told of each of these disputes, and when.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list_disputes(
+    conn: &mut PgConnection,
+    ids: &[&str],
+) -> Result<HashMap<String, Vec<(DateTime<Utc>, Dispute)>>, Error> {
+    let rows = sqlx::query!(
+        r#"SELECT dispute_id AS "id!", happened_at, fact AS "fact!: Json<What>" FROM payment_events
+           WHERE dispute_id = ANY($1) AND fact IS NOT NULL"#,
         ids as &[&str]
     );
-    Ok(unclear.fetch_all(conn).await?)
+    let mut disputes: HashMap<String, Vec<(DateTime<Utc>, Dispute)>> = HashMap::new();
+    for row in rows.fetch_all(conn).await? {
+        if let What::Disputed { status, .. } = row.fact.0 {
+            disputes.entry(row.id).or_default().push((row.happened_at, status));
+        }
+    }
+    Ok(disputes)
 }
 
 /// Gives a subscription that belongs to nobody to a client. Answers whether there is such a subscription.

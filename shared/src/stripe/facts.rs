@@ -4,6 +4,7 @@
 //! cannot be read today is kept as it is. What events mean together is worked out in the heart (`payment.rs`), not here.
 
 use chrono::{DateTime, Utc};
+use jobrun_onboarding::dispute::Dispute;
 use jobrun_onboarding::payment::{Change, Status, What};
 use serde::Deserialize;
 use serde_json::Value;
@@ -20,13 +21,19 @@ pub struct Told {
     pub kind: String,
     /// When, by Stripe's clock, in whole seconds.
     pub happened_at: DateTime<Utc>,
-    /// Of what: a subscription, `sub_…`, or the checkout session, `cs_…`, of a payment without one. Nothing for a refund,
-    /// which names the payer alone.
+    /// Of what: a subscription, `sub_…`, or the checkout session, `cs_…`, of a payment without one. Nothing for a refund or a
+    /// dispute, which name a payment instead.
     pub subscription_id: Option<String>,
     /// The payer, `cus_…`.
     pub customer_id: Option<String>,
     /// The payment itself, `pi_…`, where it is named.
     pub payment_intent_id: Option<String>,
+    /// The invoice that the payment is for, `in_…`.
+    pub invoice_id: Option<String>,
+    /// The charge, `ch_…`.
+    pub charge_id: Option<String>,
+    /// The dispute, `du_…`.
+    pub dispute_id: Option<String>,
     /// The reference that rode in the payment link.
     pub reference: Option<String>,
     /// In the smallest unit of the currency.
@@ -48,56 +55,97 @@ pub fn read(event: &Value) -> Option<Told> {
         subscription_id: None,
         customer_id: name_at(object, "/customer"),
         payment_intent_id: name_at(object, "/payment_intent"),
+        invoice_id: name_at(object, "/invoice"),
+        charge_id: name_at(object, "/charge"),
+        dispute_id: None,
         reference: None,
         amount: None,
         currency: text(object, "/currency"),
         what: None,
     };
     match told.kind.clone().as_str() {
-        "checkout.session.completed" => checkout(told, object, |paid| What::Checkout { paid }),
-        "checkout.session.async_payment_succeeded" => {
-            checkout(told, object, |_| What::DelayedPayment { succeeded: true })
-        }
-        "checkout.session.async_payment_failed" => {
-            checkout(told, object, |_| What::DelayedPayment { succeeded: false })
-        }
+        "checkout.session.completed" => checkout(told, object, checkout_completed(object)),
+        "checkout.session.async_payment_succeeded" => checkout(told, object, What::DelayedPayment { succeeded: true }),
+        "checkout.session.async_payment_failed" => checkout(told, object, What::DelayedPayment { succeeded: false }),
         "customer.subscription.created" => subscription(told, event, Change::Created),
         "customer.subscription.updated" => subscription(told, event, Change::Updated),
         "customer.subscription.paused" => subscription(told, event, Change::Paused),
         "customer.subscription.resumed" => subscription(told, event, Change::Resumed),
         "customer.subscription.deleted" => subscription(told, event, Change::Deleted),
         "invoice.paid" => {
-            let amount = object.get("amount_paid").and_then(Value::as_i64);
-            let what = Some(What::InvoicePaid { amount: amount.unwrap_or_default() });
+            let amount = amount(object, "amount_paid");
+            let what = Some(What::InvoicePaid { amount: amount.unwrap_or_default(), until: paid_until(object) });
             invoice(Told { amount, what, ..told }, object)
         }
         // Not what decides: the subscription's status does, after as many tries as Stripe makes.
-        "invoice.payment_failed" => {
-            invoice(Told { amount: object.get("amount_due").and_then(Value::as_i64), ..told }, object)
-        }
-        "charge.refunded" => Some(Told {
-            amount: object.get("amount_refunded").and_then(Value::as_i64),
-            // Part of it given back is an apology, and not an end.
-            what: (object.get("refunded") == Some(&Value::Bool(true))).then_some(What::Refunded),
-            ..told
-        }),
+        "invoice.payment_failed" => invoice(Told { amount: amount(object, "amount_due"), ..told }, object),
+        "invoice_payment.paid" => Some(paid_with(told, object)),
+        "charge.refunded" | "charge.updated" => Some(charge(told, object)),
+        "refund.failed" | "refund.updated" | "charge.refund.updated" => refund(told, object),
+        kind if kind.starts_with("charge.dispute.") => dispute(told, object),
         _ => None,
     }
 }
 
 /// A checkout that only keeps a card for later (`setup`) pays nothing.
-fn checkout(told: Told, object: &Value, what: impl FnOnce(bool) -> What) -> Option<Told> {
-    if !matches!(object.get("mode")?.as_str()?, "subscription" | "payment") {
+fn checkout(told: Told, object: &Value, what: What) -> Option<Told> {
+    if object.get("mode").and_then(Value::as_str) == Some("setup") {
         return None;
     }
-    let payment_status = text(object, "/payment_status")?;
     Some(Told {
         subscription_id: name_at(object, "/subscription").or_else(|| name_at(object, "/id")),
         reference: text(object, "/client_reference_id"),
-        amount: object.get("amount_total").and_then(Value::as_i64),
-        what: Some(what(matches!(payment_status.as_str(), "paid" | "no_payment_required"))),
+        amount: amount(object, "amount_total"),
+        what: Some(what),
         ..told
     })
+}
+
+/// Nothing is guessed where the mode or the status of the payment is missing or new to us.
+fn checkout_completed(object: &Value) -> What {
+    let is_known = matches!(text(object, "/mode").as_deref(), Some("subscription" | "payment"));
+    match text(object, "/payment_status").as_deref() {
+        Some("paid" | "no_payment_required") if is_known => What::Checkout { paid: true },
+        Some("unpaid") if is_known => What::Checkout { paid: false },
+        Some(_) | None => What::UnclearCheckout,
+    }
+}
+
+/// Part of a payment given back is an apology, and not an end.
+fn charge(told: Told, object: &Value) -> Told {
+    let is_refunded = object.get("refunded") == Some(&Value::Bool(true));
+    Told {
+        charge_id: name_at(object, "/id"),
+        amount: amount(object, "amount_refunded"),
+        what: Some(if is_refunded { What::Refunded } else { What::NotRefunded }),
+        ..told
+    }
+}
+
+/// A refund that is made is told of by its charge. Here it matters only if it fails.
+fn refund(told: Told, object: &Value) -> Option<Told> {
+    let has_failed = told.kind == "refund.failed" || matches!(text(object, "/status")?.as_str(), "failed" | "canceled");
+    let what = What::RefundFailed { refund: text(object, "/id")? };
+    has_failed.then(|| Told { amount: amount(object, "amount"), what: Some(what), ..told })
+}
+
+fn dispute(told: Told, object: &Value) -> Option<Told> {
+    let due_by = object.pointer("/evidence_details/due_by").and_then(Value::as_i64);
+    let what = What::Disputed {
+        status: Dispute::from_stripe(&text(object, "/status").unwrap_or_default()),
+        due_by: due_by.and_then(|it| DateTime::from_timestamp(it, 0)),
+    };
+    Some(Told { dispute_id: Some(text(object, "/id")?), amount: amount(object, "amount"), what: Some(what), ..told })
+}
+
+fn paid_with(told: Told, object: &Value) -> Told {
+    Told {
+        payment_intent_id: name_at(object, "/payment/payment_intent"),
+        charge_id: name_at(object, "/payment/charge"),
+        amount: amount(object, "amount_paid"),
+        what: Some(What::PaidWith),
+        ..told
+    }
 }
 
 fn subscription(told: Told, event: &Value, change: Change) -> Option<Told> {
@@ -119,11 +167,34 @@ fn status_before(event: &Value) -> Option<Status> {
     Status::deserialize(event.pointer("/data/previous_attributes/status")?).ok()
 }
 
-/// The subscription moved within the invoice in 2025; accounts keep the version of the API that they had.
+/// The subscription and the payment moved within the invoice in 2025; accounts keep the version of the API that they had.
 fn invoice(told: Told, object: &Value) -> Option<Told> {
     let subscription =
         name_at(object, "/parent/subscription_details/subscription").or_else(|| name_at(object, "/subscription"));
-    Some(Told { subscription_id: Some(subscription?), ..told })
+    let payments = || object.pointer("/payments/data").and_then(Value::as_array).into_iter().flatten();
+    let paid = payments().find(|it| it.get("status") == Some(&"paid".into())).or_else(|| payments().next());
+    let payment = |name: &str| paid.and_then(|it| name_at(it, name));
+    Some(Told {
+        subscription_id: Some(subscription?),
+        invoice_id: name_at(object, "/id"),
+        payment_intent_id: told.payment_intent_id.or_else(|| payment("/payment/payment_intent")),
+        charge_id: told.charge_id.or_else(|| payment("/payment/charge")),
+        ..told
+    })
+}
+
+/// The end of the period that an invoice pays for: the latest of its lines, without those that give something back. The period
+/// of the invoice itself is the one before.
+fn paid_until(object: &Value) -> Option<DateTime<Utc>> {
+    let lines = object.pointer("/lines/data").and_then(Value::as_array).into_iter().flatten();
+    let charged = lines.filter(|line| amount(line, "amount").is_none_or(|amount| amount >= 0));
+    let ends = charged.filter_map(|line| line.pointer("/period/end")?.as_i64()).max();
+    let end = ends.or_else(|| object.get("period_end")?.as_i64())?;
+    DateTime::from_timestamp(end, 0)
+}
+
+fn amount(object: &Value, field: &str) -> Option<i64> {
+    object.get(field)?.as_i64()
 }
 
 fn text(value: &Value, pointer: &str) -> Option<String> {
@@ -211,7 +282,8 @@ mod tests {
             let told = read(&event("invoice.paid", shape)).unwrap();
             assert_eq!(told.subscription_id.as_deref(), Some("sub_1"));
             assert_eq!(told.customer_id.as_deref(), Some("cus_1"));
-            assert_eq!(told.what, Some(What::InvoicePaid { amount: 2900 }));
+            assert_eq!(told.what, Some(What::InvoicePaid { amount: 2900, until: None }));
+            assert_eq!(told.invoice_id.as_deref(), Some("in_1"));
         }
         let failed = read(&event("invoice.payment_failed", json!({"subscription": "sub_1", "amount_due": 2900})));
         assert_eq!(failed.unwrap().what, None);
@@ -223,7 +295,99 @@ mod tests {
         let charge = |refunded: bool| json!({"id": "ch_1", "customer": "cus_1", "payment_intent": "pi_1", "refunded": refunded, "amount_refunded": 2900});
         let told = read(&event("charge.refunded", charge(true))).unwrap();
         assert_eq!((told.what, told.payment_intent_id.as_deref()), (Some(What::Refunded), Some("pi_1")));
-        assert_eq!(read(&event("charge.refunded", charge(false))).unwrap().what, None);
+        assert_eq!(told.charge_id.as_deref(), Some("ch_1"));
+        assert_eq!(read(&event("charge.refunded", charge(false))).unwrap().what, Some(What::NotRefunded));
+        let mut of_invoice = charge(true);
+        of_invoice["invoice"] = json!("in_1");
+        assert_eq!(read(&event("charge.refunded", of_invoice)).unwrap().invoice_id.as_deref(), Some("in_1"));
+    }
+
+    #[test]
+    fn an_invoice_names_its_payment_and_its_period_in_either_version_of_the_api() {
+        let old = json!({"id": "in_1", "subscription": "sub_1", "amount_paid": 2900, "payment_intent": {"id": "pi_1"},
+                         "charge": "ch_1", "period_end": 50,
+                         "lines": {"data": [{"amount": 2900, "period": {"end": 100}}, {"period": {"end": 90}},
+                                            {"amount": -100, "period": {"end": 200}}]}});
+        let payment = |status, name| json!({"status": status, "payment": {"type": "payment_intent", "payment_intent": name, "charge": "ch_1"}});
+        let new = json!({"id": "in_1", "amount_paid": 2900, "period_end": 100,
+                         "parent": {"subscription_details": {"subscription": "sub_1"}},
+                         "payments": {"data": [payment("open", "pi_0"), payment("paid", "pi_1")]}});
+        for shape in [old, new] {
+            let told = read(&event("invoice.paid", shape)).unwrap();
+            assert_eq!(told.payment_intent_id.as_deref(), Some("pi_1"));
+            assert_eq!((told.invoice_id.as_deref(), told.charge_id.as_deref()), (Some("in_1"), Some("ch_1")));
+            let until = DateTime::from_timestamp(100, 0);
+            assert_eq!(told.what, Some(What::InvoicePaid { amount: 2900, until }));
+        }
+        let told = json!({"id": "inpay_1", "object": "invoice_payment", "invoice": "in_1", "amount_paid": 2900,
+                          "payment": {"type": "payment_intent", "payment_intent": "pi_1"}, "status": "paid"});
+        let told = read(&event("invoice_payment.paid", told)).unwrap();
+        assert_eq!((told.invoice_id.as_deref(), told.payment_intent_id.as_deref()), (Some("in_1"), Some("pi_1")));
+        assert_eq!((told.subscription_id, told.what), (None, Some(What::PaidWith)));
+    }
+
+    #[test]
+    fn a_checkout_that_does_not_say_how_it_stands_is_kept_as_unclear() {
+        for (field, value) in [
+            ("mode", Value::Null),
+            ("mode", json!("something new")),
+            ("payment_status", Value::Null),
+            ("payment_status", json!("something new")),
+            ("payment_status", json!(7)),
+        ] {
+            let mut session = session("subscription", "paid");
+            session[field] = value;
+            let told = read(&event("checkout.session.completed", session.clone())).unwrap();
+            assert_eq!((told.subscription_id.as_deref(), told.reference.as_deref()), (Some("sub_1"), Some("ref")));
+            assert_eq!(told.what, Some(What::UnclearCheckout), "{field}");
+            let later = read(&event("checkout.session.async_payment_succeeded", session)).unwrap();
+            assert_eq!(later.what, Some(What::DelayedPayment { succeeded: true }), "its kind says so");
+        }
+    }
+
+    #[test]
+    fn a_refund_counts_only_if_it_fails() {
+        let refund = |status: &str| json!({"id": "re_1", "object": "refund", "status": status, "amount": 2900, "charge": "ch_1", "payment_intent": "pi_1"});
+        let failed = Some(What::RefundFailed { refund: "re_1".into() });
+        for (kind, status, expected) in [
+            ("refund.failed", "failed", true),
+            ("refund.failed", "something new", true),
+            ("refund.updated", "failed", true),
+            ("refund.updated", "canceled", true),
+            ("charge.refund.updated", "failed", true),
+            ("refund.updated", "succeeded", false),
+            ("refund.updated", "pending", false),
+            ("refund.created", "failed", false),
+        ] {
+            let told = read(&event(kind, refund(status)));
+            assert_eq!(told.as_ref().map(|it| it.what.clone()), expected.then(|| failed.clone()), "{kind} {status}");
+            let names = |told: Told| (told.charge_id, told.payment_intent_id);
+            assert!(told.is_none_or(|it| names(it) == (Some("ch_1".into()), Some("pi_1".into()))));
+        }
+    }
+
+    #[test]
+    fn a_dispute_says_how_it_stands_and_until_when_it_can_be_answered() {
+        let dispute = json!({"id": "du_1", "object": "dispute", "amount": 2900, "charge": "ch_1", "payment_intent": "pi_1",
+                             "status": "needs_response", "evidence_details": {"due_by": 1_700_500_000}});
+        let told = read(&event("charge.dispute.created", dispute.clone())).unwrap();
+        assert_eq!((told.dispute_id.as_deref(), told.payment_intent_id.as_deref()), (Some("du_1"), Some("pi_1")));
+        let due_by = DateTime::from_timestamp(1_700_500_000, 0);
+        assert_eq!(told.what, Some(What::Disputed { status: Dispute::Open, due_by }));
+        for (kind, status, expected) in [
+            ("charge.dispute.updated", json!("under_review"), Dispute::UnderReview),
+            ("charge.dispute.closed", json!("lost"), Dispute::Lost),
+            ("charge.dispute.closed", json!("won"), Dispute::Won),
+            ("charge.dispute.funds_withdrawn", json!("needs_response"), Dispute::Open),
+            ("charge.dispute.funds_reinstated", json!("won"), Dispute::Won),
+            ("charge.dispute.created", Value::Null, Dispute::Open),
+        ] {
+            let mut dispute = dispute.clone();
+            dispute["status"] = status;
+            dispute["evidence_details"] = json!({"due_by": null});
+            let what = read(&event(kind, dispute)).unwrap().what;
+            assert_eq!(what, Some(What::Disputed { status: expected, due_by: None }), "{kind}");
+        }
     }
 
     #[test]

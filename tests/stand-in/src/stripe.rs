@@ -25,6 +25,8 @@ pub const SECRET: &str = "whsec_stand_in";
 /// In pence.
 const PRICE: i64 = 2900;
 
+const MONTH_S: i64 = 30 * 24 * 60 * 60;
+
 /// In which version of the API things are said: some have moved within their objects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Shape {
@@ -46,6 +48,8 @@ pub struct Sale {
     pub subscription: String,
     /// The payer, `cus_…`.
     pub customer: String,
+    /// Which month was paid for last, from 1: each has an invoice and a payment of its own.
+    pub month: u32,
     /// The version of the API.
     pub shape: Shape,
     /// The time that events bear, in seconds since 1970.
@@ -62,6 +66,7 @@ impl Sale {
             session: format!("cs_test_{n}"),
             subscription: format!("sub_{n}"),
             customer: format!("cus_{n}"),
+            month: 1,
             shape: Shape::default(),
             at: clock::now().timestamp(),
         }
@@ -71,6 +76,19 @@ impl Sale {
     #[must_use]
     pub fn after(&self, seconds: i64) -> Self {
         Self { at: self.at + seconds, ..self.clone() }
+    }
+
+    /// The same sale, in the month after.
+    #[must_use]
+    pub fn next_month(&self) -> Self {
+        Self { month: self.month + 1, ..self.after(MONTH_S) }
+    }
+
+    /// What one of the objects of this month's payment is called: its invoice (`in`), payment intent (`pi`), charge (`ch`),
+    /// refund (`re`) or dispute (`du`).
+    #[must_use]
+    pub fn name(&self, kind: &str) -> String {
+        format!("{kind}_{}_{}", self.subscription.trim_start_matches("sub_"), self.month)
     }
 
     fn event(&self, kind: &str, object: &Value) -> Value {
@@ -84,8 +102,9 @@ impl Sale {
         json!({
             "id": self.session, "object": "checkout.session", "mode": "subscription", "status": "complete",
             "payment_status": payment_status, "client_reference_id": self.reference, "customer": self.customer,
-            "subscription": self.subscription, "payment_intent": null, "amount_total": PRICE, "currency": "gbp",
-            "customer_details": {"email": "payer@example.com", "phone": null}, "metadata": {}, "livemode": false,
+            "subscription": self.subscription, "invoice": self.name("in"), "payment_intent": null,
+            "amount_total": PRICE, "currency": "gbp", "customer_details": {"email": "payer@example.com", "phone": null},
+            "metadata": {}, "livemode": false,
         })
     }
 
@@ -106,7 +125,7 @@ impl Sale {
     /// and the one that it had before, if that changed.
     #[must_use]
     pub fn subscription(&self, change: &str, status: &str, was: Option<&str>) -> Value {
-        let end = self.at + 30 * 24 * 60 * 60;
+        let end = self.at + MONTH_S;
         let (ends, item_ends) =
             if self.shape == Shape::Old { (json!(end), Value::Null) } else { (Value::Null, json!(end)) };
         let object = json!({
@@ -123,11 +142,19 @@ impl Sale {
 
     fn invoice(&self, kind: &str, paid: i64, status: &str) -> Value {
         let mut invoice = json!({
-            "id": format!("in_{}", unique()), "object": "invoice", "customer": self.customer, "status": status,
+            "id": self.name("in"), "object": "invoice", "customer": self.customer, "status": status,
             "amount_due": PRICE, "amount_paid": paid, "currency": "gbp", "billing_reason": "subscription_cycle",
+            "period_end": self.at, "lines": {"object": "list", "data": [
+                {"amount": PRICE, "period": {"start": self.at, "end": self.at + MONTH_S}},
+            ]},
         });
         match self.shape {
-            Shape::Old => invoice["subscription"] = json!(self.subscription),
+            Shape::Old => {
+                invoice["subscription"] = json!(self.subscription);
+                invoice["payment_intent"] = json!(self.name("pi"));
+                invoice["charge"] = json!(self.name("ch"));
+            }
+            // What it was paid with is in an event of its own.
             Shape::New => {
                 invoice["parent"] = json!({"type": "subscription_details",
                                            "subscription_details": {"subscription": self.subscription}});
@@ -148,32 +175,72 @@ impl Sale {
         self.invoice("invoice.payment_failed", 0, "open")
     }
 
-    /// `charge.refunded`, all of it.
+    /// `invoice_payment.paid`, which says what this month's invoice was paid with.
+    #[must_use]
+    pub fn invoice_payment_paid(&self) -> Value {
+        let payment = json!({
+            "id": self.name("inpay"), "object": "invoice_payment", "invoice": self.name("in"), "status": "paid",
+            "amount_paid": PRICE, "amount_requested": PRICE, "currency": "gbp", "is_default": true,
+            "payment": {"type": "payment_intent", "payment_intent": self.name("pi")},
+        });
+        self.event("invoice_payment.paid", &payment)
+    }
+
+    /// `charge.refunded`, all of what this month was paid with.
     #[must_use]
     pub fn refunded(&self) -> Value {
-        let charge = json!({
-            "id": format!("ch_{}", unique()), "object": "charge", "customer": self.customer,
-            "payment_intent": format!("pi_{}", unique()), "amount": PRICE, "amount_refunded": PRICE, "refunded": true,
-            "currency": "gbp",
+        let mut charge = json!({
+            "id": self.name("ch"), "object": "charge", "customer": self.customer, "payment_intent": self.name("pi"),
+            "amount": PRICE, "amount_refunded": PRICE, "refunded": true, "currency": "gbp",
         });
+        if self.shape == Shape::Old {
+            charge["invoice"] = json!(self.name("in"));
+        }
         self.event("charge.refunded", &charge)
+    }
+
+    /// `refund.failed`, `refund.updated` or `charge.refund.updated`, about the refund of this month.
+    #[must_use]
+    pub fn refund(&self, kind: &str, status: &str) -> Value {
+        let refund = json!({
+            "id": self.name("re"), "object": "refund", "amount": PRICE, "currency": "gbp", "status": status,
+            "charge": self.name("ch"), "payment_intent": self.name("pi"),
+        });
+        self.event(kind, &refund)
+    }
+
+    /// `charge.dispute.created`, `updated`, `closed` or others, about what this month was paid with.
+    #[must_use]
+    pub fn dispute(&self, change: &str, status: &str) -> Value {
+        let dispute = json!({
+            "id": self.name("du"), "object": "dispute", "amount": PRICE, "currency": "gbp", "status": status,
+            "charge": self.name("ch"), "payment_intent": self.name("pi"), "reason": "fraudulent",
+            "evidence_details": {"due_by": self.at + 7 * 24 * 60 * 60, "has_evidence": false},
+        });
+        self.event(&format!("charge.dispute.{change}"), &dispute)
     }
 
     /// What Stripe sends when somebody pays by card, in the order in which it mostly does.
     #[must_use]
     pub fn paid_by_card(&self) -> Vec<Value> {
-        vec![
+        let mut events = vec![
             self.subscription("created", "incomplete", None),
             self.invoice_paid(),
             self.subscription("updated", "active", Some("incomplete")),
             self.checkout_completed("paid"),
-        ]
+        ];
+        if self.shape == Shape::New {
+            events.push(self.invoice_payment_paid());
+        }
+        events
     }
 
     /// What Stripe sends when the subscription comes to have `status`, or the money is given back.
     fn becomes(&self, status: &str) -> Option<Vec<Value>> {
         Some(match status {
-            "active" => vec![self.invoice_paid(), self.subscription("updated", "active", None)],
+            "active" => {
+                vec![self.invoice_paid(), self.invoice_payment_paid(), self.subscription("updated", "active", None)]
+            }
             "past_due" => vec![self.invoice_payment_failed(), self.subscription("updated", "past_due", Some("active"))],
             "unpaid" => vec![self.subscription("updated", "unpaid", Some("past_due"))],
             "paused" => vec![self.subscription("paused", "paused", None)],
@@ -274,10 +341,13 @@ struct Changed {
 async fn change(Shared(state): Shared<Arc<State>>, Form(changed): Form<Changed>) -> Outcome {
     let sale = state.sales().get(&changed.subscription).cloned();
     let sale = sale.ok_or((StatusCode::NOT_FOUND, format!("no such subscription: {}\n", changed.subscription)))?;
-    let sale = Sale { at: clock::now().timestamp(), ..sale };
+    // Another month is paid for.
+    let month = sale.month + u32::from(changed.status == "active");
+    let sale = Sale { month, at: clock::now().timestamp(), ..sale };
     let events = sale.becomes(&changed.status);
     let events = events.ok_or((StatusCode::BAD_REQUEST, format!("no such status: {}\n", changed.status)))?;
     tell(&state, &events).await?;
+    state.sales().insert(changed.subscription.clone(), sale);
     Ok(format!("{} is {}\n", changed.subscription, changed.status))
 }
 

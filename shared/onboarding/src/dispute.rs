@@ -1,0 +1,85 @@
+//! How a dispute stands: a payer asks the bank to take a payment back, and the bank decides.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+/// How a dispute stands. In the order in which the statuses of the same second can have come about. Stored as it is: never
+/// renamed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dispute {
+    /// The bank waits for evidence, or the status is not known to us.
+    Open,
+    /// The bank has the evidence and decides.
+    UnderReview,
+    /// It is over, and the money stays.
+    Won,
+    /// It is over, and the money is gone.
+    Lost,
+}
+
+impl Dispute {
+    /// Returns what Stripe's word for a status means. A new word must reach a person, so it counts as open.
+    #[must_use]
+    pub fn from_stripe(status: &str) -> Self {
+        match status {
+            "under_review" | "warning_under_review" => Self::UnderReview,
+            // A payment that was refunded meanwhile is not taken a second time.
+            "won" | "warning_closed" | "prevented" | "charge_refunded" => Self::Won,
+            "lost" => Self::Lost,
+            _ => Self::Open,
+        }
+    }
+
+    const fn is_over(self) -> bool {
+        match self {
+            Self::Open | Self::UnderReview => false,
+            Self::Won | Self::Lost => true,
+        }
+    }
+}
+
+/// Returns how a dispute stands after all statuses that were told, each with its time, in any order.
+#[must_use]
+pub fn latest(told: &[(DateTime<Utc>, Dispute)]) -> Option<Dispute> {
+    told.iter().max_by_key(|(at, status)| (status.is_over(), *at, *status)).map(|(_, status)| *status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dispute_that_is_over_stays_over_in_whatever_order_it_is_told() {
+        use Dispute::{Lost, Open, UnderReview, Won};
+        let told = |statuses: &[(i64, Dispute)]| {
+            let at = |second| DateTime::from_timestamp(second, 0).unwrap();
+            latest(&statuses.iter().map(|(second, status)| (at(*second), *status)).collect::<Vec<_>>())
+        };
+        assert_eq!(told(&[]), None);
+        assert_eq!(told(&[(1, Open)]), Some(Open));
+        assert_eq!(told(&[(2, UnderReview), (1, Open)]), Some(UnderReview));
+        assert_eq!(told(&[(3, Open), (2, UnderReview)]), Some(Open), "more evidence is wanted");
+        assert_eq!(told(&[(3, Lost), (1, Open), (9, UnderReview)]), Some(Lost));
+        assert_eq!(told(&[(3, Won), (3, Open)]), Some(Won));
+        assert_eq!(told(&[(9, Won), (3, Lost)]), Some(Won), "won in the end");
+    }
+
+    #[test]
+    fn every_word_of_stripe_s_has_a_meaning() {
+        for (word, expected) in [
+            ("needs_response", Dispute::Open),
+            ("warning_needs_response", Dispute::Open),
+            ("something_new", Dispute::Open),
+            ("", Dispute::Open),
+            ("under_review", Dispute::UnderReview),
+            ("warning_under_review", Dispute::UnderReview),
+            ("won", Dispute::Won),
+            ("warning_closed", Dispute::Won),
+            ("prevented", Dispute::Won),
+            ("lost", Dispute::Lost),
+        ] {
+            assert_eq!(Dispute::from_stripe(word), expected, "{word}");
+        }
+    }
+}
