@@ -349,6 +349,7 @@ pub(crate) async fn tell(
             from: onboarding_number.clone(),
             text: text.clone(),
             held_back: false,
+            deferred_until: None,
         })
         .collect();
     messages::insert(conn, &texts, now).await

@@ -7,7 +7,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::{
-    Allocation, Call, Client, Decision, E164, Event, Facts, OptChange, Payment, Step, TextKind, caller, decide, keyword,
+    Allocation, Call, Client, Decision, E164, Event, Facts, Keyword, OptChange, Payment, Step, TextKind, caller, decide,
+    keyword, loop_guard::Admission,
 };
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::clients::{self, Standing, Wish};
@@ -226,7 +227,9 @@ impl Turn {
     fn hear(&self, hands: &Hands, event: &Waiting) -> Heard {
         let call = |from: &str, sid: &Option<String>| Call { sid: sid.clone(), caller: caller(from) };
         match &event.payload {
-            Some(Payload::Text { to, .. }) if !self.speaks_to_us_on(hands, to) => Heard::Misdirected,
+            Some(Payload::Text { to, body, opt_out_type, .. }) if !self.speaks_to_us_on(hands, to) => {
+                self.hear_elsewhere(body, opt_out_type.as_deref())
+            }
             Some(Payload::Text { body, opt_out_type, .. }) => {
                 let taken_for = opt_out_type.as_deref().and_then(keyword);
                 Heard::Event(Event::Text { body: body.clone(), taken_for })
@@ -250,6 +253,18 @@ impl Turn {
     fn speaks_to_us_on(&self, hands: &Hands, number: &str) -> bool {
         let own = self.loaded.client.number.as_ref().map(E164::as_str);
         number == hands.onboarding_number.as_str() || Some(number) == own
+    }
+
+    /// STOP and START count on every number of ours, because the wish is the person's. Anything else is for that number's
+    /// holder, and so is a START from a client that takes texts.
+    fn hear_elsewhere(&self, body: &str, opt_out_type: Option<&str>) -> Heard {
+        let taken_for = keyword(opt_out_type.unwrap_or(body));
+        let counts = match taken_for {
+            Some(Keyword::Stop) => true,
+            Some(Keyword::Start) => self.loaded.client.opted_out,
+            Some(Keyword::Help) | None => false,
+        };
+        if counts { Heard::Event(Event::Text { body: body.to_owned(), taken_for }) } else { Heard::Misdirected }
     }
 
     /// What came of an event, and where it left the client.
@@ -381,6 +396,7 @@ impl Turn {
             from: hands.onboarding_number.clone(),
             text,
             held_back: false,
+            deferred_until: None,
         }));
         if decision.number_due {
             self.numbers_due.push(NewEvent {
@@ -455,7 +471,8 @@ async fn drop_what_was_said_before(conn: &mut PgConnection, turns: &mut [Turn]) 
     Ok(())
 }
 
-/// Marks the texts that would be too many. Answers what the operator has to know about it.
+/// Marks the texts that would be too many: those that matter are deferred, the others held back. Returns what the operator has
+/// to know about it.
 async fn hold_back(
     conn: &mut PgConnection,
     turns: &mut [Turn],
@@ -466,22 +483,29 @@ async fn hold_back(
         return Ok(Vec::new());
     }
     let mut guard = messages::loop_guard(conn, &phones, now).await?;
-    let mut held_back = Vec::new();
+    let mut alerts = Vec::new();
     for turn in turns {
         let client_id = &turn.loaded.client.id;
         for text in &mut turn.texts {
-            text.held_back = !guard.admits(&text.to, &text.text);
+            let admission = guard.admit(&text.to, &text.text, now);
+            text.admit_as(admission);
             // One who rings again and again is no loop.
-            if text.held_back && text.text.kind != TextKind::MissedCall {
-                let about = format!(
-                    "Client {client_id} had too many texts in a few minutes, and further ones were held back: a machine may be \
-                     answering. Read its last texts in `messages`."
-                );
-                held_back.push(NewAlert { cause: format!("loop:{client_id}"), about });
+            if admission != Admission::Now && text.text.kind != TextKind::MissedCall {
+                alerts.push(too_many_texts(client_id));
             }
         }
     }
-    Ok(held_back)
+    Ok(alerts)
+}
+
+fn too_many_texts(client_id: &str) -> NewAlert {
+    NewAlert {
+        cause: format!("loop:{client_id}"),
+        about: format!(
+            "Client {client_id} had too many texts in a few minutes, and further ones were held back, or are sent later if they \
+             matter: a machine may be answering. Read its last texts in `messages`."
+        ),
+    }
 }
 
 /// Saves who wants texts, and whom they reach, and drops those that are not to leave any more.

@@ -159,5 +159,6 @@ pub(crate) fn answer(event: &Waiting, hands: &Hands, ours: &HashSet<String>) -> 
         to: to_stranger,
         from: from_number,
         held_back: false,
+        deferred_until: None,
     })
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use jobrun_shared::db::alerts::{self, NewAlert};
+use jobrun_shared::db::messages::SETTLED_AT_ONCE;
 use jobrun_shared::db::{self, audits, events, messages};
 use jobrun_shared::queue::{self, Queue};
 use jobrun_shared::retention::Removed;
@@ -65,9 +66,21 @@ async fn watch_the_level(hands: &Hands) -> Result<(), db::Error> {
 
 /// Texts that nobody could send while they made sense, and alerts whose cause has not shown for a long time.
 async fn give_up_on_what_is_too_late(hands: &Hands) -> Result<(), db::Error> {
+    // Each step is a transaction of its own, and settles what it finds: the loops end when nothing is left.
+    while messages::drop_unwanted(&mut *hands.pool.acquire().await?, clock::now()).await? >= SETTLED_AT_ONCE as u64 {}
+    while expire_some(hands).await? >= SETTLED_AT_ONCE {}
     let now = clock::now();
     let mut tx = hands.pool.begin().await?;
-    messages::drop_unwanted(&mut tx, now).await?;
+    let cleared = alerts::clear_quiet(&mut tx, &OVER_WHEN_QUIET, now - QUIET_FOR, now).await?;
+    tx.commit().await?;
+    telemetry::cleared(&cleared);
+    Ok(())
+}
+
+/// Gives up on texts that are too late, one step of them, and raises alerts about those that matter. Returns how many.
+async fn expire_some(hands: &Hands) -> Result<usize, db::Error> {
+    let now = clock::now();
+    let mut tx = hands.pool.begin().await?;
     let lost = messages::expire(&mut tx, now).await?;
     let missed: Vec<NewAlert> = lost
         .iter()
@@ -77,14 +90,12 @@ async fn give_up_on_what_is_too_late(hands: &Hands) -> Result<(), db::Error> {
         })
         .collect();
     let raised = alerts::raise(&mut tx, &missed, now).await?;
-    let cleared = alerts::clear_quiet(&mut tx, &OVER_WHEN_QUIET, now - QUIET_FOR, now).await?;
     tx.commit().await?;
-    for text in lost {
+    for text in &lost {
         tracing::warn!(message_id = text.id, "a text was given up, because it could not be sent in time");
     }
     telemetry::raised(&raised);
-    telemetry::cleared(&cleared);
-    Ok(())
+    Ok(lost.len())
 }
 
 /// Every row that waits has a job somewhere, unless something went wrong: then it gets one again.
