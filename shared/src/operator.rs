@@ -254,6 +254,9 @@ pub struct AllocationAnswer {
     /// The lines to print, once this has been committed.
     #[serde(skip)]
     pub journal: Vec<String>,
+    /// Alerts that are new, for [`crate::telemetry::raised`].
+    #[serde(skip)]
+    pub raised: Vec<NewAlert>,
 }
 
 /// Gives a client a number, exactly as the conversation does.
@@ -267,6 +270,7 @@ pub async fn allocate(pool: &PgPool, client_id: &str, now: DateTime<Utc>) -> Res
         reason: Some(reason),
         client_id: client_id.to_owned(),
         journal: vec![format!("❌ [POOL] {reason} - {words}")],
+        raised: Vec::new(),
     };
     let mut tx = pool.begin().await?;
     if !clients::lock(&mut tx, client_id).await? {
@@ -279,9 +283,14 @@ pub async fn allocate(pool: &PgPool, client_id: &str, now: DateTime<Utc>) -> Res
     if !client.payment_active && client.number.is_none() {
         return Ok(refused("PAYMENT_NOT_ACTIVE", "The client has not paid"));
     }
+    let if_empty = watch::pool_empty(&region);
     let seeker = pool::Seeker { client_id: client.id.clone(), region, number: client.number, since: now };
     let allocated =
         pool::allocate(&mut tx, &[seeker], now).await?.pop().unwrap_or(Allocation::PoolEmpty { told_late: false });
+    let raised = match &allocated {
+        Allocation::PoolEmpty { .. } => alerts::raise(&mut tx, &[if_empty], now).await?,
+        Allocation::Assigned(_) | Allocation::AlreadyAssigned(_) => Vec::new(),
+    };
     tx.commit().await?;
 
     let (success, number, reason) = match &allocated {
@@ -295,6 +304,7 @@ pub async fn allocate(pool: &PgPool, client_id: &str, now: DateTime<Utc>) -> Res
         reason,
         client_id: client.id.clone(),
         journal: journal::allocation(&client.id, &allocated, now),
+        raised,
     })
 }
 

@@ -12,6 +12,8 @@ mod waiting_list;
 
 mod life;
 
+mod ownerless;
+
 mod stripe;
 
 mod payments;

@@ -298,6 +298,21 @@ async fn a_stranger_who_says_stop_is_not_answered_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_who_pays_and_opts_out_is_an_alert_until_it_opts_in() {
+    let stage = stage(1).await;
+    ann_at(&stage, "COMPLETE").await;
+    let open = "SELECT cause FROM alerts WHERE cleared_at IS NULL";
+    say(&stage, ANN, "STOP").await;
+    assert_eq!(texts(&stage.pool, open).await, ["opted-out:ann"]);
+    say(&stage, ANN, "START").await;
+    assert!(texts(&stage.pool, open).await.is_empty());
+    sqlx::raw_sql(r#"UPDATE clients SET "paymentActive" = FALSE"#).execute(&stage.pool).await.unwrap();
+    say(&stage, ANN, "STOP").await;
+    assert!(texts(&stage.pool, open).await.is_empty(), "from somebody who does not pay it is no alert");
+    stage.strike().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_phone_that_no_text_reaches_is_left_alone_until_it_texts() {
     let stage = stage(1).await;
     ann_at(&stage, "S8_FWD_CONFIRM").await;
@@ -316,6 +331,55 @@ async fn a_phone_that_no_text_reaches_is_left_alone_until_it_texts() {
         ["unreachable:ann t"],
         "a client who pays was out of reach for a while"
     );
+    stage.strike().await.unwrap();
+}
+
+/// The carrier reports on the only text that Ann was sent.
+async fn carrier_reports(stage: &Stage, status: &str) {
+    let sent = stage.stand_in.messages().remove(0);
+    let id = count(&stage.pool, "SELECT min(id) FROM messages").await;
+    let form = [("MessageSid", sent.sid.as_str()), ("MessageStatus", status), ("To", ANN)];
+    let form = form.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let answer = stage.stand_in.post(&format!("/webhooks/twilio/sms/status?m={id}"), &form).await.unwrap();
+    assert_eq!(answer.status, 204);
+    rows(stage, 0, "SELECT count(*) FROM events WHERE processed_at IS NULL").await;
+}
+
+const FIRST_TEXT: &str = "SELECT concat_ws('|', status, error_code, error_message) FROM messages ORDER BY id LIMIT 1";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_arrives_after_all_puts_right_what_its_loss_had_done() {
+    let stage = stage(1).await;
+    ann_at(&stage, "S6_PHONE_TYPE").await;
+    stage.stand_in.end_as(Fate::Undelivered(30005));
+    say(&stage, ANN, "2").await;
+    rows(&stage, 2, "SELECT count(*) FROM alerts WHERE cleared_at IS NULL AND cause LIKE 'un%:ann'").await;
+    let unreachable = r#"SELECT count(*) FROM clients WHERE "unreachableAt" IS NOT NULL"#;
+    rows(&stage, 1, unreachable).await;
+
+    carrier_reports(&stage, "delivered").await;
+    rows(&stage, 0, unreachable).await;
+    assert_eq!(texts(&stage.pool, FIRST_TEXT).await, ["delivered"]);
+    rows(&stage, 0, "SELECT count(*) FROM alerts WHERE cleared_at IS NULL").await;
+    // The reports may be twisted, and the last word is the first.
+    carrier_reports(&stage, "undelivered").await;
+    assert_eq!(texts(&stage.pool, FIRST_TEXT).await, ["delivered"]);
+    assert_eq!(count(&stage.pool, unreachable).await, 0);
+    assert_eq!(count(&stage.pool, "SELECT count(*) FROM messages").await, 1);
+    stage.strike().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_try_of_a_text_that_arrived_after_all_does_not_leave() {
+    let stage = stage(1).await;
+    ann_at(&stage, "S6_PHONE_TYPE").await;
+    stage.stand_in.end_as(Fate::Undelivered(30003));
+    texts_in(&stage, ANN, "2").await;
+    rows(&stage, 1, "SELECT count(*) FROM messages WHERE retry_of IS NOT NULL AND status = 'queued'").await;
+    carrier_reports(&stage, "delivered").await;
+    assert_eq!(texts(&stage.pool, FIRST_TEXT).await, ["delivered"]);
+    let dropped = "SELECT concat_ws('|', status, attempts, error_message) FROM messages WHERE retry_of IS NOT NULL";
+    assert_eq!(texts(&stage.pool, dropped).await, ["failed|0|the first one arrived after all"]);
     stage.strike().await.unwrap();
 }
 
@@ -682,7 +746,8 @@ async fn one_sweep_settles_every_text_that_is_too_late() {
     sqlx::raw_sql(EXPIRED_TEXTS).execute(&stage.pool).await.unwrap();
     // Adding numbers pushes the job of one sweep.
     operator::seed(&stage.pool, &numbers(1)).await.unwrap();
-    rows(&stage, 6000, "SELECT count(*) FROM messages WHERE status = 'failed' AND error_message LIKE 'too late%'").await;
+    rows(&stage, 6000, "SELECT count(*) FROM messages WHERE status = 'failed' AND error_message LIKE 'too late%'")
+        .await;
     stage.strike().await.unwrap();
 }
 

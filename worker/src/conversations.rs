@@ -7,15 +7,15 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::{
-    Allocation, Call, Client, Decision, E164, Event, Facts, Keyword, OptChange, Payment, Step, TextKind, caller, decide,
-    keyword, loop_guard::Admission,
+    Allocation, Call, Client, Decision, E164, Event, Facts, Keyword, OptChange, Payment, Step, TextKind, caller,
+    decide, keyword, loop_guard::Admission,
 };
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::clients::{self, Standing, Wish};
 use jobrun_shared::db::events::{self, NewEvent, Outcome, Payload, Source, Waiting};
 use jobrun_shared::db::messages::{self, NewMessage};
 use jobrun_shared::db::{self, pool, subscriptions};
-use jobrun_shared::{clock, telemetry};
+use jobrun_shared::{clock, telemetry, watch};
 use sqlx::PgConnection;
 
 use crate::hands::{Hands, in_halves};
@@ -117,6 +117,8 @@ struct Turn {
     moved: bool,
     wishes: Vec<Wish>,
     reach_changed: bool,
+    /// Whether the pool had no number for it.
+    found_pool_empty: bool,
     /// Whether something happened to its service that could not be said: it takes no texts, or none reaches it.
     is_in_the_dark: bool,
     numbers_due: Vec<NewEvent>,
@@ -218,6 +220,7 @@ impl Turn {
             moved: false,
             wishes: Vec::new(),
             reach_changed: false,
+            found_pool_empty: false,
             is_in_the_dark: false,
             numbers_due: Vec::new(),
             journal: Vec::new(),
@@ -239,6 +242,7 @@ impl Turn {
             Some(Payload::NumberDue { .. }) => Heard::Event(Event::NumberDue),
             Some(Payload::OptedOut { .. }) => Heard::Event(Event::OptedOut),
             Some(Payload::Unreachable { .. }) => Heard::Event(Event::Unreachable),
+            Some(Payload::Reached { .. }) => Heard::Event(Event::Reached),
             Some(Payload::PaymentChanged { .. }) => {
                 Heard::Event(Event::PaymentStands(self.payment.unwrap_or_default()))
             }
@@ -309,8 +313,10 @@ impl Turn {
         };
         let facts = Facts { payment_link: hands.payment_link.as_deref(), allocation: Some(allocation.clone()), now };
         let step = decide(&self.loaded.client, &heard, &facts);
-        if let Allocation::Assigned(number) = allocation {
-            self.loaded.client.number = Some(number);
+        match allocation {
+            Allocation::Assigned(number) => self.loaded.client.number = Some(number),
+            Allocation::AlreadyAssigned(_) => {}
+            Allocation::PoolEmpty { .. } => self.found_pool_empty = true,
         }
         match step {
             Step::Decided(decision) => self.apply(hands, &event, *decision),
@@ -324,9 +330,14 @@ impl Turn {
         let missed = TextKind::ALL.into_iter().filter(|kind| self.moved && kind.matters());
         let missed = missed.map(|kind| consequences::cause_of_not_delivered(kind, &client.id));
         let missed = missed.chain((self.moved && !self.is_in_the_dark).then(|| cause_of_dark(&client.id)));
-        // Whoever is not served any more does not pay either.
-        let reached = (self.reach_changed && !client.unreachable) || (self.payment_heard && !client.payment_active);
-        missed.chain(reached.then(|| cause_of_unreachable(&client.id))).collect()
+        // The service has ended: neither alert about a client who pays stands any more.
+        let ended = self.payment_heard && !client.payment_active;
+        let reached = (self.reach_changed && !client.unreachable) || ended;
+        let opted_in = (!self.wishes.is_empty() && !client.opted_out) || ended;
+        missed
+            .chain(reached.then(|| cause_of_unreachable(&client.id)))
+            .chain(opted_in.then(|| cause_of_opted_out(&client.id)))
+            .collect()
     }
 
     /// Whoever cannot be told that its service has begun or ended, or that its number has changed, has to hear of it in another
@@ -342,13 +353,27 @@ impl Turn {
         })
     }
 
-    /// A client who pays, and whom no text reaches any more, needs somebody to get in touch another way.
-    fn out_of_reach(&self) -> Option<NewAlert> {
-        let Client { id, payment_active, unreachable, .. } = &self.loaded.client;
-        (self.reach_changed && *unreachable && *payment_active).then(|| NewAlert {
+    /// A client who pays and takes no texts, or whom none reaches, has to be told things another way.
+    fn out_of_reach(&self) -> Vec<NewAlert> {
+        let Client { id, payment_active, opted_out, unreachable, .. } = &self.loaded.client;
+        let unreachable = (self.reach_changed && *unreachable && *payment_active).then(|| NewAlert {
             cause: cause_of_unreachable(id),
             about: format!("No text reaches client {id}, who pays. Get in touch another way."),
-        })
+        });
+        let is_news = !self.wishes.is_empty() || self.payment_heard;
+        let opted_out = (is_news && *opted_out && *payment_active).then(|| NewAlert {
+            cause: cause_of_opted_out(id),
+            about: format!(
+                "Client {id} pays, and has opted out of texts: it hears of no missed call and of no change. Get in touch \
+                 another way. This is over when it texts START, or stops paying."
+            ),
+        });
+        unreachable.into_iter().chain(opted_out).collect()
+    }
+
+    /// Clients who paid wait: the operator hears of it in the transaction that found the pool empty.
+    fn waits_for_a_number(&self) -> Option<NewAlert> {
+        self.found_pool_empty.then(|| watch::pool_empty(&self.loaded.region))
     }
 
     /// What the client has heard of its payment, if anything.
@@ -414,6 +439,10 @@ fn cause_of_unreachable(client_id: &str) -> String {
     format!("unreachable:{client_id}")
 }
 
+fn cause_of_opted_out(client_id: &str) -> String {
+    format!("opted-out:{client_id}")
+}
+
 fn cause_of_dark(client_id: &str) -> String {
     format!("untold:{client_id}")
 }
@@ -427,7 +456,8 @@ async fn save(
 ) -> Result<(Vec<NewAlert>, Vec<String>), db::Error> {
     drop_what_was_said_before(conn, turns).await?;
     let mut raised = hold_back(conn, turns, now).await?;
-    raised.extend(turns.iter().filter_map(Turn::out_of_reach));
+    raised.extend(turns.iter().flat_map(Turn::out_of_reach));
+    raised.extend(turns.iter().filter_map(Turn::waits_for_a_number));
     raised.extend(turns.iter().filter_map(Turn::in_the_dark));
     let standings: Vec<Standing<'_>> = turns
         .iter()

@@ -113,6 +113,7 @@ fn outcome(event: &Waiting) -> &'static str {
             Payload::NumberDue { .. }
             | Payload::OptedOut { .. }
             | Payload::Unreachable { .. }
+            | Payload::Reached { .. }
             | Payload::PaymentChanged { .. }
             | Payload::NumberLost { .. },
         ) => "no_such_client",

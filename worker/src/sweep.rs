@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::messages::SETTLED_AT_ONCE;
-use jobrun_shared::db::{self, audits, events, messages};
+use jobrun_shared::db::{self, audits, events, messages, ownerless, sweeps};
 use jobrun_shared::queue::{self, Queue};
 use jobrun_shared::retention::Removed;
 use jobrun_shared::{clock, operator, retention, telemetry, watch};
@@ -24,9 +24,11 @@ const OVER_WHEN_QUIET: [&str; 3] = ["configuration:", "refused:", "loop:"];
 
 /// Does every part, whatever becomes of the others, and answers the first failure.
 pub(crate) async fn run(hands: &Hands) -> Result<(), db::Error> {
+    let repaired = repair_ownerless(hands).await;
     let offered = offer_numbers(hands).await;
     let watched = watch_the_waiting(hands).await;
     let levelled = watch_the_level(hands).await;
+    let emptied = watch_the_empty(hands).await;
     let given_up = give_up_on_what_is_too_late(hands).await;
     let forgotten = payments::alert_of_forgotten(hands, clock::now()).await;
     let nudged = nudge_for_what_was_left_behind(hands).await;
@@ -34,8 +36,18 @@ pub(crate) async fn run(hands: &Hands) -> Result<(), db::Error> {
     tracing::debug!(?removed, "removed finished jobs");
     let removed = removed.map(|_| ()).map_err(db::Error::from);
     let outgrown = remove_what_is_old(hands).await;
-    let done = [offered, watched, levelled, given_up, forgotten, nudged, removed, outgrown];
-    done.into_iter().collect()
+    let done = [repaired, offered, watched, levelled, emptied, given_up, forgotten, nudged, removed, outgrown];
+    done.into_iter().collect::<Result<(), db::Error>>()?;
+    sweeps::record_success(&hands.pool, hands.sweep_interval, clock::now()).await
+}
+
+/// Before numbers are offered: one that need not cool down can be.
+async fn repair_ownerless(hands: &Hands) -> Result<(), db::Error> {
+    let repaired = ownerless::repair(&hands.pool, hands.cooling, clock::now()).await?;
+    if repaired > 0 {
+        tracing::warn!(numbers = repaired, "took back numbers whose clients were deleted");
+    }
+    Ok(())
 }
 
 async fn offer_numbers(hands: &Hands) -> Result<(), db::Error> {
@@ -59,6 +71,13 @@ async fn watch_the_waiting(hands: &Hands) -> Result<(), db::Error> {
 
 async fn watch_the_level(hands: &Hands) -> Result<(), db::Error> {
     let watched = watch::level(&hands.pool, hands.pool_level_min, clock::now()).await?;
+    telemetry::raised(&watched.raised);
+    telemetry::cleared(&watched.cleared);
+    Ok(())
+}
+
+async fn watch_the_empty(hands: &Hands) -> Result<(), db::Error> {
+    let watched = watch::empty_pools(&hands.pool, clock::now()).await?;
     telemetry::raised(&watched.raised);
     telemetry::cleared(&watched.cleared);
     Ok(())

@@ -11,6 +11,7 @@ use jobrun_onboarding::loop_guard::{self, LoopGuard};
 use jobrun_onboarding::{E164, Text, TextKind, segments::segments};
 use sqlx::{PgConnection, PgPool};
 
+use super::events::Overdue;
 use super::sending::{self, Admission};
 use super::{Error, LOOKED_AT, ensure_rows};
 use crate::queue::{self, Queue};
@@ -67,8 +68,7 @@ pub async fn insert(conn: &mut PgConnection, messages: &[NewMessage], now: DateT
         .map(|it| (i32::try_from(it.count).unwrap_or(i32::MAX), it.encoding.name()))
         .unzip();
     let leaves_at = |it: &NewMessage| it.deferred_until.unwrap_or(now);
-    let expiries: Vec<DateTime<Utc>> =
-        messages.iter().map(|it| leaves_at(it) + it.text.kind.stale_after()).collect();
+    let expiries: Vec<DateTime<Utc>> = messages.iter().map(|it| leaves_at(it) + it.text.kind.stale_after()).collect();
     let held_back: Vec<bool> = messages.iter().map(|it| it.held_back).collect();
     let deferred: Vec<Option<DateTime<Utc>>> = messages.iter().map(|it| it.deferred_until).collect();
     sqlx::query!(
@@ -105,10 +105,7 @@ pub async fn insert(conn: &mut PgConnection, messages: &[NewMessage], now: DateT
 }
 
 /// Pushes one job for each second in which something is due: the queue keeps time in seconds.
-async fn nudge_in_each_second(
-    conn: &mut PgConnection,
-    due: impl Iterator<Item = DateTime<Utc>>,
-) -> Result<(), Error> {
+async fn nudge_in_each_second(conn: &mut PgConnection, due: impl Iterator<Item = DateTime<Utc>>) -> Result<(), Error> {
     let seconds: BTreeSet<i64> = due.map(|at| at.timestamp()).collect();
     for at in seconds.into_iter().filter_map(|second| DateTime::from_timestamp(second, 0)) {
         queue::nudge_at(conn, Queue::SendMessages, at).await?;
@@ -916,6 +913,33 @@ pub async fn any_due(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<bool
         now
     );
     Ok(any.fetch_one(conn).await?)
+}
+
+/// The texts that were due before `before`, could leave, and have not: those that wait for an earlier text to the same person
+/// do not count, and neither do expired ones.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn count_overdue(
+    conn: &mut PgConnection,
+    before: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<Overdue, Error> {
+    let overdue = sqlx::query_as!(
+        Overdue,
+        r#"SELECT count(*) AS "count!", min(GREATEST(m.created_at, m.next_attempt_at)) AS since FROM messages m
+           WHERE m.status = 'queued' AND GREATEST(m.created_at, m.next_attempt_at) <= $1
+             AND (m.expires_at IS NULL OR m.expires_at > $2)
+             AND (SELECT earlier.id FROM messages earlier
+                  WHERE earlier.to_phone = m.to_phone AND earlier.id < m.id
+                    AND earlier.status IN ('queued', 'sending', 'unknown')
+                    AND (earlier.status <> 'queued'
+                         OR (earlier.retry_of IS NULL AND (earlier.expires_at IS NULL OR earlier.expires_at > $2)))
+                  LIMIT 1) IS NULL"#,
+        before,
+        now
+    );
+    Ok(overdue.fetch_one(conn).await?)
 }
 
 /// Locks the oldest texts that are settled, and have been since before `before`, and that nobody else has locked:

@@ -19,6 +19,8 @@ pub mod messages;
 
 mod number_changes;
 
+pub mod ownerless;
+
 pub mod pool;
 
 pub mod purchases;
@@ -28,6 +30,8 @@ pub mod sending;
 pub mod subscriptions;
 
 pub mod stories;
+
+pub mod sweeps;
 
 pub mod waiting_list;
 
