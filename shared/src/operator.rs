@@ -298,6 +298,9 @@ pub struct AllocationAnswer {
     /// The lines to print, once this has been committed.
     #[serde(skip)]
     pub journal: Vec<String>,
+    /// Alerts that are new, for [`crate::telemetry::raised`].
+    #[serde(skip)]
+    pub raised: Vec<NewAlert>,
 }
 
 /// Gives a client a number, exactly as the conversation does.
@@ -311,6 +314,7 @@ pub async fn allocate(pool: &PgPool, client_id: &str, now: DateTime<Utc>) -> Res
         reason: Some(reason),
         client_id: client_id.to_owned(),
         journal: vec![format!("❌ [POOL] {reason} - {words}")],
+        raised: Vec::new(),
     };
     let mut tx = pool.begin().await?;
     if !clients::lock(&mut tx, client_id).await? {
@@ -323,9 +327,14 @@ pub async fn allocate(pool: &PgPool, client_id: &str, now: DateTime<Utc>) -> Res
     if !client.payment_active && client.number.is_none() {
         return Ok(refused("PAYMENT_NOT_ACTIVE", "The client has not paid"));
     }
+    let if_empty = watch::pool_empty(&region);
     let seeker = pool::Seeker { client_id: client.id.clone(), region, number: client.number, since: now };
     let allocated =
         pool::allocate(&mut tx, &[seeker], now).await?.pop().unwrap_or(Allocation::PoolEmpty { told_late: false });
+    let raised = match &allocated {
+        Allocation::PoolEmpty { .. } => alerts::raise(&mut tx, &[if_empty], now).await?,
+        Allocation::Assigned(_) | Allocation::AlreadyAssigned(_) => Vec::new(),
+    };
     tx.commit().await?;
 
     let (success, number, reason) = match &allocated {
@@ -339,6 +348,7 @@ pub async fn allocate(pool: &PgPool, client_id: &str, now: DateTime<Utc>) -> Res
         reason,
         client_id: client.id.clone(),
         journal: journal::allocation(&client.id, &allocated, now),
+        raised,
     })
 }
 
@@ -393,6 +403,7 @@ pub(crate) async fn tell(
             from: onboarding_number.clone(),
             text: text.clone(),
             held_back: false,
+            deferred_until: None,
         })
         .collect();
     messages::insert(conn, &texts, now).await

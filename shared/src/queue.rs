@@ -512,6 +512,19 @@ pub async fn is_migrated(pool: &PgPool) -> Result<bool, sqlx::Error> {
     Ok(migrations().iter().all(|migration| applied.contains(&migration.version)))
 }
 
+/// When a worker of each queue last said that it is alive; empty if none is known.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn last_seen(conn: &mut PgConnection) -> Result<Vec<(Queue, Option<DateTime<Utc>>)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT worker_type AS queue, max(last_seen) AS "at!" FROM apalis.workers GROUP BY worker_type"#
+    );
+    let seen: HashMap<String, DateTime<Utc>> =
+        rows.fetch_all(conn).await?.into_iter().map(|row| (row.queue, row.at)).collect();
+    Ok(Queue::ALL.map(|queue| (queue, seen.get(queue.name()).copied())).to_vec())
+}
+
 /// Removes finished jobs that are older than `age`, a step at a time, and workers that are long gone. Our jobs are gone as soon
 /// as they end: these are what an earlier version has left, and workers that were killed. Not checked when it compiles, as
 /// above.

@@ -5,7 +5,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::level::{Forecast, Level};
 use jobrun_onboarding::waiting::{self, MARKS, Watch};
-use jobrun_onboarding::{E164, wording};
+use jobrun_onboarding::{E164, region_of, wording};
 use sqlx::{PgConnection, PgPool};
 
 use crate::db::alerts::{self, NewAlert};
@@ -107,6 +107,51 @@ pub async fn level(pool: &PgPool, min: u32, now: DateTime<Utc>) -> Result<Watche
     let cleared = alerts::clear(&mut tx, &over, now).await?;
     tx.commit().await?;
     Ok(Watched { told: Vec::new(), raised, cleared })
+}
+
+/// Raises an alert for each region in which clients who paid wait and there is no number for all of them, and clears it when
+/// it is over. The transaction in which a client is refused raises the same alert at once.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn empty_pools(pool: &PgPool, now: DateTime<Utc>) -> Result<Watched, db::Error> {
+    let mut tx = pool.begin().await?;
+    let mut over = alerts::list_open_causes_of(&mut tx, POOL_EMPTY).await?;
+    // Allocations need not be looked at while nobody waits.
+    if over.is_empty() && waiting_list::list_regions(&mut tx).await?.is_empty() {
+        return Ok(Watched::default());
+    }
+    let mut raised = Vec::new();
+    for region in levels::list_regions(&mut tx, now).await? {
+        if region.spoken_for <= region.free {
+            continue;
+        }
+        let alert = pool_empty(&region.region);
+        over.retain(|cause| *cause != alert.cause);
+        if alerts::raise_lasting(&mut tx, &alert, now).await? {
+            raised.push(alert);
+        }
+    }
+    let cleared = alerts::clear(&mut tx, &over, now).await?;
+    tx.commit().await?;
+    Ok(Watched { told: Vec::new(), raised, cleared })
+}
+
+/// How the causes of alerts about empty pools begin.
+const POOL_EMPTY: &str = "pool-empty:";
+
+/// The alert that clients who paid wait, because their region has no number left for them. `region` is written as clients have
+/// it.
+#[must_use]
+pub fn pool_empty(region: &str) -> NewAlert {
+    let region = region_of(region);
+    NewAlert {
+        cause: format!("{POOL_EMPTY}{region}"),
+        about: format!(
+            "Clients who paid wait for a number: the pool of {region} has none left for them. `jobrun waiting` shows whom; \
+             `jobrun pool buy` or `jobrun pool seed` adds numbers."
+        ),
+    }
 }
 
 /// The rows as the heart reads them.

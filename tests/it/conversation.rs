@@ -83,7 +83,9 @@ async fn a_client_who_texts_somebody_else_s_number_is_not_talking_to_us() {
     }
     assert_eq!(texts(&stage.pool, "SELECT current_state FROM onboarding_states").await, ["S2_BUSINESS_NAME"]);
     assert!(stage.stand_in.bodies_to(ANN)[1].starts_with("This number takes calls only."));
-    assert!(say(&stage, ANN, "ABC Plumbing").await[0].contains("your own name"), "and has not opted out");
+    assert!(say(&stage, ANN, "ABC Plumbing").await.is_empty(), "but a STOP counts on every number of ours");
+    assert!(say(&stage, ANN, "START").await[0].contains("name of your business"));
+    assert!(say(&stage, ANN, "ABC Plumbing").await[0].contains("your own name"));
     stage.strike().await.unwrap();
 }
 

@@ -14,6 +14,8 @@ mod waiting_list;
 
 mod life;
 
+mod ownerless;
+
 mod stripe;
 
 mod payments;

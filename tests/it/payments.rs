@@ -339,6 +339,24 @@ async fn a_refund_of_an_old_subscription_does_not_end_a_new_one_of_the_same_paye
     stage.strike().await.unwrap();
 }
 
+/// Opted out before it pays, a client hears of nothing that it pays for.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_opted_out_is_an_alert_while_it_pays() {
+    let stage = stage_with(1, &LINK).await;
+    operator::seed(&stage.pool, &numbers(1)).await.unwrap();
+    let reference = clients_at_the_gate(&stage.pool, 1).await.remove(0);
+    stage.stand_in.text(&phone(1), "STOP").await.unwrap();
+    stage.settle().await.unwrap();
+    assert_eq!(count(&stage.pool, "SELECT count(*) FROM alerts").await, 0);
+    let sale = Sale::new(Some(&reference));
+    tell_all(&stage, &sale.paid_by_card()).await;
+    let open = "SELECT count(*) FROM alerts WHERE cleared_at IS NULL AND cause = 'opted-out:client-1'";
+    assert_eq!(count(&stage.pool, open).await, 1);
+    tell_all(&stage, &[sale.after(10).subscription("deleted", "canceled", None)]).await;
+    assert_eq!(count(&stage.pool, open).await, 0);
+    stage.strike().await.unwrap();
+}
+
 /// The checkout names the client, and nothing else does.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_arrives_before_its_checkout_waits_for_it() {

@@ -3,18 +3,25 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use futures::StreamExt;
 use futures::future::join_all;
 use futures::stream;
 use jobrun::demo::Stage;
-use jobrun_shared::operator;
+use jobrun_shared::db::messages;
+use jobrun_shared::{clock, operator};
 use jobrun_stand_in::{Fate, Fault, Misbehaviour, Reports};
-use jobrun_tests::{PATIENCE, count, eventually, numbers, paid_clients, phone, say, stage, stage_with, texts};
+use jobrun_tests::{
+    PATIENCE, count, eventually, migrated_database, numbers, paid_clients, phone, say, stage, stage_with, texts,
+};
 
 const ANN: &str = "+447900000001";
 
 /// The number of Ann's business, in tests where she has one.
 const HERS: &str = "+447100000001";
+
+/// The number of somebody else's business.
+const ANOTHERS: &str = "+447100000002";
 
 /// Longer than one text after another of unknown outcome is looked for, each of them several times over.
 const LONG: Duration = Duration::from_secs(1200);
@@ -245,6 +252,33 @@ async fn what_twilio_took_for_an_opt_out_is_one_and_a_yes_is_still_an_answer() {
     stage.strike().await.unwrap();
 }
 
+/// A client's wish about texts is the person's, whichever of our numbers hears of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn stop_and_start_to_any_number_of_ours_count() {
+    let stage = stage(1).await;
+    ann_at(&stage, "S6_PHONE_TYPE").await;
+    operator::seed(&stage.pool, &numbers(2)).await.unwrap();
+    let texts_another = async |body: &str| {
+        stage.stand_in.text_to(ANN, ANOTHERS, body).await.unwrap();
+        stage.settle().await.unwrap();
+    };
+    texts_another("STOP").await;
+    let out = r#"SELECT count(*) FROM clients WHERE "optedOutAt" IS NOT NULL"#;
+    assert_eq!(count(&stage.pool, out).await, 1);
+    assert!(say(&stage, ANN, "2").await.is_empty(), "opted out on our own number as well");
+    texts_another("Are you free on Monday?").await;
+    assert!(stage.stand_in.messages().is_empty());
+
+    texts_another("Start").await;
+    assert_eq!(count(&stage.pool, out).await, 0);
+    let answers = stage.stand_in.bodies_to(ANN);
+    assert!(answers.len() == 1 && answers[0].contains("1 iPhone"), "{answers:?}");
+    texts_another("START").await;
+    assert_eq!(stage.stand_in.bodies_to(ANN).len(), 1, "from a client that takes texts it is no concern of ours");
+    assert_eq!(texts(&stage.pool, "SELECT change FROM opt_changes ORDER BY id").await, ["out", "in"]);
+    stage.strike().await.unwrap();
+}
+
 /// A stranger's STOP to a pool number is respected as well, though nobody is a client.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_who_says_stop_is_not_answered_later() {
@@ -260,6 +294,21 @@ async fn a_stranger_who_says_stop_is_not_answered_later() {
         stage.settle().await.unwrap();
     }
     assert_eq!(stage.stand_in.bodies_to("+447700900123").len(), 1);
+    stage.strike().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_who_pays_and_opts_out_is_an_alert_until_it_opts_in() {
+    let stage = stage(1).await;
+    ann_at(&stage, "COMPLETE").await;
+    let open = "SELECT cause FROM alerts WHERE cleared_at IS NULL";
+    say(&stage, ANN, "STOP").await;
+    assert_eq!(texts(&stage.pool, open).await, ["opted-out:ann"]);
+    say(&stage, ANN, "START").await;
+    assert!(texts(&stage.pool, open).await.is_empty());
+    sqlx::raw_sql(r#"UPDATE clients SET "paymentActive" = FALSE"#).execute(&stage.pool).await.unwrap();
+    say(&stage, ANN, "STOP").await;
+    assert!(texts(&stage.pool, open).await.is_empty(), "from somebody who does not pay it is no alert");
     stage.strike().await.unwrap();
 }
 
@@ -282,6 +331,55 @@ async fn a_phone_that_no_text_reaches_is_left_alone_until_it_texts() {
         ["unreachable:ann t"],
         "a client who pays was out of reach for a while"
     );
+    stage.strike().await.unwrap();
+}
+
+/// The carrier reports on the only text that Ann was sent.
+async fn carrier_reports(stage: &Stage, status: &str) {
+    let sent = stage.stand_in.messages().remove(0);
+    let id = count(&stage.pool, "SELECT min(id) FROM messages").await;
+    let form = [("MessageSid", sent.sid.as_str()), ("MessageStatus", status), ("To", ANN)];
+    let form = form.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let answer = stage.stand_in.post(&format!("/webhooks/twilio/sms/status?m={id}"), &form).await.unwrap();
+    assert_eq!(answer.status, 204);
+    rows(stage, 0, "SELECT count(*) FROM events WHERE processed_at IS NULL").await;
+}
+
+const FIRST_TEXT: &str = "SELECT concat_ws('|', status, error_code, error_message) FROM messages ORDER BY id LIMIT 1";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_arrives_after_all_puts_right_what_its_loss_had_done() {
+    let stage = stage(1).await;
+    ann_at(&stage, "S6_PHONE_TYPE").await;
+    stage.stand_in.end_as(Fate::Undelivered(30005));
+    say(&stage, ANN, "2").await;
+    rows(&stage, 2, "SELECT count(*) FROM alerts WHERE cleared_at IS NULL AND cause LIKE 'un%:ann'").await;
+    let unreachable = r#"SELECT count(*) FROM clients WHERE "unreachableAt" IS NOT NULL"#;
+    rows(&stage, 1, unreachable).await;
+
+    carrier_reports(&stage, "delivered").await;
+    rows(&stage, 0, unreachable).await;
+    assert_eq!(texts(&stage.pool, FIRST_TEXT).await, ["delivered"]);
+    rows(&stage, 0, "SELECT count(*) FROM alerts WHERE cleared_at IS NULL").await;
+    // The reports may be twisted, and the last word is the first.
+    carrier_reports(&stage, "undelivered").await;
+    assert_eq!(texts(&stage.pool, FIRST_TEXT).await, ["delivered"]);
+    assert_eq!(count(&stage.pool, unreachable).await, 0);
+    assert_eq!(count(&stage.pool, "SELECT count(*) FROM messages").await, 1);
+    stage.strike().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_try_of_a_text_that_arrived_after_all_does_not_leave() {
+    let stage = stage(1).await;
+    ann_at(&stage, "S6_PHONE_TYPE").await;
+    stage.stand_in.end_as(Fate::Undelivered(30003));
+    texts_in(&stage, ANN, "2").await;
+    rows(&stage, 1, "SELECT count(*) FROM messages WHERE retry_of IS NOT NULL AND status = 'queued'").await;
+    carrier_reports(&stage, "delivered").await;
+    assert_eq!(texts(&stage.pool, FIRST_TEXT).await, ["delivered"]);
+    let dropped = "SELECT concat_ws('|', status, attempts, error_message) FROM messages WHERE retry_of IS NOT NULL";
+    assert_eq!(texts(&stage.pool, dropped).await, ["failed|0|the first one arrived after all"]);
     stage.strike().await.unwrap();
 }
 
@@ -549,6 +647,107 @@ async fn two_machines_that_answer_each_other_are_stopped() {
         .await
         .unwrap();
     assert!(say(&stage, ANN, "Plumber from London").await[0].contains("name of your business"));
+    stage.strike().await.unwrap();
+}
+
+/// The callers' news has a budget of its own, so that it costs no text of the conversation.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_of_calls_does_not_cost_a_text_that_matters() {
+    let stage = stage(1).await;
+    ann_at(&stage, "COMPLETE").await;
+    operator::seed(&stage.pool, &numbers(2)).await.unwrap();
+    for n in 0..25 {
+        stage.stand_in.call(&format!("+4477009001{n:02}"), HERS).await.unwrap();
+    }
+    stage.settle().await.unwrap();
+    assert_eq!(count_to(&stage, ANN), 20);
+    // So that she is given the other number.
+    operator::drain(&stage.pool, HERS, false, clock::now()).await.unwrap();
+    operator::release(&stage.pool, HERS, Duration::ZERO, clock::now()).await.unwrap();
+    let told = async || stage.stand_in.bodies_to(ANN).last().unwrap().contains("number had to change");
+    eventually(PATIENCE, "she is told of her new number", told).await;
+    assert_eq!(count(&stage.pool, "SELECT count(*) FROM alerts WHERE cause LIKE 'loop:%'").await, 0);
+    stage.strike().await.unwrap();
+}
+
+/// Twenty different texts of the conversation, which Ann was sent a moment ago.
+const TWENTY_TEXTS: &str = "
+    INSERT INTO messages (client_id, kind, to_phone, from_number, body, status, created_at, updated_at)
+    SELECT 'ann', 'no_hurry', '+447900000001', '+447476955179', n::TEXT, 'delivered', now() - INTERVAL '1 minute', now()
+    FROM generate_series(1, 20) AS n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_matters_and_is_one_too_many_is_sent_later() {
+    let stage = stage(1).await;
+    ann_at(&stage, "S6_PHONE_TYPE").await;
+    sqlx::raw_sql(TWENTY_TEXTS).execute(&stage.pool).await.unwrap();
+    texts_in(&stage, ANN, "2").await;
+    let deferred = "SELECT count(*) FROM messages WHERE kind = 'forwarding_instructions' AND status = 'queued'
+                      AND next_attempt_at BETWEEN now() + INTERVAL '3 minutes' AND now() + INTERVAL '5 minutes'
+                      AND expires_at > next_attempt_at + INTERVAL '23 hours'";
+    rows(&stage, 1, deferred).await;
+    texts_in(&stage, ANN, "What do you mean?").await;
+    rows(&stage, 1, "SELECT count(*) FROM messages WHERE kind = 'remind_forwarding' AND held_back").await;
+    rows(&stage, 1, "SELECT count(*) FROM alerts WHERE cause = 'loop:ann'").await;
+    assert!(stage.stand_in.messages().is_empty());
+
+    // Minutes later.
+    let later = "UPDATE messages SET created_at = created_at - INTERVAL '5 minutes',
+                                     deferred_until = deferred_until - INTERVAL '5 minutes',
+                                     next_attempt_at = next_attempt_at - INTERVAL '5 minutes'";
+    sqlx::raw_sql(later).execute(&stage.pool).await.unwrap();
+    stage.settle().await.unwrap();
+    let told = stage.stand_in.bodies_to(ANN);
+    assert!(told.len() == 1 && told[0].contains("**61*"), "{told:?}");
+    stage.strike().await.unwrap();
+}
+
+/// A deferred text of the conversation, and what was written after it.
+const AFTER_A_DEFERRED_TEXT: &str = "
+    INSERT INTO messages (kind, to_phone, from_number, body, created_at, updated_at, deferred_until, next_attempt_at)
+    SELECT kind, '+447900000001', '+447476955179', kind, now(), now(), until, until
+    FROM (VALUES ('number_changed', now() + INTERVAL '4 minutes'), ('missed_call', NULL), ('live', NULL))
+        AS m (kind, until)";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deferred_text_is_overtaken_by_news_of_callers_and_by_nothing_else() {
+    let pool = migrated_database(2).await;
+    sqlx::raw_sql(AFTER_A_DEFERRED_TEXT).execute(&pool).await.unwrap();
+    let claim = async |at| {
+        let claimed = messages::claim(&pool, at, 100, 10).await.unwrap().into_iter();
+        sqlx::raw_sql("UPDATE messages SET status = 'sent' WHERE status = 'sending'").execute(&pool).await.unwrap();
+        claimed.map(|text| text.kind).collect::<Vec<String>>()
+    };
+    let now = clock::now();
+    assert_eq!(claim(now).await, ["missed_call"]);
+    assert!(claim(now + TimeDelta::minutes(3)).await.is_empty());
+    assert_eq!(claim(now + TimeDelta::minutes(5)).await, ["number_changed"]);
+    assert_eq!(claim(now + TimeDelta::minutes(5)).await, ["live"]);
+}
+
+/// Six thousand texts to Ann that are too late, and one that is not.
+const EXPIRED_TEXTS: &str = "
+    INSERT INTO messages (kind, to_phone, from_number, body, created_at, updated_at, expires_at)
+    SELECT CASE WHEN n > 6000 THEN 'live' ELSE 'missed_call' END, '+447900000001', '+447476955179', n::TEXT,
+           now() - INTERVAL '2 hours', now(), now() + CASE WHEN n > 6000 THEN 1 ELSE -1 END * INTERVAL '1 hour'
+    FROM generate_series(1, 6001) AS n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn expired_texts_hold_up_nothing() {
+    let pool = migrated_database(2).await;
+    sqlx::raw_sql(EXPIRED_TEXTS).execute(&pool).await.unwrap();
+    let claimed = messages::claim(&pool, clock::now(), 100, 10).await.unwrap();
+    assert_eq!(claimed.into_iter().map(|text| text.kind).collect::<Vec<_>>(), ["live"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_sweep_settles_every_text_that_is_too_late() {
+    let stage = stage_with(1, &[("SWEEP_INTERVAL", "1h")]).await;
+    sqlx::raw_sql(EXPIRED_TEXTS).execute(&stage.pool).await.unwrap();
+    // Adding numbers pushes the job of one sweep.
+    operator::seed(&stage.pool, &numbers(1)).await.unwrap();
+    rows(&stage, 6000, "SELECT count(*) FROM messages WHERE status = 'failed' AND error_message LIKE 'too late%'")
+        .await;
     stage.strike().await.unwrap();
 }
 

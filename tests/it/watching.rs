@@ -36,9 +36,11 @@ async fn sweep_at(pool: &PgPool, at: DateTime<Utc>) -> Watched {
     watch_at(pool, at).await
 }
 
+/// Alerts but those about an empty pool, which have a test of their own.
 async fn open(pool: &PgPool) -> Vec<(String, i64)> {
-    let cause = |alert: Alert| (alert.cause, alert.times);
-    alerts::list_open(pool).await.unwrap().into_iter().map(cause).collect()
+    let alerts = alerts::list_open(pool).await.unwrap().into_iter();
+    let others = alerts.filter(|alert| !alert.cause.starts_with("pool-empty:"));
+    others.map(|alert: Alert| (alert.cause, alert.times)).collect()
 }
 
 fn causes(watched: &Watched) -> Vec<&str> {
@@ -295,5 +297,81 @@ async fn a_worker_watches_the_level_that_it_is_told_to() {
     operator::seed(&stage.pool, &numbers(2)).await.unwrap();
     eventually(PATIENCE, "and that it is over", async || said("ALL CLEAR cause=\"pool-low:GB\"") == 1).await;
     assert_eq!(said("ALERT The pool of GB"), 1);
+    stage.strike().await.unwrap();
+}
+
+/// Thirty texts that have been due for two minutes, and an event.
+const LEFT_WAITING: &str = "
+    INSERT INTO messages (kind, to_phone, from_number, body, created_at, updated_at, expires_at)
+    SELECT 'live', '+' || 447900000000 + n, '+447476955179', 'Hello', now() - INTERVAL '2 minutes', now(),
+           now() + INTERVAL '1 hour'
+    FROM generate_series(1, 30) AS n;
+    INSERT INTO events (source, external_id, kind, lane, payload, received_at)
+    VALUES ('system', 'due', 'number_due', 'client:nobody', '{\"kind\": \"number_due\", \"client_id\": \"nobody\"}',
+            now() - INTERVAL '2 minutes');
+    UPDATE sweeps SET late_after = now() - INTERVAL '1 second'";
+
+/// What dead workers would have to say is worked out when somebody asks.
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_workers_are_seen_by_whoever_asks_for_alerts() {
+    let mut stage = stage_with(0, &[]).await;
+    execute(&stage.pool, LEFT_WAITING).await;
+    let (code, shown, _) = stage.operator(&["alerts"]).await.unwrap();
+    let says = [
+        "no-worker\n       No worker runs at all: none is known.",
+        "events-waiting\n       1 event has been due for more than a minute",
+        "texts-waiting\n       30 texts have been due for more than a minute",
+        "no-sweep\n       No sweep has succeeded yet",
+    ];
+    assert!(code == 1 && says.iter().all(|words| shown.contains(words)), "{shown}");
+    let (code, json, _) = stage.operator(&["alerts", "--json"]).await.unwrap();
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let causes: Vec<&str> = json.as_array().unwrap().iter().map(|it| it["cause"].as_str().unwrap()).collect();
+    assert_eq!((code, causes), (1, vec!["no-worker", "events-waiting", "texts-waiting", "no-sweep"]));
+    assert!(json[0]["id"].is_null());
+
+    stage.start_worker().unwrap();
+    let over = async || stage.operator(&["alerts"]).await.unwrap().1 == "all clear\n";
+    eventually(PATIENCE, "all is well", over).await;
+    // And one that dies without a word.
+    stage.workers[0].kill().await.unwrap();
+    let silent = async || {
+        let (code, shown, _) = stage.operator(&["alerts"]).await.unwrap();
+        code == 1 && shown.contains("No worker runs at all: the last was seen 3")
+    };
+    eventually(PATIENCE, "its silence is seen", silent).await;
+    stage.strike().await.unwrap();
+}
+
+const OPEN: &str = "SELECT cause FROM alerts WHERE cleared_at IS NULL";
+
+/// No sweep has to come by, and the warning of few numbers may be off.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_pool_is_an_alert_as_soon_as_a_client_who_paid_is_refused() {
+    let stage = stage_with(1, &[("SWEEP_INTERVAL", "1h"), ("POOL_LEVEL_MIN", "0")]).await;
+    paid_clients(&stage.pool, "client", 2).await;
+    execute(
+        &stage.pool,
+        "INSERT INTO onboarding_states (client_id, current_state) VALUES ('client-1', 'S5_CONFIRM_LIVE')",
+    )
+    .await;
+    stage.stand_in.text(&phone(1), "YES").await.unwrap();
+    stage.settle().await.unwrap();
+    assert_eq!(texts(&stage.pool, OPEN).await, ["pool-empty:GB"]);
+    let lines = || stage.workers.iter().flat_map(|worker| worker.lines()).collect::<Vec<String>>();
+    let said = |words: &str| lines().iter().filter(|line| line.starts_with(words)).count();
+    assert_eq!(said("ALERT Clients who paid wait for a number: the pool of GB has none left"), 1);
+
+    execute(&stage.pool, "UPDATE alerts SET cleared_at = now()").await;
+    let (code, _, stderr) = stage.operator(&["pool", "allocate", "client-2"]).await.unwrap();
+    assert!(code == 1 && stderr.contains("ALERT Clients who paid wait for a number"), "{stderr}");
+    assert_eq!(texts(&stage.pool, OPEN).await, ["pool-empty:GB"]);
+    operator::seed(&stage.pool, &numbers(1)).await.unwrap();
+    let first = async || stage.stand_in.bodies_to(&phone(1)).len() == 2;
+    eventually(PATIENCE, "the first is offered a number", first).await;
+    assert_eq!(texts(&stage.pool, OPEN).await, ["pool-empty:GB"], "the second still waits for one");
+    operator::seed(&stage.pool, &numbers(2)).await.unwrap();
+    eventually(PATIENCE, "the operator hears that it is over", async || texts(&stage.pool, OPEN).await.is_empty())
+        .await;
     stage.strike().await.unwrap();
 }

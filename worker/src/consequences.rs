@@ -50,6 +50,19 @@ pub(crate) struct Failed {
     pub(crate) since: Since,
 }
 
+/// A text that was reported as lost, and has arrived after all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Arrived {
+    /// `messages.id`.
+    pub(crate) id: i64,
+    /// Whether it was for a client, whose conversation may have heard that it was lost.
+    pub(crate) is_for_a_client: bool,
+    /// To whom, E.164.
+    pub(crate) to: String,
+    /// What the earlier report made of it.
+    pub(crate) class_before: Class,
+}
+
 /// What follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Consequence {
@@ -126,6 +139,15 @@ fn of_class(failed: &Failed, now: DateTime<Utc>) -> Option<Consequence> {
     }
 }
 
+/// The conversation that heard that the recipient cannot be reached hears that it can.
+fn news_of_arrival(arrived: &Arrived) -> Option<NewEvent> {
+    (arrived.is_for_a_client && arrived.class_before == Class::Recipient).then(|| NewEvent {
+        source: Source::System,
+        external_id: format!("reached:{}", arrived.id),
+        payload: Payload::Reached { phone: arrived.to.clone(), message_id: arrived.id },
+    })
+}
+
 /// Only what surely was not delivered, and only if that may be otherwise another time.
 fn may_try_again(failed: &Failed) -> Option<TimeDelta> {
     match failed.class {
@@ -176,14 +198,15 @@ pub(crate) fn cause_of_not_delivered(kind: TextKind, client_id: &str) -> String 
     format!("undelivered:{}:{client_id}", kind.name())
 }
 
-/// Carries out what follows, in the transaction that records why. Answers the alerts that are new, to be printed after the
-/// commit.
+/// Carries out what follows, in the transaction that records why: first from what failed, then from what arrived after all,
+/// because one text may be among both. Returns the alerts that are new, to be printed after the commit.
 ///
 /// # Errors
 /// When the database does not answer.
 pub(crate) async fn carry_out(
     conn: &mut PgConnection,
     failed: &[Failed],
+    arrived: &[Arrived],
     now: DateTime<Utc>,
 ) -> Result<Vec<NewAlert>, db::Error> {
     let (mut events, mut alerts) = (Vec::new(), Vec::new());
@@ -207,6 +230,11 @@ pub(crate) async fn carry_out(
             }
         }
     }
+    if !arrived.is_empty() {
+        let ids: Vec<i64> = arrived.iter().map(|text| text.id).collect();
+        messages::drop_second_tries_of(conn, &ids, now).await?;
+    }
+    events.extend(arrived.iter().filter_map(news_of_arrival));
     if !events.is_empty() {
         events::insert(conn, &events, now).await?;
     }
@@ -288,6 +316,16 @@ mod tests {
         assert!(words(&back).is_empty());
         let still_out = Failed { since: went_on, ..failed(TextKind::Welcome, 21610, true) };
         assert_eq!(words(&still_out), ["opted_out"]);
+    }
+
+    #[test]
+    fn only_who_was_said_to_be_out_of_reach_is_said_to_be_reached() {
+        let after = |code, is_for_a_client| {
+            let class_before = errors::class_of(Some(code));
+            news_of_arrival(&Arrived { id: 7, is_for_a_client, to: "+447900000001".to_owned(), class_before })
+        };
+        assert_eq!(after(30005, true).map(|event| event.external_id), Some("reached:7".to_owned()));
+        assert!(after(30003, true).is_none() && after(30005, false).is_none());
     }
 
     #[test]

@@ -7,14 +7,15 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::{
-    Allocation, Call, Client, Decision, E164, Event, Facts, OptChange, Payment, Step, TextKind, caller, decide, keyword,
+    Allocation, Call, Client, Decision, E164, Event, Facts, Keyword, OptChange, Payment, Step, TextKind, caller,
+    decide, keyword, loop_guard::Admission,
 };
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::clients::{self, Standing, Wish};
 use jobrun_shared::db::events::{self, NewEvent, Outcome, Payload, Source, Waiting};
 use jobrun_shared::db::messages::{self, NewMessage};
 use jobrun_shared::db::{self, pool, subscriptions};
-use jobrun_shared::{clock, telemetry};
+use jobrun_shared::{clock, telemetry, watch};
 use sqlx::{Acquire, PgConnection, Postgres, Transaction};
 
 use crate::hands::{Hands, LOCKED_FOR_MIN, in_halves, put_off_for};
@@ -200,6 +201,8 @@ struct Turn {
     moved: bool,
     wishes: Vec<Wish>,
     reach_changed: bool,
+    /// Whether the pool had no number for it.
+    found_pool_empty: bool,
     /// Whether something happened to its service that could not be said: it takes no texts, or none reaches it.
     is_in_the_dark: bool,
     numbers_due: Vec<NewEvent>,
@@ -301,6 +304,7 @@ impl Turn {
             moved: false,
             wishes: Vec::new(),
             reach_changed: false,
+            found_pool_empty: false,
             is_in_the_dark: false,
             numbers_due: Vec::new(),
             journal: Vec::new(),
@@ -310,7 +314,9 @@ impl Turn {
     fn hear(&self, hands: &Hands, event: &Waiting) -> Heard {
         let call = |from: &str, sid: &Option<String>| Call { sid: sid.clone(), caller: caller(from) };
         match &event.payload {
-            Some(Payload::Text { to, .. }) if !self.speaks_to_us_on(hands, to) => Heard::Misdirected,
+            Some(Payload::Text { to, body, opt_out_type, .. }) if !self.speaks_to_us_on(hands, to) => {
+                self.hear_elsewhere(body, opt_out_type.as_deref())
+            }
             Some(Payload::Text { body, opt_out_type, .. }) => {
                 let taken_for = opt_out_type.as_deref().and_then(keyword);
                 Heard::Event(Event::Text { body: body.clone(), taken_for })
@@ -320,6 +326,7 @@ impl Turn {
             Some(Payload::NumberDue { .. }) => Heard::Event(Event::NumberDue),
             Some(Payload::OptedOut { .. }) => Heard::Event(Event::OptedOut),
             Some(Payload::Unreachable { .. }) => Heard::Event(Event::Unreachable),
+            Some(Payload::Reached { .. }) => Heard::Event(Event::Reached),
             Some(Payload::PaymentChanged { .. }) => {
                 Heard::Event(Event::PaymentStands(self.payment.unwrap_or_default()))
             }
@@ -334,6 +341,18 @@ impl Turn {
     fn speaks_to_us_on(&self, hands: &Hands, number: &str) -> bool {
         let own = self.loaded.client.number.as_ref().map(E164::as_str);
         number == hands.onboarding_number.as_str() || Some(number) == own
+    }
+
+    /// STOP and START count on every number of ours, because the wish is the person's. Anything else is for that number's
+    /// holder, and so is a START from a client that takes texts.
+    fn hear_elsewhere(&self, body: &str, opt_out_type: Option<&str>) -> Heard {
+        let taken_for = keyword(opt_out_type.unwrap_or(body));
+        let counts = match taken_for {
+            Some(Keyword::Stop) => true,
+            Some(Keyword::Start) => self.loaded.client.opted_out,
+            Some(Keyword::Help) | None => false,
+        };
+        if counts { Heard::Event(Event::Text { body: body.to_owned(), taken_for }) } else { Heard::Misdirected }
     }
 
     /// What came of an event, and where it left the client.
@@ -378,8 +397,10 @@ impl Turn {
         };
         let facts = Facts { payment_link: hands.payment_link.as_deref(), allocation: Some(allocation.clone()), now };
         let step = decide(&self.loaded.client, &heard, &facts);
-        if let Allocation::Assigned(number) = allocation {
-            self.loaded.client.number = Some(number);
+        match allocation {
+            Allocation::Assigned(number) => self.loaded.client.number = Some(number),
+            Allocation::AlreadyAssigned(_) => {}
+            Allocation::PoolEmpty { .. } => self.found_pool_empty = true,
         }
         match step {
             Step::Decided(decision) => self.apply(hands, &event, *decision),
@@ -393,9 +414,14 @@ impl Turn {
         let missed = TextKind::ALL.into_iter().filter(|kind| self.moved && kind.matters());
         let missed = missed.map(|kind| consequences::cause_of_not_delivered(kind, &client.id));
         let missed = missed.chain((self.moved && !self.is_in_the_dark).then(|| cause_of_dark(&client.id)));
-        // Whoever is not served any more does not pay either.
-        let reached = (self.reach_changed && !client.unreachable) || (self.payment_heard && !client.payment_active);
-        missed.chain(reached.then(|| cause_of_unreachable(&client.id))).collect()
+        // The service has ended: neither alert about a client who pays stands any more.
+        let ended = self.payment_heard && !client.payment_active;
+        let reached = (self.reach_changed && !client.unreachable) || ended;
+        let opted_in = (!self.wishes.is_empty() && !client.opted_out) || ended;
+        missed
+            .chain(reached.then(|| cause_of_unreachable(&client.id)))
+            .chain(opted_in.then(|| cause_of_opted_out(&client.id)))
+            .collect()
     }
 
     /// Whoever cannot be told that its service has begun or ended, or that its number has changed, has to hear of it in another
@@ -411,13 +437,27 @@ impl Turn {
         })
     }
 
-    /// A client who pays, and whom no text reaches any more, needs somebody to get in touch another way.
-    fn out_of_reach(&self) -> Option<NewAlert> {
-        let Client { id, payment_active, unreachable, .. } = &self.loaded.client;
-        (self.reach_changed && *unreachable && *payment_active).then(|| NewAlert {
+    /// A client who pays and takes no texts, or whom none reaches, has to be told things another way.
+    fn out_of_reach(&self) -> Vec<NewAlert> {
+        let Client { id, payment_active, opted_out, unreachable, .. } = &self.loaded.client;
+        let unreachable = (self.reach_changed && *unreachable && *payment_active).then(|| NewAlert {
             cause: cause_of_unreachable(id),
             about: format!("No text reaches client {id}, who pays. Get in touch another way."),
-        })
+        });
+        let is_news = !self.wishes.is_empty() || self.payment_heard;
+        let opted_out = (is_news && *opted_out && *payment_active).then(|| NewAlert {
+            cause: cause_of_opted_out(id),
+            about: format!(
+                "Client {id} pays, and has opted out of texts: it hears of no missed call and of no change. Get in touch \
+                 another way. This is over when it texts START, or stops paying."
+            ),
+        });
+        unreachable.into_iter().chain(opted_out).collect()
+    }
+
+    /// Clients who paid wait: the operator hears of it in the transaction that found the pool empty.
+    fn waits_for_a_number(&self) -> Option<NewAlert> {
+        self.found_pool_empty.then(|| watch::pool_empty(&self.loaded.region))
     }
 
     /// What the client has heard of its payment, if anything.
@@ -465,6 +505,7 @@ impl Turn {
             from: hands.onboarding_number.clone(),
             text,
             held_back: false,
+            deferred_until: None,
         }));
         if decision.number_due {
             self.numbers_due.push(NewEvent {
@@ -482,6 +523,10 @@ fn cause_of_unreachable(client_id: &str) -> String {
     format!("unreachable:{client_id}")
 }
 
+fn cause_of_opted_out(client_id: &str) -> String {
+    format!("opted-out:{client_id}")
+}
+
 fn cause_of_dark(client_id: &str) -> String {
     format!("untold:{client_id}")
 }
@@ -495,7 +540,8 @@ async fn save(
 ) -> Result<(Vec<NewAlert>, Vec<String>), db::Error> {
     drop_what_was_said_before(conn, turns).await?;
     let mut raised = hold_back(conn, turns, now).await?;
-    raised.extend(turns.iter().filter_map(Turn::out_of_reach));
+    raised.extend(turns.iter().flat_map(Turn::out_of_reach));
+    raised.extend(turns.iter().filter_map(Turn::waits_for_a_number));
     raised.extend(turns.iter().filter_map(Turn::in_the_dark));
     let standings: Vec<Standing<'_>> = turns
         .iter()
@@ -539,7 +585,8 @@ async fn drop_what_was_said_before(conn: &mut PgConnection, turns: &mut [Turn]) 
     Ok(())
 }
 
-/// Marks the texts that would be too many. Answers what the operator has to know about it.
+/// Marks the texts that would be too many: those that matter are deferred, the others held back. Returns what the operator has
+/// to know about it.
 async fn hold_back(
     conn: &mut PgConnection,
     turns: &mut [Turn],
@@ -550,22 +597,29 @@ async fn hold_back(
         return Ok(Vec::new());
     }
     let mut guard = messages::loop_guard(conn, &phones, now).await?;
-    let mut held_back = Vec::new();
+    let mut alerts = Vec::new();
     for turn in turns {
         let client_id = &turn.loaded.client.id;
         for text in &mut turn.texts {
-            text.held_back = !guard.admits(&text.to, &text.text);
+            let admission = guard.admit(&text.to, &text.text, now);
+            text.admit_as(admission);
             // One who rings again and again is no loop.
-            if text.held_back && text.text.kind != TextKind::MissedCall {
-                let about = format!(
-                    "Client {client_id} had too many texts in a few minutes, and further ones were held back: a machine may be \
-                     answering. Read its last texts in `messages`."
-                );
-                held_back.push(NewAlert { cause: format!("loop:{client_id}"), about });
+            if admission != Admission::Now && text.text.kind != TextKind::MissedCall {
+                alerts.push(too_many_texts(client_id));
             }
         }
     }
-    Ok(held_back)
+    Ok(alerts)
+}
+
+fn too_many_texts(client_id: &str) -> NewAlert {
+    NewAlert {
+        cause: format!("loop:{client_id}"),
+        about: format!(
+            "Client {client_id} had too many texts in a few minutes, and further ones were held back, or are sent later if they \
+             matter: a machine may be answering. Read its last texts in `messages`."
+        ),
+    }
 }
 
 /// Saves who wants texts, and whom they reach, and drops those that are not to leave any more.

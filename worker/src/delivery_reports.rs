@@ -14,7 +14,7 @@ use jobrun_shared::twilio::errors;
 use jobrun_shared::{clock, telemetry};
 use sqlx::PgConnection;
 
-use crate::consequences::{self, Failed};
+use crate::consequences::{self, Arrived, Failed};
 use crate::hands::{Hands, in_halves, put_off_for};
 
 /// How long a report waits that refuses to be applied.
@@ -93,7 +93,8 @@ async fn follow(conn: &mut PgConnection, news: &[(&Report, &Reported)], now: Dat
             failed.since = since.get(&failed.id).copied().unwrap_or_default();
         }
     }
-    let raised = consequences::carry_out(conn, &failed, now).await?;
+    let arrived: Vec<Arrived> = news.iter().filter_map(|(_, text)| as_arrived(text)).collect();
+    let raised = consequences::carry_out(conn, &failed, &arrived, now).await?;
     let over: Vec<String> = news.iter().filter_map(|(report, text)| cause_that_is_gone(report, text)).collect();
     cleared.extend(alerts::clear(conn, &over, now).await?);
     Ok(Told { failed, raised, cleared })
@@ -113,6 +114,16 @@ fn as_failed(report: &Report, text: &Reported) -> Option<Failed> {
         kept: false,
         reported: true,
         since: Since::default(),
+    })
+}
+
+/// What is to follow a report that says that a text arrived after all.
+fn as_arrived(text: &Reported) -> Option<Arrived> {
+    text.arrived_after_all.then(|| Arrived {
+        id: text.id,
+        is_for_a_client: text.client_id.is_some(),
+        to: text.to.clone(),
+        class_before: errors::class_of(text.code_before),
     })
 }
 
@@ -138,6 +149,7 @@ fn as_report(event: &Waiting) -> Option<Report> {
         | Payload::NumberDue { .. }
         | Payload::OptedOut { .. }
         | Payload::Unreachable { .. }
+        | Payload::Reached { .. }
         | Payload::Stripe { .. }
         | Payload::PaymentChanged { .. }
         | Payload::NumberLost { .. } => None,

@@ -39,6 +39,8 @@ pub(crate) struct Hands {
     pub(crate) hold: Duration,
     /// How long a number is kept from others after its client has gone.
     pub(crate) cooling: Duration,
+    /// How often a sweep runs on schedule.
+    pub(crate) sweep_interval: Duration,
     /// How often Twilio's list of texts that came in is compared with the inbox.
     pub(crate) audit_interval: Duration,
     /// How many segments each of our numbers sends a second at most.

@@ -87,6 +87,7 @@ async fn start() -> anyhow::Result<()> {
         payment_link: settings.payment_link,
         hold: settings.hold,
         cooling: settings.cooling,
+        sweep_interval: settings.sweep_interval,
         audit_interval: settings.audit_interval,
         segments_per_second: settings.segments_per_second,
         pool_level_min: settings.pool_level_min,

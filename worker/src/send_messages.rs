@@ -91,7 +91,7 @@ async fn record_together(hands: &Hands, outcomes: &[Outcome]) -> Result<usize, d
         None => Vec::new(),
     };
     let failed: Vec<Failed> = outcomes.iter().filter_map(as_failed).collect();
-    let raised = consequences::carry_out(&mut tx, &failed, now).await?;
+    let raised = consequences::carry_out(&mut tx, &failed, &[], now).await?;
     let over: Vec<String> = outcomes.iter().filter_map(cause_that_is_gone).collect();
     cleared.extend(alerts::clear(&mut tx, &over, now).await?);
     tx.commit().await?;

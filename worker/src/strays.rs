@@ -119,6 +119,7 @@ fn outcome(event: &Waiting) -> &'static str {
             Payload::NumberDue { .. }
             | Payload::OptedOut { .. }
             | Payload::Unreachable { .. }
+            | Payload::Reached { .. }
             | Payload::PaymentChanged { .. }
             | Payload::NumberLost { .. },
         ) => "no_such_client",
@@ -165,5 +166,6 @@ pub(crate) fn answer(event: &Waiting, hands: &Hands, ours: &HashSet<String>) -> 
         to: to_stranger,
         from: from_number,
         held_back: false,
+        deferred_until: None,
     })
 }

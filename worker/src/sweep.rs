@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use jobrun_shared::db::alerts::{self, NewAlert};
-use jobrun_shared::db::{self, audits, blockers, events, messages};
+use jobrun_shared::db::messages::SETTLED_AT_ONCE;
+use jobrun_shared::db::{self, audits, blockers, events, messages, ownerless, sweeps};
 use jobrun_shared::queue::{self, Queue};
 use jobrun_shared::retention::Removed;
 use jobrun_shared::{clock, operator, retention, telemetry, watch};
@@ -23,9 +24,11 @@ const OVER_WHEN_QUIET: [&str; 3] = ["configuration:", "refused:", "loop:"];
 
 /// Does every part, whatever becomes of the others, and answers the first failure.
 pub(crate) async fn run(hands: &Hands) -> Result<(), db::Error> {
+    let repaired = repair_ownerless(hands).await;
     let offered = offer_numbers(hands).await;
     let watched = watch_the_waiting(hands).await;
     let levelled = watch_the_level(hands).await;
+    let emptied = watch_the_empty(hands).await;
     let given_up = give_up_on_what_is_too_late(hands).await;
     let forgotten = payments::alert_of_forgotten(hands, clock::now()).await;
     let unblocked = clear_what_blocks_no_more(hands).await;
@@ -34,8 +37,19 @@ pub(crate) async fn run(hands: &Hands) -> Result<(), db::Error> {
     tracing::debug!(?removed, "removed finished jobs");
     let removed = removed.map(|_| ()).map_err(db::Error::from);
     let outgrown = remove_what_is_old(hands).await;
-    let done = [offered, watched, levelled, given_up, forgotten, unblocked, nudged, removed, outgrown];
-    done.into_iter().collect()
+    let done =
+        [repaired, offered, watched, levelled, emptied, given_up, forgotten, unblocked, nudged, removed, outgrown];
+    done.into_iter().collect::<Result<(), db::Error>>()?;
+    sweeps::record_success(&hands.pool, hands.sweep_interval, clock::now()).await
+}
+
+/// Before numbers are offered: one that need not cool down can be.
+async fn repair_ownerless(hands: &Hands) -> Result<(), db::Error> {
+    let repaired = ownerless::repair(&hands.pool, hands.cooling, clock::now()).await?;
+    if repaired > 0 {
+        tracing::warn!(numbers = repaired, "took back numbers whose clients were deleted");
+    }
+    Ok(())
 }
 
 async fn offer_numbers(hands: &Hands) -> Result<(), db::Error> {
@@ -64,11 +78,30 @@ async fn watch_the_level(hands: &Hands) -> Result<(), db::Error> {
     Ok(())
 }
 
+async fn watch_the_empty(hands: &Hands) -> Result<(), db::Error> {
+    let watched = watch::empty_pools(&hands.pool, clock::now()).await?;
+    telemetry::raised(&watched.raised);
+    telemetry::cleared(&watched.cleared);
+    Ok(())
+}
+
 /// Texts that nobody could send while they made sense, and alerts whose cause has not shown for a long time.
 async fn give_up_on_what_is_too_late(hands: &Hands) -> Result<(), db::Error> {
+    // Each step is a transaction of its own, and settles what it finds: the loops end when nothing is left.
+    while messages::drop_unwanted(&mut *hands.pool.acquire().await?, clock::now()).await? >= SETTLED_AT_ONCE as u64 {}
+    while expire_some(hands).await? >= SETTLED_AT_ONCE {}
     let now = clock::now();
     let mut tx = hands.pool.begin().await?;
-    messages::drop_unwanted(&mut tx, now).await?;
+    let cleared = alerts::clear_quiet(&mut tx, &OVER_WHEN_QUIET, now - QUIET_FOR, now).await?;
+    tx.commit().await?;
+    telemetry::cleared(&cleared);
+    Ok(())
+}
+
+/// Gives up on texts that are too late, one step of them, and raises alerts about those that matter. Returns how many.
+async fn expire_some(hands: &Hands) -> Result<usize, db::Error> {
+    let now = clock::now();
+    let mut tx = hands.pool.begin().await?;
     let lost = messages::expire(&mut tx, now).await?;
     let missed: Vec<NewAlert> = lost
         .iter()
@@ -78,14 +111,12 @@ async fn give_up_on_what_is_too_late(hands: &Hands) -> Result<(), db::Error> {
         })
         .collect();
     let raised = alerts::raise(&mut tx, &missed, now).await?;
-    let cleared = alerts::clear_quiet(&mut tx, &OVER_WHEN_QUIET, now - QUIET_FOR, now).await?;
     tx.commit().await?;
-    for text in lost {
+    for text in &lost {
         tracing::warn!(message_id = text.id, "a text was given up, because it could not be sent in time");
     }
     telemetry::raised(&raised);
-    telemetry::cleared(&cleared);
-    Ok(())
+    Ok(lost.len())
 }
 
 /// Alerts about sessions that held locks, and do not any more.

@@ -14,11 +14,11 @@ use jobrun::demo::{self, Report, Stage};
 use jobrun::local_postgres::{Data, LocalPostgres};
 use jobrun::{CONNECTIONS, MINUTE, buy, client, numbers, payments, pool, programs, up, waiting};
 use jobrun_onboarding::region_of;
-use jobrun_shared::db::{alerts, stories, waiting_list};
+use jobrun_shared::db::{alerts, ownerless, stories, waiting_list};
 use jobrun_shared::operator::{self, Refusal};
 use jobrun_shared::purchases::Order;
 use jobrun_shared::twilio::numbers::NumberType;
-use jobrun_shared::{clock, config, db, shutdown, telemetry};
+use jobrun_shared::{clock, config, db, liveness, shutdown, telemetry};
 use sqlx::{AssertSqlSafe, PgPool};
 
 /// Runs JobRun onboarding, and does by hand what its worker does by itself.
@@ -316,6 +316,7 @@ async fn drain(settings: &config::Operator, number: &str, undo: bool) -> anyhow:
 async fn allocate(settings: &config::Operator, client_id: &str) -> anyhow::Result<ExitCode> {
     let answer = operator::allocate(&connect_migrated(settings).await?, client_id, clock::now()).await?;
     telemetry::journal(&answer.journal);
+    telemetry::raised(&answer.raised);
     writeln!(std::io::stdout(), "{}", serde_json::to_string(&answer)?)?;
     Ok(ExitCode::from(u8::from(!answer.success)))
 }
@@ -328,6 +329,7 @@ fn webhooks(settings: &config::Operator) -> anyhow::Result<()> {
 
 async fn sweep(settings: &config::Operator) -> anyhow::Result<()> {
     let pool = connect_migrated(settings).await?;
+    ownerless::repair(&pool, settings.cooling, clock::now()).await?;
     let offered = operator::sweep(&pool, &settings.onboarding_number, settings.hold, clock::now()).await?;
     let mut out = std::io::stdout().lock();
     if offered.is_empty() {
@@ -366,7 +368,7 @@ async fn tell_story(settings: &config::Operator, words: &str, json: bool) -> any
 }
 
 async fn alerts(settings: &config::Operator, json: bool) -> anyhow::Result<ExitCode> {
-    let open = alerts::list_open(&connect_migrated(settings).await?).await?;
+    let open = liveness::list_alerts(&connect_migrated(settings).await?, clock::now()).await?;
     let mut out = std::io::stdout().lock();
     if json {
         writeln!(out, "{}", serde_json::to_string_pretty(&open)?)?;
@@ -374,7 +376,9 @@ async fn alerts(settings: &config::Operator, json: bool) -> anyhow::Result<ExitC
         writeln!(out, "all clear")?;
     }
     for alert in open.iter().filter(|_| !json) {
-        let (id, times, cause) = (alert.id, alert.times, &alert.cause);
+        // What is worked out just now has no number, and cannot be cleared by hand.
+        let id = alert.id.map_or_else(|| "now".to_owned(), |id| id.to_string());
+        let (times, cause) = (alert.times, &alert.cause);
         let (since, last) = (alert.raised_at.format(MINUTE), alert.last_seen_at.format(MINUTE));
         writeln!(out, "{id:>5}  {cause}\n       {}", alert.about)?;
         let seen = if times == 1 { "once".to_owned() } else { format!("{times} times, last {last}") };

@@ -194,6 +194,8 @@ fn reach(client: &Client, event: &Event) -> Option<Decision> {
         Event::OptedOut => Some(stay.opt(OptChange::Out)),
         Event::Unreachable if client.unreachable => Some(stay),
         Event::Unreachable => Some(stay.reachable(false)),
+        Event::Reached if client.unreachable => Some(stay.reachable(true)),
+        Event::Reached => Some(stay),
         Event::CallArrived(_)
         | Event::CallEnded(_)
         | Event::NumberDue
@@ -241,6 +243,7 @@ fn question(
         | Event::NumberDue
         | Event::OptedOut
         | Event::Unreachable
+        | Event::Reached
         | Event::PaymentStands(_)
         | Event::NumberLost(_) => stay,
     }
@@ -291,6 +294,7 @@ fn confirm_live(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
         | Event::NumberDue
         | Event::OptedOut
         | Event::Unreachable
+        | Event::Reached
         | Event::PaymentStands(_)
         | Event::NumberLost(_) => stay.into(),
     }
@@ -341,6 +345,7 @@ fn phone_type(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
         | Event::CallEnded(_)
         | Event::OptedOut
         | Event::Unreachable
+        | Event::Reached
         | Event::PaymentStands(_)
         | Event::NumberLost(_) => stay.into(),
     }
@@ -421,9 +426,12 @@ fn forwarding_sent(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
         },
         // A call that arrives proves the forwarding as well as a DONE does.
         Event::CallArrived(_) | Event::CallEnded(_) => called(client, event).into(),
-        Event::NumberDue | Event::OptedOut | Event::Unreachable | Event::PaymentStands(_) | Event::NumberLost(_) => {
-            stay.into()
-        }
+        Event::NumberDue
+        | Event::OptedOut
+        | Event::Unreachable
+        | Event::Reached
+        | Event::PaymentStands(_)
+        | Event::NumberLost(_) => stay.into(),
     }
 }
 
@@ -432,9 +440,12 @@ fn awaiting_test_call(client: &Client, event: &Event) -> Decision {
     match event {
         Event::Text { .. } => Decision::nothing(client).text(wording::reminder(client)),
         Event::CallArrived(_) | Event::CallEnded(_) => called(client, event),
-        Event::NumberDue | Event::OptedOut | Event::Unreachable | Event::PaymentStands(_) | Event::NumberLost(_) => {
-            Decision::nothing(client)
-        }
+        Event::NumberDue
+        | Event::OptedOut
+        | Event::Unreachable
+        | Event::Reached
+        | Event::PaymentStands(_)
+        | Event::NumberLost(_) => Decision::nothing(client),
     }
 }
 
@@ -448,6 +459,7 @@ fn called(client: &Client, event: &Event) -> Decision {
         | Event::NumberDue
         | Event::OptedOut
         | Event::Unreachable
+        | Event::Reached
         | Event::PaymentStands(_)
         | Event::NumberLost(_) => stay,
     }
@@ -459,9 +471,12 @@ fn complete(client: &Client, event: &Event) -> Decision {
         Event::Text { .. } => stay.text(wording::reminder(client)),
         // Whichever is reported first tells the owner; the other may be lost.
         Event::CallArrived(call) | Event::CallEnded(call) => missed_call(client, call),
-        Event::NumberDue | Event::OptedOut | Event::Unreachable | Event::PaymentStands(_) | Event::NumberLost(_) => {
-            stay
-        }
+        Event::NumberDue
+        | Event::OptedOut
+        | Event::Unreachable
+        | Event::Reached
+        | Event::PaymentStands(_)
+        | Event::NumberLost(_) => stay,
     }
 }
 

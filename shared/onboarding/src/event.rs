@@ -26,6 +26,8 @@ pub enum Event {
     OptedOut,
     /// The network says that texts cannot reach the client's phone.
     Unreachable,
+    /// A text that was reported as not having reached the client's phone has arrived after all.
+    Reached,
 }
 
 /// A call on the client's own number.

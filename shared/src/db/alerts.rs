@@ -5,7 +5,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgExecutor, PgPool};
 
 use super::Error;
 
@@ -18,12 +18,12 @@ pub struct NewAlert {
     pub about: String,
 }
 
-/// An alert as it stands in the table.
+/// An open alert, as an operator sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Alert {
-    /// `alerts.id`.
-    pub id: i64,
+    /// `alerts.id`; empty for one that is worked out when it is read, and stands in no table.
+    pub id: Option<i64>,
     /// Its cause.
     pub cause: String,
     /// What is wrong and what to do.
@@ -163,10 +163,11 @@ pub async fn clear_quiet(
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn list_open(pool: &PgPool) -> Result<Vec<Alert>, Error> {
+pub async fn list_open(conn: impl PgExecutor<'_>) -> Result<Vec<Alert>, Error> {
     let open = sqlx::query_as!(
         Alert,
-        "SELECT id, cause, about, raised_at, last_seen_at, times FROM alerts WHERE cleared_at IS NULL ORDER BY id"
+        r#"SELECT id AS "id?", cause, about, raised_at, last_seen_at, times FROM alerts
+           WHERE cleared_at IS NULL ORDER BY alerts.id"#
     );
-    Ok(open.fetch_all(pool).await?)
+    Ok(open.fetch_all(conn).await?)
 }

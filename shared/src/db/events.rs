@@ -86,6 +86,13 @@ pub enum Payload {
         /// Our `messages.id` of the text that says so.
         message_id: i64,
     },
+    /// A text arrived that was reported as unable to reach its phone.
+    Reached {
+        /// The phone, E.164.
+        phone: String,
+        /// Our `messages.id` of the text.
+        message_id: i64,
+    },
     /// Stripe tells us something.
     Stripe {
         /// Stripe's name for the event: `evt_…`.
@@ -110,7 +117,7 @@ pub enum Payload {
 }
 
 /// The kinds that this version knows. Others are left alone: they are for the next version, which may run already.
-const KINDS: [&str; 10] = [
+const KINDS: [&str; 11] = [
     "text",
     "call_arrived",
     "call_ended",
@@ -118,6 +125,7 @@ const KINDS: [&str; 10] = [
     "number_due",
     "opted_out",
     "unreachable",
+    "reached",
     "stripe",
     "payment_changed",
     "number_lost",
@@ -135,6 +143,7 @@ impl Payload {
             Self::NumberDue { .. } => "number_due",
             Self::OptedOut { .. } => "opted_out",
             Self::Unreachable { .. } => "unreachable",
+            Self::Reached { .. } => "reached",
             Self::Stripe { .. } => "stripe",
             Self::PaymentChanged { .. } => "payment_changed",
             Self::NumberLost { .. } => "number_lost",
@@ -151,9 +160,10 @@ impl Payload {
     #[must_use]
     pub fn lane(&self) -> String {
         match self {
-            Self::Text { from: phone, .. } | Self::OptedOut { phone, .. } | Self::Unreachable { phone, .. } => {
-                phone_lane(phone)
-            }
+            Self::Text { from: phone, .. }
+            | Self::OptedOut { phone, .. }
+            | Self::Unreachable { phone, .. }
+            | Self::Reached { phone, .. } => phone_lane(phone),
             Self::CallArrived { to, .. } | Self::CallEnded { to, .. } => number_lane(to),
             Self::DeliveryReport { message_id: Some(id), .. } => format!("message:{id}"),
             Self::DeliveryReport { message_id: None, sid, .. } => format!("message:{sid}"),
@@ -524,6 +534,30 @@ pub async fn any_waiting(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<
     Ok(any.fetch_one(conn).await?)
 }
 
+/// What is overdue, and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overdue {
+    /// How many.
+    pub count: i64,
+    /// When the oldest of them was due; empty if none is.
+    pub since: Option<DateTime<Utc>>,
+}
+
+/// The events of kinds that this version knows that were due before `before` and are not processed.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn count_overdue(conn: &mut PgConnection, before: DateTime<Utc>) -> Result<Overdue, Error> {
+    let overdue = sqlx::query_as!(
+        Overdue,
+        r#"SELECT count(*) AS "count!", min(GREATEST(received_at, due_at)) AS since FROM events
+           WHERE processed_at IS NULL AND kind = ANY($2) AND GREATEST(received_at, due_at) <= $1"#,
+        before,
+        &KINDS as &[&str]
+    );
+    Ok(overdue.fetch_one(conn).await?)
+}
+
 /// Locks the oldest events that were processed before `before`, and that nobody else has locked: some of the first
 /// thousand, so that it costs the same whether any is that old or none. An event that a text answers is not
 /// among them: it goes after its texts.
@@ -576,6 +610,7 @@ mod tests {
             Payload::NumberDue { client_id: String::new() },
             Payload::OptedOut { phone: String::new(), message_id: 1 },
             Payload::Unreachable { phone: String::new(), message_id: 1 },
+            Payload::Reached { phone: String::new(), message_id: 1 },
             Payload::Stripe { id: String::new(), event: serde_json::json!({}) },
             Payload::PaymentChanged { client_id: String::new(), since: DateTime::UNIX_EPOCH },
             Payload::NumberLost { client_id: String::new(), number: String::new() },

@@ -11,6 +11,7 @@ use jobrun_onboarding::loop_guard::{self, LoopGuard};
 use jobrun_onboarding::{E164, Text, TextKind, segments::segments};
 use sqlx::{PgConnection, PgPool};
 
+use super::events::Overdue;
 use super::sending::{self, Admission};
 use super::{Error, LOOKED_AT, ensure_rows};
 use crate::queue::{self, Queue};
@@ -31,9 +32,22 @@ pub struct NewMessage {
     pub text: Text,
     /// Whether it is only written down, because its recipient has had too many texts in too short a time.
     pub held_back: bool,
+    /// When it may leave, if it matters and its recipient has had too many texts in too short a time.
+    pub deferred_until: Option<DateTime<Utc>>,
 }
 
-/// Queues texts, in order, and a job that will send them.
+impl NewMessage {
+    /// Writes down whether and when the loop guard lets the text leave.
+    pub fn admit_as(&mut self, admission: loop_guard::Admission) {
+        self.held_back = admission == loop_guard::Admission::HeldBack;
+        self.deferred_until = match admission {
+            loop_guard::Admission::Deferred(at) => Some(at),
+            loop_guard::Admission::Now | loop_guard::Admission::HeldBack => None,
+        };
+    }
+}
+
+/// Queues texts, in order, and the jobs that will send them.
 ///
 /// # Errors
 /// When the database does not take them.
@@ -53,18 +67,21 @@ pub async fn insert(conn: &mut PgConnection, messages: &[NewMessage], now: DateT
         .map(|it| segments(&it.text.body))
         .map(|it| (i32::try_from(it.count).unwrap_or(i32::MAX), it.encoding.name()))
         .unzip();
-    let expiries: Vec<DateTime<Utc>> = messages.iter().map(|it| now + it.text.kind.stale_after()).collect();
+    let leaves_at = |it: &NewMessage| it.deferred_until.unwrap_or(now);
+    let expiries: Vec<DateTime<Utc>> = messages.iter().map(|it| leaves_at(it) + it.text.kind.stale_after()).collect();
     let held_back: Vec<bool> = messages.iter().map(|it| it.held_back).collect();
+    let deferred: Vec<Option<DateTime<Utc>>> = messages.iter().map(|it| it.deferred_until).collect();
     sqlx::query!(
         "INSERT INTO messages (client_id, event_id, kind, to_phone, from_number, body, once_key, segments, encoding,
-                               expires_at, held_back, status, error_message, created_at, updated_at)
+                               expires_at, held_back, deferred_until, next_attempt_at, status, error_message, created_at,
+                               updated_at)
          SELECT client_id, event_id, kind, to_phone, from_number, body, once_key, segments, encoding, expires_at, held_back,
-                CASE WHEN held_back THEN 'failed' ELSE 'queued' END,
-                CASE WHEN held_back THEN 'too many texts to this person in too short a time' END, $12, $12
+                deferred_until, deferred_until, CASE WHEN held_back THEN 'failed' ELSE 'queued' END,
+                CASE WHEN held_back THEN 'too many texts to this person in too short a time' END, $13, $13
          FROM unnest($1::TEXT[], $2::BIGINT[], $3::TEXT[], $4::TEXT[], $5::TEXT[], $6::TEXT[], $7::TEXT[], $8::INTEGER[],
-                     $9::TEXT[], $10::TIMESTAMPTZ[], $11::BOOLEAN[])
+                     $9::TEXT[], $10::TIMESTAMPTZ[], $11::BOOLEAN[], $12::TIMESTAMPTZ[])
              WITH ORDINALITY AS m (client_id, event_id, kind, to_phone, from_number, body, once_key, segments, encoding,
-                                   expires_at, held_back, place)
+                                   expires_at, held_back, deferred_until, place)
          ORDER BY place
          ON CONFLICT ON CONSTRAINT a_text_with_a_key_is_said_once DO NOTHING",
         &clients as &[Option<&str>],
@@ -78,14 +95,29 @@ pub async fn insert(conn: &mut PgConnection, messages: &[NewMessage], now: DateT
         &encodings as &[&str],
         &expiries,
         &held_back,
+        &deferred as &[Option<DateTime<Utc>>],
         now
     )
     .execute(&mut *conn)
     .await?;
-    Ok(queue::nudge(conn, Queue::SendMessages).await?)
+    queue::nudge(conn, Queue::SendMessages).await?;
+    nudge_in_each_second(conn, deferred.into_iter().flatten()).await
 }
 
-/// What `phones` were sent of late, for the loop guard. Texts that were held back do not count.
+/// Pushes one job for each second in which something is due: the queue keeps time in seconds.
+async fn nudge_in_each_second(conn: &mut PgConnection, due: impl Iterator<Item = DateTime<Utc>>) -> Result<(), Error> {
+    let seconds: BTreeSet<i64> = due.map(|at| at.timestamp()).collect();
+    for at in seconds.into_iter().filter_map(|second| DateTime::from_timestamp(second, 0)) {
+        queue::nudge_at(conn, Queue::SendMessages, at).await?;
+    }
+    Ok(())
+}
+
+/// How far back deferred texts were written that the loop guard still counts. Longer than most deferrals.
+const DEFERRALS_END_WITHIN: TimeDelta = TimeDelta::minutes(15);
+
+/// What `phones` were sent of late, for the loop guard. Texts that were held back do not count, and a deferred text counts
+/// from the time at which it may leave.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -93,16 +125,17 @@ pub async fn loop_guard(conn: &mut PgConnection, phones: &[&E164], now: DateTime
     let mut guard = LoopGuard::default();
     let digits: Vec<&str> = phones.iter().map(|phone| phone.as_str()).collect();
     let rows = sqlx::query!(
-        r#"SELECT to_phone, body, count(*) AS "times!" FROM messages
-           WHERE to_phone = ANY($1) AND created_at > $2 AND NOT held_back GROUP BY to_phone, body"#,
+        r#"SELECT to_phone, kind, body, GREATEST(created_at, deferred_until) AS "at!" FROM messages
+           WHERE to_phone = ANY($1) AND created_at > $3 AND GREATEST(created_at, deferred_until) > $2 AND NOT held_back"#,
         &digits as &[&str],
-        now - loop_guard::WINDOW
+        now - loop_guard::WINDOW,
+        now - DEFERRALS_END_WITHIN
     )
     .fetch_all(conn)
     .await?;
     for row in rows {
         if let Some(phone) = phones.iter().find(|phone| phone.as_str() == row.to_phone) {
-            guard.saw(phone, &row.body, u32::try_from(row.times).unwrap_or(u32::MAX));
+            guard.saw(phone, TextKind::from_name(&row.kind), &row.body, row.at);
         }
     }
     Ok(guard)
@@ -153,7 +186,7 @@ pub async fn drop_second_tries_to(
 }
 
 /// Drops what waits for people who opted out, or whom no text reaches: it may have been written, or come back from an attempt,
-/// just after they did.
+/// just after they did. Returns how many texts that were, at most [`SETTLED_AT_ONCE`].
 ///
 /// # Errors
 /// When the database does not answer.
@@ -162,10 +195,33 @@ pub async fn drop_unwanted(conn: &mut PgConnection, now: DateTime<Utc>) -> Resul
         r#"UPDATE messages SET status = 'failed', error_message = 'the recipient is not to be texted', updated_at = $1
            WHERE id IN (SELECT m.id FROM messages m JOIN clients c ON c."phoneNumber" = substr(m.to_phone, 2)
                         WHERE m.status = 'queued' AND (c."optedOutAt" IS NOT NULL OR c."unreachableAt" IS NOT NULL)
-                        ORDER BY m.id LIMIT 1000 FOR UPDATE OF m SKIP LOCKED)"#,
-        now
+                        ORDER BY m.id LIMIT $2 FOR UPDATE OF m SKIP LOCKED)"#,
+        now,
+        SETTLED_AT_ONCE as i64
     );
     Ok(dropped.execute(conn).await?.rows_affected())
+}
+
+/// How many texts one call of [`drop_unwanted`] or [`expire`] settles at most.
+pub const SETTLED_AT_ONCE: usize = 1_000;
+
+/// Drops the second tries, if they have not left yet, of texts that arrived after all. One that somebody else has locked is
+/// leaving.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn drop_second_tries_of(conn: &mut PgConnection, ids: &[i64], now: DateTime<Utc>) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE messages SET status = 'failed', error_message = 'the first one arrived after all', updated_at = $2
+         -- Said in this way, no index of what is queued fits, all of which would be read: each is looked up.
+         WHERE id IN (SELECT id FROM messages WHERE retry_of = ANY($1) AND (status = 'queued') IS NOT FALSE
+                      ORDER BY id FOR UPDATE SKIP LOCKED)",
+        ids,
+        now
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// A text that will not be sent, or that was not delivered.
@@ -179,7 +235,7 @@ pub struct Lost {
     pub client_id: Option<String>,
 }
 
-/// Gives up on texts that are too old to be of use. Answers them.
+/// Gives up on texts that are too old to be of use, at most [`SETTLED_AT_ONCE`]. Returns them.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -187,9 +243,10 @@ pub async fn expire(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<Vec<L
     let expired = sqlx::query!(
         "UPDATE messages SET status = 'failed', error_message = 'too late to be of use', updated_at = $1
          WHERE id IN (SELECT id FROM messages WHERE status = 'queued' AND expires_at <= $1
-                      ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED)
+                      ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED)
          RETURNING id, kind, client_id",
-        now
+        now,
+        SETTLED_AT_ONCE as i64
     )
     .fetch_all(conn)
     .await?;
@@ -292,8 +349,10 @@ async fn look_again_at(pool: &PgPool, at: DateTime<Utc>) {
     }
 }
 
-/// Somebody who opted out, or whom no text reaches, is sent nothing, client or not. A second try waits for its hour and holds
-/// nobody up.
+/// Somebody who opted out, or whom no text reaches, is sent nothing, client or not.
+///
+/// An earlier text to the same person holds a later one up until it is settled, with three exceptions: a second try waits for
+/// its hour, an expired text will never leave, and news of callers does not wait for a deferred text of the conversation.
 async fn lock_due(conn: &mut PgConnection, now: DateTime<Utc>, limit: i64) -> Result<Vec<sending::Due>, Error> {
     let due = sqlx::query_as!(
         sending::Due,
@@ -304,7 +363,10 @@ async fn lock_due(conn: &mut PgConnection, now: DateTime<Utc>, limit: i64) -> Re
              AND (SELECT earlier.id FROM messages earlier
                   WHERE earlier.to_phone = m.to_phone AND earlier.id < m.id
                     AND earlier.status IN ('queued', 'sending', 'unknown')
-                    AND (earlier.retry_of IS NULL OR earlier.status <> 'queued') LIMIT 1) IS NULL
+                    AND (earlier.status <> 'queued'
+                         OR (earlier.retry_of IS NULL AND (earlier.expires_at IS NULL OR earlier.expires_at > $1)
+                             AND (m.kind <> 'missed_call' OR earlier.deferred_until IS NULL
+                                  OR earlier.next_attempt_at <= $1))) LIMIT 1) IS NULL
              AND NOT EXISTS (SELECT FROM clients c WHERE c."phoneNumber" = substr(m.to_phone, 2)
                                AND (c."optedOutAt" IS NOT NULL OR c."unreachableAt" IS NOT NULL))
              AND (m.client_id IS NOT NULL
@@ -478,11 +540,7 @@ pub async fn record(conn: &mut PgConnection, outcomes: &[Outcome], now: DateTime
     )
     .execute(&mut *conn)
     .await?;
-    // The queue keeps time in seconds: one job for each in which somebody has to come back.
-    let due: BTreeSet<i64> = recorded.due.iter().flatten().map(DateTime::timestamp).collect();
-    for at in due.into_iter().filter_map(|second| DateTime::from_timestamp(second, 0)) {
-        queue::nudge_at(conn, Queue::SendMessages, at).await?;
-    }
+    nudge_in_each_second(conn, recorded.due.iter().copied().flatten()).await?;
     Ok(outcomes.len().saturating_sub(usize::try_from(result.rows_affected()).unwrap_or(usize::MAX)))
 }
 
@@ -611,10 +669,15 @@ pub struct Reported {
     pub second_try: bool,
     /// Whether the report said more than was known.
     pub moved: bool,
+    /// Whether the text was taken for lost, and has arrived after all.
+    pub arrived_after_all: bool,
+    /// Twilio's code of what was said of it before this report.
+    pub code_before: Option<i32>,
 }
 
 /// Applies delivery reports, in the order given, and answers for each the text of ours that it is about, if it is about one.
-/// A report that says less than is known already changes nothing. Locks the texts of each round in order, so that two
+/// A report that says less than is known already changes nothing. That a text arrived is the last word: it is believed of one
+/// that was reported as lost, and no later report undoes it. Locks the texts of each round in order, so that two
 /// transactions hardly ever wait for each other.
 ///
 /// # Errors
@@ -689,8 +752,9 @@ async fn apply_together(
                SELECT * FROM unnest($1::BIGINT[], $2::TEXT[], $3::TEXT[], $4::INTEGER[], $5::TEXT[], $6::TEXT[])
                    AS came (id, sid, status, code, to_phone, meaning)
            ), before AS (
-               SELECT m.id, came.sid, came.status, came.code, came.meaning, m.status AS was,
-                      m.status IN ('queued', 'sending', 'unknown', 'sent') AS open
+               SELECT m.id, came.sid, came.status, came.code, came.meaning, m.status AS was, m.error_code AS code_before,
+                      m.status IN ('queued', 'sending', 'unknown', 'sent')
+                          OR (m.status IN ('undelivered', 'failed') AND came.status = 'delivered') AS open
                FROM came JOIN messages m ON m.id = came.id
                WHERE (m.twilio_sid IS NULL OR m.twilio_sid = came.sid) AND m.attempted_at IS NOT NULL
                  AND (came.to_phone IS NULL OR m.to_phone = came.to_phone)
@@ -704,7 +768,8 @@ async fn apply_together(
                check_at = CASE WHEN NOT open OR before.status <> 'sent' THEN NULL ELSE COALESCE(check_at, $8) END
            FROM before WHERE messages.id = before.id
            RETURNING messages.id, kind, client_id, to_phone AS "to", attempted_at, retry_of IS NOT NULL AS "second_try!",
-                     open AND was <> before.status AS "moved!""#,
+                     open AND was <> before.status AS "moved!",
+                     open AND was IN ('undelivered', 'failed') AS "arrived_after_all!", before.code_before"#,
         &ids,
         &sids as &[&str],
         &statuses as &[&str],
@@ -849,6 +914,33 @@ pub async fn any_due(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<bool
         now
     );
     Ok(any.fetch_one(conn).await?)
+}
+
+/// The texts that were due before `before`, could leave, and have not: those that wait for an earlier text to the same person
+/// do not count, and neither do expired ones.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn count_overdue(
+    conn: &mut PgConnection,
+    before: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<Overdue, Error> {
+    let overdue = sqlx::query_as!(
+        Overdue,
+        r#"SELECT count(*) AS "count!", min(GREATEST(m.created_at, m.next_attempt_at)) AS since FROM messages m
+           WHERE m.status = 'queued' AND GREATEST(m.created_at, m.next_attempt_at) <= $1
+             AND (m.expires_at IS NULL OR m.expires_at > $2)
+             AND (SELECT earlier.id FROM messages earlier
+                  WHERE earlier.to_phone = m.to_phone AND earlier.id < m.id
+                    AND earlier.status IN ('queued', 'sending', 'unknown')
+                    AND (earlier.status <> 'queued'
+                         OR (earlier.retry_of IS NULL AND (earlier.expires_at IS NULL OR earlier.expires_at > $2)))
+                  LIMIT 1) IS NULL"#,
+        before,
+        now
+    );
+    Ok(overdue.fetch_one(conn).await?)
 }
 
 /// Locks the oldest texts that are settled, and have been since before `before`, and that nobody else has locked:

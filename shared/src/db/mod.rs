@@ -25,6 +25,8 @@ pub mod messages;
 
 mod number_changes;
 
+pub mod ownerless;
+
 pub mod pool;
 
 pub mod purchases;
@@ -34,6 +36,8 @@ pub mod sending;
 pub mod subscriptions;
 
 pub mod stories;
+
+pub mod sweeps;
 
 pub mod waiting_list;
 

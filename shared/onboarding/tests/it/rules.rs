@@ -65,6 +65,7 @@ fn an_event() -> impl Strategy<Value = Event> {
         1 => Just(Event::NumberLost(number())),
         1 => Just(Event::OptedOut),
         1 => Just(Event::Unreachable),
+        1 => Just(Event::Reached),
     ]
 }
 
@@ -114,7 +115,7 @@ fn pools() -> impl Strategy<Value = Allocation> {
 fn may_follow(state: State, next: State, event: &Event) -> bool {
     let place = |state: State| State::ALL.iter().position(|it| *it == state).unwrap();
     match event {
-        Event::Text { .. } | Event::NumberDue | Event::OptedOut | Event::Unreachable => {
+        Event::Text { .. } | Event::NumberDue | Event::OptedOut | Event::Unreachable | Event::Reached => {
             next == state || place(next) == place(state) + 1 || (state, next) == (State::S7FwdSent, State::S6PhoneType)
         }
         // Who waits at the gate goes through it; whose service ends, or whose number is lost, stands before it again.

@@ -61,6 +61,7 @@ fn events() -> Vec<(String, Payment, Event)> {
         ("NumberLost, the same", Event::NumberLost(number())),
         ("OptedOut", Event::OptedOut),
         ("Unreachable", Event::Unreachable),
+        ("Reached", Event::Reached),
     ];
     let others = taken.into_iter().chain(others).map(|(name, event)| (name.to_owned(), event));
     let unheard = texts.chain(others).map(|(name, event)| (name, Payment::None, event));

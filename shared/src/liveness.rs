@@ -1,0 +1,161 @@
+//! What depends on workers being alive, worked out when somebody asks: dead workers raise no alerts.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::PgPool;
+
+use crate::db::alerts::{self, Alert};
+use crate::db::events::{self, Overdue};
+use crate::db::sweeps::{self, Sweeps};
+use crate::db::{self, messages};
+use crate::queue::{self, Queue};
+
+/// How long an event or a text may be due before somebody has to look.
+const OVERDUE_AFTER: TimeDelta = TimeDelta::seconds(60);
+
+/// How long a worker may be silent before it counts as gone.
+const SILENT_AFTER: TimeDelta = TimeDelta::seconds(30);
+
+/// What the alerts depend on, at one moment.
+struct Signs {
+    seen: Vec<(Queue, Option<DateTime<Utc>>)>,
+    events: Overdue,
+    texts: Overdue,
+    sweeps: Sweeps,
+}
+
+/// Every open alert, oldest first, and then what is wrong with the workers just now.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list_alerts(pool: &PgPool, now: DateTime<Utc>) -> Result<Vec<Alert>, db::Error> {
+    let mut tx = db::snapshot(pool).await?;
+    let mut alerts = alerts::list_open(&mut *tx).await?;
+    let signs = Signs {
+        seen: queue::last_seen(&mut tx).await?,
+        events: events::count_overdue(&mut tx, now - OVERDUE_AFTER).await?,
+        texts: messages::count_overdue(&mut tx, now - OVERDUE_AFTER, now).await?,
+        sweeps: sweeps::find(&mut tx).await?,
+    };
+    alerts.extend(read(&signs, now));
+    Ok(alerts)
+}
+
+fn read(signs: &Signs, now: DateTime<Utc>) -> Vec<Alert> {
+    let found = [
+        no_worker(&signs.seen, now),
+        overdue("events-waiting", "event", &signs.events, "processed"),
+        overdue("texts-waiting", "text", &signs.texts, "sent"),
+        late_sweeps(signs.sweeps, now),
+    ];
+    let alert = |(cause, since, about): (&str, DateTime<Utc>, String)| Alert {
+        id: None,
+        cause: cause.to_owned(),
+        about,
+        raised_at: since,
+        last_seen_at: now,
+        times: 1,
+    };
+    found.into_iter().flatten().map(alert).collect()
+}
+
+/// A cause, since when, and what is wrong and what to do.
+type Found = (&'static str, DateTime<Utc>, String);
+
+fn no_worker(seen: &[(Queue, Option<DateTime<Utc>>)], now: DateTime<Utc>) -> Option<Found> {
+    let silent: Vec<&(Queue, Option<DateTime<Utc>>)> =
+        seen.iter().filter(|(_, at)| at.is_none_or(|at| at < now - SILENT_AFTER)).collect();
+    let last = silent.iter().filter_map(|(_, at)| *at).max();
+    let jobs: Vec<&str> = silent.iter().map(|(queue, _)| queue.name()).collect();
+    let which = if silent.len() == seen.len() { "at all".to_owned() } else { format!("for {}", jobs.join(", ")) };
+    let since =
+        last.map_or_else(|| "none is known".to_owned(), |at| format!("the last was seen {}", minutes(now - at)));
+    (!silent.is_empty()).then(|| {
+        let about = format!(
+            "No worker runs {which}: {since}. Nobody is answered until one does. Start `jobrun-worker`; if it runs, its log \
+             says what keeps it from the database."
+        );
+        ("no-worker", last.unwrap_or(now), about)
+    })
+}
+
+fn overdue(cause: &'static str, what: &str, overdue: &Overdue, done: &str) -> Option<Found> {
+    let since = overdue.since?;
+    let count = overdue.count;
+    let (those, have) = if count == 1 { (what.to_owned(), "has") } else { (format!("{what}s"), "have") };
+    let about = format!(
+        "{count} {those} {have} been due for more than a minute and {have} not been {done}. See that `jobrun-worker` runs, and \
+         read its log: it says what fails."
+    );
+    Some((cause, since, about))
+}
+
+fn late_sweeps(sweeps: Sweeps, now: DateTime<Utc>) -> Option<Found> {
+    let last = match sweeps.last_success_at {
+        None => "No sweep has succeeded yet".to_owned(),
+        Some(at) => format!("The last sweep that succeeded was {}", minutes(now - at)),
+    };
+    (sweeps.late_after < now).then(|| {
+        let about = format!(
+            "{last}: numbers are not offered to those who wait, and nothing that was left behind is taken up. See that \
+             `jobrun-worker` runs, and read its log: it says which part of a sweep fails."
+        );
+        ("no-sweep", sweeps.late_after, about)
+    })
+}
+
+fn minutes(ago: TimeDelta) -> String {
+    match ago.num_minutes() {
+        0 => format!("{} s ago", ago.num_seconds()),
+        minutes => format!("{minutes} min ago"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
+
+    fn well() -> Signs {
+        let none = Overdue { count: 0, since: None };
+        let seen = [Queue::ProcessEvents, Queue::SendMessages].map(|queue| (queue, Some(NOW - TimeDelta::seconds(9))));
+        let sweeps = Sweeps { last_success_at: None, late_after: NOW };
+        Signs { seen: seen.to_vec(), events: none, texts: none, sweeps }
+    }
+
+    fn abouts(signs: &Signs) -> Vec<String> {
+        read(signs, NOW).into_iter().map(|alert| format!("{}: {}", alert.cause, alert.about)).collect()
+    }
+
+    #[test]
+    fn nothing_is_said_of_workers_that_are_well() {
+        assert!(abouts(&well()).is_empty());
+    }
+
+    #[test]
+    fn each_sign_says_what_is_wrong_and_what_to_do() {
+        let long_ago = NOW - TimeDelta::minutes(7);
+        let mut signs = well();
+        signs.seen[1].1 = Some(long_ago);
+        assert!(
+            abouts(&signs)[0].starts_with("no-worker: No worker runs for send-messages: the last was seen 7 min ago.")
+        );
+        signs.seen.iter_mut().for_each(|(_, at)| *at = None);
+        assert!(abouts(&signs)[0].starts_with("no-worker: No worker runs at all: none is known."));
+        let signs = Signs {
+            events: Overdue { count: 1, since: Some(long_ago) },
+            texts: Overdue { count: 30, since: Some(long_ago) },
+            sweeps: Sweeps { last_success_at: Some(long_ago), late_after: NOW - TimeDelta::seconds(1) },
+            ..well()
+        };
+        let said = abouts(&signs);
+        assert!(
+            said[0]
+                .starts_with("events-waiting: 1 event has been due for more than a minute and has not been processed")
+        );
+        assert!(
+            said[1].starts_with("texts-waiting: 30 texts have been due for more than a minute and have not been sent")
+        );
+        assert!(said[2].starts_with("no-sweep: The last sweep that succeeded was 7 min ago"));
+    }
+}
