@@ -4,9 +4,11 @@
 //! [`telemetry`] the only printer; [`db`] is the rows, [`queue`] the only door to the job queue, [`twilio`] the
 //! protocol, [`numbers`] what can be wrong with our numbers there, [`operator`] what an operator does by hand with
 //! the same functions that the worker uses, [`purchases`] buying numbers, [`watch`] what clients and the operator are
-//! told before anybody asks, and [`retention`] how long what is over is kept.
+//! told before anybody asks, [`retention`] how long what is over is kept, and [`exit`] what exit statuses mean.
 
 pub mod config;
+
+mod spelling;
 
 pub mod clock;
 
@@ -31,3 +33,5 @@ pub mod purchases;
 pub mod watch;
 
 pub mod retention;
+
+pub mod exit;

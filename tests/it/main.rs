@@ -28,6 +28,10 @@ mod buying;
 
 mod bad_input;
 
+mod commands;
+
+mod tls;
+
 mod accidents;
 
 mod sharing;

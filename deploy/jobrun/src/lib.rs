@@ -2,7 +2,7 @@
 //!
 //! [`local_postgres`] and [`programs`] run the real server and the real programs; [`up`] and [`demo`] put them together;
 //! [`numbers`] looks after the numbers at Twilio, [`buy`] buys some, and [`payments`] looks after what was paid by nobody that we
-//! know; [`pool`], [`waiting`] and [`client`] show what the rows say.
+//! know; [`pool`], [`waiting`], [`alerts`] and [`client`] show what the rows say, in a [`table`] where there are many.
 
 use std::time::Duration;
 
@@ -11,6 +11,8 @@ use jobrun_shared::db;
 pub mod local_postgres;
 
 pub mod programs;
+
+pub mod table;
 
 pub mod numbers;
 
@@ -21,6 +23,8 @@ pub mod payments;
 pub mod pool;
 
 pub mod waiting;
+
+pub mod alerts;
 
 pub mod client;
 
