@@ -134,7 +134,7 @@ async fn numbers_that_cannot_be_in_the_pool_are_named_with_what_is_wrong() {
     let wrong = [
         ("+4407911123456", "has a 0 after +44, which is left out there: +447911123456"),
         ("+44791112345", "cannot exist: GB has no numbers of this length"),
-        ("+445551234567", "cannot exist: GB has no numbers of this length"),
+        ("+446001234567", "cannot exist: GB has no numbers of this length"),
         ("+447476955179", "is the number that clients text"),
         ("hello", "not a phone number"),
         ("+9991234567", "begins with the calling code of no country"),
@@ -237,6 +237,53 @@ async fn a_setting_that_is_misspelt_is_warned_of_and_its_value_is_not_shown() {
     stage.strike().await.unwrap();
 }
 
+/// Runs a command on a terminal of 60 columns. Returns what it shows.
+#[cfg(target_os = "linux")]
+async fn on_a_terminal(stage: &jobrun::demo::Stage, arguments: &str, settings: &[(&str, &str)]) -> String {
+    let shell = format!("stty cols 60; exec {} {arguments}", programs().join("jobrun").display());
+    let mut command = tokio::process::Command::new("script");
+    command.args(["--quiet", "--return", "--command", &shell, "/dev/null"]).env_clear().kill_on_drop(true);
+    command.env("PATH", path()).env("DATABASE_URL", &stage.environment["DATABASE_URL"]).envs(settings.iter().copied());
+    let output = tokio::time::timeout(PATIENCE, command.stdin(Stdio::null()).output()).await.expect("it ends").unwrap();
+    String::from_utf8(output.stdout).unwrap().replace("\r\n", "\n")
+}
+
+/// What a terminal makes of its escapes: nothing, as far as letters are concerned.
+#[cfg(target_os = "linux")]
+fn without_escapes(shown: &str) -> String {
+    let mut pieces = shown.split("\u{1b}[");
+    let first = pieces.next().unwrap().to_owned();
+    pieces.fold(first, |text, piece| text + piece.split_once('m').unwrap().1)
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_fit_a_narrow_terminal_and_colours_are_left_out_where_they_are_not_wanted() {
+    let stage = stage(0).await;
+    operator::seed(&stage.pool, &numbers(3)).await.unwrap();
+    paid_clients(&stage.pool, "a-client-with-a-rather-long-id", 1).await;
+    let allocated = stage.operator(&["pool", "allocate", "a-client"]).await.unwrap();
+    assert_eq!(allocated.0, 0, "{allocated:?}");
+    let alert = "INSERT INTO alerts (cause, about, raised_at, last_seen_at) VALUES
+        ('a-cause', 'Something is wrong, and this says at length what to do.', now(), now())";
+    sqlx::raw_sql(alert).execute(&stage.pool).await.unwrap();
+    for arguments in ["pool status", "alerts", "client a-client"] {
+        let plain = stage.operator(&arguments.split(' ').collect::<Vec<_>>()).await.unwrap().1;
+        assert!(!plain.contains('\u{1b}'), "{plain}");
+        let shown = on_a_terminal(&stage, arguments, &[("TERM", "xterm")]).await;
+        assert_eq!(shown.contains('\u{1b}'), arguments != "client a-client", "{arguments}: {shown:?}");
+        let letters = without_escapes(&shown);
+        let too_wide: Vec<&str> = letters.lines().filter(|line| line.trim_end().chars().count() > 60).collect();
+        let allowed = |line: &&str| line.contains("held by clients") || line.contains("cooling down,");
+        assert!(too_wide.iter().all(allowed), "{arguments}: {too_wide:?}");
+        assert!(letters.lines().count() > plain.lines().count(), "{letters}");
+        for settings in [[("TERM", "xterm"), ("NO_COLOR", "1")], [("TERM", "dumb"), ("LANG", "C")]] {
+            assert_eq!(on_a_terminal(&stage, arguments, &settings).await, letters, "{settings:?}");
+        }
+    }
+    stage.strike().await.unwrap();
+}
+
 /// Why a connection with this address is not had, and the words of it.
 async fn refused(url: &str) -> (Option<Reason>, String) {
     let url = jobrun_shared::config::Secret::new(url);
@@ -263,7 +310,7 @@ async fn what_keeps_us_out_of_a_database_is_told_apart() {
         (elsewhere("nowhere.invalid"), Reason::NoHost, "the host name is not known"),
         (elsewhere(server), Reason::NoDatabase, "has no such database"),
         (format!("postgres://stranger:wrong@{tail}"), Reason::Login, "refuses the login"),
-        (format!("{head}@{tail}?sslmode=require"), Reason::NoTls, "does not speak TLS"),
+        (format!("{head}@{server}/x?sslmode=require"), Reason::NoTls, "does not speak TLS"),
         (stranger.clone(), Reason::NoRight, "lacks a right"),
     ] {
         let (found, said) = refused(&url).await;

@@ -110,7 +110,7 @@ mod tests {
             ("+9991234567", Unfit::NoCountry),
             ("+44791112345", Unfit::CannotExist("GB".to_owned())),
             ("+4479111234567", Unfit::CannotExist("GB".to_owned())),
-            ("+445551234567", Unfit::CannotExist("GB".to_owned())),
+            ("+446001234567", Unfit::CannotExist("GB".to_owned())),
             ("+35387123456789", Unfit::CannotExist("IE".to_owned())),
             ("07476 955179", Unfit::Onboarding),
         ] {

@@ -117,7 +117,10 @@ impl Reason {
         use rustls::CertificateError as Certificate;
         if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
             return match tls {
-                rustls::Error::InvalidCertificate(Certificate::UnknownIssuer) => Self::Untrusted,
+                // Another authority may bear the same name.
+                rustls::Error::InvalidCertificate(Certificate::UnknownIssuer | Certificate::BadSignature) => {
+                    Self::Untrusted
+                }
                 rustls::Error::InvalidCertificate(
                     Certificate::NotValidForName | Certificate::NotValidForNameContext { .. },
                 ) => Self::OtherHost,
