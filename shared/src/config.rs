@@ -430,7 +430,6 @@ impl Source for Environment {
 
 /// Says of each environment variable whose name is nearly that of a setting which one may be meant. Values are not shown.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
 pub fn near_misses() -> Vec<String> {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     spelling::near_misses(names, &NAMES)
