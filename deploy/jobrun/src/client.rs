@@ -38,7 +38,8 @@ pub fn print(
     let width = terminal.map_or(WIDTH, |width| WIDTH.min(width.into()));
     let mut page = Page { out, width };
     print_header(&mut page, &story.client)?;
-    writeln!(page.out, "\n{:<19}  {:<8}  (times in UTC; of payments, Stripe's)", "WHEN", "WHAT")?;
+    writeln!(page.out)?;
+    print_set_in(&mut page, &format!("{:<19}  {:<8}  ", "WHEN", "WHAT"), "(times in UTC; of payments, Stripe's)")?;
     for happening in &story.happenings {
         print_happening(&mut page, happening, onboarding_number)?;
     }
