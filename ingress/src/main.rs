@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use clap::Parser;
 use jobrun_ingress::{recorder::Recorder, webhooks};
 use jobrun_shared::config::SignatureMode;
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::{audits, installation};
-use jobrun_shared::{clock, config, db, shutdown, telemetry};
+use jobrun_shared::{clock, config, db, exit, shutdown, telemetry};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -29,13 +30,28 @@ const CONNECTIONS: db::Connections = db::Connections {
 /// How long requests that are under way may take to end when the process is to end: longer than any may take.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Receives the webhooks of Twilio and Stripe: verifies each, records it, and acknowledges it once it is committed.
+///
+/// Runs until SIGTERM or Ctrl-C, and then finishes what it has in hand. Any number may run at a time.
+#[derive(Parser)]
+#[command(version)]
+#[command(after_help = "Settings come from the environment; the README lists them. These are needed:\n\n\
+    DATABASE_URL          postgres://user:password@host/database, migrated by `jobrun migrate`\n\
+    TWILIO_ACCOUNT_SID    the account at Twilio\n\
+    TWILIO_AUTH_TOKEN     its auth token, by which webhooks are verified\n\
+    PUBLIC_BASE_URL       what Twilio was given as this program's address\n\
+    INGRESS_ADDR          where to listen [default: 0.0.0.0:8080]\n\n\
+    Exit status: 0 after it was told to stop, 1 when it cannot go on, 2 when settings or arguments are wrong.")]
+struct Arguments {}
+
 #[tokio::main]
 async fn main() -> ExitCode {
+    Arguments::parse();
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("jobrun-ingress: {error:#}");
-            ExitCode::from(if error.is::<config::Problems>() { 2 } else { 1 })
+            ExitCode::from(exit::status_of(error.chain()))
         }
     }
 }

@@ -7,6 +7,7 @@ use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
 
 use jobrun_onboarding::E164;
 
+use crate::spelling;
 use crate::twilio::signature::{Algorithm, Key};
 
 const ONBOARDING_NUMBER_DEFAULT: &str = "+447476955179";
@@ -27,6 +28,42 @@ const POOL_LEVEL_MIN_DEFAULT: &str = "3";
 const SLICE_MAX_DEFAULT: &str = "200";
 const RETENTION_DEFAULT: &str = "400d";
 
+/// Every setting that a program asks for.
+pub const NAMES: [&str; 32] = [
+    "AUDIT_INTERVAL",
+    "DATABASE_URL",
+    "HOLD_DURATION",
+    "HOME",
+    "INGRESS_ADDR",
+    "JOBRUN_DATA",
+    "LOG_FORMAT",
+    "NUMBER_COOLING",
+    "PATH",
+    "PAYMENT_LINK_URL",
+    "POOL_BUY_MAX",
+    "POOL_LEVEL_MIN",
+    "PUBLIC_BASE_URL",
+    "RETENTION",
+    "RUST_LOG",
+    "SLICE_MAX",
+    "STAND_IN_ADDR",
+    "STOP_WITH_STDIN",
+    "STRIPE_LIVEMODE",
+    "STRIPE_WEBHOOK_SECRET",
+    "SWEEP_INTERVAL",
+    "TWILIO_ACCOUNT_SID",
+    "TWILIO_ADDRESS_SID",
+    "TWILIO_API_BASE_URL",
+    "TWILIO_AUTH_TOKEN",
+    "TWILIO_BUNDLE_SID",
+    "TWILIO_ONBOARDING_NUMBER",
+    "TWILIO_POOL_NUMBERS",
+    "TWILIO_SEGMENTS_PER_SECOND",
+    "TWILIO_SHARED_KEYS",
+    "TWILIO_SIGNATURE_ALGORITHMS",
+    "TWILIO_SIGNATURE_MODE",
+];
+
 /// What is wrong with the settings, one sentence a line.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Problems(Vec<String>);
@@ -44,13 +81,19 @@ impl Problems {
     /// A setting is missing that only some of the commands need.
     #[must_use]
     pub fn not_set(name: &str, example: &str) -> Self {
-        Self::one(not_set(name, example))
+        Self(vec![not_set(name, example)]).or_misspelt()
     }
 
     /// A problem that shows only when settings are compared with something else.
     #[must_use]
     pub fn one(problem: impl Into<String>) -> Self {
         Self(vec![problem.into()])
+    }
+
+    /// Adds the settings whose names are nearly right: one of them may be what is missing.
+    fn or_misspelt(mut self) -> Self {
+        self.0.extend(near_misses());
+        self
     }
 }
 
@@ -298,7 +341,7 @@ impl Ingress {
     /// # Errors
     /// Names every setting that is missing or makes no sense.
     pub fn from_env() -> Result<Self, Problems> {
-        Self::read(&Environment)
+        Self::read(&Environment).map_err(Problems::or_misspelt)
     }
 
     fn read(source: &dyn Source) -> Result<Self, Problems> {
@@ -322,7 +365,7 @@ impl Worker {
     /// # Errors
     /// Names every setting that is missing or makes no sense.
     pub fn from_env() -> Result<Self, Problems> {
-        Self::read(&Environment)
+        Self::read(&Environment).map_err(Problems::or_misspelt)
     }
 
     fn read(source: &dyn Source) -> Result<Self, Problems> {
@@ -369,7 +412,7 @@ impl Operator {
     /// # Errors
     /// Names every setting that makes no sense.
     pub fn from_env() -> Result<Self, Problems> {
-        Self::read(&Environment)
+        Self::read(&Environment).map_err(Problems::or_misspelt)
     }
 
     fn read(source: &dyn Source) -> Result<Self, Problems> {
@@ -414,7 +457,11 @@ impl Numbers {
     /// # Errors
     /// Names every setting that is missing or makes no sense.
     pub fn from_env() -> Result<Self, Problems> {
-        let mut reader = Reader::new(&Environment);
+        Self::read(&Environment).map_err(Problems::or_misspelt)
+    }
+
+    fn read(source: &dyn Source) -> Result<Self, Problems> {
+        let mut reader = Reader::new(source);
         match (reader.database_url(), reader.twilio()) {
             (Some(database_url), Some(twilio)) if reader.problems.is_empty() => Ok(Self { database_url, twilio }),
             _ => Err(Problems(reader.problems)),
@@ -428,7 +475,7 @@ impl Buying {
     /// # Errors
     /// Names every setting that is missing or makes no sense.
     pub fn from_env() -> Result<Self, Problems> {
-        Self::read(&Environment)
+        Self::read(&Environment).map_err(Problems::or_misspelt)
     }
 
     fn read(source: &dyn Source) -> Result<Self, Problems> {
@@ -457,6 +504,13 @@ impl Source for Environment {
     fn get(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()
     }
+}
+
+/// Says of each environment variable whose name is nearly that of a setting which one may be meant. Values are not shown.
+#[must_use]
+pub fn near_misses() -> Vec<String> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    spelling::near_misses(names, &NAMES)
 }
 
 struct Reader<'a> {
@@ -921,6 +975,27 @@ mod tests {
             assert!(problems.contains(&format!("{name} is not ")), "{name} is missing in: {problems}");
         }
         assert!(!problems.contains("hush") && !problems.contains(address), "{problems}");
+    }
+
+    /// Remembers which settings are asked for.
+    struct Recorded(std::cell::RefCell<std::collections::BTreeSet<String>>);
+
+    impl Source for Recorded {
+        fn get(&self, name: &str) -> Option<String> {
+            self.0.borrow_mut().insert(name.to_owned());
+            List(&GOOD).get(name)
+        }
+    }
+
+    #[test]
+    fn the_table_of_names_is_what_the_programs_ask_for() {
+        let recorded = Recorded(std::cell::RefCell::default());
+        Ingress::read(&recorded).unwrap();
+        Worker::read(&recorded).unwrap();
+        Operator::read(&recorded).unwrap();
+        Numbers::read(&recorded).unwrap();
+        Buying::read(&recorded).unwrap();
+        assert_eq!(recorded.0.into_inner().into_iter().collect::<Vec<_>>(), NAMES);
     }
 
     #[test]

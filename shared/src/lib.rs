@@ -4,9 +4,12 @@
 //! [`telemetry`] the only printer; [`db`] is the rows, [`queue`] the only door to the job queue, [`twilio`] the
 //! protocol, [`numbers`] what can be wrong with our numbers there, [`operator`] what an operator does by hand with
 //! the same functions that the worker uses, [`purchases`] buying numbers, [`watch`] what clients and the operator are
-//! told before anybody asks, [`liveness`] what is said of the workers when somebody asks, and [`retention`] how long what is over is kept.
+//! told before anybody asks, [`liveness`] what is said of the workers when somebody asks, [`retention`] how long what is over
+//! is kept, and [`exit`] what exit statuses mean.
 
 pub mod config;
+
+mod spelling;
 
 pub mod clock;
 
@@ -35,3 +38,5 @@ pub mod watch;
 pub mod liveness;
 
 pub mod retention;
+
+pub mod exit;

@@ -5,7 +5,9 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use jobrun_onboarding::free_numbers::can_be_offered;
 use jobrun_onboarding::level::Forecast;
+use jobrun_onboarding::pool_number::{SeedNumber, Unfit, as_written, pool_number};
 use jobrun_onboarding::{Allocation, E164, Text, journal, wording};
 use serde::Serialize;
 use sqlx::migrate::{Migrate, MigrateError as StepError, Migrator};
@@ -14,6 +16,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Transactio
 use crate::clock;
 use crate::db::alerts::NewAlert;
 use crate::db::events::{self, NewEvent, Payload, Source};
+use crate::db::find_client::{self, Found};
 use crate::db::{self, alerts, clients, levels, messages, pool, subscriptions, waiting_list};
 use crate::queue::{self, Queue};
 use crate::watch;
@@ -123,9 +126,12 @@ pub enum MigrateError {
 /// Why an operator's request was not carried out. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// Some of the numbers given are none.
-    #[error("not a phone number in E.164 form, such as +447700900123: {}", .0.join(", "))]
-    NotE164(Vec<String>),
+    /// Some of the numbers given cannot be in the pool.
+    #[error("nothing was added, because of:{}", .0.iter().map(|(given, wrong)| format!("\n  {given}: {wrong}")).collect::<String>())]
+    Unfit(Vec<(String, Unfit)>),
+    /// What was given is not a number.
+    #[error("{0}: {unfit}", unfit = Unfit::Unreadable)]
+    NotANumber(String),
     /// No numbers were given.
     #[error("no numbers: give them as arguments, or in TWILIO_POOL_NUMBERS, comma separated")]
     NoNumbers,
@@ -137,15 +143,46 @@ pub enum Refusal {
         "no client holds the number, so that there is nothing to cool down; without --cool-down it becomes available"
     )]
     NothingToCoolDown,
+    /// Without being told to, no number is taken from the client that holds it.
+    #[error(
+        "client {client_id} holds the number, and is at {state}. With --yes it is taken all the same: the client is given another \
+         number, or a place on the waiting list, and is texted that its number had to change. `jobrun pool drain` lets the client \
+         keep it, and gives it to no other afterwards"
+    )]
+    Held {
+        /// `clients.id`.
+        client_id: String,
+        /// Where its conversation is.
+        state: &'static str,
+    },
     /// Nobody has this id.
-    #[error("no client has this id; `jobrun client PHONE` shows the id of whoever texts from it")]
+    #[error("no client has this id or phone; a phone is written +447911123456 or 07911 123456")]
     NoSuchClient,
+    /// The beginning of an id that several clients have.
+    #[error("that is the beginning of several ids: {}; give more of the one that is meant", .0.join(", "))]
+    SeveralClients(Vec<String>),
     /// The payment is somebody's, or was never heard of.
     #[error("no payment of this name waits to be assigned; `jobrun payments` lists those that do")]
     NotUnassigned,
     /// The database.
     #[error(transparent)]
     Database(#[from] db::Error),
+}
+
+impl Refusal {
+    /// Whether the request itself is at fault, so that the same again is refused again.
+    #[must_use]
+    pub const fn is_of_the_request(&self) -> bool {
+        match self {
+            Self::Unfit(_) | Self::NotANumber(_) | Self::NoNumbers | Self::SeveralClients(_) => true,
+            Self::NotInPool
+            | Self::NothingToCoolDown
+            | Self::Held { .. }
+            | Self::NoSuchClient
+            | Self::NotUnassigned
+            | Self::Database(_) => false,
+        }
+    }
 }
 
 impl From<sqlx::Error> for Refusal {
@@ -163,32 +200,45 @@ pub struct Seeded {
     pub known: usize,
 }
 
-/// Adds numbers to the pool, in the order given, and lets the waiting list know.
+/// Reads numbers for the pool as people write them, each once, in the order given.
 ///
 /// # Errors
-/// When any of them is not E.164: then none is added, and all that are not are named.
-pub async fn seed(pool: &PgPool, numbers: &[String]) -> Result<Seeded, Refusal> {
-    if numbers.is_empty() {
+/// When any of them cannot be in the pool: all that cannot are named, each with what is wrong.
+pub fn read_pool_numbers(given: &[String], onboarding_number: Option<&E164>) -> Result<Vec<SeedNumber>, Refusal> {
+    if given.is_empty() {
         return Err(Refusal::NoNumbers);
     }
-    let mut parsed: Vec<(E164, String)> = Vec::new();
-    let mut wrong = Vec::new();
-    for number in numbers {
-        match E164::parse(number).ok().and_then(|parsed| Some((parsed.clone(), parsed.country()?))) {
-            Some(entry) if parsed.contains(&entry) => {}
-            Some(entry) => parsed.push(entry),
-            None => wrong.push(number.clone()),
+    let (mut read, mut wrong) = (Vec::new(), Vec::new());
+    for text in given {
+        match pool_number(text, onboarding_number) {
+            Ok(number) if read.contains(&number) => {}
+            Ok(number) => read.push(number),
+            Err(unfit) => wrong.push((text.clone(), unfit)),
         }
     }
-    if !wrong.is_empty() {
-        return Err(Refusal::NotE164(wrong));
-    }
+    if wrong.is_empty() { Ok(read) } else { Err(Refusal::Unfit(wrong)) }
+}
+
+/// Adds numbers, as people write them, to the pool in the order given, and lets the waiting list know.
+///
+/// # Errors
+/// As [`read_pool_numbers`]: then none is added.
+pub async fn seed(pool: &PgPool, numbers: &[String]) -> Result<Seeded, Refusal> {
+    add_to_pool(pool, read_pool_numbers(numbers, None)?).await
+}
+
+/// Adds numbers that have been read to the pool, in the order given, and lets the waiting list know.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn add_to_pool(pool: &PgPool, numbers: Vec<SeedNumber>) -> Result<Seeded, Refusal> {
+    let numbers: Vec<(E164, String)> = numbers.into_iter().map(|it| (it.number, it.region)).collect();
     let mut tx = pool.begin().await?;
     pool::close_gate(&mut tx).await?;
-    let new = pool::insert(&mut tx, &parsed, "seeded", clock::now()).await?;
+    let new = pool::insert(&mut tx, &numbers, "seeded", clock::now()).await?;
     queue::nudge(&mut tx, Queue::Sweep).await?;
     tx.commit().await?;
-    Ok(Seeded { new, known: parsed.len() - new })
+    Ok(Seeded { new, known: numbers.len() - new })
 }
 
 /// Begins a transaction in which `number` stays in the hands in which it is: its holder, if it has one, is locked, and the
@@ -209,12 +259,14 @@ async fn begin_for(pool: &PgPool, number: &E164) -> Result<(Transaction<'static,
 }
 
 fn one_number(number: &str) -> Result<E164, Refusal> {
-    E164::parse(number.trim()).map_err(|_| Refusal::NotE164(vec![number.to_owned()]))
+    as_written(number).ok_or_else(|| Refusal::NotANumber(number.to_owned()))
 }
 
 /// What releasing did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Released {
+    /// The number, E.164.
+    pub number: String,
     /// The client that held the number.
     pub holder: Option<String>,
     /// Until when it cools down. Empty, it is available.
@@ -223,16 +275,41 @@ pub struct Released {
     pub drained: bool,
 }
 
-/// Takes a number from whoever holds it, puts it back into the pool, at once or after it has cooled down for as long as
-/// `cooling`, and lets its client's conversation and the waiting list know.
+/// Puts a number back into the pool, at once or after it has cooled down for as long as `cooling`, and lets the waiting list
+/// know. Taken from a client, it does not go back to that client, whose conversation hears of it.
 ///
 /// # Errors
-/// When the number is not E.164, or not in the pool.
+/// When that is not a number, or not one of the pool.
 pub async fn release(pool: &PgPool, number: &str, cooling: Duration, now: DateTime<Utc>) -> Result<Released, Refusal> {
+    release_from(pool, number, true, cooling, now).await
+}
+
+/// As [`release`], but for a number that a client holds.
+///
+/// # Errors
+/// [`Refusal::Held`] when a client holds it, and as [`release`].
+pub async fn release_unheld(
+    pool: &PgPool,
+    number: &str,
+    cooling: Duration,
+    now: DateTime<Utc>,
+) -> Result<Released, Refusal> {
+    release_from(pool, number, false, cooling, now).await
+}
+
+async fn release_from(
+    pool: &PgPool,
+    number: &str,
+    holder_too: bool,
+    cooling: Duration,
+    now: DateTime<Utc>,
+) -> Result<Released, Refusal> {
     let number = one_number(number)?;
     let (mut tx, holder) = begin_for(pool, &number).await?;
-    if holder.is_none() && !cooling.is_zero() {
-        return Err(Refusal::NothingToCoolDown);
+    match &holder {
+        Some(holder) if !holder_too => return Err(held_by(&mut tx, holder).await?),
+        None if !cooling.is_zero() => return Err(Refusal::NothingToCoolDown),
+        Some(_) | None => {}
     }
     let released = pool::release(&mut tx, &number, holder.as_deref(), cooling, now).await?;
     let pool::Released { change, cools_until, drained } = released.ok_or(Refusal::NotInPool)?;
@@ -247,12 +324,32 @@ pub async fn release(pool: &PgPool, number: &str, cooling: Duration, now: DateTi
     }
     queue::nudge(&mut tx, Queue::Sweep).await?;
     tx.commit().await?;
-    Ok(Released { holder, cools_until, drained })
+    Ok(Released { number: number.as_str().to_owned(), holder, cools_until, drained })
+}
+
+async fn held_by(conn: &mut PgConnection, client_id: &str) -> Result<Refusal, db::Error> {
+    let loaded = clients::load(conn, &[client_id.to_owned()]).await?.pop();
+    let state = loaded.and_then(Result::ok).map_or("an unreadable state", |it| it.client.state.name());
+    Ok(Refusal::Held { client_id: client_id.to_owned(), state })
+}
+
+/// The id of the client that `words` mean: an id, a phone, or the beginning of an id that no other client has.
+///
+/// # Errors
+/// [`Refusal::NoSuchClient`], or [`Refusal::SeveralClients`] with the ids of those that could be meant.
+pub async fn find_client(pool: &PgPool, words: &str) -> Result<String, Refusal> {
+    match find_client::find_client(&mut *pool.acquire().await?, words).await? {
+        Found::One(id) => Ok(id),
+        Found::Several(ids) => Err(Refusal::SeveralClients(ids)),
+        Found::Nobody => Err(Refusal::NoSuchClient),
+    }
 }
 
 /// What draining a number, or undoing it, did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drained {
+    /// The number, E.164.
+    pub number: String,
     /// Whether anything changed: it may have been so before.
     pub changed: bool,
     /// The client that holds the number, and keeps it.
@@ -263,7 +360,7 @@ pub struct Drained {
 /// let know. Whoever holds it keeps it. Safe to repeat.
 ///
 /// # Errors
-/// When the number is not E.164, or not in the pool.
+/// When that is not a number, or not one of the pool.
 pub async fn drain(pool: &PgPool, number: &str, undo: bool, now: DateTime<Utc>) -> Result<Drained, Refusal> {
     let number = one_number(number)?;
     let (mut tx, holder) = begin_for(pool, &number).await?;
@@ -273,7 +370,7 @@ pub async fn drain(pool: &PgPool, number: &str, undo: bool, now: DateTime<Utc>) 
         queue::nudge(&mut tx, Queue::Sweep).await?;
     }
     tx.commit().await?;
-    Ok(Drained { changed, holder })
+    Ok(Drained { number: number.as_str().to_owned(), changed, holder })
 }
 
 impl From<queue::Error> for Refusal {
@@ -416,8 +513,8 @@ async fn offer_in(
     now: DateTime<Utc>,
 ) -> Result<Vec<String>, db::Error> {
     let waiting = waiting_list::list(conn, region).await?;
-    let free = pool::list_free(conn, region, waiting.len()).await?.len();
-    let offers = jobrun_onboarding::waiting::offers(free, &waiting, now);
+    let free = pool::list_free(conn, region, &waiting, &[]).await?;
+    let offers = jobrun_onboarding::waiting::offers(free.len(), &can_be_offered(&free, &waiting), now);
     let held_until = now + chrono::TimeDelta::from_std(hold).unwrap_or(chrono::TimeDelta::hours(48));
     waiting_list::save_offers(conn, &offers, now, held_until).await?;
     Ok(offers.offer)

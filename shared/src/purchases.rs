@@ -9,10 +9,11 @@ use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::E164;
+use jobrun_onboarding::pool_number::{Unfit, pool_number};
 use sqlx::PgConnection;
 
 use crate::clock;
-use crate::config;
+use crate::config::{self, Buying};
 use crate::db::purchases::{self, Cap, Counted, Intended};
 use crate::db::{self, pool};
 use crate::numbers;
@@ -61,6 +62,8 @@ pub struct Report {
     pub not_bought: Vec<(E164, String)>,
     /// Of these nobody knows: the next run finds out.
     pub open: Vec<E164>,
+    /// What Twilio offers and cannot be in the pool, and what is wrong with it.
+    pub passed_over: Vec<(String, Unfit)>,
     /// Why it is fewer than what was asked for.
     pub shortfall: Option<Shortfall>,
     /// What counts towards the cap, once all this is done.
@@ -154,20 +157,25 @@ struct Chosen {
     numbers: Vec<E164>,
     /// How many would fit, had their buyer an address.
     needing_address: usize,
+    /// What cannot be in the pool, and what is wrong with it.
+    unfit: Vec<(String, Unfit)>,
 }
 
 /// Numbers that take both texts and calls, that are not `known`, and that may be bought as things are.
-fn choose(offered: &[Offered], known: &HashSet<String>, has_address: bool) -> Chosen {
+fn choose(offered: &[Offered], known: &HashSet<String>, has_address: bool, onboarding_number: &E164) -> Chosen {
     let mut chosen = Chosen::default();
     let fits = |it: &&Offered| it.capabilities.sms && it.capabilities.voice && !it.beta;
     for offer in offered.iter().filter(fits).filter(|it| !known.contains(&it.phone_number)) {
-        match E164::parse(&offer.phone_number) {
+        // Twilio writes numbers in one way only.
+        let number = E164::parse(&offer.phone_number).map_err(|_| Unfit::Unreadable);
+        match number.and_then(|it| pool_number(it.as_str(), Some(onboarding_number))).map(|it| it.number) {
             Ok(_) if !has_address && !["", "none"].contains(&offer.address_requirements.as_str()) => {
                 chosen.needing_address += 1;
             }
             Ok(number) if !chosen.numbers.contains(&number) => chosen.numbers.push(number),
-            // Offered twice, or not a number that could be handed out.
-            Ok(_) | Err(_) => {}
+            // Offered twice.
+            Ok(_) => {}
+            Err(unfit) => chosen.unfit.push((offer.phone_number.clone(), unfit)),
         }
     }
     chosen
@@ -398,7 +406,10 @@ impl<'a> Run<'a> {
         let mut known = pool::list_known(self.conn, &numbers).await?;
         let open = purchases::list_intended(self.conn).await?;
         known.extend(open.into_iter().map(|purchase| purchase.number.as_str().to_owned()));
-        Ok(choose(&offered, &known, self.settings.address_sid.is_some()))
+        let Buying { address_sid, twilio, .. } = self.settings;
+        let chosen = choose(&offered, &known, address_sid.is_some(), &twilio.onboarding_number);
+        self.report.passed_over.clone_from(&chosen.unfit);
+        Ok(chosen)
     }
 
     /// Buys one number, and settles it. `is_recent` says that an earlier request for it may still be under way.
@@ -506,8 +517,18 @@ mod tests {
         offers.push(offers[6].clone());
         let known = HashSet::from(["+447400000003".to_owned()]);
         let number = |n: u32| E164::parse(&format!("+44740000000{n}")).unwrap();
-        assert_eq!(choose(&offers, &known, false), Chosen { numbers: vec![number(6)], needing_address: 1 });
-        assert_eq!(choose(&offers, &known, true), Chosen { numbers: vec![number(4), number(6)], needing_address: 0 });
+        offers.extend(["+4407400000009", "+447400000009"].map(offered));
+        let unfit = || {
+            let wrong = |number: &str, unfit| (number.to_owned(), unfit);
+            vec![
+                wrong("07400000005", Unfit::Unreadable),
+                wrong("+4407400000009", Unfit::ZeroAfterCode("7400000009".to_owned())),
+                wrong("+447400000009", Unfit::Onboarding),
+            ]
+        };
+        let chosen = |numbers, needing_address| Chosen { numbers, needing_address, unfit: unfit() };
+        assert_eq!(choose(&offers, &known, false, &number(9)), chosen(vec![number(6)], 1));
+        assert_eq!(choose(&offers, &known, true, &number(9)), chosen(vec![number(4), number(6)], 0));
     }
 
     #[test]

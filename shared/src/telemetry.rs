@@ -11,7 +11,7 @@ use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, MakeWriter, SubscriberBuilder};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::config::{Log, LogFormat};
+use crate::config::{self, Log, LogFormat};
 use crate::db::alerts::NewAlert;
 
 /// The target of journal lines, which no filter silences.
@@ -29,11 +29,18 @@ pub enum Output {
     Stderr,
 }
 
-/// Starts printing. To be called once, before anything is logged.
+/// Starts printing, and warns of settings whose names are nearly right. To be called once, before anything is logged.
 pub fn start(log: &Log, output: Output) {
     match output {
         Output::Stdout => start_on(log, std::io::stdout),
         Output::Stderr => start_on(log, std::io::stderr),
+    }
+    warn_of_near_misses();
+}
+
+fn warn_of_near_misses() {
+    for near_miss in config::near_misses() {
+        tracing::warn!("{near_miss}");
     }
 }
 

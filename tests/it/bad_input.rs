@@ -294,7 +294,7 @@ async fn seeds_are_added_once_and_what_is_no_number_is_named_and_nothing_added()
     let (code, stdout, stderr) =
         stage.operator(&["pool", "seed", "+447111111114", "07111111115", "+44", "hello"]).await.unwrap();
     assert_eq!((code, stdout.as_str()), (2, ""));
-    assert!(["07111111115", "+44", "hello"].iter().all(|wrong| stderr.contains(wrong)), "{stderr}");
+    assert!(["+44", "hello"].iter().all(|wrong| stderr.contains(wrong)), "{stderr}");
     assert_eq!(count(&stage.pool, "SELECT count(*) FROM twilio_number_pool").await, 3);
     let (code, _, stderr) = stage.operator(&["pool", "release", "+447111111119"]).await.unwrap();
     assert!(code == 1 && stderr.contains("not in the pool"), "{stderr}");

@@ -342,7 +342,7 @@ async fn a_release_by_hand_is_at_once_or_cools_down_and_the_client_s_conversatio
         let (code, stdout, stderr) = stage.operator(arguments).await.unwrap();
         (code, format!("{stdout}{stderr}"))
     };
-    let (code, said) = run(&["pool", "release", FIRST, "--cool-down"]).await;
+    let (code, said) = run(&["pool", "release", FIRST, "--cool-down", "--yes"]).await;
     let (before, after) = said.split_once(" cools down until 20").unwrap();
     assert_eq!((code, before), (0, FIRST));
     assert!(after.ends_with(" UTC; it was held by client client-1\n"), "{said}");
@@ -357,7 +357,7 @@ async fn a_release_by_hand_is_at_once_or_cools_down_and_the_client_s_conversatio
     assert_eq!(said, "+447100000001 is available; it was held by nobody\n");
     assert_eq!(texts(&stage.pool, heard).await, ["client-1"], "each loss once");
     assert_eq!(allocate(&stage.pool, "client-2").await.as_deref(), Some(FIRST));
-    let (_, said) = run(&["pool", "release", FIRST]).await;
+    let (_, said) = run(&["pool", "release", FIRST, "--yes"]).await;
     assert_eq!(said, "+447100000001 is available; it was held by client client-2\n");
     let steps = texts(&stage.pool, LIVES).await;
     assert_eq!(
@@ -387,7 +387,7 @@ async fn whose_number_is_taken_is_given_another_and_told_so() {
     paid_clients(&stage.pool, "client", 1).await;
     allocate(&stage.pool, "client-1").await;
     live(&stage.pool).await;
-    stage.operator(&["pool", "release", FIRST, "--cool-down"]).await.unwrap();
+    stage.operator(&["pool", "release", FIRST, "--cool-down", "--yes"]).await.unwrap();
     stage.settle().await.unwrap();
     let said = stage.stand_in.bodies_to(&phone(1));
     assert!(said.len() == 1 && said[0].contains("had to change. It's now +447100000002"), "{said:?}");
@@ -395,19 +395,82 @@ async fn whose_number_is_taken_is_given_another_and_told_so() {
     stage.strike().await.unwrap();
 }
 
+/// What a client is texted when its number is taken, and when another is ready.
+const TAKEN_BACK: &str = "We've had to take your JobRun number back.";
+
 #[tokio::test(flavor = "multi_thread")]
-async fn whose_number_is_taken_and_given_back_notices_nothing() {
+async fn a_live_client_s_number_is_not_taken_without_being_told_to() {
     let stage = stage_with(1, &[]).await;
-    operator::seed(&stage.pool, &numbers(1)).await.unwrap();
+    operator::seed(&stage.pool, &numbers(2)).await.unwrap();
     paid_clients(&stage.pool, "client", 1).await;
     allocate(&stage.pool, "client-1").await;
     live(&stage.pool).await;
-    stage.operator(&["pool", "release", FIRST]).await.unwrap();
+    let rows = r#"SELECT concat_ws('|', p.*, c."twilioNumber") FROM twilio_number_pool p LEFT JOIN clients c ON c.id = client_id
+                  UNION ALL SELECT concat_ws('|', n.*) FROM number_changes n UNION ALL SELECT concat_ws('|', e.*) FROM events e"#;
+    let before = texts(&stage.pool, rows).await;
+    for arguments in [&["pool", "release", FIRST][..], &["pool", "release", "07100 000001", "--cool-down"]] {
+        let (code, stdout, stderr) = stage.operator(arguments).await.unwrap();
+        assert_eq!((code, stdout.as_str()), (1, ""), "{arguments:?}");
+        let says = ["client client-1 holds the number, and is at COMPLETE.", "With --yes", "`jobrun pool drain`"];
+        assert!(says.iter().all(|it| stderr.contains(it)), "{stderr}");
+    }
+    assert_eq!(texts(&stage.pool, rows).await, before, "and nothing is changed");
+
+    let (code, stdout, _) = stage.operator(&["pool", "release", "07100 000001", "--yes"]).await.unwrap();
+    assert_eq!((code, stdout.as_str()), (0, "+447100000001 is available; it was held by client client-1\n"));
     stage.settle().await.unwrap();
-    assert_eq!(texts(&stage.pool, r#"SELECT "twilioNumber" FROM clients"#).await, [FIRST]);
-    assert_eq!(texts(&stage.pool, STATES).await, ["COMPLETE"]);
-    assert!(stage.stand_in.bodies_to(&phone(1)).is_empty());
+    assert_eq!(
+        texts(&stage.pool, r#"SELECT "twilioNumber" FROM clients"#).await,
+        [SECOND],
+        "although the first is free"
+    );
+    let said = stage.stand_in.bodies_to(&phone(1));
+    assert!(said.len() == 1 && said[0].contains("had to change. It's now +447100000002"), "{said:?}");
+    assert_eq!(stage.operator(&["pool", "release", FIRST]).await.unwrap().0, 0, "no client holds it any more");
     stage.strike().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_only_number_is_taken_waits_for_another_and_does_not_get_it_back() {
+    let stage = stage_with(1, &[]).await;
+    operator::seed(&stage.pool, &numbers(1)).await.unwrap();
+    paid_clients(&stage.pool, "client", 2).await;
+    allocate(&stage.pool, "client-1").await;
+    live(&stage.pool).await;
+    stage.operator(&["pool", "release", FIRST, "--yes"]).await.unwrap();
+    stage.settle().await.unwrap();
+    let told = || stage.stand_in.bodies_to(&phone(1));
+    assert!(told().len() == 1 && told()[0].starts_with(TAKEN_BACK), "{:?}", told());
+    assert_eq!(count(&stage.pool, r#"SELECT count(*) FROM clients WHERE "twilioNumber" IS NOT NULL"#).await, 0);
+    assert_eq!(sweep(&stage.pool, clock::now()).await.unwrap(), [""; 0], "nor is it offered to it");
+    assert_eq!(allocate(&stage.pool, "client-1").await, None);
+    assert_eq!(told().len(), 1);
+
+    assert_eq!(allocate(&stage.pool, "client-2").await.as_deref(), Some(FIRST), "it is anybody else's to have");
+    stage.operator(&["pool", "seed", SECOND]).await.unwrap();
+    eventually(PATIENCE, "another one is offered", async || told().len() == 2).await;
+    assert_eq!(allocate(&stage.pool, "client-1").await.as_deref(), Some(SECOND));
+    assert!(texts(&stage.pool, AT_ODDS).await.is_empty() && texts(&stage.pool, OUT_OF_ORDER).await.is_empty());
+    stage.strike().await.unwrap();
+}
+
+/// Another client has had it, or the operator says so: then there is no reason any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_was_taken_may_go_back_once_it_was_released_again() {
+    let pool = migrated_database(2).await;
+    operator::seed(&pool, &numbers(1)).await.unwrap();
+    let ids = paid_clients(&pool, "client", 2).await;
+    allocate(&pool, &ids[0]).await;
+    operator::release(&pool, FIRST, AT_ONCE, clock::now()).await.unwrap();
+    assert_eq!(allocate(&pool, &ids[0]).await, None);
+    operator::release_unheld(&pool, FIRST, AT_ONCE, clock::now()).await.unwrap();
+    assert_eq!(sweep(&pool, clock::now()).await.unwrap(), ids[..1]);
+    assert_eq!(allocate(&pool, &ids[0]).await.as_deref(), Some(FIRST));
+
+    operator::release(&pool, FIRST, AT_ONCE, clock::now()).await.unwrap();
+    assert_eq!(allocate(&pool, &ids[1]).await.as_deref(), Some(FIRST));
+    leave_for(&pool, &ids[1], AT_ONCE, clock::now()).await;
+    assert_eq!(allocate(&pool, &ids[0]).await.as_deref(), Some(FIRST));
 }
 
 /// Whoever took no texts has to hear of it in another way.
@@ -426,11 +489,11 @@ async fn whose_number_is_taken_and_for_whom_there_is_no_other_is_told_to_switch_
         .unwrap();
     for number in [FIRST, "+447100000002"] {
         stage.operator(&["pool", "drain", number]).await.unwrap();
-        stage.operator(&["pool", "release", number]).await.unwrap();
+        stage.operator(&["pool", "release", number, "--yes"]).await.unwrap();
         stage.settle().await.unwrap();
     }
     let said = stage.stand_in.bodies_to(&phone(1));
-    assert!(said.len() == 1 && said[0].starts_with("We've had to take your JobRun number back."), "{said:?}");
+    assert!(said.len() == 1 && said[0].starts_with(TAKEN_BACK), "{said:?}");
     assert!(stage.stand_in.bodies_to(&phone(2)).is_empty());
     assert_eq!(texts(&stage.pool, STATES).await, ["S5_CONFIRM_LIVE", "S5_CONFIRM_LIVE"]);
     let open = texts(&stage.pool, "SELECT cause FROM alerts WHERE cleared_at IS NULL ORDER BY cause").await;
@@ -460,7 +523,7 @@ async fn the_operator_drains_a_number_and_is_told_who_holds_it() {
     let again = "was drained already: no client will be given it; client client-1 holds it";
     assert_eq!(run(&["pool", "drain", FIRST]).await, said(again));
     let released = "is back in the pool, but drained; it was held by client client-1";
-    assert_eq!(run(&["pool", "release", FIRST]).await, said(released));
+    assert_eq!(run(&["pool", "release", FIRST, "--yes"]).await, said(released));
     let undone = "is drained no more: clients may be given it; nobody holds it";
     assert_eq!(run(&["pool", "drain", FIRST, "--undo"]).await, said(undone));
     let told = async || stage.stand_in.bodies_to(&phone(2)).len() == 1;

@@ -34,6 +34,10 @@ mod buying;
 
 mod bad_input;
 
+mod commands;
+
+mod tls;
+
 mod accidents;
 
 mod failing_statements;

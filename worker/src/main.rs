@@ -33,10 +33,11 @@ use std::time::Duration;
 use anyhow::Context;
 use apalis::prelude::*;
 use apalis_cron::{CronScheduler, Schedule, Tick};
+use clap::Parser;
 use futures::FutureExt;
 use jobrun_shared::db::installation;
 use jobrun_shared::queue::{self, Bell, End, Job, Jobs, Queue};
-use jobrun_shared::{clock, config, db, shutdown, telemetry, twilio::api::Api};
+use jobrun_shared::{clock, config, db, exit, shutdown, telemetry, twilio::api::Api};
 use tokio_util::sync::CancellationToken;
 
 use crate::hands::{Hands, Left};
@@ -59,13 +60,27 @@ const END_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long a job may take to finish what it has in hand when the process is to end.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Does what the recorded webhooks ask for: decides, saves, sends texts, and looks after the waiting list.
+///
+/// Runs until SIGTERM or Ctrl-C, and then finishes what it has in hand. Any number may run at a time.
+#[derive(Parser)]
+#[command(version)]
+#[command(after_help = "Settings come from the environment; the README lists them. These are needed:\n\n\
+    DATABASE_URL          postgres://user:password@host/database, migrated by `jobrun migrate`\n\
+    TWILIO_ACCOUNT_SID    the account at Twilio\n\
+    TWILIO_AUTH_TOKEN     its auth token, with which texts are sent\n\
+    PUBLIC_BASE_URL       where Twilio reports what became of a text\n\n\
+    Exit status: 0 after it was told to stop, 1 when it cannot go on, 2 when settings or arguments are wrong.")]
+struct Arguments {}
+
 #[tokio::main]
 async fn main() -> ExitCode {
+    Arguments::parse();
     match start().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("jobrun-worker: {error:#}");
-            ExitCode::from(if error.is::<config::Problems>() { 2 } else { 1 })
+            ExitCode::from(exit::status_of(error.chain()))
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use jobrun_onboarding::E164;
+use jobrun_onboarding::pool_number::Unfit;
 use jobrun_shared::config::Buying;
 use jobrun_shared::db::installation;
 use jobrun_shared::db::purchases::{self, Counted};
@@ -12,6 +13,7 @@ use jobrun_shared::{clock, db};
 use serde_json::{Value, json};
 
 use crate::CONNECTIONS;
+use crate::table;
 
 /// Carries out an order, or with `really` unset only shows what that would be. Answers the exit status: 0 if all is bought, or
 /// would be, 1 if not, and 2 if it is more than may be bought.
@@ -35,7 +37,12 @@ pub async fn run(settings: &Buying, order: &Order, really: bool, json: bool) -> 
     } else {
         Run::new(&mut *pool.acquire().await?, &api, settings, order, clock::now()).rehearse().await?
     };
-    let mut out = std::io::stdout().lock();
+    let mut out = table::stdout();
+    if !json {
+        for (number, unfit) in &report.passed_over {
+            writeln!(out, "{number:<17} passed over: {unfit}")?;
+        }
+    }
     if json {
         writeln!(out, "{:#}", as_json(settings, order, really, &report))?;
     } else if really {
@@ -112,6 +119,7 @@ fn as_json(settings: &Buying, order: &Order, really: bool, report: &Report) -> V
     let numbers = |numbers: &[E164]| numbers.iter().map(|number| number.as_str().to_owned()).collect::<Vec<String>>();
     let bought = |it: &jobrun_shared::purchases::Bought| json!({"phoneE164": it.number.as_str(), "sid": it.sid, "found": it.found});
     let not_bought = |(number, why): &(E164, String)| json!({"phoneE164": number.as_str(), "why": why});
+    let passed_over = |(number, unfit): &(String, Unfit)| json!({"phoneNumber": number, "why": unfit.to_string()});
     json!({
         "dryRun": !really,
         "complete": report.is_complete(),
@@ -122,6 +130,7 @@ fn as_json(settings: &Buying, order: &Order, really: bool, report: &Report) -> V
         "bought": report.bought.iter().map(bought).collect::<Vec<Value>>(),
         "notBought": report.not_bought.iter().map(not_bought).collect::<Vec<Value>>(),
         "open": numbers(&report.open),
+        "passedOver": report.passed_over.iter().map(passed_over).collect::<Vec<Value>>(),
         "why": report.shortfall.as_ref().map(ToString::to_string),
         "cap": {
             "max": settings.max,

@@ -12,26 +12,41 @@ use unicode_width::UnicodeWidthStr;
 /// How a time is shown, in UTC.
 const SECOND: &str = "%Y-%m-%d %H:%M:%S";
 
-/// How wide a line is, unless a word in it is wider.
+/// How wide a line is at most, unless a word in it is wider.
 const WIDTH: usize = 100;
 
 /// How far the words of a text are set in: below what is said of it, and a little further.
 const INDENT: usize = 33;
 
-/// Prints a story. Texts to `onboarding_number` are what is usual; for others, the number is said.
+/// What a story is printed on.
+struct Page<'o, O: Write> {
+    out: &'o mut O,
+    /// How wide a line is, unless a word in it is wider.
+    width: usize,
+}
+
+/// Prints a story, no wider than `terminal`. Texts to `onboarding_number` are what is usual; for others, the number is said.
 ///
 /// # Errors
-/// When nobody reads it.
-pub fn print(out: &mut impl Write, story: &Story, onboarding_number: &E164) -> std::io::Result<()> {
-    print_header(out, &story.client)?;
-    writeln!(out, "\n{:<19}  {:<8}  (times in UTC; of payments, Stripe's)", "WHEN", "WHAT")?;
+/// When it cannot be written.
+pub fn print(
+    out: &mut impl Write,
+    story: &Story,
+    onboarding_number: &E164,
+    terminal: Option<u16>,
+) -> std::io::Result<()> {
+    let width = terminal.map_or(WIDTH, |width| WIDTH.min(width.into()));
+    let mut page = Page { out, width };
+    print_header(&mut page, &story.client)?;
+    writeln!(page.out)?;
+    print_set_in(&mut page, &format!("{:<19}  {:<8}  ", "WHEN", "WHAT"), "(times in UTC; of payments, Stripe's)")?;
     for happening in &story.happenings {
-        print_happening(out, happening, onboarding_number)?;
+        print_happening(&mut page, happening, onboarding_number)?;
     }
     Ok(())
 }
 
-fn print_header(out: &mut impl Write, client: &Header) -> std::io::Result<()> {
+fn print_header(page: &mut Page<'_, impl Write>, client: &Header) -> std::io::Result<()> {
     let since = |what: &str, at: &Option<DateTime<Utc>>| at.map(|at| format!("{what} since {}", at.format(SECOND)));
     let texts = [since("opted out", &client.opted_out_since), since("unreachable", &client.unreachable_since)];
     let texts: Vec<String> = texts.into_iter().flatten().collect();
@@ -48,9 +63,9 @@ fn print_header(out: &mut impl Write, client: &Header) -> std::io::Result<()> {
         ("texts", if texts.is_empty() { "reach the client".to_owned() } else { texts.join(", ") }),
         ("waiting", client.waiting.as_ref().map_or_else(|| "-".to_owned(), in_line)),
     ];
-    writeln!(out, "client {}", shown(&client.id))?;
+    writeln!(page.out, "client {}", shown(&client.id))?;
     for (name, value) in entries {
-        print_set_in(out, &format!("  {name:<11}  "), &value)?;
+        print_set_in(page, &format!("  {name:<11}  "), &value)?;
     }
     Ok(())
 }
@@ -72,7 +87,11 @@ fn in_line(place: &InLine) -> String {
     format!("place {} since {since}, promised by {promised}{}", place.place, held.unwrap_or_default())
 }
 
-fn print_happening(out: &mut impl Write, happening: &Happening, onboarding_number: &E164) -> std::io::Result<()> {
+fn print_happening(
+    page: &mut Page<'_, impl Write>,
+    happening: &Happening,
+    onboarding_number: &E164,
+) -> std::io::Result<()> {
     let (what, line, body) = match &happening.what {
         What::TextIn { to, body, heard } if to == onboarding_number.as_str() => ("text in", came_of(heard), Some(body)),
         What::TextIn { to, body, heard } => ("text in", format!("to {to}, {}", came_of(heard)), Some(body)),
@@ -96,8 +115,10 @@ fn print_happening(out: &mut impl Write, happening: &Happening, onboarding_numbe
         }
         What::TextOut(text) => ("text out", fate(text), Some(&text.body)),
     };
-    print_set_in(out, &format!("{}  {what:<8}  ", happening.at.format(SECOND)), &line)?;
-    body.map_or(Ok(()), |body| print_set_in(out, &" ".repeat(INDENT), body))
+    print_set_in(page, &format!("{}  {what:<8}  ", happening.at.format(SECOND)), &line)?;
+    // Where a third of the line is less, the words are set in by that.
+    let indent = " ".repeat(INDENT.min(page.width / 3));
+    body.map_or(Ok(()), |body| print_set_in(page, &indent, body))
 }
 
 /// What came of an event, and where it left the client.
@@ -168,11 +189,11 @@ fn fate(text: &TextOut) -> String {
 }
 
 /// Prints `text` after `head`, and every line but the first as far in.
-fn print_set_in(out: &mut impl Write, head: &str, text: &str) -> std::io::Result<()> {
+fn print_set_in(page: &mut Page<'_, impl Write>, head: &str, text: &str) -> std::io::Result<()> {
     let indent = " ".repeat(head.width());
-    for (number, line) in wrapped(&shown(text), WIDTH - head.width()).iter().enumerate() {
+    for (number, line) in wrapped(&shown(text), page.width.saturating_sub(head.width())).iter().enumerate() {
         let head = if number == 0 { head } else { &indent };
-        writeln!(out, "{}", format!("{head}{line}").trim_end())?;
+        writeln!(page.out, "{}", format!("{head}{line}").trim_end())?;
     }
     Ok(())
 }
@@ -211,7 +232,8 @@ mod tests {
         let at = DateTime::from_timestamp(1_795_500_000, 0).unwrap();
         let mut out = Vec::new();
         let onboarding_number = E164::parse("+447476955179").unwrap();
-        print_happening(&mut out, &Happening { at, id: 1, what }, &onboarding_number).unwrap();
+        let mut page = Page { out: &mut out, width: WIDTH };
+        print_happening(&mut page, &Happening { at, id: 1, what }, &onboarding_number).unwrap();
         String::from_utf8(out).unwrap()
     }
 

@@ -3,7 +3,7 @@
 //! [`data_dir`] is where data is kept, and [`ports`] says who listens where; [`local_postgres`] and [`programs`] run the real
 //! server and the real programs; [`up`] and [`demo`] put them together;
 //! [`numbers`] looks after the numbers at Twilio, [`buy`] buys some, and [`payments`] looks after what was paid by nobody that we
-//! know; [`pool`], [`waiting`] and [`client`] show what the rows say.
+//! know; [`pool`], [`waiting`], [`alerts`] and [`client`] show what the rows say, in a [`table`] where there are many.
 
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ pub mod local_postgres;
 
 pub mod programs;
 
+pub mod table;
+
 pub mod numbers;
 
 pub mod buy;
@@ -26,6 +28,8 @@ pub mod payments;
 pub mod pool;
 
 pub mod waiting;
+
+pub mod alerts;
 
 pub mod client;
 

@@ -1,24 +1,23 @@
 //! `jobrun`: the operator's command.
 //!
-//! Answers go to standard output, everything else to standard error. Exit status 0 means done, 1 that the answer is no, 2
-//! that the request makes no sense.
+//! Answers go to standard output, everything else to standard error. What exit statuses mean stands in `jobrun_shared::exit`.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anstream::{AutoStream, ColorChoice};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 use jobrun::demo::{self, Report, Stage};
 use jobrun::local_postgres::{Data, LocalPostgres};
-use jobrun::{CONNECTIONS, MINUTE, buy, client, numbers, payments, pool, programs, up, waiting};
+use jobrun::{CONNECTIONS, MINUTE, alerts, buy, client, numbers, payments, pool, programs, table, up, waiting};
 use jobrun_onboarding::region_of;
-use jobrun_shared::db::{alerts, ownerless, stories, waiting_list};
+use jobrun_shared::db::{ownerless, stories, waiting_list};
 use jobrun_shared::operator::{self, Refusal};
 use jobrun_shared::purchases::Order;
 use jobrun_shared::twilio::numbers::NumberType;
-use jobrun_shared::{clock, config, db, liveness, shutdown, telemetry};
+use jobrun_shared::{clock, config, db, exit, liveness, shutdown, telemetry};
 use sqlx::{AssertSqlSafe, PgPool};
 
 /// Runs JobRun onboarding, and does by hand what its worker does by itself.
@@ -27,11 +26,16 @@ use sqlx::{AssertSqlSafe, PgPool};
 #[command(after_help = "Settings come from the environment; the README lists them.\n\n\
     Try it:           jobrun up\n\
     See it proved:    jobrun demo\n\
-    Set up a server:  DATABASE_URL=postgres://… jobrun migrate, then jobrun pool seed +447…")]
+    Set up a server:  DATABASE_URL=postgres://… jobrun migrate, then jobrun pool seed +447…\n\n\
+    Exit status: 0 done; 1 the answer is no, or it could not be done; 2 settings or arguments are wrong;\n\
+    130 stopped before the end.")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
+
+/// How a client is named on the command line.
+const CLIENT: &str = "ID|PHONE";
 
 #[derive(Subcommand)]
 enum Command {
@@ -78,8 +82,8 @@ enum Command {
     },
     /// One client's whole story: texts, calls, payments and numbers, oldest first; exit status 1 if there is no such client
     Client {
-        /// clients.id, or the phone: +447700900123, 447700900123 or 07700900123
-        #[arg(value_name = "ID|PHONE")]
+        /// clients.id or its beginning, or the phone: +447911123456 or 07911 123456
+        #[arg(value_name = CLIENT)]
         client: String,
         /// For scripts
         #[arg(long)]
@@ -100,7 +104,7 @@ enum Command {
 enum Pool {
     /// Add numbers to the pool; tells the waiting list at once
     Seed {
-        /// Numbers such as +447700900123, separated by spaces or commas [default: TWILIO_POOL_NUMBERS]
+        /// Numbers such as +447911123456 or 07911123456, separated by spaces or commas [default: TWILIO_POOL_NUMBERS]
         numbers: Vec<String>,
     },
     /// Count the numbers, say how long those of each region last, and list them
@@ -112,17 +116,23 @@ enum Pool {
         #[arg(long)]
         json: bool,
     },
-    /// Take a number from whoever holds it, and put it back into the pool; tells the waiting list at once
+    /// Put a number back into the pool; tells the waiting list at once
+    ///
+    /// A number that a client holds is only taken with --yes. Its client is given another number, or a place on the waiting
+    /// list, and is texted that its number had to change; it does not get the same number back.
     Release {
-        /// The number, such as +447700900123
+        /// The number, such as +447911123456 or "07911 123456"
         number: String,
-        /// Let it cool down for NUMBER_COOLING first; until then, its last client gets it back if it returns
+        /// Take the number although a client holds it
+        #[arg(long)]
+        yes: bool,
+        /// Let it cool down for NUMBER_COOLING first
         #[arg(long)]
         cool_down: bool,
     },
     /// Give a number to no client from now on; whoever holds it keeps it
     Drain {
-        /// The number, such as +447700900123
+        /// The number, such as +447911123456 or "07911 123456"
         number: String,
         /// Let clients be given it again; tells the waiting list at once
         #[arg(long)]
@@ -130,8 +140,9 @@ enum Pool {
     },
     /// Give a client a number exactly as the conversation does; JSON on standard output, exit status 1 when refused
     Allocate {
-        /// clients.id
-        client_id: String,
+        /// clients.id or its beginning, or the phone
+        #[arg(value_name = CLIENT)]
+        client: String,
     },
     /// Buy numbers at Twilio, with our webhooks, and put them into the pool; only shows what it would do, unless told --yes
     ///
@@ -178,8 +189,9 @@ enum Payments {
     Assign {
         /// The subscription, sub_…, or the checkout session, cs_…, of a payment without one
         payment: String,
-        /// clients.id
-        client_id: String,
+        /// clients.id or its beginning, or the phone
+        #[arg(value_name = CLIENT)]
+        client: String,
     },
 }
 
@@ -201,16 +213,15 @@ enum Numbers {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    // A demonstration that nobody reads to its end has shown nothing.
+    let may_be_cut_short = !matches!(arguments.command, Command::Demo { .. });
     match run(arguments.command).await {
         Ok(code) => code,
-        // Whoever read our answer has read enough.
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        // The reader of our answer has read enough.
+        Err(error) if may_be_cut_short && is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("jobrun: {error:#}");
-            // What was asked makes no sense, as opposed to what could not be done.
-            let senseless = error.is::<config::Problems>()
-                || matches!(error.downcast_ref(), Some(Refusal::NotE164(_) | Refusal::NoNumbers));
-            ExitCode::from(if senseless { 2 } else { 1 })
+            ExitCode::from(exit::status_of(error.chain()))
         }
     }
 }
@@ -229,9 +240,9 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Migrate => migrate(&settings).await?,
         Command::Pool(Pool::Seed { numbers }) => seed(&settings, &numbers).await?,
         Command::Pool(Pool::Status { json }) => status(&settings, json).await?,
-        Command::Pool(Pool::Release { number, cool_down }) => release(&settings, &number, cool_down).await?,
+        Command::Pool(Pool::Release { number, yes, cool_down }) => release(&settings, &number, yes, cool_down).await?,
         Command::Pool(Pool::Drain { number, undo }) => drain(&settings, &number, undo).await?,
-        Command::Pool(Pool::Allocate { client_id }) => return allocate(&settings, &client_id).await,
+        Command::Pool(Pool::Allocate { client }) => return allocate(&settings, &client).await,
         Command::Pool(Pool::Buy { count, country, kind, yes, json }) => {
             let order = Order { country, kind, count: usize::from(count) };
             return Ok(ExitCode::from(buy::run(&config::Buying::from_env()?, &order, yes, json).await?));
@@ -241,8 +252,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             let well = numbers::check(&config::Numbers::from_env()?, fix, json).await?;
             return Ok(ExitCode::from(u8::from(!well)));
         }
-        Command::Payments { assign: Some(Payments::Assign { payment, client_id }), .. } => {
-            payments::assign(&connect_migrated(&settings).await?, &payment, &client_id).await?;
+        Command::Payments { assign: Some(Payments::Assign { payment, client }), .. } => {
+            payments::assign(&connect_migrated(&settings).await?, &payment, &client).await?;
         }
         Command::Payments { json, assign: None } => {
             payments::print_unassigned(&connect_migrated(&settings).await?, json).await?;
@@ -251,16 +262,14 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Waiting { json } => list_waiting(&settings, json).await?,
         Command::Client { client, json } => return tell_story(&settings, &client, json).await,
         Command::Alerts { clear: Some(id), .. } => return clear_alert(&settings, id).await,
-        Command::Alerts { json, clear: None } => return alerts(&settings, json).await,
+        Command::Alerts { json, clear: None } => return list_alerts(&settings, json).await,
     }
     Ok(ExitCode::SUCCESS)
 }
 
 async fn connect(settings: &config::Operator) -> anyhow::Result<PgPool> {
-    let url = settings
-        .database_url
-        .as_ref()
-        .context("DATABASE_URL is not set (example: postgres://jobrun:password@localhost/jobrun)")?;
+    let missing = || config::Problems::not_set("DATABASE_URL", "postgres://jobrun:password@localhost/jobrun");
+    let url = settings.database_url.as_ref().ok_or_else(missing)?;
     Ok(db::connect(url, CONNECTIONS).await?)
 }
 
@@ -285,20 +294,26 @@ async fn seed(settings: &config::Operator, numbers: &[String]) -> anyhow::Result
         .map(str::to_owned)
         .collect();
     let numbers = if given.is_empty() { &settings.pool_numbers } else { &given };
-    let seeded = operator::seed(&connect_migrated(settings).await?, numbers).await?;
+    let numbers = operator::read_pool_numbers(numbers, Some(&settings.onboarding_number))?;
+    let seeded = operator::add_to_pool(&connect_migrated(settings).await?, numbers).await?;
     Ok(writeln!(std::io::stdout(), "{} new, {} known already", seeded.new, seeded.known)?)
 }
 
-async fn release(settings: &config::Operator, number: &str, cool_down: bool) -> anyhow::Result<()> {
+async fn release(settings: &config::Operator, number: &str, yes: bool, cool_down: bool) -> anyhow::Result<()> {
     let cooling = if cool_down { settings.cooling } else { Duration::ZERO };
-    let released = operator::release(&connect_migrated(settings).await?, number, cooling, clock::now()).await?;
+    let (pool, now) = (connect_migrated(settings).await?, clock::now());
+    let released = if yes {
+        operator::release(&pool, number, cooling, now).await?
+    } else {
+        operator::release_unheld(&pool, number, cooling, now).await?
+    };
     let holder = released.holder.map_or_else(|| "nobody".to_owned(), |id| format!("client {id}"));
     let state = match released.cools_until {
         Some(until) => format!("cools down until {}", until.format(MINUTE)),
         None if released.drained => "is back in the pool, but drained".to_owned(),
         None => "is available".to_owned(),
     };
-    Ok(writeln!(std::io::stdout(), "{number} {state}; it was held by {holder}")?)
+    Ok(writeln!(std::io::stdout(), "{} {state}; it was held by {holder}", released.number)?)
 }
 
 async fn drain(settings: &config::Operator, number: &str, undo: bool) -> anyhow::Result<()> {
@@ -310,11 +325,17 @@ async fn drain(settings: &config::Operator, number: &str, undo: bool) -> anyhow:
         (true, false) => "was not drained: clients may be given it",
     };
     let holder = drained.holder.map_or_else(|| "nobody holds it".to_owned(), |id| format!("client {id} holds it"));
-    Ok(writeln!(std::io::stdout(), "{number} {state}; {holder}")?)
+    Ok(writeln!(std::io::stdout(), "{} {state}; {holder}", drained.number)?)
 }
 
-async fn allocate(settings: &config::Operator, client_id: &str) -> anyhow::Result<ExitCode> {
-    let answer = operator::allocate(&connect_migrated(settings).await?, client_id, clock::now()).await?;
+async fn allocate(settings: &config::Operator, client: &str) -> anyhow::Result<ExitCode> {
+    let pool = connect_migrated(settings).await?;
+    let client_id = match operator::find_client(&pool, client).await {
+        // The answer says so as well, for scripts.
+        Err(Refusal::NoSuchClient) => client.to_owned(),
+        found => found?,
+    };
+    let answer = operator::allocate(&pool, &client_id, clock::now()).await?;
     telemetry::journal(&answer.journal);
     telemetry::raised(&answer.raised);
     writeln!(std::io::stdout(), "{}", serde_json::to_string(&answer)?)?;
@@ -331,7 +352,7 @@ async fn sweep(settings: &config::Operator) -> anyhow::Result<()> {
     let pool = connect_migrated(settings).await?;
     ownerless::repair(&pool, settings.cooling, clock::now()).await?;
     let offered = operator::sweep(&pool, &settings.onboarding_number, settings.hold, clock::now()).await?;
-    let mut out = std::io::stdout().lock();
+    let mut out = table::stdout();
     if offered.is_empty() {
         writeln!(out, "nobody was texted: nobody waits, or no number is free")?;
     }
@@ -344,7 +365,7 @@ async fn sweep(settings: &config::Operator) -> anyhow::Result<()> {
 async fn list_waiting(settings: &config::Operator, json: bool) -> anyhow::Result<()> {
     let mut conn = connect_migrated(settings).await?.acquire().await?;
     let (places, now) = (waiting_list::list_places(&mut conn).await?, clock::now());
-    let mut out = std::io::stdout().lock();
+    let mut out = table::stdout();
     if json {
         return Ok(writeln!(out, "{:#}", waiting::as_json(&places, now))?);
     }
@@ -352,43 +373,31 @@ async fn list_waiting(settings: &config::Operator, json: bool) -> anyhow::Result
 }
 
 async fn tell_story(settings: &config::Operator, words: &str, json: bool) -> anyhow::Result<ExitCode> {
-    let Some(story) = stories::find(&connect_migrated(settings).await?, words).await? else {
-        eprintln!(
-            "jobrun: no client has this id or phone; a phone is written +447700900123, 447700900123 or 07700900123"
-        );
-        return Ok(ExitCode::FAILURE);
-    };
-    let mut out = std::io::stdout().lock();
+    let pool = connect_migrated(settings).await?;
+    let id = operator::find_client(&pool, words).await?;
+    let story = stories::find(&pool, &id).await?.ok_or(Refusal::NoSuchClient)?;
+    let mut out = table::stdout();
     if json {
         writeln!(out, "{}", serde_json::to_string_pretty(&story)?)?;
     } else {
-        client::print(&mut out, &story, &settings.onboarding_number)?;
+        client::print(&mut out, &story, &settings.onboarding_number, table::terminal_width())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn alerts(settings: &config::Operator, json: bool) -> anyhow::Result<ExitCode> {
+async fn list_alerts(settings: &config::Operator, json: bool) -> anyhow::Result<ExitCode> {
     let open = liveness::list_alerts(&connect_migrated(settings).await?, clock::now()).await?;
-    let mut out = std::io::stdout().lock();
+    let mut out = table::stdout();
     if json {
         writeln!(out, "{}", serde_json::to_string_pretty(&open)?)?;
-    } else if open.is_empty() {
-        writeln!(out, "all clear")?;
-    }
-    for alert in open.iter().filter(|_| !json) {
-        // What is worked out just now has no number, and cannot be cleared by hand.
-        let id = alert.id.map_or_else(|| "now".to_owned(), |id| id.to_string());
-        let (times, cause) = (alert.times, &alert.cause);
-        let (since, last) = (alert.raised_at.format(MINUTE), alert.last_seen_at.format(MINUTE));
-        writeln!(out, "{id:>5}  {cause}\n       {}", alert.about)?;
-        let seen = if times == 1 { "once".to_owned() } else { format!("{times} times, last {last}") };
-        writeln!(out, "       since {since}, seen {seen}")?;
+    } else {
+        alerts::print(&mut out, &open)?;
     }
     Ok(ExitCode::from(u8::from(!open.is_empty())))
 }
 
 async fn clear_alert(settings: &config::Operator, id: i64) -> anyhow::Result<ExitCode> {
-    match alerts::clear_by_id(&connect_migrated(settings).await?, id, clock::now()).await? {
+    match db::alerts::clear_by_id(&connect_migrated(settings).await?, id, clock::now()).await? {
         Some(cause) => {
             writeln!(std::io::stdout(), "cleared {cause}")?;
             Ok(ExitCode::SUCCESS)
@@ -402,7 +411,7 @@ async fn clear_alert(settings: &config::Operator, id: i64) -> anyhow::Result<Exi
 
 async fn status(settings: &config::Operator, json: bool) -> anyhow::Result<()> {
     let status = operator::pool_status(&connect_migrated(settings).await?, clock::now()).await?;
-    let mut out = std::io::stdout().lock();
+    let mut out = table::stdout();
     if json {
         return Ok(writeln!(out, "{}", serde_json::to_string_pretty(&status)?)?);
     }
@@ -412,23 +421,28 @@ async fn status(settings: &config::Operator, json: bool) -> anyhow::Result<()> {
 /// Plays the scenarios on a database that is thrown away: one made for the purpose on the server at DATABASE_URL, or a
 /// server of our own.
 async fn play(settings: &config::Operator, workers: usize) -> anyhow::Result<ExitCode> {
+    let told_to_stop = shutdown::requested(false)?;
     eprintln!("jobrun: setting the stage: a database, a stand-in for Twilio, the ingress and {workers} worker(s)");
     let Some(url) = &settings.database_url else {
         let postgres = LocalPostgres::start_temporary(Data::ThrownAway, &settings.path).await?;
-        return play_on(postgres.url(), workers).await;
+        return play_on(postgres.url(), workers, told_to_stop).await;
     };
     let server = db::connect(url, CONNECTIONS).await?;
     let name = format!("jobrun_demo_{}_{}", std::process::id(), clock::now().timestamp_millis());
     sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&server).await?;
-    let played = play_on(&db::sibling_url(url, &name)?, workers).await;
+    let played = play_on(&db::sibling_url(url, &name)?, workers, told_to_stop).await;
     sqlx::raw_sql(AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"))).execute(&server).await?;
     played
 }
 
-async fn play_on(url: &config::Secret, workers: usize) -> anyhow::Result<ExitCode> {
+async fn play_on(
+    url: &config::Secret,
+    workers: usize,
+    told_to_stop: impl Future<Output = ()>,
+) -> anyhow::Result<ExitCode> {
     tokio::select! {
         played = play_to_the_end(url, workers) => played,
-        () = shutdown::requested(false)? => anyhow::bail!("stopped before the end"),
+        () = told_to_stop => Err(exit::Interrupted.into()),
     }
 }
 
@@ -437,7 +451,7 @@ async fn play_to_the_end(url: &config::Secret, workers: usize) -> anyhow::Result
     programs::ensure_built(&dir)?;
     let stage = Stage::set(&dir, url, workers, &[]).await?;
     let mut out = std::io::stdout();
-    let colours = out.is_terminal();
+    let colours = AutoStream::choice(&out) != ColorChoice::Never;
     let mut report = Report::new(&mut out, colours);
     let played = demo::play(&stage, &mut report).await;
     let holds = report.failures().is_empty();

@@ -11,6 +11,9 @@ use jobrun_shared::{clock, config, db, operator};
 use serde_json::{Value, json};
 
 use crate::CONNECTIONS;
+use crate::table::{self, Column};
+
+const COLUMNS: [Column; 3] = [Column::text("NUMBER", 17), Column::text("FOR", 11), Column::text("PROBLEM", 0)];
 
 /// Prints the addresses to be entered at Twilio.
 ///
@@ -52,7 +55,7 @@ pub async fn check(settings: &config::Numbers, fix: bool, json: bool) -> anyhow:
         checked = compare(&api.list_numbers().await?, &ours);
     }
     let well = checked.iter().all(|it| it.problems.is_empty()) && mended.iter().all(|it| it.outcome.is_ok());
-    let mut out = std::io::stdout().lock();
+    let mut out = table::stdout();
     if json {
         writeln!(out, "{:#}", as_json(well, &checked, &mended))?;
     } else {
@@ -101,14 +104,13 @@ fn print_checked(out: &mut impl Write, checked: &[Checked]) -> std::io::Result<(
     if wrong.is_empty() {
         return writeln!(out, "{}: all is well", counted(checked.len(), "number"));
     }
-    writeln!(out, "{:<17} {:<11} PROBLEM", "NUMBER", "FOR")?;
     let problems: Vec<Problem> = wrong.iter().flat_map(|it| it.problems.iter().copied()).collect();
-    for it in &wrong {
+    let row = |it: &Checked, problem: &Problem| {
         let purpose = it.purpose.map_or("-", |purpose| purpose.name());
-        for problem in &it.problems {
-            writeln!(out, "{:<17} {purpose:<11} {problem}", it.number)?;
-        }
-    }
+        vec![it.number.clone(), purpose.to_owned(), problem.to_string()]
+    };
+    let rows = wrong.iter().flat_map(|it| it.problems.iter().map(|problem| row(it, problem)));
+    table::print(out, &COLUMNS, rows.collect())?;
     let (all, found) = (counted(checked.len(), "number"), counted(problems.len(), "problem"));
     writeln!(out, "\n{all}: {} well, {} with {found}\n\nWhat to do:", checked.len() - wrong.len(), wrong.len())?;
     print_advice(out, &problems)

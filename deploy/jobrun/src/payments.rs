@@ -7,6 +7,16 @@ use jobrun_shared::{clock, operator, telemetry};
 use sqlx::PgPool;
 
 use crate::client::money;
+use crate::table::{self, Column};
+
+const COLUMNS: [Column; 6] = [
+    Column::text("PAYMENT", 30),
+    Column::state("STANDING", 9),
+    Column::text("PAYER", 24),
+    Column::count("AMOUNT", 10),
+    Column::text("HEARD OF", 21),
+    Column::text("WHY", 0),
+];
 
 /// Prints every payment that belongs to nobody.
 ///
@@ -14,7 +24,7 @@ use crate::client::money;
 /// When the database does not answer.
 pub async fn print_unassigned(pool: &PgPool, json: bool) -> anyhow::Result<()> {
     let unassigned = subscriptions::list_unassigned(pool).await?;
-    let mut out = std::io::stdout().lock();
+    let mut out = table::stdout();
     if json {
         return Ok(writeln!(out, "{}", serde_json::to_string_pretty(&unassigned)?)?);
     }
@@ -25,18 +35,24 @@ pub async fn print_unassigned(pool: &PgPool, json: bool) -> anyhow::Result<()> {
 }
 
 fn print_table(out: &mut impl Write, unassigned: &[Unassigned]) -> std::io::Result<()> {
-    writeln!(out, "{:<30} {:<9} {:<24} {:>10}  {:<20} WHY", "PAYMENT", "STANDING", "PAYER", "AMOUNT", "HEARD OF")?;
-    for it in unassigned {
-        let payer = it.customer_id.as_deref().unwrap_or("-");
-        let (amount, heard_of) = (amount(it), it.heard_of_at.format(crate::MINUTE));
-        let why = match (it.is_checked_out, &it.reference) {
-            (false, _) => "its checkout has not arrived yet",
-            (true, None) => "its checkout carries no reference",
-            (true, Some(_)) => "its checkout carries a reference that is no client's",
-        };
-        writeln!(out, "{:<30} {:<9} {payer:<24} {amount:>10}  {heard_of:<20} {why}", it.subscription_id, it.standing)?;
-    }
-    writeln!(out, "\nLook the payer up in Stripe, and then: jobrun payments assign PAYMENT CLIENT_ID")
+    table::print(out, &COLUMNS, unassigned.iter().map(row).collect())?;
+    writeln!(out, "\nLook the payer up in Stripe, and then: jobrun payments assign PAYMENT CLIENT")
+}
+
+fn row(it: &Unassigned) -> Vec<String> {
+    let why = match (it.is_checked_out, &it.reference) {
+        (false, _) => "its checkout has not arrived yet",
+        (true, None) => "its checkout carries no reference",
+        (true, Some(_)) => "its checkout carries a reference that is no client's",
+    };
+    vec![
+        it.subscription_id.clone(),
+        it.standing.to_string(),
+        it.customer_id.clone().unwrap_or_else(|| "-".to_owned()),
+        amount(it),
+        it.heard_of_at.format(crate::MINUTE).to_string(),
+        why.to_owned(),
+    ]
 }
 
 fn amount(it: &Unassigned) -> String {
@@ -46,12 +62,13 @@ fn amount(it: &Unassigned) -> String {
     }
 }
 
-/// Gives a payment to a client.
+/// Gives a payment to the client that `words` mean.
 ///
 /// # Errors
 /// When there is no such client, or no such payment that belongs to nobody.
-pub async fn assign(pool: &PgPool, subscription_id: &str, client_id: &str) -> anyhow::Result<()> {
-    let assigned = operator::assign_payment(pool, subscription_id, client_id, clock::now()).await?;
+pub async fn assign(pool: &PgPool, subscription_id: &str, words: &str) -> anyhow::Result<()> {
+    let client_id = operator::find_client(pool, words).await?;
+    let assigned = operator::assign_payment(pool, subscription_id, &client_id, clock::now()).await?;
     telemetry::raised(&assigned.raised);
     telemetry::cleared(&assigned.cleared);
     Ok(writeln!(std::io::stdout(), "{subscription_id} belongs to client {client_id}")?)

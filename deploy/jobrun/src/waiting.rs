@@ -6,6 +6,18 @@ use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::waiting::{Place, Standing};
 use serde_json::{Value, json};
 
+use crate::table::{self, Column};
+
+const COLUMNS: [Column; 7] = [
+    Column::text("PLACE", 5),
+    Column::text("REGION", 6),
+    Column::text("CLIENT", 36),
+    Column::text("SINCE (UTC)", 16),
+    Column::text("WAITS FOR", 12),
+    Column::text("PROMISED BY", 16),
+    Column::state("STANDS", 0),
+];
+
 /// How a time is shown, in UTC.
 const MINUTE: &str = "%Y-%m-%d %H:%M";
 
@@ -18,18 +30,19 @@ pub fn print(out: &mut impl Write, places: &[Place], now: DateTime<Utc>) -> std:
         return writeln!(out, "nobody waits for a number");
     }
     writeln!(out, "{}\n", summary(places, now))?;
-    writeln!(
-        out,
-        "{:<5} {:<6} {:<36} {:<16} {:<12} {:<16} STANDS",
-        "PLACE", "REGION", "CLIENT", "SINCE (UTC)", "WAITS FOR", "PROMISED BY"
-    )?;
-    for (in_line, place) in numbered(places) {
-        let (region, client) = (&place.region, &place.client_id);
+    let row = |(in_line, place): (usize, &Place)| {
         let (since, promised) = (place.joined_at.format(MINUTE), place.promised_by.format(MINUTE));
-        let (wait, stands) = (hours_and_minutes(now - place.joined_at), words(place, now));
-        writeln!(out, "{in_line:<5} {region:<6} {client:<36} {since:<16} {wait:<12} {promised:<16} {stands}")?;
-    }
-    Ok(())
+        vec![
+            in_line.to_string(),
+            place.region.clone(),
+            place.client_id.clone(),
+            since.to_string(),
+            hours_and_minutes(now - place.joined_at),
+            promised.to_string(),
+            words(place, now),
+        ]
+    };
+    table::print(out, &COLUMNS, numbered(places).map(row).collect())
 }
 
 /// The same for scripts.

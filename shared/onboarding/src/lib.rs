@@ -38,6 +38,10 @@ pub mod journal;
 
 pub mod waiting;
 
+pub mod free_numbers;
+
+pub mod pool_number;
+
 pub mod level;
 
 pub mod segments;

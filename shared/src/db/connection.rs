@@ -13,7 +13,7 @@ use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::ConnectError;
+use super::{ConnectError, connect_error, tls};
 use crate::config::Secret;
 
 /// How long a database may take to let in a program that starts.
@@ -104,12 +104,8 @@ pub async fn connect(url: &Secret, connections: Connections) -> Result<PgPool, C
 /// As [`connect`].
 pub async fn connect_watched(url: &Secret, connections: Connections) -> Result<(PgPool, Health), ConnectError> {
     let options = options(url, connections)?;
-    let address = format!(
-        "{}:{}/{}",
-        options.get_host(),
-        options.get_port(),
-        options.get_database().unwrap_or("(default database)")
-    );
+    tls::warn_if_unverified(&options);
+    let address = connect_error::address_of(&options);
     let unreachable = |error| ConnectError::Unreachable { address: address.clone(), error };
     // The pool would try until its time is up, and then say only that it is.
     let probe = async {

@@ -11,9 +11,13 @@ pub mod blockers;
 
 pub mod clients;
 
+mod connect_error;
+
 mod connection;
 
 pub mod events;
+
+pub mod find_client;
 
 mod halves;
 
@@ -39,12 +43,15 @@ pub mod stories;
 
 pub mod sweeps;
 
+mod tls;
+
 pub mod waiting_list;
 
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgQueryResult};
 use sqlx::{ConnectOptions, PgPool, Postgres, Transaction};
 
+pub use connect_error::{ConnectError, Reason};
 pub(crate) use connection::{ANSWERS_WITHIN, ASKED_EVERY};
 pub use connection::{ConnectionLost, Connections, Health, Unfit, connect, connect_watched, watch};
 pub use halves::Halves;
@@ -153,36 +160,6 @@ pub(crate) fn ensure_rows(result: &PgQueryResult, expected: usize, what: &'stati
 /// How many of the oldest rows of a table are looked at, and at most removed, in one statement.
 const LOOKED_AT: i64 = 1_000;
 
-/// Why a program could not start on its database.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// `DATABASE_URL` cannot be read.
-    #[error("DATABASE_URL cannot be read: {0}")]
-    Url(sqlx::Error),
-    /// Nobody answers there, or the credentials are refused.
-    #[error("no database at {address}: {error}")]
-    Unreachable {
-        /// Host, port and database name.
-        address: String,
-        /// What was answered.
-        error: sqlx::Error,
-    },
-    /// A server answers there that is not to be used.
-    #[error("the database at {address} is not used: {why}")]
-    Unfit {
-        /// Host, port and database name.
-        address: String,
-        /// Why.
-        why: Unfit,
-    },
-    /// The tables are not there, or are older than this program.
-    #[error("the database is not migrated ({missing}): run `jobrun migrate`")]
-    NotMigrated {
-        /// What is missing.
-        missing: String,
-    },
-}
-
 /// A transaction that only reads, and in which every statement sees the same moment: what is pieced together from several
 /// tables must not show an answer without its question.
 ///
@@ -205,18 +182,31 @@ pub fn sibling_url(url: &Secret, name: &str) -> Result<Secret, ConnectError> {
 /// keeps running while its successor starts.
 ///
 /// # Errors
-/// [`ConnectError::NotMigrated`], or [`ConnectError::Unreachable`] when the database does not answer.
+/// [`ConnectError::NotMigrated`], [`ConnectError::Hidden`], or [`ConnectError::Unreachable`] when the database does not answer.
 pub async fn ensure_migrated(pool: &PgPool) -> Result<(), ConnectError> {
-    let unreachable = |error| ConnectError::Unreachable { address: "DATABASE_URL".to_owned(), error };
+    let address = connect_error::address_of(&pool.connect_options());
+    let unreachable = |error| ConnectError::Unreachable { address: address.clone(), error };
     let applied = applied_migrations(pool).await.map_err(unreachable)?;
-    let ours = MIGRATOR.iter().filter(|migration| !applied.contains(&migration.version)).count();
+    let (ours, all) = (MIGRATOR.iter().filter(|it| !applied.contains(&it.version)).count(), MIGRATOR.iter().count());
+    if ours == all
+        && let Some(schema) = find_hidden_tables(pool).await.map_err(unreachable)?
+    {
+        return Err(ConnectError::Hidden { schema });
+    }
     if ours > 0 {
-        return Err(ConnectError::NotMigrated { missing: format!("{ours} of {} steps", MIGRATOR.iter().count()) });
+        return Err(ConnectError::NotMigrated { missing: format!("{ours} of {all} steps are missing") });
     }
     if !crate::queue::is_migrated(pool).await.map_err(unreachable)? {
-        return Err(ConnectError::NotMigrated { missing: "the job queue's tables".to_owned() });
+        return Err(ConnectError::NotMigrated { missing: "the job queue's tables are missing".to_owned() });
     }
     Ok(())
+}
+
+/// The schema that our tables are in, if it is not one that we look into. The catalogue may be read by every role.
+async fn find_hidden_tables(pool: &PgPool) -> Result<Option<String>, sqlx::Error> {
+    let hidden = "SELECT relnamespace::REGNAMESPACE::TEXT FROM pg_class
+                  WHERE relname = 'twilio_number_pool' AND relkind = 'r' AND NOT pg_table_is_visible(oid) LIMIT 1";
+    sqlx::query_scalar(hidden).fetch_optional(pool).await
 }
 
 /// Checked when it runs and not when it compiles: the table in question is made by the migrator.

@@ -21,7 +21,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use jobrun_onboarding::{Allocation, E164, region_of, waiting};
+use jobrun_onboarding::free_numbers::{FreeNumber, hand_out};
+use jobrun_onboarding::waiting::Waiting;
+use jobrun_onboarding::{Allocation, E164, region_of};
 use sqlx::{Acquire, PgConnection, Postgres, Transaction};
 
 use super::number_changes::{self, Change, Step};
@@ -82,7 +84,8 @@ async fn repair_rows_of(conn: &mut PgConnection, holders: &[&Seeker], now: DateT
     // No row is touched for a number that is not from the pool, or whose row is right.
     sqlx::query!(
         "UPDATE twilio_number_pool AS pool
-         SET status = 'ASSIGNED', client_id = held.client_id, assigned_at = $3, cools_until = NULL
+         SET status = 'ASSIGNED', client_id = held.client_id, assigned_at = $3, cools_until = NULL,
+             taken_from_client_id = NULL
          FROM unnest($1::TEXT[], $2::TEXT[]) AS held (client_id, number)
          WHERE pool.phone_e164 = held.number
            AND (pool.status <> 'ASSIGNED' OR pool.client_id IS DISTINCT FROM held.client_id)",
@@ -115,7 +118,7 @@ async fn take_beside_others<'a>(
     let mut taken = Taken::new();
     for (region, seekers) in by_region(seekers, &returned) {
         let free = if waiting_list::is_empty(&mut savepoint, &region).await? {
-            lock_free_unlocked(&mut savepoint, &region, seekers.len()).await?
+            lock_free_unlocked(&mut savepoint, &region, &seekers).await?
         } else {
             Vec::new()
         };
@@ -143,13 +146,12 @@ async fn take_alone<'a>(
     let (mut taken, mut told_late) = (Taken::new(), HashSet::new());
     for (region, seekers) in by_region(seekers, &returned) {
         let waiting = waiting_list::list(conn, &region).await?;
-        let free = list_free(conn, &region, waiting.len() + seekers.len()).await?;
         let ids: Vec<&str> = seekers.iter().map(|seeker| seeker.client_id.as_str()).collect();
-        let served = waiting::serve(free.len(), &waiting, &ids);
-
-        let (served, refused): (Vec<_>, Vec<_>) = seekers.iter().zip(served).partition(|(_, served)| *served);
-        told_late.extend(waiting_list::join(conn, &region, refused.into_iter().map(|(seeker, _)| *seeker)).await?);
-        taken.extend(served.into_iter().map(|(seeker, _)| seeker.client_id.as_str()).zip(free));
+        let free = list_free(conn, &region, &waiting, &ids).await?;
+        let served: Taken<'a> = hand_out(&free, &waiting, &ids).into_iter().collect();
+        let refused = seekers.into_iter().filter(|seeker| !served.contains_key(seeker.client_id.as_str()));
+        told_late.extend(waiting_list::join(conn, &region, refused).await?);
+        taken.extend(served);
     }
     let leaving: Vec<&str> = taken.keys().copied().collect();
     waiting_list::remove(conn, &leaving).await?;
@@ -194,8 +196,7 @@ async fn lock_cooling(conn: &mut PgConnection, seekers: &[&Seeker]) -> Result<Ha
     .await?;
     // The later of two with the same key stays.
     cooling.sort_by_key(|row| row.cools_until);
-    let number = |row: &str| E164::parse(row).map_err(|_| Error::UnreadableNumber);
-    cooling.into_iter().map(|row| Ok((row.client_id, number(&row.number)?))).collect()
+    cooling.into_iter().map(|row| Ok((row.client_id, readable(&row.number)?))).collect()
 }
 
 /// Takes clients off the waiting list. A hold ends with its place, and then a number may be free for the next in line.
@@ -228,42 +229,56 @@ fn by_region<'a>(seekers: &[&'a Seeker], returned: &Taken<'_>) -> BTreeMap<Strin
     regions
 }
 
-/// Locks the first free numbers that nobody else has locked, in the order in which they were seeded.
-async fn lock_free_unlocked(conn: &mut PgConnection, region: &str, limit: usize) -> Result<Vec<E164>, Error> {
+/// Locks the first free numbers that nobody else has locked, one for each seeker, in the order in which they were seeded. Passes
+/// over those that were taken from one of the seekers.
+async fn lock_free_unlocked(conn: &mut PgConnection, region: &str, seekers: &[&Seeker]) -> Result<Vec<E164>, Error> {
+    let ids: Vec<&str> = seekers.iter().map(|seeker| seeker.client_id.as_str()).collect();
     // The pool may say AVAILABLE, by somebody's hand, of a number that a client holds: the client is right.
     let free = sqlx::query_scalar!(
         r#"SELECT phone_e164 FROM twilio_number_pool AS pool
            WHERE status = 'AVAILABLE' AND region = $1 AND drained_at IS NULL
+             AND (taken_from_client_id IS NULL OR taken_from_client_id <> ALL ($3))
              AND NOT EXISTS (SELECT FROM clients WHERE "twilioNumber" = pool.phone_e164)
            ORDER BY seed_order LIMIT $2
            FOR UPDATE OF pool SKIP LOCKED"#,
         region,
-        i64::try_from(limit).unwrap_or(i64::MAX)
+        i64::try_from(seekers.len()).unwrap_or(i64::MAX),
+        &ids as &[&str]
     )
     .fetch_all(conn)
     .await?;
-    numbers(free)
+    free.iter().map(|row| readable(row)).collect()
 }
 
-/// The first free numbers, in the order in which they were seeded. For whoever has closed the gate.
-pub(crate) async fn list_free(conn: &mut PgConnection, region: &str, limit: usize) -> Result<Vec<E164>, Error> {
-    let free = sqlx::query_scalar!(
-        r#"SELECT phone_e164 FROM twilio_number_pool AS pool
+/// As many free numbers as `waiting` and `seekers` can need, in the order in which they were seeded. For whoever has closed the
+/// gate.
+pub(crate) async fn list_free(
+    conn: &mut PgConnection,
+    region: &str,
+    waiting: &[Waiting],
+    seekers: &[&str],
+) -> Result<Vec<FreeNumber>, Error> {
+    let ids: Vec<&str> = waiting.iter().map(|it| it.client_id.as_str()).chain(seekers.iter().copied()).collect();
+    // Those that do not suit one of them come last, so that they take the place of none that does.
+    let mut free = sqlx::query!(
+        r#"SELECT phone_e164 AS number, taken_from_client_id AS taken_from, seed_order FROM twilio_number_pool AS pool
            WHERE status = 'AVAILABLE' AND region = $1 AND drained_at IS NULL
              AND NOT EXISTS (SELECT FROM clients WHERE "twilioNumber" = pool.phone_e164)
-           ORDER BY seed_order LIMIT $2
+           ORDER BY coalesce(taken_from_client_id = ANY ($3), FALSE), seed_order LIMIT $2
            FOR UPDATE OF pool"#,
         region,
-        i64::try_from(limit).unwrap_or(i64::MAX)
+        i64::try_from(ids.len()).unwrap_or(i64::MAX),
+        &ids as &[&str]
     )
     .fetch_all(conn)
     .await?;
-    numbers(free)
+    free.sort_by_key(|row| row.seed_order);
+    free.into_iter().map(|row| Ok(FreeNumber { number: readable(&row.number)?, taken_from: row.taken_from })).collect()
 }
 
 /// A row that does not hold a number cannot be handed out; the table's constraint keeps it from being written.
-fn numbers(rows: Vec<String>) -> Result<Vec<E164>, Error> {
-    rows.iter().map(|row| E164::parse(row).map_err(|_| Error::UnreadableNumber)).collect()
+fn readable(number: &str) -> Result<E164, Error> {
+    E164::parse(number).map_err(|_| Error::UnreadableNumber)
 }
 
 /// Where numbers come from that are handed over.
@@ -303,7 +318,8 @@ async fn hand_over(
     ensure_rows(&clients, taken.len(), "giving clients their numbers")?;
     let pool = sqlx::query!(
         "UPDATE twilio_number_pool AS pool
-         SET status = 'ASSIGNED', client_id = taken.client_id, assigned_at = $3, cools_until = NULL
+         SET status = 'ASSIGNED', client_id = taken.client_id, assigned_at = $3, cools_until = NULL,
+             taken_from_client_id = NULL
          FROM unnest($1::TEXT[], $2::TEXT[]) AS taken (client_id, number)
          WHERE pool.phone_e164 = taken.number AND pool.status = $4",
         &ids as &[&str],
@@ -361,7 +377,7 @@ pub async fn take_away(
     let known: HashSet<String> = lock(conn, &numbers).await?.into_iter().map(|row| row.number).collect();
     let steps = held.into_iter().filter(|(number, _)| known.contains(*number));
     let steps: Vec<Step<'_>> = steps.map(|(number, client_id)| (number, Some(client_id))).collect();
-    put_back(conn, &steps, cools_until(cooling, now)).await?;
+    put_back(conn, &steps, cools_until(cooling, now), None).await?;
     Ok(queue::nudge(conn, Queue::Sweep).await?)
 }
 
@@ -393,22 +409,24 @@ async fn unhand(
 }
 
 /// Puts numbers back that are in the pool, and locked: they cool down, or are available at once. The client that held one is
-/// remembered as the last that did.
+/// remembered as the last that did. They do not go back to the client `taken_from`.
 async fn put_back(
     conn: &mut PgConnection,
     steps: &[Step<'_>],
     cools_until: Option<DateTime<Utc>>,
+    taken_from: Option<&str>,
 ) -> Result<(), Error> {
     let (numbers, ids): (Vec<&str>, Vec<Option<&str>>) = steps.iter().copied().unzip();
     let result = sqlx::query!(
         "UPDATE twilio_number_pool AS pool
          SET status = CASE WHEN $3::TIMESTAMPTZ IS NULL THEN 'AVAILABLE' ELSE 'COOLING_DOWN' END, cools_until = $3,
-             client_id = NULL, assigned_at = NULL, last_client_id = gone.client_id
+             client_id = NULL, assigned_at = NULL, last_client_id = gone.client_id, taken_from_client_id = $4
          FROM unnest($1::TEXT[], $2::TEXT[]) AS gone (number, client_id)
          WHERE pool.phone_e164 = gone.number",
         &numbers as &[&str],
         &ids as &[Option<&str>],
-        cools_until
+        cools_until,
+        taken_from
     )
     .execute(conn)
     .await?;
@@ -555,8 +573,9 @@ pub async fn release(
     let held: Vec<(&str, &str)> = holder.map(|holder| (number.as_str(), holder)).into_iter().collect();
     let change = if held.is_empty() { None } else { unhand(conn, &held, WHY, now).await?.pop() };
     let cools_until = cools_until(cooling, now);
-    // Whoever had it does not get it back when it returns: somebody had a reason to take it.
-    put_back(conn, &[(number.as_str(), None)], cools_until).await?;
+    // Its client does not get it back: there was a reason to take it. Once it has cooled down, anybody may have it.
+    let taken_from = holder.filter(|_| cools_until.is_none());
+    put_back(conn, &[(number.as_str(), None)], cools_until, taken_from).await?;
     let step = match (row.status.as_str(), &row.client_id) {
         _ if !held.is_empty() => None,
         ("COOLING_DOWN", _) => Some((Change::CooledDown, row.last_client_id.as_deref())),

@@ -4,11 +4,12 @@
 //! show an answer without its question, or a number without the payment.
 
 use chrono::{DateTime, Utc};
-use jobrun_onboarding::{E164, as_people_write};
+use jobrun_onboarding::E164;
 use serde::Serialize;
 use sqlx::{PgConnection, PgPool};
 
 use super::events::{self, Payload};
+use super::find_client::{Found, find_client};
 use super::{Error, snapshot, waiting_list};
 use crate::twilio::errors;
 
@@ -200,13 +201,16 @@ impl What {
     }
 }
 
-/// The story of the client whom `words` mean: its id, or its phone as people write it. Answers nothing if there is none.
+/// The story of the client that `words` mean, as [`find_client`] reads them. Returns nothing if there is none.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn find(pool: &PgPool, words: &str) -> Result<Option<Story>, Error> {
     let mut tx = snapshot(pool).await?;
-    let Some(client) = find_header(&mut tx, words.trim()).await? else {
+    let Found::One(id) = find_client(&mut tx, words).await? else {
+        return Ok(None);
+    };
+    let Some(client) = find_header(&mut tx, &id).await? else {
         return Ok(None);
     };
     let mut happenings = list_events(&mut tx, &client).await?;
@@ -218,17 +222,15 @@ pub async fn find(pool: &PgPool, words: &str) -> Result<Option<Story>, Error> {
     Ok(Some(Story { client, happenings }))
 }
 
-async fn find_header(conn: &mut PgConnection, words: &str) -> Result<Option<Header>, Error> {
-    let phone = as_people_write(words);
+async fn find_header(conn: &mut PgConnection, id: &str) -> Result<Option<Header>, Error> {
     let row = sqlx::query!(
         r#"SELECT c.id, c."businessName" AS business_name, c."phoneNumber" AS phone, c.region, c."createdAt" AS created_at,
                   s.current_state AS "state?", s.collected_fields AS "collected?", c."paymentActive" AS payment_active,
                   c."paymentStanding" AS payment_standing, c."twilioNumber" AS number,
                   c."optedOutAt" AS opted_out_since, c."unreachableAt" AS unreachable_since
            FROM clients c LEFT JOIN onboarding_states s ON s.client_id = c.id
-           WHERE c.id = $1 OR c."phoneNumber" = $2 ORDER BY c.id = $1 DESC LIMIT 1"#,
-        words,
-        phone.as_ref().map(E164::digits)
+           WHERE c.id = $1"#,
+        id
     );
     let Some(row) = row.fetch_optional(&mut *conn).await? else {
         return Ok(None);

@@ -1,0 +1,118 @@
+//! Which free number goes to which client. A number that was taken from a client by hand does not go back to that client.
+
+use crate::E164;
+use crate::waiting::{Waiting, serve};
+
+/// A number of the pool that can be handed out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FreeNumber {
+    /// The number.
+    pub number: E164,
+    /// The client that it was taken from by hand, if so: `clients.id`.
+    pub taken_from: Option<String>,
+}
+
+impl FreeNumber {
+    fn suits(&self, client_id: &str) -> bool {
+        self.taken_from.as_deref() != Some(client_id)
+    }
+}
+
+/// The waiting list as far as `free` can serve it: a client that none of the numbers suits is passed over, like one that is out
+/// of reach.
+#[must_use]
+pub fn can_be_offered(free: &[FreeNumber], waiting: &[Waiting]) -> Vec<Waiting> {
+    let look = |it: &Waiting| {
+        let suited = free.iter().any(|number| number.suits(&it.client_id));
+        let held_until = it.held_until.filter(|_| suited);
+        Waiting { client_id: it.client_id.clone(), held_until, reachable: it.reachable && suited }
+    };
+    waiting.iter().map(look).collect()
+}
+
+/// Hands `free`, in the order in which they were seeded, out to `seekers`, in the order in which they asked. Returns the number
+/// of each that is served; the others have to wait.
+#[must_use]
+pub fn hand_out<'a>(free: &[FreeNumber], waiting: &[Waiting], seekers: &[&'a str]) -> Vec<(&'a str, E164)> {
+    let waiting = can_be_offered(free, waiting);
+    let mut asking = seekers.to_vec();
+    loop {
+        let served = serve(free.len(), &waiting, &asking);
+        let served: Vec<&str> = asking.iter().zip(served).filter(|(_, served)| *served).map(|(id, _)| *id).collect();
+        match assign(free, &served) {
+            Ok(assigned) => return assigned,
+            // What does not suit one client is left to the next.
+            Err(unsuited) => asking.retain(|id| *id != unsuited),
+        }
+    }
+}
+
+/// Clients that something was taken from choose first, and choose what others cannot have. Returns a client that nothing is left
+/// for, if there is one.
+fn assign<'a>(free: &[FreeNumber], clients: &[&'a str]) -> Result<Vec<(&'a str, E164)>, &'a str> {
+    let mut left: Vec<&FreeNumber> = free.iter().collect();
+    let lost_one = |id: &&&str| free.iter().any(|number| !number.suits(id));
+    let (choosy, easy): (Vec<&&str>, Vec<&&str>) = clients.iter().partition(lost_one);
+    let mut assigned = Vec::new();
+    for (client_id, is_choosy) in
+        choosy.into_iter().map(|id| (*id, true)).chain(easy.into_iter().map(|id| (*id, false)))
+    {
+        let suits = |number: &&FreeNumber| number.suits(client_id);
+        let of_others = |number: &&FreeNumber| is_choosy && suits(number) && number.taken_from.is_some();
+        let place = left.iter().position(of_others).or_else(|| left.iter().position(suits)).ok_or(client_id)?;
+        assigned.push((client_id, left.remove(place).number.clone()));
+    }
+    Ok(assigned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn free(n: u8, taken_from: Option<&str>) -> FreeNumber {
+        let number = E164::parse(&format!("+4471000000{n:02}")).unwrap();
+        FreeNumber { number, taken_from: taken_from.map(str::to_owned) }
+    }
+
+    fn waits(client_id: &str) -> Waiting {
+        Waiting { client_id: client_id.to_owned(), held_until: None, reachable: true }
+    }
+
+    /// Who gets which number, by its last digits.
+    fn handed(free: &[FreeNumber], waiting: &[Waiting], seekers: &[&str]) -> Vec<(String, String)> {
+        let handed = hand_out(free, waiting, seekers).into_iter();
+        handed.map(|(id, number)| (id.to_owned(), number.as_str()[11..].to_owned())).collect()
+    }
+
+    fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(id, number)| ((*id).to_owned(), (*number).to_owned())).collect()
+    }
+
+    #[test]
+    fn numbers_go_in_the_order_in_which_they_were_seeded() {
+        let numbers = [free(9, None), free(1, None), free(5, None)];
+        assert_eq!(handed(&numbers, &[], &["a", "b"]), pairs(&[("a", "09"), ("b", "01")]));
+    }
+
+    #[test]
+    fn a_number_does_not_go_back_to_the_client_that_it_was_taken_from() {
+        let one = [free(1, Some("a"))];
+        assert_eq!(handed(&one, &[], &["a"]), pairs(&[]));
+        assert_eq!(handed(&one, &[], &["a", "b"]), pairs(&[("b", "01")]), "and is left to the next");
+        let two = [free(1, Some("a")), free(2, None)];
+        assert_eq!(handed(&two, &[], &["b", "a"]), pairs(&[("a", "02"), ("b", "01")]), "both are served");
+        let swapped = [free(1, Some("a")), free(2, Some("b"))];
+        assert_eq!(handed(&swapped, &[], &["a", "b"]), pairs(&[("a", "02"), ("b", "01")]));
+        let three = [free(1, Some("a")), free(2, None), free(3, None)];
+        assert_eq!(handed(&three, &[], &["b", "c", "a"]).len(), 3);
+    }
+
+    #[test]
+    fn a_number_is_not_kept_for_a_waiting_client_that_it_does_not_suit() {
+        let one = [free(1, Some("a"))];
+        assert_eq!(handed(&one, &[waits("a")], &["b"]), pairs(&[("b", "01")]));
+        assert_eq!(handed(&one, &[waits("c")], &["b"]), pairs(&[]), "but for one that it does");
+        assert!(can_be_offered(&one, &[waits("a"), waits("b")]).iter().map(|it| it.reachable).eq([false, true]));
+        assert!(can_be_offered(&[], &[waits("a")]).iter().all(|it| !it.reachable));
+    }
+}

@@ -1,0 +1,93 @@
+//! Settings whose names are nearly right: they are not read, and their owner believes that they are.
+
+/// How many letters may be missing, too many or wrong.
+const LETTERS: usize = 2;
+
+/// Shorter names are too near to names that mean something else.
+const SHORTEST: usize = 9;
+
+/// Says of each of `names` that is nearly one of `known`, and none of them, which one that is.
+pub(crate) fn near_misses(names: impl Iterator<Item = String>, known: &[&str]) -> Vec<String> {
+    let mut found: Vec<String> = names.filter_map(|name| near_miss(&name, known)).collect();
+    found.sort_unstable();
+    found
+}
+
+fn near_miss(name: &str, known: &[&str]) -> Option<String> {
+    if known.contains(&name) {
+        return None;
+    }
+    let upper = name.to_ascii_uppercase();
+    let by_distance = known.iter().filter(|it| it.len() >= SHORTEST).map(|it| (distance(&upper, it), it));
+    let (letters, meant) = by_distance.min()?;
+    (letters <= LETTERS).then(|| format!("{name} is set, which is no setting: is {meant} meant?"))
+}
+
+/// How many letters have to be added, removed or changed to make `one` into `other` (Levenshtein).
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, letter) in one.chars().enumerate() {
+        let mut next = vec![i + 1];
+        for (j, same) in other.iter().map(|it| *it == letter).enumerate() {
+            let (above, left, corner) = (row[j + 1], next[j], row[j]);
+            next.push((above + 1).min(left + 1).min(corner + usize::from(!same)));
+        }
+        row = next;
+    }
+    row[other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::NAMES;
+
+    fn meant(name: &str) -> Option<String> {
+        near_miss(name, &NAMES)
+    }
+
+    #[test]
+    fn a_slip_of_the_pen_is_found() {
+        for (name, right) in [
+            ("TWILIO_AUTH_TOKN", "TWILIO_AUTH_TOKEN"),
+            ("TWILIO_ATUH_TOKEN", "TWILIO_AUTH_TOKEN"),
+            ("TWILIO_AUTH_TOKENS", "TWILIO_AUTH_TOKEN"),
+            ("twilio_auth_token", "TWILIO_AUTH_TOKEN"),
+            ("TWILLIO_ACCOUNT_SID", "TWILIO_ACCOUNT_SID"),
+            ("STRIPE_WEBHOOK_SECRETS", "STRIPE_WEBHOOK_SECRET"),
+            ("DATABSE_URL", "DATABASE_URL"),
+            ("DATABASE_URI", "DATABASE_URL"),
+            ("RETENTON", "RETENTION"),
+        ] {
+            assert_eq!(meant(name), Some(format!("{name} is set, which is no setting: is {right} meant?")));
+        }
+    }
+
+    #[test]
+    fn what_is_right_or_means_something_else_is_passed_over() {
+        let others = [
+            "TWILIO_REGION",
+            "TWILIO_EDGE",
+            "TWILIO_API_KEY",
+            "STRIPE_API_KEY",
+            "DATABASE_PORT",
+            "HOMES",
+            "PATHS",
+            "RUST_LOG_STYLE",
+            "RUST_LIB",
+            "LANG",
+            "PUBLIC_URL",
+        ];
+        for name in NAMES.into_iter().chain(others) {
+            assert_eq!(meant(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn letters_are_counted() {
+        for (one, other, letters) in [("", "", 0), ("", "abc", 3), ("abc", "abd", 1), ("kitten", "sitting", 3)] {
+            assert_eq!((distance(one, other), distance(other, one)), (letters, letters), "{one} {other}");
+        }
+    }
+}
