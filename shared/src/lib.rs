@@ -10,6 +10,8 @@ pub mod config;
 
 pub mod clock;
 
+pub mod json;
+
 pub mod shutdown;
 
 pub mod telemetry;

@@ -6,6 +6,7 @@
 use serde_json::Value;
 
 use crate::db::events::storable;
+use crate::json;
 
 /// The deepest nesting that is taken. The row adds to it, and one that could not be read back would be in the way of all others.
 const DEPTH_MAX: usize = 64;
@@ -46,12 +47,12 @@ pub enum NotAnEvent {
     TooDeep,
 }
 
-/// Reads a body.
+/// Reads a body. A broken character in it costs only itself.
 ///
 /// # Errors
 /// Says what is missing.
 pub fn read(body: &[u8]) -> Result<Body, NotAnEvent> {
-    let mut event: Value = serde_json::from_slice(body).map_err(|_| NotAnEvent::NotJson)?;
+    let mut event: Value = serde_json::from_str(&json::repair(body)).map_err(|_| NotAnEvent::NotJson)?;
     if event.get("object").and_then(Value::as_str) == Some("v2.core.event") {
         return Ok(Body::Thin);
     }
@@ -157,5 +158,10 @@ mod tests {
         let Ok(Body::Event(read)) = read_value(&event) else { panic!("not read") };
         assert!(!read.event.to_string().contains("\\u0000"));
         assert_eq!(read.event["data"]["object"]["metadata"]["k\u{FFFD}"][0], "\u{FFFD}");
+
+        let body = br#"{"id": "evt_1", "type": "invoice.paid", "created": 1, "livemode": false,
+                        "data": {"object": {"name": "Ann \ud83d", "note": "\u0000\ud83d\ude00"}}}"#;
+        let Ok(Body::Event(read)) = super::read(body) else { panic!("not read") };
+        assert_eq!(read.event["data"]["object"], json!({"name": "Ann \u{FFFD}", "note": "\u{FFFD}😀"}));
     }
 }
