@@ -28,6 +28,8 @@ mod buying;
 
 mod bad_input;
 
+mod attacks;
+
 mod accidents;
 
 mod sharing;

@@ -16,9 +16,9 @@ pub fn is_call_sid(value: &str) -> bool {
 }
 
 fn is_sid(value: &str, prefix: &str) -> bool {
-    value.strip_prefix(prefix).is_some_and(|digits| {
-        digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
-    })
+    value
+        .strip_prefix(prefix)
+        .is_some_and(|digits| digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// Every MessageStatus that Twilio documents.
@@ -70,9 +70,9 @@ const CHANNELS: [&str; 2] = ["whatsapp:", "rcs:"];
 #[must_use]
 pub fn is_our_number(value: &str) -> bool {
     let number = CHANNELS.iter().find_map(|channel| value.strip_prefix(channel)).unwrap_or(value);
-    number.strip_prefix('+').is_some_and(|digits| {
-        (7..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
-    })
+    number
+        .strip_prefix('+')
+        .is_some_and(|digits| (7..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// The longest sender that is a name.
@@ -100,9 +100,7 @@ fn is_dialled(value: &str) -> bool {
 
 fn is_name(value: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b" &_-.'+".contains(&byte);
-    value.len() <= NAME_LENGTH_MAX
-        && value.bytes().any(|byte| byte.is_ascii_alphabetic())
-        && value.bytes().all(allowed)
+    value.len() <= NAME_LENGTH_MAX && value.bytes().any(|byte| byte.is_ascii_alphabetic()) && value.bytes().all(allowed)
 }
 
 #[cfg(test)]
@@ -141,10 +139,13 @@ mod tests {
         for good in ["+447900000001", "whatsapp:+447900000001"] {
             assert!(is_our_number(good) && is_sender(good), "{good}");
         }
-        for good in ["12345", "Vodafone", "anonymous", "+44 7900 000001", "07900000001", "O2 UK", "AT&T", "unavailable"] {
+        for good in ["12345", "Vodafone", "anonymous", "+44 7900 000001", "07900000001", "O2 UK", "AT&T", "unavailable"]
+        {
             assert!(is_sender(good) && !is_our_number(good), "{good}");
         }
-        for bad in ["", "+447900000001FromCity", "12345FromCityLeeds", "a\nb", "sip:x@example.com", "whatsapp:Vodafone", "12"] {
+        for bad in
+            ["", "+447900000001FromCity", "12345FromCityLeeds", "a\nb", "sip:x@example.com", "whatsapp:Vodafone", "12"]
+        {
             assert!(!is_sender(bad) && !is_our_number(bad), "{bad:?}");
         }
         assert!(!is_our_number("+44790000000112345") && !is_our_number("+447900000001ToCountryGB"));
