@@ -66,7 +66,13 @@ async fn replay(stage: &Stage, address: &str, signature: &str, forms: &BTreeSet<
     let (http, url) = (reqwest::Client::new(), format!("{}{address}", stage.account.webhook_base_url));
     let sent = stream::iter(forms).map(|form| {
         let request = http.post(&url).header(signature::HEADER, signature).form(form);
-        async move { request.send().await.unwrap().status().as_u16() }
+        async move {
+            let response = request.send().await.unwrap();
+            let status = response.status().as_u16();
+            // Each is rightly signed, and may still name another account.
+            assert!(status != 403 || response.text().await.unwrap() == "AccountSid is another account's\n", "{form:?}");
+            status
+        }
     });
     let mut statuses: Vec<u16> = sent.buffer_unordered(16).collect().await;
     statuses.sort_unstable();
