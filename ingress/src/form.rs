@@ -1,34 +1,36 @@
 //! Reading the forms that Twilio posts.
 //!
-//! Stricter than the usual decoder: bytes that are not UTF-8 are refused and not replaced, because a text that was changed on
-//! the way in can never be set right again.
+//! A form is verified as the bytes that it is, and read as text afterwards.
 
 use std::borrow::Cow;
 
 use axum::body::Bytes;
-use jobrun_shared::twilio::signature::Form;
-
-/// A form that cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NotUtf8;
+use jobrun_shared::twilio::signature::{Form, RawForm};
 
 /// Reads an `application/x-www-form-urlencoded` body, keeping the order, repetitions and empty values of its parameters.
-pub(crate) fn parse(body: &Bytes) -> Result<Form, NotUtf8> {
+pub(crate) fn parse(body: &Bytes) -> RawForm {
     body.split(|byte| *byte == b'&')
         .filter(|pair| !pair.is_empty())
         .map(|pair| {
             let mut halves = pair.splitn(2, |byte| *byte == b'=');
             let mut half = || decode(halves.next().unwrap_or_default());
-            Ok((half()?, half()?))
+            (half(), half())
         })
         .collect()
 }
 
 /// Undoes the encoding of one name or value: `+` is a space, `%XX` a byte; a `%` that begins no byte is itself.
-fn decode(encoded: &[u8]) -> Result<String, NotUtf8> {
+fn decode(encoded: &[u8]) -> Vec<u8> {
     let spaced: Vec<u8> = encoded.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
     let bytes: Cow<'_, [u8]> = percent_encoding::percent_decode(&spaced).into();
-    String::from_utf8(bytes.into_owned()).map_err(|_| NotUtf8)
+    bytes.into_owned()
+}
+
+/// The form as text. An invalid UTF-8 sequence becomes the replacement character: the rest of a text is worth more.
+pub(crate) fn as_text(form: RawForm) -> Form {
+    let text =
+        |bytes| String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+    form.into_iter().map(|(name, value)| (text(name), text(value))).collect()
 }
 
 /// The value of `name`, if the form has it.
@@ -36,17 +38,27 @@ pub(crate) fn get<'a>(form: &'a Form, name: &str) -> Option<&'a str> {
     form.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
 }
 
+/// A name that the form has more than once.
+pub(crate) fn repeated(form: &Form) -> Option<&str> {
+    let mut names: Vec<&str> = form.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    names.windows(2).find_map(|pair| match pair {
+        [one, next] if one == next => Some(*one),
+        _ => None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parsed(body: &'static [u8]) -> Result<Form, NotUtf8> {
-        parse(&Bytes::from_static(body))
+    fn parsed(body: &'static [u8]) -> Form {
+        as_text(parse(&Bytes::from_static(body)))
     }
 
     #[test]
     fn a_form_is_read_as_it_was_written() {
-        let form = parsed(b"Body=Plumber+from+London%21&From=%2B447900000001&Empty=&Body=again&Bare&100%=%zz").unwrap();
+        let form = parsed(b"Body=Plumber+from+London%21&From=%2B447900000001&Empty=&Body=again&Bare&100%=%zz");
         let expected = [
             ("Body", "Plumber from London!"),
             ("From", "+447900000001"),
@@ -59,16 +71,17 @@ mod tests {
         assert_eq!(form, expected);
         assert_eq!(get(&form, "Body"), Some("Plumber from London!"));
         assert_eq!(get(&form, "body"), None);
-        assert_eq!(parsed(b"").unwrap(), Form::new());
-        assert_eq!(
-            get(&parsed("Body=\u{1F44D}=%F0%9F%91%8D".as_bytes().to_vec().leak()).unwrap(), "Body"),
-            Some("👍=👍")
-        );
+        assert_eq!(repeated(&form), Some("Body"));
+        assert_eq!(parsed(b""), Form::new());
+        let form = parsed("Body=\u{1F44D}=%F0%9F%91%8D&body=".as_bytes().to_vec().leak());
+        assert_eq!((get(&form, "Body"), repeated(&form)), (Some("👍=👍"), None));
     }
 
     #[test]
-    fn what_is_not_utf8_is_refused() {
-        assert_eq!(parsed(b"Body=%FF%FE"), Err(NotUtf8));
-        assert_eq!(parsed(b"Body=\xC3\x28"), Err(NotUtf8));
+    fn what_is_not_utf8_is_kept_as_bytes_and_replaced_in_the_text() {
+        let body = Bytes::from_static(b"Body=caf%E9+%FF&From=\xC3\x28");
+        assert_eq!(parse(&body)[0].1, b"caf\xE9 \xFF");
+        let form = as_text(parse(&body));
+        assert_eq!((get(&form, "Body"), get(&form, "From")), (Some("caf\u{FFFD} \u{FFFD}"), Some("\u{FFFD}(")));
     }
 }

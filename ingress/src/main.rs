@@ -1,13 +1,12 @@
 //! `jobrun-ingress`: start-up and shut-down of the door.
 
-use std::future::IntoFuture;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use jobrun_ingress::{recorder::Recorder, webhooks};
+use jobrun_ingress::{recorder::Recorder, server, webhooks};
 use jobrun_shared::config::SignatureMode;
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::{audits, installation};
@@ -81,14 +80,14 @@ async fn run() -> anyhow::Result<()> {
     tracing::info!("ingress listens on {}", listener.local_addr()?);
     let stop = Arc::new(Notify::new());
     let told = Arc::clone(&stop);
-    let serve = axum::serve(listener, router).with_graceful_shutdown(async move { told.notified().await });
+    let serve = server::serve(listener, router, async move { told.notified().await });
     let stopping = async move {
         asked_to_stop.await;
         stop.notify_one();
         tokio::time::sleep(DRAIN_TIMEOUT).await;
     };
     tokio::select! {
-        served = serve.into_future() => served?,
+        () = serve => {}
         () = stopping => tracing::warn!("ingress leaves connections that did not finish in time"),
         ended = recording => bail!("recording has failed, and a new process is needed: {ended:?}"),
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jobrun_shared::clock;
-use jobrun_shared::db::events::{self, NewEvent};
+use jobrun_shared::db::events::{self, Received};
 use jobrun_shared::db::{self, Halves, Health};
 use sqlx::PgPool;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
@@ -79,7 +79,7 @@ struct Failure {
 /// An event that waits to be committed, and whoever waits for that.
 #[derive(Debug)]
 struct Entry {
-    event: NewEvent,
+    event: Received,
     answer: Answer,
 }
 
@@ -121,7 +121,8 @@ impl Recorder {
     /// much it takes, about.
     ///
     /// Whoever gives up waiting may have the event recorded all the same.
-    pub async fn record(&self, event: NewEvent, bytes: usize) -> Result<(), NotRecorded> {
+    pub async fn record(&self, event: impl Into<Received>, bytes: usize) -> Result<(), NotRecorded> {
+        let event = event.into();
         let bytes = u32::try_from(bytes.max(EVENT_BYTES_MIN)).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.room).try_acquire_many_owned(bytes).map_err(|_| NotRecorded::Full)?;
         let (to, answer) = oneshot::channel();
@@ -201,7 +202,7 @@ async fn gather(waiting: &mut Vec<Entry>, entries: &mut mpsc::UnboundedReceiver<
 
 /// Commits events together, and says of each what became of it, but for those that are left out.
 async fn commit(rows: &Rows, entries: Vec<Entry>, left_out: &mut LeftOut) {
-    let (events, answers): (Vec<NewEvent>, Vec<Answer>) =
+    let (events, answers): (Vec<Received>, Vec<Answer>) =
         entries.into_iter().map(|entry| (entry.event, entry.answer)).unzip();
     // Parts are done in order, and so are their answers.
     let mut answers = answers.into_iter();

@@ -3,34 +3,36 @@
 //! In this order, and nothing else. A webhook is acknowledged only when its event and the job that will look at it are
 //! committed; one that is not what it claims to be leaves no trace but a log line.
 
-use std::fmt;
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Router, extract::Request};
-use jobrun_shared::db::events::{self, NewEvent, Payload, Source};
+use axum::{Router, extract::Request, extract::State};
+use jobrun_shared::db::events::{NewEvent, Payload, Received, Source};
 use jobrun_shared::db::pool;
-use jobrun_shared::stripe::event::NotAnEvent;
-use jobrun_shared::twilio::signature::{Form, WhyNot};
 use jobrun_shared::twilio::webhooks;
 use jobrun_shared::{config, db, stripe};
 use sqlx::PgPool;
 use tokio::time::Instant;
 
-use crate::form;
+use crate::body::Room;
 use crate::recorder::Recorder;
-use crate::verify::{signed_event, signed_form};
+use crate::refusals::{self, Kind};
+use crate::rejection::Rejection;
+use crate::twilio;
+use crate::verify::{SignedForm, ensure_stripe_may_be_it, ensure_twilio_may_be_it, signed_event, signed_form};
 
 /// The largest form that is read. Twilio's largest is a text of 1600 characters with its parameters.
-const BODY_BYTES_MAX: usize = 64 * 1024;
+const FORM_BYTES_MAX: usize = 64 * 1024;
 
 /// The largest event of Stripe's that is read: an invoice with all its lines can be long.
 const EVENT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Forms that are arriving and are not verified yet, and events of Stripe's apart from them, so that neither keeps the other out.
+static FORMS: Room = Room::new(FORM_BYTES_MAX, 8 * 1024 * 1024);
+static STRIPE_EVENTS: Room = Room::new(EVENT_BYTES_MAX, 16 * 1024 * 1024);
 
 /// How long recording may take before the webhook is told to come back: Twilio's own retry and fallback take over then.
 pub const ANSWER_WITHIN: Duration = Duration::from_millis(900);
@@ -75,8 +77,7 @@ pub fn router(door: Door) -> Router {
         .route(webhooks::SMS_STATUS, post(sms_status))
         .route(webhooks::VOICE, post(voice))
         .route(webhooks::VOICE_STATUS, post(voice_status))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .merge(Router::new().route(stripe::WEBHOOK, post(stripe_event)).layer(DefaultBodyLimit::max(EVENT_BYTES_MAX)))
+        .route(stripe::WEBHOOK, post(stripe_event))
         .layer(middleware::from_fn(within_time))
         // Not for addresses that are none of ours: what strangers look for would fill the log.
         .route_layer(middleware::from_fn(log_refusal));
@@ -90,7 +91,9 @@ pub fn router(door: Door) -> Router {
 /// An address that is none. One that was meant to be ours, and entered wrongly at Twilio, is worth a line.
 async fn nowhere(uri: Uri) -> StatusCode {
     let path = uri.path();
-    if ["webhook", "twilio"].iter().any(|word| path.to_ascii_lowercase().contains(word)) {
+    let kind = Kind { path: "elsewhere".to_owned(), status: StatusCode::NOT_FOUND, why: String::new() };
+    let is_like_ours = ["webhook", "twilio"].iter().any(|word| path.to_ascii_lowercase().contains(word));
+    if is_like_ours && refusals::is_to_be_told(&kind) {
         let path: String = path.chars().take(100).collect();
         tracing::warn!(path, status = 404, why = "there is no such address", "a webhook was turned away");
     }
@@ -105,129 +108,40 @@ async fn within_time(request: Request, next: Next) -> Response {
     }
 }
 
-/// Says of every webhook that is turned away, whoever turned it away, where it was sent and why it is not taken. This is the
-/// only line about it. What is in the query, the form and the signature is not for the log.
+/// Says of a webhook that is turned away, whoever turned it away, where it was sent and why it is not taken. Of many of one kind
+/// a second, some are told of and the others counted. What is in the query, the form and the signature is not for the log.
 async fn log_refusal(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let response = next.run(request).await;
     let status = response.status();
     if status.is_client_error() || status.is_server_error() {
-        let why = response.extensions().get::<Rejection>().map(ToString::to_string);
-        let why = why.as_deref().or(status.canonical_reason()).unwrap_or_default();
-        if status.is_server_error() {
-            tracing::error!(path, status = status.as_u16(), why, "a webhook was not recorded");
-        } else {
-            tracing::warn!(path, status = status.as_u16(), why, "a webhook was turned away");
+        let rejection = response.extensions().get::<Rejection>();
+        let canonical = || status.canonical_reason().unwrap_or_default().to_owned();
+        let kind = Kind { path, status, why: rejection.map_or_else(canonical, Rejection::reason) };
+        if refusals::is_to_be_told(&kind) {
+            let why = rejection.map_or_else(canonical, ToString::to_string);
+            let path = kind.path;
+            if status.is_server_error() {
+                tracing::error!(path, status = status.as_u16(), why, "a webhook was not recorded");
+            } else {
+                tracing::warn!(path, status = status.as_u16(), why, "a webhook was turned away");
+            }
         }
     }
     response
 }
 
-/// Why a webhook is turned away.
-#[derive(Clone, Debug)]
-pub enum Rejection {
-    /// The body is no form in UTF-8.
-    NotAForm,
-    /// The signature is missing, or not that of our account.
-    BadSignature(WhyNot),
-    /// The signature is not one that Stripe makes with our secret, now.
-    NotSignedByStripe(stripe::signature::WhyNot),
-    /// Stripe's webhooks cannot be verified, because no secret is set.
-    NoSecret,
-    /// The body is no event of Stripe's.
-    NotAnEvent(NotAnEvent),
-    /// The event is of the other mode than ours: test events are not for a live system, nor live ones for a test.
-    OtherMode {
-        /// The mode of the event.
-        livemode: bool,
-    },
-    /// A parameter that Twilio always sends is not there, or empty.
-    Missing(&'static str),
-    /// The database did not record it in time. Nothing is wrong with the webhook.
-    NotRecorded(String),
-}
-
-impl fmt::Display for Rejection {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotAForm => formatter.write_str("the body is not a form in UTF-8"),
-            Self::BadSignature(why) => write!(formatter, "the signature does not match: {why}"),
-            Self::NotSignedByStripe(why) => write!(formatter, "the signature does not match: {why}"),
-            Self::NoSecret => formatter.write_str("STRIPE_WEBHOOK_SECRET is not set"),
-            Self::NotAnEvent(NotAnEvent::NotJson) => formatter.write_str("the body is not JSON"),
-            Self::NotAnEvent(NotAnEvent::TooDeep) => formatter.write_str("the event is nested too deeply"),
-            Self::NotAnEvent(NotAnEvent::Missing(name)) => {
-                write!(formatter, "the event has no {name}, or not as it should be")
-            }
-            Self::OtherMode { livemode: true } => {
-                formatter.write_str("the event is a live one, and we are in test mode: see STRIPE_LIVEMODE")
-            }
-            Self::OtherMode { livemode: false } => {
-                formatter.write_str("the event is a test, and we are in live mode: see STRIPE_LIVEMODE")
-            }
-            Self::Missing(name) => write!(formatter, "{name} is missing"),
-            Self::NotRecorded(why) => formatter.write_str(why),
-        }
-    }
-}
-
-impl IntoResponse for Rejection {
-    fn into_response(self) -> Response {
-        let mut response = match &self {
-            Self::NotAForm => (StatusCode::BAD_REQUEST, "the body is not a form in UTF-8\n").into_response(),
-            // Why it does not match is nothing for whoever may be trying.
-            Self::BadSignature(_) => {
-                (StatusCode::FORBIDDEN, "X-Twilio-Signature is missing or does not match\n").into_response()
-            }
-            Self::NotSignedByStripe(_) => {
-                (StatusCode::FORBIDDEN, "Stripe-Signature is missing or does not match\n").into_response()
-            }
-            // Stripe goes on trying for three days: time to mend a setting.
-            Self::NoSecret => (StatusCode::SERVICE_UNAVAILABLE, "payments are not set up\n").into_response(),
-            Self::NotAnEvent(_) | Self::OtherMode { .. } => {
-                (StatusCode::BAD_REQUEST, format!("{self}\n")).into_response()
-            }
-            Self::Missing(name) => (StatusCode::BAD_REQUEST, format!("{name} is missing\n")).into_response(),
-            Self::NotRecorded(_) => {
-                (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], "not recorded: please send it again\n")
-                    .into_response()
-            }
-        };
-        // For the line about it.
-        response.extensions_mut().insert(self);
-        response
-    }
-}
-
-async fn sms(State(door): State<Door>, uri: Uri, headers: HeaderMap, body: Bytes) -> Result<Response, Rejection> {
-    let form = signed_form(&door.twilio, &uri, &headers, &body)?;
-    record(&door, text_event(&form)?, &body).await?;
+async fn sms(State(door): State<Door>, request: Request) -> Result<Response, Rejection> {
+    let arrived = signed_by_twilio(&door, request).await?;
+    record(&door, twilio::text_event(&arrived.signed.form)?, &arrived).await?;
     Ok(xml(NO_ANSWER))
 }
 
-/// A text that came in.
-///
-/// # Errors
-/// [`Rejection::Missing`], by name.
-pub fn text_event(form: &Form) -> Result<NewEvent, Rejection> {
-    Ok(NewEvent {
-        source: Source::Twilio,
-        external_id: required(form, "MessageSid")?,
-        payload: Payload::Text {
-            from: required(form, "From")?,
-            to: required(form, "To")?,
-            // A picture without words is a text all the same.
-            body: events::storable(form::get(form, "Body").ok_or(Rejection::Missing("Body"))?),
-            opt_out_type: form::get(form, "OptOutType").map(events::storable),
-        },
-    })
-}
-
-async fn voice(State(door): State<Door>, uri: Uri, headers: HeaderMap, body: Bytes) -> Result<Response, Rejection> {
+async fn voice(State(door): State<Door>, request: Request) -> Result<Response, Rejection> {
     let deadline = Instant::now() + ANSWER_WITHIN;
-    let form = signed_form(&door.twilio, &uri, &headers, &body)?;
-    record(&door, call_event(&form)?, &body).await?;
-    let unused = is_unused(&door, &required(&form, "To")?, deadline).await;
+    let arrived = signed_by_twilio(&door, request).await?;
+    record(&door, twilio::call_event(&arrived.signed.form)?, &arrived).await?;
+    let unused = is_unused(&door, &twilio::required(&arrived.signed.form, "To")?, deadline).await;
     Ok(xml(if unused { UNUSED_ANSWER } else { CALL_ANSWER }))
 }
 
@@ -244,80 +158,59 @@ async fn is_unused(door: &Door, number: &str, deadline: Instant) -> bool {
     false
 }
 
-async fn voice_status(
-    State(door): State<Door>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<StatusCode, Rejection> {
-    let form = signed_form(&door.twilio, &uri, &headers, &body)?;
-    record(&door, call_event(&form)?, &body).await?;
+async fn voice_status(State(door): State<Door>, request: Request) -> Result<StatusCode, Rejection> {
+    let arrived = signed_by_twilio(&door, request).await?;
+    record(&door, twilio::call_event(&arrived.signed.form)?, &arrived).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn sms_status(
-    State(door): State<Door>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<StatusCode, Rejection> {
-    let form = signed_form(&door.twilio, &uri, &headers, &body)?;
-    let (sid, status) = (required(&form, "MessageSid")?, required(&form, "MessageStatus")?);
-    let event = NewEvent {
-        source: Source::Twilio,
-        external_id: format!("{sid}:{status}"),
-        payload: Payload::DeliveryReport {
-            message_id: message_id(&uri),
-            sid,
-            status,
-            error_code: form::get(&form, "ErrorCode").and_then(|code| code.parse().ok()),
-            to: form::get(&form, "To").map(events::storable),
-        },
-    };
-    record(&door, event, &body).await?;
+async fn sms_status(State(door): State<Door>, request: Request) -> Result<StatusCode, Rejection> {
+    let arrived = signed_by_twilio(&door, request).await?;
+    record(&door, twilio::report_event(&arrived.signed.form, &arrived.uri)?, &arrived).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// A webhook of Twilio's.
+struct Arrived {
+    uri: Uri,
+    signed: SignedForm,
+    bytes: usize,
+}
+
+async fn signed_by_twilio(door: &Door, request: Request) -> Result<Arrived, Rejection> {
+    let (head, body) = request.into_parts();
+    ensure_twilio_may_be_it(&door.twilio, &head.headers)?;
+    let body = FORMS.read(body, head.extensions.get()).await?;
+    let signed = signed_form(&door.twilio, &head.uri, &head.headers, &body.bytes)?;
+    Ok(Arrived { uri: head.uri, signed, bytes: body.bytes.len() })
 }
 
 /// What Stripe tells is kept as it is; what it means is found out later.
-async fn stripe_event(State(door): State<Door>, headers: HeaderMap, body: Bytes) -> Result<StatusCode, Rejection> {
-    let Some(incoming) = signed_event(&door.stripe, &headers, &body)? else {
+async fn stripe_event(State(door): State<Door>, request: Request) -> Result<StatusCode, Rejection> {
+    let (head, body) = request.into_parts();
+    ensure_stripe_may_be_it(&door.stripe, &head.headers)?;
+    let body = STRIPE_EVENTS.read(body, head.extensions.get()).await?;
+    let Some(incoming) = signed_event(&door.stripe, &head.headers, &body.bytes)? else {
         return Ok(StatusCode::OK);
     };
+    let bytes = body.bytes.len();
+    drop(body);
     let payload = Payload::Stripe { id: incoming.id.clone(), event: incoming.event };
-    record(&door, NewEvent { source: Source::Stripe, external_id: incoming.id, payload }, &body).await?;
+    let event = NewEvent { source: Source::Stripe, external_id: incoming.id, payload };
+    record_received(&door, event.into(), bytes).await?;
     Ok(StatusCode::OK)
 }
 
-/// The address of a text's delivery reports carries our own name for it: `?m=<messages.id>`.
-fn message_id(uri: &Uri) -> Option<i64> {
-    uri.query()?.split('&').find_map(|pair| pair.strip_prefix("m="))?.parse().ok()
-}
-
-/// A call that arrives, or is over, by its CallStatus: both addresses are told of both.
-fn call_event(form: &Form) -> Result<NewEvent, Rejection> {
-    let (sid, status) = (required(form, "CallSid")?, required(form, "CallStatus")?);
-    let (from, to) = (required(form, "From")?, required(form, "To")?);
-    let external_id = format!("{sid}:{status}");
-    let sid = Some(sid);
-    let payload = match status.as_str() {
-        "completed" | "busy" | "failed" | "no-answer" | "canceled" => Payload::CallEnded { from, to, status, sid },
-        _ => Payload::CallArrived { from, to, sid },
-    };
-    Ok(NewEvent { source: Source::Twilio, external_id, payload })
-}
-
-fn required(form: &Form, name: &'static str) -> Result<String, Rejection> {
-    match form::get(form, name) {
-        Some(value) if !value.is_empty() => Ok(events::storable(value)),
-        _ => Err(Rejection::Missing(name)),
-    }
+async fn record(door: &Door, event: NewEvent, arrived: &Arrived) -> Result<(), Rejection> {
+    let received = Received { event, signed_digest: Some(arrived.signed.digest) };
+    record_received(door, received, arrived.bytes).await
 }
 
 /// Once this returns, nothing can be lost.
-async fn record(door: &Door, event: NewEvent, body: &Bytes) -> Result<(), Rejection> {
-    let (kind, external_id) = (event.payload.kind(), event.external_id.clone());
-    let recorded = door.recorder.record(event, body.len()).await;
-    recorded.map_err(|why| Rejection::NotRecorded(format!("{kind} {external_id}: {why}")))
+async fn record_received(door: &Door, received: Received, bytes: usize) -> Result<(), Rejection> {
+    let (kind, external_id) = (received.event.payload.kind(), received.event.external_id.clone());
+    let recorded = door.recorder.record(received, bytes).await;
+    recorded.map_err(|why| Rejection::NotRecorded { event: format!("{kind} {external_id}"), why })
 }
 
 /// An answer as Twilio wants it.

@@ -2,7 +2,7 @@
 
 use jobrun::demo::Stage;
 use jobrun_shared::config::Secret;
-use jobrun_shared::twilio::signature::{self, Algorithm, Content, Form, Key};
+use jobrun_shared::twilio::signature::{self, Algorithm, Content, Form, Key, RawForm};
 use jobrun_shared::{db, operator};
 use jobrun_tests::{
     PATIENCE, count, empty_database, eventually, numbers, paid_clients, programs, say, stage, stage_with, texts,
@@ -184,10 +184,11 @@ async fn a_form_that_lacks_something_or_is_none_is_refused_by_name() {
     let stage = stage(1).await;
     let base = format!("{}/webhooks/twilio", stage.account.webhook_base_url);
     let text = stage.stand_in.text_form("+447900000001", &stage.account.onboarding_number, "Hi");
-    let call = stage.stand_in.call_form("CA1", "+447900000001", "+447111111111", "ringing");
+    let sid = stage.stand_in.new_sid("CA");
+    let call = stage.stand_in.call_form(&sid, "+447900000001", "+447111111111", "ringing");
     for (path, whole, needed) in [
-        ("sms", &text, &["MessageSid", "From", "To", "Body"][..]),
-        ("voice", &call, &["CallSid", "CallStatus", "From", "To"]),
+        ("sms", &text, &["MessageSid", "From", "To", "AccountSid"][..]),
+        ("voice", &call, &["CallSid", "CallStatus", "To"]),
         ("voice/status", &call, &["CallSid", "To"]),
     ] {
         for name in needed {
@@ -196,9 +197,10 @@ async fn a_form_that_lacks_something_or_is_none_is_refused_by_name() {
             assert_eq!((answer.status, answer.body), (400, format!("{name} is missing\n")), "{path}");
         }
     }
-    let (status, body) = post(&format!("{base}/sms"), None, b"Body=%FF%FE&From=%2B447900000001".to_vec()).await;
-    assert_eq!((status, body.as_str()), (400, "the body is not a form in UTF-8\n"));
-    let (status, _) = post(&format!("{base}/sms"), None, vec![b'a'; 1 << 20]).await;
+    let signed_json = signature::sign(&stage.account.auth_token, &format!("{base}/sms"), &Form::new());
+    let (status, _) = post_as("application/json", &format!("{base}/sms"), Some(&signed_json), b"{}".to_vec()).await;
+    assert_eq!(status, 403);
+    let (status, _) = post(&format!("{base}/sms"), Some("junk"), vec![b'a'; (1 << 16) + 1]).await;
     assert_eq!(status, 413);
     let (status, _) = post(&format!("{}/nowhere", stage.account.webhook_base_url), None, Vec::new()).await;
     assert_eq!(status, 404);
@@ -210,12 +212,99 @@ async fn a_form_that_lacks_something_or_is_none_is_refused_by_name() {
     })
     .await;
     let lines = refusals(&stage);
-    assert_eq!(lines.len(), 14, "one for each but the address that does not exist: {lines:#?}");
-    for why in ["MessageSid is missing", "CallStatus is missing", "not a form in UTF-8", "Payload Too Large"] {
+    assert_eq!(lines.len(), 13, "one for each but the address that does not exist: {lines:#?}");
+    for why in ["MessageSid is missing", "CallStatus is missing", "has no bodySHA256", "Payload Too Large"] {
         assert!(lines.iter().any(|line| line.contains(why) && line.contains("path=\"/webhooks/twilio/")), "{lines:#?}");
     }
     assert_eq!(count(&stage.pool, EVENTS).await, 0);
     stage.strike().await.unwrap();
+}
+
+/// Each is validly signed, and none says what was signed that it says.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parameter_without_its_form_is_named_and_changes_nothing() {
+    let stage = stage(0).await;
+    let with = |form: &Form, name: &str, value: &str| -> Form {
+        let set =
+            |(key, old): &(String, String)| (key.clone(), if key == name { value.to_owned() } else { old.clone() });
+        form.iter().map(set).collect()
+    };
+    let text = stage.stand_in.text_form("+447900000001", &stage.account.onboarding_number, "Hi");
+    let sid = stage.stand_in.new_sid("CA");
+    let call = stage.stand_in.call_form(&sid, "+447900000001", "+447111111111", "ringing");
+    let mut report = with(&text, "SmsStatus", "sent");
+    report.push(("MessageStatus".to_owned(), "sent".to_owned()));
+    let merged = format!("{}NumMedia0", stage.stand_in.new_sid("SM"));
+    for (path, whole, name, value) in [
+        ("sms", &text, "MessageSid", merged.as_str()),
+        ("sms", &text, "MessageSid", "SM1"),
+        ("sms", &text, "From", "+447900000001FromCityLondon"),
+        ("sms", &text, "From", "sip:anybody@example.com"),
+        ("sms", &text, "To", "+447476955179ToCountryGB"),
+        ("sms", &text, "To", "07476955179"),
+        ("voice", &call, "CallSid", merged.as_str()),
+        ("voice", &call, "CallStatus", "answered"),
+        ("voice/status", &call, "CallStatus", "ringingCalled"),
+        ("voice/status", &call, "To", "+44"),
+        ("sms/status", &report, "MessageSid", sid.as_str()),
+        ("sms/status", &report, "MessageStatus", "eaten"),
+        ("sms/status", &report, "To", "Vodafone"),
+    ] {
+        let answer = stage.stand_in.post(&format!("/webhooks/twilio/{path}"), &with(whole, name, value)).await.unwrap();
+        let told = format!("{name} does not have the form in which Twilio writes it\n");
+        assert_eq!((answer.status, answer.body), (400, told), "{path} {value}");
+    }
+    for (name, told) in
+        [("From", "From is given more than once\n"), ("+447900000009", "a parameter is given more than once\n")]
+    {
+        let twice =
+            [(name, "+447900000002"), (name, "+447900000003")].map(|(name, it)| (name.to_owned(), it.to_owned()));
+        let form: Form = text.iter().filter(|(key, _)| key != name).cloned().chain(twice).collect();
+        let answer = stage.stand_in.post("/webhooks/twilio/sms", &form).await.unwrap();
+        assert_eq!((answer.status, answer.body.as_str()), (400, told));
+    }
+    let others = with(&text, "AccountSid", "AC00000000000000000000000000000bad");
+    let answer = stage.stand_in.post("/webhooks/twilio/sms", &others).await.unwrap();
+    assert_eq!((answer.status, answer.body.as_str()), (403, "AccountSid is another account's\n"));
+    assert_eq!(count(&stage.pool, EVENTS).await, 0);
+    let printed = stage.ingress.lines().join("\n");
+    assert!(!printed.contains("7900000") && !printed.contains("0bad"), "{printed}");
+    stage.strike().await.unwrap();
+}
+
+/// A picture may come without words, and a text with half a character, which some phones and networks make.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_without_a_body_and_one_that_is_not_utf8_are_texts_all_the_same() {
+    let stage = stage(1).await;
+    let url = format!("{}/webhooks/twilio/sms", stage.account.webhook_base_url);
+    let mut picture = stage.stand_in.text_form("+447900000001", &stage.account.onboarding_number, "");
+    picture.retain(|(name, _)| name != "Body");
+    assert_eq!(stage.stand_in.post("/webhooks/twilio/sms", &picture).await.unwrap().status, 200);
+
+    let form = stage.stand_in.text_form("+447900000002", &stage.account.onboarding_number, "Caf\u{E9} in Leeds");
+    // As it is in Latin-1: one byte that is no UTF-8.
+    let bytes: RawForm = form.iter().map(|(name, value)| (latin1(name), latin1(value))).collect();
+    let body: Vec<String> = bytes.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value))).collect();
+    let key = Key { algorithm: Algorithm::HmacSha1, secret: stage.account.auth_token.clone() };
+    let signature = signature::sign_with(&key, &url, Content::Raw(&bytes));
+    let replaced = form.iter().map(|(name, value)| (name.clone(), value.replace('\u{E9}', "\u{FFFD}"))).collect();
+    let of_the_text = signature::sign(&stage.account.auth_token, &url, &replaced);
+    assert_eq!(post(&url, Some(&of_the_text), body.join("&").into()).await.0, 403, "the bytes are what is signed");
+    assert_eq!(post(&url, Some(&signature), body.join("&").into()).await.0, 200);
+    stage.settle().await.unwrap();
+    let bodies = texts(&stage.pool, "SELECT payload->>'body' FROM events WHERE kind = 'text' ORDER BY id").await;
+    assert_eq!(bodies, ["", "Caf\u{FFFD} in Leeds"]);
+    assert!(stage.stand_in.bodies_to("+447900000002")[0].contains("name of your business"));
+    stage.strike().await.unwrap();
+}
+
+fn latin1(text: &str) -> Vec<u8> {
+    text.chars().map(|it| u8::try_from(u32::from(it)).unwrap()).collect()
+}
+
+/// Every byte escaped.
+fn escaped(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("%{byte:02X}")).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -38,6 +38,8 @@ mod commands;
 
 mod tls;
 
+mod attacks;
+
 mod accidents;
 
 mod failing_statements;

@@ -519,13 +519,16 @@ async fn a_report_that_cannot_be_applied_holds_nobody_up() {
     }
     let sid = stage.stand_in.messages()[0].sid.clone();
     sqlx::raw_sql("UPDATE messages SET twilio_sid = NULL WHERE id = 2").execute(&stage.pool).await.unwrap();
-    let form = [("MessageSid", sid.as_str()), ("MessageStatus", "delivered"), ("To", "+447900000002")];
-    let form = form.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let report = |sid: &str, status: &str, to: &str| {
+        let account = stage.account.sid.as_str();
+        let form = [("AccountSid", account), ("MessageSid", sid), ("MessageStatus", status), ("To", to)];
+        form.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
+    };
+    let form = report(&sid, "delivered", "+447900000002");
     assert_eq!(stage.stand_in.post("/webhooks/twilio/sms/status?m=2", &form).await.unwrap().status, 204);
     rows(&stage, 1, "SELECT count(*) FROM events WHERE kind = 'delivery_report' AND due_at > now()").await;
     // Nor is a report believed that is about somebody else's text by the same number.
-    let form = [("MessageSid", "SMother"), ("MessageStatus", "failed"), ("To", "+447900000009")];
-    let form = form.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let form = report(&stage.stand_in.new_sid("SM"), "failed", "+447900000009");
     assert_eq!(stage.stand_in.post("/webhooks/twilio/sms/status?m=2", &form).await.unwrap().status, 204);
     texts_in(&stage, &phone(1), "ABC Plumbing").await;
     eventually(PATIENCE, "the next answer is sent", async || count_to(&stage, &phone(1)) == 2).await;
@@ -612,6 +615,32 @@ async fn the_owner_of_a_live_number_hears_of_each_call_once_unless_the_caller_hi
             .map(|caller| format!("Missed call: {caller} rang your JobRun number."))
     );
     assert_eq!(count(&stage.pool, "SELECT count(*) FROM alerts").await, 0, "which is no loop");
+    stage.strike().await.unwrap();
+}
+
+/// Networks write numbers in many ways, and a call is recorded and answered whatever they write.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_owner_hears_of_every_caller_whose_number_can_be_told_however_it_is_written() {
+    let stage = stage(1).await;
+    ann_at(&stage, "COMPLETE").await;
+    let written = ["+447700900101", "07700900102", "07700 900 103", "00447700900104", "+4407700900105", "447700900106"];
+    for from in written.into_iter().chain(["", "anonymous", "0", "sip:anonymous@anonymous.invalid"]) {
+        let (arrived, ended) = stage.stand_in.call(from, HERS).await.unwrap();
+        let answered = (arrived.status, arrived.content_type.as_str(), ended.status);
+        assert_eq!(answered, (200, "text/xml", 204), "{from:?}");
+        assert!(arrived.body.contains("Thank you for calling"), "{from:?}");
+    }
+    // And not at all.
+    let mut form = stage.stand_in.call_form(&stage.stand_in.new_sid("CA"), "", HERS, "ringing");
+    form.retain(|(name, _)| name != "From" && name != "Caller");
+    assert_eq!(stage.stand_in.post("/webhooks/twilio/voice", &form).await.unwrap().status, 200);
+    stage.settle().await.unwrap();
+    let expected: Vec<String> =
+        (101..=106).map(|n| format!("Missed call: +447700900{n} rang your JobRun number.")).collect();
+    assert_eq!(stage.stand_in.bodies_to(ANN), expected);
+    assert_eq!(count(&stage.pool, "SELECT count(*) FROM events WHERE kind = 'call_arrived'").await, 11);
+    let as_given = "SELECT payload->>'from' FROM events WHERE kind = 'call_arrived' ORDER BY id LIMIT 6";
+    assert_eq!(texts(&stage.pool, as_given).await, written);
     stage.strike().await.unwrap();
 }
 

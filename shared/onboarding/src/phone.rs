@@ -70,25 +70,55 @@ impl E164 {
 const WITHHELD: [&str; 5] = ["+266696687", "+7378742833", "+2562533", "+8656696", "+86282452253"];
 
 /// Who rings, unless the number is withheld, or is none that could be rung back. Twilio gives it in E.164 where it can, and
-/// otherwise as the network does, which in the UK is 07….
+/// otherwise as the network does: `07…`, `447…`, `0044…` or `+4407…`.
 #[must_use]
 pub fn caller(from: &str) -> Option<E164> {
-    let number = E164::parse(from).ok().or_else(|| from_national(from))?;
+    let number = as_written(from)?;
     (!WITHHELD.contains(&number.as_str())).then_some(number)
 }
 
 /// Reads a number as a person in the UK writes it: `+447900000001`, `447900000001` or `07900 000001`.
 #[must_use]
 pub fn as_people_write(text: &str) -> Option<E164> {
-    let bare: String = text.chars().filter(|it| !it.is_whitespace()).collect();
-    E164::parse(&bare).or_else(|_| E164::from_digits(&bare)).ok().or_else(|| from_national(&bare))
+    as_written(text).or_else(|| E164::from_digits(&bare(text)).ok())
 }
 
-fn from_national(from: &str) -> Option<E164> {
-    let number = phonenumber::parse(Some(phonenumber::country::Id::GB), from).ok()?;
-    let dialled = from.starts_with('0') && from.bytes().all(|byte| byte.is_ascii_digit());
-    (dialled && number.is_valid())
-        .then(|| E164::parse(&number.format().mode(phonenumber::Mode::E164).to_string()).ok())?
+/// The number without what is put between its digits.
+fn bare(text: &str) -> String {
+    text.chars().filter(|it| !it.is_whitespace() && !"-().".contains(*it)).collect()
+}
+
+/// Reads a number in any of the ways in which networks and people in the UK write it, unless it is unclear which country it
+/// belongs to.
+fn as_written(text: &str) -> Option<E164> {
+    let bare = bare(text);
+    if let Some(international) = bare.strip_prefix('+').or_else(|| bare.strip_prefix("00")) {
+        return international_number(international);
+    }
+    if bare.starts_with('0') {
+        return uk_number(&bare);
+    }
+    // Neither a plus sign nor a zero says where this begins.
+    let digits = international_number(&bare).filter(|number| bare.starts_with("44") || is_valid(number));
+    digits.or_else(|| uk_number(&format!("0{bare}")).filter(is_valid))
+}
+
+/// A number from its country code on. The zero that is dialled within the UK does not belong behind the country code.
+fn international_number(digits: &str) -> Option<E164> {
+    match digits.strip_prefix("440") {
+        Some(_) => uk_number(digits.strip_prefix("44")?),
+        None => E164::from_digits(digits).ok(),
+    }
+}
+
+/// A number as it is dialled within the UK: a zero, and nine or ten digits more.
+fn uk_number(dialled: &str) -> Option<E164> {
+    let national = dialled.strip_prefix('0').filter(|it| (9..=10).contains(&it.len()) && !it.starts_with('0'))?;
+    E164::parse(&format!("+44{national}")).ok()
+}
+
+fn is_valid(number: &E164) -> bool {
+    phonenumber::parse(None, number.as_str()).is_ok_and(|number| number.is_valid())
 }
 
 impl fmt::Debug for E164 {
@@ -136,7 +166,29 @@ mod tests {
     #[test]
     fn a_withheld_number_is_nobody_s_however_it_is_spelt() {
         assert_eq!(caller("+447700900123"), E164::parse("+447700900123").ok());
-        assert_eq!(caller("07400123456"), E164::parse("+447400123456").ok());
+        for written in [
+            "+447700900123",
+            "447700900123",
+            "07700900123",
+            "00447700900123",
+            "+4407700900123",
+            "004407700900123",
+            "4407700900123",
+            "+44 (0)7700 900123",
+            "+44 7700-900-123",
+            "07700 900 123",
+        ] {
+            assert_eq!(caller(written), E164::parse("+447700900123").ok(), "{written}");
+        }
+        for (written, number) in [
+            ("07400123456", "+447400123456"),
+            ("7400123456", "+447400123456"),
+            ("02079460000", "+442079460000"),
+            ("0035312345678", "+35312345678"),
+            ("14158675309", "+14158675309"),
+        ] {
+            assert_eq!(caller(written), E164::parse(number).ok(), "{written}");
+        }
         for withheld in WITHHELD.into_iter().chain([
             "anonymous",
             "Restricted",
@@ -147,6 +199,15 @@ mod tests {
             "0",
             "01",
             "12345",
+            "266696687",
+            "00266696687",
+            "8656696",
+            "2562533",
+            "+44",
+            "440",
+            "+440",
+            "000",
+            "+٤٤٧٧٠٠٩٠٠١٢٣",
         ]) {
             assert_eq!(caller(withheld), None, "{withheld}");
         }
@@ -158,6 +219,7 @@ mod tests {
         for written in ["+447900000001", "447900000001", "07900000001", "07900 000 001", " +44 7900 000001"] {
             assert_eq!(as_people_write(written), number, "{written}");
         }
+        assert_eq!(as_people_write("0044 7900-000 001"), number);
         for nonsense in ["client-1", "", "0", "0d9f4c1e-7", "++447900000001"] {
             assert_eq!(as_people_write(nonsense), None, "{nonsense}");
         }

@@ -12,6 +12,7 @@ use sqlx::{PgConnection, PgPool, types::Json};
 
 use super::{Error, LOOKED_AT, ensure_rows};
 use crate::queue::{self, Queue};
+use crate::twilio::signature::SignedDigest;
 
 /// What happened, as it is stored.
 ///
@@ -237,6 +238,21 @@ pub struct NewEvent {
     pub payload: Payload,
 }
 
+/// An event as a webhook told us of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// The event.
+    pub event: NewEvent,
+    /// The digest of what was signed, where its boundaries are not: one digest is one event, under any name.
+    pub signed_digest: Option<SignedDigest>,
+}
+
+impl From<NewEvent> for Received {
+    fn from(event: NewEvent) -> Self {
+        Self { event, signed_digest: None }
+    }
+}
+
 /// Records events and the job that will look at them, in a transaction of its own. Once this returns, nothing can be lost.
 ///
 /// Answers how many of them were new.
@@ -258,20 +274,21 @@ pub async fn record(pool: &PgPool, events: &[NewEvent], now: DateTime<Utc>) -> R
 /// When the database does not take them; then nothing is recorded.
 pub async fn record_free(
     pool: &PgPool,
-    events: &[NewEvent],
+    events: &[Received],
     passed_over: &mut HashSet<String>,
     now: DateTime<Utc>,
 ) -> Result<Vec<bool>, Error> {
     let mut tx = pool.begin().await?;
     let locked_by_others = sqlx::query_scalar!(
         r#"SELECT lane AS "lane!" FROM unnest($1::TEXT[]) AS l (lane) WHERE NOT pg_try_advisory_xact_lock(1, hashtext(lane))"#,
-        &lanes_to_lock(events)
+        &lanes_to_lock(events.iter().map(|it| &it.event))
     );
     passed_over.extend(locked_by_others.fetch_all(&mut *tx).await?);
-    let is_free = |event: &NewEvent| passed_over.is_empty() || !passed_over.contains(&event.payload.lane());
+    let is_free = |it: &Received| passed_over.is_empty() || !passed_over.contains(&it.event.payload.lane());
     let recorded: Vec<bool> = events.iter().map(is_free).collect();
-    let free: Vec<&NewEvent> =
-        events.iter().zip(&recorded).filter_map(|(event, recorded)| recorded.then_some(event)).collect();
+    let free = events.iter().zip(&recorded).filter(|(_, recorded)| **recorded);
+    let free: Vec<(&NewEvent, Option<&[u8]>)> =
+        free.map(|(it, _)| (&it.event, it.signed_digest.as_ref().map(|digest| digest.as_slice()))).collect();
     write(&mut tx, &free, now).await?;
     tx.commit().await?;
     Ok(recorded)
@@ -311,7 +328,7 @@ pub async fn insert(conn: &mut PgConnection, events: &[NewEvent], now: DateTime<
     )
     .execute(&mut *conn)
     .await?;
-    let events: Vec<&NewEvent> = events.iter().collect();
+    let events: Vec<(&NewEvent, Option<&[u8]>)> = events.iter().map(|event| (event, None)).collect();
     write(conn, &events, now).await
 }
 
@@ -320,35 +337,43 @@ pub async fn insert(conn: &mut PgConnection, events: &[NewEvent], now: DateTime<
 /// Ids are given out at insertion, and transactions commit in any order. Without a lock on the lane a later text could become
 /// visible, and be answered, before an earlier one of the same sender. The lock is on a hash, so that two lanes may share one,
 /// which costs a moment and nothing else.
-fn lanes_to_lock(events: &[NewEvent]) -> Vec<String> {
-    let mut lanes: Vec<String> = events.iter().map(|event| event.payload.lane()).collect();
+fn lanes_to_lock<'a>(events: impl IntoIterator<Item = &'a NewEvent>) -> Vec<String> {
+    let mut lanes: Vec<String> = events.into_iter().map(|event| event.payload.lane()).collect();
     lanes.sort_unstable();
     lanes.dedup();
     lanes
 }
 
 /// Writes events whose lanes are locked, in the order given, and one job if any of them was new. Answers how many were.
-async fn write(conn: &mut PgConnection, events: &[&NewEvent], now: DateTime<Utc>) -> Result<usize, Error> {
+///
+/// Each comes with the digest of what was signed, if anything was. An event is a repeat by its name as well as by its digest.
+async fn write(
+    conn: &mut PgConnection,
+    events: &[(&NewEvent, Option<&[u8]>)],
+    now: DateTime<Utc>,
+) -> Result<usize, Error> {
     if events.is_empty() {
         return Ok(0);
     }
-    let ids: Vec<&str> = events.iter().map(|event| event.external_id.as_str()).collect();
-    let sources: Vec<&str> = events.iter().map(|event| event.source.name()).collect();
-    let kinds: Vec<&str> = events.iter().map(|event| event.payload.kind()).collect();
-    let lanes: Vec<String> = events.iter().map(|event| event.payload.lane()).collect();
-    let payloads: Vec<Json<&Payload>> = events.iter().map(|event| Json(&event.payload)).collect();
+    let ids: Vec<&str> = events.iter().map(|(event, _)| event.external_id.as_str()).collect();
+    let sources: Vec<&str> = events.iter().map(|(event, _)| event.source.name()).collect();
+    let kinds: Vec<&str> = events.iter().map(|(event, _)| event.payload.kind()).collect();
+    let lanes: Vec<String> = events.iter().map(|(event, _)| event.payload.lane()).collect();
+    let payloads: Vec<Json<&Payload>> = events.iter().map(|(event, _)| Json(&event.payload)).collect();
+    let digests: Vec<Option<&[u8]>> = events.iter().map(|(_, digest)| *digest).collect();
     let result = sqlx::query!(
-        "INSERT INTO events (source, external_id, kind, lane, payload, received_at)
-         SELECT source, external_id, kind, lane, payload, $6
-         FROM unnest($1::TEXT[], $2::TEXT[], $3::TEXT[], $4::TEXT[], $5::JSONB[])
-             WITH ORDINALITY AS e (source, external_id, kind, lane, payload, place)
+        "INSERT INTO events (source, external_id, kind, lane, payload, signed_digest, received_at)
+         SELECT source, external_id, kind, lane, payload, signed_digest, $7
+         FROM unnest($1::TEXT[], $2::TEXT[], $3::TEXT[], $4::TEXT[], $5::JSONB[], $6::BYTEA[])
+             WITH ORDINALITY AS e (source, external_id, kind, lane, payload, signed_digest, place)
          ORDER BY place
-         ON CONFLICT ON CONSTRAINT an_event_happens_once DO NOTHING",
+         ON CONFLICT DO NOTHING",
         &sources as &[&str],
         &ids as &[&str],
         &kinds as &[&str],
         &lanes,
         &payloads as &[Json<&Payload>],
+        &digests as &[Option<&[u8]>],
         now
     )
     .execute(&mut *conn)

@@ -1,10 +1,11 @@
 //! What Twilio knows of texts: those that we sent, how far they got, and those that came in.
 //!
-//! Only asks. One text in a list that makes no sense must not hide the others, so what may be missing is optional.
+//! Only asks. One text in a list that makes no sense must not hide the others, so each is read by itself, and field by field.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::StatusCode;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::answers::{Error, PAGE_SIZE, ROOT};
 use super::api::Api;
@@ -16,7 +17,7 @@ const TRIAL_PREFIX: &str = "Sent from your Twilio trial account - ";
 const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(60);
 
 /// A text as Twilio's list shows it. Dates are RFC 2822.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Listed {
     /// Twilio's name for it.
     pub sid: String,
@@ -55,6 +56,21 @@ pub struct Standing {
 }
 
 impl Listed {
+    /// Reads an entry of a list. A field that is no text is as good as missing; without its name, an entry is of no use.
+    fn read(entry: &Value) -> Option<Self> {
+        let field = |name: &str| entry.get(name).and_then(Value::as_str).map(str::to_owned);
+        Some(Self {
+            sid: field("sid")?,
+            direction: field("direction"),
+            status: field("status"),
+            from: field("from"),
+            to: field("to"),
+            body: field("body"),
+            date_created: field("date_created"),
+            date_sent: field("date_sent"),
+        })
+    }
+
     /// Whether this is the text with `body` that we created in an attempt that began at `attempted_at`.
     #[must_use]
     pub fn is_attempt(&self, body: &str, attempted_at: DateTime<Utc>) -> bool {
@@ -79,8 +95,20 @@ fn read(date: Option<&str>) -> Option<DateTime<Utc>> {
 
 #[derive(Deserialize)]
 struct Page {
+    #[serde(deserialize_with = "each")]
     messages: Vec<Listed>,
     next_page_uri: Option<String>,
+}
+
+/// Reads the entries of a list, each by itself.
+fn each<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Listed>, D::Error> {
+    let entries = Vec::<Value>::deserialize(deserializer)?;
+    let listed: Vec<Listed> = entries.iter().filter_map(Listed::read).collect();
+    let skipped = entries.len() - listed.len();
+    if skipped > 0 {
+        tracing::warn!(skipped, "Twilio's list of texts has entries that cannot be read");
+    }
+    Ok(listed)
 }
 
 impl Api {
@@ -127,6 +155,7 @@ impl Api {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::twilio::answers::read_json;
 
     #[test]
     fn a_listed_text_is_recognised_by_what_it_says_and_when() {
@@ -151,9 +180,15 @@ mod tests {
     fn what_makes_no_sense_does_not_hide_the_rest() {
         let page = r#"{"messages": [{"sid": "SM1", "body": null, "direction": null, "status": null},
             {"sid": "SM2", "direction": "inbound", "status": "received", "from": "+447700900123", "to": "+447111111111",
-             "body": "Hi", "date_sent": "Sun, 22 Nov 2026 12:00:01 +0000", "price": {}}], "next_page_uri": null}"#;
-        let page: Page = serde_json::from_str(page).unwrap();
+             "body": "Hi", "date_sent": "Sun, 22 Nov 2026 12:00:01 +0000", "price": {}},
+            null, {"sid": 7, "direction": "inbound"}, {"body": "nameless"},
+            {"sid": "SM3", "direction": "inbound", "status": "received", "from": "+447700900124", "to": "+447111111111",
+             "body": "half \ud83d a picture", "date_sent": "Sun, 22 Nov 2026 12:00:02 +0000"},
+            {"sid": "SM4", "direction": "inbound", "status": "received", "from": {}, "to": "+447111111111",
+             "body": "Hi", "date_sent": "Sun, 22 Nov 2026 12:00:03 +0000"}], "next_page_uri": null}"#;
+        let page: Page = read_json(page.as_bytes()).unwrap();
         let inbound: Vec<Inbound> = page.messages.into_iter().filter_map(Listed::into_inbound).collect();
-        assert_eq!(inbound.iter().map(|text| text.sid.as_str()).collect::<Vec<_>>(), ["SM2"]);
+        assert_eq!(inbound.iter().map(|text| text.sid.as_str()).collect::<Vec<_>>(), ["SM2", "SM3"]);
+        assert_eq!(inbound[1].body, "half \u{FFFD} a picture");
     }
 }

@@ -10,6 +10,8 @@ pub mod lists;
 
 pub mod numbers;
 
+pub mod parameters;
+
 pub mod signature;
 
 pub mod webhooks;

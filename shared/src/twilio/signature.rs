@@ -4,7 +4,6 @@
 //! Addresses are handled as the strings they are: a URL parser would lower-case the host, drop a default port or escape an
 //! apostrophe, and the signature would no longer match.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -19,6 +18,9 @@ pub const HEADER: &str = "x-twilio-signature";
 
 /// The parameters of a form, in the order in which they came.
 pub type Form = Vec<(String, String)>;
+
+/// The parameters of a form as they were received: Twilio signs bytes, and not all bytes are UTF-8.
+pub type RawForm = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// How a signature is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,23 +68,26 @@ pub struct Key {
 pub enum Content<'a> {
     /// The parameters of a form. A GET has none: its parameters stand in the address.
     Form(&'a Form),
+    /// The parameters of a form as they were received.
+    Raw(&'a RawForm),
     /// The bytes of a JSON body, whose SHA-256 stands in the address as `bodySHA256`.
     Json(&'a [u8]),
 }
 
 impl Content<'_> {
     /// What is signed after the address.
-    fn parameters(self) -> String {
+    fn parameters(self) -> Vec<u8> {
         match self {
             Self::Form(form) => parameters(form),
-            Self::Json(_) => String::new(),
+            Self::Raw(form) => parameters(form),
+            Self::Json(_) => Vec::new(),
         }
     }
 
     /// Whether the address vouches for what the signature itself does not cover.
     fn is_vouched_for_by(self, url: &str) -> bool {
         match self {
-            Self::Form(_) => true,
+            Self::Form(_) | Self::Raw(_) => true,
             Self::Json(body) => body_sha256(url).is_some_and(|expected| expected == sha256(body)),
         }
     }
@@ -223,7 +228,7 @@ fn misused(keys: &[Key], algorithm: Algorithm) -> Vec<Key> {
     others.map(|key| Key { algorithm, secret: key.secret.clone() }).collect()
 }
 
-fn is_signed(keys: &[Key], url: &str, parameters: &str, signature: &[u8]) -> bool {
+fn is_signed(keys: &[Key], url: &str, parameters: &[u8], signature: &[u8]) -> bool {
     let spellings = spellings(url);
     keys.iter().any(|key| {
         spellings.iter().any(|url| match key.algorithm {
@@ -233,22 +238,35 @@ fn is_signed(keys: &[Key], url: &str, parameters: &str, signature: &[u8]) -> boo
     })
 }
 
-fn mac<M: Mac + KeyInit>(secret: &Secret, url: &str, parameters: &str) -> M {
+fn mac<M: Mac + KeyInit>(secret: &Secret, url: &str, parameters: &[u8]) -> M {
     #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
     let mut mac = <M as KeyInit>::new_from_slice(secret.expose().as_bytes()).expect("a key of any length");
     mac.update(url.as_bytes());
-    mac.update(parameters.as_bytes());
+    mac.update(parameters);
     mac
 }
 
 /// Names and values without separators, sorted by name; the distinct values of a repeated name sorted as well.
-fn parameters(form: &Form) -> String {
-    let mut sorted: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for (name, value) in form {
-        sorted.entry(name).or_default().insert(value);
-    }
-    let pairs = sorted.iter().flat_map(|(name, values)| values.iter().map(move |value| [*name, *value]));
-    pairs.flatten().collect()
+fn parameters<T: AsRef<[u8]>>(form: &[(T, T)]) -> Vec<u8> {
+    let mut sorted: Vec<(&[u8], &[u8])> = form.iter().map(|(name, value)| (name.as_ref(), value.as_ref())).collect();
+    sorted.sort_unstable();
+    sorted.dedup();
+    sorted.iter().flat_map(|(name, value)| [*name, *value]).collect::<Vec<_>>().concat()
+}
+
+/// A digest of what was signed: the first half of a SHA-256.
+pub type SignedDigest = [u8; 16];
+
+/// The digest of everything that a signature covers, below the public address.
+///
+/// Names and values are signed without separators, and so is the path: parameters can be split and joined under one signature.
+/// All of these forms have one digest. Scheme, host and port are left out, because a signature may be for several spellings.
+#[must_use]
+pub fn digest(path_and_query: &str, content: Content<'_>) -> SignedDigest {
+    let digest = Sha256::new().chain_update(path_and_query).chain_update(content.parameters()).finalize();
+    let mut half = SignedDigest::default();
+    half.iter_mut().zip(digest).for_each(|(to, byte)| *to = byte);
+    half
 }
 
 /// The hash that the address gives for the body.
@@ -339,6 +357,35 @@ mod tests {
         let crossed = sign_with(&token("first"), URL, Content::Form(&form));
         assert!(!is_valid(&keys, URL, Content::Form(&form), &crossed));
         assert!(!is_valid(&[], URL, Content::Form(&form), &crossed));
+    }
+
+    /// Twilio's signature covers no boundaries, so the digest must not either.
+    #[test]
+    fn what_is_signed_alike_has_one_digest_however_it_is_split() {
+        let raw = |pairs: &[(&str, &str)]| -> RawForm {
+            pairs.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect()
+        };
+        let of = |path: &str, pairs: &[(&str, &str)]| digest(path, Content::Raw(&raw(pairs)));
+        let whole = digest("/sms?m=12", Content::Form(&text()));
+        let alike: [(&str, &[(&str, &str)]); 4] = [
+            ("/sms?m=12", &[("From", "+447900000001"), ("Body", "Hi")]),
+            ("/sms?m=12", &[("Body", "Hi"), ("Body", "Hi"), ("From", "+447900000001")]),
+            ("/sms?m=12", &[("Bod", "yHiFrom+447900000001")]),
+            ("/sms?m=1", &[("2", ""), ("Body", "HiFrom+447900000001")]),
+        ];
+        for (path, pairs) in alike {
+            assert_eq!(of(path, pairs), whole, "{path} {pairs:?}");
+        }
+        assert_ne!(of("/sms?m=12", &[("Body", "Ho"), ("From", "+447900000001")]), whole);
+    }
+
+    #[test]
+    fn a_form_that_is_not_utf8_is_verified_over_its_bytes() {
+        let keys = [token("token")];
+        let form = |body: &[u8]| -> RawForm { vec![(b"Body".to_vec(), body.to_vec())] };
+        let signature = sign_with(&keys[0], URL, Content::Raw(&form(b"caf\xE9")));
+        assert!(is_valid(&keys, URL, Content::Raw(&form(b"caf\xE9")), &signature));
+        assert!(!is_valid(&keys, URL, Content::Raw(&form("caf\u{FFFD}".as_bytes())), &signature));
     }
 
     #[test]

@@ -14,8 +14,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use clap::ValueEnum;
 use jobrun::programs::{Environment, Lines, Program};
+use jobrun_ingress::recorder::NotRecorded;
+use jobrun_ingress::rejection::Rejection;
+use jobrun_ingress::twilio;
 use jobrun_ingress::verify::signed_form;
-use jobrun_ingress::webhooks::{self, NO_ANSWER, Rejection};
+use jobrun_ingress::webhooks::{self, NO_ANSWER};
 use jobrun_shared::db::{self, Connections, events};
 use jobrun_shared::twilio::webhooks::SMS;
 use jobrun_shared::{clock, config};
@@ -104,10 +107,11 @@ async fn commit(
     body: Bytes,
 ) -> Result<Response, Response> {
     let refused = |rejection: Rejection| rejection.into_response();
-    let form = signed_form(&account, &uri, &headers, &body).map_err(refused)?;
-    let event = webhooks::text_event(&form).map_err(refused)?;
+    let signed = signed_form(&account, &uri, &headers, &body).map_err(refused)?;
+    let event = twilio::text_event(&signed.form).map_err(refused)?;
     let recorded = events::record(&pool, std::slice::from_ref(&event), clock::now()).await;
-    recorded.map_err(|error| refused(Rejection::NotRecorded(error.to_string())))?;
+    let why = |error: db::Error| NotRecorded::Refused(error.to_string());
+    recorded.map_err(|error| refused(Rejection::NotRecorded { event: event.external_id.clone(), why: why(error) }))?;
     Ok(webhooks::xml(NO_ANSWER))
 }
 
@@ -117,7 +121,6 @@ async fn forget(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Rejection> {
-    let form = signed_form(&account, &uri, &headers, &body)?;
-    webhooks::text_event(&form)?;
+    twilio::text_event(&signed_form(&account, &uri, &headers, &body)?.form)?;
     Ok(webhooks::xml(NO_ANSWER))
 }

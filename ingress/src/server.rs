@@ -1,0 +1,228 @@
+//! Connections: how many there may be, and how long each may take before it asks for something.
+//!
+//! Twilio's requests arrive in one piece, and a connection that has sent a whole request is served to its end. All others may be
+//! closed: when they take too long, and the longest waiting one as soon as there is no room for a new one. So connections that
+//! are opened and left alone never keep a webhook out.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, MissedTickBehavior};
+
+/// How many connections there may be: fewer than the 1,024 files that a process may have open by default.
+const CONNECTIONS_MAX: usize = 900;
+
+/// How long a new connection may take to send the head of its first request.
+const FIRST_REQUEST_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long a connection is kept for its next request: longer than proxies keep theirs, who would otherwise send a request
+/// down a connection that is just being closed.
+const KEPT_FOR: Duration = Duration::from_secs(75);
+
+/// How long to wait when no connection can be accepted, because the process has too many files open.
+const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
+/// Serves connections until `stop`, and then until each has been given the answer that it waits for.
+pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
+    let (clients, graceful) = (Arc::new(Clients::new()), GracefulShutdown::new());
+    let mut stop = pin!(stop);
+    let mut each_second = tokio::time::interval(Duration::from_secs(1));
+    each_second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = &mut stop => break,
+            _ = each_second.tick() => clients.close_overdue(),
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    let client = clients.admit().await;
+                    tokio::spawn(serve_client(stream, client, router.clone(), graceful.watcher()));
+                }
+                Err(error) if is_of_the_connection(&error) => {}
+                Err(error) => {
+                    tracing::error!(%error, "no connection can be accepted");
+                    clients.close_longest_waiting();
+                    tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    graceful.shutdown().await;
+}
+
+/// Whether only this one connection could not be accepted.
+fn is_of_the_connection(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+async fn serve_client(stream: TcpStream, admitted: Admitted, router: Router, watcher: Watcher) {
+    let client = &admitted.client;
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(|request: Request<Incoming>| answer(&router, Arc::clone(client), request));
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(watcher.watch(connection));
+    loop {
+        tokio::select! {
+            // An error is the client's affair: nothing was acknowledged that was not recorded.
+            _ = &mut connection => return,
+            // It may have asked meanwhile.
+            () = client.close.notified() => if client.waiting_since().is_some() { return },
+        }
+    }
+}
+
+async fn answer(
+    router: &TowerToHyperService<Router>,
+    client: Arc<Client>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    let mut request = request.map(Body::new);
+    client.begins_to_ask();
+    request.extensions_mut().insert(Arc::clone(&client));
+    let response = router.call(request).await;
+    client.is_answered();
+    response
+}
+
+/// A connection that is open.
+#[derive(Debug)]
+pub(crate) struct Client {
+    /// When all clients' times begin.
+    epoch: Instant,
+    /// Since when it has been waited for its next request, or for the rest of that, in milliseconds; [`ASKED`] while one that has
+    /// arrived is being served.
+    waiting_since: AtomicU64,
+    /// Whether the head of any request has arrived.
+    has_begun: AtomicBool,
+    close: Notify,
+}
+
+const ASKED: u64 = u64::MAX;
+
+impl Client {
+    fn new(epoch: Instant) -> Self {
+        let client =
+            Self { epoch, waiting_since: AtomicU64::new(0), has_begun: AtomicBool::new(false), close: Notify::new() };
+        client.waits_from_now_on();
+        client
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(ASKED - 1)
+    }
+
+    fn waits_from_now_on(&self) {
+        self.waiting_since.store(self.now(), Ordering::Relaxed);
+    }
+
+    fn begins_to_ask(&self) {
+        self.has_begun.store(true, Ordering::Relaxed);
+        self.waits_from_now_on();
+    }
+
+    /// A whole request has arrived: it is served to its end.
+    pub(crate) fn has_asked(&self) {
+        self.waiting_since.store(ASKED, Ordering::Relaxed);
+    }
+
+    fn is_answered(&self) {
+        self.waits_from_now_on();
+    }
+
+    /// Since when it has been waited for, if it has not asked.
+    fn waiting_since(&self) -> Option<u64> {
+        let since = self.waiting_since.load(Ordering::Relaxed);
+        (since != ASKED).then_some(since)
+    }
+
+    fn is_overdue(&self) -> bool {
+        let patience = if self.has_begun.load(Ordering::Relaxed) { KEPT_FOR } else { FIRST_REQUEST_WITHIN };
+        let patience = u64::try_from(patience.as_millis()).unwrap_or(ASKED);
+        self.waiting_since().is_some_and(|since| self.now().saturating_sub(since) > patience)
+    }
+}
+
+/// Every connection that is open.
+#[derive(Debug)]
+struct Clients {
+    epoch: Instant,
+    slots: Arc<Semaphore>,
+    by_number: Mutex<HashMap<u64, Arc<Client>>>,
+    numbers: AtomicU64,
+}
+
+/// A connection's place among all. It is given back when this is dropped.
+#[derive(Debug)]
+struct Admitted {
+    client: Arc<Client>,
+    number: u64,
+    clients: Arc<Clients>,
+    _slot: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.clients.by_number().remove(&self.number);
+    }
+}
+
+impl Clients {
+    fn new() -> Self {
+        Self {
+            epoch: Instant::now(),
+            slots: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            by_number: Mutex::default(),
+            numbers: AtomicU64::new(0),
+        }
+    }
+
+    fn by_number(&self) -> MutexGuard<'_, HashMap<u64, Arc<Client>>> {
+        self.by_number.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for one more. If there is none, the longest waiting one is closed; if none of them waits, one is free as soon as a
+    /// request is answered.
+    async fn admit(self: &Arc<Self>) -> Admitted {
+        let slots = Arc::clone(&self.slots);
+        let slot = match Arc::clone(&slots).try_acquire_owned() {
+            Ok(slot) => Some(slot),
+            Err(_) => {
+                self.close_longest_waiting();
+                // The semaphore is never closed.
+                slots.acquire_owned().await.ok()
+            }
+        };
+        let client = Arc::new(Client::new(self.epoch));
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        self.by_number().insert(number, Arc::clone(&client));
+        Admitted { client, number, clients: Arc::clone(self), _slot: slot }
+    }
+
+    fn close_longest_waiting(&self) {
+        let clients = self.by_number();
+        let waiting = clients.values().filter_map(|client| Some((client.waiting_since()?, client)));
+        if let Some((_, client)) = waiting.min_by_key(|(since, _)| *since) {
+            client.close.notify_one();
+        }
+    }
+
+    fn close_overdue(&self) {
+        self.by_number().values().filter(|client| client.is_overdue()).for_each(|client| client.close.notify_one());
+    }
+}
