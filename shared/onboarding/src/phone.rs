@@ -91,6 +91,21 @@ fn from_national(from: &str) -> Option<E164> {
         .then(|| E164::parse(&number.format().mode(phonenumber::Mode::E164).to_string()).ok())?
 }
 
+/// Whether a phone can take part in a conversation by text. UK landlines, `+441…` and `+442…`, never can.
+#[must_use]
+pub fn can_hold_a_conversation(phone: &E164) -> bool {
+    !["+441", "+442"].iter().any(|landline| phone.as_str().starts_with(landline))
+}
+
+/// The region of a phone's country, as `clients.region` has it: `UK` for GB, and where the country is not known.
+#[must_use]
+pub fn home_region(phone: &E164) -> String {
+    match phone.country() {
+        Some(country) if country != "GB" => country,
+        Some(_) | None => "UK".to_owned(),
+    }
+}
+
 impl fmt::Debug for E164 {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.masked())
