@@ -6,6 +6,8 @@ mod scenarios;
 
 mod conversation;
 
+mod understanding;
+
 mod allocation;
 
 mod waiting_list;

@@ -269,7 +269,7 @@ pub(super) fn owner_name(body: &str) -> Meaning {
     let is_name = name.chars().any(char::is_alphabetic) && !name.chars().any(|it| it.is_ascii_digit());
     let of_business =
         any_among(&said, OF_WORK) || said.iter().any(|word| matches!(word.as_str(), "ltd" | "limited" | "llp" | "plc"));
-    if asks(name) && !(is_titled(name) && !name.contains('?')) {
+    if asks(name) && (name.contains('?') || !is_titled(name)) {
         return Meaning::Unclear;
     }
     if !is_name || is_no_name(name) {

@@ -249,7 +249,7 @@ pub(super) fn is_automatic(body: &str) -> bool {
 /// Whether no more texts are wanted, in words that are not Twilio's. What looks like the name of a business is none of it.
 pub(super) fn refuses(body: &str) -> bool {
     let said = plain(body);
-    if any_among(&said, CONDITIONS) && !said.first().is_some_and(|word| word == "why") {
+    if any_among(&said, CONDITIONS) && said.first().is_none_or(|word| word != "why") {
         return false;
     }
     let asks = body.contains('?') && !said.first().is_some_and(|word| is_among(word, WISHES));

@@ -4,6 +4,8 @@
 
 mod answers;
 
+mod texts;
+
 mod table;
 
 mod rules;

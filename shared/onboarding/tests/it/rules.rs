@@ -32,6 +32,12 @@ fn a_text() -> impl Strategy<Value = String> {
         "\0",
         "🙂",
         "unstop",
+        "back",
+        "Plumber",
+        "Leeds",
+        "wrong number",
+        "sorry, business name is XYZ",
+        "cancel my subscription",
     ]);
     prop_oneof![4 => words.prop_map(str::to_owned), 1 => any::<String>()]
 }
@@ -121,6 +127,11 @@ fn pools() -> impl Strategy<Value = Allocation> {
 fn may_follow(state: State, next: State, event: &Event) -> bool {
     let place = |state: State| State::ALL.iter().position(|it| *it == state).unwrap();
     match event {
+        // "Back" asks the question before again, but never one before the gate from behind it.
+        Event::Text { body, .. } if body == "back" => {
+            let is_behind = state > State::S5ConfirmLive;
+            next == state || (place(next) + 1 == place(state) && (!is_behind || next > State::S5ConfirmLive))
+        }
         Event::Text { .. } | Event::NumberDue | Event::OptedOut | Event::Unreachable => {
             next == state || place(next) == place(state) + 1 || (state, next) == (State::S7FwdSent, State::S6PhoneType)
         }
