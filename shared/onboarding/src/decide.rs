@@ -270,13 +270,18 @@ fn opting(client: &Client, body: &str, taken_for: Option<Keyword>) -> Option<Dec
     let stay = Decision::nothing(client);
     if client.opted_out {
         let back = taken_for == Some(Keyword::Start) || answer::asks_back_in(body);
-        return Some(if back { stay.opt(OptChange::In).text(wording::reminder(client)) } else { stay });
+        return Some(match () {
+            () if back => stay.opt(OptChange::In).text(wording::reminder(client)),
+            // Without a word, but not unheard: somebody who pays can still be reached in another way.
+            () if client.payment_active && answer::wants_to_cancel(body) => stay.concern(Concern::CancelAsked),
+            () => stay,
+        });
     }
     // Twilio may take a YES for a START. From somebody who has not opted out it is an answer.
     match taken_for.filter(|taken| *taken != Keyword::Start).or_else(|| keyword(body))? {
         // Twilio has answered already, and a text of ours would be refused.
         Keyword::Stop => {
-            let cancels = client.payment_active && answer::is_cancel(body);
+            let cancels = client.payment_active && answer::wants_to_cancel(body);
             let out = stay.opt(OptChange::Out);
             Some(if cancels { out.concern(Concern::CancelAsked) } else { out })
         }

@@ -3,7 +3,7 @@
 use super::names;
 use super::words::{
     AGREES, ANDROID, BESIDE_CHOICE, BESIDE_DONE, BESIDE_NO, BUT, COURTESY, DONE, IPHONE, LANDLINE, LANDLINE_PLACES, NO,
-    OTHER_WAYS, PLAIN_NO, TEXTS, YES, all_among, any_among, has_phrase, is_among, meant,
+    OTHER_WAYS, PLAIN_NO, TEXTS, WHAT_NEXT, YES, all_among, any_among, has_phrase, is_among, meant,
 };
 use crate::PhoneType;
 
@@ -30,25 +30,39 @@ fn unsigned(body: &str) -> &str {
     if is_signature && !meant(first).is_empty() { first } else { body }
 }
 
+/// Whether a question is asked, other than what comes next.
+fn asks(body: &str, said: &[String]) -> bool {
+    body.contains('?') && said.len() == said_before_what_next(said).len()
+}
+
+/// The words before "what next?".
+fn said_before_what_next(said: &[String]) -> &[String] {
+    let ends =
+        |phrase: &&&str| said.len() > phrase.split(' ').count() && said.join(" ").ends_with(&format!(" {phrase}"));
+    let asked = WHAT_NEXT.iter().find(ends).map_or(0, |phrase| phrase.split(' ').count());
+    said.get(..said.len() - asked).unwrap_or(said)
+}
+
 /// Reads an assent. "Yes but what does it cost" is a question, and "no problem" is a yes.
 pub(super) fn assent(body: &str) -> Assent {
     let body = unsigned(body);
     let said = meant(body);
-    let asks = body.contains('?');
-    if any_among(&said, NO) {
-        let definite = any_among(&said, PLAIN_NO) || has_phrase(&said, "dont want");
-        let plain = all_among(&said, &[NO, YES, AGREES, COURTESY, BESIDE_NO]);
+    let asks = asks(body, &said);
+    let said = said_before_what_next(&said);
+    if any_among(said, NO) {
+        let definite = any_among(said, PLAIN_NO) || has_phrase(said, "dont want");
+        let plain = all_among(said, &[NO, YES, AGREES, COURTESY, BESIDE_NO]);
         return if definite && plain { Assent::No } else { Assent::Unclear };
     }
-    if asks || any_among(&said, BUT) {
+    if asks || any_among(said, BUT) {
         return Assent::Unclear;
     }
-    let agrees = any_among(&said, YES) || any_among(&said, AGREES);
+    let agrees = any_among(said, YES) || any_among(said, AGREES);
     let first_agrees = said.first().is_some_and(|word| is_among(word, YES) || is_among(word, AGREES));
     match () {
-        () if agrees && all_among(&said, &[YES, AGREES, COURTESY]) => Assent::Yes,
+        () if agrees && all_among(said, &[YES, AGREES, COURTESY]) => Assent::Yes,
         () if first_agrees && said.len() <= 3 => Assent::Yes,
-        () if all_among(&said, &[COURTESY]) => Assent::Thanks,
+        () if all_among(said, &[COURTESY]) => Assent::Thanks,
         () => Assent::Unclear,
     }
 }
@@ -67,18 +81,25 @@ pub(super) fn phone_type(body: &str) -> Option<PhoneType> {
     if let Some(chosen) = by_digit(&said, body) {
         return Some(chosen);
     }
-    let mut kinds = named(&said).into_iter();
-    let kind = kinds.next()?;
+    let kinds = named(&said);
+    // "1 samsung" says two things.
+    let digit = said.first().and_then(digit);
+    let mut kinds = kinds.into_iter().chain(digit);
+    let kind = kinds.next().filter(|_| !named(&said).is_empty())?;
     (!any_among(&said, NO) && kinds.all(|other| other == kind)).then_some(kind)
 }
 
-fn by_digit(said: &[String], body: &str) -> Option<PhoneType> {
-    let digit = |word: &String| match word.as_str() {
+/// The phone that a digit chooses, however it is written.
+fn digit(word: &String) -> Option<PhoneType> {
+    match word.as_str() {
         "1" | "one" | "1st" | "first" => Some(PhoneType::IPhone),
         "2" | "two" | "2nd" | "second" => Some(PhoneType::Android),
         "3" | "three" | "3rd" | "third" | "last" => Some(PhoneType::Landline),
         _ => None,
-    };
+    }
+}
+
+fn by_digit(said: &[String], body: &str) -> Option<PhoneType> {
     // "No" beside nothing but a digit is short for "number".
     let mut others = said.iter().filter(|word| digit(word).is_none());
     let beside =
@@ -144,12 +165,14 @@ fn edits(one: &str, other: &str) -> usize {
 pub(super) fn is_done(body: &str) -> bool {
     let body = unsigned(body);
     let said = meant(body);
+    let asks = asks(body, &said);
+    let said = said_before_what_next(&said);
     let names_phone = |word: &String| {
         kind_named(word).is_some() || is_among(word, LANDLINE) || LANDLINE_PLACES.contains(&word.as_str())
     };
     let beside: Vec<String> = said.iter().filter(|word| !names_phone(word)).cloned().collect();
-    let says_so = any_among(&said, DONE) || all_among(&said, &[YES, COURTESY]) && any_among(&said, YES);
-    says_so && all_among(&beside, &[DONE, YES, AGREES, COURTESY, BESIDE_DONE]) && !body.contains('?')
+    let says_so = any_among(said, DONE) || all_among(said, &[YES, COURTESY]) && any_among(said, YES);
+    says_so && all_among(&beside, &[DONE, YES, AGREES, COURTESY, BESIDE_DONE]) && !asks
 }
 
 /// Whether a text says that it was read, and no more.

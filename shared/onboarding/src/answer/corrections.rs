@@ -6,36 +6,10 @@ use super::{ANSWER_CHARS_MAX, Field};
 use crate::State;
 
 /// Comes before a correction, and says nothing by itself.
+#[rustfmt::skip]
 const BEFORE: &[&str] = &[
-    "sorry",
-    "oops",
-    "actually",
-    "correction",
-    "no",
-    "wait",
-    "hi",
-    "hey",
-    "edit",
-    "typo",
-    "please",
-    "pls",
-    "can",
-    "you",
-    "could",
-    "ok",
-    "and",
-    "also",
-    "my",
-    "bad",
-    "mistake",
-    "made",
-    "a",
-    "i",
-    "oh",
-    "ah",
-    "but",
-    "mate",
-    "btw",
+    "sorry", "oops", "actually", "correction", "no", "wait", "hi", "hey", "edit", "typo", "please", "pls", "can",
+    "you", "could", "ok", "and", "also", "my", "bad", "mistake", "made", "a", "i", "oh", "ah", "but", "mate", "btw",
     "so",
 ];
 
@@ -73,18 +47,10 @@ const NAMES_FIELD: &[(&str, Field)] = &[
 ];
 
 /// Begins a correction of the last answer.
+#[rustfmt::skip]
 const LAST_ANSWER: &[&str] = &[
-    "i meant to say",
-    "i meant to put",
-    "i meant",
-    "meant to say",
-    "meant",
-    "should be",
-    "it should be",
-    "that should be",
-    "should have said",
-    "it should say",
-    "i mean",
+    "i meant to say", "i meant to put", "i meant", "meant to say", "meant", "should be", "it should be",
+    "that should be", "should have said", "it should say", "i mean",
 ];
 
 /// Reads a correction: which answer, and what it is to be. At COMPLETE there is none.

@@ -213,7 +213,7 @@ fn of_any_state(body: &str, asked: State) -> Option<Meaning> {
     if refusals::is_reaction(body) {
         return Some(Meaning::Reaction);
     }
-    if asked == State::S2BusinessName && names::looks_like_a_business(names::after_introduction(&names::tidy(body))) {
+    if asked == State::S2BusinessName && names::looks_like_a_business(names::introduced_business(&names::tidy(body))) {
         return corrected(body, asked);
     }
     match () {
@@ -280,9 +280,9 @@ pub(crate) fn is_the_same(one: &str, other: &str) -> bool {
     one == other || words::meant(one) == words::meant(other)
 }
 
-/// Whether a text is the keyword that opts out and sounds like the end of a subscription.
-pub(crate) fn is_cancel(body: &str) -> bool {
-    words::plain(body).join(" ") == "cancel"
+/// Whether a subscription is to end, by the keyword CANCEL or in other words.
+pub(crate) fn wants_to_cancel(body: &str) -> bool {
+    !refusals::is_reaction(body) && refusals::cancels(body)
 }
 
 /// Whether somebody who opted out is asking to be texted again. YES does, from them alone.

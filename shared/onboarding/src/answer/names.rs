@@ -11,104 +11,53 @@ use super::{ANSWER_CHARS_MAX, Half, Meaning};
 const PERSON_WORDS_MAX: usize = 6;
 
 /// Says that the business has no name.
+#[rustfmt::skip]
 const NAMELESS: &[&str] = &[
-    "dont have one",
-    "dont have a name",
-    "dont have a business name",
-    "dont have a company name",
-    "havent got one",
-    "havent got a name",
-    "not got one",
-    "no name",
-    "no business name",
-    "no company name",
-    "sole trader",
-    "self employed",
-    "work for myself",
-    "my own name",
-    "use my name",
-    "just my name",
-    "my name",
-    "just me",
-    "havent one",
-    "doesnt have a name",
-    "aint got one",
-    "havent thought of one",
-    "dont have any",
-    "hasnt got one",
-    "without a name",
-    "not registered",
-    "do not have one",
-    "no company",
-    "not a company",
-    "dont have a company",
-    "havent got a business name",
-    "havent named it",
-    "no name yet",
+    "dont have one", "dont have a name", "dont have a business name", "dont have a company name", "havent got one",
+    "havent got a name", "not got one", "no name", "no business name", "no company name", "sole trader",
+    "self employed", "work for myself", "my own name", "use my name", "just my name", "my name", "just me",
+    "havent one", "doesnt have a name", "aint got one", "havent thought of one", "dont have any", "hasnt got one",
+    "without a name", "not registered", "do not have one", "no company", "not a company", "dont have a company",
+    "havent got a business name", "havent named it", "no name yet",
 ];
 
 /// Stands beside [`NAMELESS`].
+#[rustfmt::skip]
 const BESIDE_NAMELESS: &[&str] = &[
     "i", "im", "we", "a", "an", "the", "no", "yet", "just", "really", "actually", "sorry", "mate", "it", "its", "is",
     "use", "only", "me", "trade", "under", "as", "at", "moment", "dont", "have", "one", "name", "business", "by",
     "myself", "so", "am", "ill", "got", "haven", "please", "can", "you", "my", "own", "on", "thanks",
 ];
 
-/// Introduces a name, and is no part of it.
-const INTRODUCES: &[&str] = &[
-    "the name of my business is",
-    "the name of the business is",
-    "my business name is",
-    "our business name is",
-    "my business is called",
-    "the business is called",
-    "our business is called",
-    "the business name is",
-    "business name is",
-    "the company is called",
-    "my company is called",
-    "company name is",
-    "my company is",
-    "my business is",
-    "business is called",
-    "we are called",
-    "were called",
-    "we trade as",
-    "i trade as",
-    "trading as",
-    "its called",
-    "it is called",
-    "called",
-    "my full name is",
-    "my own name is",
-    "my name is",
-    "my names",
-    "my name",
-    "the name is",
-    "the names",
-    "names",
-    "name is",
-    "name",
-    "this is",
-    "it is",
-    "its",
-    "i am",
-    "im",
-    "i work as a",
-    "i work as an",
-    "i am an",
-    "i am a",
-    "im an",
-    "im a",
-    "we are a",
-    "we are",
-    "were a",
-    "were",
-    "we do",
-    "i do",
-    "i run a",
-    "i have a",
-    "i work",
+/// Introduces the name of a business, and is no part of it.
+#[rustfmt::skip]
+const OF_BUSINESS: &[&str] = &[
+    "the name of my business is", "the name of the business is", "my business name is", "our business name is",
+    "my business is called", "the business is called", "our business is called", "the business name is",
+    "business name is", "the company is called", "my company is called", "company name is", "my company is",
+    "my business is", "business is called", "we are called", "were called", "we trade as", "i trade as", "trading as",
+    "its called", "it is called", "called", "the name is", "the names", "name is", "name", "it is", "its", "we are",
+];
+
+/// Introduces a person, and is no part of the name.
+#[rustfmt::skip]
+const OF_PERSON: &[&str] = &[
+    "my full name is", "my own name is", "my name is", "my names", "my name", "the name is", "the names", "names",
+    "name is", "name", "this is", "it is", "its", "i am", "im", "just", "call me",
+];
+
+/// Introduces a trade or a place, and is no part of it.
+#[rustfmt::skip]
+const OF_TRADE: &[&str] = &[
+    "i work as a", "i work as an", "i am an", "i am a", "im an", "im a", "we are a", "we are", "were a", "were", "we do",
+    "i do", "i run a", "i have a", "i work", "i am", "im", "it is", "its", "my trade is", "trade is",
+];
+
+/// Follows "I'm" where no name does.
+#[rustfmt::skip]
+const NO_PERSON: &[&str] = &[
+    "a", "an", "the", "at", "on", "in", "not", "out", "ok", "fine", "good", "here", "interested", "confused", "lost", "busy",
+    "driving", "working", "going", "sorry", "away", "off", "still", "too", "so", "only",
 ];
 
 /// White space folded, control characters, emoji and the line that some phones add taken out.
@@ -131,14 +80,18 @@ pub(super) fn is_added_by_the_phone(line: &str) -> bool {
         .any(|begins| line.starts_with(begins))
 }
 
-/// The text after an introduction and a greeting, as it was written: "Hi, it's ABC Plumbing" becomes "ABC Plumbing".
-pub(super) fn after_introduction(text: &str) -> &str {
-    let greeted = after_greeting(text);
-    let lower = |written: &str| plain(written).join(" ");
+/// The name of a business without its introduction, as it was written: "Hi, it's ABC Plumbing" becomes "ABC Plumbing".
+pub(super) fn introduced_business(text: &str) -> &str {
+    introduced(text, OF_BUSINESS)
+}
+
+/// The text after a greeting and one of `introductions`, as it was written.
+fn introduced<'a>(text: &'a str, introductions: &[&str]) -> &'a str {
+    let greeted = after_greeting(text, introductions);
     let words: Vec<&str> = greeted.split(' ').collect();
     let introduction = (1..words.len().min(7)).rev().find(|count| {
-        let begin = words.get(..*count).map(|begin| lower(&begin.join(" "))).unwrap_or_default();
-        INTRODUCES.contains(&begin.as_str())
+        let begin = words.get(..*count).map(|begin| plain(&begin.join(" ")).join(" ")).unwrap_or_default();
+        introductions.contains(&begin.as_str())
     });
     let rest = introduction.map_or(greeted, |count| greeted.splitn(count + 1, ' ').last().unwrap_or(greeted));
     // "my name is actually Bob"
@@ -147,7 +100,7 @@ pub(super) fn after_introduction(text: &str) -> &str {
 }
 
 /// A greeting is taken off only where a comma, a mark or an introduction follows: "Hi-Tec Heating" is a name.
-fn after_greeting(text: &str) -> &str {
+fn after_greeting<'a>(text: &'a str, introductions: &[&str]) -> &'a str {
     let Some((first, rest)) = text.split_once(' ') else {
         return text;
     };
@@ -156,7 +109,7 @@ fn after_greeting(text: &str) -> &str {
         ["hi", "hello", "hey", "hiya", "yes", "sorry", "ok", "oops", "yeah"].contains(&bare.to_lowercase().as_str());
     let marked = bare.len() < first.len();
     let rest_said = plain(rest).join(" ");
-    let introduced = INTRODUCES.iter().any(|begin| rest_said.starts_with(&format!("{begin} ")));
+    let introduced = introductions.iter().any(|begin| rest_said.starts_with(&format!("{begin} ")));
     if greets && (marked || introduced) { rest.trim_start() } else { text }
 }
 
@@ -220,7 +173,7 @@ pub(super) fn business_name(body: &str) -> Meaning {
     if is_nameless(&text) {
         return Meaning::NoBusinessName;
     }
-    let name = after_introduction(&text);
+    let name = introduced_business(&text);
     let introduced = name.len() < text.len();
     let said = plain(name);
     if !looks_like_a_business(name) && !introduced && (asks(name) || is_sentence(name, &said)) {
@@ -229,9 +182,7 @@ pub(super) fn business_name(body: &str) -> Meaning {
     if is_no_name(name) && !(introduced && name.chars().any(char::is_alphabetic)) {
         return if greets(body) { Meaning::Greeting } else { Meaning::Unclear };
     }
-    if introduced
-        && (asks(name) || any_among(&said, &["not", "interested", "sure", "driving", "busy", "looking", "wondering"]))
-    {
+    if introduced && (asks(name) || said.first().is_some_and(|word| NO_PERSON.contains(&word.as_str()))) {
         return Meaning::Unclear;
     }
     fitting(name, Meaning::BusinessName)
@@ -263,8 +214,14 @@ fn is_sentence(text: &str, said: &[String]) -> bool {
 /// S3: a person's name.
 pub(super) fn owner_name(body: &str) -> Meaning {
     let text = tidy(body);
-    let name = after_introduction(&text);
-    let name = ["call me ", "Call me ", "just "].iter().find_map(|begin| name.strip_prefix(begin)).unwrap_or(name);
+    let name = introduced(&text, OF_PERSON);
+    // "Hi Dave here", "Dave mate"
+    let name =
+        ["Hi ", "hi ", "Hello ", "hello ", "Hey ", "hey "].iter().find_map(|it| name.strip_prefix(it)).unwrap_or(name);
+    let name = [" here", " mate", " thanks", " cheers", " please", " x"]
+        .iter()
+        .find_map(|it| name.strip_suffix(it))
+        .unwrap_or(name);
     let said = plain(name);
     let is_name = name.chars().any(char::is_alphabetic) && !name.chars().any(|it| it.is_ascii_digit());
     let of_business =
@@ -278,7 +235,9 @@ pub(super) fn owner_name(body: &str) -> Meaning {
     if name.chars().count() > ANSWER_CHARS_MAX {
         return Meaning::TooLong;
     }
-    if of_business || said.len() > PERSON_WORDS_MAX || is_sentence(name, &said) {
+    let no_person = (name.len() < text.len() || name.starts_with("a ") || name.starts_with("an "))
+        && said.first().is_some_and(|word| NO_PERSON.contains(&word.as_str()));
+    if of_business || no_person || said.len() > PERSON_WORDS_MAX || is_sentence(name, &said) {
         return Meaning::Unclear;
     }
     Meaning::OwnerName(name.trim_end_matches(['.', '!']).to_owned())
@@ -287,7 +246,7 @@ pub(super) fn owner_name(body: &str) -> Meaning {
 /// S1: a trade and a place; or half of it, to be joined with the `half` that is known.
 pub(super) fn trade_and_place(body: &str, half: Option<&Half>) -> Meaning {
     let text = tidy(body);
-    let answer = after_introduction(&text).trim_end_matches('.');
+    let answer = introduced(&text, OF_TRADE).trim_end_matches('.');
     let said = plain(answer);
     let wants = [
         "need a",

@@ -3,217 +3,90 @@
 use super::words::{ASKS, any_among, has_phrase, is_among, meant, plain};
 
 /// Each alone says that no more texts are wanted.
+#[rustfmt::skip]
 const REFUSES: &[&str] = &[
-    "stop texting",
-    "stop messaging",
-    "stop contacting",
-    "stop sending",
-    "stop bothering",
-    "stop spamming",
-    "remove my number",
-    "remove me",
-    "remove this number",
-    "delete my number",
-    "delete this number",
-    "lose my number",
-    "take me off",
-    "take my number off",
-    "do not contact",
-    "dont contact",
-    "never contact",
-    "do not text",
-    "dont text",
-    "do not message",
-    "dont message",
-    "unsubscribe me",
-    "opt out",
-    "opt me out",
-    "opting out",
-    "leave me alone",
-    "no more texts",
-    "no more messages",
-    "no more sms",
-    "stop these texts",
-    "stop these messages",
-    "stop the texts",
-    "stop the messages",
-    "stop your texts",
-    "stop all texts",
-    "stop all messages",
-    "stop txting",
-    "stop msging",
-    "want to unsubscribe",
-    "like to unsubscribe",
-    "want to stop receiving",
-    "stop texts",
-    "stop messages",
-    "please unsubscribe",
-    "unsubscribe please",
-    "unsubscribe now",
-    "quit texting",
-    "stop harassing",
+    "stop texting", "stop messaging", "stop contacting", "stop sending", "stop bothering", "stop spamming",
+    "remove my number", "remove me", "remove this number", "delete my number", "delete this number", "lose my number",
+    "take me off", "take my number off", "do not contact", "dont contact", "never contact", "do not text",
+    "dont text", "do not message", "dont message", "unsubscribe me", "opt out", "opt me out", "opting out",
+    "leave me alone", "no more texts", "no more messages", "no more sms", "stop these texts", "stop these messages",
+    "stop the texts", "stop the messages", "stop your texts", "stop all texts", "stop all messages", "stop txting",
+    "stop msging", "want to unsubscribe", "like to unsubscribe", "want to stop receiving", "stop texts",
+    "stop messages", "please unsubscribe", "unsubscribe please", "unsubscribe now", "quit texting", "stop harassing",
+    "go away", "get lost", "fuck off", "piss off", "sod off", "bugger off", "f off", "stop it now",
 ];
 
 /// Makes a refusal of STOP, if nothing else stands beside it.
+#[rustfmt::skip]
 const BESIDE_STOP: &[&str] = &[
-    "stop",
-    "stopp",
-    "please",
-    "pls",
-    "plz",
-    "thank",
-    "thanks",
-    "you",
-    "u",
-    "ty",
-    "ta",
-    "cheers",
-    "now",
-    "it",
-    "this",
-    "all",
-    "me",
-    "us",
-    "these",
-    "that",
-    "just",
-    "ok",
-    "okay",
-    "yes",
-    "no",
-    "mate",
-    "the",
-    "your",
-    "i",
-    "said",
-    "want",
-    "to",
-    "ffs",
-    "sms",
-    "again",
-    "immediately",
-    "right",
-    "already",
-    "sorry",
-    "hi",
-    "hello",
-    "unsubscribe",
-    "end",
-    "stopall",
-    "optout",
+    "stop", "stopp", "please", "pls", "plz", "thank", "thanks", "you", "u", "ty", "ta", "cheers", "now", "it", "this",
+    "all", "me", "us", "these", "that", "just", "ok", "okay", "yes", "no", "mate", "the", "your", "i", "said", "want",
+    "to", "ffs", "sms", "again", "immediately", "right", "already", "sorry", "hi", "hello", "unsubscribe", "end",
+    "stopall", "optout",
 ];
 
 /// Puts a condition on a refusal, so that it is none, or not yet.
+#[rustfmt::skip]
 const CONDITIONS: &[&str] = &[
     "if", "later", "until", "till", "before", "after", "unless", "when", "while", "during", "today", "tonight",
     "instead", "between", "unlike", "how", "ringing",
 ];
 
 /// Begins a wish that has a question mark.
-const WISHES: &[&str] = &["can", "could", "will", "would", "please", "pls", "plz", "stop", "why"];
+#[rustfmt::skip]
+const WISHES: &[&str] = &[
+    "can", "could", "will", "would", "please", "pls", "plz", "stop", "why",
+];
 
 /// What a subscription is called.
+#[rustfmt::skip]
 const SUBSCRIPTIONS: &[&str] = &[
-    "subscription",
-    "subscriptions",
-    "subscribtion",
-    "sub",
-    "membership",
-    "account",
-    "contract",
-    "service",
-    "plan",
-    "payment",
-    "payments",
-    "debit",
-    "jobrun",
-    "charging",
-    "billing",
+    "subscription", "subscriptions", "subscribtion", "sub", "membership", "account", "contract", "service", "plan",
+    "payment", "payments", "debit", "jobrun", "charging", "billing",
 ];
 
 /// Stands beside "cancel" when nothing else is named.
+#[rustfmt::skip]
 const BESIDE_CANCEL: &[&str] = &[
-    "i", "id", "like", "want", "to", "wanna", "please", "pls", "plz", "it", "this", "now", "how", "do", "can", "could",
-    "you", "we", "my", "need", "wish", "would", "just", "me", "thanks", "thank", "im", "hi", "hello", "mate", "the",
-    "a",
+    "i", "id", "like", "want", "to", "wanna", "please", "pls", "plz", "it", "this", "now", "how", "do", "can",
+    "could", "you", "we", "my", "need", "wish", "would", "just", "me", "thanks", "thank", "im", "hi", "hello", "mate",
+    "the", "a",
 ];
 
 /// Ends a subscription.
-const ENDS: &[&str] = &["cancel", "canceling", "cancelling", "cancelled", "cancellation", "terminate"];
+#[rustfmt::skip]
+const ENDS: &[&str] = &[
+    "cancel", "canceling", "cancelling", "cancelled", "cancellation", "terminate",
+];
 
 /// Ends a subscription if that is named beside it.
 const MAY_END: &[&str] = &["stop", "end", "quit", "close", "leave"];
 
 /// The beginnings that phones give to what they send for a reaction.
+#[rustfmt::skip]
 const REACTIONS: &[&str] = &[
-    "Liked",
-    "Loved",
-    "Disliked",
-    "Laughed at",
-    "Emphasized",
-    "Emphasised",
-    "Questioned",
-    "Removed a",
-    "Reacted",
+    "Liked", "Loved", "Disliked", "Laughed at", "Emphasized", "Emphasised", "Questioned", "Removed a", "Reacted",
     "Removed",
 ];
 
 /// Is said by phones and mailboxes rather than by people.
+#[rustfmt::skip]
 const AUTOMATIC: &[&str] = &[
-    "do not disturb",
-    "driving focus",
-    "not receiving notifications",
-    "auto reply",
-    "autoreply",
-    "automatic reply",
-    "automated reply",
-    "automated response",
-    "automated message",
-    "auto response",
-    "autoresponse",
-    "out of office",
-    "out of the office",
-    "im driving right now",
-    "i am driving right now",
-    "im currently driving",
-    "i am currently driving",
-    "annual leave",
-    "have notifications silenced",
-    "has notifications silenced",
-    "currently unavailable and will",
-    "your message has been received",
-    "thank you for contacting",
-    "thanks for contacting",
-    "thank you for your message",
-    "this mailbox is not monitored",
-    "this number is not monitored",
-    "cannot receive messages",
-    "away from my desk",
+    "do not disturb", "driving focus", "not receiving notifications", "auto reply", "autoreply", "automatic reply",
+    "automated reply", "automated response", "automated message", "auto response", "autoresponse", "out of office",
+    "out of the office", "im driving right now", "i am driving right now", "im currently driving",
+    "i am currently driving", "annual leave", "have notifications silenced", "has notifications silenced",
+    "currently unavailable and will", "your message has been received", "thank you for contacting",
+    "thanks for contacting", "thank you for your message", "this mailbox is not monitored",
+    "this number is not monitored", "cannot receive messages", "away from my desk",
 ];
 
 /// Says that somebody else was meant, or asks who we are.
+#[rustfmt::skip]
 const WRONG_NUMBER: &[&str] = &[
-    "wrong number",
-    "wrong num",
-    "wrong no",
-    "wrong person",
-    "who is this",
-    "whos this",
-    "who this",
-    "who dis",
-    "who are you",
-    "who r u",
-    "who is it",
-    "whos that",
-    "who is that",
-    "do i know you",
-    "dont know you",
-    "whos texting",
-    "who is texting",
-    "who am i texting",
-    "who am i speaking to",
-    "who am i talking to",
-    "who are u",
+    "wrong number", "wrong num", "wrong no", "wrong person", "who is this", "whos this", "who this", "who dis",
+    "who are you", "who r u", "who is it", "whos that", "who is that", "do i know you", "dont know you",
+    "whos texting", "who is texting", "who am i texting", "who am i speaking to", "who am i talking to", "who are u",
     "wrong contact",
 ];
 

@@ -74,110 +74,51 @@ const PHRASES: &[(&str, &str)] = &[
     ("thats it", "ok"),
 ];
 
+/// Follows an answer, and asks what everybody wants to know.
+pub(super) const WHAT_NEXT: &[&str] =
+    &["what next", "whats next", "what now", "now what", "whats the next step", "what happens next"];
+
 /// Says yes, whatever else is said.
+#[rustfmt::skip]
 pub(super) const YES: &[&str] = &[
-    "yes",
-    "y",
-    "ye",
-    "yea",
-    "yeah",
-    "yep",
-    "yup",
-    "yh",
-    "yas",
-    "yess",
-    "yse",
-    "yeh",
-    "yus",
-    "yer",
-    "aye",
-    "ya",
-    "sure",
-    "certainly",
-    "absolutely",
-    "definitely",
-    "defo",
-    "confirm",
-    "confirmed",
-    "agreed",
-    "yessir",
-    "yip",
+    "yes", "y", "ye", "yea", "yeah", "yep", "yup", "yh", "yas", "yess", "yse", "yeh", "yus", "yer", "aye", "ya",
+    "sure", "certainly", "absolutely", "definitely", "defo", "confirm", "confirmed", "agreed", "yessir", "yip",
     "affirmative",
 ];
 
 /// Agrees to what was asked. After instructions it may mean no more than "I have read this".
+#[rustfmt::skip]
 pub(super) const AGREES: &[&str] = &[
-    "ok",
-    "okay",
-    "okey",
-    "oki",
-    "k",
-    "kk",
-    "ready",
-    "rdy",
-    "redy",
-    "reddy",
-    "fine",
-    "great",
-    "good",
-    "perfect",
-    "cool",
-    "lovely",
-    "brilliant",
-    "excellent",
-    "ace",
-    "super",
-    "sweet",
-    "nice",
-    "alright",
-    "alrite",
-    "aight",
-    "grand",
-    "sound",
-    "deal",
+    "ok", "okay", "okey", "oki", "k", "kk", "ready", "rdy", "redy", "reddy", "fine", "great", "good", "perfect",
+    "cool", "lovely", "brilliant", "excellent", "ace", "super", "sweet", "nice", "alright", "alrite", "aight",
+    "grand", "sound", "deal",
+    "paid", "payed",
 ];
 
 /// Says no by itself; the others of [`NO`] may as well begin a complaint: "it won't let me".
-pub(super) const PLAIN_NO: &[&str] = &["no", "nope", "nah", "naw", "not", "never", "later", "wait"];
+#[rustfmt::skip]
+pub(super) const PLAIN_NO: &[&str] = &[
+    "no", "nope", "nah", "naw", "not", "never", "later", "wait",
+];
 
 /// Says no, or not now.
+#[rustfmt::skip]
 pub(super) const NO: &[&str] = &[
     "no", "nope", "nah", "naw", "not", "dont", "never", "cant", "wont", "later", "wait", "cannot", "didnt", "isnt",
     "doesnt", "couldnt",
+    "havent", "hasnt", "arent", "wouldnt", "shouldnt",
 ];
 
 /// What stands beside a plain no.
+#[rustfmt::skip]
 pub(super) const BESIDE_NO: &[&str] = &[
-    "today",
-    "tonight",
-    "tomorrow",
-    "right",
-    "moment",
-    "at",
-    "interested",
-    "yet",
-    "now",
-    "want",
-    "need",
-    "sure",
-    "ready",
-    "week",
-    "next",
-    "bit",
-    "in",
-    "sec",
-    "minute",
-    "min",
-    "maybe",
-    "ok",
-    "well",
-    "will",
-    "done",
-    "finished",
+    "today", "tonight", "tomorrow", "right", "moment", "at", "interested", "yet", "now", "want", "need", "sure",
+    "ready", "week", "next", "bit", "in", "sec", "minute", "min", "maybe", "ok", "well", "will", "done", "finished",
     "sorted",
 ];
 
 /// Stands beside an answer and changes nothing.
+#[rustfmt::skip]
 pub(super) const COURTESY: &[&str] = &[
     "please", "pls", "plz", "pleas", "mate", "m8", "pal", "love", "bud", "buddy", "boss", "sir", "bro", "hun", "man",
     "thanks", "thank", "you", "u", "ty", "ta", "cheers", "thx", "thankyou", "very", "much", "so", "the", "a", "an",
@@ -185,90 +126,54 @@ pub(super) const COURTESY: &[&str] = &[
     "be", "with", "lets", "let", "all", "x", "xx", "xxx", "lol", "haha", "hi", "hello", "hey", "and", "of", "ill",
     "would", "id", "like", "use", "using", "get", "got", "started", "start", "as", "soon", "possible", "asap", "100",
     "percent", "mine", "on", "oh", "well", "happy",
+    "want", "go", "going", "ive", "need",
 ];
 
 /// Turns an assent into a question or a condition.
+#[rustfmt::skip]
 pub(super) const BUT: &[&str] = &[
     "but", "if", "what", "how", "when", "why", "who", "where", "after", "once", "before", "until", "unless", "except",
     "tho", "though",
 ];
 
 /// Greets, or asks to join.
+#[rustfmt::skip]
 pub(super) const GREETINGS: &[&str] = &[
-    "hi",
-    "hello",
-    "hey",
-    "hiya",
-    "heya",
-    "hullo",
-    "good",
-    "morning",
-    "afternoon",
-    "evening",
-    "there",
-    "jobrun",
-    "join",
-    "joining",
-    "interested",
-    "sign",
-    "signup",
-    "up",
-    "register",
-    "day",
-    "alright",
-    "yo",
-    "greetings",
-    "want",
+    "hi", "hello", "hey", "hiya", "heya", "hullo", "good", "morning", "afternoon", "evening", "there", "jobrun",
+    "join", "joining", "interested", "sign", "signup", "up", "register", "day", "alright", "yo", "greetings", "want",
     "helo",
 ];
 
 /// Greets, whatever else is said.
-pub(super) const HELLOS: &[&str] =
-    &["hi", "hello", "hey", "hiya", "heya", "hullo", "morning", "afternoon", "evening", "helo"];
+#[rustfmt::skip]
+pub(super) const HELLOS: &[&str] = &[
+    "hi", "hello", "hey", "hiya", "heya", "hullo", "morning", "afternoon", "evening", "helo",
+];
 
 /// Names texts as the way to be told.
-pub(super) const TEXTS: &[&str] =
-    &["sms", "text", "texts", "txt", "txts", "message", "messages", "msg", "msgs", "texting", "texted", "sns", "smss"];
+#[rustfmt::skip]
+pub(super) const TEXTS: &[&str] = &[
+    "sms", "text", "texts", "txt", "txts", "message", "messages", "msg", "msgs", "texting", "texted", "sns", "smss",
+];
 
 /// Names another way to be told, which we do not offer.
-pub(super) const OTHER_WAYS: &[&str] =
-    &["email", "emails", "mail", "whatsapp", "whatsap", "call", "calls", "ring", "app", "telegram", "facebook", "post"];
+#[rustfmt::skip]
+pub(super) const OTHER_WAYS: &[&str] = &[
+    "email", "emails", "mail", "whatsapp", "whatsap", "call", "calls", "ring", "app", "telegram", "facebook", "post",
+];
 
 /// Names a phone that is set up as an iPhone is.
-pub(super) const IPHONE: &[&str] = &["iphone", "iphones", "apple", "aple", "ios", "iph", "ifone"];
+#[rustfmt::skip]
+pub(super) const IPHONE: &[&str] = &[
+    "iphone", "iphones", "apple", "aple", "ios", "iph", "ifone",
+];
 
 /// Names a phone that is set up as an Android phone is: by dialling codes.
+#[rustfmt::skip]
 pub(super) const ANDROID: &[&str] = &[
-    "android",
-    "androids",
-    "droid",
-    "samsung",
-    "sammy",
-    "galaxy",
-    "pixel",
-    "google",
-    "huawei",
-    "oneplus",
-    "motorola",
-    "moto",
-    "xiaomi",
-    "redmi",
-    "oppo",
-    "honor",
-    "sony",
-    "xperia",
-    "nokia",
-    "blackberry",
-    "realme",
-    "vivo",
-    "htc",
-    "lg",
-    "zte",
-    "fairphone",
-    "doro",
-    "tcl",
-    "alcatel",
-    "poco",
+    "android", "androids", "droid", "samsung", "sammy", "galaxy", "pixel", "google", "huawei", "oneplus", "motorola",
+    "moto", "xiaomi", "redmi", "oppo", "honor", "sony", "xperia", "nokia", "blackberry", "realme", "vivo", "htc",
+    "lg", "zte", "fairphone", "doro", "tcl", "alcatel", "poco",
 ];
 
 /// Names a landline.
@@ -278,551 +183,156 @@ pub(super) const LANDLINE: &[&str] = &["landline", "landlines", "bt", "housephon
 pub(super) const LANDLINE_PLACES: &[&str] = &["house", "home", "office", "desk", "shop"];
 
 /// Stands beside a digit that chooses.
+#[rustfmt::skip]
 pub(super) const BESIDE_CHOICE: &[&str] = &[
     "option", "number", "num", "no", "answer", "choice", "choose", "pick", "st", "nd", "rd", "phone", "work", "think",
 ];
 
 /// Says that forwarding is set up.
+#[rustfmt::skip]
 pub(super) const DONE: &[&str] = &[
-    "done",
-    "dun",
-    "doen",
-    "dne",
-    "donne",
-    "doned",
-    "finished",
-    "complete",
-    "completed",
-    "sorted",
-    "set",
-    "setup",
-    "activated",
-    "enabled",
-    "working",
-    "works",
-    "forwarded",
-    "dialled",
-    "dialed",
-    "switched",
-    "turned",
-    "finito",
-    "did",
-    "dome",
-    "don",
-    "fone",
+    "done", "dun", "doen", "dne", "donne", "doned", "finished", "complete", "completed", "sorted", "set", "setup",
+    "activated", "enabled", "working", "works", "forwarded", "dialled", "dialed", "switched", "turned", "finito",
+    "did", "dome", "don", "fone",
 ];
 
 /// Stands beside DONE.
+#[rustfmt::skip]
 pub(super) const BESIDE_DONE: &[&str] = &[
-    "up",
-    "ive",
-    "have",
-    "been",
-    "both",
-    "everything",
-    "codes",
-    "code",
-    "forwarding",
-    "call",
-    "calls",
-    "are",
-    "should",
-    "mobile",
-    "phone",
-    "diverting",
-    "divert",
-    "in",
-    "place",
-    "think",
-    "has",
-    "by",
-    "was",
-    "set",
+    "up", "ive", "have", "been", "both", "everything", "codes", "code", "forwarding", "call", "calls", "are",
+    "should", "mobile", "phone", "diverting", "divert", "in", "place", "think", "has", "by", "was", "set",
+    "dusted", "paid",
 ];
 
 /// Trades, and what they work on.
+#[rustfmt::skip]
 pub(super) const TRADES: &[&str] = &[
-    "plumber",
-    "plumbers",
-    "plumbing",
-    "electrician",
-    "electricians",
-    "electrics",
-    "sparky",
-    "sparks",
-    "spark",
-    "electrical",
-    "builder",
-    "builders",
-    "building",
-    "roofer",
-    "roofers",
-    "roofing",
-    "carpenter",
-    "carpentry",
-    "joiner",
-    "joinery",
-    "chippy",
-    "decorator",
-    "decorators",
-    "decorating",
-    "painter",
-    "painters",
-    "painting",
-    "plasterer",
-    "plastering",
-    "spread",
-    "tiler",
-    "tiling",
-    "gardener",
-    "gardeners",
-    "gardening",
-    "landscaper",
-    "landscaping",
-    "landscapes",
-    "handyman",
-    "handywoman",
-    "handyperson",
-    "locksmith",
-    "locksmiths",
-    "glazier",
-    "glazing",
-    "bricklayer",
-    "bricklaying",
-    "brickie",
-    "brickwork",
-    "scaffolder",
-    "scaffolding",
-    "mechanic",
-    "mechanics",
-    "cleaner",
-    "cleaners",
-    "cleaning",
-    "heating",
-    "gas",
-    "engineer",
-    "engineers",
-    "boiler",
-    "boilers",
-    "drain",
-    "drains",
-    "drainage",
-    "fencing",
-    "fencer",
-    "flooring",
-    "floors",
-    "kitchen",
-    "kitchens",
-    "bathroom",
-    "bathrooms",
-    "fitter",
-    "fitters",
-    "fitting",
-    "welder",
-    "welding",
-    "surveyor",
-    "removals",
-    "removal",
-    "hairdresser",
-    "barber",
-    "beautician",
-    "groomer",
-    "grooming",
-    "photographer",
-    "caterer",
-    "catering",
-    "pest",
-    "arborist",
-    "tree",
-    "surgeon",
-    "window",
-    "windows",
-    "chimney",
-    "sweep",
-    "paving",
-    "driveways",
-    "groundworks",
-    "groundworker",
-    "stonemason",
-    "upholsterer",
-    "aerials",
-    "appliance",
-    "appliances",
-    "repairs",
-    "maintenance",
-    "installer",
-    "renovations",
-    "conversions",
-    "extensions",
-    "insulation",
-    "damp",
-    "clearance",
-    "van",
-    "instructor",
+    "plumber", "plumbers", "plumbing", "electrician", "electricians", "electrics", "sparky", "sparks", "spark",
+    "electrical", "builder", "builders", "building", "roofer", "roofers", "roofing", "carpenter", "carpentry",
+    "joiner", "joinery", "chippy", "decorator", "decorators", "decorating", "painter", "painters", "painting",
+    "plasterer", "plastering", "spread", "tiler", "tiling", "gardener", "gardeners", "gardening", "landscaper",
+    "landscaping", "landscapes", "handyman", "handywoman", "handyperson", "locksmith", "locksmiths", "glazier",
+    "glazing", "bricklayer", "bricklaying", "brickie", "brickwork", "scaffolder", "scaffolding", "mechanic",
+    "mechanics", "cleaner", "cleaners", "cleaning", "heating", "gas", "engineer", "engineers", "boiler", "boilers",
+    "drain", "drains", "drainage", "fencing", "fencer", "flooring", "floors", "kitchen", "kitchens", "bathroom",
+    "bathrooms", "fitter", "fitters", "fitting", "welder", "welding", "surveyor", "removals", "removal",
+    "hairdresser", "barber", "beautician", "groomer", "grooming", "photographer", "caterer", "catering", "pest",
+    "arborist", "tree", "surgeon", "window", "windows", "chimney", "sweep", "paving", "driveways", "groundworks",
+    "groundworker", "stonemason", "upholsterer", "aerials", "appliance", "appliances", "repairs", "maintenance",
+    "installer", "renovations", "conversions", "extensions", "insulation", "damp", "clearance", "van", "instructor",
     "trades",
 ];
 
 /// Stands beside a trade, and is neither a trade nor a place.
+#[rustfmt::skip]
 pub(super) const BESIDE_TRADE: &[&str] = &[
-    "emergency",
-    "local",
-    "mobile",
-    "qualified",
-    "registered",
-    "self",
-    "employed",
-    "domestic",
-    "commercial",
-    "general",
-    "master",
-    "sole",
-    "trader",
-    "24",
-    "hour",
-    "safe",
-    "independent",
-    "experienced",
-    "small",
-    "all",
-    "and",
-    "a",
-    "an",
-    "services",
-    "work",
-    "by",
+    "emergency", "local", "mobile", "qualified", "registered", "self", "employed", "domestic", "commercial",
+    "general", "master", "sole", "trader", "24", "hour", "safe", "independent", "experienced", "small", "all", "and",
+    "a", "an", "services", "work", "by",
 ];
 
 /// Ends like a trade, and is none.
+#[rustfmt::skip]
 pub(super) const NO_TRADE: &[&str] = &[
-    "another",
-    "other",
-    "never",
-    "number",
-    "whatever",
-    "however",
-    "later",
-    "after",
-    "order",
-    "answer",
-    "offer",
-    "over",
-    "either",
-    "greater",
-    "neither",
-    "whether",
-    "rather",
-    "together",
-    "thing",
-    "something",
-    "anything",
-    "nothing",
-    "everything",
-    "morning",
-    "evening",
-    "during",
-    "being",
-    "doing",
-    "going",
-    "using",
-    "having",
+    "another", "other", "never", "number", "whatever", "however", "later", "after", "order", "answer", "offer",
+    "over", "either", "greater", "neither", "whether", "rather", "together", "thing", "something", "anything",
+    "nothing", "everything", "morning", "evening", "during", "being", "doing", "going", "using", "having",
 ];
 
 /// Stands between a trade and a place.
-pub(super) const BETWEEN: &[&str] =
-    &["from", "in", "near", "around", "at", "covering", "based", "outside", "across", "within", "round", "serving"];
+#[rustfmt::skip]
+pub(super) const BETWEEN: &[&str] = &[
+    "from", "in", "near", "around", "at", "covering", "based", "outside", "across", "within", "round", "serving",
+];
 
 /// Where people work, as far as a single word tells.
+#[rustfmt::skip]
 pub(super) const PLACES: &[&str] = &[
-    "aberdeen",
-    "antrim",
-    "ayr",
-    "bangor",
-    "barking",
-    "barnet",
-    "barnsley",
-    "barrow",
-    "basildon",
-    "basingstoke",
-    "bath",
-    "bedford",
-    "bedfordshire",
-    "belfast",
-    "berkshire",
-    "birmingham",
-    "blackburn",
-    "blackpool",
-    "bolton",
-    "bournemouth",
-    "bradford",
-    "brentwood",
-    "brighton",
-    "bristol",
-    "bromley",
-    "buckinghamshire",
-    "burnley",
-    "bury",
-    "caerphilly",
-    "cambridge",
-    "cambridgeshire",
-    "cardiff",
-    "carlisle",
-    "chelmsford",
-    "cheltenham",
-    "cheshire",
-    "chester",
-    "chesterfield",
-    "colchester",
-    "cornwall",
-    "coventry",
-    "crawley",
-    "crewe",
-    "croydon",
-    "cumbria",
-    "darlington",
-    "derby",
-    "derbyshire",
-    "derry",
-    "devon",
-    "doncaster",
-    "dorset",
-    "dudley",
-    "dundee",
-    "durham",
-    "ealing",
-    "eastbourne",
-    "edinburgh",
-    "enfield",
-    "essex",
-    "exeter",
-    "falkirk",
-    "fife",
-    "gateshead",
-    "glasgow",
-    "gloucester",
-    "gloucestershire",
-    "grimsby",
-    "guildford",
-    "halifax",
-    "hampshire",
-    "harlow",
-    "harrogate",
-    "harrow",
-    "hartlepool",
-    "hastings",
-    "hereford",
-    "hertfordshire",
-    "huddersfield",
-    "hull",
-    "inverness",
-    "ipswich",
-    "kent",
-    "keynes",
-    "kettering",
-    "lancashire",
-    "lancaster",
-    "leeds",
-    "leicester",
-    "leicestershire",
-    "lewisham",
-    "lincoln",
-    "lincolnshire",
-    "lisburn",
-    "liverpool",
-    "livingston",
-    "llandudno",
-    "llanelli",
-    "london",
-    "londonderry",
-    "loughborough",
-    "luton",
-    "maidstone",
-    "manchester",
-    "mansfield",
-    "margate",
-    "merseyside",
-    "middlesbrough",
-    "newcastle",
-    "newport",
-    "newry",
-    "norfolk",
-    "northampton",
-    "norwich",
-    "nottingham",
-    "nottinghamshire",
-    "oldham",
-    "oxford",
-    "oxfordshire",
-    "paisley",
-    "perth",
-    "peterborough",
-    "plymouth",
-    "poole",
-    "portsmouth",
-    "powys",
-    "preston",
-    "reading",
-    "redditch",
-    "rochdale",
-    "rotherham",
-    "rugby",
-    "salford",
-    "salisbury",
-    "scarborough",
-    "scotland",
-    "sheffield",
-    "shrewsbury",
-    "shropshire",
-    "slough",
-    "solihull",
-    "somerset",
-    "southampton",
-    "southend",
-    "southport",
-    "staffordshire",
-    "stevenage",
-    "stirling",
-    "stockport",
-    "suffolk",
-    "sunderland",
-    "surrey",
-    "sussex",
-    "swansea",
-    "swindon",
-    "telford",
-    "torquay",
-    "truro",
-    "wakefield",
-    "wales",
-    "walsall",
-    "warrington",
-    "watford",
-    "wigan",
-    "wolverhampton",
-    "worcester",
-    "worthing",
-    "wrexham",
-    "yeovil",
-    "york",
-    "yorkshire",
+    "aberdeen", "antrim", "ayr", "bangor", "barking", "barnet", "barnsley", "barrow", "basildon", "basingstoke",
+    "bath", "bedford", "bedfordshire", "belfast", "berkshire", "birmingham", "blackburn", "blackpool", "bolton",
+    "bournemouth", "bradford", "brentwood", "brighton", "bristol", "bromley", "buckinghamshire", "burnley", "bury",
+    "caerphilly", "cambridge", "cambridgeshire", "cardiff", "carlisle", "chelmsford", "cheltenham", "cheshire",
+    "chester", "chesterfield", "colchester", "cornwall", "coventry", "crawley", "crewe", "croydon", "cumbria",
+    "darlington", "derby", "derbyshire", "derry", "devon", "doncaster", "dorset", "dudley", "dundee", "durham",
+    "ealing", "eastbourne", "edinburgh", "enfield", "essex", "exeter", "falkirk", "fife", "gateshead", "glasgow",
+    "gloucester", "gloucestershire", "grimsby", "guildford", "halifax", "hampshire", "harlow", "harrogate", "harrow",
+    "hartlepool", "hastings", "hereford", "hertfordshire", "huddersfield", "hull", "inverness", "ipswich", "kent",
+    "keynes", "kettering", "lancashire", "lancaster", "leeds", "leicester", "leicestershire", "lewisham", "lincoln",
+    "lincolnshire", "lisburn", "liverpool", "livingston", "llandudno", "llanelli", "london", "londonderry",
+    "loughborough", "luton", "maidstone", "manchester", "mansfield", "margate", "merseyside", "middlesbrough",
+    "newcastle", "newport", "newry", "norfolk", "northampton", "norwich", "nottingham", "nottinghamshire", "oldham",
+    "oxford", "oxfordshire", "paisley", "perth", "peterborough", "plymouth", "poole", "portsmouth", "powys",
+    "preston", "reading", "redditch", "rochdale", "rotherham", "rugby", "salford", "salisbury", "scarborough",
+    "scotland", "sheffield", "shrewsbury", "shropshire", "slough", "solihull", "somerset", "southampton", "southend",
+    "southport", "staffordshire", "stevenage", "stirling", "stockport", "suffolk", "sunderland", "surrey", "sussex",
+    "swansea", "swindon", "telford", "torquay", "truro", "wakefield", "wales", "walsall", "warrington", "watford",
+    "wigan", "wolverhampton", "worcester", "worthing", "wrexham", "yeovil", "york", "yorkshire",
 ];
 
 /// Stands beside a place.
+#[rustfmt::skip]
 pub(super) const BESIDE_PLACE: &[&str] = &[
     "north", "south", "east", "west", "central", "greater", "area", "city", "centre", "milton", "keynes", "st", "the",
     "and", "upon", "tyne", "trent", "on", "of", "uk", "county", "co",
 ];
 
 /// Ends, or is part of, the name of a business.
+#[rustfmt::skip]
 pub(super) const OF_BUSINESSES: &[&str] = &[
-    "ltd",
-    "limited",
-    "llp",
-    "plc",
-    "inc",
-    "sons",
-    "son",
-    "bros",
-    "brothers",
-    "services",
-    "solutions",
-    "group",
-    "contractors",
-    "contracting",
-    "co",
-    "company",
-    "properties",
-    "property",
-    "homes",
-    "interiors",
-    "associates",
+    "ltd", "limited", "llp", "plc", "inc", "sons", "son", "bros", "brothers", "services", "solutions", "group",
+    "contractors", "contracting", "co", "company", "properties", "property", "homes", "interiors", "associates",
     "cyf",
 ];
 
 /// Makes a sentence of what might be a name.
+#[rustfmt::skip]
 pub(super) const SENTENCE: &[&str] = &[
-    "i",
-    "im",
-    "ive",
-    "id",
-    "ill",
-    "youre",
-    "u",
-    "want",
-    "need",
-    "dont",
-    "cant",
-    "wont",
-    "didnt",
-    "havent",
-    "isnt",
-    "think",
-    "know",
-    "sorry",
-    "because",
-    "but",
-    "if",
-    "what",
-    "whats",
-    "how",
-    "why",
-    "who",
-    "when",
-    "where",
-    "please",
-    "looking",
-    "wondering",
-    "interested",
-    "understand",
-    "sure",
-    "already",
-    "text",
-    "texts",
-    "reply",
+    "i", "im", "ive", "id", "ill", "youre", "u", "want", "need", "dont", "cant", "wont", "didnt", "havent", "isnt",
+    "think", "know", "sorry", "because", "but", "if", "what", "whats", "how", "why", "who", "when", "where", "please",
+    "looking", "wondering", "interested", "understand", "sure", "already",
+    "scam", "spam", "scammers", "fuck", "fucking", "shit", "bollocks", "wanker", "twat", "piss", "thinking", "deciding", "busy", "driving",
 ];
 
 /// Makes a sentence of what might be a name, unless that is of a trade.
-pub(super) const PERHAPS_SENTENCE: &[&str] =
-    &["you", "your", "we", "me", "my", "not", "no", "this", "that", "it", "is", "are", "was", "do", "can", "get"];
+#[rustfmt::skip]
+pub(super) const PERHAPS_SENTENCE: &[&str] = &[
+    "you", "your", "we", "me", "my", "not", "no", "this", "that", "it", "is", "are", "was", "do", "can", "get",
+];
 
 /// Begins a question.
+#[rustfmt::skip]
 pub(super) const ASKS: &[&str] = &[
     "how", "what", "whats", "who", "whos", "why", "whys", "when", "where", "wheres", "which", "hows", "wat", "wot",
     "whats", "whens",
 ];
 
 /// Begins a question if one of [`ASKED`] follows.
+#[rustfmt::skip]
 pub(super) const MAY_ASK: &[&str] = &[
     "is", "are", "can", "could", "do", "does", "did", "will", "would", "should", "am", "have", "has", "may", "shall",
     "r",
 ];
 
 /// Follows one of [`MAY_ASK`].
-pub(super) const ASKED: &[&str] =
-    &["i", "you", "u", "we", "it", "this", "that", "there", "they", "the", "he", "she", "anyone", "my"];
+#[rustfmt::skip]
+pub(super) const ASKED: &[&str] = &[
+    "i", "you", "u", "we", "it", "this", "that", "there", "they", "the", "he", "she", "anyone", "my",
+];
 
 /// Is never a name by itself.
+#[rustfmt::skip]
 pub(super) const NO_NAME: &[&str] = &[
     "sms", "text", "txt", "email", "idk", "dunno", "same", "na", "test", "testing", "asdf", "nothing", "none", "done",
     "sorted", "unsure", "what", "huh", "eh", "um", "er", "erm", "wtf", "hmm", "name", "business", "company", "above",
     "before", "stop",
+    "scam", "spam", "fuck", "shit", "bollocks", "busy", "driving", "confused", "lost", "tbc", "tbd", "private", "skip", "pass", "next", "question", "whatever", "see",
 ];
 
 /// Names the work of a business: it stands in the name of one, and hardly in a person's.
+#[rustfmt::skip]
 pub(super) const OF_WORK: &[&str] = &[
-    "plumbing",
-    "heating",
-    "roofing",
-    "electrical",
-    "building",
-    "joinery",
-    "drains",
-    "drainage",
-    "landscaping",
-    "plastering",
-    "scaffolding",
-    "decorating",
-    "services",
-    "boilers",
+    "plumbing", "heating", "roofing", "electrical", "building", "joinery", "drains", "drainage", "landscaping",
+    "plastering", "scaffolding", "decorating", "services", "boilers",
 ];
 
 /// Whether a character is part of an emoji.
@@ -853,23 +363,24 @@ pub(super) fn meant(body: &str) -> Vec<String> {
     }
     let mut said = format!(" {} ", plain(&spoken).join(" "));
     for (phrase, word) in PHRASES {
-        said = said.replace(&format!(" {phrase} "), &format!(" {word} "));
+        if said.contains(phrase) {
+            said = said.replace(&format!(" {phrase} "), &format!(" {word} "));
+        }
     }
     said.split_whitespace().map(str::to_owned).collect()
 }
 
 /// Whether a word is in a list, with the last letter as often as people like: "yesss", "doneeee".
 pub(super) fn is_among(word: &str, list: &[&str]) -> bool {
-    list.contains(&word) || list.contains(&once_at_the_end(word).as_str())
+    list.contains(&word) || once_at_the_end(word).is_some_and(|short| list.contains(&short))
 }
 
-fn once_at_the_end(word: &str) -> String {
-    let Some(last) = word.chars().next_back() else {
-        return String::new();
-    };
-    let mut short = word.trim_end_matches(last).to_owned();
-    short.push(last);
-    short
+/// The word with its last letter once, if it ends with the same letter twice or more.
+fn once_at_the_end(word: &str) -> Option<&str> {
+    let last = word.chars().next_back()?;
+    let begin = word.trim_end_matches(last);
+    let short = word.get(..begin.len() + last.len_utf8())?;
+    (short.len() < word.len()).then_some(short)
 }
 
 /// Whether all of `said` is in one of `lists`.
@@ -884,5 +395,8 @@ pub(super) fn any_among(said: &[String], list: &[&str]) -> bool {
 
 /// Whether `said` has `phrase` in it, word by word.
 pub(super) fn has_phrase(said: &[String], phrase: &str) -> bool {
-    format!(" {} ", said.join(" ")).contains(&format!(" {phrase} "))
+    (0..said.len()).any(|from| {
+        let mut rest = said.iter().skip(from);
+        phrase.split(' ').all(|word| rest.next().is_some_and(|it| it == word))
+    })
 }

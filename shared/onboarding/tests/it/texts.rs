@@ -252,6 +252,8 @@ fn cancelling_is_no_opt_out_and_concerns_whoever_pays() {
         }
         let mut ann = Client { payment_active: true, ..client(state) };
         assert_eq!(text(&mut ann, "STOP", 0).concern, None);
+        let decision = text(&mut ann, "cancel my subscription", 10);
+        assert_eq!((kind(&decision), decision.concern), (None, Some(Concern::CancelAsked)), "heard, without a word");
     }
 }
 
