@@ -83,15 +83,15 @@ pub(super) fn phone_type(body: &str) -> Option<PhoneType> {
     }
     let kinds = named(&said);
     // "1 samsung" says two things.
-    let digit = said.first().and_then(digit);
+    let digit = said.first().and_then(|word| digit(word));
     let mut kinds = kinds.into_iter().chain(digit);
     let kind = kinds.next().filter(|_| !named(&said).is_empty())?;
     (!any_among(&said, NO) && kinds.all(|other| other == kind)).then_some(kind)
 }
 
 /// The phone that a digit chooses, however it is written.
-fn digit(word: &String) -> Option<PhoneType> {
-    match word.as_str() {
+fn digit(word: &str) -> Option<PhoneType> {
+    match word {
         "1" | "one" | "1st" | "first" => Some(PhoneType::IPhone),
         "2" | "two" | "2nd" | "second" => Some(PhoneType::Android),
         "3" | "three" | "3rd" | "third" | "last" => Some(PhoneType::Landline),
@@ -105,12 +105,12 @@ fn by_digit(said: &[String], body: &str) -> Option<PhoneType> {
     let beside =
         others.clone().all(|word| all_among(std::slice::from_ref(word), &[COURTESY, BESIDE_CHOICE, YES, AGREES]));
     let is_number = said.len() == 2 || !others.any(|word| word == "no");
-    let mut digits = said.iter().filter_map(digit);
+    let mut digits = said.iter().filter_map(|word| digit(word));
     let first = digits.next()?;
     // "This one" is not the first, and "the second one" is the second.
     let ordinal = |word: &String| matches!(word.as_str(), "second" | "third" | "last" | "2nd" | "3rd");
-    let chosen = said.iter().find(|word| ordinal(word)).and_then(digit).unwrap_or(first);
-    let agree = said.iter().filter(|word| word.as_str() != "one").filter_map(digit).all(|it| it == chosen);
+    let chosen = said.iter().find(|word| ordinal(word)).and_then(|word| digit(word)).unwrap_or(first);
+    let agree = said.iter().filter(|word| word.as_str() != "one").filter_map(|word| digit(word)).all(|it| it == chosen);
     (beside && is_number && agree && !body.contains('?')).then_some(chosen)
 }
 
