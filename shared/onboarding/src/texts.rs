@@ -23,7 +23,7 @@ pub(crate) fn heard(client: &Client, body: &str, received_at: DateTime<Utc>, fac
     of_any_state(client, &meaning)
         .or_else(|| out_of_region(client, facts))
         .or_else(|| corrected(client, &meaning))
-        .or_else(|| too_early(client, body, received_at))
+        .or_else(|| too_early(client, body, &meaning, received_at))
         .or_else(|| gone_back(client, &meaning))
         .map_or_else(|| answered(client, meaning, facts), Step::from)
 }
@@ -88,14 +88,20 @@ fn corrected(client: &Client, meaning: &Meaning) -> Option<Decision> {
     Some(fitted(changed.text(wording::corrected(*field, text, &wording::reminder(client)))))
 }
 
-/// A text that arrived before the open question was asked, or that is the one that led to it once more, is no answer to it.
-fn too_early(client: &Client, body: &str, received_at: DateTime<Utc>) -> Option<Decision> {
+/// A text that arrived before the open question was asked is no answer to it, unless it can be nothing else; and neither is the
+/// one that led to it once more.
+fn too_early(client: &Client, body: &str, meaning: &Meaning, received_at: DateTime<Utc>) -> Option<Decision> {
     let mut stay = Decision::nothing(client);
+    // It asks for instructions, again or for another phone, and moves nothing.
+    if client.state == State::S7FwdSent && matches!(meaning, Meaning::Phone(_)) {
+        return None;
+    }
     let is_repeat =
         client.exchange.led_by.as_ref().is_some_and(|(led_by, at)| {
             answer::is_the_same(led_by, body) && (received_at - *at).abs() < REPEATED_WITHIN
         });
-    let has_crossed = client.exchange.asked_at.is_some_and(|asked_at| received_at <= asked_at);
+    let came_before = client.exchange.asked_at.is_some_and(|asked_at| received_at <= asked_at);
+    let has_crossed = came_before && !answer::is_plain(meaning, body);
     match (is_repeat, has_crossed) {
         (false, false) => None,
         (true, _) => Some(stay.text(wording::reminder(client))),

@@ -2,8 +2,9 @@
 
 use super::names;
 use super::words::{
-    AGREES, ANDROID, BESIDE_CHOICE, BESIDE_DONE, BESIDE_NO, BUT, COURTESY, DONE, IPHONE, LANDLINE, LANDLINE_PLACES, NO,
-    OTHER_WAYS, PLAIN_NO, TEXTS, WHAT_NEXT, YES, all_among, any_among, has_phrase, is_among, meant,
+    AGREES, ANDROID, ANY_WAY, BESIDE_CHOICE, BESIDE_DONE, BESIDE_NO, BUT, COURTESY, DONE, IPHONE, LANDLINE,
+    LANDLINE_PLACES, LATER, NO, OTHER_WAYS, PLAIN_NO, TEXTS, WHAT_NEXT, YES, all_among, any_among, has_phrase,
+    is_among, meant,
 };
 use crate::PhoneType;
 
@@ -49,9 +50,9 @@ pub(super) fn assent(body: &str) -> Assent {
     let said = meant(body);
     let asks = asks(body, &said);
     let said = said_before_what_next(&said);
-    if any_among(said, NO) {
-        let definite = any_among(said, PLAIN_NO) || has_phrase(said, "dont want");
-        let plain = all_among(said, &[NO, YES, AGREES, COURTESY, BESIDE_NO]);
+    if any_among(said, NO) || any_among(said, LATER) {
+        let definite = [PLAIN_NO, LATER].iter().any(|list| any_among(said, list)) || has_phrase(said, "dont want");
+        let plain = all_among(said, &[NO, LATER, YES, AGREES, COURTESY, BESIDE_NO]);
         return if definite && plain { Assent::No } else { Assent::Unclear };
     }
     if asks || any_among(said, BUT) {
@@ -71,7 +72,8 @@ pub(super) fn assent(body: &str) -> Assent {
 pub(super) fn prefers_sms(body: &str) -> bool {
     let said = meant(unsigned(body));
     let named = any_among(&said, TEXTS) && !any_among(&said, NO) && !any_among(&said, OTHER_WAYS) && !names::asks(body);
-    named || assent(body) == Assent::Yes
+    let any_way = any_among(&said, ANY_WAY) && all_among(&said, &[ANY_WAY, COURTESY]) && said != ["not"];
+    named || any_way || assent(body) == Assent::Yes
 }
 
 /// The kind of phone, by digit or by name. Two kinds in one text are no answer, and a digit in a sentence is a number.

@@ -1,7 +1,7 @@
 //! Corrections of earlier answers: "sorry, business name is Smith & Sons".
 
 use super::names::tidy;
-use super::words::plain;
+use super::words::{begins_with, plain};
 use super::{ANSWER_CHARS_MAX, Field};
 use crate::State;
 
@@ -64,24 +64,29 @@ pub(super) fn correction(body: &str, asked: State) -> Option<(Field, String)> {
     if let Some(mended) = text.strip_prefix('*').or_else(|| text.strip_suffix('*')) {
         return Some((Field::before(asked)?, value(mended)?));
     }
-    (0..words.len().min(7)).find_map(|skipped| {
-        let before = plain(&words.get(..skipped)?.join(" "));
-        if !before.iter().all(|word| BEFORE.contains(&word.as_str())) {
-            return None;
-        }
-        let rest = words.get(skipped..)?;
+    let said: Vec<String> = words.iter().map(|word| plain(word).concat()).collect();
+    let skipped = said.iter().take(6).take_while(|word| word.is_empty() || BEFORE.contains(&word.as_str())).count();
+    (0..=skipped).find_map(|skipped| {
+        let rest = Rest { words: words.get(skipped..)?, said: said.get(skipped..)? };
         NAMES_FIELD
             .iter()
-            .find_map(|(begin, field)| Some((*field, value(after(rest, begin)?)?)))
-            .or_else(|| LAST_ANSWER.iter().find_map(|begin| Some((Field::before(asked)?, value(after(rest, begin)?)?))))
+            .find_map(|(begin, field)| Some((*field, value(rest.after(begin)?)?)))
+            .or_else(|| LAST_ANSWER.iter().find_map(|begin| Some((Field::before(asked)?, value(rest.after(begin)?)?))))
     })
 }
 
-/// What follows `begin`, as it was written.
-fn after(words: &[&str], begin: &str) -> Option<String> {
-    let count = begin.split(' ').count();
-    let said = plain(&words.get(..count)?.join(" ")).join(" ");
-    (said == begin).then(|| words.get(count..).unwrap_or_default().join(" "))
+/// The rest of a text, as it was written and as it was said, word by word.
+struct Rest<'a> {
+    words: &'a [&'a str],
+    said: &'a [String],
+}
+
+impl Rest<'_> {
+    /// What follows `begin`, as it was written.
+    fn after(&self, begin: &str) -> Option<String> {
+        let follows = || self.words.get(begin.split(' ').count()..).unwrap_or_default().join(" ");
+        begins_with(self.said, begin).then(follows)
+    }
 }
 
 /// The new answer: what is said about it is taken off.

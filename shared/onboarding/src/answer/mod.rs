@@ -275,6 +275,18 @@ fn heard(body: &str) -> Meaning {
     }
 }
 
+/// Whether a text can be nothing but this answer, even if it was sent before the question: people who know what comes send all at
+/// once. Nothing that goes through a gate is plain.
+pub(crate) fn is_plain(meaning: &Meaning, body: &str) -> bool {
+    if let Meaning::BusinessName(name) = meaning {
+        names::is_plainly_a_business(name)
+    } else if let Meaning::OwnerName(name) = meaning {
+        names::is_plainly_a_person(name)
+    } else {
+        *meaning == Meaning::Sms && words::plain(body) == ["sms"]
+    }
+}
+
 /// Whether two texts say the same, word by word.
 pub(crate) fn is_the_same(one: &str, other: &str) -> bool {
     one == other || words::meant(one) == words::meant(other)

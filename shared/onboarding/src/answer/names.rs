@@ -3,7 +3,7 @@
 use super::words::{
     AGREES, ASKED, ASKS, BESIDE_PLACE, BESIDE_TRADE, BETWEEN, COURTESY, GREETINGS, HELLOS, MAY_ASK, NO, NO_NAME,
     NO_TRADE, OF_BUSINESSES, OF_WORK, PERHAPS_SENTENCE, PLACES, SENTENCE, TRADES, YES, all_among, any_among,
-    has_phrase, is_among, is_emoji, meant, plain,
+    begins_with, has_phrase, is_among, is_emoji, meant, plain,
 };
 use super::{ANSWER_CHARS_MAX, Half, Meaning};
 
@@ -36,7 +36,8 @@ const OF_BUSINESS: &[&str] = &[
     "my business is called", "the business is called", "our business is called", "the business name is",
     "business name is", "the company is called", "my company is called", "company name is", "my company is",
     "my business is", "business is called", "we are called", "were called", "we trade as", "i trade as", "trading as",
-    "its called", "it is called", "called", "the name is", "the names", "name is", "name", "it is", "its", "we are",
+    "its called", "it is called", "called", "the name is", "the names", "name is", "name", "it is", "its", "its just", "just call it", "call it", "just", "my own name is", "my own name",
+    "we are", "were",
 ];
 
 /// Introduces a person, and is no part of the name.
@@ -50,7 +51,7 @@ const OF_PERSON: &[&str] = &[
 #[rustfmt::skip]
 const OF_TRADE: &[&str] = &[
     "i work as a", "i work as an", "i am an", "i am a", "im an", "im a", "we are a", "we are", "were a", "were", "we do",
-    "i do", "i run a", "i have a", "i work", "i am", "im", "it is", "its", "my trade is", "trade is",
+    "i do", "i cover", "we cover", "i live", "i am based", "im based", "i run a", "i have a", "i work", "i am", "im", "it is", "its", "my trade is", "trade is",
 ];
 
 /// Follows "I'm" where no name does.
@@ -88,15 +89,30 @@ pub(super) fn introduced_business(text: &str) -> &str {
 /// The text after a greeting and one of `introductions`, as it was written.
 fn introduced<'a>(text: &'a str, introductions: &[&str]) -> &'a str {
     let greeted = after_greeting(text, introductions);
-    let words: Vec<&str> = greeted.split(' ').collect();
-    let introduction = (1..words.len().min(7)).rev().find(|count| {
-        let begin = words.get(..*count).map(|begin| plain(&begin.join(" ")).join(" ")).unwrap_or_default();
-        introductions.contains(&begin.as_str())
-    });
-    let rest = introduction.map_or(greeted, |count| greeted.splitn(count + 1, ' ').last().unwrap_or(greeted));
+    let said = said_by_word(greeted);
+    let fits = |begin: &&&str| begins_with(&said, begin) && said.len() > begin.split(' ').count();
+    let longest = introductions.iter().filter(fits).map(|begin| begin.split(' ').count()).max();
+    let rest = longest.map_or(greeted, |count| greeted.splitn(count + 1, ' ').last().unwrap_or(greeted));
     // "my name is actually Bob"
     let rest = ["actually ", "really ", "now "].iter().find_map(|word| rest.strip_prefix(word)).unwrap_or(rest);
     rest.trim_matches(|it: char| it.is_whitespace() || matches!(it, '"' | '“' | '”' | ':' | ',' | '*'))
+}
+
+/// What each word says that white space parts.
+fn said_by_word(text: &str) -> Vec<String> {
+    text.split(' ').map(|word| plain(word).concat()).collect()
+}
+
+/// A text without what is merely polite at its end.
+fn without_courtesy(text: &str) -> &str {
+    const POLITE: [&str; 10] =
+        [" please", " pls", " mate", " thanks", " thank you", " cheers", " ta", " x", " here", " yes"];
+    POLITE.iter().find_map(|end| text.strip_suffix(end)).unwrap_or(text).trim_end_matches([' ', ','])
+}
+
+/// Whether a text holds an address of the web or of a mailbox.
+fn has_address(text: &str) -> bool {
+    text.contains("://") || text.contains("www.") || text.contains('@')
 }
 
 /// A greeting is taken off only where a comma, a mark or an introduction follows: "Hi-Tec Heating" is a name.
@@ -108,9 +124,12 @@ fn after_greeting<'a>(text: &'a str, introductions: &[&str]) -> &'a str {
     let greets =
         ["hi", "hello", "hey", "hiya", "yes", "sorry", "ok", "oops", "yeah"].contains(&bare.to_lowercase().as_str());
     let marked = bare.len() < first.len();
-    let rest_said = plain(rest).join(" ");
-    let introduced = introductions.iter().any(|begin| rest_said.starts_with(&format!("{begin} ")));
-    if greets && (marked || introduced) { rest.trim_start() } else { text }
+    if !greets {
+        return text;
+    }
+    let said = said_by_word(rest);
+    let introduced = introductions.iter().any(|begin| begins_with(&said, begin));
+    if marked || introduced { rest.trim_start() } else { text }
 }
 
 /// Whether every word begins with a capital, some go on in small letters, and none is "I".
@@ -129,6 +148,18 @@ pub(super) fn looks_like_a_business(text: &str) -> bool {
     let said = plain(&text);
     let by_end = said.len() > 1 && said.len() <= 6 && any_among(&said, OF_BUSINESSES) && !text.contains('?');
     by_end || (is_titled(&text) && any_among(&said, TRADES))
+}
+
+/// Whether this can be nothing but the name of a business, however it came: "ABC Plumbing", and not "Plumber in London".
+pub(super) fn is_plainly_a_business(name: &str) -> bool {
+    looks_like_a_business(name) && !matches!(trade_and_place(name, None), Meaning::TradeAndPlace(_))
+}
+
+/// Whether this can be nothing but a person's name, however it came: "John Smith".
+pub(super) fn is_plainly_a_person(name: &str) -> bool {
+    let said = plain(name);
+    let is_else = |word: &String| is_trade(word) || is_place(word) || OF_BUSINESSES.contains(&word.as_str());
+    (2..=3).contains(&said.len()) && is_titled(name) && !said.iter().any(is_else) && !is_no_name(name)
 }
 
 /// Whether somebody asks something rather than answers.
@@ -173,9 +204,13 @@ pub(super) fn business_name(body: &str) -> Meaning {
     if is_nameless(&text) {
         return Meaning::NoBusinessName;
     }
-    let name = introduced_business(&text);
-    let introduced = name.len() < text.len();
+    let polite = without_courtesy(&text);
+    let name = introduced_business(polite);
+    let introduced = name.len() < polite.len();
     let said = plain(name);
+    if is_of_s1(name, &said) {
+        return Meaning::Unclear;
+    }
     if !looks_like_a_business(name) && !introduced && (asks(name) || is_sentence(name, &said)) {
         return Meaning::Unclear;
     }
@@ -186,6 +221,14 @@ pub(super) fn business_name(body: &str) -> Meaning {
         return Meaning::Unclear;
     }
     fitting(name, Meaning::BusinessName)
+}
+
+/// Whether this answers S1 once more rather than S2: a place alone, or a trade from a place.
+fn is_of_s1(name: &str, said: &[String]) -> bool {
+    let place = !said.is_empty() && said.iter().all(|word| PLACES.contains(&word.as_str()));
+    let from = said.iter().any(|word| matches!(word.as_str(), "from" | "covering" | "based"));
+    let trade = said.first().is_some_and(|word| TRADES.contains(&word.as_str()));
+    place || (trade && from && !looks_like_a_business(name)) || (trade && from && !any_among(said, OF_BUSINESSES))
 }
 
 fn is_nameless(text: &str) -> bool {
@@ -215,15 +258,12 @@ fn is_sentence(text: &str, said: &[String]) -> bool {
 pub(super) fn owner_name(body: &str) -> Meaning {
     let text = tidy(body);
     let name = introduced(&text, OF_PERSON);
-    // "Hi Dave here", "Dave mate"
-    let name =
-        ["Hi ", "hi ", "Hello ", "hello ", "Hey ", "hey "].iter().find_map(|it| name.strip_prefix(it)).unwrap_or(name);
-    let name = [" here", " mate", " thanks", " cheers", " please", " x"]
-        .iter()
-        .find_map(|it| name.strip_suffix(it))
-        .unwrap_or(name);
+    // "Hi Dave here", "Yes Dave"
+    let greetings = ["Hi ", "hi ", "Hello ", "hello ", "Hey ", "hey ", "Yes ", "yes ", "Ok ", "ok "];
+    let name = without_courtesy(greetings.iter().find_map(|it| name.strip_prefix(it)).unwrap_or(name));
     let said = plain(name);
-    let is_name = name.chars().any(char::is_alphabetic) && !name.chars().any(|it| it.is_ascii_digit());
+    let is_name =
+        name.chars().any(char::is_alphabetic) && !name.chars().any(|it| it.is_ascii_digit()) && !has_address(name);
     let of_business =
         any_among(&said, OF_WORK) || said.iter().any(|word| matches!(word.as_str(), "ltd" | "limited" | "llp" | "plc"));
     if asks(name) && (name.contains('?') || !is_titled(name)) {
@@ -246,7 +286,11 @@ pub(super) fn owner_name(body: &str) -> Meaning {
 /// S1: a trade and a place; or half of it, to be joined with the `half` that is known.
 pub(super) fn trade_and_place(body: &str, half: Option<&Half>) -> Meaning {
     let text = tidy(body);
-    let answer = introduced(&text, OF_TRADE).trim_end_matches('.');
+    let answer = introduced(without_courtesy(&text), OF_TRADE).trim_end_matches('.');
+    let answer = ["ok ", "Ok ", "OK ", "yes ", "Yes ", "hi ", "Hi "]
+        .iter()
+        .find_map(|it| answer.strip_prefix(it))
+        .unwrap_or(answer);
     let said = plain(answer);
     let wants = [
         "need a",
@@ -259,7 +303,7 @@ pub(super) fn trade_and_place(body: &str, half: Option<&Half>) -> Meaning {
         "not interested",
         "interested in",
     ];
-    if asks(answer) || wants.iter().any(|phrase| has_phrase(&said, phrase)) {
+    if asks(answer) || has_address(answer) || wants.iter().any(|phrase| has_phrase(&said, phrase)) {
         return if greets(body) { Meaning::Greeting } else { Meaning::Unclear };
     }
     let meaningful = |word: &&String| word.chars().any(char::is_alphabetic) && !is_among(word, GREETINGS);
@@ -272,13 +316,25 @@ pub(super) fn trade_and_place(body: &str, half: Option<&Half>) -> Meaning {
     }
     let whole = || Meaning::TradeAndPlace(answer.to_owned());
     match parts(answer, &said) {
-        Parts { trade: true, place: false, between: false, .. } if only_of(&said, is_trade, BESIDE_TRADE) => {
+        // "Plumber", "Dog walking"; not "Plumber Nempnett", whose second word may be a place.
+        Parts { trade: true, place: false, between: false, sentence } if ends_with_trade(&said) => {
+            if sentence {
+                return Meaning::Unclear;
+            }
             complete(half, Half::Trade(answer.to_owned()))
         }
         Parts { trade: false, place, between, sentence: false }
             if (place || between) && half_of_place(answer, &said) =>
         {
             complete(half, Half::Place(answer.to_owned()))
+        }
+        Parts { trade: false, sentence: false, .. } if matches!(half, Some(Half::Trade(_))) => {
+            complete(half, Half::Place(answer.to_owned()))
+        }
+        Parts { place: false, between: false, .. }
+            if said.iter().any(|word| matches!(word.as_str(), "ltd" | "limited")) =>
+        {
+            Meaning::Unclear
         }
         Parts { trade, place, between, sentence } if meaningful >= 2 && (trade || place || between) => {
             let clear = !sentence || (trade && (place || between));
@@ -325,6 +381,11 @@ fn is_place(word: &str) -> bool {
         (1..=2).contains(&letters) && (1..=2).contains(&digits) && word.len() <= letters + digits + 1
     };
     PLACES.contains(&word) || is_postcode()
+}
+
+/// Whether there is nothing but a trade, or its last word is one.
+fn ends_with_trade(said: &[String]) -> bool {
+    said.last().is_some_and(|word| is_trade(word)) || only_of(said, is_trade, BESIDE_TRADE)
 }
 
 fn only_of(said: &[String], is_one: impl Fn(&str) -> bool, beside: &[&str]) -> bool {

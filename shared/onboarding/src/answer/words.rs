@@ -72,6 +72,40 @@ const PHRASES: &[(&str, &str)] = &[
     ("land line", "landline"),
     ("all good", "yes"),
     ("thats it", "ok"),
+    ("that will do", "ok"),
+    ("thatll do", "ok"),
+    ("that works", "ok"),
+    ("not calls", ""),
+    ("no calls", ""),
+    ("dont call me", ""),
+    ("dont call", ""),
+    ("thats right", "yes"),
+    ("please do", "yes"),
+    ("do it now", "yes"),
+    ("when you are", ""),
+    ("s m s", "sms"),
+    ("give me a minute", "no"),
+    ("give me a sec", "no"),
+    ("one minute", "no"),
+    ("one sec", "no"),
+    ("give me 5", "no"),
+    ("let me think", "no"),
+    ("think about it", "no"),
+    ("in a bit", "no"),
+    ("in a while", "no"),
+    ("will do", "thanks"),
+    ("doing it", "thanks"),
+    ("setting it up", "thanks"),
+    ("setting up", "thanks"),
+    ("payment made", "paid"),
+    ("payment sent", "paid"),
+    ("payment done", "paid"),
+    ("all paid up", "paid"),
+    ("done paid", "paid"),
+    ("confirmed payment", "paid"),
+    ("one plus", "oneplus"),
+    ("i fone", "iphone"),
+    ("its on", "done"),
 ];
 
 /// Follows an answer, and asks what everybody wants to know.
@@ -84,6 +118,7 @@ pub(super) const YES: &[&str] = &[
     "yes", "y", "ye", "yea", "yeah", "yep", "yup", "yh", "yas", "yess", "yse", "yeh", "yus", "yer", "aye", "ya",
     "sure", "certainly", "absolutely", "definitely", "defo", "confirm", "confirmed", "agreed", "yessir", "yip",
     "affirmative",
+    "yez", "yed", "tes", "yew", "yws", "yrs", "tyes",
 ];
 
 /// Agrees to what was asked. After instructions it may mean no more than "I have read this".
@@ -93,6 +128,7 @@ pub(super) const AGREES: &[&str] = &[
     "cool", "lovely", "brilliant", "excellent", "ace", "super", "sweet", "nice", "alright", "alrite", "aight",
     "grand", "sound", "deal",
     "paid", "payed",
+    "correct", "indeed",
 ];
 
 /// Says no by itself; the others of [`NO`] may as well begin a complaint: "it won't let me".
@@ -109,7 +145,20 @@ pub(super) const NO: &[&str] = &[
     "havent", "hasnt", "arent", "wouldnt", "shouldnt",
 ];
 
-/// What stands beside a plain no.
+/// Puts off what was asked.
+#[rustfmt::skip]
+pub(super) const LATER: &[&str] = &[
+    "tomorrow", "tonight", "week", "weekend", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday",
+    "sunday", "month", "payday",
+];
+
+/// Says that any way will do.
+#[rustfmt::skip]
+pub(super) const ANY_WAY: &[&str] = &[
+    "either", "any", "anything", "whatever", "whichever", "easiest", "fussed", "bothered", "easy", "choose", "not", "best",
+];
+
+/// Stands beside a plain no.
 #[rustfmt::skip]
 pub(super) const BESIDE_NO: &[&str] = &[
     "today", "tonight", "tomorrow", "right", "moment", "at", "interested", "yet", "now", "want", "need", "sure",
@@ -127,6 +176,7 @@ pub(super) const COURTESY: &[&str] = &[
     "would", "id", "like", "use", "using", "get", "got", "started", "start", "as", "soon", "possible", "asap", "100",
     "percent", "mine", "on", "oh", "well", "happy",
     "want", "go", "going", "ive", "need",
+    "by", "thatll", "have", "say",
 ];
 
 /// Turns an assent into a question or a condition.
@@ -194,6 +244,7 @@ pub(super) const DONE: &[&str] = &[
     "done", "dun", "doen", "dne", "donne", "doned", "finished", "complete", "completed", "sorted", "set", "setup",
     "activated", "enabled", "working", "works", "forwarded", "dialled", "dialed", "switched", "turned", "finito",
     "did", "dome", "don", "fone",
+    "worked", "successful",
 ];
 
 /// Stands beside DONE.
@@ -202,6 +253,7 @@ pub(super) const BESIDE_DONE: &[&str] = &[
     "up", "ive", "have", "been", "both", "everything", "codes", "code", "forwarding", "call", "calls", "are",
     "should", "mobile", "phone", "diverting", "divert", "in", "place", "think", "has", "by", "was", "set",
     "dusted", "paid",
+    "hopefully", "says",
 ];
 
 /// Trades, and what they work on.
@@ -221,6 +273,7 @@ pub(super) const TRADES: &[&str] = &[
     "groundworker", "stonemason", "upholsterer", "aerials", "appliance", "appliances", "repairs", "maintenance",
     "installer", "renovations", "conversions", "extensions", "insulation", "damp", "clearance", "van", "instructor",
     "trades",
+    "chef", "cook", "tech", "technician", "courier", "vet", "nails", "hair", "beauty", "massage", "carpets", "gardens", "security", "artist", "trainer", "driver", "walker", "sitter", "nanny", "electric", "carpet", "garden", "locks", "roof", "roofs",
 ];
 
 /// Stands beside a trade, and is neither a trade nor a place.
@@ -274,6 +327,7 @@ pub(super) const PLACES: &[&str] = &[
 pub(super) const BESIDE_PLACE: &[&str] = &[
     "north", "south", "east", "west", "central", "greater", "area", "city", "centre", "milton", "keynes", "st", "the",
     "and", "upon", "tyne", "trent", "on", "of", "uk", "county", "co",
+    "all", "over", "whole", "surrounding", "areas", "nearby", "round", "ldn",
 ];
 
 /// Ends, or is part of, the name of a business.
@@ -326,6 +380,7 @@ pub(super) const NO_NAME: &[&str] = &[
     "sorted", "unsure", "what", "huh", "eh", "um", "er", "erm", "wtf", "hmm", "name", "business", "company", "above",
     "before", "stop",
     "scam", "spam", "fuck", "shit", "bollocks", "busy", "driving", "confused", "lost", "tbc", "tbd", "private", "skip", "pass", "next", "question", "whatever", "see",
+    "why", "how", "who", "yet", "guess", "where", "when",
 ];
 
 /// Names the work of a business: it stands in the name of one, and hardly in a person's.
@@ -354,6 +409,19 @@ pub(super) fn plain(body: &str) -> Vec<String> {
 
 /// The words of an answer: as [`plain`], with emoji and phrases put into words.
 pub(super) fn meant(body: &str) -> Vec<String> {
+    let mut said = if body.is_ascii() { plain(body) } else { plain(&spoken(body)) }.join(" ");
+    said.insert(0, ' ');
+    said.push(' ');
+    for (phrase, word) in PHRASES {
+        if said.contains(phrase) {
+            said = said.replace(&format!(" {phrase} "), &format!(" {word} "));
+        }
+    }
+    said.split_whitespace().map(str::to_owned).collect()
+}
+
+/// A text with its emoji put into words.
+fn spoken(body: &str) -> String {
     let mut spoken = String::with_capacity(body.len());
     for character in body.chars() {
         match EMOJI.iter().find(|(emoji, _)| *emoji == character) {
@@ -361,13 +429,13 @@ pub(super) fn meant(body: &str) -> Vec<String> {
             None => spoken.push(character),
         }
     }
-    let mut said = format!(" {} ", plain(&spoken).join(" "));
-    for (phrase, word) in PHRASES {
-        if said.contains(phrase) {
-            said = said.replace(&format!(" {phrase} "), &format!(" {word} "));
-        }
-    }
-    said.split_whitespace().map(str::to_owned).collect()
+    spoken
+}
+
+/// Whether `said` begins with the words of `phrase`.
+pub(super) fn begins_with<S: AsRef<str>>(said: &[S], phrase: &str) -> bool {
+    let mut said = said.iter();
+    phrase.split(' ').all(|word| said.next().is_some_and(|it| it.as_ref() == word))
 }
 
 /// Whether a word is in a list, with the last letter as often as people like: "yesss", "doneeee".

@@ -124,6 +124,46 @@ fn what_was_sent_before_the_question_is_no_answer_to_it() {
 }
 
 #[test]
+fn who_knows_what_comes_and_sends_it_at_once_is_understood_up_to_the_gate() {
+    let mut ann = client(State::S1BusinessTypeLocation);
+    for body in ["Plumber from London", "ABC Plumbing", "John Smith", "SMS"] {
+        heard(&mut ann, body, at(0), at(60), true);
+    }
+    assert_eq!(ann.state, State::S5ConfirmLive);
+    assert_eq!(ann.collected.business_name.as_deref(), Some("ABC Plumbing"));
+    assert_eq!(ann.collected.owner_name.as_deref(), Some("John Smith"));
+    assert_eq!(kind(&heard(&mut ann, "YES", at(0), at(60), true)), Some(TextKind::Crossed));
+}
+
+#[test]
+fn what_might_be_another_answer_is_not_plain() {
+    for (state, body) in [
+        (State::S2BusinessName, "Plumber in London"),
+        (State::S2BusinessName, "bathrooms too"),
+        (State::S2BusinessName, "Leeds as well"),
+        (State::S3OwnerName, "ABC Plumbing Ltd"),
+        (State::S3OwnerName, "Smith Roofing"),
+        (State::S3OwnerName, "are you there"),
+        (State::S4NotificationPref, "Yes"),
+        (State::S6PhoneType, "1"),
+        (State::S7FwdSent, "DONE"),
+    ] {
+        let mut ann = client(state);
+        ann.exchange.asked_at = Some(at(60));
+        assert_eq!(heard(&mut ann, body, at(0), at(60), true).next, state, "{body}");
+        assert_eq!(ann.collected, Collected::default(), "{body}");
+    }
+}
+
+#[test]
+fn the_same_phone_again_gets_the_same_instructions() {
+    let number = E164::parse("+447111111111").ok();
+    let mut ann = Client { payment_active: true, number, ..client(State::S6PhoneType) };
+    text(&mut ann, "2", 0);
+    assert_eq!(kind(&text(&mut ann, "2", 1)), Some(TextKind::ForwardingInstructions));
+}
+
+#[test]
 fn two_yeses_in_one_go_pass_one_question() {
     let mut ann = client(State::S4NotificationPref);
     heard(&mut ann, "Yes", at(0), at(60), true);
