@@ -6,6 +6,4 @@ ALTER TABLE onboarding_states
     ADD COLUMN asked_at TIMESTAMPTZ,
     -- The text that led to the open question, and when it arrived: the same within seconds is a repeat.
     ADD COLUMN led_by TEXT,
-    ADD COLUMN led_by_at TIMESTAMPTZ,
-    -- How many texts in a row have fitted no question.
-    ADD COLUMN misfits INTEGER NOT NULL DEFAULT 0;
+    ADD COLUMN led_by_at TIMESTAMPTZ;

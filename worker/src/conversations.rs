@@ -116,8 +116,7 @@ struct Turn {
     outcomes: Vec<Outcome>,
     texts: Vec<NewMessage>,
     moved: bool,
-    /// Whether where the client stands is to be saved, moved or not.
-    changed: bool,
+    misfits_changed: bool,
     /// Whether the pool has numbers of the client's region.
     region_served: bool,
     /// When a question that is asked now counts as asked: after everything in hand has arrived.
@@ -243,7 +242,7 @@ impl Turn {
             outcomes: Vec::new(),
             texts: Vec::new(),
             moved: false,
-            changed: false,
+            misfits_changed: false,
             region_served: true,
             asked_at: DateTime::default(),
             cancel_asked: false,
@@ -418,7 +417,7 @@ impl Turn {
             (true, true) => "noted",
         };
         self.moved |= decision.next != client.state || decision.collected != client.collected;
-        self.changed |= self.moved || decision.exchange != client.exchange;
+        self.misfits_changed |= decision.exchange.misfits != client.exchange.misfits;
         let goes_on = decision.next != client.state;
         client.state = decision.next;
         client.collected = decision.collected;
@@ -496,7 +495,7 @@ async fn save(
     raised.extend(turns.iter().flat_map(Turn::concerns));
     let standings: Vec<Standing<'_>> = turns
         .iter()
-        .filter(|turn| turn.changed)
+        .filter(|turn| turn.moved)
         .map(|turn| &turn.loaded.client)
         .map(|client| Standing {
             client_id: &client.id,
@@ -506,6 +505,9 @@ async fn save(
         })
         .collect();
     clients::save_standings(conn, &standings, now).await?;
+    let misfits = turns.iter().filter(|turn| turn.misfits_changed).map(|turn| &turn.loaded.client);
+    let misfits: Vec<(&str, u32)> = misfits.map(|client| (client.id.as_str(), client.exchange.misfits)).collect();
+    clients::save_misfits(conn, &misfits).await?;
     let heard: Vec<clients::Heard<'_>> = turns.iter().filter_map(Turn::heard_of_payment).collect();
     clients::save_payments(conn, &heard).await?;
     save_reach(conn, turns, now).await?;

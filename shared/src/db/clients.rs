@@ -114,7 +114,7 @@ pub async fn load(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Result<
                   c."optedOutAt" IS NOT NULL AS "opted_out!", c."unreachableAt" IS NOT NULL AS "unreachable!",
                   s.current_state AS "state?",
                   s.collected_fields AS "collected?", s.asked_at AS "asked_at?", s.led_by AS "led_by?",
-                  s.led_by_at AS "led_by_at?", s.misfits AS "misfits?"
+                  s.led_by_at AS "led_by_at?", c.misfits
            FROM clients c LEFT JOIN onboarding_states s ON s.client_id = c.id
            WHERE c.id = ANY($1) ORDER BY c.id"#,
         ids
@@ -135,7 +135,7 @@ pub async fn load(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Result<
             exchange: Exchange {
                 asked_at: row.asked_at,
                 led_by: row.led_by.zip(row.led_by_at),
-                misfits: row.misfits.and_then(|misfits| u32::try_from(misfits).ok()).unwrap_or_default(),
+                misfits: u32::try_from(row.misfits).unwrap_or_default(),
                 crossed: 0,
             },
             payment_active: row.payment_active,
@@ -164,8 +164,7 @@ pub struct Standing<'a> {
     pub exchange: &'a Exchange,
 }
 
-/// Saves where clients stand. What others have added to `collected_fields` by hand is kept. `updated_at` says when a client
-/// last moved or answered, and not when it was last misunderstood.
+/// Saves where clients stand. What others have added to `collected_fields` by hand is kept.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -185,35 +184,51 @@ pub async fn save_standings(
     let led_by = || standings.iter().map(|it| it.exchange.led_by.as_ref());
     let led_by_bodies: Vec<Option<&str>> = led_by().map(|led_by| Some(led_by?.0.as_str())).collect();
     let led_by_at: Vec<Option<DateTime<Utc>>> = led_by().map(|led_by| Some(led_by?.1)).collect();
-    let misfits = standings.iter().map(|it| i32::try_from(it.exchange.misfits).unwrap_or(i32::MAX));
     let result = sqlx::query!(
         "INSERT INTO onboarding_states
-             (client_id, current_state, collected_fields, asked_at, led_by, led_by_at, misfits, updated_at)
-         SELECT client_id, current_state, collected_fields, asked_at, led_by, led_by_at, misfits, $8
-         FROM unnest($1::TEXT[], $2::TEXT[], $3::JSONB[], $4::TIMESTAMPTZ[], $5::TEXT[], $6::TIMESTAMPTZ[], $7::INTEGER[])
-             AS s (client_id, current_state, collected_fields, asked_at, led_by, led_by_at, misfits)
+             (client_id, current_state, collected_fields, asked_at, led_by, led_by_at, updated_at)
+         SELECT client_id, current_state, collected_fields, asked_at, led_by, led_by_at, $7
+         FROM unnest($1::TEXT[], $2::TEXT[], $3::JSONB[], $4::TIMESTAMPTZ[], $5::TEXT[], $6::TIMESTAMPTZ[])
+             AS s (client_id, current_state, collected_fields, asked_at, led_by, led_by_at)
          ON CONFLICT ON CONSTRAINT a_client_has_one_state DO UPDATE
          SET current_state = EXCLUDED.current_state,
              collected_fields = onboarding_states.collected_fields || EXCLUDED.collected_fields,
              asked_at = EXCLUDED.asked_at,
              led_by = EXCLUDED.led_by,
              led_by_at = EXCLUDED.led_by_at,
-             misfits = EXCLUDED.misfits,
-             updated_at = CASE WHEN onboarding_states.current_state = EXCLUDED.current_state
-                                AND onboarding_states.collected_fields @> EXCLUDED.collected_fields
-                               THEN onboarding_states.updated_at ELSE EXCLUDED.updated_at END",
+             updated_at = EXCLUDED.updated_at",
         &ids as &[&str],
         &states as &[&str],
         &collected as &[Json<&Collected>],
         &asked as &[Option<DateTime<Utc>>],
         &led_by_bodies as &[Option<&str>],
         &led_by_at as &[Option<DateTime<Utc>>],
-        &misfits.collect::<Vec<i32>>(),
         now
     )
     .execute(conn)
     .await?;
     ensure_rows(&result, standings.len(), "saving where clients stand")
+}
+
+/// Saves how many texts in a row have fitted no question. Must hold the clients' locks.
+///
+/// # Errors
+/// When one of them does not exist, or the database does not answer.
+pub async fn save_misfits(conn: &mut PgConnection, misfits: &[(&str, u32)]) -> Result<(), Error> {
+    if misfits.is_empty() {
+        return Ok(());
+    }
+    let (ids, counts): (Vec<&str>, Vec<i32>) =
+        misfits.iter().map(|(id, count)| (*id, i32::try_from(*count).unwrap_or(i32::MAX))).unzip();
+    let result = sqlx::query!(
+        "UPDATE clients SET misfits = changed.misfits FROM unnest($1::TEXT[], $2::INTEGER[]) AS changed (id, misfits)
+         WHERE clients.id = changed.id",
+        &ids as &[&str],
+        &counts
+    )
+    .execute(conn)
+    .await?;
+    ensure_rows(&result, misfits.len(), "saving how many texts have fitted no question")
 }
 
 /// A business that has no name yet gets the one that its owner gave, and one that had that name gets the corrected one. A name
