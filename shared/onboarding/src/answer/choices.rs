@@ -4,7 +4,7 @@ use super::names;
 use super::words::{
     AGREES, ANDROID, ANY_WAY, BESIDE_CHOICE, BESIDE_DONE, BESIDE_NO, BUT, COURTESY, DONE, IPHONE, LANDLINE,
     LANDLINE_PLACES, LATER, NO, OTHER_WAYS, PLAIN_NO, TEXTS, WHAT_NEXT, YES, all_among, any_among, has_phrase,
-    is_among, meant,
+    is_among, meant, plain,
 };
 use crate::PhoneType;
 
@@ -31,9 +31,9 @@ fn unsigned(body: &str) -> &str {
     if is_signature && !meant(first).is_empty() { first } else { body }
 }
 
-/// Whether a question is asked, other than what comes next.
+/// Whether a question is asked, other than what comes next. "Why not?" is an assent.
 fn asks(body: &str, said: &[String]) -> bool {
-    body.contains('?') && said.len() == said_before_what_next(said).len()
+    plain(body) != ["why", "not"] && names::asks(body) && said.len() == said_before_what_next(said).len()
 }
 
 /// The words before "what next?".
@@ -135,6 +135,8 @@ fn kind_named(word: &str) -> Option<PhoneType> {
         _ if IPHONE.contains(&name) || name.starts_with("iphone") || is_typo_of(name, "iphone") => {
             Some(PhoneType::IPhone)
         }
+        // "S24", "A53": the models of the most common make.
+        _ if matches!(name, "s" | "a") && word.len() == 3 => Some(PhoneType::Android),
         _ if ANDROID.contains(&name) || is_typo_of(name, "android") || is_typo_of(name, "samsung") => {
             Some(PhoneType::Android)
         }

@@ -32,7 +32,7 @@ const BESIDE_NAMELESS: &[&str] = &[
 /// Introduces the name of a business, and is no part of it.
 #[rustfmt::skip]
 const OF_BUSINESS: &[&str] = &[
-    "the name of my business is", "the name of the business is", "my business name is", "our business name is",
+    "the name of my business is", "the business is", "the name of the business is", "my business name is", "our business name is",
     "my business is called", "the business is called", "our business is called", "the business name is",
     "business name is", "the company is called", "my company is called", "company name is", "my company is",
     "my business is", "business is called", "we are called", "were called", "we trade as", "i trade as", "trading as",
@@ -83,7 +83,29 @@ pub(super) fn is_added_by_the_phone(line: &str) -> bool {
 
 /// The name of a business without its introduction, as it was written: "Hi, it's ABC Plumbing" becomes "ABC Plumbing".
 pub(super) fn introduced_business(text: &str) -> &str {
-    introduced(text, OF_BUSINESS)
+    let text = match text.split_once(':') {
+        Some((label, name))
+            if matches!(plain(label).join(" ").as_str(), "business" | "business name" | "company" | "name") =>
+        {
+            name.trim()
+        }
+        Some(_) | None => text,
+    };
+    let name = introduced(text, OF_BUSINESS);
+    let introduction = text.strip_suffix(name).unwrap_or_default();
+    if is_of_name(introduction) { text } else { name }
+}
+
+/// Whether the words of an introduction are written as a name is: "We Are Plumbers", "Just Drains". "It's" is never one.
+fn is_of_name(introduction: &str) -> bool {
+    let mut words = introduction.split_whitespace().rev();
+    let capital = |word: &str| word.chars().next().is_some_and(char::is_uppercase);
+    let last = words.next().unwrap_or_default();
+    capital(last)
+        && !matches!(
+            plain(last).concat().as_str(),
+            "its" | "hi" | "hello" | "hey" | "sorry" | "yes" | "no" | "ok" | "hiya" | "yeah" | "oops"
+        )
 }
 
 /// The text after a greeting and one of `introductions`, as it was written.
@@ -121,8 +143,8 @@ fn after_greeting<'a>(text: &'a str, introductions: &[&str]) -> &'a str {
         return text;
     };
     let bare = first.trim_end_matches([',', '!', '.']);
-    let greets =
-        ["hi", "hello", "hey", "hiya", "yes", "sorry", "ok", "oops", "yeah"].contains(&bare.to_lowercase().as_str());
+    let greets = ["hi", "hello", "hey", "hiya", "yes", "no", "sorry", "ok", "oops", "yeah"]
+        .contains(&bare.to_lowercase().as_str());
     let marked = bare.len() < first.len();
     if !greets {
         return text;
@@ -169,7 +191,7 @@ pub(super) fn asks(text: &str) -> bool {
     let second = said.get(1).map(String::as_str).unwrap_or_default();
     text.contains('?')
         || (said.len() > 1 && ASKS.contains(&first))
-        || (MAY_ASK.contains(&first) && ASKED.contains(&second))
+        || (MAY_ASK.contains(&first) && ASKED.contains(&second) && (first, second) != ("do", "it"))
 }
 
 /// Nothing but greetings, or the wish to join.
@@ -254,8 +276,16 @@ fn is_sentence(text: &str, said: &[String]) -> bool {
     !titled && said.len() > 1 && (sure || (perhaps && !of_trade))
 }
 
-/// S3: a person's name.
+/// S3: a person's name. What stands below it may be a signature.
 pub(super) fn owner_name(body: &str) -> Meaning {
+    let first = body.trim().lines().next().unwrap_or_default();
+    match (person(body), person(first)) {
+        (Meaning::Unclear, Meaning::OwnerName(name)) => Meaning::OwnerName(name),
+        (whole, _) => whole,
+    }
+}
+
+fn person(body: &str) -> Meaning {
     let text = tidy(body);
     let name = introduced(&text, OF_PERSON);
     // "Hi Dave here", "Yes Dave"
@@ -303,7 +333,8 @@ pub(super) fn trade_and_place(body: &str, half: Option<&Half>) -> Meaning {
         "not interested",
         "interested in",
     ];
-    if asks(answer) || has_address(answer) || wants.iter().any(|phrase| has_phrase(&said, phrase)) {
+    let questions = any_among(&said, ASKS);
+    if asks(answer) || questions || has_address(answer) || wants.iter().any(|phrase| has_phrase(&said, phrase)) {
         return if greets(body) { Meaning::Greeting } else { Meaning::Unclear };
     }
     let meaningful = |word: &&String| word.chars().any(char::is_alphabetic) && !is_among(word, GREETINGS);
@@ -368,7 +399,7 @@ fn parts(answer: &str, said: &[String]) -> Parts {
 }
 
 fn is_trade(word: &str) -> bool {
-    const ENDINGS: [&str; 7] = ["er", "ers", "ing", "ist", "ian", "man", "smith"];
+    const ENDINGS: [&str; 6] = ["er", "ers", "ist", "ian", "man", "smith"];
     let ends = word.len() >= 6 && ENDINGS.iter().any(|end| word.ends_with(end));
     TRADES.contains(&word) || (ends && !NO_TRADE.contains(&word) && !BETWEEN.contains(&word) && !is_place(word))
 }

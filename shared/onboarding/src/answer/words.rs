@@ -106,6 +106,11 @@ const PHRASES: &[(&str, &str)] = &[
     ("one plus", "oneplus"),
     ("i fone", "iphone"),
     ("its on", "done"),
+    ("set me up", "yes"),
+    ("send me the link", "yes"),
+    ("send the link", "yes"),
+    ("send link", "yes"),
+    ("went through", "done"),
 ];
 
 /// Follows an answer, and asks what everybody wants to know.
@@ -119,6 +124,7 @@ pub(super) const YES: &[&str] = &[
     "sure", "certainly", "absolutely", "definitely", "defo", "confirm", "confirmed", "agreed", "yessir", "yip",
     "affirmative",
     "yez", "yed", "tes", "yew", "yws", "yrs", "tyes",
+    "agree", "agrees",
 ];
 
 /// Agrees to what was asked. After instructions it may mean no more than "I have read this".
@@ -245,6 +251,7 @@ pub(super) const DONE: &[&str] = &[
     "activated", "enabled", "working", "works", "forwarded", "dialled", "dialed", "switched", "turned", "finito",
     "did", "dome", "don", "fone",
     "worked", "successful",
+    "diverted",
 ];
 
 /// Stands beside DONE.
@@ -274,6 +281,7 @@ pub(super) const TRADES: &[&str] = &[
     "installer", "renovations", "conversions", "extensions", "insulation", "damp", "clearance", "van", "instructor",
     "trades",
     "chef", "cook", "tech", "technician", "courier", "vet", "nails", "hair", "beauty", "massage", "carpets", "gardens", "security", "artist", "trainer", "driver", "walker", "sitter", "nanny", "electric", "carpet", "garden", "locks", "roof", "roofs",
+    "walking", "sitting", "training", "valeting", "detailing", "rendering", "surfacing", "tarmac", "wiring", "welding", "moving", "removing", "pointing", "bricklaying", "upholstery", "curtains", "blinds", "shutters", "hairdressing", "tutoring", "teaching", "driving",
 ];
 
 /// Stands beside a trade, and is neither a trade nor a place.
@@ -381,6 +389,7 @@ pub(super) const NO_NAME: &[&str] = &[
     "before", "stop",
     "scam", "spam", "fuck", "shit", "bollocks", "busy", "driving", "confused", "lost", "tbc", "tbd", "private", "skip", "pass", "next", "question", "whatever", "see",
     "why", "how", "who", "yet", "guess", "where", "when",
+    "here", "home", "interesting",
 ];
 
 /// Names the work of a business: it stands in the name of one, and hardly in a person's.
