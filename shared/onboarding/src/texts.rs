@@ -34,7 +34,7 @@ fn half_known(client: &Client) -> Option<Half> {
     client.collected.business_type_location.as_deref().filter(|_| is_open).and_then(Half::of)
 }
 
-/// What means the same in every state, and answers no question.
+/// Decides the meanings that are the same in every state.
 fn of_any_state(client: &Client, meaning: &Meaning) -> Option<Decision> {
     let stay = Decision::nothing(client);
     match meaning {
@@ -235,7 +235,7 @@ fn forwarding_sent(client: &Client, meaning: &Meaning, facts: &Facts<'_>) -> Ste
     }
 }
 
-/// What fits ends a row of misfits, even if it moves nothing.
+/// An answer that fits ends a row of misfits, even if it moves nothing.
 fn fitted(mut decision: Decision) -> Decision {
     decision.exchange.misfits = 0;
     decision
@@ -248,7 +248,7 @@ fn with_fitting(step: Step) -> Step {
     }
 }
 
-/// What fits no question is answered with the open one; the third in a row with the offer of a person.
+/// Answers a text that fits no question with the open one; the third in a row with the offer of a person.
 fn unanswered(client: &Client, meaning: &Meaning) -> Decision {
     let mut stay = Decision::nothing(client);
     if is_misfit(client.state, meaning) {

@@ -11,7 +11,7 @@ use crate::PhoneType;
 /// Typing errors that still leave the name of a phone clear.
 const TYPOS_MAX: usize = 2;
 
-/// What a client says when asked to go ahead.
+/// The reply to a request to go ahead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Assent {
     Yes,

@@ -82,7 +82,7 @@ struct Rest<'a> {
 }
 
 impl Rest<'_> {
-    /// What follows `begin`, as it was written.
+    /// Returns the text after `begin`, as it was written.
     fn after(&self, begin: &str) -> Option<String> {
         let follows = || self.words.get(begin.split(' ').count()..).unwrap_or_default().join(" ");
         begins_with(self.said, begin).then(follows)

@@ -103,7 +103,7 @@ impl Field {
     }
 }
 
-/// What a text is taken for.
+/// The meaning of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Meaning {
     /// A phone says that its owner reacted to a text of ours. Nothing answers it.
@@ -114,7 +114,7 @@ pub enum Meaning {
     Refusal,
     /// A subscription is to end.
     CancelSubscription,
-    /// Somebody else was meant, or wants to know who we are.
+    /// The text is meant for another number, or asks who we are.
     WrongNumber,
     /// The last question is to be asked again.
     Back,
@@ -208,7 +208,7 @@ pub fn refuses(body: &str) -> bool {
     !refusals::is_reaction(body) && !refusals::cancels(body) && refusals::refuses(body)
 }
 
-/// What means the same whatever was asked; where a name was asked for, what looks like one is one.
+/// Reads the meanings that do not depend on the question. At S2 a text that looks like a business name is one.
 fn of_any_state(body: &str, asked: State) -> Option<Meaning> {
     if refusals::is_reaction(body) {
         return Some(Meaning::Reaction);

@@ -120,7 +120,7 @@ fn introduced<'a>(text: &'a str, introductions: &[&str]) -> &'a str {
     rest.trim_matches(|it: char| it.is_whitespace() || matches!(it, '"' | '“' | '”' | ':' | ',' | '*'))
 }
 
-/// What each word says that white space parts.
+/// Splits at white space, and returns the plain form of each word.
 fn said_by_word(text: &str) -> Vec<String> {
     text.split(' ').map(|word| plain(word).concat()).collect()
 }
@@ -208,7 +208,7 @@ pub(super) fn only_greets(body: &str) -> bool {
     any_among(&said, HELLOS) && all_among(&said, &[HELLOS, GREETINGS, COURTESY])
 }
 
-/// What no name consists of: yes, no, thanks, digits, "same", "dunno".
+/// Whether a text cannot be a name: yes, no, thanks, digits, "same", "dunno".
 fn is_no_name(text: &str) -> bool {
     let said = meant(text);
     let letters = text.chars().any(char::is_alphabetic);
@@ -380,7 +380,7 @@ pub(super) fn trade_and_place(body: &str, half: Option<&Half>) -> Meaning {
     }
 }
 
-/// What a text has of a trade and a place.
+/// The parts of a trade and a place that a text has.
 struct Parts {
     trade: bool,
     place: bool,

@@ -38,7 +38,7 @@ const WISHES: &[&str] = &[
     "can", "could", "will", "would", "please", "pls", "plz", "stop", "why",
 ];
 
-/// What a subscription is called.
+/// Names a subscription.
 #[rustfmt::skip]
 const SUBSCRIPTIONS: &[&str] = &[
     "subscription", "subscriptions", "subscribtion", "sub", "membership", "account", "contract", "service", "plan",
