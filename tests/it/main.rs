@@ -8,6 +8,8 @@ mod up;
 
 mod conversation;
 
+mod understanding;
+
 mod allocation;
 
 mod waiting_list;

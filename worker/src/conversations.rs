@@ -7,8 +7,8 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::{
-    Allocation, Call, Client, Decision, E164, Event, Facts, Keyword, OptChange, Payment, Step, TextKind, caller,
-    decide, keyword, loop_guard::Admission,
+    Allocation, Call, Client, Concern, Decision, E164, Event, Facts, Keyword, OptChange, Payment, State, Step,
+    TextKind, caller, can_hold_a_conversation, decide, keyword, loop_guard::Admission, region_of,
 };
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::clients::{self, Standing, Wish};
@@ -96,7 +96,8 @@ impl<'a> Newcomer<'a> {
     fn of(hands: &Hands, event: &'a Waiting) -> Option<Self> {
         match &event.payload {
             Some(Payload::Text { from, to, .. }) if to == hands.onboarding_number.as_str() => {
-                Some(Self { phone: E164::parse(from).ok()?, lane: &event.lane })
+                let phone = E164::parse(from).ok().filter(can_hold_a_conversation)?;
+                Some(Self { phone, lane: &event.lane })
             }
             _ => None,
         }
@@ -107,7 +108,7 @@ async fn process_lanes(hands: &Hands, lanes: &[String]) -> Result<usize, db::Err
     let now = clock::now();
     let mut tx = hands.pool.begin().await?;
     let locked = clients::lock_by_lanes(&mut tx, lanes).await?;
-    let mut turns = load(&mut tx, &locked).await?;
+    let mut turns = load(&mut tx, &locked, now).await?;
     let in_hand = turns.len();
     let ours = strays::pool_numbers(&mut tx, hands, turns.iter().flat_map(|turn| &turn.waiting)).await?;
     // Giving up a number closes the gate, which two who have passed it side by side would wait for each other to do.
@@ -199,6 +200,14 @@ struct Turn {
     outcomes: Vec<Outcome>,
     texts: Vec<NewMessage>,
     moved: bool,
+    misfits_changed: bool,
+    /// Whether the pool has numbers of the client's region.
+    region_served: bool,
+    /// When a question that is asked now counts as asked: after everything in hand has arrived.
+    asked_at: DateTime<Utc>,
+    /// What the operator is to be told, and whether the client and the conversation misunderstand each other.
+    cancel_asked: bool,
+    stuck: bool,
     wishes: Vec<Wish>,
     reach_changed: bool,
     /// Whether the pool had no number for it.
@@ -219,7 +228,7 @@ enum Heard {
     Nothing,
 }
 
-async fn load(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Turn>, db::Error> {
+async fn load(conn: &mut PgConnection, ids: &[String], now: DateTime<Utc>) -> Result<Vec<Turn>, db::Error> {
     let loaded = clients::load(conn, ids).await?.into_iter().collect::<Result<Vec<_>, _>>()?;
     let lanes: Vec<Vec<String>> = loaded
         .iter()
@@ -230,11 +239,14 @@ async fn load(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Turn>, db::
         waiting.entry(event.lane.clone()).or_default().push(event);
     }
     let payments = payments_of(conn, waiting.values().flatten()).await?;
+    let unserved = unserved_regions(conn, &loaded).await?;
     let turns = loaded.into_iter().zip(lanes).map(|(loaded, lanes)| {
         let mut own: Vec<Waiting> = lanes.iter().filter_map(|lane| waiting.remove(lane)).flatten().collect();
         own.sort_unstable_by_key(|event| event.id);
         let payment = payments.get(&loaded.client.id).copied();
-        Turn { payment, ..Turn::new(loaded, own) }
+        let asked_at = own.iter().map(|event| event.received_at).fold(now, DateTime::max);
+        let region_served = !unserved.contains(&region_of(&loaded.region));
+        Turn { payment, asked_at, region_served, ..Turn::new(loaded, own) }
     });
     Ok(turns.collect())
 }
@@ -251,6 +263,20 @@ async fn payments_of(
         })
         .collect();
     if changed.is_empty() { Ok(HashMap::new()) } else { subscriptions::standings_of(conn, &changed).await }
+}
+
+/// The regions of clients before the payment gate of which the pool has no number at all. Numbers of GB are always to come, and
+/// mostly nobody is of another region: then the pool is not asked.
+async fn unserved_regions(conn: &mut PgConnection, loaded: &[clients::Loaded]) -> Result<HashSet<String>, db::Error> {
+    let before_gate = loaded.iter().filter(|it| it.client.state <= State::S5ConfirmLive && !it.client.payment_active);
+    let mut regions: HashSet<String> = before_gate.map(|it| region_of(&it.region)).filter(|it| it != "GB").collect();
+    if !regions.is_empty() {
+        let asked: Vec<String> = regions.iter().cloned().collect();
+        for served in pool::list_served_regions(conn, &asked).await? {
+            regions.remove(&served);
+        }
+    }
+    Ok(regions)
 }
 
 /// Takes the numbers from those whose service has ended, before anybody asks for one.
@@ -302,6 +328,11 @@ impl Turn {
             outcomes: Vec::new(),
             texts: Vec::new(),
             moved: false,
+            misfits_changed: false,
+            region_served: true,
+            asked_at: DateTime::default(),
+            cancel_asked: false,
+            stuck: false,
             wishes: Vec::new(),
             reach_changed: false,
             found_pool_empty: false,
@@ -315,11 +346,11 @@ impl Turn {
         let call = |from: &str, sid: &Option<String>| Call { sid: sid.clone(), caller: caller(from) };
         match &event.payload {
             Some(Payload::Text { to, body, opt_out_type, .. }) if !self.speaks_to_us_on(hands, to) => {
-                self.hear_elsewhere(body, opt_out_type.as_deref())
+                self.hear_elsewhere(event, body, opt_out_type.as_deref())
             }
             Some(Payload::Text { body, opt_out_type, .. }) => {
                 let taken_for = opt_out_type.as_deref().and_then(keyword);
-                Heard::Event(Event::Text { body: body.clone(), taken_for })
+                Heard::Event(Event::Text { body: body.clone(), taken_for, received_at: event.received_at })
             }
             Some(Payload::CallArrived { from, sid, .. }) => Heard::Event(Event::CallArrived(call(from, sid))),
             Some(Payload::CallEnded { from, sid, .. }) => Heard::Event(Event::CallEnded(call(from, sid))),
@@ -345,14 +376,15 @@ impl Turn {
 
     /// STOP and START count on every number of ours, because the wish is the person's. Anything else is for that number's
     /// holder, and so is a START from a client that takes texts.
-    fn hear_elsewhere(&self, body: &str, opt_out_type: Option<&str>) -> Heard {
+    fn hear_elsewhere(&self, event: &Waiting, body: &str, opt_out_type: Option<&str>) -> Heard {
         let taken_for = keyword(opt_out_type.unwrap_or(body));
         let counts = match taken_for {
             Some(Keyword::Stop) => true,
             Some(Keyword::Start) => self.loaded.client.opted_out,
             Some(Keyword::Help) | None => false,
         };
-        if counts { Heard::Event(Event::Text { body: body.to_owned(), taken_for }) } else { Heard::Misdirected }
+        let text = || Event::Text { body: body.to_owned(), taken_for, received_at: event.received_at };
+        if counts { Heard::Event(text()) } else { Heard::Misdirected }
     }
 
     /// What came of an event, and where it left the client.
@@ -366,8 +398,18 @@ impl Turn {
         self.texts.extend(strays::answer(event, hands, ours).filter(|_| !self.loaded.client.opted_out));
     }
 
+    fn facts<'a>(&self, hands: &'a Hands, allocation: Option<Allocation>, now: DateTime<Utc>) -> Facts<'a> {
+        Facts {
+            payment_link: hands.payment_link.as_deref(),
+            allocation,
+            region_served: self.region_served,
+            now,
+            asked_at: self.asked_at,
+        }
+    }
+
     fn take_up(&mut self, hands: &Hands, event: Waiting, heard: Event, now: DateTime<Utc>) {
-        let facts = Facts { payment_link: hands.payment_link.as_deref(), allocation: None, now };
+        let facts = self.facts(hands, None, now);
         match decide(&self.loaded.client, &heard, &facts) {
             Step::Decided(decision) => self.apply(hands, &event, *decision),
             Step::AskPool => self.asking = Some((event, heard)),
@@ -395,7 +437,7 @@ impl Turn {
         let Some((event, heard)) = self.asking.take() else {
             return;
         };
-        let facts = Facts { payment_link: hands.payment_link.as_deref(), allocation: Some(allocation.clone()), now };
+        let facts = self.facts(hands, Some(allocation.clone()), now);
         let step = decide(&self.loaded.client, &heard, &facts);
         match allocation {
             Allocation::Assigned(number) => self.loaded.client.number = Some(number),
@@ -414,11 +456,13 @@ impl Turn {
         let missed = TextKind::ALL.into_iter().filter(|kind| self.moved && kind.matters());
         let missed = missed.map(|kind| consequences::cause_of_not_delivered(kind, &client.id));
         let missed = missed.chain((self.moved && !self.is_in_the_dark).then(|| cause_of_dark(&client.id)));
-        // The service has ended: neither alert about a client who pays stands any more.
+        let missed = missed.chain((self.moved && !self.stuck).then(|| cause_of_stuck(&client.id)));
+        // The service has ended: no alert about a client who pays stands any more, and there is nothing left to cancel.
         let ended = self.payment_heard && !client.payment_active;
         let reached = (self.reach_changed && !client.unreachable) || ended;
         let opted_in = (!self.wishes.is_empty() && !client.opted_out) || ended;
         missed
+            .chain(ended.then(|| cause_of_cancel(&client.id)))
             .chain(reached.then(|| cause_of_unreachable(&client.id)))
             .chain(opted_in.then(|| cause_of_opted_out(&client.id)))
             .collect()
@@ -460,6 +504,26 @@ impl Turn {
         self.found_pool_empty.then(|| watch::pool_empty(&self.loaded.region))
     }
 
+    /// A client whom the conversation does not understand, or who asked to cancel, needs a person.
+    fn concerns(&self) -> Vec<NewAlert> {
+        let Client { id, state, .. } = &self.loaded.client;
+        let stuck = self.stuck.then(|| NewAlert {
+            cause: cause_of_stuck(id),
+            about: format!(
+                "Client {id} and the conversation do not understand each other at {}. The client was told that our team will get in \
+                 touch: see `jobrun client {id}`.",
+                state.name()
+            ),
+        });
+        let cancels = self.cancel_asked.then(|| NewAlert {
+            cause: cause_of_cancel(id),
+            about: format!(
+                "Client {id} pays, and asked to cancel. Cancel the subscription in Stripe, or get in touch."
+            ),
+        });
+        stuck.into_iter().chain(cancels).collect()
+    }
+
     /// What the client has heard of its payment, if anything.
     fn heard_of_payment(&self) -> Option<clients::Heard<'_>> {
         let Client { id, payment, payment_active, .. } = &self.loaded.client;
@@ -475,8 +539,13 @@ impl Turn {
             (true, true) => "noted",
         };
         self.moved |= decision.next != client.state || decision.collected != client.collected;
+        self.misfits_changed |= decision.exchange.misfits != client.exchange.misfits;
+        let goes_on = decision.next != client.state;
         client.state = decision.next;
         client.collected = decision.collected;
+        client.exchange = decision.exchange;
+        self.cancel_asked |= decision.concern == Some(Concern::CancelAsked);
+        self.stuck = decision.concern == Some(Concern::Stuck) || (self.stuck && !goes_on);
         self.payment_heard |= decision.payment.is_some();
         let of_service = matches!(event.payload, Some(Payload::PaymentChanged { .. } | Payload::NumberLost { .. }));
         self.is_in_the_dark |= of_service
@@ -527,6 +596,14 @@ fn cause_of_opted_out(client_id: &str) -> String {
     format!("opted-out:{client_id}")
 }
 
+fn cause_of_stuck(client_id: &str) -> String {
+    format!("stuck:{client_id}")
+}
+
+fn cause_of_cancel(client_id: &str) -> String {
+    format!("cancel-asked:{client_id}")
+}
+
 fn cause_of_dark(client_id: &str) -> String {
     format!("untold:{client_id}")
 }
@@ -543,13 +620,22 @@ async fn save(
     raised.extend(turns.iter().flat_map(Turn::out_of_reach));
     raised.extend(turns.iter().filter_map(Turn::waits_for_a_number));
     raised.extend(turns.iter().filter_map(Turn::in_the_dark));
+    raised.extend(turns.iter().flat_map(Turn::concerns));
     let standings: Vec<Standing<'_>> = turns
         .iter()
         .filter(|turn| turn.moved)
         .map(|turn| &turn.loaded.client)
-        .map(|client| Standing { client_id: &client.id, state: client.state, collected: &client.collected })
+        .map(|client| Standing {
+            client_id: &client.id,
+            state: client.state,
+            collected: &client.collected,
+            exchange: &client.exchange,
+        })
         .collect();
     clients::save_standings(conn, &standings, now).await?;
+    let misfits = turns.iter().filter(|turn| turn.misfits_changed).map(|turn| &turn.loaded.client);
+    let misfits: Vec<(&str, u32)> = misfits.map(|client| (client.id.as_str(), client.exchange.misfits)).collect();
+    clients::save_misfits(conn, &misfits).await?;
     let heard: Vec<clients::Heard<'_>> = turns.iter().filter_map(Turn::heard_of_payment).collect();
     clients::save_payments(conn, &heard).await?;
     save_reach(conn, turns, now).await?;

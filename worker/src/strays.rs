@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use jobrun_onboarding::{E164, Keyword, OptChange, Text, keyword, wording};
+use jobrun_onboarding::{E164, Keyword, OptChange, Text, can_hold_a_conversation, keyword, refuses, wording};
 use jobrun_shared::clock;
 use jobrun_shared::db::clients::{self, Wish};
 use jobrun_shared::db::events::{self, Outcome, Payload, Waiting};
@@ -37,11 +37,14 @@ pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, 
 }
 
 /// Those of the `oldest` events that a conversation would hear of, if there were one. A text to the onboarding number is never
-/// among them, unless its sender is no phone: it makes its sender a client, now or when that is tried again.
+/// among them, unless its sender is no phone that takes texts: it makes its sender a client, now or when that is tried again.
 async fn list_strays<'a>(hands: &Hands, oldest: &'a [Waiting]) -> Result<Vec<&'a Waiting>, db::Error> {
     let is_heard = |event: &&Waiting| event.payload.as_ref().is_none_or(Payload::is_for_a_conversation);
     let begins_a_conversation = |event: &&Waiting| match &event.payload {
-        Some(Payload::Text { from, to, .. }) => to == hands.onboarding_number.as_str() && E164::parse(from).is_ok(),
+        Some(Payload::Text { from, to, .. }) => {
+            to == hands.onboarding_number.as_str()
+                && E164::parse(from).is_ok_and(|phone| can_hold_a_conversation(&phone))
+        }
         _ => false,
     };
     let heard: Vec<&Waiting> = oldest.iter().filter(is_heard).filter(|event| !begins_a_conversation(event)).collect();
@@ -101,7 +104,8 @@ fn wish(event: &Waiting) -> Option<Wish> {
     let Some(Payload::Text { from, body, opt_out_type, .. }) = &event.payload else {
         return None;
     };
-    let change = match keyword(opt_out_type.as_ref().unwrap_or(body))? {
+    let said = opt_out_type.as_ref().unwrap_or(body);
+    let change = match keyword(said).or_else(|| refuses(said).then_some(Keyword::Stop))? {
         Keyword::Stop => OptChange::Out,
         Keyword::Start => OptChange::In,
         Keyword::Help => return None,
@@ -109,10 +113,15 @@ fn wish(event: &Waiting) -> Option<Wish> {
     Some(Wish { phone: E164::parse(from).ok()?, change, event_id: event.id })
 }
 
+/// The sender of a text, if it can be texted back: a short code, a name, `whatsapp:` and a landline cannot.
+fn sender(from: &str) -> Option<E164> {
+    E164::parse(from).ok().filter(can_hold_a_conversation)
+}
+
 fn outcome(event: &Waiting) -> &'static str {
     match &event.payload {
         None => "unreadable",
-        Some(Payload::Text { from, .. }) if E164::parse(from).is_err() => "sender_cannot_be_answered",
+        Some(Payload::Text { from, .. }) if sender(from).is_none() => "sender_cannot_be_answered",
         Some(Payload::Text { .. }) => "misdirected",
         Some(Payload::CallArrived { .. } | Payload::CallEnded { .. }) => "nobody_holds_the_number",
         Some(
@@ -152,8 +161,8 @@ pub(crate) fn answer(event: &Waiting, hands: &Hands, ours: &HashSet<String>) -> 
     let Some(Payload::Text { from, to, body, opt_out_type }) = &event.payload else {
         return None;
     };
-    let (to_stranger, from_number) = (E164::parse(from).ok()?, E164::parse(to).ok()?);
-    if opt_out_type.is_some() || keyword(body).is_some() || !ours.contains(to) {
+    let (to_stranger, from_number) = (sender(from)?, E164::parse(to).ok()?);
+    if opt_out_type.is_some() || keyword(body).is_some() || refuses(body) || !ours.contains(to) {
         return None;
     }
     Some(NewMessage {

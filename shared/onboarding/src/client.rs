@@ -1,5 +1,6 @@
 //! What is known of a client when something happens.
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::{E164, Payment, PhoneType, State};
@@ -15,6 +16,8 @@ pub struct Client {
     pub state: State,
     /// What the client has told us.
     pub collected: Collected,
+    /// How the exchange of question and answer stands.
+    pub exchange: Exchange,
     /// Whether the gate is open to it: because it has paid, or because an operator says so.
     pub payment_active: bool,
     /// How its payment stood when it last heard of it.
@@ -29,11 +32,24 @@ pub struct Client {
     pub unreachable: bool,
 }
 
+/// How the exchange of question and answer stands, besides the state. Unknown for a client that was put there by hand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exchange {
+    /// When the open question was asked. A text that arrived before then is no answer to it.
+    pub asked_at: Option<DateTime<Utc>>,
+    /// The text that led to the open question, and when it arrived. The same text again is a repeat.
+    pub led_by: Option<(String, DateTime<Utc>)>,
+    /// How many texts in a row have fitted no question.
+    pub misfits: u32,
+    /// How many texts crossed the open question since the client was loaded. Not stored.
+    pub crossed: u32,
+}
+
 /// The answers given so far, stored as `onboarding_states.collected_fields`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Collected {
-    /// The answer to S1: "Plumber from London".
+    /// The answer to S1: "Plumber from London". While the client stands at S1, half of it: "Plumber".
     #[serde(skip_serializing_if = "Option::is_none")]
     pub business_type_location: Option<String>,
     /// The answer to S2.

@@ -1,13 +1,13 @@
 //! Where the conversation goes next, and what the world must do about it.
 //!
-//! One function for each state, each a list of what can happen there. Nothing here fails: what makes no sense in a state
-//! moves nothing, and a text always gets a helpful answer, unless its sender wants none.
+//! One function for each state, each a list of what can happen there. What a text does is in `texts.rs`. Nothing here fails:
+//! what makes no sense in a state moves nothing, and a text always gets a helpful answer, unless its sender wants none.
 
 use chrono::{DateTime, Utc};
 
-use crate::answer::{self, Confirmation, Keyword, keyword};
+use crate::answer::{self, Keyword, keyword};
 use crate::wording::{self, Text};
-use crate::{Allocation, Call, Client, Collected, Event, Payment, PhoneType, State, journal, service};
+use crate::{Allocation, Call, Client, Collected, Event, Exchange, Payment, PhoneType, State, journal, service, texts};
 
 /// What a decision rests on besides the client and the event.
 #[derive(Clone, Debug)]
@@ -16,8 +16,12 @@ pub struct Facts<'a> {
     pub payment_link: Option<&'a str>,
     /// What the pool answered, when this decision asked it with [`Step::AskPool`].
     pub allocation: Option<Allocation>,
+    /// Whether the pool has numbers of the client's region, free or not.
+    pub region_served: bool,
     /// The time of the decision.
     pub now: DateTime<Utc>,
+    /// When a question that this decision asks counts as asked: after everything that is in hand has arrived.
+    pub asked_at: DateTime<Utc>,
 }
 
 /// The answer of [`decide`].
@@ -36,6 +40,8 @@ pub struct Decision {
     pub next: State,
     /// What the client has told us by now.
     pub collected: Collected,
+    /// How the exchange of question and answer stands now.
+    pub exchange: Exchange,
     /// The texts to send, in order.
     pub texts: Vec<Text>,
     /// Whether the client's wish about texts changed.
@@ -50,6 +56,8 @@ pub struct Decision {
     pub gives_up_number: bool,
     /// Whether an [`Event::NumberDue`] is to follow.
     pub number_due: bool,
+    /// What the operator is to be told.
+    pub concern: Option<Concern>,
     /// The lines to print, as one block.
     pub journal: Vec<String>,
 }
@@ -63,6 +71,15 @@ pub enum OptChange {
     In,
 }
 
+/// What the operator is to be told of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concern {
+    /// The client and the conversation do not understand each other.
+    Stuck,
+    /// The client pays, and asked to cancel.
+    CancelAsked,
+}
+
 impl Decision {
     /// Nothing happens: the client stays where it is, and hears nothing.
     #[must_use]
@@ -70,6 +87,7 @@ impl Decision {
         Self {
             next: client.state,
             collected: client.collected.clone(),
+            exchange: client.exchange.clone(),
             texts: Vec::new(),
             opt: None,
             reachable: None,
@@ -77,6 +95,7 @@ impl Decision {
             payment_active: None,
             gives_up_number: false,
             number_due: false,
+            concern: None,
             journal: Vec::new(),
         }
     }
@@ -97,7 +116,7 @@ impl Decision {
         self
     }
 
-    fn opt(mut self, change: OptChange) -> Self {
+    pub(crate) fn opt(mut self, change: OptChange) -> Self {
         self.opt = Some(change);
         self
     }
@@ -127,8 +146,13 @@ impl Decision {
         self
     }
 
-    fn collect(mut self, collected: Collected) -> Self {
+    pub(crate) fn collect(mut self, collected: Collected) -> Self {
         self.collected = collected;
+        self
+    }
+
+    pub(crate) fn concern(mut self, concern: Concern) -> Self {
+        self.concern = Some(concern);
         self
     }
 
@@ -156,7 +180,7 @@ pub fn decide(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
         (None, Event::NumberLost(number)) => service::number_lost(client, number, facts),
         (None, _) => in_state(client, event, facts),
     };
-    match (step, event) {
+    match (exchanged(client, event, facts, step), event) {
         (Step::AskPool, _) => Step::AskPool,
         // Whoever texts us can be texted.
         (Step::Decided(decision), Event::Text { .. }) if client.unreachable => decision.reachable(true).into(),
@@ -171,17 +195,58 @@ pub fn decide(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
     }
 }
 
+/// Another question is open after a move: when it was asked, and by which text the client got there.
+fn exchanged(client: &Client, event: &Event, facts: &Facts<'_>, step: Step) -> Step {
+    let led_by = match event {
+        Event::Text { body, received_at, .. } => Some((body.clone(), *received_at)),
+        Event::CallArrived(_)
+        | Event::CallEnded(_)
+        | Event::NumberDue
+        | Event::OptedOut
+        | Event::Unreachable
+        | Event::Reached
+        | Event::PaymentStands(_)
+        | Event::NumberLost(_) => None,
+    };
+    match step {
+        Step::Decided(mut decision) if decision.next != client.state => {
+            decision.exchange = Exchange { asked_at: Some(facts.asked_at), led_by, misfits: 0, crossed: 0 };
+            Step::Decided(decision)
+        }
+        Step::Decided(_) | Step::AskPool => step,
+    }
+}
+
 fn in_state(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
-    match client.state {
-        State::S1BusinessTypeLocation => trade_and_place(client, event).into(),
-        State::S2BusinessName => business_name(client, event).into(),
-        State::S3OwnerName => owner_name(client, event).into(),
-        State::S4NotificationPref => notification_pref(client, event).into(),
-        State::S5ConfirmLive => confirm_live(client, event, facts),
-        State::S6PhoneType => phone_type(client, event, facts),
-        State::S7FwdSent => forwarding_sent(client, event, facts),
-        State::S8FwdConfirm | State::S9TestCall => awaiting_test_call(client, event).into(),
-        State::Complete => complete(client, event).into(),
+    match (event, client.state) {
+        (Event::Text { body, received_at, .. }, _) => texts::heard(client, body, *received_at, facts),
+        (Event::NumberDue, State::S6PhoneType) => number_in_the_background(client, facts),
+        // A call that arrives proves the forwarding as well as a DONE does.
+        (Event::CallArrived(_) | Event::CallEnded(_), State::S7FwdSent | State::S8FwdConfirm | State::S9TestCall) => {
+            called(client, event).into()
+        }
+        // Whichever is reported first tells the owner; the other may be lost.
+        (Event::CallArrived(call) | Event::CallEnded(call), State::Complete) => missed_call(client, call).into(),
+        (
+            Event::CallArrived(_)
+            | Event::CallEnded(_)
+            | Event::NumberDue
+            | Event::OptedOut
+            | Event::Unreachable
+            | Event::Reached
+            | Event::PaymentStands(_)
+            | Event::NumberLost(_),
+            State::S1BusinessTypeLocation
+            | State::S2BusinessName
+            | State::S3OwnerName
+            | State::S4NotificationPref
+            | State::S5ConfirmLive
+            | State::S6PhoneType
+            | State::S7FwdSent
+            | State::S8FwdConfirm
+            | State::S9TestCall
+            | State::Complete,
+        ) => Decision::nothing(client).into(),
     }
 }
 
@@ -189,7 +254,7 @@ fn in_state(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
 fn reach(client: &Client, event: &Event) -> Option<Decision> {
     let stay = Decision::nothing(client);
     match event {
-        Event::Text { body, taken_for } => opting(client, body, *taken_for),
+        Event::Text { body, taken_for, .. } => opting(client, body, *taken_for),
         Event::OptedOut if client.opted_out => Some(stay),
         Event::OptedOut => Some(stay.opt(OptChange::Out)),
         Event::Unreachable if client.unreachable => Some(stay),
@@ -209,94 +274,24 @@ fn opting(client: &Client, body: &str, taken_for: Option<Keyword>) -> Option<Dec
     let stay = Decision::nothing(client);
     if client.opted_out {
         let back = taken_for == Some(Keyword::Start) || answer::asks_back_in(body);
-        return Some(if back { stay.opt(OptChange::In).text(wording::reminder(client)) } else { stay });
+        return Some(match () {
+            () if back => stay.opt(OptChange::In).text(wording::reminder(client)),
+            // Without a word, but not unheard: somebody who pays can still be reached in another way.
+            () if client.payment_active && answer::wants_to_cancel(body) => stay.concern(Concern::CancelAsked),
+            () => stay,
+        });
     }
     // Twilio may take a YES for a START. From somebody who has not opted out it is an answer.
     match taken_for.filter(|taken| *taken != Keyword::Start).or_else(|| keyword(body))? {
         // Twilio has answered already, and a text of ours would be refused.
-        Keyword::Stop => Some(stay.opt(OptChange::Out)),
+        Keyword::Stop => {
+            let cancels = client.payment_active && answer::wants_to_cancel(body);
+            let out = stay.opt(OptChange::Out);
+            Some(if cancels { out.concern(Concern::CancelAsked) } else { out })
+        }
         Keyword::Start => Some(stay.text(wording::reminder(client))),
         // Twilio answers it.
         Keyword::Help => Some(stay),
-    }
-}
-
-/// S1 to S4 differ only in what they take for an answer: kept, and followed by the next question.
-fn question(
-    client: &Client,
-    event: &Event,
-    keep: impl FnOnce(&mut Collected, &str) -> Option<()>,
-    next: State,
-    ask: Text,
-) -> Decision {
-    let stay = Decision::nothing(client);
-    match event {
-        Event::Text { body, .. } => {
-            let mut collected = client.collected.clone();
-            match keep(&mut collected, body) {
-                Some(()) => stay.collect(collected).to(next).text(ask),
-                None => stay.text(wording::reminder(client)),
-            }
-        }
-        Event::CallArrived(_)
-        | Event::CallEnded(_)
-        | Event::NumberDue
-        | Event::OptedOut
-        | Event::Unreachable
-        | Event::Reached
-        | Event::PaymentStands(_)
-        | Event::NumberLost(_) => stay,
-    }
-}
-
-fn trade_and_place(client: &Client, event: &Event) -> Decision {
-    let keep = |collected: &mut Collected, body: &str| {
-        collected.business_type_location = Some(answer::trade_and_place(body)?);
-        Some(())
-    };
-    question(client, event, keep, State::S2BusinessName, wording::ask_business_name())
-}
-
-fn business_name(client: &Client, event: &Event) -> Decision {
-    let keep = |collected: &mut Collected, body: &str| {
-        collected.business_name = Some(answer::business_name(body)?);
-        Some(())
-    };
-    question(client, event, keep, State::S3OwnerName, wording::ask_owner_name())
-}
-
-fn owner_name(client: &Client, event: &Event) -> Decision {
-    let keep = |collected: &mut Collected, body: &str| {
-        collected.owner_name = Some(answer::owner_name(body)?);
-        Some(())
-    };
-    question(client, event, keep, State::S4NotificationPref, wording::ask_notification_pref())
-}
-
-fn notification_pref(client: &Client, event: &Event) -> Decision {
-    let keep = |collected: &mut Collected, body: &str| {
-        collected.notification_pref = answer::prefers_sms(body).then(|| "SMS".to_owned());
-        collected.notification_pref.is_some().then_some(())
-    };
-    question(client, event, keep, State::S5ConfirmLive, wording::ask_confirm_live())
-}
-
-fn confirm_live(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
-    let stay = Decision::nothing(client);
-    match event {
-        Event::Text { body, .. } => match answer::confirmation(body) {
-            Confirmation::Yes => gate(client, facts, |number| through_the_gate(client, number)),
-            Confirmation::No => stay.text(wording::no_hurry()).into(),
-            Confirmation::Unclear => stay.text(wording::reminder(client)).into(),
-        },
-        Event::CallArrived(_)
-        | Event::CallEnded(_)
-        | Event::NumberDue
-        | Event::OptedOut
-        | Event::Unreachable
-        | Event::Reached
-        | Event::PaymentStands(_)
-        | Event::NumberLost(_) => stay.into(),
     }
 }
 
@@ -332,27 +327,8 @@ fn payment_missing(client: &Client, facts: &Facts<'_>) -> Decision {
         .text(wording::payment_required(&wording::payment_link(facts.payment_link, client)))
 }
 
-fn phone_type(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
-    let stay = Decision::nothing(client);
-    match event {
-        Event::Text { body, .. } => match (answer::phone_type(body), answer::confirmation(body)) {
-            (Some(phone_type), _) => instructions(client, phone_type, facts),
-            (None, Confirmation::Yes) => ready_for_phone_type(client, facts),
-            (None, Confirmation::No | Confirmation::Unclear) => stay.text(wording::reminder(client)).into(),
-        },
-        Event::NumberDue => number_in_the_background(client, facts),
-        Event::CallArrived(_)
-        | Event::CallEnded(_)
-        | Event::OptedOut
-        | Event::Unreachable
-        | Event::Reached
-        | Event::PaymentStands(_)
-        | Event::NumberLost(_) => stay.into(),
-    }
-}
-
 /// READY at S6: onwards with the phone type already given, or the question again.
-fn ready_for_phone_type(client: &Client, facts: &Facts<'_>) -> Step {
+pub(crate) fn ready_for_phone_type(client: &Client, facts: &Facts<'_>) -> Step {
     if client.number.is_none() {
         return gate(client, facts, |number| with_number(client, number));
     }
@@ -387,7 +363,7 @@ fn number_in_the_background(client: &Client, facts: &Facts<'_>) -> Step {
 }
 
 /// The forwarding instructions, which make no sense without the number to forward to.
-fn instructions(client: &Client, phone_type: PhoneType, facts: &Facts<'_>) -> Step {
+pub(crate) fn instructions(client: &Client, phone_type: PhoneType, facts: &Facts<'_>) -> Step {
     if let Some(number) = &client.number {
         return send_instructions(client, phone_type, number).into();
     }
@@ -413,42 +389,6 @@ fn send_instructions(client: &Client, phone_type: PhoneType, number: &crate::E16
         .text(wording::forwarding_instructions(phone_type, number))
 }
 
-fn forwarding_sent(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
-    let stay = Decision::nothing(client);
-    match event {
-        Event::Text { body, .. } if answer::is_done(body) => {
-            stay.to(State::S8FwdConfirm).text(wording::ask_test_call()).into()
-        }
-        Event::Text { body, .. } => match answer::phone_type(body) {
-            // Somebody who picked the wrong phone gets the right instructions.
-            Some(phone_type) => instructions(client, phone_type, facts),
-            None => stay.text(wording::reminder(client)).into(),
-        },
-        // A call that arrives proves the forwarding as well as a DONE does.
-        Event::CallArrived(_) | Event::CallEnded(_) => called(client, event).into(),
-        Event::NumberDue
-        | Event::OptedOut
-        | Event::Unreachable
-        | Event::Reached
-        | Event::PaymentStands(_)
-        | Event::NumberLost(_) => stay.into(),
-    }
-}
-
-/// S8 and S9 differ only in their reminder.
-fn awaiting_test_call(client: &Client, event: &Event) -> Decision {
-    match event {
-        Event::Text { .. } => Decision::nothing(client).text(wording::reminder(client)),
-        Event::CallArrived(_) | Event::CallEnded(_) => called(client, event),
-        Event::NumberDue
-        | Event::OptedOut
-        | Event::Unreachable
-        | Event::Reached
-        | Event::PaymentStands(_)
-        | Event::NumberLost(_) => Decision::nothing(client),
-    }
-}
-
 /// A call on the client's number, from S7 on. Its end may be reported first, and proves its arrival.
 fn called(client: &Client, event: &Event) -> Decision {
     let stay = Decision::nothing(client);
@@ -457,21 +397,6 @@ fn called(client: &Client, event: &Event) -> Decision {
         Event::CallEnded(call) => stay.to(State::Complete).text(wording::live().once_for(call)),
         Event::Text { .. }
         | Event::NumberDue
-        | Event::OptedOut
-        | Event::Unreachable
-        | Event::Reached
-        | Event::PaymentStands(_)
-        | Event::NumberLost(_) => stay,
-    }
-}
-
-fn complete(client: &Client, event: &Event) -> Decision {
-    let stay = Decision::nothing(client);
-    match event {
-        Event::Text { .. } => stay.text(wording::reminder(client)),
-        // Whichever is reported first tells the owner; the other may be lost.
-        Event::CallArrived(call) | Event::CallEnded(call) => missed_call(client, call),
-        Event::NumberDue
         | Event::OptedOut
         | Event::Unreachable
         | Event::Reached

@@ -1,5 +1,7 @@
 //! What can happen to a client.
 
+use chrono::{DateTime, Utc};
+
 use crate::{E164, Keyword, Payment};
 
 /// Something that happened to a client, as the conversation sees it.
@@ -11,6 +13,8 @@ pub enum Event {
         body: String,
         /// What Twilio took it for, and has answered already: its lists of words can be changed, and it has the last word.
         taken_for: Option<Keyword>,
+        /// When it reached us.
+        received_at: DateTime<Utc>,
     },
     /// A call arrived on the client's own number.
     CallArrived(Call),

@@ -26,6 +26,8 @@ mod answer;
 
 mod decide;
 
+mod texts;
+
 mod service;
 
 pub mod payment;
@@ -48,12 +50,12 @@ pub mod segments;
 
 pub mod loop_guard;
 
-pub use client::{Client, Collected};
-pub use decide::{Decision, Facts, OptChange, Step, decide};
+pub use client::{Client, Collected, Exchange};
+pub use decide::{Concern, Decision, Facts, OptChange, Step, decide};
 pub use event::{Allocation, Call, Event};
 pub use payment::Payment;
-pub use phone::{E164, NotE164, as_people_write, caller, region_of};
+pub use phone::{E164, NotE164, as_people_write, caller, can_hold_a_conversation, home_region, region_of};
 pub use state::{PhoneType, State};
 pub use wording::{Text, TextKind};
 
-pub use answer::{Keyword, keyword};
+pub use answer::{ANSWER_CHARS_MAX, Field, Half, Keyword, Meaning, keyword, read, refuses};

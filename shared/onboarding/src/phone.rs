@@ -121,6 +121,25 @@ fn is_valid(number: &E164) -> bool {
     phonenumber::parse(None, number.as_str()).is_ok_and(|number| number.is_valid())
 }
 
+/// Whether a phone can take part in a conversation by text. UK landlines, `+441…` and `+442…`, never can.
+#[must_use]
+pub fn can_hold_a_conversation(phone: &E164) -> bool {
+    !["+441", "+442"].iter().any(|landline| phone.as_str().starts_with(landline))
+}
+
+/// The region of a phone's country, as `clients.region` has it: `UK` for GB, and where the country is not known.
+#[must_use]
+pub fn home_region(phone: &E164) -> String {
+    // Nearly all are, and working it out costs more than all the rest of a text.
+    if phone.as_str().starts_with("+44") {
+        return "UK".to_owned();
+    }
+    match phone.country() {
+        Some(country) if country != "GB" => country,
+        Some(_) | None => "UK".to_owned(),
+    }
+}
+
 impl fmt::Debug for E164 {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.masked())

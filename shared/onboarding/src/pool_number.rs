@@ -38,11 +38,15 @@ pub enum Unfit {
 /// Reads a number as people write it: `+447911123456`, `07911 123456`, `+44 (0)7911-123456` or `0044 7911 123456`.
 #[must_use]
 pub fn as_written(text: &str) -> Option<E164> {
-    let bare: String = text.replace("(0)", "").chars().filter(|it| !is_between_digits(*it)).collect();
+    let bare = bare(text);
     match bare.strip_prefix("00") {
         Some(rest) => E164::from_digits(rest).ok(),
         None => as_people_write(&bare),
     }
+}
+
+fn bare(text: &str) -> String {
+    text.replace("(0)", "").chars().filter(|it| !is_between_digits(*it)).collect()
 }
 
 fn is_between_digits(it: char) -> bool {
@@ -54,10 +58,12 @@ fn is_between_digits(it: char) -> bool {
 /// # Errors
 /// What is wrong with it.
 pub fn pool_number(text: &str, onboarding_number: Option<&E164>) -> Result<SeedNumber, Unfit> {
-    let number = as_written(text).ok_or(Unfit::Unreadable)?;
-    if let Some(rest) = number.as_str().strip_prefix("+440") {
+    let bare = bare(text);
+    // A caller's number is read in this spelling; what is to be bought and rung is written once, and has to be right.
+    if let Some(rest) = ["+440", "00440"].into_iter().find_map(|prefix| bare.strip_prefix(prefix)) {
         return Err(Unfit::ZeroAfterCode(rest.to_owned()));
     }
+    let number = as_written(text).ok_or(Unfit::Unreadable)?;
     let region = number.country().ok_or(Unfit::NoCountry)?;
     if !can_exist(&number) {
         return Err(Unfit::CannotExist(region));

@@ -7,7 +7,7 @@
 use chrono::TimeDelta;
 
 use crate::segments::in_gsm_if_nothing_is_lost;
-use crate::{Call, Client, E164, PhoneType, State};
+use crate::{ANSWER_CHARS_MAX, Call, Client, E164, Field, Half, PhoneType, State};
 
 /// What stands in the place of a payment link as long as none is set.
 const PAYMENT_LINK_PLACEHOLDER: &str = "https://buy.stripe.com/test_XXXXX (placeholder)";
@@ -61,11 +61,21 @@ pub enum TextKind {
     AlreadyLive,
     MissedCall,
     Misdirected,
+    AskOtherHalf,
+    OwnNameWillDo,
+    TooLong,
+    Crossed,
+    Corrected,
+    WhoWeAre,
+    OfferPerson,
+    HowToCancel,
+    NothingCharged,
+    NoNumbersThere,
 }
 
 impl TextKind {
     /// Every kind.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 37] = [
         Self::Welcome,
         Self::AskBusinessName,
         Self::AskOwnerName,
@@ -93,6 +103,16 @@ impl TextKind {
         Self::AlreadyLive,
         Self::MissedCall,
         Self::Misdirected,
+        Self::AskOtherHalf,
+        Self::OwnNameWillDo,
+        Self::TooLong,
+        Self::Crossed,
+        Self::Corrected,
+        Self::WhoWeAre,
+        Self::OfferPerson,
+        Self::HowToCancel,
+        Self::NothingCharged,
+        Self::NoNumbersThere,
     ];
 
     /// The kind stored under `name`, if there is one.
@@ -132,6 +152,16 @@ impl TextKind {
             Self::AlreadyLive => "already_live",
             Self::MissedCall => "missed_call",
             Self::Misdirected => "misdirected",
+            Self::AskOtherHalf => "ask_other_half",
+            Self::OwnNameWillDo => "own_name_will_do",
+            Self::TooLong => "too_long",
+            Self::Crossed => "crossed",
+            Self::Corrected => "corrected",
+            Self::WhoWeAre => "who_we_are",
+            Self::OfferPerson => "offer_person",
+            Self::HowToCancel => "how_to_cancel",
+            Self::NothingCharged => "nothing_charged",
+            Self::NoNumbersThere => "no_numbers_there",
         }
     }
 
@@ -169,6 +199,7 @@ impl TextKind {
             | Self::NumberReady
             | Self::ForwardingInstructions
             | Self::AtCapacity
+            | Self::HowToCancel
             | Self::Live => TimeDelta::hours(24),
             Self::Welcome
             | Self::AskBusinessName
@@ -183,7 +214,16 @@ impl TextKind {
             | Self::AskTestCall
             | Self::RemindTestCall
             | Self::TestCallUnderWay
-            | Self::AlreadyLive => TimeDelta::hours(4),
+            | Self::AlreadyLive
+            | Self::AskOtherHalf
+            | Self::OwnNameWillDo
+            | Self::TooLong
+            | Self::Crossed
+            | Self::Corrected
+            | Self::WhoWeAre
+            | Self::OfferPerson
+            | Self::NothingCharged
+            | Self::NoNumbersThere => TimeDelta::hours(4),
             Self::MissedCall => TimeDelta::hours(1),
             Self::Misdirected => TimeDelta::minutes(10),
         }
@@ -429,6 +469,84 @@ pub fn misdirected(onboarding_number: &E164) -> Text {
     )
 }
 
+/// Half of the answer to S1 is known, and the other half is asked for.
+pub(crate) fn ask_other_half(half: &Half) -> Text {
+    text(
+        TextKind::AskOtherHalf,
+        match half {
+            Half::Trade(_) => "Thanks! And where do you work?\n\nFor example: London",
+            Half::Place(_) => "Thanks! And what's your trade?\n\nFor example: Plumber",
+        },
+    )
+}
+
+pub(crate) fn own_name_will_do() -> Text {
+    text(
+        TextKind::OwnNameWillDo,
+        "No problem, lots of people trade under their own name. What name should we use for your business? Your own will do.",
+    )
+}
+
+pub(crate) fn too_long(question: &Text) -> Text {
+    text(
+        TextKind::TooLong,
+        format!(
+            "Sorry, that's too long for us. Please keep it under {ANSWER_CHARS_MAX} characters.\n\n{}",
+            question.body
+        ),
+    )
+}
+
+/// The client's text left before our question arrived.
+pub(crate) fn crossed(client: &Client) -> Text {
+    text(TextKind::Crossed, format!("Sorry, our texts crossed. {}", reminder(client).body))
+}
+
+pub(crate) fn corrected(field: Field, answer: &str, question: &Text) -> Text {
+    let what = match field {
+        Field::TradeAndPlace => "trade and place",
+        Field::BusinessName => "business name",
+        Field::OwnerName => "own name",
+    };
+    text(TextKind::Corrected, format!("Thanks, we've changed your {what} to: {answer}\n\n{}", question.body))
+}
+
+pub(crate) fn who_we_are() -> Text {
+    text(
+        TextKind::WhoWeAre,
+        "This is JobRun. We give tradespeople a phone number that answers when they can't. If that's not for you, sorry for the \
+         mix-up: there's no need to reply.",
+    )
+}
+
+pub(crate) fn offer_person() -> Text {
+    text(
+        TextKind::OfferPerson,
+        "Sorry, we don't seem to understand each other. Somebody from our team will get in touch. You can go on here any time.",
+    )
+}
+
+pub(crate) fn how_to_cancel() -> Text {
+    text(
+        TextKind::HowToCancel,
+        "Sorry to see you go. We've passed this on: our team will cancel your subscription, and we'll text you once it has ended.",
+    )
+}
+
+pub(crate) fn nothing_charged() -> Text {
+    text(
+        TextKind::NothingCharged,
+        "There's nothing to cancel: you have no JobRun subscription, and nothing is being charged.",
+    )
+}
+
+pub(crate) fn no_numbers_there() -> Text {
+    text(
+        TextKind::NoNumbersThere,
+        "Thanks for your interest! Sorry, JobRun has no numbers in your country yet, so we can't sign you up at the moment.",
+    )
+}
+
 /// The question that `client` has to answer next, for somebody who has lost the thread.
 pub(crate) fn reminder(client: &Client) -> Text {
     match client.state {
@@ -462,8 +580,10 @@ mod tests {
     use crate::segments::segments;
 
     #[test]
-    fn what_the_waiting_are_told_is_one_segment() {
-        for text in [number_ready(), still_waiting()] {
+    fn what_the_waiting_are_told_and_what_smooths_the_conversation_is_one_segment() {
+        let fixed =
+            [number_ready(), still_waiting(), own_name_will_do(), offer_person(), how_to_cancel(), nothing_charged()];
+        for text in fixed.into_iter().chain([no_numbers_there(), who_we_are(), too_long(&ask_owner_name())]) {
             assert_eq!(segments(&text.body).count, 1, "{}", text.body);
         }
     }

@@ -3,23 +3,27 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use jobrun_onboarding::{Client, Collected, E164, OptChange, Payment, State};
+use jobrun_onboarding::{Client, Collected, E164, Exchange, OptChange, Payment, State, home_region};
 use sqlx::{PgConnection, types::Json};
 
 use super::{Error, ensure_rows};
 
-/// Makes a client of every phone that has none yet. Waits for other transactions that do the same.
+/// Makes a client of every phone that has none yet, in the region of the phone's country. Waits for other transactions that do
+/// the same.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn ensure_for_phones(conn: &mut PgConnection, phones: &[E164]) -> Result<(), Error> {
     // Sorted, so that two transactions never wait for each other.
-    let mut digits: Vec<&str> = phones.iter().map(E164::digits).collect();
-    digits.sort_unstable();
-    digits.dedup();
+    let mut newcomers: Vec<(&str, String)> = phones.iter().map(|it| (it.digits(), home_region(it))).collect();
+    newcomers.sort_unstable();
+    newcomers.dedup();
+    let (digits, regions): (Vec<&str>, Vec<String>) = newcomers.into_iter().unzip();
     sqlx::query!(
-        r#"INSERT INTO clients ("phoneNumber") SELECT unnest($1::TEXT[]) ON CONFLICT ON CONSTRAINT a_phone_belongs_to_one_client DO NOTHING"#,
-        &digits as &[&str]
+        r#"INSERT INTO clients ("phoneNumber", region) SELECT * FROM unnest($1::TEXT[], $2::TEXT[])
+           ON CONFLICT ON CONSTRAINT a_phone_belongs_to_one_client DO NOTHING"#,
+        &digits as &[&str],
+        &regions
     )
     .execute(conn)
     .await?;
@@ -109,7 +113,8 @@ pub async fn load(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Result<
                   c."paymentStanding" AS payment, c."paymentReference" AS payment_reference,
                   c."optedOutAt" IS NOT NULL AS "opted_out!", c."unreachableAt" IS NOT NULL AS "unreachable!",
                   s.current_state AS "state?",
-                  s.collected_fields AS "collected?"
+                  s.collected_fields AS "collected?", s.asked_at AS "asked_at?", s.led_by AS "led_by?",
+                  s.led_by_at AS "led_by_at?", c.misfits
            FROM clients c LEFT JOIN onboarding_states s ON s.client_id = c.id
            WHERE c.id = ANY($1) ORDER BY c.id"#,
         ids
@@ -127,6 +132,12 @@ pub async fn load(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Result<
             owner_phone: E164::from_digits(&row.phone).map_err(|_| unreadable("clients", "phoneNumber"))?,
             state,
             collected: row.collected.as_ref().map(Collected::from_json).unwrap_or_default(),
+            exchange: Exchange {
+                asked_at: row.asked_at,
+                led_by: row.led_by.zip(row.led_by_at),
+                misfits: u32::try_from(row.misfits).unwrap_or_default(),
+                crossed: 0,
+            },
             payment_active: row.payment_active,
             payment: Payment::from_name(&row.payment).ok_or_else(|| unreadable("clients", "paymentStanding"))?,
             payment_reference: row.payment_reference,
@@ -149,10 +160,11 @@ pub struct Standing<'a> {
     pub state: State,
     /// What it has told us.
     pub collected: &'a Collected,
+    /// How the exchange of question and answer stands.
+    pub exchange: &'a Exchange,
 }
 
-/// Saves where clients stand. What others have added to `collected_fields` by hand is kept. A business that has no name yet
-/// gets the one that its owner gave.
+/// Saves where clients stand. What others have added to `collected_fields` by hand is kept.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -164,34 +176,75 @@ pub async fn save_standings(
     if standings.is_empty() {
         return Ok(());
     }
+    save_business_names(conn, standings).await?;
     let ids: Vec<&str> = standings.iter().map(|it| it.client_id).collect();
     let states: Vec<&str> = standings.iter().map(|it| it.state.name()).collect();
     let collected: Vec<Json<&Collected>> = standings.iter().map(|it| Json(it.collected)).collect();
+    let asked: Vec<Option<DateTime<Utc>>> = standings.iter().map(|it| it.exchange.asked_at).collect();
+    let led_by = || standings.iter().map(|it| it.exchange.led_by.as_ref());
+    let led_by_bodies: Vec<Option<&str>> = led_by().map(|led_by| Some(led_by?.0.as_str())).collect();
+    let led_by_at: Vec<Option<DateTime<Utc>>> = led_by().map(|led_by| Some(led_by?.1)).collect();
     let result = sqlx::query!(
-        "INSERT INTO onboarding_states (client_id, current_state, collected_fields, updated_at)
-         SELECT client_id, current_state, collected_fields, $4
-         FROM unnest($1::TEXT[], $2::TEXT[], $3::JSONB[]) AS s (client_id, current_state, collected_fields)
+        "INSERT INTO onboarding_states
+             (client_id, current_state, collected_fields, asked_at, led_by, led_by_at, updated_at)
+         SELECT client_id, current_state, collected_fields, asked_at, led_by, led_by_at, $7
+         FROM unnest($1::TEXT[], $2::TEXT[], $3::JSONB[], $4::TIMESTAMPTZ[], $5::TEXT[], $6::TIMESTAMPTZ[])
+             AS s (client_id, current_state, collected_fields, asked_at, led_by, led_by_at)
          ON CONFLICT ON CONSTRAINT a_client_has_one_state DO UPDATE
          SET current_state = EXCLUDED.current_state,
              collected_fields = onboarding_states.collected_fields || EXCLUDED.collected_fields,
+             asked_at = EXCLUDED.asked_at,
+             led_by = EXCLUDED.led_by,
+             led_by_at = EXCLUDED.led_by_at,
              updated_at = EXCLUDED.updated_at",
         &ids as &[&str],
         &states as &[&str],
         &collected as &[Json<&Collected>],
+        &asked as &[Option<DateTime<Utc>>],
+        &led_by_bodies as &[Option<&str>],
+        &led_by_at as &[Option<DateTime<Utc>>],
         now
     )
-    .execute(&mut *conn)
+    .execute(conn)
     .await?;
-    ensure_rows(&result, standings.len(), "saving where clients stand")?;
+    ensure_rows(&result, standings.len(), "saving where clients stand")
+}
 
+/// Saves how many texts in a row have fitted no question. Must hold the clients' locks.
+///
+/// # Errors
+/// When one of them does not exist, or the database does not answer.
+pub async fn save_misfits(conn: &mut PgConnection, misfits: &[(&str, u32)]) -> Result<(), Error> {
+    if misfits.is_empty() {
+        return Ok(());
+    }
+    let (ids, counts): (Vec<&str>, Vec<i32>) =
+        misfits.iter().map(|(id, count)| (*id, i32::try_from(*count).unwrap_or(i32::MAX))).unzip();
+    let result = sqlx::query!(
+        "UPDATE clients SET misfits = changed.misfits FROM unnest($1::TEXT[], $2::INTEGER[]) AS changed (id, misfits)
+         WHERE clients.id = changed.id",
+        &ids as &[&str],
+        &counts
+    )
+    .execute(conn)
+    .await?;
+    ensure_rows(&result, misfits.len(), "saving how many texts have fitted no question")
+}
+
+/// A business that has no name yet gets the one that its owner gave, and one that had that name gets the corrected one. A name
+/// that was given by hand stays. To be called before the answers are saved: the old one is compared.
+async fn save_business_names(conn: &mut PgConnection, standings: &[Standing<'_>]) -> Result<(), Error> {
     let named = standings.iter().filter_map(|it| Some((it.client_id, it.collected.business_name.as_deref()?)));
     let (ids, names): (Vec<&str>, Vec<&str>) = named.unzip();
     if names.is_empty() {
         return Ok(());
     }
     sqlx::query!(
-        r#"UPDATE clients SET "businessName" = named.name FROM unnest($1::TEXT[], $2::TEXT[]) AS named (id, name)
-           WHERE clients.id = named.id AND clients."businessName" = ''"#,
+        r#"UPDATE clients SET "businessName" = named.name
+           FROM unnest($1::TEXT[], $2::TEXT[]) AS named (id, name)
+           LEFT JOIN onboarding_states s ON s.client_id = named.id
+           WHERE clients.id = named.id AND clients."businessName" <> named.name
+             AND (clients."businessName" = '' OR clients."businessName" = s.collected_fields ->> 'businessName')"#,
         &ids as &[&str],
         &names as &[&str]
     )

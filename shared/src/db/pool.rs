@@ -519,6 +519,19 @@ pub async fn list_known(conn: &mut PgConnection, numbers: &[&str]) -> Result<Has
     Ok(known.fetch_all(conn).await?.into_iter().collect())
 }
 
+/// Which of `regions`, ISO 3166 countries, the pool has a number of, free or not.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list_served_regions(conn: &mut PgConnection, regions: &[String]) -> Result<Vec<String>, Error> {
+    let served = sqlx::query_scalar!(
+        r#"SELECT region AS "region!" FROM unnest($1::TEXT[]) AS r (region)
+           WHERE EXISTS (SELECT FROM twilio_number_pool p WHERE p.region = r.region)"#,
+        regions
+    );
+    Ok(served.fetch_all(conn).await?)
+}
+
 /// The client that holds `number`, if one does.
 ///
 /// # Errors

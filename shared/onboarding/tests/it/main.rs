@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+mod answers;
+
+mod texts;
+
 mod table;
 
 mod rules;

@@ -1,8 +1,8 @@
 //! The rules that no conversation may break, tried on conversations of every kind.
 
 use jobrun_onboarding::{
-    Allocation, Call, Client, Collected, Decision, E164, Event, Facts, Keyword, OptChange, Payment, PhoneType, State,
-    Step, decide,
+    Allocation, Call, Client, Collected, Decision, E164, Event, Exchange, Facts, Keyword, OptChange, Payment,
+    PhoneType, State, Step, decide,
 };
 use proptest::prelude::*;
 
@@ -32,6 +32,12 @@ fn a_text() -> impl Strategy<Value = String> {
         "\0",
         "🙂",
         "unstop",
+        "back",
+        "Plumber",
+        "Leeds",
+        "wrong number",
+        "sorry, business name is XYZ",
+        "cancel my subscription",
     ]);
     prop_oneof![4 => words.prop_map(str::to_owned), 1 => any::<String>()]
 }
@@ -57,7 +63,7 @@ fn a_payment() -> impl Strategy<Value = Payment> {
 
 fn an_event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        6 => (a_text(), taken_for()).prop_map(|(body, taken_for)| Event::Text { body, taken_for }),
+        6 => (a_text(), taken_for()).prop_map(|(body, taken_for)| Event::Text { body, taken_for, received_at: Default::default() }),
         1 => a_call().prop_map(Event::CallArrived),
         1 => a_call().prop_map(Event::CallEnded),
         1 => Just(Event::NumberDue),
@@ -84,6 +90,7 @@ prop_compose! {
             owner_phone: E164::parse("+447900000001").unwrap(),
             state,
             collected: Collected { phone_type, ..Collected::default() },
+            exchange: Exchange::default(),
             payment_active,
             payment,
             payment_reference: "reference".to_owned(),
@@ -96,7 +103,13 @@ prop_compose! {
 
 /// What a conversation does with an event, and whether it asked the pool.
 fn step(client: &Client, event: &Event, pool: &Allocation) -> (Decision, bool) {
-    let facts = |allocation| Facts { payment_link: Some("https://pay"), allocation, now: Default::default() };
+    let facts = |allocation| Facts {
+        payment_link: Some("https://pay"),
+        allocation,
+        region_served: true,
+        now: Default::default(),
+        asked_at: Default::default(),
+    };
     match decide(client, event, &facts(None)) {
         Step::Decided(decision) => (*decision, false),
         Step::AskPool => match decide(client, event, &facts(Some(pool.clone()))) {
@@ -115,6 +128,11 @@ fn pools() -> impl Strategy<Value = Allocation> {
 fn may_follow(state: State, next: State, event: &Event) -> bool {
     let place = |state: State| State::ALL.iter().position(|it| *it == state).unwrap();
     match event {
+        // "Back" asks the question before again, but never one before the gate from behind it.
+        Event::Text { body, .. } if body == "back" => {
+            let is_behind = state > State::S5ConfirmLive;
+            next == state || (place(next) + 1 == place(state) && (!is_behind || next > State::S5ConfirmLive))
+        }
         Event::Text { .. } | Event::NumberDue | Event::OptedOut | Event::Unreachable | Event::Reached => {
             next == state || place(next) == place(state) + 1 || (state, next) == (State::S7FwdSent, State::S6PhoneType)
         }
@@ -195,7 +213,7 @@ proptest! {
     #[test]
     fn a_text_is_answered_unless_its_sender_wants_no_answer(client in a_client(), body in a_text(), pool in pools()) {
         let quiet = client.opted_out || jobrun_onboarding::keyword(&body).is_some();
-        let (decision, _) = step(&client, &Event::Text { body, taken_for: None }, &pool);
+        let (decision, _) = step(&client, &Event::Text { body, taken_for: None, received_at: Default::default() }, &pool);
         prop_assert!(quiet || decision.texts.len() == 1);
     }
 
@@ -209,6 +227,7 @@ proptest! {
             owner_phone: E164::parse("+447900000001").unwrap(),
             state: State::S1BusinessTypeLocation,
             collected: Collected::default(),
+            exchange: Exchange::default(),
             payment_active: false,
             payment: Payment::None,
             payment_reference: "reference".to_owned(),
@@ -259,6 +278,7 @@ fn no_text_asks_for_a_word_that_twilio_acts_on() {
                     owner_phone: E164::parse("+447900000001").unwrap(),
                     state,
                     collected: Collected::default(),
+                    exchange: Exchange::default(),
                     payment_active: paid,
                     payment: Payment::None,
                     payment_reference: "reference".to_owned(),
@@ -266,7 +286,7 @@ fn no_text_asks_for_a_word_that_twilio_acts_on() {
                     opted_out: false,
                     unreachable: false,
                 };
-                let event = Event::Text { body: body.to_owned(), taken_for: None };
+                let event = Event::Text { body: body.to_owned(), taken_for: None, received_at: Default::default() };
                 let (decision, _) = step(&client, &event, &EMPTY);
                 for text in decision.texts {
                     let asks = |word: &&str| text.body.contains(&format!("eply {word}"));

@@ -5,14 +5,37 @@
 use std::fmt::Write;
 
 use jobrun_onboarding::{
-    Allocation, Call, Client, Collected, Decision, E164, Event, Facts, Keyword, Payment, PhoneType, State, Step, decide,
+    Allocation, Call, Client, Collected, Decision, E164, Event, Exchange, Facts, Keyword, Payment, PhoneType, State,
+    Step, decide,
 };
 
 const COMMITTED: &str = include_str!("../transition_table.txt");
 
 /// One text for each kind of answer, and everything else that can happen.
-const TEXTS: [&str; 14] =
-    ["Plumber from London", "ABC", "SMS", "YES", "READY", "NO", "1", "2", "3", "DONE", "???", "STOP", "START", "HELP"];
+const TEXTS: [&str; 22] = [
+    "Plumber from London",
+    "Plumber",
+    "ABC",
+    "SMS",
+    "YES",
+    "READY",
+    "NO",
+    "1",
+    "2",
+    "3",
+    "DONE",
+    "???",
+    "back",
+    "wrong number",
+    "Liked “Hi”",
+    "stop texting me",
+    "cancel my subscription",
+    "business name is XYZ",
+    "CANCEL",
+    "STOP",
+    "START",
+    "HELP",
+];
 
 const OWNER: &str = "+447900000001";
 
@@ -42,7 +65,8 @@ const PAYMENTS: [(Payment, Payment); 14] = [
 
 /// What can happen, and how the payment stood when the client last heard of it.
 fn events() -> Vec<(String, Payment, Event)> {
-    let text = |body: &str, taken_for| Event::Text { body: body.to_owned(), taken_for };
+    let text =
+        |body: &str, taken_for| Event::Text { body: body.to_owned(), taken_for, received_at: Default::default() };
     let texts = TEXTS.iter().map(|body| (format!("\"{body}\""), text(body, None)));
     let taken = [
         ("\"YES\" taken for START", text("YES", Some(Keyword::Start))),
@@ -83,6 +107,7 @@ fn client(state: State, payment: Payment, facts: [bool; FACTS.len()]) -> Client 
         owner_phone: E164::parse(OWNER).unwrap(),
         state,
         collected: Collected { phone_type: gave_phone_type.then_some(PhoneType::Android), ..Collected::default() },
+        exchange: Exchange::default(),
         payment_active,
         payment,
         payment_reference: "reference".to_owned(),
@@ -93,7 +118,13 @@ fn client(state: State, payment: Payment, facts: [bool; FACTS.len()]) -> Client 
 }
 
 fn outcome(client: &Client, event: &Event) -> String {
-    let facts = |allocation| Facts { payment_link: Some("https://pay"), allocation, now: Default::default() };
+    let facts = |allocation| Facts {
+        payment_link: Some("https://pay"),
+        allocation,
+        region_served: true,
+        now: Default::default(),
+        asked_at: Default::default(),
+    };
     match decide(client, event, &facts(None)) {
         Step::Decided(decision) => describe(client, &decision),
         Step::AskPool => {
@@ -131,6 +162,7 @@ fn describe(client: &Client, decision: &Decision) -> String {
     if decision.number_due {
         parts.push("a number is due".to_owned());
     }
+    parts.extend(decision.concern.map(|concern| format!("alerts {concern:?}")));
     if !decision.journal.is_empty() {
         parts.push(format!("{} journal lines", decision.journal.len()));
     }

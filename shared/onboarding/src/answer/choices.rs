@@ -1,0 +1,186 @@
+//! Answers that choose: yes or no, texts, a phone, done.
+
+use super::names;
+use super::words::{
+    AGREES, ANDROID, ANY_WAY, BESIDE_CHOICE, BESIDE_DONE, BESIDE_NO, BUT, COURTESY, DONE, IPHONE, LANDLINE,
+    LANDLINE_PLACES, LATER, NO, OTHER_WAYS, PLAIN_NO, TEXTS, WHAT_NEXT, YES, all_among, any_among, has_phrase,
+    is_among, meant, plain,
+};
+use crate::PhoneType;
+
+/// Typing errors that still leave the name of a phone clear.
+const TYPOS_MAX: usize = 2;
+
+/// The reply to a request to go ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Assent {
+    Yes,
+    No,
+    /// Thanks, or emoji, and nothing else.
+    Thanks,
+    Unclear,
+}
+
+/// The first line of a text whose other lines merely sign it; otherwise the whole text.
+fn unsigned(body: &str) -> &str {
+    let Some((first, rest)) = body.trim().split_once('\n') else {
+        return body;
+    };
+    let rest_said = meant(rest);
+    let is_signature = !rest.contains('?') && !any_among(&rest_said, NO) && !any_among(&rest_said, BUT);
+    if is_signature && !meant(first).is_empty() { first } else { body }
+}
+
+/// Whether a question is asked, other than what comes next. "Why not?" is an assent.
+fn asks(body: &str, said: &[String]) -> bool {
+    plain(body) != ["why", "not"] && names::asks(body) && said.len() == said_before_what_next(said).len()
+}
+
+/// The words before "what next?".
+fn said_before_what_next(said: &[String]) -> &[String] {
+    let ends =
+        |phrase: &&&str| said.len() > phrase.split(' ').count() && said.join(" ").ends_with(&format!(" {phrase}"));
+    let asked = WHAT_NEXT.iter().find(ends).map_or(0, |phrase| phrase.split(' ').count());
+    said.get(..said.len() - asked).unwrap_or(said)
+}
+
+/// Reads an assent. "Yes but what does it cost" is a question, and "no problem" is a yes.
+pub(super) fn assent(body: &str) -> Assent {
+    let body = unsigned(body);
+    let said = meant(body);
+    let asks = asks(body, &said);
+    let said = said_before_what_next(&said);
+    if any_among(said, NO) || any_among(said, LATER) {
+        let definite = [PLAIN_NO, LATER].iter().any(|list| any_among(said, list)) || has_phrase(said, "dont want");
+        let plain = all_among(said, &[NO, LATER, YES, AGREES, COURTESY, BESIDE_NO]);
+        return if definite && plain { Assent::No } else { Assent::Unclear };
+    }
+    if asks || any_among(said, BUT) {
+        return Assent::Unclear;
+    }
+    let agrees = any_among(said, YES) || any_among(said, AGREES);
+    let first_agrees = said.first().is_some_and(|word| is_among(word, YES) || is_among(word, AGREES));
+    match () {
+        () if agrees && all_among(said, &[YES, AGREES, COURTESY]) => Assent::Yes,
+        () if first_agrees && said.len() <= 3 => Assent::Yes,
+        () if all_among(said, &[COURTESY]) => Assent::Thanks,
+        () => Assent::Unclear,
+    }
+}
+
+/// Whether texts are chosen, which are all that we offer: a yes will do.
+pub(super) fn prefers_sms(body: &str) -> bool {
+    let said = meant(unsigned(body));
+    let named = any_among(&said, TEXTS) && !any_among(&said, NO) && !any_among(&said, OTHER_WAYS) && !names::asks(body);
+    let any_way = any_among(&said, ANY_WAY) && all_among(&said, &[ANY_WAY, COURTESY]) && said != ["not"];
+    named || any_way || assent(body) == Assent::Yes
+}
+
+/// The kind of phone, by digit or by name. Two kinds in one text are no answer, and a digit in a sentence is a number.
+pub(super) fn phone_type(body: &str) -> Option<PhoneType> {
+    let body = unsigned(body);
+    let said = meant(body);
+    if let Some(chosen) = by_digit(&said, body) {
+        return Some(chosen);
+    }
+    let kinds = named(&said);
+    // "1 samsung" says two things.
+    let digit = said.first().and_then(|word| digit(word));
+    let mut kinds = kinds.into_iter().chain(digit);
+    let kind = kinds.next().filter(|_| !named(&said).is_empty())?;
+    (!any_among(&said, NO) && kinds.all(|other| other == kind)).then_some(kind)
+}
+
+/// The phone that a digit chooses, however it is written.
+fn digit(word: &str) -> Option<PhoneType> {
+    match word {
+        "1" | "one" | "1st" | "first" => Some(PhoneType::IPhone),
+        "2" | "two" | "2nd" | "second" => Some(PhoneType::Android),
+        "3" | "three" | "3rd" | "third" | "last" => Some(PhoneType::Landline),
+        _ => None,
+    }
+}
+
+fn by_digit(said: &[String], body: &str) -> Option<PhoneType> {
+    // "No" beside nothing but a digit is short for "number".
+    let mut others = said.iter().filter(|word| digit(word).is_none());
+    let beside =
+        others.clone().all(|word| all_among(std::slice::from_ref(word), &[COURTESY, BESIDE_CHOICE, YES, AGREES]));
+    let is_number = said.len() == 2 || !others.any(|word| word == "no");
+    let mut digits = said.iter().filter_map(|word| digit(word));
+    let first = digits.next()?;
+    // "This one" is not the first, and "the second one" is the second.
+    let ordinal = |word: &String| matches!(word.as_str(), "second" | "third" | "last" | "2nd" | "3rd");
+    let chosen = said.iter().find(|word| ordinal(word)).and_then(|word| digit(word)).unwrap_or(first);
+    let agree = said.iter().filter(|word| word.as_str() != "one").filter_map(|word| digit(word)).all(|it| it == chosen);
+    (beside && is_number && agree && !body.contains('?')).then_some(chosen)
+}
+
+/// The kinds of phone that are named, each as often as it is.
+fn named(said: &[String]) -> Vec<PhoneType> {
+    let landline = |place: usize, word: &str| {
+        let before = place.checked_sub(1).and_then(|before| said.get(before));
+        is_among(word, LANDLINE) || (word == "phone" && before.is_some_and(|it| LANDLINE_PLACES.contains(&it.as_str())))
+    };
+    said.iter()
+        .enumerate()
+        .filter_map(|(place, word)| kind_named(word).or(landline(place, word).then_some(PhoneType::Landline)))
+        .collect()
+}
+
+fn kind_named(word: &str) -> Option<PhoneType> {
+    // "iphone15": the model follows the name.
+    let name = word.trim_end_matches(|it: char| it.is_ascii_digit());
+    match name {
+        _ if IPHONE.contains(&name) || name.starts_with("iphone") || is_typo_of(name, "iphone") => {
+            Some(PhoneType::IPhone)
+        }
+        // "S24", "A53": the models of the most common make.
+        _ if matches!(name, "s" | "a") && word.len() == 3 => Some(PhoneType::Android),
+        _ if ANDROID.contains(&name) || is_typo_of(name, "android") || is_typo_of(name, "samsung") => {
+            Some(PhoneType::Android)
+        }
+        _ if is_typo_of(name, "landline") => Some(PhoneType::Landline),
+        _ => None,
+    }
+}
+
+/// Whether `name` is `right` with a typing error or two: the same first letter, and few letters changed.
+fn is_typo_of(name: &str, right: &str) -> bool {
+    name.len() >= 5 && name.chars().next() == right.chars().next() && edits(name, right) <= TYPOS_MAX
+}
+
+/// How many letters are added, left out or changed between two words.
+fn edits(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.chars().count()).collect();
+    for (place, letter) in one.chars().enumerate() {
+        let mut next = vec![place + 1];
+        for (change, pair) in other.chars().zip(row.windows(2)) {
+            let (before, above) = (pair.first().copied().unwrap_or_default(), pair.last().copied().unwrap_or_default());
+            let left = next.last().copied().unwrap_or_default();
+            next.push((before + usize::from(change != letter)).min(above + 1).min(left + 1));
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+/// Whether forwarding is set up.
+pub(super) fn is_done(body: &str) -> bool {
+    let body = unsigned(body);
+    let said = meant(body);
+    let asks = asks(body, &said);
+    let said = said_before_what_next(&said);
+    let names_phone = |word: &String| {
+        kind_named(word).is_some() || is_among(word, LANDLINE) || LANDLINE_PLACES.contains(&word.as_str())
+    };
+    let beside: Vec<String> = said.iter().filter(|word| !names_phone(word)).cloned().collect();
+    let says_so = any_among(said, DONE) || all_among(said, &[YES, COURTESY]) && any_among(said, YES);
+    says_so && all_among(&beside, &[DONE, YES, AGREES, COURTESY, BESIDE_DONE]) && !asks
+}
+
+/// Whether a text says that it was read, and no more.
+pub(super) fn acknowledges(body: &str) -> bool {
+    let said = meant(unsigned(body));
+    !body.contains('?') && !any_among(&said, NO) && all_among(&said, &[YES, AGREES, DONE, COURTESY])
+}

@@ -1,0 +1,306 @@
+//! Reading what people type: what a text is taken for, given the question that is open.
+//!
+//! Reading is forgiving about case, punctuation, politeness and typing errors, and strict about everything that would move a
+//! client on by accident or store what is no answer. It knows nothing but the text and the question: no clock, no history.
+//! `words.rs` has the tables; `tests/answers.txt` has examples, which a test reads line by line.
+
+mod choices;
+mod corrections;
+mod names;
+mod refusals;
+mod words;
+
+use std::fmt;
+
+use crate::{PhoneType, State};
+use choices::Assent;
+
+/// The longest answer that is taken as a name or a description, in characters.
+pub const ANSWER_CHARS_MAX: usize = 100;
+
+/// A word that carriers and Twilio act on, whatever the conversation is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keyword {
+    /// No more texts.
+    Stop,
+    /// Texts again.
+    Start,
+    /// Answered by Twilio itself.
+    Help,
+}
+
+/// The keyword that a text consists of; a keyword inside a sentence is just a word.
+///
+/// The lists are Twilio's defaults for long codes, REVOKE and OPTOUT included. YES is left out: for everybody who has
+/// not opted out it is an answer.
+#[must_use]
+pub fn keyword(body: &str) -> Option<Keyword> {
+    match words::plain(body).join(" ").as_str() {
+        "stop" | "stopall" | "unsubscribe" | "cancel" | "end" | "quit" | "revoke" | "optout" => Some(Keyword::Stop),
+        "start" | "unstop" => Some(Keyword::Start),
+        "help" | "info" => Some(Keyword::Help),
+        _ => None,
+    }
+}
+
+/// Half of the answer to S1, kept until the other half arrives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// A trade without a place.
+    Trade(String),
+    /// A place without a trade.
+    Place(String),
+}
+
+impl Half {
+    /// Reads a stored answer to S1 as the half that it is, if it is one.
+    pub(crate) fn of(stored: &str) -> Option<Self> {
+        if let Meaning::Half(half) = names::trade_and_place(stored, None) { Some(half) } else { None }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            Self::Trade(text) | Self::Place(text) => text,
+        }
+    }
+}
+
+/// An answer that can be corrected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// The answer to S1.
+    TradeAndPlace,
+    /// The answer to S2.
+    BusinessName,
+    /// The answer to S3.
+    OwnerName,
+}
+
+impl Field {
+    /// The question that asks for it.
+    pub(crate) const fn asked_at(self) -> State {
+        match self {
+            Self::TradeAndPlace => State::S1BusinessTypeLocation,
+            Self::BusinessName => State::S2BusinessName,
+            Self::OwnerName => State::S3OwnerName,
+        }
+    }
+
+    /// The answer that was given before `asked` was asked.
+    const fn before(asked: State) -> Option<Self> {
+        match asked {
+            State::S2BusinessName => Some(Self::TradeAndPlace),
+            State::S3OwnerName => Some(Self::BusinessName),
+            State::S4NotificationPref => Some(Self::OwnerName),
+            State::S1BusinessTypeLocation
+            | State::S5ConfirmLive
+            | State::S6PhoneType
+            | State::S7FwdSent
+            | State::S8FwdConfirm
+            | State::S9TestCall
+            | State::Complete => None,
+        }
+    }
+}
+
+/// The meaning of a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// A phone says that its owner reacted to a text of ours. Nothing answers it.
+    Reaction,
+    /// A machine answers for its owner. Nothing answers it, or two machines would go on for ever.
+    AutoReply,
+    /// No more texts are wanted, in words that Twilio does not know.
+    Refusal,
+    /// A subscription is to end.
+    CancelSubscription,
+    /// The text is meant for another number, or asks who we are.
+    WrongNumber,
+    /// The last question is to be asked again.
+    Back,
+    /// An earlier answer is to be another.
+    Correction(Field, String),
+    /// The answer to S1.
+    TradeAndPlace(String),
+    /// Half of the answer to S1.
+    Half(Half),
+    /// The answer to S2.
+    BusinessName(String),
+    /// The business has no name.
+    NoBusinessName,
+    /// The answer to S3.
+    OwnerName(String),
+    /// The answer to S4.
+    Sms,
+    /// An assent, where one was asked for.
+    Yes,
+    /// No, or not now.
+    No,
+    /// The answer to S6.
+    Phone(PhoneType),
+    /// The answer to S7.
+    Done,
+    /// The text was read, and answers nothing.
+    Thanks,
+    /// Hello, or the wish to join.
+    Greeting,
+    /// Too long to be kept.
+    TooLong,
+    /// Anything else: questions, and what cannot be told.
+    Unclear,
+}
+
+/// As the file of examples writes it.
+impl fmt::Display for Meaning {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reaction => formatter.write_str("reaction"),
+            Self::AutoReply => formatter.write_str("automatic reply"),
+            Self::Refusal => formatter.write_str("opt-out"),
+            Self::CancelSubscription => formatter.write_str("cancels"),
+            Self::WrongNumber => formatter.write_str("wrong number"),
+            Self::Back => formatter.write_str("back"),
+            Self::Correction(Field::TradeAndPlace, text) => write!(formatter, "corrected trade and place: {text}"),
+            Self::Correction(Field::BusinessName, text) => write!(formatter, "corrected business: {text}"),
+            Self::Correction(Field::OwnerName, text) => write!(formatter, "corrected name: {text}"),
+            Self::TradeAndPlace(text) => write!(formatter, "trade and place: {text}"),
+            Self::Half(Half::Trade(text)) => write!(formatter, "trade: {text}"),
+            Self::Half(Half::Place(text)) => write!(formatter, "place: {text}"),
+            Self::BusinessName(text) => write!(formatter, "business: {text}"),
+            Self::NoBusinessName => formatter.write_str("no business name"),
+            Self::OwnerName(text) => write!(formatter, "name: {text}"),
+            Self::Sms => formatter.write_str("SMS"),
+            Self::Yes => formatter.write_str("yes"),
+            Self::No => formatter.write_str("no"),
+            Self::Phone(PhoneType::IPhone) => formatter.write_str("iPhone"),
+            Self::Phone(PhoneType::Android) => formatter.write_str("Android"),
+            Self::Phone(PhoneType::Landline) => formatter.write_str("landline"),
+            Self::Done => formatter.write_str("done"),
+            Self::Thanks => formatter.write_str("thanks"),
+            Self::Greeting => formatter.write_str("greeting"),
+            Self::TooLong => formatter.write_str("too long"),
+            Self::Unclear => formatter.write_str("unclear"),
+        }
+    }
+}
+
+/// Reads a text that came while `asked` was the open question. `known` is the half of the answer to S1 that was given before.
+#[must_use]
+pub fn read(body: &str, asked: State, known: Option<&Half>) -> Meaning {
+    let in_any_state = of_any_state(body, asked);
+    let body = &without_signature_of_phone(body);
+    in_any_state.unwrap_or_else(|| match asked {
+        State::S1BusinessTypeLocation => names::trade_and_place(body, known),
+        State::S2BusinessName => names::business_name(body),
+        State::S3OwnerName => names::owner_name(body),
+        State::S4NotificationPref if choices::prefers_sms(body) => Meaning::Sms,
+        State::S4NotificationPref | State::S5ConfirmLive => assented(body),
+        State::S6PhoneType => choices::phone_type(body).map_or_else(|| assented(body), Meaning::Phone),
+        State::S7FwdSent if choices::is_done(body) => Meaning::Done,
+        State::S7FwdSent => choices::phone_type(body).map_or_else(|| heard(body), Meaning::Phone),
+        State::S8FwdConfirm | State::S9TestCall | State::Complete => heard(body),
+    })
+}
+
+/// Whether a text asks for no more texts in plain words. The words of Twilio's are [`keyword`]s.
+#[must_use]
+pub fn refuses(body: &str) -> bool {
+    !refusals::is_reaction(body) && !refusals::cancels(body) && refusals::refuses(body)
+}
+
+/// Reads the meanings that do not depend on the question. At S2 a text that looks like a business name is one.
+fn of_any_state(body: &str, asked: State) -> Option<Meaning> {
+    if refusals::is_reaction(body) {
+        return Some(Meaning::Reaction);
+    }
+    if asked == State::S2BusinessName && names::looks_like_a_business(names::introduced_business(&names::tidy(body))) {
+        return corrected(body, asked);
+    }
+    match () {
+        () if refusals::is_automatic(body) => Some(Meaning::AutoReply),
+        () if refusals::cancels(body) => Some(Meaning::CancelSubscription),
+        () if refusals::refuses(body) => Some(Meaning::Refusal),
+        () if refusals::is_wrong_number(body) => Some(Meaning::WrongNumber),
+        () if refusals::goes_back(body) => Some(Meaning::Back),
+        () => corrected(body, asked),
+    }
+}
+
+/// A correction of an earlier answer. One of the answer that is asked for is that answer, and one of a later is none.
+fn corrected(body: &str, asked: State) -> Option<Meaning> {
+    let (field, text) = corrections::correction(body, asked)?;
+    if field.asked_at() > asked {
+        return Some(Meaning::Unclear);
+    }
+    let read = match field {
+        Field::TradeAndPlace => names::trade_and_place(&text, None),
+        Field::BusinessName => Meaning::BusinessName(text.clone()),
+        Field::OwnerName => names::owner_name(&text),
+    };
+    let fits = matches!(read, Meaning::TradeAndPlace(_) | Meaning::BusinessName(_) | Meaning::OwnerName(_));
+    match (fits, field.asked_at() == asked) {
+        (_, true) => Some(read),
+        (true, false) => Some(Meaning::Correction(field, text)),
+        (false, false) => Some(Meaning::Unclear),
+    }
+}
+
+fn without_signature_of_phone(body: &str) -> String {
+    body.lines().filter(|line| !names::is_added_by_the_phone(line)).collect::<Vec<_>>().join("\n")
+}
+
+fn assented(body: &str) -> Meaning {
+    if names::only_greets(body) {
+        return Meaning::Greeting;
+    }
+    match choices::assent(body) {
+        Assent::Yes => Meaning::Yes,
+        Assent::No => Meaning::No,
+        Assent::Thanks => Meaning::Thanks,
+        Assent::Unclear if names::greets(body) => Meaning::Greeting,
+        Assent::Unclear => Meaning::Unclear,
+    }
+}
+
+/// Where no assent is asked for, one says that the text was read.
+fn heard(body: &str) -> Meaning {
+    if names::only_greets(body) {
+        return Meaning::Greeting;
+    }
+    match choices::assent(body) {
+        Assent::No => Meaning::No,
+        Assent::Yes | Assent::Thanks | Assent::Unclear if choices::acknowledges(body) => Meaning::Thanks,
+        Assent::Yes | Assent::Thanks | Assent::Unclear if names::greets(body) => Meaning::Greeting,
+        Assent::Yes | Assent::Thanks | Assent::Unclear => Meaning::Unclear,
+    }
+}
+
+/// Whether a text can be nothing but this answer, even if it was sent before the question: people who know what comes send all at
+/// once. Nothing that goes through a gate is plain.
+pub(crate) fn is_plain(meaning: &Meaning, body: &str) -> bool {
+    if let Meaning::BusinessName(name) = meaning {
+        names::is_plainly_a_business(name)
+    } else if let Meaning::OwnerName(name) = meaning {
+        names::is_plainly_a_person(name)
+    } else {
+        *meaning == Meaning::Sms && words::plain(body) == ["sms"]
+    }
+}
+
+/// Whether two texts say the same, word by word.
+pub(crate) fn is_the_same(one: &str, other: &str) -> bool {
+    one == other || words::meant(one) == words::meant(other)
+}
+
+/// Whether a subscription is to end, by the keyword CANCEL or in other words.
+pub(crate) fn wants_to_cancel(body: &str) -> bool {
+    !refusals::is_reaction(body) && refusals::cancels(body)
+}
+
+/// Whether somebody who opted out is asking to be texted again. YES does, from them alone.
+pub(crate) fn asks_back_in(body: &str) -> bool {
+    keyword(body) == Some(Keyword::Start) || words::plain(body).join(" ") == "yes"
+}
+
+#[cfg(test)]
+mod tests;

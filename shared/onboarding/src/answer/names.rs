@@ -1,0 +1,443 @@
+//! Answers in free words: a trade and a place, the name of a business, the name of its owner.
+
+use super::words::{
+    AGREES, ASKED, ASKS, BESIDE_PLACE, BESIDE_TRADE, BETWEEN, COURTESY, GREETINGS, HELLOS, MAY_ASK, NO, NO_NAME,
+    NO_TRADE, OF_BUSINESSES, OF_WORK, PERHAPS_SENTENCE, PLACES, SENTENCE, TRADES, YES, all_among, any_among,
+    begins_with, has_phrase, is_among, is_emoji, meant, plain,
+};
+use super::{ANSWER_CHARS_MAX, Half, Meaning};
+
+/// The longest name of a person, in words.
+const PERSON_WORDS_MAX: usize = 6;
+
+/// Says that the business has no name.
+#[rustfmt::skip]
+const NAMELESS: &[&str] = &[
+    "dont have one", "dont have a name", "dont have a business name", "dont have a company name", "havent got one",
+    "havent got a name", "not got one", "no name", "no business name", "no company name", "sole trader",
+    "self employed", "work for myself", "my own name", "use my name", "just my name", "my name", "just me",
+    "havent one", "doesnt have a name", "aint got one", "havent thought of one", "dont have any", "hasnt got one",
+    "without a name", "not registered", "do not have one", "no company", "not a company", "dont have a company",
+    "havent got a business name", "havent named it", "no name yet",
+];
+
+/// Stands beside [`NAMELESS`].
+#[rustfmt::skip]
+const BESIDE_NAMELESS: &[&str] = &[
+    "i", "im", "we", "a", "an", "the", "no", "yet", "just", "really", "actually", "sorry", "mate", "it", "its", "is",
+    "use", "only", "me", "trade", "under", "as", "at", "moment", "dont", "have", "one", "name", "business", "by",
+    "myself", "so", "am", "ill", "got", "haven", "please", "can", "you", "my", "own", "on", "thanks",
+];
+
+/// Introduces the name of a business, and is no part of it.
+#[rustfmt::skip]
+const OF_BUSINESS: &[&str] = &[
+    "the name of my business is", "the business is", "the name of the business is", "my business name is", "our business name is",
+    "my business is called", "the business is called", "our business is called", "the business name is",
+    "business name is", "the company is called", "my company is called", "company name is", "my company is",
+    "my business is", "business is called", "we are called", "were called", "we trade as", "i trade as", "trading as",
+    "its called", "it is called", "called", "the name is", "the names", "name is", "name", "it is", "its", "its just", "just call it", "call it", "just", "my own name is", "my own name",
+    "we are", "were",
+];
+
+/// Introduces a person, and is no part of the name.
+#[rustfmt::skip]
+const OF_PERSON: &[&str] = &[
+    "my full name is", "my own name is", "my name is", "my names", "my name", "the name is", "the names", "names",
+    "name is", "name", "this is", "it is", "its", "i am", "im", "just", "call me",
+];
+
+/// Introduces a trade or a place, and is no part of it.
+#[rustfmt::skip]
+const OF_TRADE: &[&str] = &[
+    "i work as a", "i work as an", "i am an", "i am a", "im an", "im a", "we are a", "we are", "were a", "were", "we do",
+    "i do", "i cover", "we cover", "i live", "i am based", "im based", "i run a", "i have a", "i work", "i am", "im", "it is", "its", "my trade is", "trade is",
+];
+
+/// Follows "I'm" where no name does.
+#[rustfmt::skip]
+const NO_PERSON: &[&str] = &[
+    "a", "an", "the", "at", "on", "in", "not", "out", "ok", "fine", "good", "here", "interested", "confused", "lost", "busy",
+    "driving", "working", "going", "sorry", "away", "off", "still", "too", "so", "only",
+];
+
+/// White space folded, control characters, emoji and the line that some phones add taken out.
+pub(super) fn tidy(body: &str) -> String {
+    let lines = body.lines().filter(|line| !is_added_by_the_phone(line));
+    let visible: String = lines.collect::<Vec<_>>().join(" ");
+    let visible: String = visible
+        .chars()
+        .filter(|character| !is_emoji(*character))
+        .map(|character| if character.is_control() { ' ' } else { character })
+        .collect();
+    visible.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// "Sent from my iPhone", and the like.
+pub(super) fn is_added_by_the_phone(line: &str) -> bool {
+    let line = line.trim().to_lowercase();
+    ["sent from my ", "sent from outlook", "sent from yahoo", "sent from mail", "get outlook for", "sent via "]
+        .iter()
+        .any(|begins| line.starts_with(begins))
+}
+
+/// The name of a business without its introduction, as it was written: "Hi, it's ABC Plumbing" becomes "ABC Plumbing".
+pub(super) fn introduced_business(text: &str) -> &str {
+    let text = match text.split_once(':') {
+        Some((label, name))
+            if matches!(plain(label).join(" ").as_str(), "business" | "business name" | "company" | "name") =>
+        {
+            name.trim()
+        }
+        Some(_) | None => text,
+    };
+    let name = introduced(text, OF_BUSINESS);
+    let introduction = text.strip_suffix(name).unwrap_or_default();
+    if is_of_name(introduction) { text } else { name }
+}
+
+/// Whether the words of an introduction are written as a name is: "We Are Plumbers", "Just Drains". "It's" is never one.
+fn is_of_name(introduction: &str) -> bool {
+    let mut words = introduction.split_whitespace().rev();
+    let capital = |word: &str| word.chars().next().is_some_and(char::is_uppercase);
+    let last = words.next().unwrap_or_default();
+    capital(last)
+        && !matches!(
+            plain(last).concat().as_str(),
+            "its" | "hi" | "hello" | "hey" | "sorry" | "yes" | "no" | "ok" | "hiya" | "yeah" | "oops"
+        )
+}
+
+/// The text after a greeting and one of `introductions`, as it was written.
+fn introduced<'a>(text: &'a str, introductions: &[&str]) -> &'a str {
+    let greeted = after_greeting(text, introductions);
+    let said = said_by_word(greeted);
+    let fits = |begin: &&&str| begins_with(&said, begin) && said.len() > begin.split(' ').count();
+    let longest = introductions.iter().filter(fits).map(|begin| begin.split(' ').count()).max();
+    let rest = longest.map_or(greeted, |count| greeted.splitn(count + 1, ' ').last().unwrap_or(greeted));
+    // "my name is actually Bob"
+    let rest = ["actually ", "really ", "now "].iter().find_map(|word| rest.strip_prefix(word)).unwrap_or(rest);
+    rest.trim_matches(|it: char| it.is_whitespace() || matches!(it, '"' | '“' | '”' | ':' | ',' | '*'))
+}
+
+/// Splits at white space, and returns the plain form of each word.
+fn said_by_word(text: &str) -> Vec<String> {
+    text.split(' ').map(|word| plain(word).concat()).collect()
+}
+
+/// A text without what is merely polite at its end.
+fn without_courtesy(text: &str) -> &str {
+    const POLITE: [&str; 10] =
+        [" please", " pls", " mate", " thanks", " thank you", " cheers", " ta", " x", " here", " yes"];
+    POLITE.iter().find_map(|end| text.strip_suffix(end)).unwrap_or(text).trim_end_matches([' ', ','])
+}
+
+/// Whether a text holds an address of the web or of a mailbox.
+fn has_address(text: &str) -> bool {
+    text.contains("://") || text.contains("www.") || text.contains('@')
+}
+
+/// A greeting is taken off only where a comma, a mark or an introduction follows: "Hi-Tec Heating" is a name.
+fn after_greeting<'a>(text: &'a str, introductions: &[&str]) -> &'a str {
+    let Some((first, rest)) = text.split_once(' ') else {
+        return text;
+    };
+    let bare = first.trim_end_matches([',', '!', '.']);
+    let greets = ["hi", "hello", "hey", "hiya", "yes", "no", "sorry", "ok", "oops", "yeah"]
+        .contains(&bare.to_lowercase().as_str());
+    let marked = bare.len() < first.len();
+    if !greets {
+        return text;
+    }
+    let said = said_by_word(rest);
+    let introduced = introductions.iter().any(|begin| begins_with(&said, begin));
+    if marked || introduced { rest.trim_start() } else { text }
+}
+
+/// Whether every word begins with a capital, some go on in small letters, and none is "I".
+fn is_titled(text: &str) -> bool {
+    const SMALL: [&str; 12] = ["and", "of", "the", "for", "in", "to", "a", "n", "&", "by", "de", "van"];
+    let words: Vec<&str> = text.split(' ').filter(|word| word.chars().any(char::is_alphabetic)).collect();
+    let titled = |word: &&str| {
+        SMALL.contains(word) || word.chars().find(|it| it.is_alphanumeric()).is_some_and(|it| !it.is_lowercase())
+    };
+    words.len() > 1 && words.iter().all(titled) && text.chars().any(char::is_lowercase)
+}
+
+/// Whether this is the name of a business, whatever its words would mean elsewhere: "Stop Leaks Ltd".
+pub(super) fn looks_like_a_business(text: &str) -> bool {
+    let text = tidy(text);
+    let said = plain(&text);
+    let by_end = said.len() > 1 && said.len() <= 6 && any_among(&said, OF_BUSINESSES) && !text.contains('?');
+    by_end || (is_titled(&text) && any_among(&said, TRADES))
+}
+
+/// Whether this can be nothing but the name of a business, however it came: "ABC Plumbing", and not "Plumber in London".
+pub(super) fn is_plainly_a_business(name: &str) -> bool {
+    looks_like_a_business(name) && !matches!(trade_and_place(name, None), Meaning::TradeAndPlace(_))
+}
+
+/// Whether this can be nothing but a person's name, however it came: "John Smith".
+pub(super) fn is_plainly_a_person(name: &str) -> bool {
+    let said = plain(name);
+    let is_else = |word: &String| is_trade(word) || is_place(word) || OF_BUSINESSES.contains(&word.as_str());
+    (2..=3).contains(&said.len()) && is_titled(name) && !said.iter().any(is_else) && !is_no_name(name)
+}
+
+/// Whether somebody asks something rather than answers.
+pub(super) fn asks(text: &str) -> bool {
+    let said = plain(text);
+    let first = said.first().map(String::as_str).unwrap_or_default();
+    let second = said.get(1).map(String::as_str).unwrap_or_default();
+    text.contains('?')
+        || (said.len() > 1 && ASKS.contains(&first))
+        || (MAY_ASK.contains(&first) && ASKED.contains(&second) && (first, second) != ("do", "it"))
+}
+
+/// Nothing but greetings, or the wish to join.
+pub(super) fn greets(body: &str) -> bool {
+    let said = meant(body);
+    let to_us =
+        |word: &String| is_among(word, GREETINGS) || is_among(word, COURTESY) || is_among(word, PERHAPS_SENTENCE);
+    any_among(&said, GREETINGS) && !any_among(&said, NO) && said.iter().all(to_us)
+}
+
+/// Hello, and nothing that could be an answer.
+pub(super) fn only_greets(body: &str) -> bool {
+    let said = meant(body);
+    any_among(&said, HELLOS) && all_among(&said, &[HELLOS, GREETINGS, COURTESY])
+}
+
+/// Whether a text cannot be a name: yes, no, thanks, digits, "same", "dunno".
+fn is_no_name(text: &str) -> bool {
+    let said = meant(text);
+    let letters = text.chars().any(char::is_alphabetic);
+    !letters || all_among(&said, &[YES, NO, AGREES, COURTESY, GREETINGS, NO_NAME])
+}
+
+/// Only what fits into our memory of it is an answer.
+fn fitting(text: &str, meaning: impl FnOnce(String) -> Meaning) -> Meaning {
+    if text.chars().count() > ANSWER_CHARS_MAX { Meaning::TooLong } else { meaning(text.to_owned()) }
+}
+
+/// S2: the name of the business.
+pub(super) fn business_name(body: &str) -> Meaning {
+    let text = tidy(body);
+    if is_nameless(&text) {
+        return Meaning::NoBusinessName;
+    }
+    let polite = without_courtesy(&text);
+    let name = introduced_business(polite);
+    let introduced = name.len() < polite.len();
+    let said = plain(name);
+    if is_of_s1(name, &said) {
+        return Meaning::Unclear;
+    }
+    if !looks_like_a_business(name) && !introduced && (asks(name) || is_sentence(name, &said)) {
+        return Meaning::Unclear;
+    }
+    if is_no_name(name) && !(introduced && name.chars().any(char::is_alphabetic)) {
+        return if greets(body) { Meaning::Greeting } else { Meaning::Unclear };
+    }
+    if introduced && (asks(name) || said.first().is_some_and(|word| NO_PERSON.contains(&word.as_str()))) {
+        return Meaning::Unclear;
+    }
+    fitting(name, Meaning::BusinessName)
+}
+
+/// Whether this answers S1 once more rather than S2: a place alone, or a trade from a place.
+fn is_of_s1(name: &str, said: &[String]) -> bool {
+    let place = !said.is_empty() && said.iter().all(|word| PLACES.contains(&word.as_str()));
+    let from = said.iter().any(|word| matches!(word.as_str(), "from" | "covering" | "based"));
+    let trade = said.first().is_some_and(|word| TRADES.contains(&word.as_str()));
+    place || (trade && from && !looks_like_a_business(name)) || (trade && from && !any_among(said, OF_BUSINESSES))
+}
+
+fn is_nameless(text: &str) -> bool {
+    let said = plain(text);
+    let whole = matches!(
+        said.join(" ").as_str(),
+        "none" | "na" | "n a" | "no name" | "nothing" | "i dont" | "no i dont" | "nope i dont"
+    );
+    let phrase = NAMELESS.iter().find(|phrase| has_phrase(&said, phrase));
+    let alone = phrase.is_some_and(|phrase| {
+        let rest = format!(" {} ", said.join(" ")).replace(&format!(" {phrase} "), " ");
+        rest.split_whitespace().all(|word| BESIDE_NAMELESS.contains(&word))
+    });
+    whole || alone
+}
+
+/// Whether the words make a sentence, and no name.
+fn is_sentence(text: &str, said: &[String]) -> bool {
+    let titled = is_titled(text);
+    let of_trade = any_among(said, TRADES) || any_among(said, OF_BUSINESSES);
+    let sure = any_among(said, SENTENCE);
+    let perhaps = any_among(said, PERHAPS_SENTENCE);
+    !titled && said.len() > 1 && (sure || (perhaps && !of_trade))
+}
+
+/// S3: a person's name. What stands below it may be a signature.
+pub(super) fn owner_name(body: &str) -> Meaning {
+    let first = body.trim().lines().next().unwrap_or_default();
+    match (person(body), person(first)) {
+        (Meaning::Unclear, Meaning::OwnerName(name)) => Meaning::OwnerName(name),
+        (whole, _) => whole,
+    }
+}
+
+fn person(body: &str) -> Meaning {
+    let text = tidy(body);
+    let name = introduced(&text, OF_PERSON);
+    // "Hi Dave here", "Yes Dave"
+    let greetings = ["Hi ", "hi ", "Hello ", "hello ", "Hey ", "hey ", "Yes ", "yes ", "Ok ", "ok "];
+    let name = without_courtesy(greetings.iter().find_map(|it| name.strip_prefix(it)).unwrap_or(name));
+    let said = plain(name);
+    let is_name =
+        name.chars().any(char::is_alphabetic) && !name.chars().any(|it| it.is_ascii_digit()) && !has_address(name);
+    let of_business =
+        any_among(&said, OF_WORK) || said.iter().any(|word| matches!(word.as_str(), "ltd" | "limited" | "llp" | "plc"));
+    if asks(name) && (name.contains('?') || !is_titled(name)) {
+        return Meaning::Unclear;
+    }
+    if !is_name || is_no_name(name) {
+        return if greets(body) { Meaning::Greeting } else { Meaning::Unclear };
+    }
+    if name.chars().count() > ANSWER_CHARS_MAX {
+        return Meaning::TooLong;
+    }
+    let no_person = (name.len() < text.len() || name.starts_with("a ") || name.starts_with("an "))
+        && said.first().is_some_and(|word| NO_PERSON.contains(&word.as_str()));
+    if of_business || no_person || said.len() > PERSON_WORDS_MAX || is_sentence(name, &said) {
+        return Meaning::Unclear;
+    }
+    Meaning::OwnerName(name.trim_end_matches(['.', '!']).to_owned())
+}
+
+/// S1: a trade and a place; or half of it, to be joined with the `half` that is known.
+pub(super) fn trade_and_place(body: &str, half: Option<&Half>) -> Meaning {
+    let text = tidy(body);
+    let answer = introduced(without_courtesy(&text), OF_TRADE).trim_end_matches('.');
+    let answer = ["ok ", "Ok ", "OK ", "yes ", "Yes ", "hi ", "Hi "]
+        .iter()
+        .find_map(|it| answer.strip_prefix(it))
+        .unwrap_or(answer);
+    let said = plain(answer);
+    let wants = [
+        "need a",
+        "need an",
+        "looking for",
+        "can you",
+        "do you",
+        "want to",
+        "have you",
+        "not interested",
+        "interested in",
+    ];
+    let questions = any_among(&said, ASKS);
+    if asks(answer) || questions || has_address(answer) || wants.iter().any(|phrase| has_phrase(&said, phrase)) {
+        return if greets(body) { Meaning::Greeting } else { Meaning::Unclear };
+    }
+    let meaningful = |word: &&String| word.chars().any(char::is_alphabetic) && !is_among(word, GREETINGS);
+    let meaningful = said.iter().filter(meaningful).count();
+    if meaningful == 0 || is_no_name(answer) {
+        return if greets(body) { Meaning::Greeting } else { Meaning::Unclear };
+    }
+    if answer.chars().count() > ANSWER_CHARS_MAX {
+        return Meaning::TooLong;
+    }
+    let whole = || Meaning::TradeAndPlace(answer.to_owned());
+    match parts(answer, &said) {
+        // "Plumber", "Dog walking"; not "Plumber Nempnett", whose second word may be a place.
+        Parts { trade: true, place: false, between: false, sentence } if ends_with_trade(&said) => {
+            if sentence {
+                return Meaning::Unclear;
+            }
+            complete(half, Half::Trade(answer.to_owned()))
+        }
+        Parts { trade: false, place, between, sentence: false }
+            if (place || between) && half_of_place(answer, &said) =>
+        {
+            complete(half, Half::Place(answer.to_owned()))
+        }
+        Parts { trade: false, sentence: false, .. } if matches!(half, Some(Half::Trade(_))) => {
+            complete(half, Half::Place(answer.to_owned()))
+        }
+        Parts { place: false, between: false, .. }
+            if said.iter().any(|word| matches!(word.as_str(), "ltd" | "limited")) =>
+        {
+            Meaning::Unclear
+        }
+        Parts { trade, place, between, sentence } if meaningful >= 2 && (trade || place || between) => {
+            let clear = !sentence || (trade && (place || between));
+            if clear { whole() } else { Meaning::Unclear }
+        }
+        Parts { sentence: false, .. } => match half {
+            Some(Half::Trade(_)) => complete(half, Half::Place(answer.to_owned())),
+            Some(Half::Place(_)) => complete(half, Half::Trade(answer.to_owned())),
+            None => Meaning::Unclear,
+        },
+        Parts { .. } => Meaning::Unclear,
+    }
+}
+
+/// The parts of a trade and a place that a text has.
+struct Parts {
+    trade: bool,
+    place: bool,
+    /// Two parts, by a word such as "from", or a comma.
+    between: bool,
+    sentence: bool,
+}
+
+fn parts(answer: &str, said: &[String]) -> Parts {
+    Parts {
+        trade: said.iter().any(|word| is_trade(word)),
+        place: said.iter().any(|word| is_place(word)),
+        between: any_among(said, BETWEEN) || answer.contains([',', '/']),
+        sentence: any_among(said, SENTENCE) || any_among(said, NO) || any_among(said, PERHAPS_SENTENCE),
+    }
+}
+
+fn is_trade(word: &str) -> bool {
+    const ENDINGS: [&str; 6] = ["er", "ers", "ist", "ian", "man", "smith"];
+    let ends = word.len() >= 6 && ENDINGS.iter().any(|end| word.ends_with(end));
+    TRADES.contains(&word) || (ends && !NO_TRADE.contains(&word) && !BETWEEN.contains(&word) && !is_place(word))
+}
+
+/// A place that we know, or a postcode: "LS1".
+fn is_place(word: &str) -> bool {
+    let is_postcode = || {
+        let letters = word.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let digits = word.bytes().skip(letters).take_while(u8::is_ascii_digit).count();
+        (1..=2).contains(&letters) && (1..=2).contains(&digits) && word.len() <= letters + digits + 1
+    };
+    PLACES.contains(&word) || is_postcode()
+}
+
+/// Whether there is nothing but a trade, or its last word is one.
+fn ends_with_trade(said: &[String]) -> bool {
+    said.last().is_some_and(|word| is_trade(word)) || only_of(said, is_trade, BESIDE_TRADE)
+}
+
+fn only_of(said: &[String], is_one: impl Fn(&str) -> bool, beside: &[&str]) -> bool {
+    said.iter().all(|word| is_one(word) || is_among(word, beside) || is_among(word, GREETINGS))
+}
+
+/// Whether this is a place and nothing else: "Leeds", "from Leeds", "in the Leeds area".
+fn half_of_place(answer: &str, said: &[String]) -> bool {
+    let begins = said.first().is_some_and(|word| BETWEEN.contains(&word.as_str()));
+    begins || (!answer.contains('/') && only_of(said, |word| is_place(word) || BETWEEN.contains(&word), BESIDE_PLACE))
+}
+
+/// Joins two halves; otherwise what is new is a half.
+fn complete(known: Option<&Half>, new: Half) -> Meaning {
+    let (trade, place) = match (known, &new) {
+        (Some(Half::Trade(trade)), Half::Place(place)) | (Some(Half::Place(place)), Half::Trade(trade)) => {
+            (trade, place)
+        }
+        (Some(Half::Trade(_) | Half::Place(_)) | None, Half::Trade(_) | Half::Place(_)) => return Meaning::Half(new),
+    };
+    let first = plain(place).into_iter().next().unwrap_or_default();
+    let joint = if BETWEEN.contains(&first.as_str()) { " " } else { ", " };
+    fitting(&format!("{trade}{joint}{place}"), Meaning::TradeAndPlace)
+}

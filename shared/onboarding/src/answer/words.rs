@@ -1,0 +1,479 @@
+//! The words that people use, as tables, and how a text is split into words.
+
+/// Emoji that say something, and the word for it. Other emoji say nothing.
+const EMOJI: &[(char, &str)] = &[
+    ('👍', "ok"),
+    ('👌', "ok"),
+    ('🤙', "ok"),
+    ('🆗', "ok"),
+    ('🙂', ""),
+    ('✅', "yes"),
+    ('✔', "yes"),
+    ('☑', "yes"),
+    ('💯', "yes"),
+    ('🙌', "yes"),
+    ('🙏', "thanks"),
+    ('😊', ""),
+    ('👎', "no"),
+    ('❌', "no"),
+    ('🚫', "no"),
+    ('✋', "no"),
+    ('🛑', "no"),
+    ('👋', "hello"),
+];
+
+/// Phrases that mean something else than their words, or one thing in several words. Longer ones come first.
+const PHRASES: &[(&str, &str)] = &[
+    ("dont mind if i do", "yes"),
+    ("wouldnt say no", "yes"),
+    ("can not wait", "yes"),
+    ("lets do this", "yes"),
+    ("not a problem", "yes"),
+    ("no problems", "yes"),
+    ("no problem", "yes"),
+    ("no probs", "yes"),
+    ("no prob", "yes"),
+    ("no bother", "yes"),
+    ("no trouble", "yes"),
+    ("no issues", "yes"),
+    ("no issue", "yes"),
+    ("cannot wait", "yes"),
+    ("cant wait", "yes"),
+    ("cant complain", "ok"),
+    ("dont mind", "ok"),
+    ("why not", "yes"),
+    ("no worries", "thanks"),
+    ("of course", "yes"),
+    ("go on then", "yes"),
+    ("go on", "yes"),
+    ("go for it", "yes"),
+    ("go ahead", "yes"),
+    ("lets go", "yes"),
+    ("lets do it", "yes"),
+    ("bring it on", "yes"),
+    ("crack on", "yes"),
+    ("count me in", "yes"),
+    ("im in", "yes"),
+    ("sounds good", "ok"),
+    ("sounds great", "ok"),
+    ("suits me", "ok"),
+    ("that suits", "ok"),
+    ("works for me", "ok"),
+    ("happy days", "ok"),
+    ("too right", "yes"),
+    ("for sure", "yes"),
+    ("not yet", "no"),
+    ("not now", "no"),
+    ("hold on", "no"),
+    ("hang on", "no"),
+    ("maybe later", "no"),
+    ("changed my mind", "no"),
+    ("i phone", "iphone"),
+    ("land line", "landline"),
+    ("all good", "yes"),
+    ("thats it", "ok"),
+    ("that will do", "ok"),
+    ("thatll do", "ok"),
+    ("that works", "ok"),
+    ("not calls", ""),
+    ("no calls", ""),
+    ("dont call me", ""),
+    ("dont call", ""),
+    ("thats right", "yes"),
+    ("please do", "yes"),
+    ("do it now", "yes"),
+    ("when you are", ""),
+    ("s m s", "sms"),
+    ("give me a minute", "no"),
+    ("give me a sec", "no"),
+    ("one minute", "no"),
+    ("one sec", "no"),
+    ("give me 5", "no"),
+    ("let me think", "no"),
+    ("think about it", "no"),
+    ("in a bit", "no"),
+    ("in a while", "no"),
+    ("will do", "thanks"),
+    ("doing it", "thanks"),
+    ("setting it up", "thanks"),
+    ("setting up", "thanks"),
+    ("payment made", "paid"),
+    ("payment sent", "paid"),
+    ("payment done", "paid"),
+    ("all paid up", "paid"),
+    ("done paid", "paid"),
+    ("confirmed payment", "paid"),
+    ("one plus", "oneplus"),
+    ("i fone", "iphone"),
+    ("its on", "done"),
+    ("set me up", "yes"),
+    ("send me the link", "yes"),
+    ("send the link", "yes"),
+    ("send link", "yes"),
+    ("went through", "done"),
+];
+
+/// Follows an answer, and asks what everybody wants to know.
+pub(super) const WHAT_NEXT: &[&str] =
+    &["what next", "whats next", "what now", "now what", "whats the next step", "what happens next"];
+
+/// Says yes, whatever else is said.
+#[rustfmt::skip]
+pub(super) const YES: &[&str] = &[
+    "yes", "y", "ye", "yea", "yeah", "yep", "yup", "yh", "yas", "yess", "yse", "yeh", "yus", "yer", "aye", "ya",
+    "sure", "certainly", "absolutely", "definitely", "defo", "confirm", "confirmed", "agreed", "yessir", "yip",
+    "affirmative",
+    "yez", "yed", "tes", "yew", "yws", "yrs", "tyes",
+    "agree", "agrees",
+];
+
+/// Agrees to what was asked. After instructions it may mean no more than "I have read this".
+#[rustfmt::skip]
+pub(super) const AGREES: &[&str] = &[
+    "ok", "okay", "okey", "oki", "k", "kk", "ready", "rdy", "redy", "reddy", "fine", "great", "good", "perfect",
+    "cool", "lovely", "brilliant", "excellent", "ace", "super", "sweet", "nice", "alright", "alrite", "aight",
+    "grand", "sound", "deal",
+    "paid", "payed",
+    "correct", "indeed",
+];
+
+/// Says no by itself; the others of [`NO`] may as well begin a complaint: "it won't let me".
+#[rustfmt::skip]
+pub(super) const PLAIN_NO: &[&str] = &[
+    "no", "nope", "nah", "naw", "not", "never", "later", "wait",
+];
+
+/// Says no, or not now.
+#[rustfmt::skip]
+pub(super) const NO: &[&str] = &[
+    "no", "nope", "nah", "naw", "not", "dont", "never", "cant", "wont", "later", "wait", "cannot", "didnt", "isnt",
+    "doesnt", "couldnt",
+    "havent", "hasnt", "arent", "wouldnt", "shouldnt",
+];
+
+/// Puts off what was asked.
+#[rustfmt::skip]
+pub(super) const LATER: &[&str] = &[
+    "tomorrow", "tonight", "week", "weekend", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday",
+    "sunday", "month", "payday",
+];
+
+/// Says that any way will do.
+#[rustfmt::skip]
+pub(super) const ANY_WAY: &[&str] = &[
+    "either", "any", "anything", "whatever", "whichever", "easiest", "fussed", "bothered", "easy", "choose", "not", "best",
+];
+
+/// Stands beside a plain no.
+#[rustfmt::skip]
+pub(super) const BESIDE_NO: &[&str] = &[
+    "today", "tonight", "tomorrow", "right", "moment", "at", "interested", "yet", "now", "want", "need", "sure",
+    "ready", "week", "next", "bit", "in", "sec", "minute", "min", "maybe", "ok", "well", "will", "done", "finished",
+    "sorted",
+];
+
+/// Stands beside an answer and changes nothing.
+#[rustfmt::skip]
+pub(super) const COURTESY: &[&str] = &[
+    "please", "pls", "plz", "pleas", "mate", "m8", "pal", "love", "bud", "buddy", "boss", "sir", "bro", "hun", "man",
+    "thanks", "thank", "you", "u", "ty", "ta", "cheers", "thx", "thankyou", "very", "much", "so", "the", "a", "an",
+    "it", "its", "is", "im", "i", "am", "that", "thats", "this", "then", "now", "just", "to", "for", "me", "my", "do",
+    "be", "with", "lets", "let", "all", "x", "xx", "xxx", "lol", "haha", "hi", "hello", "hey", "and", "of", "ill",
+    "would", "id", "like", "use", "using", "get", "got", "started", "start", "as", "soon", "possible", "asap", "100",
+    "percent", "mine", "on", "oh", "well", "happy",
+    "want", "go", "going", "ive", "need",
+    "by", "thatll", "have", "say",
+];
+
+/// Turns an assent into a question or a condition.
+#[rustfmt::skip]
+pub(super) const BUT: &[&str] = &[
+    "but", "if", "what", "how", "when", "why", "who", "where", "after", "once", "before", "until", "unless", "except",
+    "tho", "though",
+];
+
+/// Greets, or asks to join.
+#[rustfmt::skip]
+pub(super) const GREETINGS: &[&str] = &[
+    "hi", "hello", "hey", "hiya", "heya", "hullo", "good", "morning", "afternoon", "evening", "there", "jobrun",
+    "join", "joining", "interested", "sign", "signup", "up", "register", "day", "alright", "yo", "greetings", "want",
+    "helo",
+];
+
+/// Greets, whatever else is said.
+#[rustfmt::skip]
+pub(super) const HELLOS: &[&str] = &[
+    "hi", "hello", "hey", "hiya", "heya", "hullo", "morning", "afternoon", "evening", "helo",
+];
+
+/// Names texts as the way to be told.
+#[rustfmt::skip]
+pub(super) const TEXTS: &[&str] = &[
+    "sms", "text", "texts", "txt", "txts", "message", "messages", "msg", "msgs", "texting", "texted", "sns", "smss",
+];
+
+/// Names another way to be told, which we do not offer.
+#[rustfmt::skip]
+pub(super) const OTHER_WAYS: &[&str] = &[
+    "email", "emails", "mail", "whatsapp", "whatsap", "call", "calls", "ring", "app", "telegram", "facebook", "post",
+];
+
+/// Names a phone that is set up as an iPhone is.
+#[rustfmt::skip]
+pub(super) const IPHONE: &[&str] = &[
+    "iphone", "iphones", "apple", "aple", "ios", "iph", "ifone",
+];
+
+/// Names a phone that is set up as an Android phone is: by dialling codes.
+#[rustfmt::skip]
+pub(super) const ANDROID: &[&str] = &[
+    "android", "androids", "droid", "samsung", "sammy", "galaxy", "pixel", "google", "huawei", "oneplus", "motorola",
+    "moto", "xiaomi", "redmi", "oppo", "honor", "sony", "xperia", "nokia", "blackberry", "realme", "vivo", "htc",
+    "lg", "zte", "fairphone", "doro", "tcl", "alcatel", "poco",
+];
+
+/// Names a landline.
+pub(super) const LANDLINE: &[&str] = &["landline", "landlines", "bt", "housephone"];
+
+/// Stands beside the name of a phone, or makes two words one: "house phone".
+pub(super) const LANDLINE_PLACES: &[&str] = &["house", "home", "office", "desk", "shop"];
+
+/// Stands beside a digit that chooses.
+#[rustfmt::skip]
+pub(super) const BESIDE_CHOICE: &[&str] = &[
+    "option", "number", "num", "no", "answer", "choice", "choose", "pick", "st", "nd", "rd", "phone", "work", "think",
+];
+
+/// Says that forwarding is set up.
+#[rustfmt::skip]
+pub(super) const DONE: &[&str] = &[
+    "done", "dun", "doen", "dne", "donne", "doned", "finished", "complete", "completed", "sorted", "set", "setup",
+    "activated", "enabled", "working", "works", "forwarded", "dialled", "dialed", "switched", "turned", "finito",
+    "did", "dome", "don", "fone",
+    "worked", "successful",
+    "diverted",
+];
+
+/// Stands beside DONE.
+#[rustfmt::skip]
+pub(super) const BESIDE_DONE: &[&str] = &[
+    "up", "ive", "have", "been", "both", "everything", "codes", "code", "forwarding", "call", "calls", "are",
+    "should", "mobile", "phone", "diverting", "divert", "in", "place", "think", "has", "by", "was", "set",
+    "dusted", "paid",
+    "hopefully", "says",
+];
+
+/// Trades, and what they work on.
+#[rustfmt::skip]
+pub(super) const TRADES: &[&str] = &[
+    "plumber", "plumbers", "plumbing", "electrician", "electricians", "electrics", "sparky", "sparks", "spark",
+    "electrical", "builder", "builders", "building", "roofer", "roofers", "roofing", "carpenter", "carpentry",
+    "joiner", "joinery", "chippy", "decorator", "decorators", "decorating", "painter", "painters", "painting",
+    "plasterer", "plastering", "spread", "tiler", "tiling", "gardener", "gardeners", "gardening", "landscaper",
+    "landscaping", "landscapes", "handyman", "handywoman", "handyperson", "locksmith", "locksmiths", "glazier",
+    "glazing", "bricklayer", "bricklaying", "brickie", "brickwork", "scaffolder", "scaffolding", "mechanic",
+    "mechanics", "cleaner", "cleaners", "cleaning", "heating", "gas", "engineer", "engineers", "boiler", "boilers",
+    "drain", "drains", "drainage", "fencing", "fencer", "flooring", "floors", "kitchen", "kitchens", "bathroom",
+    "bathrooms", "fitter", "fitters", "fitting", "welder", "welding", "surveyor", "removals", "removal",
+    "hairdresser", "barber", "beautician", "groomer", "grooming", "photographer", "caterer", "catering", "pest",
+    "arborist", "tree", "surgeon", "window", "windows", "chimney", "sweep", "paving", "driveways", "groundworks",
+    "groundworker", "stonemason", "upholsterer", "aerials", "appliance", "appliances", "repairs", "maintenance",
+    "installer", "renovations", "conversions", "extensions", "insulation", "damp", "clearance", "van", "instructor",
+    "trades",
+    "chef", "cook", "tech", "technician", "courier", "vet", "nails", "hair", "beauty", "massage", "carpets", "gardens", "security", "artist", "trainer", "driver", "walker", "sitter", "nanny", "electric", "carpet", "garden", "locks", "roof", "roofs",
+    "walking", "sitting", "training", "valeting", "detailing", "rendering", "surfacing", "tarmac", "wiring", "welding", "moving", "removing", "pointing", "bricklaying", "upholstery", "curtains", "blinds", "shutters", "hairdressing", "tutoring", "teaching", "driving",
+];
+
+/// Stands beside a trade, and is neither a trade nor a place.
+#[rustfmt::skip]
+pub(super) const BESIDE_TRADE: &[&str] = &[
+    "emergency", "local", "mobile", "qualified", "registered", "self", "employed", "domestic", "commercial",
+    "general", "master", "sole", "trader", "24", "hour", "safe", "independent", "experienced", "small", "all", "and",
+    "a", "an", "services", "work", "by",
+];
+
+/// Ends like a trade, and is none.
+#[rustfmt::skip]
+pub(super) const NO_TRADE: &[&str] = &[
+    "another", "other", "never", "number", "whatever", "however", "later", "after", "order", "answer", "offer",
+    "over", "either", "greater", "neither", "whether", "rather", "together", "thing", "something", "anything",
+    "nothing", "everything", "morning", "evening", "during", "being", "doing", "going", "using", "having",
+];
+
+/// Stands between a trade and a place.
+#[rustfmt::skip]
+pub(super) const BETWEEN: &[&str] = &[
+    "from", "in", "near", "around", "at", "covering", "based", "outside", "across", "within", "round", "serving",
+];
+
+/// Where people work, as far as a single word tells.
+#[rustfmt::skip]
+pub(super) const PLACES: &[&str] = &[
+    "aberdeen", "antrim", "ayr", "bangor", "barking", "barnet", "barnsley", "barrow", "basildon", "basingstoke",
+    "bath", "bedford", "bedfordshire", "belfast", "berkshire", "birmingham", "blackburn", "blackpool", "bolton",
+    "bournemouth", "bradford", "brentwood", "brighton", "bristol", "bromley", "buckinghamshire", "burnley", "bury",
+    "caerphilly", "cambridge", "cambridgeshire", "cardiff", "carlisle", "chelmsford", "cheltenham", "cheshire",
+    "chester", "chesterfield", "colchester", "cornwall", "coventry", "crawley", "crewe", "croydon", "cumbria",
+    "darlington", "derby", "derbyshire", "derry", "devon", "doncaster", "dorset", "dudley", "dundee", "durham",
+    "ealing", "eastbourne", "edinburgh", "enfield", "essex", "exeter", "falkirk", "fife", "gateshead", "glasgow",
+    "gloucester", "gloucestershire", "grimsby", "guildford", "halifax", "hampshire", "harlow", "harrogate", "harrow",
+    "hartlepool", "hastings", "hereford", "hertfordshire", "huddersfield", "hull", "inverness", "ipswich", "kent",
+    "keynes", "kettering", "lancashire", "lancaster", "leeds", "leicester", "leicestershire", "lewisham", "lincoln",
+    "lincolnshire", "lisburn", "liverpool", "livingston", "llandudno", "llanelli", "london", "londonderry",
+    "loughborough", "luton", "maidstone", "manchester", "mansfield", "margate", "merseyside", "middlesbrough",
+    "newcastle", "newport", "newry", "norfolk", "northampton", "norwich", "nottingham", "nottinghamshire", "oldham",
+    "oxford", "oxfordshire", "paisley", "perth", "peterborough", "plymouth", "poole", "portsmouth", "powys",
+    "preston", "reading", "redditch", "rochdale", "rotherham", "rugby", "salford", "salisbury", "scarborough",
+    "scotland", "sheffield", "shrewsbury", "shropshire", "slough", "solihull", "somerset", "southampton", "southend",
+    "southport", "staffordshire", "stevenage", "stirling", "stockport", "suffolk", "sunderland", "surrey", "sussex",
+    "swansea", "swindon", "telford", "torquay", "truro", "wakefield", "wales", "walsall", "warrington", "watford",
+    "wigan", "wolverhampton", "worcester", "worthing", "wrexham", "yeovil", "york", "yorkshire",
+];
+
+/// Stands beside a place.
+#[rustfmt::skip]
+pub(super) const BESIDE_PLACE: &[&str] = &[
+    "north", "south", "east", "west", "central", "greater", "area", "city", "centre", "milton", "keynes", "st", "the",
+    "and", "upon", "tyne", "trent", "on", "of", "uk", "county", "co",
+    "all", "over", "whole", "surrounding", "areas", "nearby", "round", "ldn",
+];
+
+/// Ends, or is part of, the name of a business.
+#[rustfmt::skip]
+pub(super) const OF_BUSINESSES: &[&str] = &[
+    "ltd", "limited", "llp", "plc", "inc", "sons", "son", "bros", "brothers", "services", "solutions", "group",
+    "contractors", "contracting", "co", "company", "properties", "property", "homes", "interiors", "associates",
+    "cyf",
+];
+
+/// Makes a sentence of what might be a name.
+#[rustfmt::skip]
+pub(super) const SENTENCE: &[&str] = &[
+    "i", "im", "ive", "id", "ill", "youre", "u", "want", "need", "dont", "cant", "wont", "didnt", "havent", "isnt",
+    "think", "know", "sorry", "because", "but", "if", "what", "whats", "how", "why", "who", "when", "where", "please",
+    "looking", "wondering", "interested", "understand", "sure", "already",
+    "scam", "spam", "scammers", "fuck", "fucking", "shit", "bollocks", "wanker", "twat", "piss", "thinking", "deciding", "busy", "driving",
+];
+
+/// Makes a sentence of what might be a name, unless that is of a trade.
+#[rustfmt::skip]
+pub(super) const PERHAPS_SENTENCE: &[&str] = &[
+    "you", "your", "we", "me", "my", "not", "no", "this", "that", "it", "is", "are", "was", "do", "can", "get",
+];
+
+/// Begins a question.
+#[rustfmt::skip]
+pub(super) const ASKS: &[&str] = &[
+    "how", "what", "whats", "who", "whos", "why", "whys", "when", "where", "wheres", "which", "hows", "wat", "wot",
+    "whats", "whens",
+];
+
+/// Begins a question if one of [`ASKED`] follows.
+#[rustfmt::skip]
+pub(super) const MAY_ASK: &[&str] = &[
+    "is", "are", "can", "could", "do", "does", "did", "will", "would", "should", "am", "have", "has", "may", "shall",
+    "r",
+];
+
+/// Follows one of [`MAY_ASK`].
+#[rustfmt::skip]
+pub(super) const ASKED: &[&str] = &[
+    "i", "you", "u", "we", "it", "this", "that", "there", "they", "the", "he", "she", "anyone", "my",
+];
+
+/// Is never a name by itself.
+#[rustfmt::skip]
+pub(super) const NO_NAME: &[&str] = &[
+    "sms", "text", "txt", "email", "idk", "dunno", "same", "na", "test", "testing", "asdf", "nothing", "none", "done",
+    "sorted", "unsure", "what", "huh", "eh", "um", "er", "erm", "wtf", "hmm", "name", "business", "company", "above",
+    "before", "stop",
+    "scam", "spam", "fuck", "shit", "bollocks", "busy", "driving", "confused", "lost", "tbc", "tbd", "private", "skip", "pass", "next", "question", "whatever", "see",
+    "why", "how", "who", "yet", "guess", "where", "when",
+    "here", "home", "interesting",
+];
+
+/// Names the work of a business: it stands in the name of one, and hardly in a person's.
+#[rustfmt::skip]
+pub(super) const OF_WORK: &[&str] = &[
+    "plumbing", "heating", "roofing", "electrical", "building", "joinery", "drains", "drainage", "landscaping",
+    "plastering", "scaffolding", "decorating", "services", "boilers",
+];
+
+/// Whether a character is part of an emoji.
+pub(super) fn is_emoji(character: char) -> bool {
+    matches!(u32::from(character), 0x1F000..=0x1FAFF | 0x2600..=0x27BF | 0xFE0F | 0x200D | 0x20E3)
+}
+
+pub(super) fn is_apostrophe(character: char) -> bool {
+    matches!(character, '\'' | '’' | '‘' | '`' | '´')
+}
+
+/// The words of a text in lower case, without apostrophes and emoji: `" Yes, don't! "` becomes `["yes", "dont"]`.
+pub(super) fn plain(body: &str) -> Vec<String> {
+    body.split(|character: char| !character.is_alphanumeric() && !is_apostrophe(character))
+        .map(|word| word.replace(is_apostrophe, "").to_lowercase())
+        .filter(|word| !word.is_empty())
+        .collect()
+}
+
+/// The words of an answer: as [`plain`], with emoji and phrases put into words.
+pub(super) fn meant(body: &str) -> Vec<String> {
+    let mut said = if body.is_ascii() { plain(body) } else { plain(&spoken(body)) }.join(" ");
+    said.insert(0, ' ');
+    said.push(' ');
+    for (phrase, word) in PHRASES {
+        if said.contains(phrase) {
+            said = said.replace(&format!(" {phrase} "), &format!(" {word} "));
+        }
+    }
+    said.split_whitespace().map(str::to_owned).collect()
+}
+
+/// A text with its emoji put into words.
+fn spoken(body: &str) -> String {
+    let mut spoken = String::with_capacity(body.len());
+    for character in body.chars() {
+        match EMOJI.iter().find(|(emoji, _)| *emoji == character) {
+            Some((_, word)) => spoken.extend([" ", word, " "]),
+            None => spoken.push(character),
+        }
+    }
+    spoken
+}
+
+/// Whether `said` begins with the words of `phrase`.
+pub(super) fn begins_with<S: AsRef<str>>(said: &[S], phrase: &str) -> bool {
+    let mut said = said.iter();
+    phrase.split(' ').all(|word| said.next().is_some_and(|it| it.as_ref() == word))
+}
+
+/// Whether a word is in a list, with the last letter as often as people like: "yesss", "doneeee".
+pub(super) fn is_among(word: &str, list: &[&str]) -> bool {
+    list.contains(&word) || once_at_the_end(word).is_some_and(|short| list.contains(&short))
+}
+
+/// The word with its last letter once, if it ends with the same letter twice or more.
+fn once_at_the_end(word: &str) -> Option<&str> {
+    let last = word.chars().next_back()?;
+    let begin = word.trim_end_matches(last);
+    let short = word.get(..begin.len() + last.len_utf8())?;
+    (short.len() < word.len()).then_some(short)
+}
+
+/// Whether all of `said` is in one of `lists`.
+pub(super) fn all_among(said: &[String], lists: &[&[&str]]) -> bool {
+    said.iter().all(|word| lists.iter().any(|list| is_among(word, list)))
+}
+
+/// Whether any of `said` is in `list`.
+pub(super) fn any_among(said: &[String], list: &[&str]) -> bool {
+    said.iter().any(|word| is_among(word, list))
+}
+
+/// Whether `said` has `phrase` in it, word by word.
+pub(super) fn has_phrase(said: &[String], phrase: &str) -> bool {
+    (0..said.len()).any(|from| {
+        let mut rest = said.iter().skip(from);
+        phrase.split(' ').all(|word| rest.next().is_some_and(|it| it == word))
+    })
+}

@@ -1,0 +1,291 @@
+//! What a client's text does: an answer to the open question moves the client, and anything else is answered in kind.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::answer::{self, Field, Half, Meaning};
+use crate::decide::{
+    Concern, Decision, Facts, OptChange, Step, gate, instructions, ready_for_phone_type, through_the_gate,
+};
+use crate::wording::{self, Text};
+use crate::{Client, Collected, Payment, State};
+
+/// The same text within this time of the one that led to the open question is that text again: networks deliver some twice.
+/// A person who answers two questions with the same word takes longer.
+const REPEATED_WITHIN: TimeDelta = TimeDelta::seconds(5);
+
+/// So many texts in a row that fit no question, and a person is offered.
+const MISFITS_MAX: u32 = 3;
+
+/// Decides what a text does that is no keyword.
+pub(crate) fn heard(client: &Client, body: &str, received_at: DateTime<Utc>, facts: &Facts<'_>) -> Step {
+    let half = half_known(client);
+    let meaning = answer::read(body, client.state, half.as_ref());
+    of_any_state(client, &meaning)
+        .or_else(|| out_of_region(client, facts))
+        .or_else(|| corrected(client, &meaning))
+        .or_else(|| too_early(client, body, &meaning, received_at))
+        .or_else(|| gone_back(client, &meaning))
+        .map_or_else(|| answered(client, meaning, facts), Step::from)
+}
+
+/// Half of the answer to S1, if that is what is known.
+fn half_known(client: &Client) -> Option<Half> {
+    let is_open = client.state == State::S1BusinessTypeLocation;
+    client.collected.business_type_location.as_deref().filter(|_| is_open).and_then(Half::of)
+}
+
+/// Decides the meanings that are the same in every state.
+fn of_any_state(client: &Client, meaning: &Meaning) -> Option<Decision> {
+    let stay = Decision::nothing(client);
+    match meaning {
+        // An answer would be answered by the same machine again.
+        Meaning::Reaction | Meaning::AutoReply => Some(stay),
+        // The last word is the client's: a confirmation would be one more text.
+        Meaning::Refusal => Some(stay.opt(OptChange::Out)),
+        Meaning::CancelSubscription if client.payment_active => {
+            Some(stay.text(wording::how_to_cancel()).concern(Concern::CancelAsked))
+        }
+        Meaning::CancelSubscription => Some(stay.text(wording::nothing_charged())),
+        Meaning::WrongNumber => Some(stay.text(wording::who_we_are())),
+        Meaning::Back
+        | Meaning::Correction(..)
+        | Meaning::TradeAndPlace(_)
+        | Meaning::Half(_)
+        | Meaning::BusinessName(_)
+        | Meaning::NoBusinessName
+        | Meaning::OwnerName(_)
+        | Meaning::Sms
+        | Meaning::Yes
+        | Meaning::No
+        | Meaning::Phone(_)
+        | Meaning::Done
+        | Meaning::Thanks
+        | Meaning::Greeting
+        | Meaning::TooLong
+        | Meaning::Unclear => None,
+    }
+}
+
+/// A client of a country without numbers is told so before it is asked to pay.
+fn out_of_region(client: &Client, facts: &Facts<'_>) -> Option<Decision> {
+    let before_payment = client.state <= State::S5ConfirmLive && !client.payment_active && client.number.is_none();
+    (!facts.region_served && before_payment).then(|| Decision::nothing(client).text(wording::no_numbers_there()))
+}
+
+/// Changes an earlier answer, and asks the open question again.
+fn corrected(client: &Client, meaning: &Meaning) -> Option<Decision> {
+    let Meaning::Correction(field, text) = meaning else {
+        return None;
+    };
+    let mut collected = client.collected.clone();
+    let answer = match field {
+        Field::TradeAndPlace => &mut collected.business_type_location,
+        Field::BusinessName => &mut collected.business_name,
+        Field::OwnerName => &mut collected.owner_name,
+    };
+    *answer = Some(text.clone());
+    let changed = Decision::nothing(client).collect(collected);
+    Some(fitted(changed.text(wording::corrected(*field, text, &wording::reminder(client)))))
+}
+
+/// A text that arrived before the open question was asked is no answer to it, unless it can be nothing else; and neither is the
+/// one that led to it once more.
+fn too_early(client: &Client, body: &str, meaning: &Meaning, received_at: DateTime<Utc>) -> Option<Decision> {
+    let mut stay = Decision::nothing(client);
+    // It asks for instructions, again or for another phone, and moves nothing.
+    if client.state == State::S7FwdSent && matches!(meaning, Meaning::Phone(_)) {
+        return None;
+    }
+    let is_repeat =
+        client.exchange.led_by.as_ref().is_some_and(|(led_by, at)| {
+            answer::is_the_same(led_by, body) && (received_at - *at).abs() < REPEATED_WITHIN
+        });
+    let came_before = client.exchange.asked_at.is_some_and(|asked_at| received_at <= asked_at);
+    let has_crossed = came_before && !answer::is_plain(meaning, body);
+    match (is_repeat, has_crossed) {
+        (false, false) => None,
+        (true, _) => Some(stay.text(wording::reminder(client))),
+        (false, true) => {
+            let first = stay.exchange.crossed == 0;
+            stay.exchange.crossed += 1;
+            Some(stay.text(if first { wording::crossed(client) } else { wording::reminder(client) }))
+        }
+    }
+}
+
+/// Asks the last question again. What has been paid, and a number, stay as they are.
+fn gone_back(client: &Client, meaning: &Meaning) -> Option<Decision> {
+    let pays = client.payment_active || client.payment == Payment::Awaited;
+    let before = match client.state {
+        State::S2BusinessName => Some(State::S1BusinessTypeLocation),
+        State::S3OwnerName => Some(State::S2BusinessName),
+        State::S4NotificationPref => Some(State::S3OwnerName),
+        State::S5ConfirmLive if !pays => Some(State::S4NotificationPref),
+        State::S7FwdSent => Some(State::S6PhoneType),
+        State::S1BusinessTypeLocation
+        | State::S5ConfirmLive
+        | State::S6PhoneType
+        | State::S8FwdConfirm
+        | State::S9TestCall
+        | State::Complete => None,
+    };
+    if *meaning != Meaning::Back {
+        return None;
+    }
+    let Some(before) = before else {
+        return Some(Decision::nothing(client).text(wording::reminder(client)));
+    };
+    let there = Client { state: before, ..client.clone() };
+    Some(Decision::nothing(client).to(before).text(wording::reminder(&there)))
+}
+
+fn answered(client: &Client, meaning: Meaning, facts: &Facts<'_>) -> Step {
+    match client.state {
+        State::S1BusinessTypeLocation => trade_and_place(client, &meaning).into(),
+        State::S2BusinessName => business_name(client, &meaning).into(),
+        State::S3OwnerName => owner_name(client, &meaning).into(),
+        State::S4NotificationPref => notification_pref(client, &meaning).into(),
+        State::S5ConfirmLive => confirm_live(client, &meaning, facts),
+        State::S6PhoneType => phone_type(client, &meaning, facts),
+        State::S7FwdSent => forwarding_sent(client, &meaning, facts),
+        State::S8FwdConfirm | State::S9TestCall | State::Complete => unanswered(client, &meaning).into(),
+    }
+}
+
+/// Keeps an answer, and asks the next question.
+fn kept(client: &Client, keep: impl FnOnce(&mut Collected), next: State, ask: Text) -> Decision {
+    let mut collected = client.collected.clone();
+    keep(&mut collected);
+    Decision::nothing(client).collect(collected).to(next).text(ask)
+}
+
+fn trade_and_place(client: &Client, meaning: &Meaning) -> Decision {
+    let keep = |text: &str| {
+        let text = text.to_owned();
+        move |collected: &mut Collected| collected.business_type_location = Some(text)
+    };
+    if let Meaning::TradeAndPlace(text) = meaning {
+        kept(client, keep(text), State::S2BusinessName, wording::ask_business_name())
+    } else if let Meaning::Half(half) = meaning {
+        let is_news = half_known(client).as_ref() != Some(half);
+        let kept = kept(client, keep(half.as_str()), client.state, wording::ask_other_half(half));
+        if is_news { fitted(kept) } else { unanswered(client, &Meaning::Unclear) }
+    } else {
+        unanswered(client, meaning)
+    }
+}
+
+fn business_name(client: &Client, meaning: &Meaning) -> Decision {
+    if let Meaning::BusinessName(name) = meaning {
+        let keep = |collected: &mut Collected| collected.business_name = Some(name.clone());
+        kept(client, keep, State::S3OwnerName, wording::ask_owner_name())
+    } else if *meaning == Meaning::NoBusinessName {
+        fitted(Decision::nothing(client).text(wording::own_name_will_do()))
+    } else {
+        unanswered(client, meaning)
+    }
+}
+
+fn owner_name(client: &Client, meaning: &Meaning) -> Decision {
+    if let Meaning::OwnerName(name) = meaning {
+        let keep = |collected: &mut Collected| collected.owner_name = Some(name.clone());
+        kept(client, keep, State::S4NotificationPref, wording::ask_notification_pref())
+    } else {
+        unanswered(client, meaning)
+    }
+}
+
+fn notification_pref(client: &Client, meaning: &Meaning) -> Decision {
+    if *meaning == Meaning::Sms {
+        let keep = |collected: &mut Collected| collected.notification_pref = Some("SMS".to_owned());
+        kept(client, keep, State::S5ConfirmLive, wording::ask_confirm_live())
+    } else {
+        unanswered(client, meaning)
+    }
+}
+
+fn confirm_live(client: &Client, meaning: &Meaning, facts: &Facts<'_>) -> Step {
+    if *meaning == Meaning::Yes {
+        with_fitting(gate(client, facts, |number| through_the_gate(client, number)))
+    } else if *meaning == Meaning::No {
+        fitted(Decision::nothing(client).text(wording::no_hurry())).into()
+    } else {
+        unanswered(client, meaning).into()
+    }
+}
+
+fn phone_type(client: &Client, meaning: &Meaning, facts: &Facts<'_>) -> Step {
+    if let Meaning::Phone(phone_type) = meaning {
+        with_fitting(instructions(client, *phone_type, facts))
+    } else if *meaning == Meaning::Yes {
+        with_fitting(ready_for_phone_type(client, facts))
+    } else {
+        unanswered(client, meaning).into()
+    }
+}
+
+fn forwarding_sent(client: &Client, meaning: &Meaning, facts: &Facts<'_>) -> Step {
+    if *meaning == Meaning::Done {
+        Decision::nothing(client).to(State::S8FwdConfirm).text(wording::ask_test_call()).into()
+    } else if let Meaning::Phone(phone_type) = meaning {
+        // Somebody who picked the wrong phone gets the right instructions.
+        with_fitting(instructions(client, *phone_type, facts))
+    } else {
+        unanswered(client, meaning).into()
+    }
+}
+
+/// An answer that fits ends a row of misfits, even if it moves nothing.
+fn fitted(mut decision: Decision) -> Decision {
+    decision.exchange.misfits = 0;
+    decision
+}
+
+fn with_fitting(step: Step) -> Step {
+    match step {
+        Step::Decided(decision) => fitted(*decision).into(),
+        Step::AskPool => Step::AskPool,
+    }
+}
+
+/// Answers a text that fits no question with the open one; the third in a row with the offer of a person.
+fn unanswered(client: &Client, meaning: &Meaning) -> Decision {
+    let mut stay = Decision::nothing(client);
+    if is_misfit(client.state, meaning) {
+        stay.exchange.misfits = stay.exchange.misfits.saturating_add(1);
+        if stay.exchange.misfits == MISFITS_MAX {
+            return stay.text(wording::offer_person()).concern(Concern::Stuck);
+        }
+    }
+    let again = half_known(client).as_ref().map_or_else(|| wording::reminder(client), wording::ask_other_half);
+    stay.text(if *meaning == Meaning::TooLong { wording::too_long(&again) } else { again })
+}
+
+/// Whether a text that moves nothing shows that its sender does not understand the question, or we not the sender. At COMPLETE
+/// nothing is asked.
+fn is_misfit(state: State, meaning: &Meaning) -> bool {
+    let asks = state != State::Complete;
+    match meaning {
+        Meaning::Unclear | Meaning::TooLong => asks,
+        // Everybody begins with a greeting, and after the instructions there is no hurry.
+        Meaning::Greeting => asks && state != State::S1BusinessTypeLocation,
+        Meaning::No => asks && state < State::S7FwdSent,
+        Meaning::Reaction
+        | Meaning::AutoReply
+        | Meaning::Refusal
+        | Meaning::CancelSubscription
+        | Meaning::WrongNumber
+        | Meaning::Back
+        | Meaning::Correction(..)
+        | Meaning::TradeAndPlace(_)
+        | Meaning::Half(_)
+        | Meaning::BusinessName(_)
+        | Meaning::NoBusinessName
+        | Meaning::OwnerName(_)
+        | Meaning::Sms
+        | Meaning::Yes
+        | Meaning::Phone(_)
+        | Meaning::Done
+        | Meaning::Thanks => false,
+    }
+}

@@ -1,0 +1,54 @@
+//! The file of examples: what people answer, and what each answer is taken for.
+
+use std::collections::HashSet;
+
+use jobrun_onboarding::{Half, State, read};
+
+const EXAMPLES: &str = include_str!("../answers.txt");
+
+/// The lines that are examples: answer, open question, what it is taken for.
+fn examples() -> Vec<[&'static str; 3]> {
+    let lines = EXAMPLES.lines().filter(|line| !line.is_empty() && !line.starts_with("# ") && *line != "#");
+    lines
+        .map(|line| {
+            let parts: Vec<&str> = line.split(" | ").collect();
+            parts.try_into().unwrap_or_else(|_| panic!("not an example: {line}"))
+        })
+        .collect()
+}
+
+fn state(name: &str) -> State {
+    let short = |state: &State| state.name() == name || state.name().split('_').next() == Some(name);
+    State::ALL.into_iter().find(short).unwrap_or_else(|| panic!("no such state: {name}"))
+}
+
+fn half(text: &str) -> Half {
+    match text {
+        "Plumber" => Half::Trade(text.to_owned()),
+        place => Half::Place(place.to_owned()),
+    }
+}
+
+#[test]
+fn every_example_is_read_as_the_file_says() {
+    let examples = examples();
+    assert!(examples.len() >= 400, "{}", examples.len());
+    let wrong: Vec<String> = examples
+        .iter()
+        .filter_map(|[answer, asked, expected]| {
+            let (name, known) =
+                asked.split_once(" after ").map_or((*asked, None), |(name, known)| (name, Some(half(known))));
+            let read = read(&answer.replace("\\n", "\n"), state(name), known.as_ref()).to_string();
+            (read != *expected).then(|| format!("{answer} | {asked} | {read}, and not {expected}"))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), examples.len(), wrong.join("\n"));
+}
+
+#[test]
+fn no_example_stands_twice() {
+    let mut seen = HashSet::new();
+    for [answer, asked, _] in examples() {
+        assert!(seen.insert((answer, asked)), "{answer} | {asked}");
+    }
+}
