@@ -47,7 +47,8 @@ fn of_any_state(client: &Client, meaning: &Meaning) -> Option<Decision> {
         }
         Meaning::CancelSubscription => Some(stay.text(wording::nothing_charged())),
         Meaning::WrongNumber => Some(stay.text(wording::who_we_are())),
-        Meaning::Back
+        Meaning::Away
+        | Meaning::Back
         | Meaning::Correction(..)
         | Meaning::TradeAndPlace(_)
         | Meaning::Half(_)
@@ -272,6 +273,7 @@ fn is_misfit(state: State, meaning: &Meaning) -> bool {
         Meaning::No => asks && state < State::S7FwdSent,
         Meaning::Reaction
         | Meaning::AutoReply
+        | Meaning::Away
         | Meaning::Refusal
         | Meaning::CancelSubscription
         | Meaning::WrongNumber

@@ -110,6 +110,8 @@ pub enum Meaning {
     Reaction,
     /// A machine answers for its owner. Nothing answers it, or two machines would go on for ever.
     AutoReply,
+    /// The sender is away: a person or a machine says so. It is answered, and is no misunderstanding.
+    Away,
     /// No more texts are wanted, in words that Twilio does not know.
     Refusal,
     /// A subscription is to end.
@@ -156,6 +158,7 @@ impl fmt::Display for Meaning {
         match self {
             Self::Reaction => formatter.write_str("reaction"),
             Self::AutoReply => formatter.write_str("automatic reply"),
+            Self::Away => formatter.write_str("away"),
             Self::Refusal => formatter.write_str("opt-out"),
             Self::CancelSubscription => formatter.write_str("cancels"),
             Self::WrongNumber => formatter.write_str("wrong number"),
@@ -218,6 +221,7 @@ fn of_any_state(body: &str, asked: State) -> Option<Meaning> {
     }
     match () {
         () if refusals::is_automatic(body) => Some(Meaning::AutoReply),
+        () if refusals::is_away(body) => Some(Meaning::Away),
         () if refusals::cancels(body) => Some(Meaning::CancelSubscription),
         () if refusals::refuses(body) => Some(Meaning::Refusal),
         () if refusals::is_wrong_number(body) => Some(Meaning::WrongNumber),

@@ -119,6 +119,12 @@ pub(super) fn is_automatic(body: &str) -> bool {
     AUTOMATIC.iter().any(|phrase| has_phrase(&said, phrase))
 }
 
+/// Whether somebody is away for a while.
+pub(super) fn is_away(body: &str) -> bool {
+    let said = plain(body);
+    ["away until", "away till", "im away", "i am away", "on holiday"].iter().any(|phrase| has_phrase(&said, phrase))
+}
+
 /// Whether no more texts are wanted, in words that are not Twilio's. What looks like the name of a business is none of it.
 pub(super) fn refuses(body: &str) -> bool {
     let said = plain(body);
