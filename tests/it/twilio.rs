@@ -338,7 +338,8 @@ async fn a_phone_that_no_text_reaches_is_left_alone_until_it_texts() {
 async fn carrier_reports(stage: &Stage, status: &str) {
     let sent = stage.stand_in.messages().remove(0);
     let id = count(&stage.pool, "SELECT min(id) FROM messages").await;
-    let form = [("MessageSid", sent.sid.as_str()), ("MessageStatus", status), ("To", ANN)];
+    let account = stage.account.sid.as_str();
+    let form = [("AccountSid", account), ("MessageSid", sent.sid.as_str()), ("MessageStatus", status), ("To", ANN)];
     let form = form.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     let answer = stage.stand_in.post(&format!("/webhooks/twilio/sms/status?m={id}"), &form).await.unwrap();
     assert_eq!(answer.status, 204);

@@ -259,20 +259,23 @@ pub(crate) async fn list_free(
     seekers: &[&str],
 ) -> Result<Vec<FreeNumber>, Error> {
     let ids: Vec<&str> = waiting.iter().map(|it| it.client_id.as_str()).chain(seekers.iter().copied()).collect();
-    // Those that do not suit one of them come last, so that they take the place of none that does.
-    let mut free = sqlx::query!(
-        r#"SELECT phone_e164 AS number, taken_from_client_id AS taken_from, seed_order FROM twilio_number_pool AS pool
+    // Numbers that do not suit one of them take the place of none that does.
+    let unsuitable = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM twilio_number_pool WHERE taken_from_client_id = ANY ($1)"#,
+        &ids as &[&str]
+    );
+    let unsuitable = unsuitable.fetch_one(&mut *conn).await?;
+    let free = sqlx::query!(
+        r#"SELECT phone_e164 AS number, taken_from_client_id AS taken_from FROM twilio_number_pool AS pool
            WHERE status = 'AVAILABLE' AND region = $1 AND drained_at IS NULL
              AND NOT EXISTS (SELECT FROM clients WHERE "twilioNumber" = pool.phone_e164)
-           ORDER BY coalesce(taken_from_client_id = ANY ($3), FALSE), seed_order LIMIT $2
+           ORDER BY seed_order LIMIT $2
            FOR UPDATE OF pool"#,
         region,
-        i64::try_from(ids.len()).unwrap_or(i64::MAX),
-        &ids as &[&str]
+        i64::try_from(ids.len()).unwrap_or(i64::MAX).saturating_add(unsuitable)
     )
     .fetch_all(conn)
     .await?;
-    free.sort_by_key(|row| row.seed_order);
     free.into_iter().map(|row| Ok(FreeNumber { number: readable(&row.number)?, taken_from: row.taken_from })).collect()
 }
 

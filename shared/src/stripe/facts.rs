@@ -92,8 +92,9 @@ fn checkout(told: Told, object: &Value, what: What) -> Option<Told> {
     if object.get("mode").and_then(Value::as_str) == Some("setup") {
         return None;
     }
+    let subscription_id = name_at(object, "/subscription").or_else(|| name_at(object, "/id"))?;
     Some(Told {
-        subscription_id: name_at(object, "/subscription").or_else(|| name_at(object, "/id")),
+        subscription_id: Some(subscription_id),
         reference: text(object, "/client_reference_id"),
         amount: amount(object, "amount_total"),
         what: Some(what),
