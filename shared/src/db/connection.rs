@@ -2,7 +2,7 @@
 //!
 //! A server is refused that cannot keep what it is told: a standby, a read-only one, one that acknowledges before the disk has
 //! it, or a pooler that drops our settings. A connection whose other end has gone silent looks like one that is waiting, for a
-//! quarter of an hour; so one connection asks again and again ([`watch`]), and when it gets no answer, every connection is
+//! quarter of an hour; so one connection asks again and again ([`watch()`]), and when it gets no answer, every connection is
 //! given up ([`Health`]). Nothing here knows a table.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -98,7 +98,7 @@ pub async fn connect(url: &Secret, connections: Connections) -> Result<PgPool, C
     Ok(connect_watched(url, connections).await?.0)
 }
 
-/// As [`connect`], for programs that go on for long: they [`watch`] the [`Health`] of their connections.
+/// As [`connect`], for programs that go on for long: they [`watch()`] the [`Health`] of their connections.
 ///
 /// # Errors
 /// As [`connect`].
