@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::{
     Allocation, Call, Client, Concern, Decision, E164, Event, Facts, Keyword, OptChange, Payment, State, Step,
-    TextKind, caller, can_hold_a_conversation, decide, keyword, loop_guard::Admission, region_of,
+    TextKind, caller, decide, keyword, loop_guard::Admission, region_of,
 };
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::clients::{self, Standing, Wish};
@@ -18,7 +18,7 @@ use jobrun_shared::db::{self, pool, subscriptions};
 use jobrun_shared::{clock, telemetry, watch};
 use sqlx::{Acquire, PgConnection, Postgres, Transaction};
 
-use crate::hands::{Hands, LOCKED_FOR_MIN, in_halves, put_off_for};
+use crate::hands::{Hands, LOCKED_FOR_MIN, in_halves};
 use crate::{consequences, strays};
 
 /// How long the events of a client wait whose rows refuse to be saved.
@@ -58,50 +58,32 @@ fn lanes_of_conversations(oldest: &[Waiting]) -> [Vec<String>; 2] {
 
 /// Puts off a lane whose events failed alone.
 async fn put_off(hands: &Hands, oldest: &[Waiting], lane: &str, error: db::Error) -> Result<(), db::Error> {
-    let now = clock::now();
-    let first = oldest.iter().find(|event| event.lane == lane).map_or(now, |event| event.received_at);
+    let first = oldest.iter().find(|event| event.lane == lane).map_or_else(clock::now, |event| event.received_at);
     if error.is_lock_timeout() {
         tracing::warn!(%error, "a client's events wait for a lock that another session holds");
         hands.alert_of_blocker().await;
     } else {
         tracing::error!(%error, "a client's events cannot be processed and are put off");
     }
-    events::put_off(&hands.pool, lane, now + put_off_for(&error, PUT_OFF, first, now)).await
+    hands.put_off(lane, &error, PUT_OFF, first).await
 }
 
 /// Makes clients of the phones that text the onboarding number. In a transaction of its own: another worker may be making a
 /// client of the same phone, and is waited for while nothing is locked.
 async fn ensure_newcomers(hands: &Hands, oldest: &[Waiting]) -> Result<(), db::Error> {
-    let newcomers: Vec<Newcomer<'_>> = oldest.iter().filter_map(|event| Newcomer::of(hands, event)).collect();
+    let newcomers: Vec<(E164, &str)> =
+        oldest.iter().filter_map(|event| Some((hands.newcomer(event)?, event.lane.as_str()))).collect();
     if newcomers.is_empty() {
         return Ok(());
     }
-    let ensure = async |part: &[Newcomer<'_>]| {
-        let phones: Vec<E164> = part.iter().map(|newcomer| newcomer.phone.clone()).collect();
+    let ensure = async |part: &[(E164, &str)]| {
+        let phones: Vec<E164> = part.iter().map(|(phone, _)| phone.clone()).collect();
         let mut conn = hands.pool.acquire().await?;
         clients::ensure_for_phones(&mut conn, &phones).await?;
         Ok(part.len())
     };
-    in_halves(&newcomers, ensure, async |it, error| put_off(hands, oldest, it.lane, error).await).await?;
+    in_halves(&newcomers, ensure, async |(_, lane), error| put_off(hands, oldest, lane, error).await).await?;
     Ok(())
-}
-
-/// A phone that texts the onboarding number.
-struct Newcomer<'a> {
-    phone: E164,
-    lane: &'a str,
-}
-
-impl<'a> Newcomer<'a> {
-    fn of(hands: &Hands, event: &'a Waiting) -> Option<Self> {
-        match &event.payload {
-            Some(Payload::Text { from, to, .. }) if to == hands.onboarding_number.as_str() => {
-                let phone = E164::parse(from).ok().filter(can_hold_a_conversation)?;
-                Some(Self { phone, lane: &event.lane })
-            }
-            _ => None,
-        }
-    }
 }
 
 async fn process_lanes(hands: &Hands, lanes: &[String]) -> Result<usize, db::Error> {

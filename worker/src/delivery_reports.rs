@@ -15,7 +15,7 @@ use jobrun_shared::{clock, telemetry};
 use sqlx::PgConnection;
 
 use crate::consequences::{self, Arrived, Failed};
-use crate::hands::{Hands, in_halves, put_off_for};
+use crate::hands::{Hands, in_halves};
 
 /// How long a report waits that refuses to be applied.
 const PUT_OFF: TimeDelta = TimeDelta::minutes(10);
@@ -30,8 +30,7 @@ pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, 
         |part| apply(hands, part),
         async |report, error| {
             tracing::error!(event = report.id, %error, "a delivery report cannot be applied and is put off");
-            let (now, since) = (clock::now(), report.received_at);
-            events::put_off(&hands.pool, &report.lane, now + put_off_for(&error, PUT_OFF, since, now)).await
+            hands.put_off(&report.lane, &error, PUT_OFF, report.received_at).await
         },
     )
     .await

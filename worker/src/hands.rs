@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use jobrun_onboarding::E164;
+use jobrun_onboarding::{E164, can_hold_a_conversation};
+use jobrun_shared::db::events::{self, Payload, Waiting};
 use jobrun_shared::db::{self, Halves, Health, blockers};
 use jobrun_shared::twilio::api::Api;
 use jobrun_shared::{clock, telemetry};
@@ -56,6 +57,30 @@ pub(crate) struct Hands {
 }
 
 impl Hands {
+    /// The phone that a text to the onboarding number comes from, if it can hold a conversation: such a text makes its sender
+    /// a client, now or when that is tried again, and never belongs to nobody.
+    pub(crate) fn newcomer(&self, event: &Waiting) -> Option<E164> {
+        match &event.payload {
+            Some(Payload::Text { from, to, .. }) if to == self.onboarding_number.as_str() => {
+                E164::parse(from).ok().filter(can_hold_a_conversation)
+            }
+            _ => None,
+        }
+    }
+
+    /// Puts off the events of `lane`, which failed alone: for `refused_for` if their rows are refused, and for less if only a
+    /// lock was not to be had. `waiting_since` is when the first of them arrived.
+    pub(crate) async fn put_off(
+        &self,
+        lane: &str,
+        error: &db::Error,
+        refused_for: TimeDelta,
+        waiting_since: DateTime<Utc>,
+    ) -> Result<(), db::Error> {
+        let now = clock::now();
+        events::put_off(&self.pool, lane, now + put_off_for(error, refused_for, waiting_since, now)).await
+    }
+
     /// Does `work`, and fails at once when the connections to the database are given up meanwhile.
     pub(crate) async fn unless_lost<T, E>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, db::Error>
     where
@@ -136,9 +161,8 @@ where
     Ok(done)
 }
 
-/// How long events wait that failed alone: `refused_for` if their rows are refused, and less if only a lock was not to be had,
-/// which may be given up at any time. `waiting_since` is when the first of them arrived.
-pub(crate) fn put_off_for(
+/// How long events wait that failed alone. A lock that was not to be had may be given up at any time.
+fn put_off_for(
     error: &db::Error,
     refused_for: TimeDelta,
     waiting_since: DateTime<Utc>,

@@ -15,7 +15,7 @@ use jobrun_shared::db::subscriptions::{self, Subscription};
 use jobrun_shared::stripe::facts::{self, Told};
 use jobrun_shared::{clock, operator, telemetry};
 
-use crate::hands::{Hands, in_halves, put_off_for};
+use crate::hands::{Hands, in_halves};
 use crate::payment_alerts;
 
 /// How long an event waits that refuses to be applied.
@@ -35,8 +35,7 @@ pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, 
             if !error.is_lock_timeout() {
                 alert_of_put_off(hands, event.id).await?;
             }
-            let (now, since) = (clock::now(), event.received_at);
-            events::put_off(&hands.pool, &event.lane, now + put_off_for(&error, PUT_OFF, since, now)).await
+            hands.put_off(&event.lane, &error, PUT_OFF, event.received_at).await
         },
     )
     .await

@@ -14,7 +14,7 @@ use jobrun_shared::db::messages::{self, NewMessage};
 use jobrun_shared::db::{self, pool};
 use sqlx::PgConnection;
 
-use crate::hands::{Hands, in_halves, put_off_for};
+use crate::hands::{Hands, in_halves};
 
 /// How long an event waits that refuses to be dealt with.
 const PUT_OFF: TimeDelta = TimeDelta::minutes(10);
@@ -29,25 +29,16 @@ pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, 
         |part| file(hands, part),
         async |event, error| {
             tracing::error!(event = event.id, %error, "an event of no client cannot be filed and is put off");
-            let (now, since) = (clock::now(), event.received_at);
-            events::put_off(&hands.pool, &event.lane, now + put_off_for(&error, PUT_OFF, since, now)).await
+            hands.put_off(&event.lane, &error, PUT_OFF, event.received_at).await
         },
     )
     .await
 }
 
-/// Those of the `oldest` events that a conversation would hear of, if there were one. A text to the onboarding number is never
-/// among them, unless its sender is no phone that takes texts: it makes its sender a client, now or when that is tried again.
+/// Those of the `oldest` events that a conversation would hear of, if there were one. A newcomer's text is never among them.
 async fn list_strays<'a>(hands: &Hands, oldest: &'a [Waiting]) -> Result<Vec<&'a Waiting>, db::Error> {
     let is_heard = |event: &&Waiting| event.payload.as_ref().is_none_or(Payload::is_for_a_conversation);
-    let begins_a_conversation = |event: &&Waiting| match &event.payload {
-        Some(Payload::Text { from, to, .. }) => {
-            to == hands.onboarding_number.as_str()
-                && E164::parse(from).is_ok_and(|phone| can_hold_a_conversation(&phone))
-        }
-        _ => false,
-    };
-    let heard: Vec<&Waiting> = oldest.iter().filter(is_heard).filter(|event| !begins_a_conversation(event)).collect();
+    let heard: Vec<&Waiting> = oldest.iter().filter(is_heard).filter(|event| hands.newcomer(event).is_none()).collect();
     if heard.is_empty() {
         return Ok(heard);
     }

@@ -10,6 +10,7 @@ use jobrun_shared::db::messages::SETTLED_AT_ONCE;
 use jobrun_shared::db::{self, audits, blockers, events, messages, ownerless, sweeps};
 use jobrun_shared::queue::{self, Queue};
 use jobrun_shared::retention::Removed;
+use jobrun_shared::watch::Watched;
 use jobrun_shared::{clock, operator, retention, telemetry, watch};
 
 use crate::hands::Hands;
@@ -66,22 +67,22 @@ async fn watch_the_waiting(hands: &Hands) -> Result<(), db::Error> {
     if !watched.told.is_empty() {
         tracing::info!(clients = watched.told.len(), "told waiting clients that their numbers take longer");
     }
-    telemetry::raised(&watched.raised);
-    telemetry::cleared(&watched.cleared);
+    say(&watched);
     Ok(())
 }
 
-async fn watch_the_level(hands: &Hands) -> Result<(), db::Error> {
-    let watched = watch::level(&hands.pool, hands.pool_level_min, clock::now()).await?;
+fn say(watched: &Watched) {
     telemetry::raised(&watched.raised);
     telemetry::cleared(&watched.cleared);
+}
+
+async fn watch_the_level(hands: &Hands) -> Result<(), db::Error> {
+    say(&watch::level(&hands.pool, hands.pool_level_min, clock::now()).await?);
     Ok(())
 }
 
 async fn watch_the_empty(hands: &Hands) -> Result<(), db::Error> {
-    let watched = watch::empty_pools(&hands.pool, clock::now()).await?;
-    telemetry::raised(&watched.raised);
-    telemetry::cleared(&watched.cleared);
+    say(&watch::empty_pools(&hands.pool, clock::now()).await?);
     Ok(())
 }
 

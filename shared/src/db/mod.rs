@@ -129,22 +129,22 @@ impl Error {
     /// (57P01 to 57P03). Other connections of that time are not to be relied upon either.
     #[must_use]
     pub fn is_of_the_connection(&self) -> bool {
-        let error = match self {
-            Self::Database(error) | Self::Queue(crate::queue::Error::Database(error)) => error,
-            _ => return false,
-        };
-        match error {
-            sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => true,
+        match self.of_the_driver() {
+            Some(sqlx::Error::Io(_) | sqlx::Error::Protocol(_)) => true,
             _ => self.sqlstate().is_some_and(|code| ["25006", "57P", "08"].iter().any(|it| code.starts_with(it))),
         }
     }
 
     fn sqlstate(&self) -> Option<String> {
-        let error = match self {
-            Self::Database(error) | Self::Queue(crate::queue::Error::Database(error)) => error,
-            _ => return None,
-        };
-        Some(error.as_database_error()?.code()?.into_owned())
+        Some(self.of_the_driver()?.as_database_error()?.code()?.into_owned())
+    }
+
+    /// The error as the driver gave it, to us or to the queue.
+    const fn of_the_driver(&self) -> Option<&sqlx::Error> {
+        match self {
+            Self::Database(error) | Self::Queue(crate::queue::Error::Database(error)) => Some(error),
+            _ => None,
+        }
     }
 }
 

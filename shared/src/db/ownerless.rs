@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 
 use super::number_changes::{self, Change, Step};
@@ -29,8 +29,7 @@ pub async fn repair(pool: &PgPool, cooling: Duration, now: DateTime<Utc>) -> Res
     }
     pool::close_gate(&mut tx).await?;
     let ownerless = list(&mut tx).await?;
-    let cools_until = (!cooling.is_zero()).then(|| now + TimeDelta::from_std(cooling).unwrap_or(TimeDelta::days(30)));
-    take_back(&mut tx, &ownerless, cools_until).await?;
+    take_back(&mut tx, &ownerless, pool::cools_until(cooling, now)).await?;
     let steps: Vec<Step<'_>> = ownerless.iter().map(|it| (it.number.as_str(), Some(it.client_id.as_str()))).collect();
     number_changes::record(&mut tx, Change::Released, &steps, WHY, now).await?;
     queue::nudge(&mut tx, Queue::Sweep).await?;

@@ -385,7 +385,7 @@ pub async fn take_away(
 }
 
 /// Until when a number cools down that is let go `now`: not at all, if `cooling` is nothing.
-fn cools_until(cooling: Duration, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+pub(super) fn cools_until(cooling: Duration, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     (!cooling.is_zero()).then(|| now + TimeDelta::from_std(cooling).unwrap_or(TimeDelta::days(30)))
 }
 

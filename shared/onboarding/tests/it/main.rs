@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+use jobrun_onboarding::{Allocation, Client, Collected, E164, Exchange, Facts, Payment, State};
+
 mod answers;
 
 mod texts;
@@ -9,3 +11,31 @@ mod texts;
 mod table;
 
 mod rules;
+
+/// A client at `state`, of whom nothing else is known yet.
+fn client_at(state: State) -> Client {
+    Client {
+        id: "c".to_owned(),
+        owner_phone: E164::parse("+447900000001").unwrap(),
+        state,
+        collected: Collected::default(),
+        exchange: Exchange::default(),
+        payment_active: false,
+        payment: Payment::None,
+        payment_reference: "reference".to_owned(),
+        number: None,
+        opted_out: false,
+        unreachable: false,
+    }
+}
+
+/// The facts of a decision where time does not matter.
+fn facts(allocation: Option<Allocation>) -> Facts<'static> {
+    Facts {
+        payment_link: Some("https://pay"),
+        allocation,
+        region_served: true,
+        now: Default::default(),
+        asked_at: Default::default(),
+    }
+}

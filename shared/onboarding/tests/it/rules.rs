@@ -1,10 +1,12 @@
 //! The rules that no conversation may break, tried on conversations of every kind.
 
 use jobrun_onboarding::{
-    Allocation, Call, Client, Collected, Decision, E164, Event, Exchange, Facts, Keyword, OptChange, Payment,
-    PhoneType, State, Step, decide,
+    Allocation, Call, Client, Collected, Decision, E164, Event, Exchange, Keyword, OptChange, Payment, PhoneType,
+    State, Step, decide,
 };
 use proptest::prelude::*;
+
+use crate::{client_at, facts};
 
 const EMPTY: Allocation = Allocation::PoolEmpty { told_late: false };
 
@@ -103,13 +105,6 @@ prop_compose! {
 
 /// What a conversation does with an event, and whether it asked the pool.
 fn step(client: &Client, event: &Event, pool: &Allocation) -> (Decision, bool) {
-    let facts = |allocation| Facts {
-        payment_link: Some("https://pay"),
-        allocation,
-        region_served: true,
-        now: Default::default(),
-        asked_at: Default::default(),
-    };
     match decide(client, event, &facts(None)) {
         Step::Decided(decision) => (*decision, false),
         Step::AskPool => match decide(client, event, &facts(Some(pool.clone()))) {
@@ -222,19 +217,7 @@ proptest! {
     fn a_conversation_gets_a_number_once_and_only_when_paid(
         events in prop::collection::vec((an_event(), any::<bool>(), pools()), 1..60)
     ) {
-        let mut client = Client {
-            id: "c".to_owned(),
-            owner_phone: E164::parse("+447900000001").unwrap(),
-            state: State::S1BusinessTypeLocation,
-            collected: Collected::default(),
-            exchange: Exchange::default(),
-            payment_active: false,
-            payment: Payment::None,
-            payment_reference: "reference".to_owned(),
-            number: None,
-            opted_out: false,
-            unreachable: false,
-        };
+        let mut client = client_at(State::S1BusinessTypeLocation);
         for (event, pays, pool) in events {
             client.payment_active |= pays && client.state >= State::S5ConfirmLive;
             if matches!(event, Event::NumberLost(_)) {

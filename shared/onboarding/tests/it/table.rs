@@ -5,9 +5,11 @@
 use std::fmt::Write;
 
 use jobrun_onboarding::{
-    Allocation, Call, Client, Collected, Decision, E164, Event, Exchange, Facts, Keyword, Payment, PhoneType, State,
-    Step, decide,
+    Allocation, Call, Client, Collected, Decision, E164, Event, Exchange, Keyword, Payment, PhoneType, State, Step,
+    decide,
 };
+
+use crate::facts;
 
 const COMMITTED: &str = include_str!("../transition_table.txt");
 
@@ -118,13 +120,6 @@ fn client(state: State, payment: Payment, facts: [bool; FACTS.len()]) -> Client 
 }
 
 fn outcome(client: &Client, event: &Event) -> String {
-    let facts = |allocation| Facts {
-        payment_link: Some("https://pay"),
-        allocation,
-        region_served: true,
-        now: Default::default(),
-        asked_at: Default::default(),
-    };
     match decide(client, event, &facts(None)) {
         Step::Decided(decision) => describe(client, &decision),
         Step::AskPool => {

@@ -2,28 +2,14 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::{
-    Client, Collected, Concern, Decision, E164, Event, Exchange, Facts, OptChange, Payment, State, Step, TextKind,
+    Client, Collected, Concern, Decision, E164, Event, Facts, OptChange, State, Step, TextKind,
     can_hold_a_conversation, decide, home_region,
 };
 
+use crate::client_at;
+
 fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds)
-}
-
-fn client(state: State) -> Client {
-    Client {
-        id: "c".to_owned(),
-        owner_phone: E164::parse("+447900000001").unwrap(),
-        state,
-        collected: Collected::default(),
-        exchange: Exchange::default(),
-        payment_active: false,
-        payment: Payment::None,
-        payment_reference: "reference".to_owned(),
-        number: None,
-        opted_out: false,
-        unreachable: false,
-    }
 }
 
 /// Texts `body`, received at `seconds` and decided at once; the client is as it stands after.
@@ -62,14 +48,14 @@ fn a_split_answer_is_joined() {
         ("Leeds", "Plumber", "Plumber, Leeds"),
         ("Plumber", "from Leeds", "Plumber from Leeds"),
     ] {
-        let mut ann = client(State::S1BusinessTypeLocation);
+        let mut ann = client_at(State::S1BusinessTypeLocation);
         assert_eq!(kind(&text(&mut ann, first, 0)), Some(TextKind::AskOtherHalf));
         assert_eq!(ann.state, State::S1BusinessTypeLocation);
         assert_eq!(kind(&text(&mut ann, second, 10)), Some(TextKind::AskBusinessName));
         assert_eq!(ann.collected.business_type_location.as_deref(), Some(joined));
     }
     // The second half is joined even if both were sent before anything was asked.
-    let mut ann = client(State::S1BusinessTypeLocation);
+    let mut ann = client_at(State::S1BusinessTypeLocation);
     heard(&mut ann, "Plumber", at(0), at(60), true);
     heard(&mut ann, "Leeds", at(2), at(60), true);
     assert_eq!(
@@ -80,7 +66,7 @@ fn a_split_answer_is_joined() {
 
 #[test]
 fn half_an_answer_is_asked_for_the_other_half_as_often_as_it_takes() {
-    let mut ann = client(State::S1BusinessTypeLocation);
+    let mut ann = client_at(State::S1BusinessTypeLocation);
     text(&mut ann, "Plumber", 0);
     let again = text(&mut ann, "why?", 10);
     assert_eq!(kind(&again), Some(TextKind::AskOtherHalf));
@@ -90,18 +76,18 @@ fn half_an_answer_is_asked_for_the_other_half_as_often_as_it_takes() {
 
 #[test]
 fn the_same_text_within_seconds_answers_nothing_more() {
-    let mut ann = client(State::S1BusinessTypeLocation);
+    let mut ann = client_at(State::S1BusinessTypeLocation);
     text(&mut ann, "Plumber from London", 0);
     let again = text(&mut ann, "Plumber from London ", 2);
     assert_eq!((again.next, kind(&again)), (State::S2BusinessName, Some(TextKind::AskBusinessName)));
     assert_eq!(ann.collected.business_name, None);
 
-    let mut ben = client(State::S4NotificationPref);
+    let mut ben = client_at(State::S4NotificationPref);
     text(&mut ben, "Yes", 0);
     assert_eq!(kind(&text(&mut ben, "yes!", 2)), Some(TextKind::AskConfirmLive), "a repeat goes through no gate");
     assert_eq!(kind(&text(&mut ben, "yes", 20)), Some(TextKind::PaymentRequired), "later it is an answer");
 
-    let mut sole = client(State::S2BusinessName);
+    let mut sole = client_at(State::S2BusinessName);
     text(&mut sole, "John Smith", 0);
     assert_eq!(text(&mut sole, "John Smith", 2).next, State::S3OwnerName, "the name of the business once more");
     assert_eq!(
@@ -113,7 +99,7 @@ fn the_same_text_within_seconds_answers_nothing_more() {
 
 #[test]
 fn what_was_sent_before_the_question_is_no_answer_to_it() {
-    let mut ann = client(State::S1BusinessTypeLocation);
+    let mut ann = client_at(State::S1BusinessTypeLocation);
     let asked_at = at(60);
     heard(&mut ann, "Plumber from London", at(0), asked_at, true);
     let crossed = heard(&mut ann, "Are you there", at(20), asked_at, true);
@@ -126,7 +112,7 @@ fn what_was_sent_before_the_question_is_no_answer_to_it() {
 
 #[test]
 fn who_knows_what_comes_and_sends_it_at_once_is_understood_up_to_the_gate() {
-    let mut ann = client(State::S1BusinessTypeLocation);
+    let mut ann = client_at(State::S1BusinessTypeLocation);
     for body in ["Plumber from London", "ABC Plumbing", "John Smith", "SMS"] {
         heard(&mut ann, body, at(0), at(60), true);
     }
@@ -149,7 +135,7 @@ fn what_might_be_another_answer_is_not_plain() {
         (State::S6PhoneType, "1"),
         (State::S7FwdSent, "DONE"),
     ] {
-        let mut ann = client(state);
+        let mut ann = client_at(state);
         ann.exchange.asked_at = Some(at(60));
         assert_eq!(heard(&mut ann, body, at(0), at(60), true).next, state, "{body}");
         assert_eq!(ann.collected, Collected::default(), "{body}");
@@ -159,14 +145,14 @@ fn what_might_be_another_answer_is_not_plain() {
 #[test]
 fn the_same_phone_again_gets_the_same_instructions() {
     let number = E164::parse("+447111111111").ok();
-    let mut ann = Client { payment_active: true, number, ..client(State::S6PhoneType) };
+    let mut ann = Client { payment_active: true, number, ..client_at(State::S6PhoneType) };
     text(&mut ann, "2", 0);
     assert_eq!(kind(&text(&mut ann, "2", 1)), Some(TextKind::ForwardingInstructions));
 }
 
 #[test]
 fn two_yeses_in_one_go_pass_one_question() {
-    let mut ann = client(State::S4NotificationPref);
+    let mut ann = client_at(State::S4NotificationPref);
     heard(&mut ann, "Yes", at(0), at(60), true);
     let second = heard(&mut ann, "Yes please", at(30), at(60), true);
     assert_eq!((second.next, kind(&second)), (State::S5ConfirmLive, Some(TextKind::Crossed)));
@@ -174,7 +160,7 @@ fn two_yeses_in_one_go_pass_one_question() {
 
 #[test]
 fn a_refusal_and_a_correction_count_whenever_they_were_sent() {
-    let mut ann = client(State::S2BusinessName);
+    let mut ann = client_at(State::S2BusinessName);
     heard(&mut ann, "ABC Plumbing", at(0), at(60), true);
     let corrected = heard(&mut ann, "sorry, business name is XYZ Plumbing", at(10), at(60), true);
     assert_eq!(kind(&corrected), Some(TextKind::Corrected));
@@ -186,7 +172,7 @@ fn a_refusal_and_a_correction_count_whenever_they_were_sent() {
 #[test]
 fn an_earlier_answer_is_corrected_until_all_is_over() {
     for state in State::ALL {
-        let mut ann = client(state);
+        let mut ann = client_at(state);
         ann.collected.business_name = Some("ABC".to_owned());
         let decision = text(&mut ann, "sorry, business name is XYZ", 0);
         let is_open = state > State::S2BusinessName && state < State::Complete;
@@ -198,7 +184,7 @@ fn an_earlier_answer_is_corrected_until_all_is_over() {
 
 #[test]
 fn back_asks_the_last_question_again_and_undoes_no_payment() {
-    let mut ann = client(State::S5ConfirmLive);
+    let mut ann = client_at(State::S5ConfirmLive);
     for (seconds, before) in [
         (10, State::S4NotificationPref),
         (20, State::S3OwnerName),
@@ -208,16 +194,16 @@ fn back_asks_the_last_question_again_and_undoes_no_payment() {
         assert_eq!(text(&mut ann, "back", seconds).next, before);
     }
     assert_eq!(text(&mut ann, "back", 50).next, State::S1BusinessTypeLocation);
-    let mut payer = Client { payment_active: true, ..client(State::S5ConfirmLive) };
+    let mut payer = Client { payment_active: true, ..client_at(State::S5ConfirmLive) };
     assert_eq!(text(&mut payer, "back", 0).next, State::S5ConfirmLive);
-    let mut payer = Client { payment_active: true, ..client(State::S7FwdSent) };
+    let mut payer = Client { payment_active: true, ..client_at(State::S7FwdSent) };
     assert_eq!(text(&mut payer, "back", 0).next, State::S6PhoneType);
     assert_eq!(text(&mut payer, "back", 10).next, State::S6PhoneType, "a number that was given stays");
 }
 
 #[test]
 fn the_third_misfit_in_a_row_offers_a_person_once() {
-    let mut ann = client(State::S2BusinessName);
+    let mut ann = client_at(State::S2BusinessName);
     for (body, concern) in [
         ("how much?", None),
         ("is this a scam", None),
@@ -236,7 +222,7 @@ fn the_third_misfit_in_a_row_offers_a_person_once() {
 
 #[test]
 fn an_answer_that_fits_ends_the_row_even_if_nothing_moves() {
-    let mut ann = client(State::S5ConfirmLive);
+    let mut ann = client_at(State::S5ConfirmLive);
     for body in ["what?", "how?", "yes", "what?", "how?", "not now", "what?"] {
         assert_eq!(text(&mut ann, body, 0).concern, None, "{body}");
     }
@@ -244,11 +230,11 @@ fn an_answer_that_fits_ends_the_row_even_if_nothing_moves() {
 
 #[test]
 fn thanks_reactions_and_greetings_at_the_start_are_no_misfits() {
-    let mut ann = client(State::S1BusinessTypeLocation);
+    let mut ann = client_at(State::S1BusinessTypeLocation);
     for body in ["Hi", "Hello", "Good morning", "Hi there"] {
         assert_eq!((text(&mut ann, body, 0).concern, ann.exchange.misfits), (None, 0), "{body}");
     }
-    let mut ben = client(State::S7FwdSent);
+    let mut ben = client_at(State::S7FwdSent);
     for body in ["ok", "thanks", "👍", "not yet", "Liked “Android Setup”", "I'm driving right now"] {
         text(&mut ben, body, 0);
         assert_eq!(ben.exchange.misfits, 0, "{body}");
@@ -259,8 +245,8 @@ fn thanks_reactions_and_greetings_at_the_start_are_no_misfits() {
 fn machines_are_not_answered() {
     for state in State::ALL {
         for body in ["Liked “Great, thanks!”", "I'm driving right now", "Auto-reply: I am out of the office"] {
-            let decision = text(&mut client(state), body, 0);
-            assert_eq!(decision, Decision::nothing(&client(state)), "{state:?}: {body}");
+            let decision = text(&mut client_at(state), body, 0);
+            assert_eq!(decision, Decision::nothing(&client_at(state)), "{state:?}: {body}");
         }
     }
 }
@@ -268,7 +254,7 @@ fn machines_are_not_answered() {
 #[test]
 fn a_too_long_answer_hears_so() {
     for state in [State::S1BusinessTypeLocation, State::S2BusinessName, State::S3OwnerName] {
-        let decision = text(&mut client(state), &"Plumber London ".repeat(10), 0);
+        let decision = text(&mut client_at(state), &"Plumber London ".repeat(10), 0);
         assert_eq!(kind(&decision), Some(TextKind::TooLong), "{state:?}");
         assert!(decision.texts[0].body.contains("100 characters"));
     }
@@ -278,11 +264,11 @@ fn a_too_long_answer_hears_so() {
 fn cancelling_is_no_opt_out_and_concerns_whoever_pays() {
     for state in State::ALL {
         for (pays, kind_said) in [(true, TextKind::HowToCancel), (false, TextKind::NothingCharged)] {
-            let mut ann = Client { payment_active: pays, ..client(state) };
+            let mut ann = Client { payment_active: pays, ..client_at(state) };
             let decision = text(&mut ann, "cancel my subscription", 0);
             assert_eq!((kind(&decision), decision.opt), (Some(kind_said), None));
             assert_eq!(decision.concern == Some(Concern::CancelAsked), pays);
-            let mut ben = Client { payment_active: pays, ..client(state) };
+            let mut ben = Client { payment_active: pays, ..client_at(state) };
             let decision = text(&mut ben, "CANCEL", 0);
             assert_eq!(
                 (kind(&decision), decision.opt),
@@ -291,7 +277,7 @@ fn cancelling_is_no_opt_out_and_concerns_whoever_pays() {
             );
             assert_eq!(decision.concern == Some(Concern::CancelAsked), pays);
         }
-        let mut ann = Client { payment_active: true, ..client(state) };
+        let mut ann = Client { payment_active: true, ..client_at(state) };
         assert_eq!(text(&mut ann, "STOP", 0).concern, None);
         let decision = text(&mut ann, "cancel my subscription", 10);
         assert_eq!((kind(&decision), decision.concern), (None, Some(Concern::CancelAsked)), "heard, without a word");
@@ -302,12 +288,12 @@ fn cancelling_is_no_opt_out_and_concerns_whoever_pays() {
 fn where_we_have_no_numbers_nobody_is_asked_to_pay() {
     for state in [State::S1BusinessTypeLocation, State::S2BusinessName, State::S5ConfirmLive] {
         for body in ["Hi", "Plumber from Dublin", "YES"] {
-            let decision = heard(&mut client(state), body, at(0), at(0), false);
+            let decision = heard(&mut client_at(state), body, at(0), at(0), false);
             assert_eq!((decision.next, kind(&decision)), (state, Some(TextKind::NoNumbersThere)), "{body}");
         }
-        assert_eq!(heard(&mut client(state), "stop texting me", at(0), at(0), false).opt, Some(OptChange::Out));
+        assert_eq!(heard(&mut client_at(state), "stop texting me", at(0), at(0), false).opt, Some(OptChange::Out));
     }
-    let mut payer = Client { payment_active: true, ..client(State::S7FwdSent) };
+    let mut payer = Client { payment_active: true, ..client_at(State::S7FwdSent) };
     assert_eq!(heard(&mut payer, "done", at(0), at(0), false).next, State::S8FwdConfirm);
 }
 
