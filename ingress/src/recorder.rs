@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use jobrun_shared::clock;
 use jobrun_shared::db::events::{self, Received};
-use jobrun_shared::db::{self, Halves, Health};
+use jobrun_shared::db::{self, Halves, Health, Patience};
 use sqlx::PgPool;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -26,6 +26,10 @@ const COMMITTED_AT_ONCE: usize = 500;
 
 /// How soon it is tried again to commit events whose lanes somebody else had locked. Mostly that is another commit.
 const LEFT_OUT_FOR: Duration = Duration::from_millis(5);
+
+/// After this many commits in a row that waited in vain for a lock it is the table that is locked, and the rest is refused
+/// rather than tried: as many as find one locked event among the most that share a commit, and a few more.
+const LOCKED_IN_A_ROW_MAX: usize = 20;
 
 /// How much may wait to be committed, as it was sent: some thousands of texts, or a few of the largest events that Stripe may
 /// send.
@@ -151,15 +155,16 @@ impl Rows {
         }
     }
 
-    /// Says why a commit failed. A server that was lost, or takes no writes, is left for one that does.
-    fn refused(&self, error: &db::Error) -> NotRecorded {
+    /// Takes note of a commit that failed, and returns why. A server that was lost, or takes no writes, is left for one that
+    /// does.
+    fn failed(&self, error: &db::Error) -> NotRecorded {
         if error.is_of_the_connection() {
             self.health.distrust();
         }
-        match self.health.refusal() {
-            Some(unfit) => NotRecorded::Refused(unfit.to_string()),
-            None => NotRecorded::Refused(error.to_string()),
-        }
+        let why = self.health.refusal().map_or_else(|| error.to_string(), |unfit| unfit.to_string());
+        let failed = NotRecorded::Refused(why);
+        self.observe(Some(&failed));
+        failed
     }
 }
 
@@ -200,17 +205,20 @@ async fn gather(waiting: &mut Vec<Entry>, entries: &mut mpsc::UnboundedReceiver<
     true
 }
 
-/// Commits events together, and says of each what became of it, but for those that are left out.
+/// Commits events together, and says of each what became of it, but for those that are left out. Where a row of theirs is
+/// refused, or a lock is not to be had in time, they are taken again in halves.
 async fn commit(rows: &Rows, entries: Vec<Entry>, left_out: &mut LeftOut) {
     let (events, answers): (Vec<Received>, Vec<Answer>) =
         entries.into_iter().map(|entry| (entry.event, entry.answer)).unzip();
     // Parts are done in order, and so are their answers.
     let mut answers = answers.into_iter();
     let mut parts = Halves::of(&events);
+    let (mut patience, mut locked_in_a_row) = (Patience::Usual, 0);
     while let Some(part) = parts.next_part() {
-        let recording = events::record_free(&rows.pool, part, &mut left_out.lanes, clock::now());
+        let recording = events::record_free(&rows.pool, part, &mut left_out.lanes, patience, clock::now());
         let failed = match tokio::time::timeout(ANSWER_WITHIN, recording).await {
             Ok(Ok(recorded)) => {
+                locked_in_a_row = 0;
                 rows.observe(None);
                 for ((event, answer), recorded) in part.iter().zip(answers.by_ref()).zip(recorded) {
                     if recorded {
@@ -221,14 +229,20 @@ async fn commit(rows: &Rows, entries: Vec<Entry>, left_out: &mut LeftOut) {
                 }
                 continue;
             }
-            // Taken again, in halves.
             Ok(Err(error)) if error.is_of_the_rows() && parts.halve(part).is_none() => continue,
             Ok(Err(error)) if error.is_of_the_rows() => NotRecorded::Refused(error.to_string()),
-            Ok(Err(error)) => {
-                let failed = rows.refused(&error);
-                rows.observe(Some(&failed));
-                failed
+            Ok(Err(error)) if error.is_lock_timeout() && locked_in_a_row < LOCKED_IN_A_ROW_MAX => {
+                (patience, locked_in_a_row) = (Patience::Short, locked_in_a_row + 1);
+                if parts.halve(part).is_none() {
+                    continue;
+                }
+                rows.failed(&error)
             }
+            Ok(Err(error)) if error.is_lock_timeout() => {
+                let failed = rows.failed(&error);
+                return answers.for_each(|answer| answer.say(Err(failed.clone())));
+            }
+            Ok(Err(error)) => rows.failed(&error),
             Err(_) => {
                 rows.observe(Some(&NotRecorded::Late));
                 NotRecorded::Late

@@ -86,7 +86,8 @@ async fn apply_once(conn: &mut PgConnection, migrator: &Migrator) -> Result<(), 
         migrator.run_to(step.version, &mut *conn).await?;
         sqlx::raw_sql(LOCK_TIMEOUT).execute(&mut *conn).await?;
     }
-    migrator.run(&mut *conn).await
+    migrator.run(&mut *conn).await?;
+    ensure_indexes_are_finished(conn).await
 }
 
 /// Not checked when it compiles: the table is the migrator's.
@@ -95,21 +96,33 @@ async fn is_applied(conn: &mut PgConnection, version: i64) -> Result<bool, sqlx:
     applied.bind(version).fetch_one(conn).await
 }
 
-/// Drops the indexes that an earlier try could not finish: they take time with every row, and serve no query. One that is being
-/// made just now, by hand, is none of them.
+/// Drops the indexes that an earlier try could not finish: they take time with every row, and serve no query.
 async fn drop_unfinished_indexes(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let unfinished: Vec<String> = sqlx::query_scalar(
-        "SELECT indexrelid::REGCLASS::TEXT FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
-         WHERE NOT indisvalid AND relnamespace = 'public'::REGNAMESPACE
-           AND indexrelid NOT IN (SELECT index_relid FROM pg_stat_progress_create_index)",
-    )
-    .fetch_all(&mut *conn)
-    .await?;
-    for index in unfinished {
+    for index in list_unfinished_indexes(conn).await? {
         let drop = format!("DROP INDEX CONCURRENTLY IF EXISTS {index}");
         sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut *conn).await?;
     }
     Ok(())
+}
+
+/// Fails if an index serves no query: `IF NOT EXISTS` in a step takes an unfinished one of the same name for its own.
+async fn ensure_indexes_are_finished(conn: &mut PgConnection) -> Result<(), StepError> {
+    let unfinished = list_unfinished_indexes(conn).await?;
+    if unfinished.is_empty() {
+        return Ok(());
+    }
+    let why = format!("unfinished indexes serve no query: {}; REINDEX them CONCURRENTLY, or drop them", unfinished.join(", "));
+    Err(StepError::Execute(sqlx::Error::Configuration(why.into())))
+}
+
+/// The indexes of our tables that were begun and not finished. One that is being made just now, by hand, is none of them.
+async fn list_unfinished_indexes(conn: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    let unfinished = sqlx::query_scalar(
+        "SELECT indexrelid::REGCLASS::TEXT FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+         WHERE NOT indisvalid AND relnamespace = 'public'::REGNAMESPACE
+           AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index AS making WHERE making.index_relid = indexrelid)",
+    );
+    unfinished.fetch_all(conn).await
 }
 
 /// The migrations could not be applied.

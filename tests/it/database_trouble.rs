@@ -1,9 +1,11 @@
 //! A database in trouble: sessions that hold locks, connections that go silent, servers that take no writes.
 
+use std::time::Duration;
+
 use jobrun::demo::Stage;
 use jobrun_ingress::recorder::{NotRecorded, Recorder};
 use jobrun_shared::db::events::{NewEvent, Payload, Source};
-use jobrun_shared::db::{self, ConnectError, Unfit};
+use jobrun_shared::db::{self, ConnectError, Connections, Unfit};
 use jobrun_shared::operator;
 use jobrun_stand_in::Answer;
 use jobrun_tests::proxy::Proxy;
@@ -75,6 +77,73 @@ async fn an_open_insert_of_a_client_costs_only_that_client() {
         assert_eq!(stage.stand_in.text(&phone(n), "Plumber from London").await.unwrap().status, 200);
     }
     costs_only_what_needs_it(&stage, session, 1, &(2..=30).collect::<Vec<_>>(), 0).await;
+    stage.strike().await.unwrap();
+}
+
+/// However many are locked: a worker does not wait for one after the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_open_inserts_cost_only_those_clients() {
+    let stage = stage(1).await;
+    let insert = r#"INSERT INTO clients ("phoneNumber") SELECT (447900000000 + n)::TEXT FROM generate_series(1, 60) AS n"#;
+    let mut session = open_session(&stage, insert).await;
+    for n in 1..=60 {
+        assert_eq!(stage.stand_in.text(&phone(n), "Plumber from London").await.unwrap().status, 200);
+    }
+    let put_off = "SELECT count(*) FROM events WHERE due_at IS NOT NULL AND processed_at IS NULL";
+    eventually(PATIENCE, "all that is locked was found so", async || count(&stage.pool, put_off).await == 60).await;
+    // Each of the others waits through the same again: what is locked is looked at before them, and after.
+    for n in 61..=64 {
+        assert_eq!(stage.stand_in.text(&phone(n), "Plumber from London").await.unwrap().status, 200);
+        eventually(PATIENCE, "a newcomer is answered", async || answered(&stage, n..=n, 1).await).await;
+    }
+    assert_eq!(count(&stage.pool, put_off).await, 60);
+    assert!(answered(&stage, 1..=60, 0).await);
+    let slowest = "SELECT count(*) FROM events WHERE processed_at - received_at > INTERVAL '5 seconds'";
+    assert_eq!(count(&stage.pool, slowest).await, 0);
+    sqlx::raw_sql("ROLLBACK").execute(&mut session).await.unwrap();
+    eventually(PATIENCE, "the rest is answered", async || answered(&stage, 1..=60, 1).await).await;
+    stage.strike().await.unwrap();
+}
+
+/// A text that stops texts, to another number of ours, is not a stranger's only because the client could not be made yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_waits_behind_the_text_that_makes_its_sender_a_client() {
+    let stage = stage(1).await;
+    operator::seed(&stage.pool, &numbers(1)).await.unwrap();
+    let insert = r#"INSERT INTO clients ("phoneNumber") VALUES ('447900000001')"#;
+    let mut session = open_session(&stage, insert).await;
+    assert_eq!(stage.stand_in.text(&phone(1), "Plumber from London").await.unwrap().status, 200);
+    let put_off = "SELECT count(*) FROM events WHERE due_at IS NOT NULL AND processed_at IS NULL";
+    eventually(PATIENCE, "the text is put off", async || count(&stage.pool, put_off).await == 1).await;
+    assert_eq!(stage.stand_in.text_to(&phone(1), &numbers(1)[0], "STOP").await.unwrap().status, 200);
+    eventually(PATIENCE, "the STOP is put off with it", async || count(&stage.pool, put_off).await == 2).await;
+    sqlx::raw_sql("ROLLBACK").execute(&mut session).await.unwrap();
+    stage.settle().await.unwrap();
+    let outcomes = "SELECT outcome FROM events WHERE kind = 'text' ORDER BY id";
+    assert_eq!(texts(&stage.pool, outcomes).await, ["moved", "noted"]);
+    let opted_out = r#"SELECT count(*) FROM clients WHERE "optedOutAt" IS NOT NULL"#;
+    assert_eq!(count(&stage.pool, opted_out).await, 1);
+    stage.strike().await.unwrap();
+}
+
+/// Who is named: whoever has locked rows of ours, and nobody else, however long its transaction is open.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_sessions_that_hold_our_rows_are_named() {
+    let stage = stage(1).await;
+    let mut bystanders = Vec::new();
+    for statement in [
+        "CREATE TEMPORARY TABLE own (id INTEGER); INSERT INTO own VALUES (1)",
+        "SELECT pg_advisory_xact_lock(1)",
+        "SELECT count(*) FROM clients",
+        "CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.clients (id INTEGER); INSERT INTO elsewhere.clients VALUES (1)",
+    ] {
+        bystanders.push(open_session(&stage, statement).await);
+    }
+    let insert = r#"INSERT INTO clients ("phoneNumber") VALUES ('447900000001')"#;
+    let session = open_session(&stage, insert).await;
+    assert_eq!(stage.stand_in.text(&phone(1), "Plumber from London").await.unwrap().status, 200);
+    costs_only_what_needs_it(&stage, session, 1, &[], 0).await;
+    assert_eq!(count(&stage.pool, "SELECT count(*) FROM alerts WHERE starts_with(cause, 'blocked-by:')").await, 1);
     stage.strike().await.unwrap();
 }
 
@@ -215,6 +284,34 @@ async fn a_server_that_stops_taking_writes_is_left_and_found_again() {
     })
     .await;
     stage.strike().await.unwrap();
+}
+
+/// An event that another session is writing at the same time, under the same name, holds up only itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_another_session_writes_costs_only_itself() {
+    let url = empty_database().await;
+    migrate(&url).await;
+    let patience = Connections { lock_timeout: Duration::from_millis(250), ..jobrun::CONNECTIONS };
+    let pool = db::connect(&url, patience).await.unwrap();
+    let (recorder, _recording) = Recorder::start(pool.clone(), db::Health::default());
+    let event = |n: usize| NewEvent {
+        source: Source::System,
+        external_id: format!("number-due:{n}"),
+        payload: Payload::NumberDue { client_id: format!("c{n}") },
+    };
+    let mut other = pool.begin().await.unwrap();
+    sqlx::raw_sql(
+        "INSERT INTO events (source, external_id, kind, lane, payload, received_at)
+         VALUES ('system', 'number-due:7', 'number_due', 'client:other', '{}', now())",
+    )
+    .execute(&mut *other)
+    .await
+    .unwrap();
+    let recorded = futures::future::join_all((0..40).map(|n| recorder.record(event(n), 200))).await;
+    let refused: Vec<usize> = recorded.iter().enumerate().filter(|(_, it)| it.is_err()).map(|(n, _)| n).collect();
+    assert_eq!(refused, [7]);
+    other.rollback().await.unwrap();
+    recorder.record(event(7), 200).await.unwrap();
 }
 
 /// What makes writing fail without the connection's being lost: the outcome of the last commit says so, and not a query for

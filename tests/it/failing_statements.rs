@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use jobrun::demo::Stage;
 use jobrun_shared::operator;
+use jobrun_shared::queue::{self, Queue};
 use jobrun_stand_in::stripe::Sale;
 use jobrun_tests::proxy::{Failure, Proxy};
 use jobrun_tests::{PATIENCE, count, empty_database, eventually, numbers, phone, programs, texts};
@@ -90,13 +91,17 @@ impl System {
         self.settle(what).await;
     }
 
-    /// Some statements come by themselves, such as a heartbeat's, and some only when a connection is used for the first time.
+    /// Some statements come by themselves, such as a heartbeat's, some only when a connection is used for the first time, and some
+    /// with jobs that a sign-up brings about only if it takes long enough.
     async fn wait_for_strike(&self, others: &str, what: &str) {
         eventually(PATIENCE, what, async || {
             if !self.proxy.has_struck() {
                 let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
                            WHERE datname = current_database() AND application_name = 'jobrun-worker'";
                 count(&self.stage.pool, cut).await;
+                let mut conn = self.stage.pool.acquire().await.unwrap();
+                queue::nudge(&mut conn, Queue::Sweep).await.unwrap();
+                queue::nudge(&mut conn, Queue::Reconcile).await.unwrap();
                 self.stage.stand_in.text(others, "Plumber from London").await.unwrap();
                 self.settle(what).await;
             }

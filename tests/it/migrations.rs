@@ -3,7 +3,7 @@
 use jobrun_ingress::recorder::Recorder;
 use jobrun_shared::db::events::{NewEvent, Payload, Source};
 use jobrun_shared::{db, operator};
-use jobrun_tests::{PATIENCE, count, eventually, migrated_database};
+use jobrun_tests::{PATIENCE, count, empty_database, eventually, migrated_database};
 use sqlx::PgPool;
 
 /// The step that makes an index on the inbox, as if it had not been applied yet.
@@ -66,6 +66,59 @@ async fn an_index_that_was_left_unfinished_is_made_anew() {
     drop(conn);
     operator::migrate(&pool).await.unwrap();
     assert_eq!(valid_indexes(&pool).await, 1);
+}
+
+/// Of what other roles are doing, an ordinary role sees that an index is being made, and not which.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unfinished_index_is_made_anew_while_another_role_makes_one() {
+    let url = empty_database().await;
+    let admin = PgPool::connect(url.expose()).await.unwrap();
+    sqlx::raw_sql(
+        "DO $$ BEGIN CREATE ROLE ordinary LOGIN PASSWORD 'ordinary'; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+         DO $$ BEGIN EXECUTE format('ALTER DATABASE %I OWNER TO ordinary', current_database()); END $$;",
+    )
+    .execute(&admin)
+    .await
+    .unwrap();
+    let ordinary = admin.connect_options().as_ref().clone().username("ordinary").password("ordinary");
+    let pool = PgPool::connect_with(ordinary).await.unwrap();
+    operator::migrate(&pool).await.unwrap();
+    undo_index_step(&pool).await;
+    let unfinished = "CREATE INDEX waiting_events_by_lane ON events (lane, id) WHERE (processed_at IS NULL) IS TRUE;
+                      UPDATE pg_index SET indisvalid = FALSE WHERE indexrelid = 'waiting_events_by_lane'::REGCLASS;
+                      CREATE TABLE of_another_role (id INTEGER)";
+    sqlx::raw_sql(unfinished).execute(&admin).await.unwrap();
+
+    let mut writer = admin.begin().await.unwrap();
+    sqlx::raw_sql("LOCK TABLE of_another_role IN ROW EXCLUSIVE MODE").execute(&mut *writer).await.unwrap();
+    let making = {
+        let admin = admin.clone();
+        let make = "CREATE INDEX CONCURRENTLY index_of_another_role ON of_another_role (id)";
+        tokio::spawn(async move { sqlx::raw_sql(make).execute(&admin).await })
+    };
+    let nameless = "SELECT count(*) FROM pg_stat_progress_create_index WHERE index_relid IS NULL";
+    eventually(PATIENCE, "the other index is being made", async || count(&pool, nameless).await == 1).await;
+    // The drop waits for whoever was at work before, the other index among them.
+    let at_work = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'ordinary'
+                     AND wait_event_type = 'Lock' AND query ~ 'CONCURRENTLY'";
+    let others = async {
+        eventually(PATIENCE, "the migration waits", async || count(&admin, at_work).await == 1).await;
+        writer.rollback().await.unwrap();
+        making.await.unwrap().unwrap();
+    };
+    let (migrated, ()) = tokio::join!(operator::migrate(&pool), others);
+    migrated.unwrap();
+    assert_eq!(valid_indexes(&pool).await, 1);
+}
+
+/// An index that is named like that of a step, and is no good, is not taken for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unfinished_index_that_is_left_is_an_error() {
+    let pool = migrated_database(2).await;
+    let invalid = "UPDATE pg_index SET indisvalid = FALSE WHERE indexrelid = 'waiting_events_by_lane'::REGCLASS";
+    sqlx::raw_sql(invalid).execute(&pool).await.unwrap();
+    let error = operator::migrate(&pool).await.unwrap_err().to_string();
+    assert!(error.contains("waiting_events_by_lane"), "{error}");
 }
 
 /// A database that a newer version has migrated is still migrated for this one.

@@ -14,7 +14,7 @@ use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::clients::{self, Standing, Wish};
 use jobrun_shared::db::events::{self, NewEvent, Outcome, Payload, Source, Waiting};
 use jobrun_shared::db::messages::{self, NewMessage};
-use jobrun_shared::db::{self, pool, subscriptions};
+use jobrun_shared::db::{self, Patience, pool, subscriptions};
 use jobrun_shared::{clock, telemetry, watch};
 use sqlx::{Acquire, PgConnection, Postgres, Transaction};
 
@@ -29,19 +29,27 @@ const PUT_OFF: TimeDelta = TimeDelta::seconds(60);
 /// events counts as well: others may have passed it over meanwhile, so the job looks again.
 ///
 /// A slice that fails because of its rows is taken again in halves, so that one bad row costs only itself. Lanes that were put
-/// off before are a slice of their own: if they still have to wait for a lock, the others do not wait with them.
+/// off before are a slice of their own, after the others: if they still have to wait for a lock, the others do not wait with
+/// them.
+///
+/// # Errors
+/// When the database does not answer. Clients that exist are served all the same if others could not be made.
 pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, db::Error> {
+    let (put_off, new): (Vec<&Waiting>, Vec<&Waiting>) = oldest.iter().partition(|event| event.put_off);
+    let mut ensured = Ok(());
     let mut done = 0;
-    ensure_newcomers(hands, oldest).await?;
+    for events in [&new, &put_off] {
+        ensured = ensured.and(ensure_newcomers(hands, events).await);
+    }
     for lanes in lanes_of_conversations(oldest) {
         done += in_halves(
             &lanes,
-            |part| process_lanes(hands, part),
-            async |lane, error| put_off(hands, oldest, lane, error).await,
+            |part, patience| process_lanes(hands, part, patience),
+            async |lane, error| put_off_lane(hands, oldest, lane, error).await,
         )
         .await?;
     }
-    Ok(done)
+    ensured.map(|()| done)
 }
 
 /// The lanes of events that conversations hear of: first those that are new, then those that were put off before.
@@ -57,11 +65,10 @@ fn lanes_of_conversations(oldest: &[Waiting]) -> [Vec<String>; 2] {
 }
 
 /// Puts off a lane whose events failed alone.
-async fn put_off(hands: &Hands, oldest: &[Waiting], lane: &str, error: db::Error) -> Result<(), db::Error> {
+async fn put_off_lane(hands: &Hands, oldest: &[Waiting], lane: &str, error: db::Error) -> Result<(), db::Error> {
     let first = oldest.iter().find(|event| event.lane == lane).map_or_else(clock::now, |event| event.received_at);
     if error.is_lock_timeout() {
         tracing::warn!(%error, "a client's events wait for a lock that another session holds");
-        hands.alert_of_blocker().await;
     } else {
         tracing::error!(%error, "a client's events cannot be processed and are put off");
     }
@@ -70,25 +77,29 @@ async fn put_off(hands: &Hands, oldest: &[Waiting], lane: &str, error: db::Error
 
 /// Makes clients of the phones that text the onboarding number. In a transaction of its own: another worker may be making a
 /// client of the same phone, and is waited for while nothing is locked.
-async fn ensure_newcomers(hands: &Hands, oldest: &[Waiting]) -> Result<(), db::Error> {
-    let newcomers: Vec<(E164, &str)> =
-        oldest.iter().filter_map(|event| Some((hands.newcomer(event)?, event.lane.as_str()))).collect();
+async fn ensure_newcomers(hands: &Hands, events: &[&Waiting]) -> Result<(), db::Error> {
+    let newcomers: Vec<(E164, &Waiting)> =
+        events.iter().filter_map(|event| Some((hands.newcomer(event)?, *event))).collect();
     if newcomers.is_empty() {
         return Ok(());
     }
-    let ensure = async |part: &[(E164, &str)]| {
+    let ensure = async |part: &[(E164, &Waiting)], patience| {
         let phones: Vec<E164> = part.iter().map(|(phone, _)| phone.clone()).collect();
-        let mut conn = hands.pool.acquire().await?;
-        clients::ensure_for_phones(&mut conn, &phones).await?;
+        let mut tx = db::begin(&hands.pool, patience).await?;
+        clients::ensure_for_phones(&mut tx, &phones).await?;
+        tx.commit().await?;
         Ok(part.len())
     };
-    in_halves(&newcomers, ensure, async |(_, lane), error| put_off(hands, oldest, lane, error).await).await?;
+    let put_off = async |(_, event): &(E164, &Waiting), error| {
+        put_off_lane(hands, std::slice::from_ref(*event), &event.lane, error).await
+    };
+    in_halves(&newcomers, ensure, put_off).await?;
     Ok(())
 }
 
-async fn process_lanes(hands: &Hands, lanes: &[String]) -> Result<usize, db::Error> {
+async fn process_lanes(hands: &Hands, lanes: &[String], patience: Patience) -> Result<usize, db::Error> {
     let now = clock::now();
-    let mut tx = hands.pool.begin().await?;
+    let mut tx = db::begin(&hands.pool, patience).await?;
     let locked = clients::lock_by_lanes(&mut tx, lanes).await?;
     let mut turns = load(&mut tx, &locked, now).await?;
     let in_hand = turns.len();
@@ -159,7 +170,7 @@ async fn put_off_without_pool(hands: &Hands, turns: &[Turn], now: DateTime<Utc>)
         return Ok(());
     }
     tracing::warn!(clients = turns.len(), "clients who ask for a number wait for a lock that another session holds");
-    hands.alert_of_blocker().await;
+    hands.alert_of_blockers().await;
     for Client { id, owner_phone, number, .. } in turns.iter().map(|turn| &turn.loaded.client) {
         for lane in events::lanes_of(id, owner_phone, number.as_ref()) {
             events::put_off(&hands.pool, &lane, now + LOCKED_FOR_MIN).await?;

@@ -4,7 +4,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::TextKind;
-use jobrun_shared::db;
+use jobrun_shared::db::{self, Patience};
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::events::{self, Outcome, Payload, Waiting};
 use jobrun_shared::db::messages::{self, Progress, Report, Reported, Since};
@@ -27,7 +27,7 @@ pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, 
     let reports: Vec<&Waiting> = oldest.iter().filter(|event| as_report(event).is_some()).collect();
     in_halves(
         &reports,
-        |part| apply(hands, part),
+        |part, patience| apply(hands, part, patience),
         async |report, error| {
             tracing::error!(event = report.id, %error, "a delivery report cannot be applied and is put off");
             hands.put_off(&report.lane, &error, PUT_OFF, report.received_at).await
@@ -36,9 +36,9 @@ pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, 
     .await
 }
 
-async fn apply(hands: &Hands, reports: &[&Waiting]) -> Result<usize, db::Error> {
+async fn apply(hands: &Hands, reports: &[&Waiting], patience: Patience) -> Result<usize, db::Error> {
     let ids: Vec<i64> = reports.iter().map(|event| event.id).collect();
-    let mut tx = hands.pool.begin().await?;
+    let mut tx = db::begin(&hands.pool, patience).await?;
     let locked = events::lock_waiting(&mut tx, &ids).await?;
     if locked.is_empty() {
         return Ok(0);

@@ -1,18 +1,23 @@
 //! What every job needs at hand.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::{E164, can_hold_a_conversation};
 use jobrun_shared::db::events::{self, Payload, Waiting};
-use jobrun_shared::db::{self, Halves, Health, blockers};
+use jobrun_shared::db::{self, Halves, Health, Patience, blockers};
 use jobrun_shared::twilio::api::Api;
 use jobrun_shared::{clock, telemetry};
 use sqlx::PgPool;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 /// How long a job goes on before it leaves the rest to another, so that the queue sees that its workers are alive.
 const TURN: TimeDelta = TimeDelta::seconds(5);
+
+/// How often it is looked for who holds locks, at most.
+const BLOCKERS_LOOKED_FOR_EVERY: TimeDelta = TimeDelta::seconds(1);
 
 /// What a job that has ended has left undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +57,8 @@ pub(crate) struct Hands {
     pub(crate) slice_max: u32,
     /// How long what is over is kept; nothing, if for ever.
     pub(crate) retention: Duration,
+    /// When it was last looked for who holds locks.
+    pub(crate) blockers_looked_for_at: Arc<Mutex<Option<DateTime<Utc>>>>,
     /// Set when the process is to end: jobs finish the slice in hand, and begin no other.
     pub(crate) stop: CancellationToken,
 }
@@ -69,7 +76,7 @@ impl Hands {
     }
 
     /// Puts off the events of `lane`, which failed alone: for `refused_for` if their rows are refused, and for less if only a
-    /// lock was not to be had. `waiting_since` is when the first of them arrived.
+    /// lock was not to be had, of which the operator is told. `waiting_since` is when the first of them arrived.
     pub(crate) async fn put_off(
         &self,
         lane: &str,
@@ -77,6 +84,9 @@ impl Hands {
         refused_for: TimeDelta,
         waiting_since: DateTime<Utc>,
     ) -> Result<(), db::Error> {
+        if error.is_lock_timeout() {
+            self.alert_of_blockers().await;
+        }
         let now = clock::now();
         events::put_off(&self.pool, lane, now + put_off_for(error, refused_for, waiting_since, now)).await
     }
@@ -89,17 +99,25 @@ impl Hands {
         Ok(self.health.unless_lost(work).await??)
     }
 
-    /// Tells the operator which session holds locks for long. Best effort: what waits for them is looked at again anyway.
-    pub(crate) async fn alert_of_blocker(&self) {
+    /// Tells the operator which sessions hold locks for long. Best effort, and once a second at most: what waits for them is
+    /// looked at again anyway.
+    pub(crate) async fn alert_of_blockers(&self) {
+        let now = clock::now();
+        let mut looked_at = self.blockers_looked_for_at.lock().await;
+        if looked_at.is_some_and(|at| now - at < BLOCKERS_LOOKED_FOR_EVERY) {
+            return;
+        }
+        *looked_at = Some(now);
+        drop(looked_at);
         let alerting = async {
             let mut tx = self.pool.begin().await?;
-            let raised = blockers::alert(&mut tx, clock::now()).await?;
+            let raised = blockers::alert(&mut tx, now).await?;
             tx.commit().await?;
             Ok::<_, db::Error>(raised)
         };
         match alerting.await {
             Ok(raised) => telemetry::raised(&raised),
-            Err(error) => tracing::warn!(%error, "cannot find out which session holds locks"),
+            Err(error) => tracing::warn!(%error, "cannot find out which sessions hold locks"),
         }
     }
 
@@ -118,20 +136,18 @@ impl Hands {
     }
 }
 
-/// After this many waits in vain for locks the rest of a slice is left to the next job, so that nothing else waits much longer.
-const WAITS_MAX: usize = 5;
-
 /// A lane whose lock was not to be had is looked at again after this long at first; the longer it has waited already, the less
 /// often.
 pub(crate) const LOCKED_FOR_MIN: TimeDelta = TimeDelta::seconds(1);
 const LOCKED_FOR_MAX: TimeDelta = TimeDelta::seconds(15);
 
 /// Does `work` with all of `items` in one transaction. Where that fails because of their rows, it is done again with halves of
-/// them, so that one bad row costs only itself; where a lock is not to be had in time, with each alone. What fails alone is
+/// them, so that one bad row costs only itself. Where a lock is not to be had in time, it is done with each alone, and from
+/// then on without patience: however many are locked, the others do not wait for them one after the other. What fails alone is
 /// left to `put_off`, and counts as done. Returns how much was done.
 pub(crate) async fn in_halves<'a, T, W, P>(
     items: &'a [T],
-    mut work: impl FnMut(&'a [T]) -> W + Send,
+    mut work: impl FnMut(&'a [T], Patience) -> W + Send,
     mut put_off: impl FnMut(&'a T, db::Error) -> P + Send,
 ) -> Result<usize, db::Error>
 where
@@ -139,13 +155,13 @@ where
     W: Future<Output = Result<usize, db::Error>> + Send,
     P: Future<Output = Result<(), db::Error>> + Send,
 {
-    let (mut done, mut waits) = (0, 0);
+    let (mut done, mut patience) = (0, Patience::Usual);
     let mut parts = Halves::of(items);
     while let Some(part) = parts.next_part() {
-        let (alone, error) = match work(part).await {
+        let (alone, error) = match work(part, patience).await {
             Err(error) if error.is_of_the_rows() => (parts.halve(part), error),
-            Err(error) if error.is_lock_timeout() && waits < WAITS_MAX => {
-                waits += 1;
+            Err(error) if error.is_lock_timeout() => {
+                patience = Patience::Short;
                 (parts.split(part), error)
             }
             count => {
@@ -225,11 +241,15 @@ mod tests {
         sqlx::Error::Database(Box::new(LockTimeout)).into()
     }
 
-    /// Does `items`, of which those in `locked` are locked. Returns the parts that were tried, and what was put off.
-    async fn tried(items: &[i32], locked: &[i32]) -> (Vec<Vec<i32>>, Vec<i32>, Result<usize, db::Error>) {
+    /// Does `items`, of which those in `locked` are locked. Returns the parts that were tried, each with its patience, and what
+    /// was put off.
+    async fn tried(
+        items: &[i32],
+        locked: &[i32],
+    ) -> (Vec<(Vec<i32>, Patience)>, Vec<i32>, Result<usize, db::Error>) {
         let (mut parts, mut left) = (Vec::new(), Vec::new());
-        let work = |part: &[i32]| {
-            parts.push(part.to_vec());
+        let work = |part: &[i32], patience| {
+            parts.push((part.to_vec(), patience));
             let (count, is_locked) = (part.len(), part.iter().any(|item| locked.contains(item)));
             async move { if is_locked { Err(lock_timeout()) } else { Ok(count) } }
         };
@@ -244,16 +264,18 @@ mod tests {
     #[tokio::test]
     async fn a_lock_that_is_not_to_be_had_costs_only_what_needs_it() {
         let (parts, put_off, done) = tried(&[1, 2, 3, 4], &[3]).await;
-        assert_eq!(parts, [vec![1, 2, 3, 4], vec![1], vec![2], vec![3], vec![4]], "each waits once at most");
+        let each = [1, 2, 3, 4].map(|item| (vec![item], Patience::Short));
+        assert_eq!(parts.first(), Some(&(vec![1, 2, 3, 4], Patience::Usual)));
+        assert_eq!(parts[1..], each);
         assert_eq!((put_off, done.ok()), (vec![3], Some(4)));
     }
 
     #[tokio::test]
-    async fn where_everything_is_locked_not_everything_is_waited_for() {
+    async fn however_much_is_locked_only_the_first_is_waited_for_with_patience() {
         let all: Vec<i32> = (0..100).collect();
-        let (parts, put_off, done) = tried(&all, &all).await;
-        assert_eq!((parts.len(), put_off.len()), (WAITS_MAX + 1, WAITS_MAX - 1));
-        assert!(done.is_err_and(|error| error.is_lock_timeout()), "the rest is left to the next job");
+        let (parts, put_off, done) = tried(&all, &all[..99]).await;
+        assert_eq!(parts.iter().filter(|(_, patience)| *patience == Patience::Usual).count(), 1);
+        assert_eq!((put_off.len(), done.ok()), (99, Some(100)), "and the last is done in the same turn");
     }
 
     #[test]

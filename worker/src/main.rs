@@ -108,6 +108,7 @@ async fn start() -> anyhow::Result<()> {
         pool_level_min: settings.pool_level_min,
         slice_max: settings.slice_max,
         retention: settings.retention,
+        blockers_looked_for_at: Arc::default(),
         stop: stop.clone(),
     });
     let monitor = monitor(&hands, settings.sweep_interval);
@@ -194,13 +195,13 @@ async fn run(queue: Queue, job: Job, hands: Data<Arc<Hands>>) -> Result<(), BoxD
     Ok(())
 }
 
-/// A server that was lost, or takes no writes, is left for one that does; a session that holds locks is named to the operator.
+/// A server that was lost, or takes no writes, is left for one that does; sessions that hold locks are named to the operator.
 async fn learn_from(error: &db::Error, hands: &Hands) {
     if error.is_of_the_connection() {
         hands.health.distrust();
     }
     if error.is_lock_timeout() {
-        hands.alert_of_blocker().await;
+        hands.alert_of_blockers().await;
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::Payment;
 use jobrun_onboarding::payment::{What, standing};
-use jobrun_shared::db;
+use jobrun_shared::db::{self, Patience};
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::events::{self, NewEvent, Outcome, Payload, Source, Waiting};
 use jobrun_shared::db::subscriptions::{self, Subscription};
@@ -29,7 +29,7 @@ pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, 
         oldest.iter().filter(|event| matches!(event.payload, Some(Payload::Stripe { .. }))).collect();
     in_halves(
         &of_stripe,
-        |part| apply(hands, part),
+        |part, patience| apply(hands, part, patience),
         async |event, error| {
             tracing::error!(event = event.id, %error, "an event of Stripe's cannot be applied and is put off");
             if !error.is_lock_timeout() {
@@ -58,10 +58,10 @@ fn cause_of_put_off(event_id: i64) -> String {
     format!("payment-stuck:{event_id}")
 }
 
-async fn apply(hands: &Hands, of_stripe: &[&Waiting]) -> Result<usize, db::Error> {
+async fn apply(hands: &Hands, of_stripe: &[&Waiting], patience: Patience) -> Result<usize, db::Error> {
     let ids: Vec<i64> = of_stripe.iter().map(|event| event.id).collect();
     let now = clock::now();
-    let mut tx = hands.pool.begin().await?;
+    let mut tx = db::begin(&hands.pool, patience).await?;
     subscriptions::lock(&mut tx).await?;
     let waiting = events::lock_waiting(&mut tx, &ids).await?;
     let told: Vec<(i64, Told)> = waiting.iter().filter_map(|event| Some((event.id, as_told(event)?))).collect();

@@ -8,7 +8,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
 use jobrun_onboarding::TextKind;
-use jobrun_shared::db;
+use jobrun_shared::db::{self, Patience};
 use jobrun_shared::db::alerts;
 use jobrun_shared::db::messages::{self, Fate, LOOK_AGAIN_AFTER, Outcome, Outgoing, Since};
 use jobrun_shared::db::sending::KnownBy;
@@ -77,13 +77,13 @@ async fn record(hands: &Hands, mut outcomes: Vec<Outcome>) -> Result<(), db::Err
         tracing::error!(message_id = alone.message.id, %error, "what became of a text cannot be recorded");
         Ok(())
     };
-    in_halves(&outcomes, |part| record_together(hands, part), leave).await?;
+    in_halves(&outcomes, |part, patience| record_together(hands, part, patience), leave).await?;
     Ok(())
 }
 
-async fn record_together(hands: &Hands, outcomes: &[Outcome]) -> Result<usize, db::Error> {
+async fn record_together(hands: &Hands, outcomes: &[Outcome], patience: Patience) -> Result<usize, db::Error> {
     let now = clock::now();
-    let mut tx = hands.pool.begin().await?;
+    let mut tx = db::begin(&hands.pool, patience).await?;
     let late = messages::record(&mut tx, outcomes, now).await?;
     let accepted = outcomes.iter().filter(|outcome| shows_the_account_is_accepted(outcome));
     let mut cleared = match accepted.map(|outcome| outcome.message.attempted_at).max() {

@@ -11,7 +11,7 @@ use jobrun_shared::clock;
 use jobrun_shared::db::clients::{self, Wish};
 use jobrun_shared::db::events::{self, Outcome, Payload, Waiting};
 use jobrun_shared::db::messages::{self, NewMessage};
-use jobrun_shared::db::{self, pool};
+use jobrun_shared::db::{self, Patience, pool};
 use sqlx::PgConnection;
 
 use crate::hands::{Hands, in_halves};
@@ -26,7 +26,7 @@ pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, 
     let strays = list_strays(hands, oldest).await?;
     in_halves(
         &strays,
-        |part| file(hands, part),
+        |part, patience| file(hands, part, patience),
         async |event, error| {
             tracing::error!(event = event.id, %error, "an event of no client cannot be filed and is put off");
             hands.put_off(&event.lane, &error, PUT_OFF, event.received_at).await
@@ -35,7 +35,8 @@ pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, 
     .await
 }
 
-/// Those of the `oldest` events that a conversation would hear of, if there were one. A newcomer's text is never among them.
+/// Those of the `oldest` events that a conversation would hear of, if there were one. A newcomer's text is never among them, nor
+/// is what comes after it: while nobody could be made a client of its sender, that waits with it.
 async fn list_strays<'a>(hands: &Hands, oldest: &'a [Waiting]) -> Result<Vec<&'a Waiting>, db::Error> {
     let is_heard = |event: &&Waiting| event.payload.as_ref().is_none_or(Payload::is_for_a_conversation);
     let heard: Vec<&Waiting> = oldest.iter().filter(is_heard).filter(|event| hands.newcomer(event).is_none()).collect();
@@ -43,13 +44,20 @@ async fn list_strays<'a>(hands: &Hands, oldest: &'a [Waiting]) -> Result<Vec<&'a
         return Ok(heard);
     }
     let lanes: Vec<String> = heard.iter().map(|event| event.lane.clone()).collect();
-    let known = clients::list_known_lanes(&mut *hands.pool.acquire().await?, &lanes).await?;
-    Ok(heard.into_iter().filter(|event| !known.contains(&event.lane)).collect())
+    let mut conn = hands.pool.acquire().await?;
+    let known = clients::list_known_lanes(&mut conn, &lanes).await?;
+    let strays: Vec<&Waiting> = heard.into_iter().filter(|event| !known.contains(&event.lane)).collect();
+    if strays.is_empty() {
+        return Ok(strays);
+    }
+    let lanes: Vec<String> = strays.iter().map(|event| event.lane.clone()).collect();
+    let behind = events::put_off_behind(&mut conn, &lanes, clock::now()).await?;
+    Ok(strays.into_iter().filter(|event| !behind.contains(&event.lane)).collect())
 }
 
-async fn file(hands: &Hands, strays: &[&Waiting]) -> Result<usize, db::Error> {
+async fn file(hands: &Hands, strays: &[&Waiting], patience: Patience) -> Result<usize, db::Error> {
     let ids: Vec<i64> = strays.iter().map(|event| event.id).collect();
-    let mut tx = hands.pool.begin().await?;
+    let mut tx = db::begin(&hands.pool, patience).await?;
     let strays = events::lock_waiting(&mut tx, &ids).await?;
     let outcomes: Vec<Outcome> = strays.iter().map(|event| Outcome::of_nobody(event.id, outcome(event))).collect();
     let now = clock::now();

@@ -8,13 +8,20 @@ use sqlx::PgConnection;
 use super::Error;
 use super::alerts::{self, NewAlert};
 
-/// Our own transactions take milliseconds. One that is open for longer than this, and has locked or written rows, is in the way.
+/// Our own transactions take milliseconds, and some of the command line's seconds. Anybody else's that is open for longer than
+/// this, and has locked or written rows of ours, is in the way.
 const OPEN_FOR: TimeDelta = TimeDelta::seconds(1);
+
+/// A program of ours whose transaction is open for longer than this hangs.
+const OURS_OPEN_FOR: TimeDelta = TimeDelta::seconds(30);
+
+/// This many sessions are named at most: whoever ends these looks again.
+const NAMED_MAX: i64 = 5;
 
 /// How the causes of these alerts begin; the number of the session follows.
 const CAUSE: &str = "blocked-by:";
 
-/// A session whose open transaction has locked rows or tables, or written to them.
+/// A session whose open transaction has locked tables of ours, or rows of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Blocker {
     /// The number of its server process.
@@ -23,30 +30,39 @@ struct Blocker {
     application: String,
     /// Since when its transaction is open; empty where the rights to see it are missing.
     since: Option<DateTime<Utc>>,
+    /// The tables.
+    tables: String,
 }
 
 impl Blocker {
     fn alert(&self) -> NewAlert {
-        let Self { pid, application, since } = self;
+        let Self { pid, application, since, tables } = self;
         let since = since.map_or_else(|| "some time".to_owned(), |at| at.format("%Y-%m-%d %H:%M:%S UTC").to_string());
         NewAlert {
             cause: format!("{CAUSE}{pid}"),
             about: format!(
-                "Session {pid} ({application}) has had a transaction open since {since}, and holds locks that the workers wait for. \
-                 Commit it or roll it back there, or end it: SELECT pg_terminate_backend({pid})."
+                "Session {pid} ({application}) has had a transaction open since {since}, and holds locks on {tables} while workers \
+                 wait for locks. Commit it or roll it back there, or end it: SELECT pg_terminate_backend({pid})."
             ),
         }
     }
 }
 
-/// Raises an alert about the session whose transaction holds locks for longest, if there is one. Returns the alert, if it is
-/// new.
+/// Raises an alert about each session whose transaction has held locks for long, or brings its words up to date. Returns those
+/// that are new.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn alert(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<Vec<NewAlert>, Error> {
-    let oldest: Vec<NewAlert> = list(conn, OPEN_FOR).await?.first().map(Blocker::alert).into_iter().collect();
-    alerts::raise(conn, &oldest, now).await
+    let mut new = Vec::new();
+    // By number, so that two transactions never wait for each other.
+    for blocker in list(conn, OPEN_FOR, OURS_OPEN_FOR).await? {
+        let alert = blocker.alert();
+        if alerts::raise_lasting(conn, &alert, now).await? {
+            new.push(alert);
+        }
+    }
+    Ok(new)
 }
 
 /// Clears the alerts about sessions that hold no locks any more. Returns their causes.
@@ -58,30 +74,43 @@ pub async fn clear(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<Vec<St
     if over.is_empty() {
         return Ok(over);
     }
-    let still: Vec<String> = list(conn, TimeDelta::zero()).await?.iter().map(|it| it.alert().cause).collect();
-    over.retain(|cause| !still.contains(cause));
+    let still = list(conn, TimeDelta::zero(), OURS_OPEN_FOR).await?;
+    over.retain(|cause| still.iter().all(|it| it.alert().cause != *cause));
     alerts::clear(conn, &over, now).await
 }
 
-/// The sessions of this database whose transactions are open for longer than `open_for` and hold such locks, oldest first. A
-/// session that waits for another's lock itself is not among them.
-async fn list(conn: &mut PgConnection, open_for: TimeDelta) -> Result<Vec<Blocker>, Error> {
+/// The sessions of this database whose transactions are open for longer than `open_for`, or `ours_open_for` if they are of a
+/// program of ours, and hold locks that others may wait for on tables of ours: the oldest, by number. A session that waits for
+/// another's lock itself is not among them.
+async fn list(conn: &mut PgConnection, open_for: TimeDelta, ours_open_for: TimeDelta) -> Result<Vec<Blocker>, Error> {
     let blockers = sqlx::query_as!(
         Blocker,
-        r#"SELECT session.pid AS "pid!", COALESCE(NULLIF(session.application_name, ''), 'unnamed') AS "application!",
-                  session.xact_start AS since
-           FROM pg_stat_activity AS session
-           WHERE session.datname = current_database() AND session.pid <> pg_backend_pid()
-             AND session.backend_type = 'client backend' AND session.wait_event_type IS DISTINCT FROM 'Lock'
-             -- Without the right to see more of it than its locks, a session has no state.
-             AND (session.state IS NULL OR session.xact_start < clock_timestamp() - make_interval(secs => $1))
-             AND EXISTS (SELECT FROM pg_locks AS held
-                         WHERE held.pid = session.pid AND held.granted AND held.locktype IN ('relation', 'advisory')
-                           AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                           AND held.mode IN ('RowShareLock', 'RowExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock',
-                                             'ExclusiveLock', 'AccessExclusiveLock'))
-           ORDER BY session.xact_start"#,
-        open_for.as_seconds_f64()
+        r#"SELECT pid AS "pid!", application AS "application!", since, tables AS "tables!"
+           FROM (SELECT session.pid, COALESCE(NULLIF(session.application_name, ''), 'unnamed') AS application,
+                        session.xact_start AS since, string_agg(DISTINCT held.relname, ', ') AS tables
+                 FROM pg_stat_activity AS session
+                 JOIN (SELECT pg_locks.pid, pg_class.relname FROM pg_locks JOIN pg_class ON pg_class.oid = pg_locks.relation
+                       WHERE pg_locks.granted AND pg_locks.locktype = 'relation'
+                         AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                         -- Ours: those beside the clients, and the queue's.
+                         AND pg_class.relkind = 'r'
+                         AND pg_class.relnamespace IN ((SELECT relnamespace FROM pg_class WHERE oid = 'clients'::REGCLASS),
+                                                       (SELECT relnamespace FROM pg_class WHERE oid = 'apalis.jobs'::REGCLASS))
+                         AND pg_locks.mode IN ('RowShareLock', 'RowExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock',
+                                               'ExclusiveLock', 'AccessExclusiveLock')) AS held ON held.pid = session.pid
+                 WHERE session.datname = current_database() AND session.pid <> pg_backend_pid()
+                   AND session.backend_type = 'client backend' AND session.wait_event_type IS DISTINCT FROM 'Lock'
+                   -- Without the right to see more of it than its locks, a session has no state.
+                   AND (session.state IS NULL
+                        OR session.xact_start < clock_timestamp()
+                                                - make_interval(secs => CASE WHEN session.application_name LIKE 'jobrun%'
+                                                                             THEN $2::FLOAT8 ELSE $1::FLOAT8 END))
+                 GROUP BY session.pid, session.application_name, session.xact_start
+                 ORDER BY session.xact_start LIMIT $3) AS oldest
+           ORDER BY pid"#,
+        open_for.as_seconds_f64(),
+        ours_open_for.as_seconds_f64(),
+        NAMED_MAX
     );
     Ok(blockers.fetch_all(conn).await?)
 }

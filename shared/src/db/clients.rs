@@ -8,8 +8,8 @@ use sqlx::{PgConnection, types::Json};
 
 use super::{Error, ensure_rows};
 
-/// Makes a client of every phone that has none yet, in the region of the phone's country. Waits for other transactions that do
-/// the same.
+/// Makes a client of every phone that has none yet, in the region of the phone's country. Whoever wished for no more texts before
+/// begins opted out. Waits for other transactions that do the same.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -20,7 +20,10 @@ pub async fn ensure_for_phones(conn: &mut PgConnection, phones: &[E164]) -> Resu
     newcomers.dedup();
     let (digits, regions): (Vec<&str>, Vec<String>) = newcomers.into_iter().unzip();
     sqlx::query!(
-        r#"INSERT INTO clients ("phoneNumber", region) SELECT * FROM unnest($1::TEXT[], $2::TEXT[])
+        r#"INSERT INTO clients ("phoneNumber", region, "optedOutAt")
+           SELECT phone, region, (SELECT CASE change WHEN 'out' THEN changed_at END FROM opt_changes
+                                  WHERE opt_changes.phone = newcomer.phone ORDER BY id DESC LIMIT 1)
+           FROM unnest($1::TEXT[], $2::TEXT[]) AS newcomer (phone, region)
            ON CONFLICT ON CONSTRAINT a_phone_belongs_to_one_client DO NOTHING"#,
         &digits as &[&str],
         &regions

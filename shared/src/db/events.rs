@@ -10,7 +10,7 @@ use jobrun_onboarding::{E164, State};
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool, types::Json};
 
-use super::{Error, LOOKED_AT, ensure_rows};
+use super::{Error, LOOKED_AT, Patience, ensure_rows};
 use crate::queue::{self, Queue};
 use crate::twilio::signature::SignedDigest;
 
@@ -276,9 +276,10 @@ pub async fn record_free(
     pool: &PgPool,
     events: &[Received],
     passed_over: &mut HashSet<String>,
+    patience: Patience,
     now: DateTime<Utc>,
 ) -> Result<Vec<bool>, Error> {
-    let mut tx = pool.begin().await?;
+    let mut tx = super::begin(pool, patience).await?;
     let locked_by_others = sqlx::query_scalar!(
         r#"SELECT lane AS "lane!" FROM unnest($1::TEXT[]) AS l (lane) WHERE NOT pg_try_advisory_xact_lock(1, hashtext(lane))"#,
         &lanes_to_lock(events.iter().map(|it| &it.event))
@@ -543,6 +544,33 @@ pub async fn put_off(pool: &PgPool, lane: &str, due_at: DateTime<Utc>) -> Result
     .await?;
     queue::nudge_at(&mut tx, Queue::ProcessEvents, due_at).await?;
     Ok(tx.commit().await?)
+}
+
+/// Puts off those events of `lanes` that came after one that is put off, until that one is due: nothing of a lane overtakes.
+/// Returns the lanes that have anything put off.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn put_off_behind(
+    conn: &mut PgConnection,
+    lanes: &[String],
+    now: DateTime<Utc>,
+) -> Result<HashSet<String>, Error> {
+    let behind = sqlx::query_scalar!(
+        r#"WITH first AS (SELECT asked.lane, put_off.due_at
+                          FROM (SELECT DISTINCT lane FROM unnest($1::TEXT[]) AS a (lane)) AS asked
+                          CROSS JOIN LATERAL (SELECT max(due_at) AS due_at FROM events
+                                              WHERE events.lane = asked.lane AND (processed_at IS NULL) IS TRUE
+                                                AND due_at > $2) AS put_off
+                          WHERE put_off.due_at IS NOT NULL),
+                moved AS (UPDATE events SET due_at = first.due_at FROM first
+                          WHERE events.lane = first.lane AND (processed_at IS NULL) IS TRUE
+                            AND (events.due_at IS NULL OR events.due_at <= $2))
+           SELECT lane AS "lane!" FROM first"#,
+        lanes,
+        now
+    );
+    Ok(behind.fetch_all(conn).await?.into_iter().collect())
 }
 
 /// Whether any event waits to be looked at.

@@ -157,6 +157,28 @@ pub(crate) fn ensure_rows(result: &PgQueryResult, expected: usize, what: &'stati
     }
 }
 
+/// How long the statements of a transaction wait for locks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Patience {
+    /// As long as the connection's settings say.
+    #[default]
+    Usual,
+    /// Not longer than another's commit takes, because something of the same slice has waited in vain.
+    Short,
+}
+
+/// Begins a transaction whose statements wait for locks with `patience`, before they fail as [`Error::is_lock_timeout`] says.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn begin(pool: &PgPool, patience: Patience) -> Result<Transaction<'static, Postgres>, Error> {
+    let mut tx = pool.begin().await?;
+    if patience == Patience::Short {
+        sqlx::query_scalar!("SELECT set_config('lock_timeout', '10ms', TRUE)").fetch_one(&mut *tx).await?;
+    }
+    Ok(tx)
+}
+
 /// How many of the oldest rows of a table are looked at, and at most removed, in one statement.
 const LOOKED_AT: i64 = 1_000;
 
