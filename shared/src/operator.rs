@@ -115,12 +115,18 @@ async fn ensure_indexes_are_finished(conn: &mut PgConnection) -> Result<(), Step
     Err(StepError::Execute(sqlx::Error::Configuration(why.into())))
 }
 
-/// The indexes of our tables that were begun and not finished. One that is being made just now, by hand, is none of them.
+/// The indexes of our tables that were begun and not finished. One that is being made just now, by hand, is none of them; if
+/// another role makes it, only the lock on its table says which it is.
 async fn list_unfinished_indexes(conn: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
     let unfinished = sqlx::query_scalar(
         "SELECT indexrelid::REGCLASS::TEXT FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
          WHERE NOT indisvalid AND relnamespace = 'public'::REGNAMESPACE
-           AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index AS making WHERE making.index_relid = indexrelid)",
+           AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index AS making
+                           WHERE making.index_relid = indexrelid
+                              OR (making.index_relid IS NULL
+                                  AND EXISTS (SELECT FROM pg_locks AS held
+                                              WHERE held.pid = making.pid AND held.relation = indrelid
+                                                AND held.mode = 'ShareUpdateExclusiveLock')))",
     );
     unfinished.fetch_all(conn).await
 }

@@ -98,7 +98,7 @@ async fn an_unfinished_index_is_made_anew_while_another_role_makes_one() {
     };
     let nameless = "SELECT count(*) FROM pg_stat_progress_create_index WHERE index_relid IS NULL";
     eventually(PATIENCE, "the other index is being made", async || count(&pool, nameless).await == 1).await;
-    // The drop waits for whoever was at work before, the other index among them.
+    // It waits for whoever was at work before, the other index among them.
     let at_work = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'ordinary'
                      AND wait_event_type = 'Lock' AND query ~ 'CONCURRENTLY'";
     let others = async {
