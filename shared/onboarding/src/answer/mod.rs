@@ -2,12 +2,14 @@
 //!
 //! Reading is forgiving about case, punctuation, politeness and typing errors, and strict about everything that would move a
 //! client on by accident or store what is no answer. It knows nothing but the text and the question: no clock, no history.
-//! `words.rs` has the tables; `tests/answers.txt` has examples, which a test reads line by line.
+//! `words.rs` and `trades.rs` have the tables; `tests/answers.txt` has examples, which a test reads line by line.
 
 mod choices;
 mod corrections;
 mod names;
 mod refusals;
+mod trade_and_place;
+mod trades;
 mod words;
 
 use std::fmt;
@@ -55,7 +57,7 @@ pub enum Half {
 impl Half {
     /// Reads a stored answer to S1 as the half that it is, if it is one.
     pub(crate) fn of(stored: &str) -> Option<Self> {
-        if let Meaning::Half(half) = names::trade_and_place(stored, None) { Some(half) } else { None }
+        if let Meaning::Half(half) = trade_and_place::trade_and_place(stored, None) { Some(half) } else { None }
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -193,7 +195,7 @@ pub fn read(body: &str, asked: State, known: Option<&Half>) -> Meaning {
     let in_any_state = of_any_state(body, asked);
     let body = &without_signature_of_phone(body);
     in_any_state.unwrap_or_else(|| match asked {
-        State::S1BusinessTypeLocation => names::trade_and_place(body, known),
+        State::S1BusinessTypeLocation => trade_and_place::trade_and_place(body, known),
         State::S2BusinessName => names::business_name(body),
         State::S3OwnerName => names::owner_name(body),
         State::S4NotificationPref if choices::prefers_sms(body) => Meaning::Sms,
@@ -237,7 +239,7 @@ fn corrected(body: &str, asked: State) -> Option<Meaning> {
         return Some(Meaning::Unclear);
     }
     let read = match field {
-        Field::TradeAndPlace => names::trade_and_place(&text, None),
+        Field::TradeAndPlace => trade_and_place::trade_and_place(&text, None),
         Field::BusinessName => Meaning::BusinessName(text.clone()),
         Field::OwnerName => names::owner_name(&text),
     };
