@@ -32,6 +32,13 @@ pub struct Client {
     pub unreachable: bool,
 }
 
+impl Client {
+    /// Whether the client pays, or its first payment is on its way.
+    pub(crate) fn may_be_charged(&self) -> bool {
+        self.payment_active || self.payment == Payment::Awaited
+    }
+}
+
 /// How the exchange of question and answer stands, besides the state. Unknown for a client that was put there by hand.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exchange {

@@ -76,7 +76,7 @@ pub enum OptChange {
 pub enum Concern {
     /// The client and the conversation do not understand each other.
     Stuck,
-    /// The client pays, and asked to cancel.
+    /// The client pays, or has paid, and asked to cancel or for its money back.
     CancelAsked,
 }
 
@@ -277,18 +277,14 @@ fn opting(client: &Client, body: &str, taken_for: Option<Keyword>) -> Option<Dec
         return Some(match () {
             () if back => stay.opt(OptChange::In).text(wording::reminder(client)),
             // Without a word, but not unheard: somebody who pays can still be reached in another way.
-            () if client.payment_active && answer::wants_to_cancel(body) => stay.concern(Concern::CancelAsked),
+            () if client.may_be_charged() && answer::wants_to_cancel(body) => stay.concern(Concern::CancelAsked),
             () => stay,
         });
     }
     // Twilio may take a YES for a START. From somebody who has not opted out it is an answer.
     match taken_for.filter(|taken| *taken != Keyword::Start).or_else(|| keyword(body))? {
         // Twilio has answered already, and a text of ours would be refused.
-        Keyword::Stop => {
-            let cancels = client.payment_active && answer::wants_to_cancel(body);
-            let out = stay.opt(OptChange::Out);
-            Some(if cancels { out.concern(Concern::CancelAsked) } else { out })
-        }
+        Keyword::Stop => Some(texts::refused(client, body)),
         Keyword::Start => Some(stay.text(wording::reminder(client))),
         // Twilio answers it.
         Keyword::Help => Some(stay),

@@ -71,11 +71,14 @@ pub enum TextKind {
     HowToCancel,
     NothingCharged,
     NoNumbersThere,
+    RefundAsked,
+    Terms,
+    Closing,
 }
 
 impl TextKind {
     /// Every kind.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 40] = [
         Self::Welcome,
         Self::AskBusinessName,
         Self::AskOwnerName,
@@ -113,6 +116,9 @@ impl TextKind {
         Self::HowToCancel,
         Self::NothingCharged,
         Self::NoNumbersThere,
+        Self::RefundAsked,
+        Self::Terms,
+        Self::Closing,
     ];
 
     /// The kind stored under `name`, if there is one.
@@ -162,6 +168,9 @@ impl TextKind {
             Self::HowToCancel => "how_to_cancel",
             Self::NothingCharged => "nothing_charged",
             Self::NoNumbersThere => "no_numbers_there",
+            Self::RefundAsked => "refund_asked",
+            Self::Terms => "terms",
+            Self::Closing => "closing",
         }
     }
 
@@ -200,6 +209,7 @@ impl TextKind {
             | Self::ForwardingInstructions
             | Self::AtCapacity
             | Self::HowToCancel
+            | Self::RefundAsked
             | Self::Live => TimeDelta::hours(24),
             Self::Welcome
             | Self::AskBusinessName
@@ -223,7 +233,9 @@ impl TextKind {
             | Self::WhoWeAre
             | Self::OfferPerson
             | Self::NothingCharged
-            | Self::NoNumbersThere => TimeDelta::hours(4),
+            | Self::NoNumbersThere
+            | Self::Terms
+            | Self::Closing => TimeDelta::hours(4),
             Self::MissedCall => TimeDelta::hours(1),
             Self::Misdirected => TimeDelta::minutes(10),
         }
@@ -292,8 +304,7 @@ pub(crate) fn payment_link(link: Option<&str>, client: &Client) -> String {
 pub(crate) fn payment_awaited() -> Text {
     text(
         TextKind::PaymentAwaited,
-        "Thanks! Your bank is still confirming your payment, which can take a few days. We'll text you as soon as it's \
-         through.",
+        "Thanks! We're still confirming your payment, which can take a few days. We'll text you as soon as it's through.",
     )
 }
 
@@ -504,9 +515,9 @@ pub(crate) fn crossed(client: &Client) -> Text {
 
 pub(crate) fn corrected(field: Field, answer: &str, question: &Text) -> Text {
     let what = match field {
-        Field::TradeAndPlace => "trade and place",
+        Field::TradeAndPlace | Field::Trade => "trade and place",
         Field::BusinessName => "business name",
-        Field::OwnerName => "own name",
+        Field::OwnerName | Field::Surname => "own name",
     };
     text(TextKind::Corrected, format!("Thanks, we've changed your {what} to: {answer}\n\n{}", question.body))
 }
@@ -526,10 +537,16 @@ pub(crate) fn offer_person() -> Text {
     )
 }
 
-pub(crate) fn how_to_cancel() -> Text {
+/// A wish to cancel is all it takes; a question is told what to reply.
+pub(crate) fn how_to_cancel(has_asked: bool) -> Text {
     text(
         TextKind::HowToCancel,
-        "Sorry to see you go. We've passed this on: our team will cancel your subscription, and we'll text you once it has ended.",
+        if has_asked {
+            "Sorry to see you go. To cancel your subscription, your text is all it takes: our team will do it, and we'll text you \
+             once it has ended."
+        } else {
+            "You can cancel any time. To cancel your subscription, reply I WANT TO CANCEL MY SUBSCRIPTION, and our team will do it."
+        },
     )
 }
 
@@ -538,6 +555,38 @@ pub(crate) fn nothing_charged() -> Text {
         TextKind::NothingCharged,
         "There's nothing to cancel: you have no JobRun subscription, and nothing is being charged.",
     )
+}
+
+/// The answer to somebody who pays nothing yet, and wants to know how to cancel.
+pub(crate) fn can_cancel_later(question: &Text) -> Text {
+    let answer = "You have no JobRun subscription yet. Once you do, you can cancel any time by telling us here.";
+    text(TextKind::NothingCharged, format!("{answer}\n\n{}", question.body))
+}
+
+pub(crate) fn refund_asked() -> Text {
+    text(
+        TextKind::RefundAsked,
+        "Sorry to hear that. We've passed this on, and somebody from our team will look at your payment and get in touch.",
+    )
+}
+
+pub(crate) fn nothing_to_refund() -> Text {
+    text(
+        TextKind::NothingCharged,
+        "We have no payment from you, so there's nothing to give back, and nothing is being charged.",
+    )
+}
+
+/// The price and the term, which the payment text states as well.
+pub(crate) fn terms(question: &Text) -> Text {
+    text(TextKind::Terms, format!("JobRun costs £29 a month, and you can cancel any time.\n\n{}", question.body))
+}
+
+/// Said once for each question: somebody who is not interested is not asked again.
+pub(crate) fn closing(client: &Client) -> Text {
+    let once_key = Some(format!("closing:{}:{}", client.id, client.state.name()));
+    let body = "No problem, and thanks for letting us know. If you change your mind, just reply here any time.";
+    Text { once_key, ..text(TextKind::Closing, body) }
 }
 
 pub(crate) fn no_numbers_there() -> Text {
@@ -581,8 +630,9 @@ mod tests {
 
     #[test]
     fn what_the_waiting_are_told_and_what_smooths_the_conversation_is_one_segment() {
-        let fixed =
-            [number_ready(), still_waiting(), own_name_will_do(), offer_person(), how_to_cancel(), nothing_charged()];
+        let mut fixed = vec![number_ready(), still_waiting(), own_name_will_do(), offer_person(), nothing_charged()];
+        fixed.extend([how_to_cancel(true), how_to_cancel(false), refund_asked(), nothing_to_refund()]);
+        fixed.extend([terms(&ask_owner_name()), terms(&ask_confirm_live())]);
         for text in fixed.into_iter().chain([no_numbers_there(), who_we_are(), too_long(&ask_owner_name())]) {
             assert_eq!(segments(&text.body).count, 1, "{}", text.body);
         }

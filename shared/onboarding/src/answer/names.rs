@@ -1,7 +1,9 @@
 //! Names in free words: of a business, and of its owner.
 
+use super::fillers::is_filler;
 use super::trade_and_place::{is_place, is_trade, trade_and_place};
-use super::trades::{OF_BUSINESSES, OF_WORK, PLACES, TRADES};
+use super::trades::{BESIDE_PLACE, BETWEEN, OF_BUSINESSES, OF_WORK, PLACES, TRADES};
+use super::two_answers;
 use super::words::{
     AGREES, ASKED, ASKS, COURTESY, GREETINGS, HELLOS, MAY_ASK, NO, NO_NAME, PERHAPS_SENTENCE, SENTENCE, YES, all_among,
     any_among, begins_with, has_phrase, is_among, is_emoji, meant, plain,
@@ -37,14 +39,14 @@ const OF_BUSINESS: &[&str] = &[
     "my business is called", "the business is called", "our business is called", "the business name is",
     "business name is", "the company is called", "my company is called", "company name is", "my company is",
     "my business is", "business is called", "we are called", "were called", "we trade as", "i trade as", "trading as",
-    "its called", "it is called", "called", "the name is", "the names", "name is", "name", "it is", "its", "its just", "just call it", "call it", "just", "my own name is", "my own name",
+    "its called", "it is called", "called", "the name is", "the names", "the name should be", "name should be", "name is", "name", "it is", "its", "its just", "just call it", "call it", "just", "my own name is", "my own name",
     "we are", "were",
 ];
 
 /// Introduces a person, and is no part of the name.
 #[rustfmt::skip]
 const OF_PERSON: &[&str] = &[
-    "my full name is", "my own name is", "my name is", "my names", "my name", "the name is", "the names", "names",
+    "my full name is", "surname is", "my surname is", "the surname is", "my own name is", "my name is", "my names", "my name", "the name is", "the names", "names",
     "name is", "name", "this is", "it is", "its", "i am", "im", "just", "call me",
 ];
 
@@ -149,20 +151,29 @@ fn after_greeting<'a>(text: &'a str, introductions: &[&str]) -> &'a str {
 }
 
 /// Whether every word begins with a capital, some go on in small letters, and none is "I".
-fn is_titled(text: &str) -> bool {
+pub(super) fn is_titled(text: &str) -> bool {
     const SMALL: [&str; 12] = ["and", "of", "the", "for", "in", "to", "a", "n", "&", "by", "de", "van"];
     let words: Vec<&str> = text.split(' ').filter(|word| word.chars().any(char::is_alphabetic)).collect();
     let titled = |word: &&str| {
         SMALL.contains(word) || word.chars().find(|it| it.is_alphanumeric()).is_some_and(|it| !it.is_lowercase())
     };
-    words.len() > 1 && words.iter().all(titled) && text.chars().any(char::is_lowercase)
+    words.len() > 1
+        && words.iter().all(titled)
+        && text.chars().any(char::is_lowercase)
+        && text.chars().any(char::is_uppercase)
 }
 
 /// Whether this is the name of a business, whatever its words would mean elsewhere: "Stop Leaks Ltd".
 pub(super) fn looks_like_a_business(text: &str) -> bool {
     let text = tidy(text);
     let said = plain(&text);
-    let by_end = said.len() > 1 && said.len() <= 6 && any_among(&said, OF_BUSINESSES) && !text.contains('?');
+    // "Your company" is ours, and "my services" are to be cancelled.
+    let is_owned = |place: usize| {
+        let before = place.checked_sub(1).and_then(|before| said.get(before));
+        before.is_some_and(|word| matches!(word.as_str(), "your" | "my" | "our" | "ur")) && !is_titled(&text)
+    };
+    let mut ends = said.iter().enumerate().filter(|(_, word)| is_among(word, OF_BUSINESSES));
+    let by_end = said.len() > 1 && said.len() <= 6 && !text.contains('?') && ends.any(|(place, _)| !is_owned(place));
     by_end || (is_titled(&text) && any_among(&said, TRADES))
 }
 
@@ -220,11 +231,18 @@ pub(super) fn business_name(body: &str) -> Meaning {
     if is_nameless(&text) {
         return Meaning::NoBusinessName;
     }
+    let text = match two_answers::without_addresses(&text) {
+        Some(kept) if looks_like_a_business(&kept) => kept,
+        Some(_) => return Meaning::Unclear,
+        None => two_answers::business_of(body).unwrap_or(text),
+    };
     let polite = without_courtesy(&text);
     let name = introduced_business(polite);
     let introduced = name.len() < polite.len();
     let said = plain(name);
-    if is_of_s1(name, &said) {
+    let named =
+        introduced && plain(polite).iter().any(|word| matches!(word.as_str(), "called" | "name" | "trading" | "call"));
+    if is_of_s1(name, &said) || (is_bare_trade(&said) && !named) || is_filler(&text) {
         return Meaning::Unclear;
     }
     if !looks_like_a_business(name) && !introduced && (asks(name) || is_sentence(name, &said)) {
@@ -233,7 +251,13 @@ pub(super) fn business_name(body: &str) -> Meaning {
     if is_no_name(name) && !(introduced && name.chars().any(char::is_alphabetic)) {
         return if greets(body) { Meaning::Greeting } else { Meaning::Unclear };
     }
-    if introduced && (asks(name) || said.first().is_some_and(|word| NO_PERSON.contains(&word.as_str()))) {
+    // "Actually, I'm lost" introduces nothing.
+    let of_sender = |word: &String| matches!(word.as_str(), "i" | "im" | "ive" | "ill" | "id");
+    if introduced
+        && (said.first().is_some_and(of_sender)
+            || asks(name)
+            || said.first().is_some_and(|word| NO_PERSON.contains(&word.as_str())))
+    {
         return Meaning::Unclear;
     }
     fitting(name, Meaning::BusinessName)
@@ -241,10 +265,17 @@ pub(super) fn business_name(body: &str) -> Meaning {
 
 /// Whether this answers S1 once more rather than S2: a place alone, or a trade from a place.
 fn is_of_s1(name: &str, said: &[String]) -> bool {
-    let place = !said.is_empty() && said.iter().all(|word| PLACES.contains(&word.as_str()));
+    let place = said.iter().any(|word| PLACES.contains(&word.as_str()))
+        && said.iter().all(|word| [PLACES, BESIDE_PLACE, BETWEEN].iter().any(|list| list.contains(&word.as_str())));
     let from = said.iter().any(|word| matches!(word.as_str(), "from" | "covering" | "based"));
     let trade = said.first().is_some_and(|word| TRADES.contains(&word.as_str()));
     place || (trade && from && !looks_like_a_business(name)) || (trade && from && !any_among(said, OF_BUSINESSES))
+}
+
+/// Whether there is a trade and nothing else: "plumber", "a gas engineer".
+fn is_bare_trade(said: &[String]) -> bool {
+    let beside = |word: &String| matches!(word.as_str(), "a" | "an" | "and" | "im");
+    said.iter().any(|word| !beside(word)) && said.iter().all(|word| beside(word) || TRADES.contains(&word.as_str()))
 }
 
 fn is_nameless(text: &str) -> bool {
@@ -273,6 +304,11 @@ fn is_sentence(text: &str, said: &[String]) -> bool {
 /// S3: a person's name. What stands below it may be a signature.
 pub(super) fn owner_name(body: &str) -> Meaning {
     let first = body.trim().lines().next().unwrap_or_default();
+    // "Dave Smith, Smith Plumbing": what follows the name belongs to no name.
+    let (named, rest) = first.split_once(',').unwrap_or((first, ""));
+    if is_plainly_a_person(named.trim()) && two_answers::is_no_person(rest) {
+        return person(named);
+    }
     match (person(body), person(first)) {
         (Meaning::Unclear, Meaning::OwnerName(name)) => Meaning::OwnerName(name),
         (whole, _) => whole,
@@ -293,7 +329,7 @@ fn person(body: &str) -> Meaning {
     if asks(name) && (name.contains('?') || !is_titled(name)) {
         return Meaning::Unclear;
     }
-    if !is_name || is_no_name(name) {
+    if !is_name || is_no_name(name) || is_filler(&text) {
         return if greets(body) { Meaning::Greeting } else { Meaning::Unclear };
     }
     if name.chars().count() > ANSWER_CHARS_MAX {

@@ -1,19 +1,38 @@
 //! The answer to S1: a trade and a place, or half of it.
 
+use super::fillers::is_whereabouts;
 use super::names::{asks, fitting, greets, has_address, introduced, is_no_name, tidy, without_courtesy};
 use super::trades::{BESIDE_PLACE, BESIDE_TRADE, BETWEEN, NO_TRADE, PLACES, TRADES};
+use super::two_answers;
 use super::words::{ASKS, GREETINGS, NO, PERHAPS_SENTENCE, SENTENCE, any_among, has_phrase, is_among, plain};
 use super::{ANSWER_CHARS_MAX, Half, Meaning};
 
 /// Introduces a trade or a place, and is no part of it.
 #[rustfmt::skip]
 const OF_TRADE: &[&str] = &[
+    "actually im a", "actually im an", "actually i am a", "actually i am an", "sorry im a", "sorry im an",
     "i work as a", "i work as an", "i am an", "i am a", "im an", "im a", "we are a", "we are", "were a", "were", "we do",
     "i do", "i cover", "we cover", "i live", "i am based", "im based", "i run a", "i have a", "i work", "i am", "im", "it is", "its", "my trade is", "trade is",
 ];
 
-/// S1: a trade and a place; or half of it, to be joined with the `half` that is known.
+/// Looks for a trade rather than offering one, or puts a condition.
+#[rustfmt::skip]
+const OF_CUSTOMERS: &[&str] = &[
+    "need", "needs", "needed", "wanted", "require", "required", "requires", "asap", "urgent", "urgently", "quote",
+    "recommend", "recommended", "broken", "leaking", "burst", "if", "unless", "provided", "cheap",
+];
+
+/// S1: a trade and a place; or half of it, to be joined with the `half` that is known. The name of a business or of its owner
+/// that follows is left out.
 pub(super) fn trade_and_place(body: &str, half: Option<&Half>) -> Meaning {
+    let before = two_answers::trade_and_place_of(body).map(|before| whole_or_half(&before, half));
+    match before {
+        Some(Meaning::TradeAndPlace(text)) => Meaning::TradeAndPlace(text),
+        Some(_) | None => whole_or_half(body, half),
+    }
+}
+
+fn whole_or_half(body: &str, half: Option<&Half>) -> Meaning {
     let text = tidy(body);
     let answer = introduced(without_courtesy(&text), OF_TRADE).trim_end_matches('.');
     let answer = ["ok ", "Ok ", "OK ", "yes ", "Yes ", "hi ", "Hi "]
@@ -31,9 +50,14 @@ pub(super) fn trade_and_place(body: &str, half: Option<&Half>) -> Meaning {
         "have you",
         "not interested",
         "interested in",
+        "as long as",
+        "after a",
+        "after an",
+        "know a",
+        "know any",
     ];
-    let questions = any_among(&said, ASKS);
-    if asks(answer) || questions || has_address(answer) || wants.iter().any(|phrase| has_phrase(&said, phrase)) {
+    let is_else = any_among(&said, ASKS) || any_among(&said, OF_CUSTOMERS) || is_whereabouts(answer);
+    if asks(answer) || is_else || has_address(answer) || wants.iter().any(|phrase| has_phrase(&said, phrase)) {
         return if greets(body) { Meaning::Greeting } else { Meaning::Unclear };
     }
     let meaningful = |word: &&String| word.chars().any(char::is_alphabetic) && !is_among(word, GREETINGS);
