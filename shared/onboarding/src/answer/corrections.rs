@@ -145,7 +145,7 @@ impl Rest<'_> {
             let is_known = any_among(&plain(&text), TRADES);
             let field = match (&read, is_known) {
                 (Meaning::Half(Half::Trade(_)), true) => Field::Trade,
-                (read, true) if matches!(read, Meaning::TradeAndPlace(_)) => Field::TradeAndPlace,
+                (Meaning::TradeAndPlace(_), true) => Field::TradeAndPlace,
                 (_, true | false) => return None,
             };
             Some((field, text))
