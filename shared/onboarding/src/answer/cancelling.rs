@@ -28,6 +28,7 @@ const ENDING: &[&str] = &[
     "want to leave jobrun", "leave jobrun", "leaving jobrun", "dont want my subscription", "dont want the subscription",
     "dont want this subscription", "dont want the service", "dont want this service", "no longer want the service",
     "no longer want this service", "dont want to pay any more", "dont want to pay anymore",
+    "stop taking my money", "stop taking money", "stop taking payments",
 ];
 
 /// Stands beside "cancel" when nothing else is named.
@@ -93,6 +94,7 @@ const PRICES: &[&str] = &[
     "is there a cost", "any fees", "any hidden", "any setup fee", "hidden costs", "hidden fees", "is it really",
     "really 29", "is it 29", "is there a free trial", "do you charge", "does it cost", "will it cost", "how expensive",
     "is it expensive", "are there any costs", "are there any charges", "any charges", "any costs", "plus vat",
+    "monthly cost", "monthly price", "monthly fee", "cancellation fee", "cancellation charge",
 ];
 
 /// Asks about the price when nothing else is said.
@@ -204,7 +206,8 @@ pub(super) fn asks_terms(body: &str) -> bool {
         let said = plain(sentence);
         // "Price" is a name as well.
         let alone = PRICES_ALONE.contains(&said.join(" ").as_str()) && (sentence.contains('?') || said.len() > 1);
-        let price = has_any(&said, PRICES) || alone;
+        let names_price = sentence.contains('?') && said.iter().any(|word| word == "29");
+        let price = has_any(&said, PRICES) || alone || names_price;
         let price = price && !has_any(&said, NO_PRICES);
         let asks =
             asks(sentence) || said.iter().any(|word| matches!(word.as_str(), "is" | "any" | "can" | "am" | "what"));

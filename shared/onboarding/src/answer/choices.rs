@@ -94,7 +94,8 @@ pub(super) fn phone_type(body: &str) -> Option<PhoneType> {
     let body = unsigned(body);
     let said = meant(body);
     if is_on_network(&said) {
-        return None;
+        let kinds = named(&said);
+        return kinds.first().copied().filter(|kind| kinds.iter().all(|other| other == kind));
     }
     if let Some(chosen) = by_digit(&said, body) {
         return Some(chosen);

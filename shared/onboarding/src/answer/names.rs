@@ -54,7 +54,8 @@ const OF_PERSON: &[&str] = &[
 #[rustfmt::skip]
 const NO_PERSON: &[&str] = &[
     "a", "an", "the", "at", "on", "in", "not", "out", "ok", "fine", "good", "here", "interested", "confused", "lost", "busy",
-    "driving", "working", "going", "sorry", "away", "off", "still", "too", "so", "only",
+    "driving", "working", "going", "sorry", "away", "off", "still", "too", "so", "only", "back", "later", "tomorrow",
+    "tonight", "now", "when", "after", "asap", "if", "soon", "today", "anytime", "whenever", "up",
 ];
 
 /// White space folded, control characters, emoji and the line that some phones add taken out.

@@ -8,19 +8,21 @@ use super::words::{any_among, has_phrase, is_among, is_negated, meant, place_of,
 /// Each alone says that no more texts are wanted.
 #[rustfmt::skip]
 const REFUSES: &[&str] = &[
-    "stop texting", "stop messaging", "stop contacting", "stop sending", "stop bothering", "stop spamming",
+    "stop texting", "stop messaging", "stop contacting", "stop sending me", "stop sending us", "stop sending texts", "stop sending messages", "stop sending these", "stop bothering", "stop spamming",
     "remove my number", "remove me", "remove this number", "remove us", "remove my details", "remove our number",
     "delete my number", "delete this number", "delete my details", "delete my data", "lose my number",
-    "do not contact", "dont contact", "never contact", "never text", "do not text", "dont text", "dont txt",
+    "do not contact", "dont contact", "never contact", "never text", "not ever text", "dont ever text", "never ever text", "not ever contact",
+    "dont want these texts", "dont want these messages", "dont want your texts", "dont want your messages", "leave me be", "do not text", "dont text", "dont txt",
     "do not message", "dont message", "dont msg", "unsubscribe me", "unsub me", "opt out", "opt me out", "opting out",
     "leave me alone", "leave us alone", "no more texts", "no more messages", "no more sms", "no more texting",
     "stop these texts", "stop these messages", "stop the texts", "stop the messages", "stop your texts",
-    "stop all texts", "stop all messages", "stop txting", "stop msging", "stop getting texts", "stop getting these",
-    "stop receiving", "want to unsubscribe", "like to unsubscribe", "i unsubscribe", "stop texts", "stop messages",
+    "stop all texts", "stop all messages", "stop txting", "stop msging", "stop getting texts", "stop getting these texts", "stop getting these messages",
+    "stop receiving texts", "stop receiving messages", "stop receiving these", "want to unsubscribe", "like to unsubscribe", "i unsubscribe", "stop texts", "stop messages",
     "please unsubscribe", "unsubscribe please", "unsubscribe now", "unsubscribe from", "to unsubscribe",
     "quit texting", "stop harassing", "stop pestering", "stop hassling", "fuck off", "piss off", "sod off",
     "bugger off", "f off", "stop it now", "dont want any more texts", "dont want any more messages",
-    "dont want to receive", "dont want to hear from you", "dont want to be texted", "dont want to be contacted",
+    "dont want to receive", "dont want to hear from you", "dont want to be texted", "dont want to be contacted", "not want to be contacted", "not want to be texted", "not want any more texts",
+    "not want to receive", "not want to hear from you",
 ];
 
 /// Follows "don't text" where texts of ours are meant.
@@ -32,7 +34,7 @@ const AFTER_DONT: &[&str] = &[
 
 /// Says "stop" in one word.
 #[rustfmt::skip]
-const STOPS: &[&str] = &["stop", "stpo", "sotp", "stopit", "unsubscribe", "unsub", "unsubscribed", "unsubscibe"];
+const STOPS: &[&str] = &["stop", "stopall", "optout", "stpo", "sotp", "stopit", "unsubscribe", "unsub", "unsubscribed", "unsubscibe"];
 
 /// Makes a refusal of STOP, if nothing else stands beside it.
 #[rustfmt::skip]
@@ -111,7 +113,7 @@ const BESIDE_NOT_INTERESTED: &[&str] = &[
     "im", "i", "am", "we", "were", "are", "really", "sorry", "mate", "thanks", "thank", "you", "cheers", "ta", "at",
     "the", "moment", "all", "right", "now", "but", "no", "nah", "nope", "hi", "hello", "in", "this", "it", "that",
     "just", "please", "its", "is", "for", "me", "us", "so", "pal", "love", "bye", "good", "luck", "though", "honestly",
-    "actually", "ok", "x", "today", "any", "more", "anymore",
+    "actually", "ok", "x", "today", "your", "company", "service", "services", "offer", "any", "more", "anymore",
 ];
 
 /// The beginnings that phones give to what they send for a reaction.
@@ -184,6 +186,7 @@ pub(super) fn refuses(body: &str) -> bool {
         let said = plain(sentence);
         refuses_in_words(&said, sentence)
             || stops(&said, sentence)
+            || ends_with_stop(&said)
             || is_rude(&said)
             || takes_off(&said)
             || (names_us
@@ -197,11 +200,11 @@ fn refuses_in_words(said: &[String], sentence: &str) -> bool {
         let Some(place) = place_of(said, phrase) else { return false };
         let after = said.get(place + phrase.split(' ').count()..).unwrap_or_default();
         let before = said.get(..place).unwrap_or_default();
-        // "I don't text much" is about the sender, and "what if I opt out?" asks.
-        let of_sender = matches!(before.last().map(String::as_str), Some("i" | "we")) && phrase.starts_with("do");
-        let supposes = any_among(before, &["if", "before", "will"]) && sentence.contains('?');
-        // "Don't message much" is about a habit.
-        let to_us = !phrase.starts_with("do") || after.first().is_none_or(|word| AFTER_DONT.contains(&word.as_str()));
+        let is_plea = phrase.starts_with("do") && !phrase.contains("want");
+        // "I don't text much" is about the sender, "don't message much" about a habit, and "what if I opt out?" asks.
+        let of_sender = matches!(before.last().map(String::as_str), Some("i" | "we")) && is_plea;
+        let supposes = any_among(before, &["if", "before"]) && sentence.contains('?');
+        let to_us = !is_plea || after.first().is_none_or(|word| AFTER_DONT.contains(&word.as_str()));
         !is_negated(said, place) && !of_sender && to_us && !supposes && !has_condition(after)
     })
 }
@@ -227,6 +230,15 @@ fn stops(said: &[String], sentence: &str) -> bool {
     let asks = (sentence.contains('?') && !any_among(said, &["you", "u", "please", "pls", "this"]))
         || matches!(said.iter().map(String::as_str).collect::<Vec<_>>().as_slice(), ["can" | "could", "i" | "we", ..]);
     (alone || threatens) && !asks && !is_negated(said, place)
+}
+
+/// Whether a sentence about texts ends with the wish that they stop: "you keep texting me please stop".
+fn ends_with_stop(said: &[String]) -> bool {
+    let told = said.join(" ");
+    let wishes =
+        ["please stop", "pls stop", "plz stop", "just stop", "now stop", "stop please", "stop pls", "stop now"];
+    let about_texts = ["texting", "texts", "messaging", "messages", "spam", "spamming", "contacting", "bothering"];
+    any_among(said, &about_texts) && wishes.iter().any(|wish| told.ends_with(wish))
 }
 
 fn is_rude(said: &[String]) -> bool {

@@ -19,7 +19,7 @@ const OF_TRADE: &[&str] = &[
 #[rustfmt::skip]
 const OF_CUSTOMERS: &[&str] = &[
     "need", "needs", "needed", "wanted", "require", "required", "requires", "asap", "urgent", "urgently", "quote",
-    "recommend", "recommended", "broken", "leaking", "burst", "if", "unless", "provided", "cheap",
+    "recommend", "recommended", "broken", "leaking", "if", "unless", "provided",
 ];
 
 /// S1: a trade and a place; or half of it, to be joined with the `half` that is known. The name of a business or of its owner
@@ -55,6 +55,12 @@ fn whole_or_half(body: &str, half: Option<&Half>) -> Meaning {
         "after an",
         "know a",
         "know any",
+        "a burst",
+        "leak in",
+        "leak at",
+        "my boiler",
+        "my toilet",
+        "my sink",
     ];
     let is_else = any_among(&said, ASKS) || any_among(&said, OF_CUSTOMERS) || is_whereabouts(answer);
     if asks(answer) || is_else || has_address(answer) || wants.iter().any(|phrase| has_phrase(&said, phrase)) {

@@ -22,7 +22,9 @@ fn is_of_somebody(part: &str) -> bool {
     let small = |word: &String| matches!(word.as_str(), "and" | "the" | "of" | "for" | "no" | "in" | "all" | "your");
     let is_else =
         |word: &String| is_trade(word) || is_place(word) || OF_BUSINESSES.contains(&word.as_str()) || small(word);
-    let lower = (2..=3).contains(&said.len()) && !said.iter().any(is_else) && !part.contains(['&', '/']);
+    let first_name = said.len() == 1 && part.starts_with(char::is_uppercase);
+    let lower =
+        ((2..=3).contains(&said.len()) || first_name) && !said.iter().any(is_else) && !part.contains(['&', '/']);
     let lower = lower && part.chars().all(|it| it.is_alphabetic() || matches!(it, ' ' | '\'' | '’' | '-' | '.'));
     let of_s1 = said.first().is_some_and(|word| is_trade(word))
         && any_among(&said, BETWEEN)
