@@ -22,7 +22,7 @@ pub struct Client {
     pub payment_active: bool,
     /// How its payment stood when it last heard of it.
     pub payment: Payment,
-    /// What makes the payment link its own: letters and digits that nobody can guess.
+    /// What makes the payment link its own: letters and digits that cannot be guessed.
     pub payment_reference: String,
     /// The number that the client holds.
     pub number: Option<E164>,

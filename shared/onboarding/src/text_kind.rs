@@ -215,7 +215,7 @@ impl TextKind {
 
     /// How often the same words may go to the same person within [`crate::loop_guard::WINDOW`].
     pub(crate) const fn alike_max(self) -> u32 {
-        // Somebody who rings again and again is one piece of news.
+        // A caller who rings again and again is one piece of news.
         if matches!(self, Self::MissedCall) { 2 } else { 8 }
     }
 }

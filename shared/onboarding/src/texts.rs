@@ -289,7 +289,7 @@ fn forwarding_sent(client: &Client, meaning: &Meaning, facts: &Facts<'_>) -> Ste
     if *meaning == Meaning::Done {
         Decision::nothing(client).to(State::S8FwdConfirm).text(wording::ask_test_call()).into()
     } else if let Meaning::Phone(phone_type) = meaning {
-        // Somebody who picked the wrong phone gets the right instructions.
+        // A client who picked the wrong phone gets the right instructions.
         with_fitting(instructions(client, *phone_type, facts))
     } else {
         unanswered(client, meaning).into()

@@ -252,7 +252,7 @@ pub(crate) fn missed_call(caller: &E164) -> Text {
     text(TextKind::MissedCall, format!("Missed call: {} rang your JobRun number.", caller.as_str()))
 }
 
-/// What a stranger is told who texts a number that is handed out to somebody.
+/// What a stranger is told who texts a number that is handed out to a client.
 #[must_use]
 pub fn misdirected(onboarding_number: &E164) -> Text {
     text(
@@ -338,7 +338,7 @@ pub(crate) fn nothing_charged() -> Text {
     )
 }
 
-/// The answer to somebody who pays nothing yet, and wants to know how to cancel.
+/// The answer to a client who pays nothing yet and asks how to cancel.
 pub(crate) fn can_cancel_later(question: &Text) -> Text {
     let answer = "You have no JobRun subscription yet. Once you do, you can cancel any time by telling us here.";
     text(TextKind::NothingCharged, format!("{answer}\n\n{}", question.body))
@@ -363,7 +363,7 @@ pub(crate) fn terms(question: &Text) -> Text {
     text(TextKind::Terms, format!("JobRun costs £29 a month, and you can cancel any time.\n\n{}", question.body))
 }
 
-/// Said once for each question: somebody who is not interested is not asked again.
+/// Said once for each question: a sender who is not interested is not asked again.
 pub(crate) fn closing(client: &Client) -> Text {
     let once_key = Some(format!("closing:{}:{}", client.id, client.state.name()));
     let body = "No problem, and thanks for letting us know. If you change your mind, just reply here any time.";
@@ -377,7 +377,7 @@ pub(crate) fn no_numbers_there() -> Text {
     )
 }
 
-/// The question that `client` has to answer next, for somebody who has lost the thread.
+/// The question that `client` has to answer next, for a client who has lost the thread.
 pub(crate) fn reminder(client: &Client) -> Text {
     match client.state {
         State::S1BusinessTypeLocation => welcome(),

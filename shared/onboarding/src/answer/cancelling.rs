@@ -1,6 +1,6 @@
 //! Texts about money: a subscription is to end, money is asked back, and questions about price and contract.
 //!
-//! Only a plain wish cancels. A question is answered, a denial is none, and somebody else's boiler service is not ours.
+//! Only a plain wish cancels. A question is answered, a denial is none, and the boiler service of a client's customer is not ours.
 
 use super::names::asks;
 use super::trades::TRADES;
@@ -40,7 +40,7 @@ const BESIDE_CANCEL: &[&str] = &[
     "about", "where", "know", "tell", "possible", "way", "will", "ill", "should", "be", "is", "am", "if", "what", "happens", "when", "get",
 ];
 
-/// Belongs to somebody else, who is not our client.
+/// Belongs to a customer of our client.
 #[rustfmt::skip]
 const OF_OTHERS: &[&str] = &[
     "customer", "customers", "client", "clients", "tenant", "landlord", "his", "her", "their", "he", "she", "booking",
@@ -136,7 +136,7 @@ pub(super) fn cancels(body: &str) -> bool {
     sentences(body).iter().any(|sentence| wish(sentence) == Some(Wish::Cancels))
 }
 
-/// Whether somebody asks how to cancel.
+/// Whether the sender asks how to cancel.
 pub(super) fn asks_how_to_cancel(body: &str) -> bool {
     sentences(body).iter().any(|sentence| wish(sentence) == Some(Wish::AsksHow))
 }
@@ -200,7 +200,7 @@ pub(super) fn wants_refund(body: &str) -> bool {
     })
 }
 
-/// Whether somebody asks what it costs, or about the contract.
+/// Whether the sender asks what it costs, or about the contract.
 pub(super) fn asks_terms(body: &str) -> bool {
     sentences(body).iter().any(|sentence| {
         let said = plain(sentence);

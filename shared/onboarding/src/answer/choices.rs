@@ -69,7 +69,7 @@ pub(super) fn assent(body: &str) -> Assent {
     }
 }
 
-/// Whether a text says "go" or "I'm in" and no more: "I'm in a meeting" says where somebody is.
+/// Whether a text says "go" or "I'm in" and no more: "I'm in a meeting" says where its sender is.
 fn goes_ahead(body: &str, said: &[String]) -> bool {
     let core: Vec<&str> = said
         .iter()

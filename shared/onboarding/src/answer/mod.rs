@@ -368,7 +368,7 @@ pub(crate) fn wants_to_cancel(body: &str) -> bool {
     !refusals::is_reaction(body) && (cancelling::cancels(body) || cancelling::wants_refund(body))
 }
 
-/// Whether somebody who opted out is asking to be texted again. YES does, from them alone.
+/// Whether a client who opted out asks to be texted again. YES does, from such a client alone.
 pub(crate) fn asks_back_in(body: &str) -> bool {
     keyword(body) == Some(Keyword::Start) || words::plain(body).join(" ") == "yes"
 }

@@ -190,7 +190,7 @@ pub(super) fn is_plainly_a_person(name: &str) -> bool {
     (2..=3).contains(&said.len()) && is_titled(name) && !said.iter().any(is_else) && !is_no_name(name)
 }
 
-/// Whether somebody asks something rather than answers.
+/// Whether the sender asks something rather than answers.
 pub(super) fn asks(text: &str) -> bool {
     let said = plain(text);
     let first = said.first().map(String::as_str).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Texts that answer no question: refusals, reactions, automatic replies, somebody else's phone.
+//! Texts that answer no question: refusals, reactions, automatic replies, wrong numbers.
 //!
 //! A refusal is looked for in each sentence. One word such as "stop" refuses only if it stands alone; a phrase such as "stop
 //! texting" refuses wherever it stands, unless it is denied or put off.
@@ -68,7 +68,7 @@ const TAKES_OFF: &[(&str, &str)] = &[
 
 const OWN: &[&str] = &["my", "me", "our", "us", "this"];
 
-/// Names what somebody is taken off.
+/// Names what a number is taken off.
 #[rustfmt::skip]
 const LISTS: &[&str] = &[
     "list", "lists", "database", "system", "books", "records", "company", "contacts", "mailing", "marketing", "phone",
@@ -135,7 +135,7 @@ const AUTOMATIC: &[&str] = &[
     "this number is not monitored", "cannot receive messages", "away from my desk",
 ];
 
-/// Says that somebody else was meant, or asks who we are.
+/// Says that another person was meant, or asks who we are.
 #[rustfmt::skip]
 const WRONG_NUMBER: &[&str] = &[
     "wrong number", "wrong num", "wrong no", "wrong person", "who is this", "whos this", "who this", "who dis",
@@ -173,7 +173,7 @@ pub(super) fn is_automatic(body: &str) -> bool {
     AUTOMATIC.iter().any(|phrase| has_phrase(&said, phrase))
 }
 
-/// Whether somebody is away for a while.
+/// Whether the sender is away for a while.
 pub(super) fn is_away(body: &str) -> bool {
     let said = plain(body);
     ["away until", "away till", "im away", "i am away", "on holiday"].iter().any(|phrase| has_phrase(&said, phrase))
@@ -267,7 +267,7 @@ pub(super) fn is_said_to_us(text: &str, is_titled: bool) -> bool {
     any_among(&said, &["your", "ur"]) || !is_titled && any_among(&said, &["my", "me", "our", "us", "i", "im", "you"])
 }
 
-/// Whether somebody wants nothing of this, and says no more than that.
+/// Whether the sender wants nothing of this, and says no more than that.
 pub(super) fn is_not_interested(body: &str) -> bool {
     let said = plain(body);
     let told = format!(" {} ", said.join(" "));
@@ -281,7 +281,7 @@ pub(super) fn is_not_interested(body: &str) -> bool {
     !body.contains('?') && found.clone().any(|phrase| rest(&phrase))
 }
 
-/// Whether somebody else was meant, or asks who we are.
+/// Whether another person was meant, or asks who we are.
 pub(super) fn is_wrong_number(body: &str) -> bool {
     let said = plain(body);
     WRONG_NUMBER.iter().any(|phrase| has_phrase(&said, phrase))

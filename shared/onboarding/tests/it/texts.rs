@@ -419,7 +419,7 @@ fn going_back_twice_within_seconds_goes_back_two_questions() {
 }
 
 #[test]
-fn whoever_says_where_they_are_gets_no_number() {
+fn a_text_that_says_where_its_sender_is_takes_no_number() {
     let paid = || Client { payment_active: true, ..client_at(State::S5ConfirmLive) };
     for body in ["I'm in a meeting", "I'm in Spain", "yes cancel it", "ready in 5", "I'm good thanks", "ok got to go"] {
         assert_eq!(text(&mut paid(), body, 0).next, State::S5ConfirmLive, "{body}");
