@@ -83,7 +83,7 @@ async fn a_business_name_is_corrected_in_both_places_unless_it_was_given_by_hand
 async fn the_third_misfit_in_a_row_alerts_until_the_client_goes_on() {
     let stage = stage(1).await;
     ann_at(&stage, "S2_BUSINESS_NAME", false).await;
-    say(&stage, ANN, "how much does it cost?").await;
+    say(&stage, ANN, "what do you mean").await;
     say(&stage, ANN, "is this a scam").await;
     let updated = "SELECT count(*) FROM onboarding_states WHERE updated_at > now() - INTERVAL '1 hour'";
     sqlx::raw_sql("UPDATE onboarding_states SET updated_at = now() - INTERVAL '1 day'")

@@ -497,7 +497,7 @@ impl Turn {
         self.found_pool_empty.then(|| watch::pool_empty(&self.loaded.region))
     }
 
-    /// A client whom the conversation does not understand, or who asked to cancel, needs a person.
+    /// A client whom the conversation does not understand, or who asked to cancel or for its money back, needs a person.
     fn concerns(&self) -> Vec<NewAlert> {
         let Client { id, state, .. } = &self.loaded.client;
         let stuck = self.stuck.then(|| NewAlert {
@@ -511,7 +511,7 @@ impl Turn {
         let cancels = self.cancel_asked.then(|| NewAlert {
             cause: cause_of_cancel(id),
             about: format!(
-                "Client {id} pays, and asked to cancel. Cancel the subscription in Stripe, or get in touch."
+                "Client {id} asked to cancel, or for its money back. Cancel or refund in Stripe, or get in touch."
             ),
         });
         stuck.into_iter().chain(cancels).collect()

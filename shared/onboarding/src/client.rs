@@ -22,7 +22,7 @@ pub struct Client {
     pub payment_active: bool,
     /// How its payment stood when it last heard of it.
     pub payment: Payment,
-    /// What makes the payment link its own: letters and digits that nobody can guess.
+    /// What makes the payment link its own: letters and digits that cannot be guessed.
     pub payment_reference: String,
     /// The number that the client holds.
     pub number: Option<E164>,
@@ -30,6 +30,13 @@ pub struct Client {
     pub opted_out: bool,
     /// Whether the network says that texts cannot reach the client's phone.
     pub unreachable: bool,
+}
+
+impl Client {
+    /// Whether the client pays, or its first payment is on its way.
+    pub(crate) fn may_be_charged(&self) -> bool {
+        self.payment_active || self.payment == Payment::Awaited
+    }
 }
 
 /// How the exchange of question and answer stands, besides the state. Unknown for a client that was put there by hand.

@@ -76,7 +76,7 @@ pub enum OptChange {
 pub enum Concern {
     /// The client and the conversation do not understand each other.
     Stuck,
-    /// The client pays, and asked to cancel.
+    /// The client pays, or has paid, and asked to cancel or for its money back.
     CancelAsked,
 }
 
@@ -182,7 +182,7 @@ pub fn decide(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
     };
     match (exchanged(client, event, facts, step), event) {
         (Step::AskPool, _) => Step::AskPool,
-        // Whoever texts us can be texted.
+        // A client who texts us can be texted.
         (Step::Decided(decision), Event::Text { .. }) if client.unreachable => decision.reachable(true).into(),
         (Step::Decided(decision), Event::Text { .. }) => Step::Decided(decision),
         // Calls and allocations still move a client who opted out, or whom no text reaches, without a word.
@@ -276,26 +276,22 @@ fn opting(client: &Client, body: &str, taken_for: Option<Keyword>) -> Option<Dec
         let back = taken_for == Some(Keyword::Start) || answer::asks_back_in(body);
         return Some(match () {
             () if back => stay.opt(OptChange::In).text(wording::reminder(client)),
-            // Without a word, but not unheard: somebody who pays can still be reached in another way.
-            () if client.payment_active && answer::wants_to_cancel(body) => stay.concern(Concern::CancelAsked),
+            // Without a word, but not unheard: a client who pays can still be reached in another way.
+            () if client.may_be_charged() && answer::wants_to_cancel(body) => stay.concern(Concern::CancelAsked),
             () => stay,
         });
     }
-    // Twilio may take a YES for a START. From somebody who has not opted out it is an answer.
+    // Twilio may take a YES for a START. From a client who has not opted out it is an answer.
     match taken_for.filter(|taken| *taken != Keyword::Start).or_else(|| keyword(body))? {
         // Twilio has answered already, and a text of ours would be refused.
-        Keyword::Stop => {
-            let cancels = client.payment_active && answer::wants_to_cancel(body);
-            let out = stay.opt(OptChange::Out);
-            Some(if cancels { out.concern(Concern::CancelAsked) } else { out })
-        }
+        Keyword::Stop => Some(texts::refused(client, body)),
         Keyword::Start => Some(stay.text(wording::reminder(client))),
         // Twilio answers it.
         Keyword::Help => Some(stay),
     }
 }
 
-/// The payment gate and the allocation behind it: nobody gets a number who has not paid.
+/// The payment gate and the allocation behind it: only a client who has paid gets a number.
 pub(crate) fn gate(client: &Client, facts: &Facts<'_>, passed: impl FnOnce(&crate::E164) -> Decision) -> Step {
     let stay = Decision::nothing(client);
     if !client.payment_active {
@@ -405,7 +401,7 @@ fn called(client: &Client, event: &Event) -> Decision {
     }
 }
 
-/// The owner of a live number hears who rang, unless nobody could be rung back.
+/// The owner of a live number hears who rang, unless the caller withheld the number.
 fn missed_call(client: &Client, call: &Call) -> Decision {
     let stay = Decision::nothing(client);
     match (&call.caller, &call.sid) {

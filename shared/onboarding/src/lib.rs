@@ -34,6 +34,8 @@ pub mod payment;
 
 pub mod dispute;
 
+mod text_kind;
+
 pub mod wording;
 
 pub mod journal;

@@ -20,8 +20,9 @@ const MISFITS_MAX: u32 = 3;
 pub(crate) fn heard(client: &Client, body: &str, received_at: DateTime<Utc>, facts: &Facts<'_>) -> Step {
     let half = half_known(client);
     let meaning = answer::read(body, client.state, half.as_ref());
-    of_any_state(client, &meaning)
+    of_any_state(client, body, &meaning)
         .or_else(|| out_of_region(client, facts))
+        .or_else(|| (meaning == Meaning::AsksTerms).then(|| asked_terms(client)))
         .or_else(|| corrected(client, &meaning))
         .or_else(|| too_early(client, body, &meaning, received_at))
         .or_else(|| gone_back(client, &meaning))
@@ -35,21 +36,30 @@ fn half_known(client: &Client) -> Option<Half> {
 }
 
 /// Decides the meanings that are the same in every state.
-fn of_any_state(client: &Client, meaning: &Meaning) -> Option<Decision> {
+fn of_any_state(client: &Client, body: &str, meaning: &Meaning) -> Option<Decision> {
     let stay = Decision::nothing(client);
+    let has_paid = client.payment_active || client.payment != Payment::None;
+    let question = || open_question(client);
     match meaning {
         // An answer would be answered by the same machine again.
         Meaning::Reaction | Meaning::AutoReply => Some(stay),
         // The last word is the client's: a confirmation would be one more text.
-        Meaning::Refusal => Some(stay.opt(OptChange::Out)),
-        Meaning::CancelSubscription if client.payment_active => {
-            Some(stay.text(wording::how_to_cancel()).concern(Concern::CancelAsked))
+        Meaning::Refusal => Some(refused(client, body)),
+        Meaning::NotInterested => Some(stay.text(wording::closing(client))),
+        Meaning::CancelSubscription if client.may_be_charged() => {
+            Some(stay.text(wording::how_to_cancel(true)).concern(Concern::CancelAsked))
         }
         Meaning::CancelSubscription => Some(stay.text(wording::nothing_charged())),
+        Meaning::AsksHowToCancel if client.may_be_charged() => Some(stay.text(wording::how_to_cancel(false))),
+        Meaning::AsksHowToCancel => Some(stay.text(wording::can_cancel_later(&question()))),
+        Meaning::Refund if has_paid => Some(stay.text(wording::refund_asked()).concern(Concern::CancelAsked)),
+        Meaning::Refund => Some(stay.text(wording::nothing_to_refund())),
         Meaning::WrongNumber => Some(stay.text(wording::who_we_are())),
         Meaning::Away
+        | Meaning::AsksTerms
         | Meaning::Back
         | Meaning::Correction(..)
+        | Meaning::Respelling { .. }
         | Meaning::TradeAndPlace(_)
         | Meaning::Half(_)
         | Meaning::BusinessName(_)
@@ -67,26 +77,72 @@ fn of_any_state(client: &Client, meaning: &Meaning) -> Option<Decision> {
     }
 }
 
+/// No more texts. The operator hears of a wish to cancel that the same text states.
+pub(crate) fn refused(client: &Client, body: &str) -> Decision {
+    let out = Decision::nothing(client).opt(OptChange::Out);
+    let cancels = client.may_be_charged() && answer::wants_to_cancel(body);
+    if cancels { out.concern(Concern::CancelAsked) } else { out }
+}
+
 /// A client of a country without numbers is told so before it is asked to pay.
 fn out_of_region(client: &Client, facts: &Facts<'_>) -> Option<Decision> {
     let before_payment = client.state <= State::S5ConfirmLive && !client.payment_active && client.number.is_none();
     (!facts.region_served && before_payment).then(|| Decision::nothing(client).text(wording::no_numbers_there()))
 }
 
+fn asked_terms(client: &Client) -> Decision {
+    Decision::nothing(client).text(wording::terms(&open_question(client)))
+}
+
+/// The question that is open, or the half of it.
+fn open_question(client: &Client) -> Text {
+    half_known(client).as_ref().map_or_else(|| wording::reminder(client), wording::ask_other_half)
+}
+
 /// Changes an earlier answer, and asks the open question again.
 fn corrected(client: &Client, meaning: &Meaning) -> Option<Decision> {
-    let Meaning::Correction(field, text) = meaning else {
+    let changed = if let Meaning::Correction(field, text) = meaning {
+        corrected_answer(client, *field, text)
+    } else if let Meaning::Respelling { right, wrong } = meaning {
+        respelt_answer(client, right, wrong)
+    } else {
         return None;
     };
+    // Where nothing is found to change, the open question is asked again.
+    let Some((field, text)) = changed else { return Some(unanswered(client, &Meaning::Unclear)) };
     let mut collected = client.collected.clone();
     let answer = match field {
-        Field::TradeAndPlace => &mut collected.business_type_location,
+        Field::TradeAndPlace | Field::Trade => &mut collected.business_type_location,
         Field::BusinessName => &mut collected.business_name,
-        Field::OwnerName => &mut collected.owner_name,
+        Field::OwnerName | Field::Surname => &mut collected.owner_name,
     };
     *answer = Some(text.clone());
     let changed = Decision::nothing(client).collect(collected);
-    Some(fitted(changed.text(wording::corrected(*field, text, &wording::reminder(client)))))
+    Some(fitted(changed.text(wording::corrected(field, &text, &wording::reminder(client)))))
+}
+
+/// The answer that a correction leads to, and the field that it belongs to.
+fn corrected_answer(client: &Client, field: Field, text: &str) -> Option<(Field, String)> {
+    let told = &client.collected;
+    match field {
+        Field::Trade => {
+            let whole = answer::with_trade(told.business_type_location.as_deref()?, text)?;
+            Some((Field::TradeAndPlace, whole))
+        }
+        Field::Surname => Some((Field::OwnerName, answer::with_surname(told.owner_name.as_deref(), text))),
+        Field::TradeAndPlace | Field::BusinessName | Field::OwnerName => Some((field, text.to_owned())),
+    }
+}
+
+/// The latest answer that has the wrong word in it, with the right one.
+fn respelt_answer(client: &Client, right: &str, wrong: &str) -> Option<(Field, String)> {
+    let told = &client.collected;
+    let answers = [
+        (Field::OwnerName, &told.owner_name),
+        (Field::BusinessName, &told.business_name),
+        (Field::TradeAndPlace, &told.business_type_location),
+    ];
+    answers.into_iter().find_map(|(field, stored)| Some((field, answer::respelt(stored.as_deref()?, right, wrong)?)))
 }
 
 /// A text that arrived before the open question was asked is no answer to it, unless it can be nothing else; and neither is the
@@ -95,6 +151,10 @@ fn too_early(client: &Client, body: &str, meaning: &Meaning, received_at: DateTi
     let mut stay = Decision::nothing(client);
     // It asks for instructions, again or for another phone, and moves nothing.
     if client.state == State::S7FwdSent && matches!(meaning, Meaning::Phone(_)) {
+        return None;
+    }
+    // Two of them go back two questions.
+    if *meaning == Meaning::Back {
         return None;
     }
     let is_repeat =
@@ -116,7 +176,7 @@ fn too_early(client: &Client, body: &str, meaning: &Meaning, received_at: DateTi
 
 /// Asks the last question again. What has been paid, and a number, stay as they are.
 fn gone_back(client: &Client, meaning: &Meaning) -> Option<Decision> {
-    let pays = client.payment_active || client.payment == Payment::Awaited;
+    let pays = client.may_be_charged();
     let before = match client.state {
         State::S2BusinessName => Some(State::S1BusinessTypeLocation),
         State::S3OwnerName => Some(State::S2BusinessName),
@@ -229,7 +289,7 @@ fn forwarding_sent(client: &Client, meaning: &Meaning, facts: &Facts<'_>) -> Ste
     if *meaning == Meaning::Done {
         Decision::nothing(client).to(State::S8FwdConfirm).text(wording::ask_test_call()).into()
     } else if let Meaning::Phone(phone_type) = meaning {
-        // Somebody who picked the wrong phone gets the right instructions.
+        // A client who picked the wrong phone gets the right instructions.
         with_fitting(instructions(client, *phone_type, facts))
     } else {
         unanswered(client, meaning).into()
@@ -258,7 +318,7 @@ fn unanswered(client: &Client, meaning: &Meaning) -> Decision {
             return stay.text(wording::offer_person()).concern(Concern::Stuck);
         }
     }
-    let again = half_known(client).as_ref().map_or_else(|| wording::reminder(client), wording::ask_other_half);
+    let again = open_question(client);
     stay.text(if *meaning == Meaning::TooLong { wording::too_long(&again) } else { again })
 }
 
@@ -275,10 +335,15 @@ fn is_misfit(state: State, meaning: &Meaning) -> bool {
         | Meaning::AutoReply
         | Meaning::Away
         | Meaning::Refusal
+        | Meaning::NotInterested
         | Meaning::CancelSubscription
+        | Meaning::AsksHowToCancel
+        | Meaning::Refund
+        | Meaning::AsksTerms
         | Meaning::WrongNumber
         | Meaning::Back
         | Meaning::Correction(..)
+        | Meaning::Respelling { .. }
         | Meaning::TradeAndPlace(_)
         | Meaning::Half(_)
         | Meaning::BusinessName(_)

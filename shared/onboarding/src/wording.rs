@@ -4,9 +4,8 @@
 //! assigning your JobRun number now". The others are short, and in plain UK English in characters of the GSM alphabet, so
 //! that one segment is enough where it can be. No text asks for a word that Twilio acts on, such as STOP or HELP.
 
-use chrono::TimeDelta;
-
 use crate::segments::in_gsm_if_nothing_is_lost;
+pub use crate::text_kind::TextKind;
 use crate::{ANSWER_CHARS_MAX, Call, Client, E164, Field, Half, PhoneType, State};
 
 /// What stands in the place of a payment link as long as none is set.
@@ -27,212 +26,6 @@ impl Text {
     /// The owner hears of each call once, however often and in whatever order it is reported.
     pub(crate) fn once_for(self, call: &Call) -> Self {
         Self { once_key: call.sid.as_ref().map(|sid| format!("call:{sid}")), ..self }
-    }
-}
-
-/// Our texts, by what they are for. The names are stored with every message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is named after the function below that words it")]
-pub enum TextKind {
-    Welcome,
-    AskBusinessName,
-    AskOwnerName,
-    AskNotificationPref,
-    AskConfirmLive,
-    NoHurry,
-    PaymentRequired,
-    PaymentAwaited,
-    PaymentFailed,
-    PaymentOverdue,
-    ServiceEnded,
-    AtCapacity,
-    NumberReady,
-    StillWaiting,
-    NumberChanged,
-    NumberTakenBack,
-    AskPhoneType,
-    AssigningNumber,
-    ForwardingInstructions,
-    RemindForwarding,
-    AskTestCall,
-    RemindTestCall,
-    TestCallUnderWay,
-    Live,
-    AlreadyLive,
-    MissedCall,
-    Misdirected,
-    AskOtherHalf,
-    OwnNameWillDo,
-    TooLong,
-    Crossed,
-    Corrected,
-    WhoWeAre,
-    OfferPerson,
-    HowToCancel,
-    NothingCharged,
-    NoNumbersThere,
-}
-
-impl TextKind {
-    /// Every kind.
-    pub const ALL: [Self; 37] = [
-        Self::Welcome,
-        Self::AskBusinessName,
-        Self::AskOwnerName,
-        Self::AskNotificationPref,
-        Self::AskConfirmLive,
-        Self::NoHurry,
-        Self::PaymentRequired,
-        Self::PaymentAwaited,
-        Self::PaymentFailed,
-        Self::PaymentOverdue,
-        Self::ServiceEnded,
-        Self::AtCapacity,
-        Self::NumberReady,
-        Self::StillWaiting,
-        Self::NumberChanged,
-        Self::NumberTakenBack,
-        Self::AskPhoneType,
-        Self::AssigningNumber,
-        Self::ForwardingInstructions,
-        Self::RemindForwarding,
-        Self::AskTestCall,
-        Self::RemindTestCall,
-        Self::TestCallUnderWay,
-        Self::Live,
-        Self::AlreadyLive,
-        Self::MissedCall,
-        Self::Misdirected,
-        Self::AskOtherHalf,
-        Self::OwnNameWillDo,
-        Self::TooLong,
-        Self::Crossed,
-        Self::Corrected,
-        Self::WhoWeAre,
-        Self::OfferPerson,
-        Self::HowToCancel,
-        Self::NothingCharged,
-        Self::NoNumbersThere,
-    ];
-
-    /// The kind stored under `name`, if there is one.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
-    }
-
-    /// The name under which the kind is stored.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Welcome => "welcome",
-            Self::AskBusinessName => "ask_business_name",
-            Self::AskOwnerName => "ask_owner_name",
-            Self::AskNotificationPref => "ask_notification_pref",
-            Self::AskConfirmLive => "ask_confirm_live",
-            Self::NoHurry => "no_hurry",
-            Self::PaymentRequired => "payment_required",
-            Self::PaymentAwaited => "payment_awaited",
-            Self::PaymentFailed => "payment_failed",
-            Self::PaymentOverdue => "payment_overdue",
-            Self::ServiceEnded => "service_ended",
-            Self::AtCapacity => "at_capacity",
-            Self::NumberReady => "number_ready",
-            Self::StillWaiting => "still_waiting",
-            Self::NumberChanged => "number_changed",
-            Self::NumberTakenBack => "number_taken_back",
-            Self::AskPhoneType => "ask_phone_type",
-            Self::AssigningNumber => "assigning_number",
-            Self::ForwardingInstructions => "forwarding_instructions",
-            Self::RemindForwarding => "remind_forwarding",
-            Self::AskTestCall => "ask_test_call",
-            Self::RemindTestCall => "remind_test_call",
-            Self::TestCallUnderWay => "test_call_under_way",
-            Self::Live => "live",
-            Self::AlreadyLive => "already_live",
-            Self::MissedCall => "missed_call",
-            Self::Misdirected => "misdirected",
-            Self::AskOtherHalf => "ask_other_half",
-            Self::OwnNameWillDo => "own_name_will_do",
-            Self::TooLong => "too_long",
-            Self::Crossed => "crossed",
-            Self::Corrected => "corrected",
-            Self::WhoWeAre => "who_we_are",
-            Self::OfferPerson => "offer_person",
-            Self::HowToCancel => "how_to_cancel",
-            Self::NothingCharged => "nothing_charged",
-            Self::NoNumbersThere => "no_numbers_there",
-        }
-    }
-
-    /// Whether somebody who does not get this text is left standing, with nothing to remind them: then it is tried once
-    /// more, and the operator hears of it.
-    #[must_use]
-    pub const fn matters(self) -> bool {
-        // Nobody is left standing without [`Self::StillWaiting`]: it asks for nothing, the number comes all the same, and
-        // once the promised time is over it is no news.
-        matches!(
-            self,
-            Self::PaymentRequired
-                | Self::PaymentFailed
-                | Self::PaymentOverdue
-                | Self::ServiceEnded
-                | Self::NumberReady
-                | Self::NumberChanged
-                | Self::NumberTakenBack
-                | Self::ForwardingInstructions
-        )
-    }
-
-    /// How long after it was written this text still makes sense. One that could not be sent by then is not sent at all:
-    /// an answer that comes hours late confuses more than it helps.
-    #[must_use]
-    pub const fn stale_after(self) -> TimeDelta {
-        match self {
-            Self::PaymentRequired
-            | Self::PaymentAwaited
-            | Self::PaymentFailed
-            | Self::PaymentOverdue
-            | Self::ServiceEnded
-            | Self::NumberChanged
-            | Self::NumberTakenBack
-            | Self::NumberReady
-            | Self::ForwardingInstructions
-            | Self::AtCapacity
-            | Self::HowToCancel
-            | Self::Live => TimeDelta::hours(24),
-            Self::Welcome
-            | Self::AskBusinessName
-            | Self::AskOwnerName
-            | Self::AskNotificationPref
-            | Self::AskConfirmLive
-            | Self::NoHurry
-            | Self::StillWaiting
-            | Self::AskPhoneType
-            | Self::AssigningNumber
-            | Self::RemindForwarding
-            | Self::AskTestCall
-            | Self::RemindTestCall
-            | Self::TestCallUnderWay
-            | Self::AlreadyLive
-            | Self::AskOtherHalf
-            | Self::OwnNameWillDo
-            | Self::TooLong
-            | Self::Crossed
-            | Self::Corrected
-            | Self::WhoWeAre
-            | Self::OfferPerson
-            | Self::NothingCharged
-            | Self::NoNumbersThere => TimeDelta::hours(4),
-            Self::MissedCall => TimeDelta::hours(1),
-            Self::Misdirected => TimeDelta::minutes(10),
-        }
-    }
-
-    /// How often the same words may go to the same person within [`crate::loop_guard::WINDOW`].
-    pub(crate) const fn alike_max(self) -> u32 {
-        // Somebody who rings again and again is one piece of news.
-        if matches!(self, Self::MissedCall) { 2 } else { 8 }
     }
 }
 
@@ -292,8 +85,7 @@ pub(crate) fn payment_link(link: Option<&str>, client: &Client) -> String {
 pub(crate) fn payment_awaited() -> Text {
     text(
         TextKind::PaymentAwaited,
-        "Thanks! Your bank is still confirming your payment, which can take a few days. We'll text you as soon as it's \
-         through.",
+        "Thanks! We're still confirming your payment, which can take a few days. We'll text you as soon as it's through.",
     )
 }
 
@@ -460,7 +252,7 @@ pub(crate) fn missed_call(caller: &E164) -> Text {
     text(TextKind::MissedCall, format!("Missed call: {} rang your JobRun number.", caller.as_str()))
 }
 
-/// What a stranger is told who texts a number that is handed out to somebody.
+/// What a stranger is told who texts a number that is handed out to a client.
 #[must_use]
 pub fn misdirected(onboarding_number: &E164) -> Text {
     text(
@@ -504,9 +296,9 @@ pub(crate) fn crossed(client: &Client) -> Text {
 
 pub(crate) fn corrected(field: Field, answer: &str, question: &Text) -> Text {
     let what = match field {
-        Field::TradeAndPlace => "trade and place",
+        Field::TradeAndPlace | Field::Trade => "trade and place",
         Field::BusinessName => "business name",
-        Field::OwnerName => "own name",
+        Field::OwnerName | Field::Surname => "own name",
     };
     text(TextKind::Corrected, format!("Thanks, we've changed your {what} to: {answer}\n\n{}", question.body))
 }
@@ -526,10 +318,16 @@ pub(crate) fn offer_person() -> Text {
     )
 }
 
-pub(crate) fn how_to_cancel() -> Text {
+/// A wish to cancel is all it takes; a question is told what to reply.
+pub(crate) fn how_to_cancel(has_asked: bool) -> Text {
     text(
         TextKind::HowToCancel,
-        "Sorry to see you go. We've passed this on: our team will cancel your subscription, and we'll text you once it has ended.",
+        if has_asked {
+            "Sorry to see you go. To cancel your subscription, your text is all it takes: our team will do it, and we'll text you \
+             once it has ended."
+        } else {
+            "You can cancel any time. To cancel your subscription, reply I WANT TO CANCEL MY SUBSCRIPTION, and our team will do it."
+        },
     )
 }
 
@@ -540,6 +338,38 @@ pub(crate) fn nothing_charged() -> Text {
     )
 }
 
+/// The answer to a client who pays nothing yet and asks how to cancel.
+pub(crate) fn can_cancel_later(question: &Text) -> Text {
+    let answer = "You have no JobRun subscription yet. Once you do, you can cancel any time by telling us here.";
+    text(TextKind::NothingCharged, format!("{answer}\n\n{}", question.body))
+}
+
+pub(crate) fn refund_asked() -> Text {
+    text(
+        TextKind::RefundAsked,
+        "Sorry to hear that. We've passed this on, and somebody from our team will look at your payment and get in touch.",
+    )
+}
+
+pub(crate) fn nothing_to_refund() -> Text {
+    text(
+        TextKind::NothingCharged,
+        "We have no payment from you, so there's nothing to give back, and nothing is being charged.",
+    )
+}
+
+/// The price and the term, which the payment text states as well.
+pub(crate) fn terms(question: &Text) -> Text {
+    text(TextKind::Terms, format!("JobRun costs £29 a month, and you can cancel any time.\n\n{}", question.body))
+}
+
+/// Said once for each question: a sender who is not interested is not asked again.
+pub(crate) fn closing(client: &Client) -> Text {
+    let once_key = Some(format!("closing:{}:{}", client.id, client.state.name()));
+    let body = "No problem, and thanks for letting us know. If you change your mind, just reply here any time.";
+    Text { once_key, ..text(TextKind::Closing, body) }
+}
+
 pub(crate) fn no_numbers_there() -> Text {
     text(
         TextKind::NoNumbersThere,
@@ -547,7 +377,7 @@ pub(crate) fn no_numbers_there() -> Text {
     )
 }
 
-/// The question that `client` has to answer next, for somebody who has lost the thread.
+/// The question that `client` has to answer next, for a client who has lost the thread.
 pub(crate) fn reminder(client: &Client) -> Text {
     match client.state {
         State::S1BusinessTypeLocation => welcome(),
@@ -581,15 +411,11 @@ mod tests {
 
     #[test]
     fn what_the_waiting_are_told_and_what_smooths_the_conversation_is_one_segment() {
-        let fixed =
-            [number_ready(), still_waiting(), own_name_will_do(), offer_person(), how_to_cancel(), nothing_charged()];
+        let mut fixed = vec![number_ready(), still_waiting(), own_name_will_do(), offer_person(), nothing_charged()];
+        fixed.extend([how_to_cancel(true), how_to_cancel(false), refund_asked(), nothing_to_refund()]);
+        fixed.extend([terms(&ask_owner_name()), terms(&ask_confirm_live())]);
         for text in fixed.into_iter().chain([no_numbers_there(), who_we_are(), too_long(&ask_owner_name())]) {
             assert_eq!(segments(&text.body).count, 1, "{}", text.body);
         }
-    }
-
-    #[test]
-    fn every_kind_is_known_by_the_name_under_which_it_is_stored() {
-        assert!(TextKind::ALL.into_iter().all(|kind| TextKind::from_name(kind.name()) == Some(kind)));
     }
 }

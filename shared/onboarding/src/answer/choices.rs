@@ -2,9 +2,9 @@
 
 use super::names;
 use super::words::{
-    AGREES, ANDROID, ANY_WAY, BESIDE_CHOICE, BESIDE_DONE, BESIDE_NO, BUT, COURTESY, DONE, IPHONE, LANDLINE,
-    LANDLINE_PLACES, LATER, NO, OTHER_WAYS, PLAIN_NO, TEXTS, WHAT_NEXT, YES, all_among, any_among, has_phrase,
-    is_among, meant, plain,
+    AGREES, ANDROID, ANY_WAY, BESIDE_CHOICE, BESIDE_DONE, BESIDE_NO, BESIDE_YES, BUT, COURTESY, DONE, GOES_AHEAD,
+    IPHONE, LANDLINE, LANDLINE_PLACES, LATER, NO, OTHER_WAYS, PLAIN_NO, POLITE, TEXTS, WHAT_NEXT, YES, all_among,
+    any_among, has_phrase, is_among, meant, plain,
 };
 use crate::PhoneType;
 
@@ -62,10 +62,23 @@ pub(super) fn assent(body: &str) -> Assent {
     let first_agrees = said.first().is_some_and(|word| is_among(word, YES) || is_among(word, AGREES));
     match () {
         () if agrees && all_among(said, &[YES, AGREES, COURTESY]) => Assent::Yes,
-        () if first_agrees && said.len() <= 3 => Assent::Yes,
+        () if goes_ahead(body, said) => Assent::Yes,
+        () if first_agrees && said.len() <= 4 && all_among(said, &[YES, AGREES, COURTESY, BESIDE_YES]) => Assent::Yes,
         () if all_among(said, &[COURTESY]) => Assent::Thanks,
         () => Assent::Unclear,
     }
+}
+
+/// Whether a text says "go" or "I'm in" and no more: "I'm in a meeting" says where its sender is.
+fn goes_ahead(body: &str, said: &[String]) -> bool {
+    let core: Vec<&str> = said
+        .iter()
+        .filter(|word| [POLITE, YES, AGREES].iter().all(|list| !is_among(word, list)))
+        .map(String::as_str)
+        .collect();
+    let core = core.join(" ");
+    let is_share = !core.starts_with("100") || body.contains('%') || core.contains("percent");
+    GOES_AHEAD.contains(&core.as_str()) && is_share
 }
 
 /// Whether texts are chosen, which are all that we offer: a yes will do.
@@ -80,6 +93,10 @@ pub(super) fn prefers_sms(body: &str) -> bool {
 pub(super) fn phone_type(body: &str) -> Option<PhoneType> {
     let body = unsigned(body);
     let said = meant(body);
+    if is_on_network(&said) {
+        let kinds = named(&said);
+        return kinds.first().copied().filter(|kind| kinds.iter().all(|other| other == kind));
+    }
     if let Some(chosen) = by_digit(&said, body) {
         return Some(chosen);
     }
@@ -89,6 +106,16 @@ pub(super) fn phone_type(body: &str) -> Option<PhoneType> {
     let mut kinds = kinds.into_iter().chain(digit);
     let kind = kinds.next().filter(|_| !named(&said).is_empty())?;
     (!any_among(&said, NO) && kinds.all(|other| other == kind)).then_some(kind)
+}
+
+/// Whether Three is the network of a phone: "I'm on 3". "I'll go with 3" chooses.
+fn is_on_network(said: &[String]) -> bool {
+    let begins = |place: usize| said.get(place).is_some_and(|word| matches!(word.as_str(), "on" | "with"));
+    let chooses = any_among(said, &["go", "going", "option", "choose", "number", "landline", "ill"]);
+    let three = |place: usize| said.get(place).is_some_and(|word| matches!(word.as_str(), "3" | "three"));
+    let follows = (1..said.len()).any(|place| three(place) && begins(place - 1));
+    let names_it = any_among(said, &["network", "sim", "contract"]) && (0..said.len()).any(three);
+    (follows && !chooses) || names_it
 }
 
 /// The phone that a digit chooses, however it is written.

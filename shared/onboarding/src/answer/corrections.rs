@@ -1,8 +1,10 @@
 //! Corrections of earlier answers: "sorry, business name is Smith & Sons".
 
-use super::names::tidy;
-use super::words::{begins_with, plain};
-use super::{ANSWER_CHARS_MAX, Field};
+use super::names::{is_no_name, tidy};
+use super::trade_and_place::trade_and_place;
+use super::trades::TRADES;
+use super::words::{NO, SENTENCE, TEXTS, YES, any_among, begins_with, plain};
+use super::{ANSWER_CHARS_MAX, Field, Half, Meaning};
 use crate::State;
 
 /// Comes before a correction, and says nothing by itself.
@@ -46,6 +48,39 @@ const NAMES_FIELD: &[(&str, Field)] = &[
     ("my trade and area is", Field::TradeAndPlace),
 ];
 
+/// Names what is corrected once the name of the owner has been given; before, they introduce an answer.
+const NAMES_OWNER: &[(&str, Field)] = &[
+    ("surname should be", Field::Surname),
+    ("surname is", Field::Surname),
+    ("last name is", Field::Surname),
+    ("second name is", Field::Surname),
+    ("name is", Field::OwnerName),
+    ("full name is", Field::OwnerName),
+];
+
+/// Introduces another trade after one of [`TAKES_BACK`]: "actually I'm an electrician".
+const NAMES_TRADE: &[&str] = &["im an", "im a", "i am an", "i am a", "were", "we are", "i do", "we do"];
+
+#[rustfmt::skip]
+const TAKES_BACK: &[&str] = &["actually", "sorry", "no", "wait", "oops", "correction", "mistake"];
+
+/// Begins the right spelling, if " not " and the wrong one follow.
+#[rustfmt::skip]
+const SPELLS: &[&str] = &[
+    "it should be", "should be", "thats", "that is", "its spelt", "it is spelt", "its spelled", "spelt", "spelled",
+    "its", "it is",
+];
+
+/// Begins a correction of the last answer, if a mark or a capital follows.
+const MARKS_TYPO: &[&str] = &["typo", "correction", "oops"];
+
+/// Begins a correction of the last answer that is a name.
+#[rustfmt::skip]
+const LAST_NAME: &[&str] = &[
+    "the name should be", "name should be", "it should be spelt", "should be spelt", "its spelt", "it is spelt",
+    "its spelled", "should read", "it should read",
+];
+
 /// Begins a correction of the last answer.
 #[rustfmt::skip]
 const LAST_ANSWER: &[&str] = &[
@@ -66,13 +101,24 @@ pub(super) fn correction(body: &str, asked: State) -> Option<(Field, String)> {
     }
     let said: Vec<String> = words.iter().map(|word| plain(word).concat()).collect();
     let skipped = said.iter().take(6).take_while(|word| word.is_empty() || BEFORE.contains(&word.as_str())).count();
-    (0..=skipped).find_map(|skipped| {
+    let named = (0..=skipped).find_map(|skipped| {
         let rest = Rest { words: words.get(skipped..)?, said: said.get(skipped..)? };
+        let owner = NAMES_OWNER.iter().filter(|_| asked > State::S3OwnerName);
+        let last_name = LAST_NAME.iter().filter(|_| asked > State::S2BusinessName);
         NAMES_FIELD
             .iter()
+            .chain(owner)
             .find_map(|(begin, field)| Some((*field, value(rest.after(begin)?)?)))
-            .or_else(|| LAST_ANSWER.iter().find_map(|begin| Some((Field::before(asked)?, value(rest.after(begin)?)?))))
-    })
+            .or_else(|| rest.another_trade(skipped > 0 && said.iter().take(skipped).any(|it| takes_back(it)), asked))
+            .or_else(|| {
+                last_name.chain(LAST_ANSWER).find_map(|begin| Some((Field::before(asked)?, value(rest.after(begin)?)?)))
+            })
+    });
+    let typo = |skipped| {
+        let rest = Rest { words: words.get(skipped..)?, said: said.get(skipped..)? };
+        MARKS_TYPO.iter().find_map(|begin| Some((Field::before(asked)?, marked(&rest.after(begin)?)?)))
+    };
+    named.or_else(|| (0..=skipped).find_map(typo))
 }
 
 /// The rest of a text, as it was written and as it was said, word by word.
@@ -87,6 +133,65 @@ impl Rest<'_> {
         let follows = || self.words.get(begin.split(' ').count()..).unwrap_or_default().join(" ");
         begins_with(self.said, begin).then(follows)
     }
+
+    /// Reads another trade than the one that was given, if `is_back` says that something is taken back.
+    fn another_trade(&self, is_back: bool, asked: State) -> Option<(Field, String)> {
+        if !is_back || asked == State::S1BusinessTypeLocation || asked > State::S5ConfirmLive {
+            return None;
+        }
+        NAMES_TRADE.iter().find_map(|begin| {
+            let text = value(self.after(begin)?)?;
+            let read = trade_and_place(&text, None);
+            let is_known = any_among(&plain(&text), TRADES);
+            let field = match (&read, is_known) {
+                (Meaning::Half(Half::Trade(_)), true) => Field::Trade,
+                (Meaning::TradeAndPlace(_), true) => Field::TradeAndPlace,
+                (_, true | false) => return None,
+            };
+            Some((field, text))
+        })
+    }
+}
+
+fn takes_back(word: &str) -> bool {
+    TAKES_BACK.contains(&word)
+}
+
+/// What follows "typo": a mark and the answer, or an answer that begins with a capital. A sentence is none.
+fn marked(written: &str) -> Option<String> {
+    let first = written.chars().next()?;
+    let is_marked = matches!(first, '-' | '–' | ':' | ',') || first.is_uppercase();
+    let text = written.trim_start_matches(['-', '–', ':', ',', ' ']);
+    let words: Vec<&str> = text.split(' ').collect();
+    let said: Vec<String> = words.iter().map(|word| plain(word).concat()).collect();
+    let rest = Rest { words: &words, said: &said };
+    let text = ["its", "it is", "should be"].iter().find_map(|begin| rest.after(begin)).unwrap_or(text.to_owned());
+    let is_sentence = [SENTENCE, NO].iter().any(|list| any_among(&said, list)) || is_no_name(&text);
+    (is_marked && !is_sentence).then(|| value(text)).flatten()
+}
+
+/// Reads a right spelling and the wrong one: "its Smyth not Smith".
+pub(super) fn respelling(body: &str, asked: State) -> Option<(String, String)> {
+    let text = tidy(body);
+    let is_open = asked > State::S1BusinessTypeLocation && asked < State::S6PhoneType;
+    if !is_open || text.contains('?') {
+        return None;
+    }
+    let words: Vec<&str> = text.split(' ').collect();
+    let said: Vec<String> = words.iter().map(|word| plain(word).concat()).collect();
+    let skipped = said.iter().take(4).take_while(|word| BEFORE.contains(&word.as_str())).count();
+    let after = (0..=skipped).find_map(|skipped| {
+        let rest = Rest { words: words.get(skipped..)?, said: said.get(skipped..)? };
+        SPELLS.iter().find_map(|begin| rest.after(begin))
+    })?;
+    let marks = |it: char| it.is_whitespace() || matches!(it, '"' | '“' | '”' | ',' | '.' | '!');
+    let (right, wrong) = after.split_once(" not ")?;
+    let (right, wrong) = (right.trim_matches(marks), wrong.trim_matches(marks));
+    let is_name = |part: &str| {
+        let said = plain(part);
+        (1..=3).contains(&said.len()) && ![YES, NO, TEXTS].iter().any(|list| any_among(&said, list))
+    };
+    (is_name(right) && is_name(wrong)).then(|| (right.to_owned(), wrong.to_owned()))
 }
 
 /// The new answer: what is said about it is taken off.

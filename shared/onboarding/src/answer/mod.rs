@@ -2,12 +2,17 @@
 //!
 //! Reading is forgiving about case, punctuation, politeness and typing errors, and strict about everything that would move a
 //! client on by accident or store what is no answer. It knows nothing but the text and the question: no clock, no history.
-//! `words.rs` has the tables; `tests/answers.txt` has examples, which a test reads line by line.
+//! `words.rs` and `trades.rs` have the tables; `tests/answers.txt` has examples, which a test reads line by line.
 
+mod cancelling;
 mod choices;
 mod corrections;
+mod fillers;
 mod names;
 mod refusals;
+mod trade_and_place;
+mod trades;
+mod two_answers;
 mod words;
 
 use std::fmt;
@@ -55,7 +60,7 @@ pub enum Half {
 impl Half {
     /// Reads a stored answer to S1 as the half that it is, if it is one.
     pub(crate) fn of(stored: &str) -> Option<Self> {
-        if let Meaning::Half(half) = names::trade_and_place(stored, None) { Some(half) } else { None }
+        if let Meaning::Half(half) = trade_and_place::trade_and_place(stored, None) { Some(half) } else { None }
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -74,15 +79,19 @@ pub enum Field {
     BusinessName,
     /// The answer to S3.
     OwnerName,
+    /// The trade in the answer to S1; the place stays.
+    Trade,
+    /// The last name in the answer to S3; the first stays.
+    Surname,
 }
 
 impl Field {
     /// The question that asks for it.
     pub(crate) const fn asked_at(self) -> State {
         match self {
-            Self::TradeAndPlace => State::S1BusinessTypeLocation,
+            Self::TradeAndPlace | Self::Trade => State::S1BusinessTypeLocation,
             Self::BusinessName => State::S2BusinessName,
-            Self::OwnerName => State::S3OwnerName,
+            Self::OwnerName | Self::Surname => State::S3OwnerName,
         }
     }
 
@@ -114,14 +123,29 @@ pub enum Meaning {
     Away,
     /// No more texts are wanted, in words that Twilio does not know.
     Refusal,
+    /// Nothing of this is wanted, as those say it who have not signed up.
+    NotInterested,
     /// A subscription is to end.
     CancelSubscription,
+    /// The question how a subscription can be ended.
+    AsksHowToCancel,
+    /// Money is asked back.
+    Refund,
+    /// The question what it costs, or how long one is bound.
+    AsksTerms,
     /// The text is meant for another number, or asks who we are.
     WrongNumber,
     /// The last question is to be asked again.
     Back,
     /// An earlier answer is to be another.
     Correction(Field, String),
+    /// A word in an earlier answer is to be another.
+    Respelling {
+        /// The word as it should be.
+        right: String,
+        /// The word as it was given.
+        wrong: String,
+    },
     /// The answer to S1.
     TradeAndPlace(String),
     /// Half of the answer to S1.
@@ -160,12 +184,19 @@ impl fmt::Display for Meaning {
             Self::AutoReply => formatter.write_str("automatic reply"),
             Self::Away => formatter.write_str("away"),
             Self::Refusal => formatter.write_str("opt-out"),
+            Self::NotInterested => formatter.write_str("not interested"),
             Self::CancelSubscription => formatter.write_str("cancels"),
+            Self::AsksHowToCancel => formatter.write_str("asks how to cancel"),
+            Self::Refund => formatter.write_str("refund"),
+            Self::AsksTerms => formatter.write_str("asks terms"),
             Self::WrongNumber => formatter.write_str("wrong number"),
             Self::Back => formatter.write_str("back"),
             Self::Correction(Field::TradeAndPlace, text) => write!(formatter, "corrected trade and place: {text}"),
             Self::Correction(Field::BusinessName, text) => write!(formatter, "corrected business: {text}"),
             Self::Correction(Field::OwnerName, text) => write!(formatter, "corrected name: {text}"),
+            Self::Correction(Field::Trade, text) => write!(formatter, "corrected trade: {text}"),
+            Self::Correction(Field::Surname, text) => write!(formatter, "corrected surname: {text}"),
+            Self::Respelling { right, wrong } => write!(formatter, "respelt: {right} for {wrong}"),
             Self::TradeAndPlace(text) => write!(formatter, "trade and place: {text}"),
             Self::Half(Half::Trade(text)) => write!(formatter, "trade: {text}"),
             Self::Half(Half::Place(text)) => write!(formatter, "place: {text}"),
@@ -192,8 +223,8 @@ impl fmt::Display for Meaning {
 pub fn read(body: &str, asked: State, known: Option<&Half>) -> Meaning {
     let in_any_state = of_any_state(body, asked);
     let body = &without_signature_of_phone(body);
-    in_any_state.unwrap_or_else(|| match asked {
-        State::S1BusinessTypeLocation => names::trade_and_place(body, known),
+    let meaning = in_any_state.unwrap_or_else(|| match asked {
+        State::S1BusinessTypeLocation => trade_and_place::trade_and_place(body, known),
         State::S2BusinessName => names::business_name(body),
         State::S3OwnerName => names::owner_name(body),
         State::S4NotificationPref if choices::prefers_sms(body) => Meaning::Sms,
@@ -202,13 +233,15 @@ pub fn read(body: &str, asked: State, known: Option<&Half>) -> Meaning {
         State::S7FwdSent if choices::is_done(body) => Meaning::Done,
         State::S7FwdSent => choices::phone_type(body).map_or_else(|| heard(body), Meaning::Phone),
         State::S8FwdConfirm | State::S9TestCall | State::Complete => heard(body),
-    })
+    });
+    let is_too_long = asked < State::S8FwdConfirm && body.chars().count() > ANSWER_CHARS_MAX;
+    if is_too_long && meaning == Meaning::Unclear { Meaning::TooLong } else { meaning }
 }
 
 /// Whether a text asks for no more texts in plain words. The words of Twilio's are [`keyword`]s.
 #[must_use]
 pub fn refuses(body: &str) -> bool {
-    !refusals::is_reaction(body) && !refusals::cancels(body) && refusals::refuses(body)
+    !refusals::is_reaction(body) && refusals::refuses(body)
 }
 
 /// Reads the meanings that do not depend on the question. At S2 a text that looks like a business name is one.
@@ -217,14 +250,19 @@ fn of_any_state(body: &str, asked: State) -> Option<Meaning> {
         return Some(Meaning::Reaction);
     }
     if asked == State::S2BusinessName && names::looks_like_a_business(names::introduced_business(&names::tidy(body))) {
-        return corrected(body, asked);
+        let to_us = refusals::is_said_to_us(body, names::is_titled(body.trim()));
+        return if to_us && refusals::refuses(body) { Some(Meaning::Refusal) } else { corrected(body, asked) };
     }
     match () {
         () if refusals::is_automatic(body) => Some(Meaning::AutoReply),
-        () if refusals::is_away(body) => Some(Meaning::Away),
-        () if refusals::cancels(body) => Some(Meaning::CancelSubscription),
         () if refusals::refuses(body) => Some(Meaning::Refusal),
+        () if refusals::is_away(body) => Some(Meaning::Away),
+        () if cancelling::cancels(body) => Some(Meaning::CancelSubscription),
+        () if cancelling::wants_refund(body) => Some(Meaning::Refund),
+        () if cancelling::asks_how_to_cancel(body) => Some(Meaning::AsksHowToCancel),
+        () if cancelling::asks_terms(body) => Some(Meaning::AsksTerms),
         () if refusals::is_wrong_number(body) => Some(Meaning::WrongNumber),
+        () if asked <= State::S3OwnerName && refusals::is_not_interested(body) => Some(Meaning::NotInterested),
         () if refusals::goes_back(body) => Some(Meaning::Back),
         () => corrected(body, asked),
     }
@@ -232,14 +270,18 @@ fn of_any_state(body: &str, asked: State) -> Option<Meaning> {
 
 /// A correction of an earlier answer. One of the answer that is asked for is that answer, and one of a later is none.
 fn corrected(body: &str, asked: State) -> Option<Meaning> {
+    if let Some((right, wrong)) = corrections::respelling(body, asked) {
+        return Some(Meaning::Respelling { right, wrong });
+    }
     let (field, text) = corrections::correction(body, asked)?;
     if field.asked_at() > asked {
         return Some(Meaning::Unclear);
     }
     let read = match field {
-        Field::TradeAndPlace => names::trade_and_place(&text, None),
+        Field::TradeAndPlace => trade_and_place::trade_and_place(&text, None),
         Field::BusinessName => Meaning::BusinessName(text.clone()),
-        Field::OwnerName => names::owner_name(&text),
+        Field::OwnerName | Field::Surname => names::owner_name(&text),
+        Field::Trade => Meaning::TradeAndPlace(text.clone()),
     };
     let fits = matches!(read, Meaning::TradeAndPlace(_) | Meaning::BusinessName(_) | Meaning::OwnerName(_));
     match (fits, field.asked_at() == asked) {
@@ -291,17 +333,42 @@ pub(crate) fn is_plain(meaning: &Meaning, body: &str) -> bool {
     }
 }
 
+/// The stored answer to S1 with another trade in it, if it can be told where its trade ends: "Plumber from London".
+pub(crate) fn with_trade(stored: &str, trade: &str) -> Option<String> {
+    let words: Vec<&str> = stored.split(' ').collect();
+    let between = words.iter().position(|word| trades::BETWEEN.contains(&word.to_lowercase().as_str()));
+    let by_word =
+        between.filter(|place| *place > 0).map(|place| format!("{trade} {}", words.split_at(place).1.join(" ")));
+    by_word.or_else(|| stored.split_once(", ").map(|(_, place)| format!("{trade}, {place}")))
+}
+
+/// A name with another last name in it.
+pub(crate) fn with_surname(stored: Option<&str>, surname: &str) -> String {
+    let first = stored.and_then(|name| name.split(' ').next()).filter(|_| !surname.contains(' '));
+    first.map_or_else(|| surname.to_owned(), |first| format!("{first} {surname}"))
+}
+
+/// An answer with `right` in the place of `wrong`, if that stands in it as a word.
+pub(crate) fn respelt(stored: &str, right: &str, wrong: &str) -> Option<String> {
+    let (lower, wrong) = (stored.to_ascii_lowercase(), wrong.to_ascii_lowercase());
+    let at = lower.find(&wrong)?;
+    let (before, rest) = stored.split_at_checked(at)?;
+    let after = rest.get(wrong.len()..)?;
+    let is_word = !before.ends_with(char::is_alphanumeric) && !after.starts_with(char::is_alphanumeric);
+    is_word.then(|| format!("{before}{right}{after}"))
+}
+
 /// Whether two texts say the same, word by word.
 pub(crate) fn is_the_same(one: &str, other: &str) -> bool {
     one == other || words::meant(one) == words::meant(other)
 }
 
-/// Whether a subscription is to end, by the keyword CANCEL or in other words.
+/// Whether a subscription is to end, by the keyword CANCEL or in other words, or money is asked back.
 pub(crate) fn wants_to_cancel(body: &str) -> bool {
-    !refusals::is_reaction(body) && refusals::cancels(body)
+    !refusals::is_reaction(body) && (cancelling::cancels(body) || cancelling::wants_refund(body))
 }
 
-/// Whether somebody who opted out is asking to be texted again. YES does, from them alone.
+/// Whether a client who opted out asks to be texted again. YES does, from such a client alone.
 pub(crate) fn asks_back_in(body: &str) -> bool {
     keyword(body) == Some(Keyword::Start) || words::plain(body).join(" ") == "yes"
 }

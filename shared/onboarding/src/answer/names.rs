@@ -1,11 +1,14 @@
-//! Answers in free words: a trade and a place, the name of a business, the name of its owner.
+//! Names in free words: of a business, and of its owner.
 
+use super::fillers::is_filler;
+use super::trade_and_place::{is_place, is_trade, trade_and_place};
+use super::trades::{BESIDE_PLACE, BETWEEN, OF_BUSINESSES, OF_WORK, PLACES, TRADES};
+use super::two_answers;
 use super::words::{
-    AGREES, ASKED, ASKS, BESIDE_PLACE, BESIDE_TRADE, BETWEEN, COURTESY, GREETINGS, HELLOS, MAY_ASK, NO, NO_NAME,
-    NO_TRADE, OF_BUSINESSES, OF_WORK, PERHAPS_SENTENCE, PLACES, SENTENCE, TRADES, YES, all_among, any_among,
-    begins_with, has_phrase, is_among, is_emoji, meant, plain,
+    AGREES, ASKED, ASKS, COURTESY, GREETINGS, HELLOS, MAY_ASK, NO, NO_NAME, PERHAPS_SENTENCE, SENTENCE, YES, all_among,
+    any_among, begins_with, has_phrase, is_among, is_emoji, meant, plain,
 };
-use super::{ANSWER_CHARS_MAX, Half, Meaning};
+use super::{ANSWER_CHARS_MAX, Meaning};
 
 /// The longest name of a person, in words.
 const PERSON_WORDS_MAX: usize = 6;
@@ -36,29 +39,23 @@ const OF_BUSINESS: &[&str] = &[
     "my business is called", "the business is called", "our business is called", "the business name is",
     "business name is", "the company is called", "my company is called", "company name is", "my company is",
     "my business is", "business is called", "we are called", "were called", "we trade as", "i trade as", "trading as",
-    "its called", "it is called", "called", "the name is", "the names", "name is", "name", "it is", "its", "its just", "just call it", "call it", "just", "my own name is", "my own name",
+    "its called", "it is called", "called", "the name is", "the names", "the name should be", "name should be", "name is", "name", "it is", "its", "its just", "just call it", "call it", "just", "my own name is", "my own name",
     "we are", "were",
 ];
 
 /// Introduces a person, and is no part of the name.
 #[rustfmt::skip]
 const OF_PERSON: &[&str] = &[
-    "my full name is", "my own name is", "my name is", "my names", "my name", "the name is", "the names", "names",
+    "my full name is", "surname is", "my surname is", "the surname is", "my own name is", "my name is", "my names", "my name", "the name is", "the names", "names",
     "name is", "name", "this is", "it is", "its", "i am", "im", "just", "call me",
-];
-
-/// Introduces a trade or a place, and is no part of it.
-#[rustfmt::skip]
-const OF_TRADE: &[&str] = &[
-    "i work as a", "i work as an", "i am an", "i am a", "im an", "im a", "we are a", "we are", "were a", "were", "we do",
-    "i do", "i cover", "we cover", "i live", "i am based", "im based", "i run a", "i have a", "i work", "i am", "im", "it is", "its", "my trade is", "trade is",
 ];
 
 /// Follows "I'm" where no name does.
 #[rustfmt::skip]
 const NO_PERSON: &[&str] = &[
     "a", "an", "the", "at", "on", "in", "not", "out", "ok", "fine", "good", "here", "interested", "confused", "lost", "busy",
-    "driving", "working", "going", "sorry", "away", "off", "still", "too", "so", "only",
+    "driving", "working", "going", "sorry", "away", "off", "still", "too", "so", "only", "back", "later", "tomorrow",
+    "tonight", "now", "when", "after", "asap", "if", "soon", "today", "anytime", "whenever", "up",
 ];
 
 /// White space folded, control characters, emoji and the line that some phones add taken out.
@@ -109,7 +106,7 @@ fn is_of_name(introduction: &str) -> bool {
 }
 
 /// The text after a greeting and one of `introductions`, as it was written.
-fn introduced<'a>(text: &'a str, introductions: &[&str]) -> &'a str {
+pub(super) fn introduced<'a>(text: &'a str, introductions: &[&str]) -> &'a str {
     let greeted = after_greeting(text, introductions);
     let said = said_by_word(greeted);
     let fits = |begin: &&&str| begins_with(&said, begin) && said.len() > begin.split(' ').count();
@@ -126,14 +123,14 @@ fn said_by_word(text: &str) -> Vec<String> {
 }
 
 /// A text without what is merely polite at its end.
-fn without_courtesy(text: &str) -> &str {
+pub(super) fn without_courtesy(text: &str) -> &str {
     const POLITE: [&str; 10] =
         [" please", " pls", " mate", " thanks", " thank you", " cheers", " ta", " x", " here", " yes"];
     POLITE.iter().find_map(|end| text.strip_suffix(end)).unwrap_or(text).trim_end_matches([' ', ','])
 }
 
 /// Whether a text holds an address of the web or of a mailbox.
-fn has_address(text: &str) -> bool {
+pub(super) fn has_address(text: &str) -> bool {
     text.contains("://") || text.contains("www.") || text.contains('@')
 }
 
@@ -155,20 +152,29 @@ fn after_greeting<'a>(text: &'a str, introductions: &[&str]) -> &'a str {
 }
 
 /// Whether every word begins with a capital, some go on in small letters, and none is "I".
-fn is_titled(text: &str) -> bool {
+pub(super) fn is_titled(text: &str) -> bool {
     const SMALL: [&str; 12] = ["and", "of", "the", "for", "in", "to", "a", "n", "&", "by", "de", "van"];
     let words: Vec<&str> = text.split(' ').filter(|word| word.chars().any(char::is_alphabetic)).collect();
     let titled = |word: &&str| {
         SMALL.contains(word) || word.chars().find(|it| it.is_alphanumeric()).is_some_and(|it| !it.is_lowercase())
     };
-    words.len() > 1 && words.iter().all(titled) && text.chars().any(char::is_lowercase)
+    words.len() > 1
+        && words.iter().all(titled)
+        && text.chars().any(char::is_lowercase)
+        && text.chars().any(char::is_uppercase)
 }
 
 /// Whether this is the name of a business, whatever its words would mean elsewhere: "Stop Leaks Ltd".
 pub(super) fn looks_like_a_business(text: &str) -> bool {
     let text = tidy(text);
     let said = plain(&text);
-    let by_end = said.len() > 1 && said.len() <= 6 && any_among(&said, OF_BUSINESSES) && !text.contains('?');
+    // "Your company" is ours, and "my services" are to be cancelled.
+    let is_owned = |place: usize| {
+        let before = place.checked_sub(1).and_then(|before| said.get(before));
+        before.is_some_and(|word| matches!(word.as_str(), "your" | "my" | "our" | "ur")) && !is_titled(&text)
+    };
+    let mut ends = said.iter().enumerate().filter(|(_, word)| is_among(word, OF_BUSINESSES));
+    let by_end = said.len() > 1 && said.len() <= 6 && !text.contains('?') && ends.any(|(place, _)| !is_owned(place));
     by_end || (is_titled(&text) && any_among(&said, TRADES))
 }
 
@@ -184,7 +190,7 @@ pub(super) fn is_plainly_a_person(name: &str) -> bool {
     (2..=3).contains(&said.len()) && is_titled(name) && !said.iter().any(is_else) && !is_no_name(name)
 }
 
-/// Whether somebody asks something rather than answers.
+/// Whether the sender asks something rather than answers.
 pub(super) fn asks(text: &str) -> bool {
     let said = plain(text);
     let first = said.first().map(String::as_str).unwrap_or_default();
@@ -209,14 +215,14 @@ pub(super) fn only_greets(body: &str) -> bool {
 }
 
 /// Whether a text cannot be a name: yes, no, thanks, digits, "same", "dunno".
-fn is_no_name(text: &str) -> bool {
+pub(super) fn is_no_name(text: &str) -> bool {
     let said = meant(text);
     let letters = text.chars().any(char::is_alphabetic);
     !letters || all_among(&said, &[YES, NO, AGREES, COURTESY, GREETINGS, NO_NAME])
 }
 
 /// Only what fits into our memory of it is an answer.
-fn fitting(text: &str, meaning: impl FnOnce(String) -> Meaning) -> Meaning {
+pub(super) fn fitting(text: &str, meaning: impl FnOnce(String) -> Meaning) -> Meaning {
     if text.chars().count() > ANSWER_CHARS_MAX { Meaning::TooLong } else { meaning(text.to_owned()) }
 }
 
@@ -226,11 +232,18 @@ pub(super) fn business_name(body: &str) -> Meaning {
     if is_nameless(&text) {
         return Meaning::NoBusinessName;
     }
+    let text = match two_answers::without_addresses(&text) {
+        Some(kept) if looks_like_a_business(&kept) => kept,
+        Some(_) => return Meaning::Unclear,
+        None => two_answers::business_of(body).unwrap_or(text),
+    };
     let polite = without_courtesy(&text);
     let name = introduced_business(polite);
     let introduced = name.len() < polite.len();
     let said = plain(name);
-    if is_of_s1(name, &said) {
+    let named =
+        introduced && plain(polite).iter().any(|word| matches!(word.as_str(), "called" | "name" | "trading" | "call"));
+    if is_of_s1(name, &said) || (is_bare_trade(&said) && !named) || is_filler(&text) {
         return Meaning::Unclear;
     }
     if !looks_like_a_business(name) && !introduced && (asks(name) || is_sentence(name, &said)) {
@@ -239,7 +252,13 @@ pub(super) fn business_name(body: &str) -> Meaning {
     if is_no_name(name) && !(introduced && name.chars().any(char::is_alphabetic)) {
         return if greets(body) { Meaning::Greeting } else { Meaning::Unclear };
     }
-    if introduced && (asks(name) || said.first().is_some_and(|word| NO_PERSON.contains(&word.as_str()))) {
+    // "Actually, I'm lost" introduces nothing.
+    let of_sender = |word: &String| matches!(word.as_str(), "i" | "im" | "ive" | "ill" | "id");
+    if introduced
+        && (said.first().is_some_and(of_sender)
+            || asks(name)
+            || said.first().is_some_and(|word| NO_PERSON.contains(&word.as_str())))
+    {
         return Meaning::Unclear;
     }
     fitting(name, Meaning::BusinessName)
@@ -247,10 +266,17 @@ pub(super) fn business_name(body: &str) -> Meaning {
 
 /// Whether this answers S1 once more rather than S2: a place alone, or a trade from a place.
 fn is_of_s1(name: &str, said: &[String]) -> bool {
-    let place = !said.is_empty() && said.iter().all(|word| PLACES.contains(&word.as_str()));
+    let place = said.iter().any(|word| PLACES.contains(&word.as_str()))
+        && said.iter().all(|word| [PLACES, BESIDE_PLACE, BETWEEN].iter().any(|list| list.contains(&word.as_str())));
     let from = said.iter().any(|word| matches!(word.as_str(), "from" | "covering" | "based"));
     let trade = said.first().is_some_and(|word| TRADES.contains(&word.as_str()));
     place || (trade && from && !looks_like_a_business(name)) || (trade && from && !any_among(said, OF_BUSINESSES))
+}
+
+/// Whether there is a trade and nothing else: "plumber", "a gas engineer".
+fn is_bare_trade(said: &[String]) -> bool {
+    let beside = |word: &String| matches!(word.as_str(), "a" | "an" | "and" | "im");
+    said.iter().any(|word| !beside(word)) && said.iter().all(|word| beside(word) || TRADES.contains(&word.as_str()))
 }
 
 fn is_nameless(text: &str) -> bool {
@@ -279,6 +305,11 @@ fn is_sentence(text: &str, said: &[String]) -> bool {
 /// S3: a person's name. What stands below it may be a signature.
 pub(super) fn owner_name(body: &str) -> Meaning {
     let first = body.trim().lines().next().unwrap_or_default();
+    // "Dave Smith, Smith Plumbing": what follows the name belongs to no name.
+    let (named, rest) = first.split_once(',').unwrap_or((first, ""));
+    if is_plainly_a_person(named.trim()) && two_answers::is_no_person(rest) {
+        return person(named);
+    }
     match (person(body), person(first)) {
         (Meaning::Unclear, Meaning::OwnerName(name)) => Meaning::OwnerName(name),
         (whole, _) => whole,
@@ -299,7 +330,7 @@ fn person(body: &str) -> Meaning {
     if asks(name) && (name.contains('?') || !is_titled(name)) {
         return Meaning::Unclear;
     }
-    if !is_name || is_no_name(name) {
+    if !is_name || is_no_name(name) || is_filler(&text) {
         return if greets(body) { Meaning::Greeting } else { Meaning::Unclear };
     }
     if name.chars().count() > ANSWER_CHARS_MAX {
@@ -311,133 +342,4 @@ fn person(body: &str) -> Meaning {
         return Meaning::Unclear;
     }
     Meaning::OwnerName(name.trim_end_matches(['.', '!']).to_owned())
-}
-
-/// S1: a trade and a place; or half of it, to be joined with the `half` that is known.
-pub(super) fn trade_and_place(body: &str, half: Option<&Half>) -> Meaning {
-    let text = tidy(body);
-    let answer = introduced(without_courtesy(&text), OF_TRADE).trim_end_matches('.');
-    let answer = ["ok ", "Ok ", "OK ", "yes ", "Yes ", "hi ", "Hi "]
-        .iter()
-        .find_map(|it| answer.strip_prefix(it))
-        .unwrap_or(answer);
-    let said = plain(answer);
-    let wants = [
-        "need a",
-        "need an",
-        "looking for",
-        "can you",
-        "do you",
-        "want to",
-        "have you",
-        "not interested",
-        "interested in",
-    ];
-    let questions = any_among(&said, ASKS);
-    if asks(answer) || questions || has_address(answer) || wants.iter().any(|phrase| has_phrase(&said, phrase)) {
-        return if greets(body) { Meaning::Greeting } else { Meaning::Unclear };
-    }
-    let meaningful = |word: &&String| word.chars().any(char::is_alphabetic) && !is_among(word, GREETINGS);
-    let meaningful = said.iter().filter(meaningful).count();
-    if meaningful == 0 || is_no_name(answer) {
-        return if greets(body) { Meaning::Greeting } else { Meaning::Unclear };
-    }
-    if answer.chars().count() > ANSWER_CHARS_MAX {
-        return Meaning::TooLong;
-    }
-    let whole = || Meaning::TradeAndPlace(answer.to_owned());
-    match parts(answer, &said) {
-        // "Plumber", "Dog walking"; not "Plumber Nempnett", whose second word may be a place.
-        Parts { trade: true, place: false, between: false, sentence } if ends_with_trade(&said) => {
-            if sentence {
-                return Meaning::Unclear;
-            }
-            complete(half, Half::Trade(answer.to_owned()))
-        }
-        Parts { trade: false, place, between, sentence: false }
-            if (place || between) && half_of_place(answer, &said) =>
-        {
-            complete(half, Half::Place(answer.to_owned()))
-        }
-        Parts { trade: false, sentence: false, .. } if matches!(half, Some(Half::Trade(_))) => {
-            complete(half, Half::Place(answer.to_owned()))
-        }
-        Parts { place: false, between: false, .. }
-            if said.iter().any(|word| matches!(word.as_str(), "ltd" | "limited")) =>
-        {
-            Meaning::Unclear
-        }
-        Parts { trade, place, between, sentence } if meaningful >= 2 && (trade || place || between) => {
-            let clear = !sentence || (trade && (place || between));
-            if clear { whole() } else { Meaning::Unclear }
-        }
-        Parts { sentence: false, .. } => match half {
-            Some(Half::Trade(_)) => complete(half, Half::Place(answer.to_owned())),
-            Some(Half::Place(_)) => complete(half, Half::Trade(answer.to_owned())),
-            None => Meaning::Unclear,
-        },
-        Parts { .. } => Meaning::Unclear,
-    }
-}
-
-/// The parts of a trade and a place that a text has.
-struct Parts {
-    trade: bool,
-    place: bool,
-    /// Two parts, by a word such as "from", or a comma.
-    between: bool,
-    sentence: bool,
-}
-
-fn parts(answer: &str, said: &[String]) -> Parts {
-    Parts {
-        trade: said.iter().any(|word| is_trade(word)),
-        place: said.iter().any(|word| is_place(word)),
-        between: any_among(said, BETWEEN) || answer.contains([',', '/']),
-        sentence: any_among(said, SENTENCE) || any_among(said, NO) || any_among(said, PERHAPS_SENTENCE),
-    }
-}
-
-fn is_trade(word: &str) -> bool {
-    const ENDINGS: [&str; 6] = ["er", "ers", "ist", "ian", "man", "smith"];
-    let ends = word.len() >= 6 && ENDINGS.iter().any(|end| word.ends_with(end));
-    TRADES.contains(&word) || (ends && !NO_TRADE.contains(&word) && !BETWEEN.contains(&word) && !is_place(word))
-}
-
-/// A place that we know, or a postcode: "LS1".
-fn is_place(word: &str) -> bool {
-    let is_postcode = || {
-        let letters = word.bytes().take_while(u8::is_ascii_alphabetic).count();
-        let digits = word.bytes().skip(letters).take_while(u8::is_ascii_digit).count();
-        (1..=2).contains(&letters) && (1..=2).contains(&digits) && word.len() <= letters + digits + 1
-    };
-    PLACES.contains(&word) || is_postcode()
-}
-
-/// Whether there is nothing but a trade, or its last word is one.
-fn ends_with_trade(said: &[String]) -> bool {
-    said.last().is_some_and(|word| is_trade(word)) || only_of(said, is_trade, BESIDE_TRADE)
-}
-
-fn only_of(said: &[String], is_one: impl Fn(&str) -> bool, beside: &[&str]) -> bool {
-    said.iter().all(|word| is_one(word) || is_among(word, beside) || is_among(word, GREETINGS))
-}
-
-/// Whether this is a place and nothing else: "Leeds", "from Leeds", "in the Leeds area".
-fn half_of_place(answer: &str, said: &[String]) -> bool {
-    let begins = said.first().is_some_and(|word| BETWEEN.contains(&word.as_str()));
-    begins || (!answer.contains('/') && only_of(said, |word| is_place(word) || BETWEEN.contains(&word), BESIDE_PLACE))
-}
-
-/// Joins two halves; otherwise what is new is a half.
-fn complete(known: Option<&Half>, new: Half) -> Meaning {
-    let (trade, place) = match (known, &new) {
-        (Some(Half::Trade(trade)), Half::Place(place)) | (Some(Half::Place(place)), Half::Trade(trade)) => {
-            (trade, place)
-        }
-        (Some(Half::Trade(_) | Half::Place(_)) | None, Half::Trade(_) | Half::Place(_)) => return Meaning::Half(new),
-    };
-    let first = plain(place).into_iter().next().unwrap_or_default();
-    let joint = if BETWEEN.contains(&first.as_str()) { " " } else { ", " };
-    fitting(&format!("{trade}{joint}{place}"), Meaning::TradeAndPlace)
 }

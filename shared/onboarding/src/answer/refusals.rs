@@ -1,66 +1,120 @@
-//! Texts that answer no question: refusals, cancellations, reactions, automatic replies, somebody else's phone.
+//! Texts that answer no question: refusals, reactions, automatic replies, wrong numbers.
+//!
+//! A refusal is looked for in each sentence. One word such as "stop" refuses only if it stands alone; a phrase such as "stop
+//! texting" refuses wherever it stands, unless it is denied or put off.
 
-use super::words::{ASKS, any_among, has_phrase, is_among, meant, plain};
+use super::words::{any_among, has_phrase, is_among, is_negated, meant, place_of, plain, sentences};
 
 /// Each alone says that no more texts are wanted.
 #[rustfmt::skip]
 const REFUSES: &[&str] = &[
-    "stop texting", "stop messaging", "stop contacting", "stop sending", "stop bothering", "stop spamming",
-    "remove my number", "remove me", "remove this number", "delete my number", "delete this number", "lose my number",
-    "take me off", "take my number off", "do not contact", "dont contact", "never contact", "do not text",
-    "dont text", "do not message", "dont message", "unsubscribe me", "opt out", "opt me out", "opting out",
-    "leave me alone", "no more texts", "no more messages", "no more sms", "stop these texts", "stop these messages",
-    "stop the texts", "stop the messages", "stop your texts", "stop all texts", "stop all messages", "stop txting",
-    "stop msging", "want to unsubscribe", "like to unsubscribe", "want to stop receiving", "stop texts",
-    "stop messages", "please unsubscribe", "unsubscribe please", "unsubscribe now", "quit texting", "stop harassing",
-    "go away", "get lost", "fuck off", "piss off", "sod off", "bugger off", "f off", "stop it now",
+    "stop texting", "stop messaging", "stop contacting", "stop sending me", "stop sending us", "stop sending texts", "stop sending messages", "stop sending these", "stop bothering", "stop spamming",
+    "remove my number", "remove me", "remove this number", "remove us", "remove my details", "remove our number",
+    "delete my number", "delete this number", "delete my details", "delete my data", "lose my number",
+    "do not contact", "dont contact", "never contact", "never text", "not ever text", "dont ever text", "never ever text", "not ever contact",
+    "dont want these texts", "dont want these messages", "dont want your texts", "dont want your messages", "leave me be", "do not text", "dont text", "dont txt",
+    "do not message", "dont message", "dont msg", "unsubscribe me", "unsub me", "opt out", "opt me out", "opting out",
+    "leave me alone", "leave us alone", "no more texts", "no more messages", "no more sms", "no more texting",
+    "stop these texts", "stop these messages", "stop the texts", "stop the messages", "stop your texts",
+    "stop all texts", "stop all messages", "stop txting", "stop msging", "stop getting texts", "stop getting these texts", "stop getting these messages",
+    "stop receiving texts", "stop receiving messages", "stop receiving these", "want to unsubscribe", "like to unsubscribe", "i unsubscribe", "stop texts", "stop messages",
+    "please unsubscribe", "unsubscribe please", "unsubscribe now", "unsubscribe from", "to unsubscribe",
+    "quit texting", "stop harassing", "stop pestering", "stop hassling", "fuck off", "piss off", "sod off",
+    "bugger off", "f off", "stop it now", "dont want any more texts", "dont want any more messages",
+    "dont want to receive", "dont want to hear from you", "dont want to be texted", "dont want to be contacted", "not want to be contacted", "not want to be texted", "not want any more texts",
+    "not want to receive", "not want to hear from you",
 ];
+
+/// Follows "don't text" where texts of ours are meant.
+#[rustfmt::skip]
+const AFTER_DONT: &[&str] = &[
+    "me", "us", "this", "these", "my", "our", "again", "anymore", "any", "here", "ever", "please", "pls", "plz", "thanks",
+    "thank", "back", "now", "him", "her", "it", "mate", "to", "from", "with", "the",
+];
+
+/// Says "stop" in one word.
+#[rustfmt::skip]
+const STOPS: &[&str] = &["stop", "stopall", "optout", "stpo", "sotp", "stopit", "unsubscribe", "unsub", "unsubscribed", "unsubscibe"];
 
 /// Makes a refusal of STOP, if nothing else stands beside it.
 #[rustfmt::skip]
 const BESIDE_STOP: &[&str] = &[
-    "stop", "stopp", "please", "pls", "plz", "thank", "thanks", "you", "u", "ty", "ta", "cheers", "now", "it", "this",
+    "please", "pls", "plz", "pleas", "thank", "thanks", "you", "u", "ty", "ta", "cheers", "now", "it", "this",
     "all", "me", "us", "these", "that", "just", "ok", "okay", "yes", "no", "mate", "the", "your", "i", "said", "want",
-    "to", "ffs", "sms", "again", "immediately", "right", "already", "sorry", "hi", "hello", "unsubscribe", "end",
-    "stopall", "optout",
+    "to", "ffs", "sms", "again", "immediately", "right", "already", "sorry", "hi", "hello", "end", "stopall", "optout",
+    "can", "could", "will", "would", "told", "asked", "have", "ive", "im", "make", "guys", "so", "not", "dont", "and",
+    "rubbish", "nonsense", "crap", "shit", "fucking", "bloody", "spam",
 ];
 
-/// Puts a condition on a refusal, so that it is none, or not yet.
+/// Refuses only if nothing but [`BESIDE_RUDE`] stands beside it: "Go Away Pests" is a business.
+const RUDE: &[&str] = &["go away", "get lost", "do one", "jog on", "get stuffed"];
+
+#[rustfmt::skip]
+const BESIDE_RUDE: &[&str] = &[
+    "please", "pls", "plz", "just", "you", "u", "now", "will", "can", "could", "would", "and", "mate", "ok", "yes",
+    "no", "off", "spammers", "scammers", "spam", "scam", "i", "said", "ffs", "thanks", "thank", "all", "lot", "leave",
+    "me", "alone", "stop",
+];
+
+/// Takes a number off a list, if one of [`OWN`] stands between the two words: "take my firm off your list".
+const TAKES_OFF: &[(&str, &str)] = &[
+    ("take", "off"),
+    ("get", "off"),
+    ("remove", "from"),
+    ("delete", "from"),
+    ("take", "of your"),
+    ("remove", "of your"),
+];
+
+const OWN: &[&str] = &["my", "me", "our", "us", "this"];
+
+/// Names what a number is taken off.
+#[rustfmt::skip]
+const LISTS: &[&str] = &[
+    "list", "lists", "database", "system", "books", "records", "company", "contacts", "mailing", "marketing", "phone",
+    "phones", "files", "file", "spam", "group",
+];
+
+/// Puts a condition on a refusal that it follows, so that it is none, or not yet.
 #[rustfmt::skip]
 const CONDITIONS: &[&str] = &[
-    "if", "later", "until", "till", "before", "after", "unless", "when", "while", "during", "today", "tonight",
-    "instead", "between", "unlike", "how", "ringing",
+    "if", "later", "until", "till", "unless", "when", "while", "whilst", "during", "instead", "between", "past",
 ];
 
-/// Begins a wish that has a question mark.
+/// Puts off a refusal if a time follows: "after 6pm", but not "before I report you".
+const TIMES: &[&str] = &["after", "before", "at", "on"];
+
 #[rustfmt::skip]
-const WISHES: &[&str] = &[
-    "can", "could", "will", "would", "please", "pls", "plz", "stop", "why",
+const HOURS: &[&str] = &[
+    "noon", "midnight", "work", "lunch", "dinner", "night", "nights", "monday", "mondays", "tuesday", "wednesday",
+    "thursday", "friday", "saturday", "saturdays", "sunday", "sundays", "weekends", "weekend", "christmas", "hours",
+    "six", "seven", "eight", "nine", "ten", "five", "school", "the",
 ];
 
-/// Names a subscription.
+/// Stands between a refusal and its condition.
 #[rustfmt::skip]
-const SUBSCRIPTIONS: &[&str] = &[
-    "subscription", "subscriptions", "subscribtion", "sub", "membership", "account", "contract", "service", "plan",
-    "payment", "payments", "debit", "jobrun", "charging", "billing",
+const BEFORE_CONDITION: &[&str] = &[
+    "me", "us", "this", "my", "number", "phone", "please", "pls", "texts", "messages", "stuff", "again", "to", "it",
 ];
 
-/// Stands beside "cancel" when nothing else is named.
+/// Wants nothing of this, and says so kindly: another question would be a bother.
 #[rustfmt::skip]
-const BESIDE_CANCEL: &[&str] = &[
-    "i", "id", "like", "want", "to", "wanna", "please", "pls", "plz", "it", "this", "now", "how", "do", "can",
-    "could", "you", "we", "my", "need", "wish", "would", "just", "me", "thanks", "thank", "im", "hi", "hello", "mate",
-    "the", "a",
+const NOT_INTERESTED: &[&str] = &[
+    "not interested", "no interest", "no thanks", "no thank you", "no thankyou", "no ta", "no thx", "nah thanks",
+    "nope thanks", "nah ta", "not for me", "not for us", "not my thing", "dont want it", "dont want this",
+    "dont want one", "dont need it", "dont need this", "not really interested", "not that interested", "ill pass",
+    "ill leave it", "im good thanks", "im ok thanks", "im fine thanks", "im alright thanks", "no cheers",
+    "not today thanks", "not today thank you", "no longer interested", "no need thanks", "not intrested", "uninterested",
 ];
 
-/// Ends a subscription.
+/// Stands beside [`NOT_INTERESTED`].
 #[rustfmt::skip]
-const ENDS: &[&str] = &[
-    "cancel", "canceling", "cancelling", "cancelled", "cancellation", "terminate",
+const BESIDE_NOT_INTERESTED: &[&str] = &[
+    "im", "i", "am", "we", "were", "are", "really", "sorry", "mate", "thanks", "thank", "you", "cheers", "ta", "at",
+    "the", "moment", "all", "right", "now", "but", "no", "nah", "nope", "hi", "hello", "in", "this", "it", "that",
+    "just", "please", "its", "is", "for", "me", "us", "so", "pal", "love", "bye", "good", "luck", "though", "honestly",
+    "actually", "ok", "x", "today", "your", "company", "service", "services", "offer", "any", "more", "anymore",
 ];
-
-/// Ends a subscription if that is named beside it.
-const MAY_END: &[&str] = &["stop", "end", "quit", "close", "leave"];
 
 /// The beginnings that phones give to what they send for a reaction.
 #[rustfmt::skip]
@@ -81,7 +135,7 @@ const AUTOMATIC: &[&str] = &[
     "this number is not monitored", "cannot receive messages", "away from my desk",
 ];
 
-/// Says that somebody else was meant, or asks who we are.
+/// Says that another person was meant, or asks who we are.
 #[rustfmt::skip]
 const WRONG_NUMBER: &[&str] = &[
     "wrong number", "wrong num", "wrong no", "wrong person", "who is this", "whos this", "who this", "who dis",
@@ -119,39 +173,115 @@ pub(super) fn is_automatic(body: &str) -> bool {
     AUTOMATIC.iter().any(|phrase| has_phrase(&said, phrase))
 }
 
-/// Whether somebody is away for a while.
+/// Whether the sender is away for a while.
 pub(super) fn is_away(body: &str) -> bool {
     let said = plain(body);
     ["away until", "away till", "im away", "i am away", "on holiday"].iter().any(|phrase| has_phrase(&said, phrase))
 }
 
-/// Whether no more texts are wanted, in words that are not Twilio's. What looks like the name of a business is none of it.
+/// Whether no more texts are wanted, in words that are not Twilio's. A question about stopping is none.
 pub(super) fn refuses(body: &str) -> bool {
-    let said = plain(body);
-    if any_among(&said, CONDITIONS) && said.first().is_none_or(|word| word != "why") {
-        return false;
-    }
-    let asks = body.contains('?') && !said.first().is_some_and(|word| is_among(word, WISHES));
-    let stop_alone =
-        said.iter().any(|word| word == "stop") && said.iter().all(|word| BESIDE_STOP.contains(&word.as_str()));
-    let phrase = REFUSES.iter().any(|phrase| has_phrase(&said, phrase));
-    !asks && (phrase || (stop_alone && !body.contains('?')))
+    let names_us = any_among(&plain(body), &["number", "details", "text", "texting", "message"]);
+    sentences(body).iter().any(|sentence| {
+        let said = plain(sentence);
+        refuses_in_words(&said, sentence)
+            || stops(&said, sentence)
+            || ends_with_stop(&said)
+            || is_rude(&said)
+            || takes_off(&said)
+            || (names_us
+                && matches!(said.join(" ").as_str(), "remove it" | "delete it" | "remove it please" | "lose it"))
+    })
 }
 
-/// Whether a subscription is to end, which is more than no more texts.
-pub(super) fn cancels(body: &str) -> bool {
-    let said = plain(body);
-    let is_plan = ["any time", "anytime", "whenever", "dont cancel", "not cancel", "do not cancel", "not cancelling"];
-    if is_plan.iter().any(|phrase| has_phrase(&said, phrase)) {
-        return false;
-    }
-    let named = any_among(&said, SUBSCRIPTIONS);
-    let only_cancel = said.iter().all(|word| ENDS.contains(&word.as_str()) || BESIDE_CANCEL.contains(&word.as_str()));
-    let may_end = named && any_among(&said, MAY_END) && !any_among(&said, CONDITIONS) && !any_among(&said, ASKS);
-    may_end || (any_among(&said, ENDS) && (named || only_cancel))
+/// Whether a phrase of [`REFUSES`] stands in a sentence, is not denied, and has no condition.
+fn refuses_in_words(said: &[String], sentence: &str) -> bool {
+    REFUSES.iter().any(|phrase| {
+        let Some(place) = place_of(said, phrase) else { return false };
+        let after = said.get(place + phrase.split(' ').count()..).unwrap_or_default();
+        let before = said.get(..place).unwrap_or_default();
+        let is_plea = phrase.starts_with("do") && !phrase.contains("want");
+        // "I don't text much" is about the sender, "don't message much" about a habit, and "what if I opt out?" asks.
+        let of_sender = matches!(before.last().map(String::as_str), Some("i" | "we")) && is_plea;
+        let supposes = any_among(before, &["if", "before"]) && sentence.contains('?');
+        let to_us = !is_plea || after.first().is_none_or(|word| AFTER_DONT.contains(&word.as_str()));
+        !is_negated(said, place) && !of_sender && to_us && !supposes && !has_condition(after)
+    })
 }
 
-/// Whether somebody else was meant, or asks who we are.
+/// Whether the words after a refusal put a condition on it: "don't text me after 6pm".
+fn has_condition(after: &[String]) -> bool {
+    let mut rest = after.iter().map(String::as_str).skip_while(|word| BEFORE_CONDITION.contains(word));
+    let (first, second) = (rest.next().unwrap_or_default(), rest.next().unwrap_or_default());
+    let is_time = second.starts_with(|it: char| it.is_ascii_digit()) || HOURS.contains(&second);
+    let is_courtesy = first == "if" && matches!(second, "you" | "possible" | "thats" | "its");
+    (CONDITIONS.contains(&first) && !is_courtesy) || (TIMES.contains(&first) && is_time)
+}
+
+/// Whether a sentence says "stop" and no more: "stop at 5" says more.
+fn stops(said: &[String], sentence: &str) -> bool {
+    let is_stop = |word: &String| is_among(word, STOPS);
+    let Some(place) = said.iter().position(is_stop) else { return false };
+    let told = said.join(" ");
+    let told = NOT_INTERESTED.iter().fold(told, |told, phrase| told.replace(phrase, " "));
+    let alone = told.split_whitespace().all(|word| is_among(word, STOPS) || BESIDE_STOP.contains(&word));
+    let threatens = place == 0 && said.get(1).is_some_and(|word| word == "or");
+    // "Can I stop?" asks what is possible, and "can you stop?" is a wish.
+    let asks = (sentence.contains('?') && !any_among(said, &["you", "u", "please", "pls", "this"]))
+        || matches!(said.iter().map(String::as_str).collect::<Vec<_>>().as_slice(), ["can" | "could", "i" | "we", ..]);
+    (alone || threatens) && !asks && !is_negated(said, place)
+}
+
+/// Whether a sentence about texts ends with the wish that they stop: "you keep texting me please stop".
+fn ends_with_stop(said: &[String]) -> bool {
+    let told = said.join(" ");
+    let wishes =
+        ["please stop", "pls stop", "plz stop", "just stop", "now stop", "stop please", "stop pls", "stop now"];
+    let about_texts = ["texting", "texts", "messaging", "messages", "spam", "spamming", "contacting", "bothering"];
+    any_among(said, &about_texts) && wishes.iter().any(|wish| told.ends_with(wish))
+}
+
+fn is_rude(said: &[String]) -> bool {
+    RUDE.iter().any(|phrase| {
+        let rest = format!(" {} ", said.join(" ")).replace(&format!(" {phrase} "), " ");
+        has_phrase(said, phrase) && rest.split_whitespace().all(|word| BESIDE_RUDE.contains(&word))
+    })
+}
+
+/// Whether a number is to be taken off a list, or off anything that is ours.
+fn takes_off(said: &[String]) -> bool {
+    TAKES_OFF.iter().any(|(verb, off)| {
+        let (Some(from), Some(to)) = (place_of(said, verb), place_of(said, off)) else { return false };
+        let between = said.get(from + 1..to).unwrap_or_default();
+        let rest = said.get(to + off.split(' ').count()..).unwrap_or_default();
+        let of_us = off.ends_with("your")
+            || rest.first().is_none_or(|word| matches!(word.as_str(), "your" | "ur" | "please" | "pls" | "now"))
+            || any_among(rest, LISTS);
+        (1..=4).contains(&between.len()) && any_among(between, OWN) && of_us && !is_negated(said, from)
+    })
+}
+
+/// Whether a refusal is said to us: "remove my number", in small letters, is no name, whatever stands beside it.
+pub(super) fn is_said_to_us(text: &str, is_titled: bool) -> bool {
+    let said = plain(text);
+    any_among(&said, &["your", "ur"]) || !is_titled && any_among(&said, &["my", "me", "our", "us", "i", "im", "you"])
+}
+
+/// Whether the sender wants nothing of this, and says no more than that.
+pub(super) fn is_not_interested(body: &str) -> bool {
+    let said = plain(body);
+    let told = format!(" {} ", said.join(" "));
+    let rest = |phrase: &&&str| {
+        let rest = told.replace(&format!(" {phrase} "), " ");
+        let mut rest = NOT_INTERESTED.iter().fold(rest, |rest, phrase| rest.replace(&format!(" {phrase} "), " "));
+        rest.retain(|it| it != '\n');
+        rest.split_whitespace().all(|word| BESIDE_NOT_INTERESTED.contains(&word))
+    };
+    let found = NOT_INTERESTED.iter().filter(|phrase| has_phrase(&said, phrase));
+    !body.contains('?') && found.clone().any(|phrase| rest(&phrase))
+}
+
+/// Whether another person was meant, or asks who we are.
 pub(super) fn is_wrong_number(body: &str) -> bool {
     let said = plain(body);
     WRONG_NUMBER.iter().any(|phrase| has_phrase(&said, phrase))

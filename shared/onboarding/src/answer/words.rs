@@ -29,6 +29,12 @@ const PHRASES: &[(&str, &str)] = &[
     ("can not wait", "yes"),
     ("lets do this", "yes"),
     ("not a problem", "yes"),
+    ("no problem at all", "yes"),
+    ("no bother at all", "yes"),
+    ("no trouble at all", "yes"),
+    ("y e s", "yes"),
+    ("ye s", "yes"),
+    ("y es", "yes"),
     ("no problems", "yes"),
     ("no problem", "yes"),
     ("no probs", "yes"),
@@ -53,7 +59,6 @@ const PHRASES: &[(&str, &str)] = &[
     ("bring it on", "yes"),
     ("crack on", "yes"),
     ("count me in", "yes"),
-    ("im in", "yes"),
     ("sounds good", "ok"),
     ("sounds great", "ok"),
     ("suits me", "ok"),
@@ -62,6 +67,26 @@ const PHRASES: &[(&str, &str)] = &[
     ("happy days", "ok"),
     ("too right", "yes"),
     ("for sure", "yes"),
+    // "I'm good" declines as often as it agrees.
+    ("im good to go", "yes"),
+    ("good to go", "yes"),
+    ("im fine with that", "yes"),
+    ("im ok with that", "yes"),
+    ("im okay with that", "yes"),
+    ("im good with that", "yes"),
+    ("im happy with that", "yes"),
+    ("im good", "content"),
+    ("im fine", "content"),
+    ("im ok", "content"),
+    ("im okay", "content"),
+    ("im alright", "content"),
+    ("were good", "content"),
+    ("were fine", "content"),
+    ("have to go", "no"),
+    ("got to go", "no"),
+    ("need to go", "no"),
+    ("gotta go", "no"),
+    ("must go", "no"),
     ("not yet", "no"),
     ("not now", "no"),
     ("hold on", "no"),
@@ -69,6 +94,8 @@ const PHRASES: &[(&str, &str)] = &[
     ("maybe later", "no"),
     ("changed my mind", "no"),
     ("i phone", "iphone"),
+    ("eye phone", "iphone"),
+    ("eyephone", "iphone"),
     ("land line", "landline"),
     ("all good", "yes"),
     ("thats it", "ok"),
@@ -121,7 +148,7 @@ pub(super) const WHAT_NEXT: &[&str] =
 #[rustfmt::skip]
 pub(super) const YES: &[&str] = &[
     "yes", "y", "ye", "yea", "yeah", "yep", "yup", "yh", "yas", "yess", "yse", "yeh", "yus", "yer", "aye", "ya",
-    "sure", "certainly", "absolutely", "definitely", "defo", "confirm", "confirmed", "agreed", "yessir", "yip",
+    "sure", "certainly", "absolutely", "definitely", "defo", "deffo", "definately", "confirm", "confirmed", "agreed", "yessir", "yip",
     "affirmative",
     "yez", "yed", "tes", "yew", "yws", "yrs", "tyes",
     "agree", "agrees",
@@ -183,6 +210,27 @@ pub(super) const COURTESY: &[&str] = &[
     "percent", "mine", "on", "oh", "well", "happy",
     "want", "go", "going", "ive", "need",
     "by", "thatll", "have", "say",
+];
+
+/// Stands beside an assent and changes nothing of it.
+#[rustfmt::skip]
+pub(super) const BESIDE_YES: &[&str] = &[
+    "dokey", "dokie", "dokes", "beans", "stuff", "news", "idea", "job", "one", "pleaee", "pleae", "plese", "plase",
+    "guys", "live", "set", "give", "number", "proceed", "continue", "forward", "it", "bring", "activate", "join",
+    "really", "keen", "ahead", "make", "let", "lads", "team", "jobrun",
+];
+
+/// Politeness in a text that goes ahead in a word or two: "go", "do it".
+#[rustfmt::skip]
+pub(super) const POLITE: &[&str] = &[
+    "please", "pls", "plz", "mate", "m8", "pal", "bud", "buddy", "boss", "sir", "bro", "thanks", "thank", "you", "ta",
+    "cheers", "then", "now", "lets", "let", "just", "so", "well", "x", "xx", "lol", "haha",
+];
+
+/// The words that go ahead when nothing but politeness and assents stand beside them.
+#[rustfmt::skip]
+pub(super) const GOES_AHEAD: &[&str] = &[
+    "go", "go go", "go go go", "do it", "do this", "do that", "100", "1000", "100 percent", "im in", "i am in",
 ];
 
 /// Turns an assent into a question or a condition.
@@ -263,89 +311,6 @@ pub(super) const BESIDE_DONE: &[&str] = &[
     "hopefully", "says",
 ];
 
-/// Trades, and what they work on.
-#[rustfmt::skip]
-pub(super) const TRADES: &[&str] = &[
-    "plumber", "plumbers", "plumbing", "electrician", "electricians", "electrics", "sparky", "sparks", "spark",
-    "electrical", "builder", "builders", "building", "roofer", "roofers", "roofing", "carpenter", "carpentry",
-    "joiner", "joinery", "chippy", "decorator", "decorators", "decorating", "painter", "painters", "painting",
-    "plasterer", "plastering", "spread", "tiler", "tiling", "gardener", "gardeners", "gardening", "landscaper",
-    "landscaping", "landscapes", "handyman", "handywoman", "handyperson", "locksmith", "locksmiths", "glazier",
-    "glazing", "bricklayer", "bricklaying", "brickie", "brickwork", "scaffolder", "scaffolding", "mechanic",
-    "mechanics", "cleaner", "cleaners", "cleaning", "heating", "gas", "engineer", "engineers", "boiler", "boilers",
-    "drain", "drains", "drainage", "fencing", "fencer", "flooring", "floors", "kitchen", "kitchens", "bathroom",
-    "bathrooms", "fitter", "fitters", "fitting", "welder", "welding", "surveyor", "removals", "removal",
-    "hairdresser", "barber", "beautician", "groomer", "grooming", "photographer", "caterer", "catering", "pest",
-    "arborist", "tree", "surgeon", "window", "windows", "chimney", "sweep", "paving", "driveways", "groundworks",
-    "groundworker", "stonemason", "upholsterer", "aerials", "appliance", "appliances", "repairs", "maintenance",
-    "installer", "renovations", "conversions", "extensions", "insulation", "damp", "clearance", "van", "instructor",
-    "trades",
-    "chef", "cook", "tech", "technician", "courier", "vet", "nails", "hair", "beauty", "massage", "carpets", "gardens", "security", "artist", "trainer", "driver", "walker", "sitter", "nanny", "electric", "carpet", "garden", "locks", "roof", "roofs",
-    "walking", "sitting", "training", "valeting", "detailing", "rendering", "surfacing", "tarmac", "wiring", "welding", "moving", "removing", "pointing", "bricklaying", "upholstery", "curtains", "blinds", "shutters", "hairdressing", "tutoring", "teaching", "driving",
-];
-
-/// Stands beside a trade, and is neither a trade nor a place.
-#[rustfmt::skip]
-pub(super) const BESIDE_TRADE: &[&str] = &[
-    "emergency", "local", "mobile", "qualified", "registered", "self", "employed", "domestic", "commercial",
-    "general", "master", "sole", "trader", "24", "hour", "safe", "independent", "experienced", "small", "all", "and",
-    "a", "an", "services", "work", "by",
-];
-
-/// Ends like a trade, and is none.
-#[rustfmt::skip]
-pub(super) const NO_TRADE: &[&str] = &[
-    "another", "other", "never", "number", "whatever", "however", "later", "after", "order", "answer", "offer",
-    "over", "either", "greater", "neither", "whether", "rather", "together", "thing", "something", "anything",
-    "nothing", "everything", "morning", "evening", "during", "being", "doing", "going", "using", "having",
-];
-
-/// Stands between a trade and a place.
-#[rustfmt::skip]
-pub(super) const BETWEEN: &[&str] = &[
-    "from", "in", "near", "around", "at", "covering", "based", "outside", "across", "within", "round", "serving",
-];
-
-/// Where people work, as far as a single word tells.
-#[rustfmt::skip]
-pub(super) const PLACES: &[&str] = &[
-    "aberdeen", "antrim", "ayr", "bangor", "barking", "barnet", "barnsley", "barrow", "basildon", "basingstoke",
-    "bath", "bedford", "bedfordshire", "belfast", "berkshire", "birmingham", "blackburn", "blackpool", "bolton",
-    "bournemouth", "bradford", "brentwood", "brighton", "bristol", "bromley", "buckinghamshire", "burnley", "bury",
-    "caerphilly", "cambridge", "cambridgeshire", "cardiff", "carlisle", "chelmsford", "cheltenham", "cheshire",
-    "chester", "chesterfield", "colchester", "cornwall", "coventry", "crawley", "crewe", "croydon", "cumbria",
-    "darlington", "derby", "derbyshire", "derry", "devon", "doncaster", "dorset", "dudley", "dundee", "durham",
-    "ealing", "eastbourne", "edinburgh", "enfield", "essex", "exeter", "falkirk", "fife", "gateshead", "glasgow",
-    "gloucester", "gloucestershire", "grimsby", "guildford", "halifax", "hampshire", "harlow", "harrogate", "harrow",
-    "hartlepool", "hastings", "hereford", "hertfordshire", "huddersfield", "hull", "inverness", "ipswich", "kent",
-    "keynes", "kettering", "lancashire", "lancaster", "leeds", "leicester", "leicestershire", "lewisham", "lincoln",
-    "lincolnshire", "lisburn", "liverpool", "livingston", "llandudno", "llanelli", "london", "londonderry",
-    "loughborough", "luton", "maidstone", "manchester", "mansfield", "margate", "merseyside", "middlesbrough",
-    "newcastle", "newport", "newry", "norfolk", "northampton", "norwich", "nottingham", "nottinghamshire", "oldham",
-    "oxford", "oxfordshire", "paisley", "perth", "peterborough", "plymouth", "poole", "portsmouth", "powys",
-    "preston", "reading", "redditch", "rochdale", "rotherham", "rugby", "salford", "salisbury", "scarborough",
-    "scotland", "sheffield", "shrewsbury", "shropshire", "slough", "solihull", "somerset", "southampton", "southend",
-    "southport", "staffordshire", "stevenage", "stirling", "stockport", "suffolk", "sunderland", "surrey", "sussex",
-    "swansea", "swindon", "telford", "torquay", "truro", "wakefield", "wales", "walsall", "warrington", "watford",
-    "wigan", "wolverhampton", "worcester", "worthing", "wrexham", "yeovil", "york", "yorkshire",
-];
-
-/// Stands beside a place.
-#[rustfmt::skip]
-pub(super) const BESIDE_PLACE: &[&str] = &[
-    "north", "south", "east", "west", "central", "greater", "area", "city", "centre", "milton", "keynes", "st", "the",
-    "and", "upon", "tyne", "trent", "on", "of", "uk", "county", "co",
-    "all", "over", "whole", "surrounding", "areas", "nearby", "round", "ldn",
-];
-
-/// Ends, or is part of, the name of a business.
-#[rustfmt::skip]
-pub(super) const OF_BUSINESSES: &[&str] = &[
-    "ltd", "limited", "llp", "plc", "inc", "sons", "son", "bros", "brothers", "services", "solutions", "group",
-    "contractors", "contracting", "co", "company", "properties", "property", "homes", "interiors", "associates",
-    "cyf",
-];
-
 /// Makes a sentence of what might be a name.
 #[rustfmt::skip]
 pub(super) const SENTENCE: &[&str] = &[
@@ -390,13 +355,6 @@ pub(super) const NO_NAME: &[&str] = &[
     "scam", "spam", "fuck", "shit", "bollocks", "busy", "driving", "confused", "lost", "tbc", "tbd", "private", "skip", "pass", "next", "question", "whatever", "see",
     "why", "how", "who", "yet", "guess", "where", "when",
     "here", "home", "interesting",
-];
-
-/// Names the work of a business: it stands in the name of one, and hardly in a person's.
-#[rustfmt::skip]
-pub(super) const OF_WORK: &[&str] = &[
-    "plumbing", "heating", "roofing", "electrical", "building", "joinery", "drains", "drainage", "landscaping",
-    "plastering", "scaffolding", "decorating", "services", "boilers",
 ];
 
 /// Whether a character is part of an emoji.
@@ -476,4 +434,45 @@ pub(super) fn has_phrase(said: &[String], phrase: &str) -> bool {
         let mut rest = said.iter().skip(from);
         phrase.split(' ').all(|word| rest.next().is_some_and(|it| it == word))
     })
+}
+
+/// The place in `said` where `phrase` begins.
+pub(super) fn place_of(said: &[String], phrase: &str) -> Option<usize> {
+    (0..said.len()).find(|from| begins_with(said.get(*from..).unwrap_or_default(), phrase))
+}
+
+/// The sentences of a text, each with its closing mark: "Why? Stop" is two. A full stop within a word ends none.
+pub(super) fn sentences(body: &str) -> Vec<&str> {
+    let mut sentences = Vec::new();
+    let mut begin = 0;
+    for (at, mark) in body.char_indices() {
+        let next = at + mark.len_utf8();
+        let rest = body.get(next..).unwrap_or_default();
+        let ends = matches!(mark, '!' | '?' | '\n' | ';') || (mark == '.' && !rest.starts_with(char::is_alphanumeric));
+        if ends || rest.is_empty() {
+            sentences.push(body.get(begin..next).unwrap_or_default());
+            begin = next;
+        }
+    }
+    sentences.retain(|it| it.chars().any(char::is_alphanumeric));
+    sentences
+}
+
+/// Stands between a negation and what it denies: "I don't want you to cancel".
+#[rustfmt::skip]
+const BETWEEN_NEGATION: &[&str] = &[
+    "to", "want", "wanted", "ask", "asked", "wish", "going", "gonna", "wanna", "please", "pls", "even", "actually",
+    "you", "u", "ever", "be", "been", "need", "mean", "meant", "have", "say", "said", "really", "just", "trying",
+];
+
+/// Whether the word at `place` is denied: "please do not close", but not "why don't you stop".
+pub(super) fn is_negated(said: &[String], place: usize) -> bool {
+    let before = said.get(..place).unwrap_or_default();
+    let skipped = before.iter().rev().take_while(|word| BETWEEN_NEGATION.contains(&word.as_str())).count();
+    let negation = before.len().checked_sub(skipped + 1);
+    let word = negation.and_then(|place| before.get(place)).map(String::as_str).unwrap_or_default();
+    let asks_why = negation
+        .is_some_and(|place| place.checked_sub(1).is_some_and(|it| said.get(it).is_some_and(|word| word == "why")));
+    matches!(word, "dont" | "not" | "never" | "didnt" | "wont" | "doesnt" | "havent" | "without" | "wasnt" | "isnt")
+        && !asks_why
 }

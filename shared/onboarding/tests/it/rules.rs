@@ -40,6 +40,12 @@ fn a_text() -> impl Strategy<Value = String> {
         "wrong number",
         "sorry, business name is XYZ",
         "cancel my subscription",
+        "how do I cancel",
+        "refund please",
+        "how much is it",
+        "not interested",
+        "I'm in a meeting",
+        "its Smyth not Smith",
     ]);
     prop_oneof![4 => words.prop_map(str::to_owned), 1 => any::<String>()]
 }
@@ -254,7 +260,9 @@ proptest! {
 fn no_text_asks_for_a_word_that_twilio_acts_on() {
     let words = ["STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPTOUT", "HELP", "INFO"];
     for state in State::ALL {
-        for body in ["gibberish", "YES", "1", "2", "3", "DONE", "SMS", "Plumber from London"] {
+        let asked = ["how do I cancel", "cancel my subscription", "refund please", "how much is it", "not interested"];
+        let answers = ["gibberish", "YES", "1", "2", "3", "DONE", "SMS", "Plumber from London"];
+        for body in answers.into_iter().chain(asked) {
             for paid in [true, false] {
                 let client = Client {
                     id: "c".to_owned(),

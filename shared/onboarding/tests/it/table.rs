@@ -14,7 +14,7 @@ use crate::facts;
 const COMMITTED: &str = include_str!("../transition_table.txt");
 
 /// One text for each kind of answer, and everything else that can happen.
-const TEXTS: [&str; 22] = [
+const TEXTS: [&str; 27] = [
     "Plumber from London",
     "Plumber",
     "ABC",
@@ -32,6 +32,11 @@ const TEXTS: [&str; 22] = [
     "Liked “Hi”",
     "stop texting me",
     "cancel my subscription",
+    "stop texting me and cancel my subscription",
+    "how do I cancel",
+    "refund please",
+    "how much is it",
+    "not interested",
     "business name is XYZ",
     "CANCEL",
     "STOP",

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::{
-    Client, Collected, Concern, Decision, E164, Event, Facts, OptChange, State, Step, TextKind,
+    Client, Collected, Concern, Decision, E164, Event, Facts, OptChange, Payment, State, Step, TextKind,
     can_hold_a_conversation, decide, home_region,
 };
 
@@ -205,7 +205,7 @@ fn back_asks_the_last_question_again_and_undoes_no_payment() {
 fn the_third_misfit_in_a_row_offers_a_person_once() {
     let mut ann = client_at(State::S2BusinessName);
     for (body, concern) in [
-        ("how much?", None),
+        ("what is this", None),
         ("is this a scam", None),
         ("hello??", Some(Concern::Stuck)),
         ("what?", None),
@@ -261,6 +261,14 @@ fn a_too_long_answer_hears_so() {
 }
 
 #[test]
+fn a_long_text_hears_so_wherever_an_answer_is_asked_for() {
+    for state in [State::S4NotificationPref, State::S5ConfirmLive, State::S6PhoneType, State::S7FwdSent] {
+        let decision = text(&mut client_at(state), &"the bananas are ripe ".repeat(20), 0);
+        assert_eq!(kind(&decision), Some(TextKind::TooLong), "{state:?}");
+    }
+}
+
+#[test]
 fn cancelling_is_no_opt_out_and_concerns_whoever_pays() {
     for state in State::ALL {
         for (pays, kind_said) in [(true, TextKind::HowToCancel), (false, TextKind::NothingCharged)] {
@@ -281,6 +289,140 @@ fn cancelling_is_no_opt_out_and_concerns_whoever_pays() {
         assert_eq!(text(&mut ann, "STOP", 0).concern, None);
         let decision = text(&mut ann, "cancel my subscription", 10);
         assert_eq!((kind(&decision), decision.concern), (None, Some(Concern::CancelAsked)), "heard, without a word");
+    }
+}
+
+#[test]
+fn a_refusal_that_cancels_as_well_is_both() {
+    for body in ["stop texting me and cancel my subscription", "Stop. Cancel my account", "remove me, I want a refund"]
+    {
+        for (pays, concern) in [(true, Some(Concern::CancelAsked)), (false, None)] {
+            let mut ann = Client { payment_active: pays, ..client_at(State::Complete) };
+            let decision = text(&mut ann, body, 0);
+            assert_eq!(
+                (kind(&decision), decision.opt, decision.concern),
+                (None, Some(OptChange::Out), concern),
+                "{body}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_question_about_cancelling_is_answered_and_cancels_nothing() {
+    for state in State::ALL {
+        let mut ann = Client { payment_active: true, ..client_at(state) };
+        let decision = text(&mut ann, "how do I cancel?", 0);
+        assert_eq!((kind(&decision), decision.concern), (Some(TextKind::HowToCancel), None));
+        assert!(decision.texts[0].body.contains("reply I WANT TO CANCEL MY SUBSCRIPTION"));
+        let decision = text(&mut ann, "I WANT TO CANCEL MY SUBSCRIPTION", 10);
+        assert_eq!((kind(&decision), decision.concern), (Some(TextKind::HowToCancel), Some(Concern::CancelAsked)));
+        let mut ben = client_at(state);
+        let decision = text(&mut ben, "how do I cancel?", 0);
+        assert_eq!((kind(&decision), decision.concern), (Some(TextKind::NothingCharged), None));
+        assert_eq!((ben.state, ben.exchange.misfits), (state, 0));
+    }
+    for body in [
+        "please do not close my account",
+        "i didnt cancel my subscription",
+        "customer wants to cancel his boiler service",
+    ] {
+        let mut ann = Client { payment_active: true, ..client_at(State::Complete) };
+        let decision = text(&mut ann, body, 0);
+        assert_eq!((kind(&decision), decision.concern), (Some(TextKind::AlreadyLive), None), "{body}");
+    }
+}
+
+#[test]
+fn a_first_payment_on_its_way_can_be_cancelled() {
+    let mut ann = Client { payment: Payment::Awaited, ..client_at(State::S5ConfirmLive) };
+    let decision = text(&mut ann, "cancel my subscription", 0);
+    assert_eq!((kind(&decision), decision.concern), (Some(TextKind::HowToCancel), Some(Concern::CancelAsked)));
+}
+
+#[test]
+fn who_has_paid_and_asks_for_money_back_concerns_the_operator() {
+    for (payment_active, payment) in [(true, Payment::None), (true, Payment::Active), (false, Payment::Ended)] {
+        let mut ann = Client { payment_active, payment, ..client_at(State::Complete) };
+        let decision = text(&mut ann, "I want my money back", 0);
+        assert_eq!((kind(&decision), decision.concern), (Some(TextKind::RefundAsked), Some(Concern::CancelAsked)));
+    }
+    let decision = text(&mut client_at(State::S2BusinessName), "refund please", 0);
+    assert_eq!((kind(&decision), decision.concern), (Some(TextKind::NothingCharged), None));
+}
+
+#[test]
+fn price_and_contract_are_answered_and_the_question_asked_again() {
+    for state in State::ALL {
+        for body in ["how much is it", "is there a contract", "can i cancel any time", "is it really £29"] {
+            let mut ann = client_at(state);
+            let decision = text(&mut ann, body, 0);
+            assert_eq!((kind(&decision), ann.state, ann.exchange.misfits), (Some(TextKind::Terms), state, 0), "{body}");
+            assert!(decision.texts[0].body.contains("£29 a month, and you can cancel any time"));
+        }
+    }
+    let mut ann = client_at(State::S1BusinessTypeLocation);
+    text(&mut ann, "Plumber", 0);
+    assert!(text(&mut ann, "how much?", 10).texts[0].body.contains("where do you work"));
+}
+
+#[test]
+fn who_is_not_interested_hears_one_closing_text_and_may_go_on() {
+    for (state, answer) in [
+        (State::S1BusinessTypeLocation, "Plumber from London"),
+        (State::S2BusinessName, "ABC Plumbing"),
+        (State::S3OwnerName, "John Smith"),
+    ] {
+        let mut ann = client_at(state);
+        let said: Vec<Decision> = (0..4).map(|n| text(&mut ann, "no thanks, not interested", n * 10)).collect();
+        for decision in &said {
+            assert_eq!((kind(decision), decision.concern, decision.opt), (Some(TextKind::Closing), None, None));
+            assert!(decision.texts[0].once_key.is_some(), "said once");
+            assert_eq!(decision.texts[0].once_key, said[0].texts[0].once_key);
+        }
+        assert_eq!((ann.state, ann.exchange.misfits), (state, 0));
+        assert!(text(&mut ann, answer, 60).next > state);
+    }
+}
+
+#[test]
+fn a_part_of_an_earlier_answer_is_corrected_and_the_rest_stays() {
+    let told = Collected {
+        business_type_location: Some("Plumber from London".to_owned()),
+        business_name: Some("Smith & Sons".to_owned()),
+        owner_name: Some("John Smith".to_owned()),
+        ..Collected::default()
+    };
+    let stands = |state| Client { collected: told.clone(), ..client_at(state) };
+    let mut ann = stands(State::S4NotificationPref);
+    text(&mut ann, "surname is Smyth", 0);
+    assert_eq!(ann.collected.owner_name.as_deref(), Some("John Smyth"));
+    text(&mut ann, "actually im an electrician", 10);
+    assert_eq!(ann.collected.business_type_location.as_deref(), Some("electrician from London"));
+    let respelt = text(&mut ann, "its Smyth not Smith", 20);
+    assert_eq!(
+        (ann.collected.business_name.as_deref(), kind(&respelt)),
+        (Some("Smyth & Sons"), Some(TextKind::Corrected))
+    );
+    let nothing = text(&mut ann, "its Jones not Brown", 30);
+    assert_eq!(kind(&nothing), Some(TextKind::AskNotificationPref));
+    assert_eq!(nothing.collected, ann.collected);
+    let mut ben = Client { collected: Collected::default(), ..client_at(State::S2BusinessName) };
+    assert_eq!(text(&mut ben, "actually im an electrician", 0).collected, Collected::default(), "asked again");
+}
+
+#[test]
+fn going_back_twice_within_seconds_goes_back_two_questions() {
+    let mut ann = client_at(State::S4NotificationPref);
+    text(&mut ann, "back", 0);
+    assert_eq!(text(&mut ann, "back", 2).next, State::S2BusinessName);
+}
+
+#[test]
+fn a_text_that_says_where_its_sender_is_takes_no_number() {
+    let paid = || Client { payment_active: true, ..client_at(State::S5ConfirmLive) };
+    for body in ["I'm in a meeting", "I'm in Spain", "yes cancel it", "ready in 5", "I'm good thanks", "ok got to go"] {
+        assert_eq!(text(&mut paid(), body, 0).next, State::S5ConfirmLive, "{body}");
     }
 }
 

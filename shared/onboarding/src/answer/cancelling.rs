@@ -1,0 +1,227 @@
+//! Texts about money: a subscription is to end, money is asked back, and questions about price and contract.
+//!
+//! Only a plain wish cancels. A question is answered, a denial is none, and the boiler service of a client's customer is not ours.
+
+use super::names::asks;
+use super::trades::TRADES;
+use super::words::{any_among, has_phrase, is_negated, place_of, plain, sentences};
+
+/// Names a subscription.
+#[rustfmt::skip]
+const SUBSCRIPTIONS: &[&str] = &[
+    "subscription", "subscriptions", "subscribtion", "subsciption", "sub", "membership", "account", "contract",
+    "service", "services", "plan", "payment", "payments", "debit", "dd", "jobrun", "charging", "billing",
+];
+
+/// Ends a subscription.
+#[rustfmt::skip]
+const ENDS: &[&str] = &[
+    "cancel", "canceling", "cancelling", "cancelled", "canceled", "cancellation", "cancle", "terminate",
+];
+
+/// Ends a subscription if that is named beside it.
+const MAY_END: &[&str] = &["stop", "end", "quit", "close", "closed", "delete"];
+
+/// Ends a subscription in several words.
+#[rustfmt::skip]
+const ENDING: &[&str] = &[
+    "want to leave jobrun", "leave jobrun", "leaving jobrun", "dont want my subscription", "dont want the subscription",
+    "dont want this subscription", "dont want the service", "dont want this service", "no longer want the service",
+    "no longer want this service", "dont want to pay any more", "dont want to pay anymore",
+    "stop taking my money", "stop taking money", "stop taking payments",
+];
+
+/// Stands beside "cancel" when nothing else is named.
+#[rustfmt::skip]
+const BESIDE_CANCEL: &[&str] = &[
+    "i", "id", "like", "want", "to", "wanna", "please", "pls", "plz", "it", "this", "now", "how", "do", "can",
+    "could", "you", "u", "we", "my", "need", "wish", "would", "just", "me", "thanks", "thank", "im", "hi", "hello",
+    "mate", "the", "a", "yes", "yeah", "no", "ok", "okay", "sorry", "everything", "all", "asap", "immediately", "go",
+    "about", "where", "know", "tell", "possible", "way", "will", "ill", "should", "be", "is", "am", "if", "what", "happens", "when", "get",
+];
+
+/// Belongs to a customer of our client.
+#[rustfmt::skip]
+const OF_OTHERS: &[&str] = &[
+    "customer", "customers", "client", "clients", "tenant", "landlord", "his", "her", "their", "he", "she", "booking",
+    "appointment", "job", "order", "visit",
+];
+
+/// Names our own subscription, whatever else is said.
+#[rustfmt::skip]
+const OURS: &[&str] = &[
+    "my subscription", "my account", "my contract", "my membership", "my plan", "jobrun", "my sub", "my direct debit",
+];
+
+/// Begins a wish in the form of a question.
+#[rustfmt::skip]
+const WISHES: &[&str] = &[
+    "can you", "can u", "could you", "could u", "will you", "will u", "would you", "would u", "please can you",
+    "pls can you", "can we", "can you please", "hi can you", "please could you",
+];
+
+/// Begins the complaint that nothing has been cancelled.
+#[rustfmt::skip]
+const COMPLAINTS: &[&str] = &[
+    "you havent", "you have not", "you didnt", "you did not", "u havent", "u didnt", "why havent you",
+    "why didnt you", "why have you not", "still not", "still hasnt", "still havent",
+];
+
+/// Says that cancelling is always possible.
+#[rustfmt::skip]
+const ANY_TIME: &[&str] = &[
+    "any time", "anytime", "whenever", "at any point", "any point", "any moment", "when i want", "later", "easily",
+    "after a month", "early",
+];
+
+/// Asks for money back.
+#[rustfmt::skip]
+const REFUNDS: &[&str] = &[
+    "want a refund", "refund please", "please refund", "refund me", "refund my", "refund pls", "need a refund",
+    "like a refund", "my money back", "give me a refund", "get a refund", "have a refund", "want my refund",
+    "where is my refund", "wheres my refund", "want refund", "claim a refund", "refund now", "refund the money",
+    "refund the payment", "refund it", "our money back", "request a refund", "owed a refund", "demand a refund",
+];
+
+/// Asks about the price.
+#[rustfmt::skip]
+const PRICES: &[&str] = &[
+    "how much", "what does it cost", "what does this cost", "what do you charge", "what do u charge", "whats the cost",
+    "what is the cost", "whats the price", "what is the price", "what price", "what are the costs", "what will it cost",
+    "what would it cost", "whats it cost", "what it costs", "what are your prices", "whats your price", "is it free",
+    "is this free", "is it really free", "do i have to pay", "do we have to pay", "is it monthly",
+    "is it a month", "is it per month", "per month or", "a month or", "is there a charge", "is there a fee",
+    "is there a cost", "any fees", "any hidden", "any setup fee", "hidden costs", "hidden fees", "is it really",
+    "really 29", "is it 29", "is there a free trial", "do you charge", "does it cost", "will it cost", "how expensive",
+    "is it expensive", "are there any costs", "are there any charges", "any charges", "any costs", "plus vat",
+    "monthly cost", "monthly price", "monthly fee", "cancellation fee", "cancellation charge",
+];
+
+/// Asks about the price when nothing else is said.
+#[rustfmt::skip]
+const PRICES_ALONE: &[&str] = &["price", "prices", "cost", "costs", "pricing", "fees", "price please", "cost please"];
+
+/// Says "how much" of something that is no money.
+#[rustfmt::skip]
+const NO_PRICES: &[&str] = &[
+    "how much longer", "how much time", "how much more time", "how much notice", "how much work", "how much data",
+    "is it really you", "is it really a person", "is it really live", "is it really working", "is it really done",
+];
+
+/// Asks about the contract.
+#[rustfmt::skip]
+const CONTRACTS: &[&str] = &[
+    "is there a contract", "is it a contract", "any contract", "is there any contract", "what contract",
+    "how long is the contract", "long is the contract", "contract length", "is there a minimum", "minimum term",
+    "minimum contract", "tied in", "tied into", "tie in", "tie me in", "locked in", "lock in", "notice period",
+    "how much notice", "no contract", "rolling contract", "on contract", "whats the contract", "what is the contract",
+    "a contract", "sign a contract", "the contract",
+];
+
+/// Begins a question about leaving.
+#[rustfmt::skip]
+const MAY_LEAVE: &[&str] = &[
+    "can i leave", "can i stop paying", "can i quit", "can you leave", "can i end it", "can i get out", "can i pull out",
+];
+
+/// The wish in one sentence of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    Cancels,
+    AsksHow,
+}
+
+/// Whether a subscription is to end, which is more than no more texts.
+pub(super) fn cancels(body: &str) -> bool {
+    sentences(body).iter().any(|sentence| wish(sentence) == Some(Wish::Cancels))
+}
+
+/// Whether the sender asks how to cancel.
+pub(super) fn asks_how_to_cancel(body: &str) -> bool {
+    sentences(body).iter().any(|sentence| wish(sentence) == Some(Wish::AsksHow))
+}
+
+fn wish(sentence: &str) -> Option<Wish> {
+    let said = plain(sentence);
+    let ours = OURS.iter().any(|phrase| has_phrase(&said, phrase));
+    if (any_among(&said, OF_OTHERS) && !ours) || has_any(&said, ANY_TIME) {
+        return None;
+    }
+    if has_any(&said, ENDING) {
+        return Some(Wish::Cancels);
+    }
+    let end = ending_word(&said)?;
+    let is_complaint = has_any(&said, COMPLAINTS);
+    let asks_how = |end: usize| said.iter().take(end).any(|word| matches!(word.as_str(), "how" | "where" | "what"));
+    match () {
+        () if is_complaint => Some(Wish::Cancels),
+        () if said.get(end.wrapping_sub(1)).is_some_and(|word| matches!(word.as_str(), "cant" | "cannot")) => {
+            Some(Wish::AsksHow)
+        }
+        () if is_negated(&said, end) => None,
+        () if asks_how(end) => Some(Wish::AsksHow),
+        () if asks(sentence) && !begins_wish(&said) => Some(Wish::AsksHow),
+        () => Some(Wish::Cancels),
+    }
+}
+
+/// Returns the place of the word that ends a subscription: "cancel" alone, or beside one that is named.
+fn ending_word(said: &[String]) -> Option<usize> {
+    let among = |list: &[&str]| said.iter().position(|word| list.contains(&word.as_str()));
+    let named = said.iter().enumerate().any(|(place, word)| {
+        let before = place.checked_sub(1).and_then(|before| said.get(before));
+        // "A boiler service" is work, and no subscription.
+        let of_trade = before.is_some_and(|word| TRADES.contains(&word.as_str()) || word == "car");
+        SUBSCRIPTIONS.contains(&word.as_str()) && !of_trade
+    });
+    let only_cancel = said.iter().all(|word| ENDS.contains(&word.as_str()) || BESIDE_CANCEL.contains(&word.as_str()));
+    let ends = among(ENDS).filter(|_| named || only_cancel);
+    let is_moment = |place: usize| said.get(place + 1).is_some_and(|word| word == "of");
+    ends.or_else(|| among(MAY_END).filter(|place| named && !is_moment(*place) && !has_condition(said)))
+}
+
+fn has_condition(said: &[String]) -> bool {
+    any_among(said, &["if", "until", "till", "unless", "while", "instead", "when"])
+}
+
+fn begins_wish(said: &[String]) -> bool {
+    WISHES.iter().any(|begin| place_of(said, begin).is_some_and(|place| place <= 2))
+}
+
+/// Whether money is asked back.
+pub(super) fn wants_refund(body: &str) -> bool {
+    sentences(body).iter().any(|sentence| {
+        let said = plain(sentence);
+        let alone = matches!(said.join(" ").as_str(), "refund" | "a refund" | "money back" | "refund thanks");
+        let place = REFUNDS.iter().find_map(|phrase| place_of(&said, phrase));
+        let wanted = place.is_some_and(|place| !is_negated(&said, place)) && !any_among(&said, OF_OTHERS);
+        let is_condition = any_among(&said, &["if", "guarantee", "guaranteed"]);
+        (alone || wanted) && !is_condition
+    })
+}
+
+/// Whether the sender asks what it costs, or about the contract.
+pub(super) fn asks_terms(body: &str) -> bool {
+    sentences(body).iter().any(|sentence| {
+        let said = plain(sentence);
+        // "Price" is a name as well.
+        let alone = PRICES_ALONE.contains(&said.join(" ").as_str()) && (sentence.contains('?') || said.len() > 1);
+        let names_price = sentence.contains('?') && said.iter().any(|word| word == "29");
+        let price = has_any(&said, PRICES) || alone || names_price;
+        let price = price && !has_any(&said, NO_PRICES);
+        let asks =
+            asks(sentence) || said.iter().any(|word| matches!(word.as_str(), "is" | "any" | "can" | "am" | "what"));
+        let contract = has_any(&said, CONTRACTS) && asks;
+        let may_leave = has_any(&said, ANY_TIME) && any_among(&said, ENDS) && !is_statement(&said);
+        price || contract || may_leave || has_any(&said, MAY_LEAVE)
+    })
+}
+
+/// "I will cancel later" asks nothing.
+fn is_statement(said: &[String]) -> bool {
+    said.first().is_some_and(|word| matches!(word.as_str(), "i" | "ill" | "im" | "we" | "id"))
+}
+
+fn has_any(said: &[String], phrases: &[&str]) -> bool {
+    phrases.iter().any(|phrase| has_phrase(said, phrase))
+}

@@ -1,0 +1,78 @@
+//! Texts that only say where their sender is, or fill a pause: "up a ladder", "brb". None of them is an answer.
+
+use super::names::is_titled;
+use super::trades::{OF_BUSINESSES, PLACES, TRADES};
+use super::words::{any_among, begins_with, plain};
+
+/// Begins an excuse in small letters, and no name.
+#[rustfmt::skip]
+const BEGINS: &[&str] = &[
+    "in", "on", "at", "up", "just", "under", "out", "off to", "off out", "with a", "with my", "with the", "bear with",
+    "about to", "stuck in", "stuck at", "sat in", "having", "eating", "cooking", "driving", "working", "parking",
+    "finishing", "sleeping", "shopping", "doing a", "doing the", "call you", "ring you", "text you", "speak later",
+    "talk later", "speak soon", "back soon", "back later", "be right back", "give me", "gimme", "hold on", "hang on",
+    "one sec", "one second", "one moment", "one min", "one mo", "two secs", "two mins", "wait a", "half way",
+    "halfway", "mid job", "away from", "busy", "tied up", "on my", "got to", "gotta", "need to", "about", "later",
+    "i am in", "i am at", "i am on", "i am up", "im in", "im at", "im on", "im up", "im just", "i am just", "were at",
+];
+
+/// Fills a pause, as the whole of a text.
+#[rustfmt::skip]
+const FILLERS: &[&str] = &[
+    "meh", "brb", "bbl", "ttyl", "afk", "omg", "ugh", "argh", "arghh", "zzz", "zz", "yawn", "bored", "tired",
+    "asleep", "eating", "working", "cooking", "parking", "shopping", "sleeping", "soz", "dunno mate", "whoops",
+    "oops", "oi", "ffs", "jeez", "blimey", "crikey", "boo", "bah", "hmph", "huh", "nm", "nvm", "ikr", "tba", "wait",
+    "out", "away", "lunch", "dinner", "later", "soon", "tomorrow", "nope", "meeting", "shower", "bath", "bed",
+];
+
+/// Ends an excuse even where a trade or a place is asked for: "in a meeting".
+#[rustfmt::skip]
+const WHEREABOUTS: &[&str] = &[
+    "meeting", "work", "job", "shop", "shops", "pub", "gym", "van", "car", "bed", "shower", "hospital", "doctors",
+    "dentist", "dentists", "school", "traffic", "roof", "ladder", "phone", "site", "lunch", "break", "call",
+    "minute", "min", "sec", "bit", "moment", "mo", "toilet", "loo", "meantime", "middle", "driving", "parking",
+    "eating", "finishing", "leaving", "waiting", "arriving", "arrived", "customers", "customer", "client", "clients",
+    "funeral", "wedding", "holiday", "holidays", "train", "bus", "plane", "court", "hurry", "rush", "home",
+];
+
+/// Things that a trade works on, and places where work is done: "on the roof" names no business.
+#[rustfmt::skip]
+const NO_BUSINESS: &[&str] = &[
+    "roof", "roofs", "kitchen", "kitchens", "bathroom", "bathrooms", "garden", "gardens", "window", "windows", "boiler",
+    "boilers", "drain", "drains", "van", "tree", "floors", "gas", "carpet", "carpets", "locks", "driveways", "hair",
+    "nails", "chimney", "appliance", "appliances", "vet", "training", "driving", "moving", "removing", "sitting",
+    "walking", "teaching", "building",
+];
+
+/// Whether a text excuses its sender, or fills a pause, where a name is asked for.
+pub(super) fn is_filler(text: &str) -> bool {
+    let said = plain(text);
+    if FILLERS.contains(&said.join(" ").as_str()) {
+        return true;
+    }
+    let begins = BEGINS.iter().any(|begin| begins_with(&said, begin));
+    // "just John Smith" introduces a name.
+    let introduces = said.first().is_some_and(|word| word == "just")
+        && text.split(' ').nth(1).is_some_and(|word| word.starts_with(char::is_uppercase));
+    begins && !introduces && !is_titled(text) && !names_a_business(&said)
+}
+
+/// Whether small letters name a business all the same: "up and running electrics", but not "just painting".
+fn names_a_business(said: &[String]) -> bool {
+    let last = said.last().map(String::as_str).unwrap_or_default();
+    let before = said.iter().rev().nth(1).map(String::as_str).unwrap_or_default();
+    let is_thing = NO_BUSINESS.contains(&last)
+        || matches!(before, "a" | "an" | "the" | "my" | "of" | "still" | "been" | "finished" | "some")
+        || said.first().is_some_and(|word| word == "just");
+    let ends = OF_BUSINESSES.contains(&last) && !matches!(before, "the" | "a" | "my" | "your");
+    said.len() > 2 && (ends || (TRADES.contains(&last) && !is_thing))
+}
+
+/// Whether a text says where its sender is at the moment, where a trade and a place are asked for.
+pub(super) fn is_whereabouts(text: &str) -> bool {
+    let said = plain(text);
+    let begins = ["in", "on", "at", "up", "just", "out", "with"].iter().any(|begin| begins_with(&said, begin));
+    let fills = said.len() == 1 && FILLERS.contains(&said.concat().as_str());
+    let elsewhere = any_among(&said, PLACES) || said.len() > 6;
+    (begins && any_among(&said, WHEREABOUTS) && !elsewhere) || (fills && !any_among(&said, PLACES))
+}

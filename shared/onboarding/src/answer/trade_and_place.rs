@@ -1,0 +1,172 @@
+//! The answer to S1: a trade and a place, or half of it.
+
+use super::fillers::is_whereabouts;
+use super::names::{asks, fitting, greets, has_address, introduced, is_no_name, tidy, without_courtesy};
+use super::trades::{BESIDE_PLACE, BESIDE_TRADE, BETWEEN, NO_TRADE, PLACES, TRADES};
+use super::two_answers;
+use super::words::{ASKS, GREETINGS, NO, PERHAPS_SENTENCE, SENTENCE, any_among, has_phrase, is_among, plain};
+use super::{ANSWER_CHARS_MAX, Half, Meaning};
+
+/// Introduces a trade or a place, and is no part of it.
+#[rustfmt::skip]
+const OF_TRADE: &[&str] = &[
+    "actually im a", "actually im an", "actually i am a", "actually i am an", "sorry im a", "sorry im an",
+    "i work as a", "i work as an", "i am an", "i am a", "im an", "im a", "we are a", "we are", "were a", "were", "we do",
+    "i do", "i cover", "we cover", "i live", "i am based", "im based", "i run a", "i have a", "i work", "i am", "im", "it is", "its", "my trade is", "trade is",
+];
+
+/// Looks for a trade rather than offering one, or puts a condition.
+#[rustfmt::skip]
+const OF_CUSTOMERS: &[&str] = &[
+    "need", "needs", "needed", "wanted", "require", "required", "requires", "asap", "urgent", "urgently", "quote",
+    "recommend", "recommended", "broken", "leaking", "if", "unless", "provided",
+];
+
+/// S1: a trade and a place; or half of it, to be joined with the `half` that is known. The name of a business or of its owner
+/// that follows is left out.
+pub(super) fn trade_and_place(body: &str, half: Option<&Half>) -> Meaning {
+    let before = two_answers::trade_and_place_of(body).map(|before| whole_or_half(&before, half));
+    match before {
+        Some(Meaning::TradeAndPlace(text)) => Meaning::TradeAndPlace(text),
+        Some(_) | None => whole_or_half(body, half),
+    }
+}
+
+fn whole_or_half(body: &str, half: Option<&Half>) -> Meaning {
+    let text = tidy(body);
+    let answer = introduced(without_courtesy(&text), OF_TRADE).trim_end_matches('.');
+    let answer = ["ok ", "Ok ", "OK ", "yes ", "Yes ", "hi ", "Hi "]
+        .iter()
+        .find_map(|it| answer.strip_prefix(it))
+        .unwrap_or(answer);
+    let said = plain(answer);
+    let wants = [
+        "need a",
+        "need an",
+        "looking for",
+        "can you",
+        "do you",
+        "want to",
+        "have you",
+        "not interested",
+        "interested in",
+        "as long as",
+        "after a",
+        "after an",
+        "know a",
+        "know any",
+        "a burst",
+        "leak in",
+        "leak at",
+        "my boiler",
+        "my toilet",
+        "my sink",
+    ];
+    let is_else = any_among(&said, ASKS) || any_among(&said, OF_CUSTOMERS) || is_whereabouts(answer);
+    if asks(answer) || is_else || has_address(answer) || wants.iter().any(|phrase| has_phrase(&said, phrase)) {
+        return if greets(body) { Meaning::Greeting } else { Meaning::Unclear };
+    }
+    let meaningful = |word: &&String| word.chars().any(char::is_alphabetic) && !is_among(word, GREETINGS);
+    let meaningful = said.iter().filter(meaningful).count();
+    if meaningful == 0 || is_no_name(answer) {
+        return if greets(body) { Meaning::Greeting } else { Meaning::Unclear };
+    }
+    if answer.chars().count() > ANSWER_CHARS_MAX {
+        return Meaning::TooLong;
+    }
+    let whole = || Meaning::TradeAndPlace(answer.to_owned());
+    match parts(answer, &said) {
+        // "Plumber", "Dog walking"; not "Plumber Nempnett", whose second word may be a place.
+        Parts { trade: true, place: false, between: false, sentence } if ends_with_trade(&said) => {
+            if sentence {
+                return Meaning::Unclear;
+            }
+            complete(half, Half::Trade(answer.to_owned()))
+        }
+        Parts { trade: false, place, between, sentence: false }
+            if (place || between) && half_of_place(answer, &said) =>
+        {
+            complete(half, Half::Place(answer.to_owned()))
+        }
+        Parts { trade: false, sentence: false, .. } if matches!(half, Some(Half::Trade(_))) => {
+            complete(half, Half::Place(answer.to_owned()))
+        }
+        Parts { place: false, between: false, .. }
+            if said.iter().any(|word| matches!(word.as_str(), "ltd" | "limited")) =>
+        {
+            Meaning::Unclear
+        }
+        Parts { trade, place, between, sentence } if meaningful >= 2 && (trade || place || between) => {
+            let clear = !sentence || (trade && (place || between));
+            if clear { whole() } else { Meaning::Unclear }
+        }
+        Parts { sentence: false, .. } => match half {
+            Some(Half::Trade(_)) => complete(half, Half::Place(answer.to_owned())),
+            Some(Half::Place(_)) => complete(half, Half::Trade(answer.to_owned())),
+            None => Meaning::Unclear,
+        },
+        Parts { .. } => Meaning::Unclear,
+    }
+}
+
+/// The parts of a trade and a place that a text has.
+struct Parts {
+    trade: bool,
+    place: bool,
+    /// Two parts, by a word such as "from", or a comma.
+    between: bool,
+    sentence: bool,
+}
+
+fn parts(answer: &str, said: &[String]) -> Parts {
+    Parts {
+        trade: said.iter().any(|word| is_trade(word)),
+        place: said.iter().any(|word| is_place(word)),
+        between: any_among(said, BETWEEN) || answer.contains([',', '/']),
+        sentence: any_among(said, SENTENCE) || any_among(said, NO) || any_among(said, PERHAPS_SENTENCE),
+    }
+}
+
+pub(super) fn is_trade(word: &str) -> bool {
+    const ENDINGS: [&str; 6] = ["er", "ers", "ist", "ian", "man", "smith"];
+    let ends = word.len() >= 6 && ENDINGS.iter().any(|end| word.ends_with(end));
+    TRADES.contains(&word) || (ends && !NO_TRADE.contains(&word) && !BETWEEN.contains(&word) && !is_place(word))
+}
+
+/// A place that we know, or a postcode: "LS1".
+pub(super) fn is_place(word: &str) -> bool {
+    let is_postcode = || {
+        let letters = word.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let digits = word.bytes().skip(letters).take_while(u8::is_ascii_digit).count();
+        (1..=2).contains(&letters) && (1..=2).contains(&digits) && word.len() <= letters + digits + 1
+    };
+    PLACES.contains(&word) || is_postcode()
+}
+
+/// Whether there is nothing but a trade, or its last word is one.
+fn ends_with_trade(said: &[String]) -> bool {
+    said.last().is_some_and(|word| is_trade(word)) || only_of(said, is_trade, BESIDE_TRADE)
+}
+
+fn only_of(said: &[String], is_one: impl Fn(&str) -> bool, beside: &[&str]) -> bool {
+    said.iter().all(|word| is_one(word) || is_among(word, beside) || is_among(word, GREETINGS))
+}
+
+/// Whether this is a place and nothing else: "Leeds", "from Leeds", "in the Leeds area".
+fn half_of_place(answer: &str, said: &[String]) -> bool {
+    let begins = said.first().is_some_and(|word| BETWEEN.contains(&word.as_str()));
+    begins || (!answer.contains('/') && only_of(said, |word| is_place(word) || BETWEEN.contains(&word), BESIDE_PLACE))
+}
+
+/// Joins two halves; otherwise what is new is a half.
+fn complete(known: Option<&Half>, new: Half) -> Meaning {
+    let (trade, place) = match (known, &new) {
+        (Some(Half::Trade(trade)), Half::Place(place)) | (Some(Half::Place(place)), Half::Trade(trade)) => {
+            (trade, place)
+        }
+        (Some(Half::Trade(_) | Half::Place(_)) | None, Half::Trade(_) | Half::Place(_)) => return Meaning::Half(new),
+    };
+    let first = plain(place).into_iter().next().unwrap_or_default();
+    let joint = if BETWEEN.contains(&first.as_str()) { " " } else { ", " };
+    fitting(&format!("{trade}{joint}{place}"), Meaning::TradeAndPlace)
+}

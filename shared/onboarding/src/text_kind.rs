@@ -1,0 +1,231 @@
+//! The kinds of our texts: their stored names, which of them matter, and how long each makes sense.
+
+use chrono::TimeDelta;
+
+/// Our texts, by what they are for. The names are stored with every message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is named after the function of `wording.rs` that words it")]
+pub enum TextKind {
+    Welcome,
+    AskBusinessName,
+    AskOwnerName,
+    AskNotificationPref,
+    AskConfirmLive,
+    NoHurry,
+    PaymentRequired,
+    PaymentAwaited,
+    PaymentFailed,
+    PaymentOverdue,
+    ServiceEnded,
+    AtCapacity,
+    NumberReady,
+    StillWaiting,
+    NumberChanged,
+    NumberTakenBack,
+    AskPhoneType,
+    AssigningNumber,
+    ForwardingInstructions,
+    RemindForwarding,
+    AskTestCall,
+    RemindTestCall,
+    TestCallUnderWay,
+    Live,
+    AlreadyLive,
+    MissedCall,
+    Misdirected,
+    AskOtherHalf,
+    OwnNameWillDo,
+    TooLong,
+    Crossed,
+    Corrected,
+    WhoWeAre,
+    OfferPerson,
+    HowToCancel,
+    NothingCharged,
+    NoNumbersThere,
+    RefundAsked,
+    Terms,
+    Closing,
+}
+
+impl TextKind {
+    /// Every kind.
+    pub const ALL: [Self; 40] = [
+        Self::Welcome,
+        Self::AskBusinessName,
+        Self::AskOwnerName,
+        Self::AskNotificationPref,
+        Self::AskConfirmLive,
+        Self::NoHurry,
+        Self::PaymentRequired,
+        Self::PaymentAwaited,
+        Self::PaymentFailed,
+        Self::PaymentOverdue,
+        Self::ServiceEnded,
+        Self::AtCapacity,
+        Self::NumberReady,
+        Self::StillWaiting,
+        Self::NumberChanged,
+        Self::NumberTakenBack,
+        Self::AskPhoneType,
+        Self::AssigningNumber,
+        Self::ForwardingInstructions,
+        Self::RemindForwarding,
+        Self::AskTestCall,
+        Self::RemindTestCall,
+        Self::TestCallUnderWay,
+        Self::Live,
+        Self::AlreadyLive,
+        Self::MissedCall,
+        Self::Misdirected,
+        Self::AskOtherHalf,
+        Self::OwnNameWillDo,
+        Self::TooLong,
+        Self::Crossed,
+        Self::Corrected,
+        Self::WhoWeAre,
+        Self::OfferPerson,
+        Self::HowToCancel,
+        Self::NothingCharged,
+        Self::NoNumbersThere,
+        Self::RefundAsked,
+        Self::Terms,
+        Self::Closing,
+    ];
+
+    /// The kind stored under `name`, if there is one.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// The name under which the kind is stored.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Welcome => "welcome",
+            Self::AskBusinessName => "ask_business_name",
+            Self::AskOwnerName => "ask_owner_name",
+            Self::AskNotificationPref => "ask_notification_pref",
+            Self::AskConfirmLive => "ask_confirm_live",
+            Self::NoHurry => "no_hurry",
+            Self::PaymentRequired => "payment_required",
+            Self::PaymentAwaited => "payment_awaited",
+            Self::PaymentFailed => "payment_failed",
+            Self::PaymentOverdue => "payment_overdue",
+            Self::ServiceEnded => "service_ended",
+            Self::AtCapacity => "at_capacity",
+            Self::NumberReady => "number_ready",
+            Self::StillWaiting => "still_waiting",
+            Self::NumberChanged => "number_changed",
+            Self::NumberTakenBack => "number_taken_back",
+            Self::AskPhoneType => "ask_phone_type",
+            Self::AssigningNumber => "assigning_number",
+            Self::ForwardingInstructions => "forwarding_instructions",
+            Self::RemindForwarding => "remind_forwarding",
+            Self::AskTestCall => "ask_test_call",
+            Self::RemindTestCall => "remind_test_call",
+            Self::TestCallUnderWay => "test_call_under_way",
+            Self::Live => "live",
+            Self::AlreadyLive => "already_live",
+            Self::MissedCall => "missed_call",
+            Self::Misdirected => "misdirected",
+            Self::AskOtherHalf => "ask_other_half",
+            Self::OwnNameWillDo => "own_name_will_do",
+            Self::TooLong => "too_long",
+            Self::Crossed => "crossed",
+            Self::Corrected => "corrected",
+            Self::WhoWeAre => "who_we_are",
+            Self::OfferPerson => "offer_person",
+            Self::HowToCancel => "how_to_cancel",
+            Self::NothingCharged => "nothing_charged",
+            Self::NoNumbersThere => "no_numbers_there",
+            Self::RefundAsked => "refund_asked",
+            Self::Terms => "terms",
+            Self::Closing => "closing",
+        }
+    }
+
+    /// Whether somebody who does not get this text is left standing, with nothing to remind them: then it is tried once
+    /// more, and the operator hears of it.
+    #[must_use]
+    pub const fn matters(self) -> bool {
+        // Nobody is left standing without [`Self::StillWaiting`]: it asks for nothing, the number comes all the same, and
+        // once the promised time is over it is no news.
+        matches!(
+            self,
+            Self::PaymentRequired
+                | Self::PaymentFailed
+                | Self::PaymentOverdue
+                | Self::ServiceEnded
+                | Self::NumberReady
+                | Self::NumberChanged
+                | Self::NumberTakenBack
+                | Self::ForwardingInstructions
+        )
+    }
+
+    /// How long after it was written this text still makes sense. One that could not be sent by then is not sent at all:
+    /// an answer that comes hours late confuses more than it helps.
+    #[must_use]
+    pub const fn stale_after(self) -> TimeDelta {
+        match self {
+            Self::PaymentRequired
+            | Self::PaymentAwaited
+            | Self::PaymentFailed
+            | Self::PaymentOverdue
+            | Self::ServiceEnded
+            | Self::NumberChanged
+            | Self::NumberTakenBack
+            | Self::NumberReady
+            | Self::ForwardingInstructions
+            | Self::AtCapacity
+            | Self::HowToCancel
+            | Self::RefundAsked
+            | Self::Live => TimeDelta::hours(24),
+            Self::Welcome
+            | Self::AskBusinessName
+            | Self::AskOwnerName
+            | Self::AskNotificationPref
+            | Self::AskConfirmLive
+            | Self::NoHurry
+            | Self::StillWaiting
+            | Self::AskPhoneType
+            | Self::AssigningNumber
+            | Self::RemindForwarding
+            | Self::AskTestCall
+            | Self::RemindTestCall
+            | Self::TestCallUnderWay
+            | Self::AlreadyLive
+            | Self::AskOtherHalf
+            | Self::OwnNameWillDo
+            | Self::TooLong
+            | Self::Crossed
+            | Self::Corrected
+            | Self::WhoWeAre
+            | Self::OfferPerson
+            | Self::NothingCharged
+            | Self::NoNumbersThere
+            | Self::Terms
+            | Self::Closing => TimeDelta::hours(4),
+            Self::MissedCall => TimeDelta::hours(1),
+            Self::Misdirected => TimeDelta::minutes(10),
+        }
+    }
+
+    /// How often the same words may go to the same person within [`crate::loop_guard::WINDOW`].
+    pub(crate) const fn alike_max(self) -> u32 {
+        // A caller who rings again and again is one piece of news.
+        if matches!(self, Self::MissedCall) { 2 } else { 8 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_known_by_the_name_under_which_it_is_stored() {
+        assert!(TextKind::ALL.into_iter().all(|kind| TextKind::from_name(kind.name()) == Some(kind)));
+    }
+}
