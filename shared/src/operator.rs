@@ -17,6 +17,7 @@ use crate::clock;
 use crate::db::alerts::NewAlert;
 use crate::db::events::{self, NewEvent, Payload, Source};
 use crate::db::find_client::{self, Found};
+use crate::db::pool::Release;
 use crate::db::{self, alerts, clients, levels, messages, pool, subscriptions, waiting_list};
 use crate::queue::{self, Queue};
 use crate::watch;
@@ -138,16 +139,20 @@ pub enum Refusal {
     /// The number is not one of ours.
     #[error("the number is not in the pool; `jobrun pool status` lists those that are")]
     NotInPool,
-    /// Nobody rings a number that nobody holds.
+    /// The number was a client's not long ago.
     #[error(
-        "no client holds the number, so that there is nothing to cool down; without --cool-down it becomes available"
+        "no client holds the number, and it cools down until {}. With --now it becomes available at once: but a phone may still \
+         forward its calls to it, and the next client would answer them", until.format("%Y-%m-%d %H:%M UTC")
     )]
-    NothingToCoolDown,
+    CoolsDown {
+        /// Until when.
+        until: DateTime<Utc>,
+    },
     /// Without being told to, no number is taken from the client that holds it.
     #[error(
         "client {client_id} holds the number, and is at {state}. With --yes it is taken all the same: the client is given another \
-         number, or a place on the waiting list, and is texted that its number had to change. `jobrun pool drain` lets the client \
-         keep it, and gives it to no other afterwards"
+         number, or a place on the waiting list, and is texted that its number had to change; the number cools down. `jobrun pool \
+         drain` lets the client keep it, and gives it to no other afterwards"
     )]
     Held {
         /// `clients.id`.
@@ -176,7 +181,7 @@ impl Refusal {
         match self {
             Self::Unfit(_) | Self::NotANumber(_) | Self::NoNumbers | Self::SeveralClients(_) => true,
             Self::NotInPool
-            | Self::NothingToCoolDown
+            | Self::CoolsDown { .. }
             | Self::Held { .. }
             | Self::NoSuchClient
             | Self::NotUnassigned
@@ -271,15 +276,18 @@ pub struct Released {
     pub holder: Option<String>,
     /// Until when it cools down. Empty, it is available.
     pub cools_until: Option<DateTime<Utc>>,
+    /// Whether it had still to cool down, for a client that held it before.
+    pub cut_short: bool,
     /// Whether it is drained, so that no client is given it all the same.
     pub drained: bool,
 }
 
-/// Puts a number back into the pool, at once or after it has cooled down for as long as `cooling`, and lets the waiting list
-/// know. Taken from a client, it does not go back to that client, whose conversation hears of it.
+/// Puts a number back into the pool, and lets the waiting list know. Taken from a client, it first cools down for as long as
+/// `cooling`, and does not go back to that client, whose conversation hears of it.
 ///
 /// # Errors
-/// When that is not a number, or not one of the pool.
+/// When that is not a number, or not one of the pool. [`Refusal::CoolsDown`], unless `cooling` is nothing, when no client holds
+/// it and it cools down already.
 pub async fn release(pool: &PgPool, number: &str, cooling: Duration, now: DateTime<Utc>) -> Result<Released, Refusal> {
     release_from(pool, number, true, cooling, now).await
 }
@@ -306,13 +314,15 @@ async fn release_from(
 ) -> Result<Released, Refusal> {
     let number = one_number(number)?;
     let (mut tx, holder) = begin_for(pool, &number).await?;
-    match &holder {
-        Some(holder) if !holder_too => return Err(held_by(&mut tx, holder).await?),
-        None if !cooling.is_zero() => return Err(Refusal::NothingToCoolDown),
-        Some(_) | None => {}
+    if let Some(holder) = holder.as_ref().filter(|_| !holder_too) {
+        return Err(held_by(&mut tx, holder).await?);
     }
-    let released = pool::release(&mut tx, &number, holder.as_deref(), cooling, now).await?;
-    let pool::Released { change, cools_until, drained } = released.ok_or(Refusal::NotInPool)?;
+    let pool::Released { change, cools_until, cut_short, drained } =
+        match pool::release(&mut tx, &number, holder.as_deref(), cooling, now).await? {
+            Release::Done(released) => released,
+            Release::CoolsDown(until) => return Err(Refusal::CoolsDown { until }),
+            Release::NotInPool => return Err(Refusal::NotInPool),
+        };
     if let (Some(client_id), Some(change)) = (&holder, change) {
         let lost = NewEvent {
             source: Source::System,
@@ -324,7 +334,7 @@ async fn release_from(
     }
     queue::nudge(&mut tx, Queue::Sweep).await?;
     tx.commit().await?;
-    Ok(Released { number: number.as_str().to_owned(), holder, cools_until, drained })
+    Ok(Released { number: number.as_str().to_owned(), holder, cools_until, cut_short, drained })
 }
 
 async fn held_by(conn: &mut PgConnection, client_id: &str) -> Result<Refusal, db::Error> {
