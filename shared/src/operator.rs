@@ -7,8 +7,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::free_numbers::can_be_offered;
 use jobrun_onboarding::level::Forecast;
-use jobrun_onboarding::pool_number::{SeedNumber, Unfit, as_written, pool_number};
-use jobrun_onboarding::{Allocation, E164, Text, journal, wording};
+use jobrun_onboarding::pool_number::{SeedNumber, Unfit, pool_number};
+use jobrun_onboarding::{Allocation, E164, Text, as_people_write, journal, wording};
 use serde::Serialize;
 use sqlx::migrate::{Migrate, MigrateError as StepError, Migrator};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Transaction};
@@ -264,7 +264,7 @@ async fn begin_for(pool: &PgPool, number: &E164) -> Result<(Transaction<'static,
 }
 
 fn one_number(number: &str) -> Result<E164, Refusal> {
-    as_written(number).ok_or_else(|| Refusal::NotANumber(number.to_owned()))
+    as_people_write(number).ok_or_else(|| Refusal::NotANumber(number.to_owned()))
 }
 
 /// What releasing did.

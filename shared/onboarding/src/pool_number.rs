@@ -1,7 +1,7 @@
 //! Whether what somebody wrote can be a number of the pool, and what is wrong with it if not.
 
 use crate::E164;
-use crate::phone::as_people_write;
+use crate::phone::{as_people_write, bare};
 
 /// How many digits a mobile number of the UK has after +44, beginning with 7.
 const UK_MOBILE_DIGITS: usize = 10;
@@ -35,24 +35,6 @@ pub enum Unfit {
     Onboarding,
 }
 
-/// Reads a number as people write it: `+447911123456`, `07911 123456`, `+44 (0)7911-123456` or `0044 7911 123456`.
-#[must_use]
-pub fn as_written(text: &str) -> Option<E164> {
-    let bare = bare(text);
-    match bare.strip_prefix("00") {
-        Some(rest) => E164::from_digits(rest).ok(),
-        None => as_people_write(&bare),
-    }
-}
-
-fn bare(text: &str) -> String {
-    text.replace("(0)", "").chars().filter(|it| !is_between_digits(*it)).collect()
-}
-
-fn is_between_digits(it: char) -> bool {
-    it.is_whitespace() || matches!(it, '-' | '.' | '(' | ')')
-}
-
 /// Reads a number for the pool. `onboarding_number` cannot be one of its numbers.
 ///
 /// # Errors
@@ -63,7 +45,7 @@ pub fn pool_number(text: &str, onboarding_number: Option<&E164>) -> Result<SeedN
     if let Some(rest) = ["+440", "00440"].into_iter().find_map(|prefix| bare.strip_prefix(prefix)) {
         return Err(Unfit::ZeroAfterCode(rest.to_owned()));
     }
-    let number = as_written(text).ok_or(Unfit::Unreadable)?;
+    let number = as_people_write(text).filter(|_| !bare.starts_with("+0")).ok_or(Unfit::Unreadable)?;
     let region = number.country().ok_or(Unfit::NoCountry)?;
     if !can_exist(&number) {
         return Err(Unfit::CannotExist(region));
@@ -111,6 +93,9 @@ mod tests {
             ("", Unfit::Unreadable),
             ("+44", Unfit::Unreadable),
             ("07911", Unfit::Unreadable),
+            ("+07911 123456", Unfit::Unreadable),
+            ("+0044 7911 123456", Unfit::Unreadable),
+            ("0044 07911 123456", Unfit::ZeroAfterCode("7911123456".to_owned())),
             ("+4407911123456", Unfit::ZeroAfterCode("7911123456".to_owned())),
             ("+44 07911 123456", Unfit::ZeroAfterCode("7911123456".to_owned())),
             ("+9991234567", Unfit::NoCountry),
