@@ -233,8 +233,17 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     causes.into_iter().any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
+/// What is wrong with the settings that only this command needs.
+fn problems_of(command: &Command) -> Option<config::Problems> {
+    match command {
+        Command::Pool(Pool::Buy { .. }) => config::Buying::from_env().err(),
+        Command::Numbers(Numbers::Check { .. }) => config::Numbers::from_env().err(),
+        _ => None,
+    }
+}
+
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
-    let settings = config::Operator::from_env()?;
+    let settings = config::Operator::from_env().map_err(|problems| problems.and(problems_of(&command)))?;
     telemetry::start(&settings.log, telemetry::Output::Stderr);
     match command {
         Command::Up(options) => up::run(&settings, &options).await?,
