@@ -18,7 +18,7 @@ use crate::db::alerts::NewAlert;
 use crate::db::events::{self, NewEvent, Payload, Source};
 use crate::db::find_client::{self, Found};
 use crate::db::pool::Release;
-use crate::db::{self, alerts, clients, levels, messages, pool, subscriptions, waiting_list};
+use crate::db::{self, alerts, clients, levels, messages, ownerless, pool, subscriptions, waiting_list};
 use crate::queue::{self, Queue};
 use crate::watch;
 
@@ -276,8 +276,8 @@ pub struct Released {
     pub holder: Option<String>,
     /// Until when it cools down. Empty, it is available.
     pub cools_until: Option<DateTime<Utc>>,
-    /// Whether it had still to cool down, for a client that held it before.
-    pub cut_short: bool,
+    /// Whether it has not cooled down although a client had it, whose phone may still forward its calls to it.
+    pub is_uncooled: bool,
     /// Whether it is drained, so that no client is given it all the same.
     pub drained: bool,
 }
@@ -317,8 +317,9 @@ async fn release_from(
     if let Some(holder) = holder.as_ref().filter(|_| !holder_too) {
         return Err(held_by(&mut tx, holder).await?);
     }
-    let pool::Released { change, cools_until, cut_short, drained } =
-        match pool::release(&mut tx, &number, holder.as_deref(), cooling, now).await? {
+    let is_ownerless = holder.is_none() && ownerless::may_be_ownerless(&mut tx, &number).await?;
+    let pool::Released { change, cools_until, is_uncooled, drained } =
+        match pool::release(&mut tx, &number, holder.as_deref(), is_ownerless, cooling, now).await? {
             Release::Done(released) => released,
             Release::CoolsDown(until) => return Err(Refusal::CoolsDown { until }),
             Release::NotInPool => return Err(Refusal::NotInPool),
@@ -334,7 +335,7 @@ async fn release_from(
     }
     queue::nudge(&mut tx, Queue::Sweep).await?;
     tx.commit().await?;
-    Ok(Released { number: number.as_str().to_owned(), holder, cools_until, cut_short, drained })
+    Ok(Released { number: number.as_str().to_owned(), holder, cools_until, is_uncooled, drained })
 }
 
 async fn held_by(conn: &mut PgConnection, client_id: &str) -> Result<Refusal, db::Error> {

@@ -318,8 +318,6 @@ async fn release(settings: &config::Operator, number: &str, yes: bool, at_once: 
     } else {
         operator::release_unheld(&pool, number, cooling, now).await?
     };
-    let is_given_out = released.cools_until.is_none() && !released.drained;
-    let may_be_forwarded_to = is_given_out && (released.holder.is_some() || released.cut_short);
     let holder = released.holder.map_or_else(|| "nobody".to_owned(), |id| format!("client {id}"));
     let state = match (released.cools_until, released.drained) {
         (Some(until), _) => format!("cools down until {}", until.format(MINUTE)),
@@ -327,7 +325,7 @@ async fn release(settings: &config::Operator, number: &str, yes: bool, at_once: 
         (None, false) => "is available".to_owned(),
     };
     writeln!(std::io::stdout(), "{} {state}; it was held by {holder}", released.number)?;
-    if may_be_forwarded_to {
+    if released.is_uncooled && !released.drained {
         eprintln!(
             "jobrun: it has not cooled down: the former client's phone may still forward its calls to it, and the next client \
              would answer them"

@@ -576,14 +576,15 @@ pub struct Released {
     pub change: Option<i64>,
     /// Until when it cools down. Empty, it is available.
     pub cools_until: Option<DateTime<Utc>>,
-    /// Whether it had still to cool down, for a client that held it before.
-    pub cut_short: bool,
+    /// Whether it has not cooled down although a client had it, whose phone may still forward its calls to it.
+    pub is_uncooled: bool,
     /// Whether it is drained, so that no client is given it all the same.
     pub drained: bool,
 }
 
-/// Takes `number` from its `holder`, and lets it cool down for as long as `cooling`. A number that no client holds becomes
-/// available at once, unless it cools down already: that is only cut short if `cooling` is nothing.
+/// Takes `number` from its `holder`, and lets it cool down for as long as `cooling`, as one that no client holds but may have held
+/// (`is_ownerless`). Another one becomes available at once, unless it cools down already: that is only cut short if `cooling` is
+/// nothing.
 ///
 /// The holder must be locked, and the gate closed. Locks the row of the number.
 ///
@@ -593,6 +594,7 @@ pub async fn release(
     conn: &mut PgConnection,
     number: &E164,
     holder: Option<&str>,
+    is_ownerless: bool,
     cooling: Duration,
     now: DateTime<Utc>,
 ) -> Result<Release, Error> {
@@ -606,7 +608,8 @@ pub async fn release(
     }
     let held: Vec<(&str, &str)> = holder.map(|holder| (number.as_str(), holder)).into_iter().collect();
     let change = if held.is_empty() { None } else { unhand(conn, &held, WHY, now).await?.pop() };
-    let cools_until = holder.and_then(|_| cools_until(cooling, now));
+    let had_client = holder.is_some() || is_ownerless;
+    let cools_until = cools_until(cooling, now).filter(|_| had_client);
     // Its client does not get it back: there was a reason to take it. Once it has cooled down, anybody may have it.
     let taken_from = holder.filter(|_| cools_until.is_none());
     put_back(conn, &[(number.as_str(), None)], cools_until, taken_from).await?;
@@ -619,7 +622,8 @@ pub async fn release(
     if let Some((change, client_id)) = step {
         number_changes::record(conn, change, &[(number.as_str(), client_id)], WHY, now).await?;
     }
-    Ok(Release::Done(Released { change, cools_until, cut_short: still_cools.is_some(), drained: row.drained }))
+    let is_uncooled = cools_until.is_none() && (had_client || still_cools.is_some());
+    Ok(Release::Done(Released { change, cools_until, is_uncooled, drained: row.drained }))
 }
 
 /// Says that no client is to be given `number`, held by `holder`, any more, or with `undo` that clients may be again. Answers
