@@ -1,7 +1,7 @@
 //! The settings of the programs: the only reader of the environment.
 //!
-//! Every setting that is missing or makes no sense is named at once, and none of them is repeated in the message: they may
-//! be secrets.
+//! Every setting that is missing or makes no sense is named at once. Values are repeated only of settings that hold no secret:
+//! durations, counts, addresses to listen at, and choices.
 
 use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
 
@@ -27,6 +27,9 @@ const BUY_MAX_DEFAULT: &str = "10";
 const POOL_LEVEL_MIN_DEFAULT: &str = "3";
 const SLICE_MAX_DEFAULT: &str = "200";
 const RETENTION_DEFAULT: &str = "400d";
+
+/// A longer value is not shown: it may be a secret that was meant for another setting.
+const SHOWN_CHARS_MAX: usize = 24;
 
 /// Every setting that a program asks for.
 pub const NAMES: [&str; 32] = [
@@ -82,6 +85,17 @@ impl Problems {
     #[must_use]
     pub fn not_set(name: &str, example: &str) -> Self {
         Self(vec![not_set(name, example)]).or_misspelt()
+    }
+
+    /// Adds the problems of `other`, each once.
+    #[must_use]
+    pub fn and(mut self, other: Option<Self>) -> Self {
+        for problem in other.into_iter().flat_map(|it| it.0) {
+            if !self.0.contains(&problem) {
+                self.0.push(problem);
+            }
+        }
+        self
     }
 
     /// A problem that shows only when settings are compared with something else.
@@ -374,7 +388,7 @@ impl Worker {
         let sweep_interval = reader.interval("SWEEP_INTERVAL", SWEEP_INTERVAL_DEFAULT);
         let audit_interval = reader.interval("AUDIT_INTERVAL", AUDIT_INTERVAL_DEFAULT);
         let (hold, cooling, segments_per_second) = (reader.hold(), reader.cooling(), reader.segments_per_second());
-        let pool_level_min = reader.parsed("POOL_LEVEL_MIN", POOL_LEVEL_MIN_DEFAULT, "a number of numbers, such as 3");
+        let pool_level_min = reader.pool_level_min();
         let (slice_max, retention) = (reader.slice_max(), reader.retention());
         let stop_with_stdin = reader.stop_with_stdin();
         let settings = (reader.database_url(), reader.twilio(), reader.log());
@@ -424,6 +438,7 @@ impl Operator {
         let addrs =
             (reader.addr("INGRESS_ADDR", UP_INGRESS_ADDR_DEFAULT), reader.addr("STAND_IN_ADDR", STAND_IN_ADDR_DEFAULT));
         let stop_with_stdin = reader.stop_with_stdin();
+        reader.check_settings_of_other_programs();
         match (reader.onboarding_number(), reader.log(), addrs, paces) {
             (
                 Some(onboarding_number),
@@ -482,7 +497,7 @@ impl Buying {
         let mut reader = Reader::new(source);
         let bundle_sid = reader.sid_if_set("TWILIO_BUNDLE_SID", "BU");
         let address_sid = reader.sid_if_set("TWILIO_ADDRESS_SID", "AD");
-        let max = reader.parsed("POOL_BUY_MAX", BUY_MAX_DEFAULT, "a number of phone numbers, such as 10");
+        let max = reader.buy_max();
         match (reader.database_url(), reader.twilio(), max) {
             (Some(database_url), Some(twilio), Some(max)) if reader.problems.is_empty() => {
                 Ok(Self { database_url, twilio, bundle_sid, address_sid, max })
@@ -544,10 +559,17 @@ impl<'a> Reader<'a> {
         value
     }
 
+    /// What a setting holds is not what it should be. For settings that hold no secret.
+    fn unreadable(&mut self, name: &str, expected: &str) {
+        let value = self.get(name).filter(|value| value.chars().count() <= SHOWN_CHARS_MAX);
+        let shown = value.map(|value| format!(": {value:?}")).unwrap_or_default();
+        self.problem(format!("{name} is {expected}{shown}"));
+    }
+
     fn parsed<T: FromStr>(&mut self, name: &str, default: &str, expected: &str) -> Option<T> {
         let value = self.or(name, default).parse().ok();
         if value.is_none() {
-            self.problem(format!("{name} is not {expected}"));
+            self.unreadable(name, &format!("not {expected}"));
         }
         value
     }
@@ -580,11 +602,37 @@ impl<'a> Reader<'a> {
         Some(sid)
     }
 
-    fn twilio(&mut self) -> Option<Twilio> {
-        let account_sid = self.required("TWILIO_ACCOUNT_SID", "ACxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
-        if account_sid.as_ref().is_some_and(|sid| !sid.starts_with("AC")) {
+    /// A command may do without these, but an operator who has set one wrongly is told by the first command that sees it.
+    fn check_settings_of_other_programs(&mut self) {
+        self.account_sid_if_set();
+        self.signature_algorithms();
+        self.signature_mode();
+        self.base_url("TWILIO_API_BASE_URL", Some(TWILIO_API_BASE_URL_DEFAULT));
+        self.segments_per_second();
+        self.sid_if_set("TWILIO_BUNDLE_SID", "BU");
+        self.sid_if_set("TWILIO_ADDRESS_SID", "AD");
+        self.buy_max();
+        self.payment_link();
+        self.webhook_secrets();
+        self.livemode_if_set();
+        self.interval("SWEEP_INTERVAL", SWEEP_INTERVAL_DEFAULT);
+        self.interval("AUDIT_INTERVAL", AUDIT_INTERVAL_DEFAULT);
+        self.pool_level_min();
+        self.slice_max();
+        self.retention();
+    }
+
+    fn account_sid_if_set(&mut self) -> Option<String> {
+        let account_sid = self.get("TWILIO_ACCOUNT_SID")?;
+        if !account_sid.starts_with("AC") {
             self.problem("TWILIO_ACCOUNT_SID does not begin with AC: it is the account's SID, not an API key's");
         }
+        Some(account_sid)
+    }
+
+    fn twilio(&mut self) -> Option<Twilio> {
+        self.required("TWILIO_ACCOUNT_SID", "ACxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
+        let account_sid = self.account_sid_if_set();
         let tokens = self.list("TWILIO_AUTH_TOKEN");
         if tokens.is_empty() {
             self.problem("TWILIO_AUTH_TOKEN is not set (the account's primary token; comma separated during rotation)");
@@ -609,22 +657,28 @@ impl<'a> Reader<'a> {
     /// Which signatures are accepted is said here and nowhere else. Half of a changeover is a mistake: a shared key that is
     /// never asked for, or an algorithm without a secret.
     fn webhook_keys(&mut self, auth_tokens: &[Secret]) -> Vec<Key> {
-        let names = self.or("TWILIO_SIGNATURE_ALGORITHMS", SIGNATURE_ALGORITHMS_DEFAULT);
-        let names: Vec<&str> = names.split(',').map(str::trim).collect();
-        if names.iter().any(|name| !["sha1", "sha256"].contains(name)) {
-            self.problem("TWILIO_SIGNATURE_ALGORITHMS is not a list of sha1 and sha256, such as sha1,sha256");
-        }
+        let names = self.signature_algorithms();
+        let is_listed = |algorithm: &str| names.iter().any(|name| name == algorithm);
         let shared_keys: Vec<Secret> = self.list("TWILIO_SHARED_KEYS").into_iter().map(Secret).collect();
-        match (names.contains(&"sha256"), shared_keys.is_empty()) {
+        match (is_listed("sha256"), shared_keys.is_empty()) {
             (true, true) => self.problem("TWILIO_SHARED_KEYS is not set, and TWILIO_SIGNATURE_ALGORITHMS lists sha256"),
             (false, false) => {
                 self.problem("TWILIO_SHARED_KEYS is set, and TWILIO_SIGNATURE_ALGORITHMS does not list sha256")
             }
             (true, false) | (false, true) => {}
         }
-        let tokens = if names.contains(&"sha1") { auth_tokens } else { &[] };
+        let tokens = if is_listed("sha1") { auth_tokens } else { &[] };
         let tokens = tokens.iter().map(|token| Key { algorithm: Algorithm::HmacSha1, secret: token.clone() });
         tokens.chain(shared_keys.into_iter().map(|secret| Key { algorithm: Algorithm::HmacSha256, secret })).collect()
+    }
+
+    fn signature_algorithms(&mut self) -> Vec<String> {
+        let names = self.or("TWILIO_SIGNATURE_ALGORITHMS", SIGNATURE_ALGORITHMS_DEFAULT);
+        let names: Vec<String> = names.split(',').map(|name| name.trim().to_owned()).collect();
+        if names.iter().any(|name| !["sha1", "sha256"].contains(&name.as_str())) {
+            self.problem("TWILIO_SIGNATURE_ALGORITHMS is not a list of sha1 and sha256, such as sha1,sha256");
+        }
+        names
     }
 
     fn signature_mode(&mut self) -> Option<SignatureMode> {
@@ -632,7 +686,7 @@ impl<'a> Reader<'a> {
             "enforce" => Some(SignatureMode::Enforce),
             "report" => Some(SignatureMode::Report),
             _ => {
-                self.problem("TWILIO_SIGNATURE_MODE is neither enforce nor report");
+                self.unreadable("TWILIO_SIGNATURE_MODE", "neither enforce nor report");
                 None
             }
         }
@@ -662,13 +716,29 @@ impl<'a> Reader<'a> {
         Some(link)
     }
 
-    fn stripe(&mut self) -> Stripe {
+    fn webhook_secrets(&mut self) -> Vec<Secret> {
         let webhook_secrets: Vec<Secret> = self.list("STRIPE_WEBHOOK_SECRET").into_iter().map(Secret).collect();
         if webhook_secrets.iter().any(|secret| !secret.expose().starts_with("whsec_")) {
             self.problem(
                 "STRIPE_WEBHOOK_SECRET does not begin with whsec_: it is the endpoint's secret, not an API key",
             );
         }
+        webhook_secrets
+    }
+
+    fn livemode_if_set(&mut self) -> Option<bool> {
+        match self.get("STRIPE_LIVEMODE")?.as_str() {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => {
+                self.unreadable("STRIPE_LIVEMODE", "neither true nor false");
+                None
+            }
+        }
+    }
+
+    fn stripe(&mut self) -> Stripe {
+        let webhook_secrets = self.webhook_secrets();
         let link = self.payment_link();
         if link.is_some() && webhook_secrets.is_empty() {
             self.problem(
@@ -678,15 +748,7 @@ impl<'a> Reader<'a> {
         }
         // Without a link, clients are sent a placeholder for a test link.
         let is_test = link.as_deref().is_none_or(is_test_link);
-        let livemode = match self.get("STRIPE_LIVEMODE").as_deref() {
-            None => !is_test,
-            Some("true") => true,
-            Some("false") => false,
-            Some(_) => {
-                self.problem("STRIPE_LIVEMODE is neither true nor false");
-                false
-            }
-        };
+        let livemode = self.livemode_if_set().unwrap_or(!is_test);
         if livemode && link.is_some() && is_test {
             self.problem("STRIPE_LIVEMODE is true, and PAYMENT_LINK_URL is a test link");
         }
@@ -727,7 +789,7 @@ impl<'a> Reader<'a> {
         let interval = humantime::parse_duration(&self.or(name, default)).ok();
         let interval = interval.filter(|it| it.as_secs() >= 1 && it.subsec_nanos() == 0);
         if interval.is_none() {
-            self.problem(format!("{name} is not a duration in whole seconds, such as 60s or 5m"));
+            self.unreadable(name, "not a duration in whole seconds, such as 60s or 5m");
         }
         interval
     }
@@ -736,16 +798,24 @@ impl<'a> Reader<'a> {
         let expected = "a number of segments from 1 to 1000000, such as 10";
         let pace = self.parsed("TWILIO_SEGMENTS_PER_SECOND", SEGMENTS_PER_SECOND_DEFAULT, expected)?;
         if !(1..=1_000_000).contains(&pace) {
-            self.problem(format!("TWILIO_SEGMENTS_PER_SECOND is not {expected}"));
+            self.unreadable("TWILIO_SEGMENTS_PER_SECOND", &format!("not {expected}"));
         }
         Some(pace)
+    }
+
+    fn pool_level_min(&mut self) -> Option<u32> {
+        self.parsed("POOL_LEVEL_MIN", POOL_LEVEL_MIN_DEFAULT, "a number of numbers, such as 3")
+    }
+
+    fn buy_max(&mut self) -> Option<u32> {
+        self.parsed("POOL_BUY_MAX", BUY_MAX_DEFAULT, "a number of phone numbers, such as 10")
     }
 
     fn slice_max(&mut self) -> Option<u32> {
         let expected = "a number of rows from 1 to 1000, such as 200";
         let rows = self.parsed("SLICE_MAX", SLICE_MAX_DEFAULT, expected)?;
         if !(1..=1_000).contains(&rows) {
-            self.problem(format!("SLICE_MAX is not {expected}"));
+            self.unreadable("SLICE_MAX", &format!("not {expected}"));
         }
         Some(rows)
     }
@@ -754,7 +824,7 @@ impl<'a> Reader<'a> {
         let hold = humantime::parse_duration(&self.or("HOLD_DURATION", HOLD_DURATION_DEFAULT)).ok();
         let hold = hold.filter(|it| it.as_secs() >= 1 && it.as_secs() <= 366 * 24 * 60 * 60);
         if hold.is_none() {
-            self.problem("HOLD_DURATION is not a duration of up to a year, such as 48h");
+            self.unreadable("HOLD_DURATION", "not a duration of up to a year, such as 48h");
         }
         hold
     }
@@ -763,7 +833,7 @@ impl<'a> Reader<'a> {
         let cooling = humantime::parse_duration(&self.or("NUMBER_COOLING", NUMBER_COOLING_DEFAULT)).ok();
         let cooling = cooling.filter(|it| it.as_secs() <= 5 * 366 * 24 * 60 * 60);
         if cooling.is_none() {
-            self.problem("NUMBER_COOLING is not a duration of up to five years, such as 30d or 0s");
+            self.unreadable("NUMBER_COOLING", "not a duration of up to five years, such as 30d or 0s");
         }
         cooling
     }
@@ -774,9 +844,8 @@ impl<'a> Reader<'a> {
         let retention = humantime::parse_duration(&self.or("RETENTION", RETENTION_DEFAULT)).ok();
         let retention = retention.filter(|it| it.is_zero() || (30 * DAY..=36_600 * DAY).contains(&it.as_secs()));
         if retention.is_none() {
-            self.problem(
-                "RETENTION is neither 0s, which keeps everything, nor a duration of 30 days or more, such as 400d",
-            );
+            let expected = "neither 0s, which keeps everything, nor a duration of 30 days or more, such as 400d";
+            self.unreadable("RETENTION", expected);
         }
         retention
     }
@@ -787,13 +856,13 @@ impl<'a> Reader<'a> {
             "full" => Some(LogFormat::Full),
             "json" => Some(LogFormat::Json),
             _ => {
-                self.problem("LOG_FORMAT is none of plain, full and json");
+                self.unreadable("LOG_FORMAT", "none of plain, full and json");
                 None
             }
         };
         let filter = self.or("RUST_LOG", "info");
         if filter.parse::<tracing_subscriber::EnvFilter>().is_err() {
-            self.problem("RUST_LOG is not a filter, such as info or jobrun_worker=debug");
+            self.unreadable("RUST_LOG", "not a filter, such as info or jobrun_worker=debug");
         }
         format.map(|format| Log { format, filter })
     }
@@ -853,7 +922,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_wrong_is_named_at_once_and_no_value_is_repeated() {
+    fn everything_wrong_is_named_at_once_and_no_secret_is_repeated() {
         let bad = [
             ("TWILIO_ACCOUNT_SID", "SKhush"),
             ("TWILIO_ONBOARDING_NUMBER", "0747"),
@@ -881,6 +950,45 @@ mod tests {
         for name in ["SWEEP_INTERVAL", "PAYMENT_LINK_URL", "POOL_LEVEL_MIN"] {
             assert!(problems.contains(name), "{name} is missing in: {problems}");
         }
+    }
+
+    /// Nobody looks for a mistake in a setting that a program passes over.
+    #[test]
+    fn jobrun_refuses_a_setting_of_the_other_programs_that_makes_no_sense() {
+        for (name, value) in [
+            ("SWEEP_INTERVAL", "banana"),
+            ("AUDIT_INTERVAL", "5"),
+            ("TWILIO_SEGMENTS_PER_SECOND", "0"),
+            ("POOL_LEVEL_MIN", "-1"),
+            ("POOL_BUY_MAX", "ten"),
+            ("SLICE_MAX", "0"),
+            ("RETENTION", "1d"),
+            ("STRIPE_LIVEMODE", "yes"),
+            ("TWILIO_SIGNATURE_MODE", "off"),
+        ] {
+            let problems = Operator::read(&List(&[(name, value)])).unwrap_err().to_string();
+            assert!(problems.contains(&format!("\n  {name} is n")), "{problems}");
+            assert!(problems.ends_with(&format!(": {value:?}")), "{problems}");
+        }
+        for (name, value) in [
+            ("TWILIO_ACCOUNT_SID", "SKhush"),
+            ("TWILIO_API_BASE_URL", "hush"),
+            ("TWILIO_SIGNATURE_ALGORITHMS", "hush"),
+            ("TWILIO_BUNDLE_SID", "hush"),
+            ("TWILIO_ADDRESS_SID", "hush"),
+            ("PAYMENT_LINK_URL", "hush"),
+            ("STRIPE_WEBHOOK_SECRET", "hush"),
+            ("SWEEP_INTERVAL", "hush0123456789abcdef01234"),
+        ] {
+            let problems = Operator::read(&List(&[(name, value)])).unwrap_err().to_string();
+            assert!(problems.contains(&format!("\n  {name} ")) && !problems.contains("hush"), "{problems}");
+        }
+    }
+
+    #[test]
+    fn problems_are_joined_and_named_once() {
+        let joined = Problems::one("a").and(Some(Problems(vec!["b".to_owned(), "a".to_owned()]))).and(None);
+        assert_eq!(joined, Problems(vec!["a".to_owned(), "b".to_owned()]));
     }
 
     fn with<'a>(settings: &[(&'a str, &'a str)]) -> Result<Ingress, Problems> {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::free_numbers::can_be_offered;
 use jobrun_onboarding::level::Forecast;
-use jobrun_onboarding::pool_number::{SeedNumber, Unfit, as_written, pool_number};
-use jobrun_onboarding::{Allocation, E164, Text, journal, wording};
+use jobrun_onboarding::pool_number::{SeedNumber, Unfit, pool_number};
+use jobrun_onboarding::{Allocation, E164, Text, as_people_write, journal, wording};
 use serde::Serialize;
 use sqlx::migrate::{Migrate, MigrateError as StepError, Migrator};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Transaction};
@@ -17,7 +17,8 @@ use crate::clock;
 use crate::db::alerts::NewAlert;
 use crate::db::events::{self, NewEvent, Payload, Source};
 use crate::db::find_client::{self, Found};
-use crate::db::{self, alerts, clients, levels, messages, pool, subscriptions, waiting_list};
+use crate::db::pool::Release;
+use crate::db::{self, alerts, clients, levels, messages, ownerless, pool, subscriptions, waiting_list};
 use crate::queue::{self, Queue};
 use crate::watch;
 
@@ -157,16 +158,20 @@ pub enum Refusal {
     /// The number is not one of ours.
     #[error("the number is not in the pool; `jobrun pool status` lists those that are")]
     NotInPool,
-    /// Nobody rings a number that nobody holds.
+    /// The number was a client's not long ago.
     #[error(
-        "no client holds the number, so that there is nothing to cool down; without --cool-down it becomes available"
+        "no client holds the number, and it cools down until {}. With --now it becomes available at once: but a phone may still \
+         forward its calls to it, and the next client would answer them", until.format("%Y-%m-%d %H:%M UTC")
     )]
-    NothingToCoolDown,
+    CoolsDown {
+        /// Until when.
+        until: DateTime<Utc>,
+    },
     /// Without being told to, no number is taken from the client that holds it.
     #[error(
         "client {client_id} holds the number, and is at {state}. With --yes it is taken all the same: the client is given another \
-         number, or a place on the waiting list, and is texted that its number had to change. `jobrun pool drain` lets the client \
-         keep it, and gives it to no other afterwards"
+         number, or a place on the waiting list, and is texted that its number had to change; the number cools down. `jobrun pool \
+         drain` lets the client keep it, and gives it to no other afterwards"
     )]
     Held {
         /// `clients.id`.
@@ -195,7 +200,7 @@ impl Refusal {
         match self {
             Self::Unfit(_) | Self::NotANumber(_) | Self::NoNumbers | Self::SeveralClients(_) => true,
             Self::NotInPool
-            | Self::NothingToCoolDown
+            | Self::CoolsDown { .. }
             | Self::Held { .. }
             | Self::NoSuchClient
             | Self::NotUnassigned
@@ -278,7 +283,7 @@ async fn begin_for(pool: &PgPool, number: &E164) -> Result<(Transaction<'static,
 }
 
 fn one_number(number: &str) -> Result<E164, Refusal> {
-    as_written(number).ok_or_else(|| Refusal::NotANumber(number.to_owned()))
+    as_people_write(number).ok_or_else(|| Refusal::NotANumber(number.to_owned()))
 }
 
 /// What releasing did.
@@ -290,15 +295,18 @@ pub struct Released {
     pub holder: Option<String>,
     /// Until when it cools down. Empty, it is available.
     pub cools_until: Option<DateTime<Utc>>,
+    /// Whether it has not cooled down although a client had it, whose phone may still forward its calls to it.
+    pub is_uncooled: bool,
     /// Whether it is drained, so that no client is given it all the same.
     pub drained: bool,
 }
 
-/// Puts a number back into the pool, at once or after it has cooled down for as long as `cooling`, and lets the waiting list
-/// know. Taken from a client, it does not go back to that client, whose conversation hears of it.
+/// Puts a number back into the pool, and lets the waiting list know. Taken from a client, it first cools down for as long as
+/// `cooling`, and does not go back to that client, whose conversation hears of it.
 ///
 /// # Errors
-/// When that is not a number, or not one of the pool.
+/// When that is not a number, or not one of the pool. [`Refusal::CoolsDown`], unless `cooling` is nothing, when no client holds
+/// it and it cools down already.
 pub async fn release(pool: &PgPool, number: &str, cooling: Duration, now: DateTime<Utc>) -> Result<Released, Refusal> {
     release_from(pool, number, true, cooling, now).await
 }
@@ -325,13 +333,16 @@ async fn release_from(
 ) -> Result<Released, Refusal> {
     let number = one_number(number)?;
     let (mut tx, holder) = begin_for(pool, &number).await?;
-    match &holder {
-        Some(holder) if !holder_too => return Err(held_by(&mut tx, holder).await?),
-        None if !cooling.is_zero() => return Err(Refusal::NothingToCoolDown),
-        Some(_) | None => {}
+    if let Some(holder) = holder.as_ref().filter(|_| !holder_too) {
+        return Err(held_by(&mut tx, holder).await?);
     }
-    let released = pool::release(&mut tx, &number, holder.as_deref(), cooling, now).await?;
-    let pool::Released { change, cools_until, drained } = released.ok_or(Refusal::NotInPool)?;
+    let is_ownerless = holder.is_none() && ownerless::may_be_ownerless(&mut tx, &number).await?;
+    let pool::Released { change, cools_until, is_uncooled, drained } =
+        match pool::release(&mut tx, &number, holder.as_deref(), is_ownerless, cooling, now).await? {
+            Release::Done(released) => released,
+            Release::CoolsDown(until) => return Err(Refusal::CoolsDown { until }),
+            Release::NotInPool => return Err(Refusal::NotInPool),
+        };
     if let (Some(client_id), Some(change)) = (&holder, change) {
         let lost = NewEvent {
             source: Source::System,
@@ -343,7 +354,7 @@ async fn release_from(
     }
     queue::nudge(&mut tx, Queue::Sweep).await?;
     tx.commit().await?;
-    Ok(Released { number: number.as_str().to_owned(), holder, cools_until, drained })
+    Ok(Released { number: number.as_str().to_owned(), holder, cools_until, is_uncooled, drained })
 }
 
 async fn held_by(conn: &mut PgConnection, client_id: &str) -> Result<Refusal, db::Error> {

@@ -10,7 +10,7 @@ use sqlx::{PgConnection, PgPool};
 
 use crate::db::alerts::{self, NewAlert};
 use crate::db::levels::{self, RegionLevel};
-use crate::db::{self, pool, waiting_list};
+use crate::db::{self, ownerless, pool, waiting_list};
 use crate::operator;
 
 /// What came of a look, for the log.
@@ -135,6 +135,41 @@ pub async fn empty_pools(pool: &PgPool, now: DateTime<Utc>) -> Result<Watched, d
     let cleared = alerts::clear(&mut tx, &over, now).await?;
     tx.commit().await?;
     Ok(Watched { told: Vec::new(), raised, cleared })
+}
+
+/// Raises an alert for each id that is no client's and to which numbers are assigned that a client may have had before the history
+/// of numbers began, and clears it when it is over.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn unclear_holders(pool: &PgPool, now: DateTime<Utc>) -> Result<Watched, db::Error> {
+    let mut tx = pool.begin().await?;
+    let mut over = alerts::list_open_causes_of(&mut tx, UNCLEAR_HOLDER).await?;
+    let mut raised = Vec::new();
+    for (id, numbers) in ownerless::count_unclear(&mut tx).await? {
+        let alert = unclear_holder(&id, numbers);
+        over.retain(|cause| *cause != alert.cause);
+        if alerts::raise_lasting(&mut tx, &alert, now).await? {
+            raised.push(alert);
+        }
+    }
+    let cleared = alerts::clear(&mut tx, &over, now).await?;
+    tx.commit().await?;
+    Ok(Watched { told: Vec::new(), raised, cleared })
+}
+
+/// How the causes of alerts about numbers of unclear holders begin.
+const UNCLEAR_HOLDER: &str = "unclear-holder:";
+
+fn unclear_holder(id: &str, numbers: usize) -> NewAlert {
+    NewAlert {
+        cause: format!("{UNCLEAR_HOLDER}{id}"),
+        about: format!(
+            "{numbers} of the pool's numbers are assigned to {id}, which is no client, and it is not known whether a client had \
+             them that was deleted. `jobrun pool status` shows them. If one did, or they may be given out again, let each cool \
+             down with `jobrun pool release`; if they are kept out of use, say so with `jobrun pool drain`."
+        ),
+    }
 }
 
 /// How the causes of alerts about empty pools begin.

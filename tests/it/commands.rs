@@ -86,7 +86,51 @@ async fn settings_and_usage_that_are_wrong_are_2_and_no_is_1() {
         let ended = with(arguments, url.expose()).await;
         assert_eq!(ended.0, code, "{arguments:?}: {ended:?}");
     }
+    let (head, tail) = url.expose().split_once('@').unwrap();
+    let (server, _) = tail.split_once('/').unwrap();
+    for (url, words) in [
+        (
+            format!("postgres://unknown:hush@{tail}"),
+            "refuses the login: check the user and the password in DATABASE_URL",
+        ),
+        (format!("{head}@{server}/x"), "has no such database: check its name in DATABASE_URL, or create it"),
+    ] {
+        let daemon = [
+            ("DATABASE_URL", url.as_str()),
+            ("TWILIO_ACCOUNT_SID", "AC1"),
+            ("TWILIO_AUTH_TOKEN", "hush"),
+            ("PUBLIC_BASE_URL", "https://example.com"),
+            ("INGRESS_ADDR", "127.0.0.1:0"),
+        ];
+        for (code, stdout, stderr) in [
+            with(&["pool", "status"], &url).await,
+            with(&["migrate"], &url).await,
+            run("jobrun-worker", &[], &daemon).await,
+            run("jobrun-ingress", &[], &daemon).await,
+        ] {
+            let said = stdout + &stderr;
+            assert!(code == 2 && said.contains(words) && !said.contains("hush"), "{code}: {said}");
+        }
+    }
     assert_eq!(with(&["pool", "status"], unmigrated.expose()).await.0, 1, "nothing is wrong with the settings");
+}
+
+/// Whichever program reads it: an operator tries a setting with a command.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_setting_that_makes_no_sense_is_named_with_its_value_by_every_command() {
+    let url = empty_database().await;
+    migrate(&url).await;
+    let database = ("DATABASE_URL", url.expose());
+    for arguments in [&["sweep"][..], &["pool", "status"], &["alerts"], &["numbers", "webhooks"]] {
+        let (code, stdout, stderr) = run("jobrun", arguments, &[database, ("SWEEP_INTERVAL", "banana")]).await;
+        assert_eq!((code, stdout.as_str()), (2, ""), "{arguments:?}: {stderr}");
+        let named = "SWEEP_INTERVAL is not a duration in whole seconds, such as 60s or 5m: \"banana\"";
+        assert!(stderr.contains(named), "{stderr}");
+    }
+    let bad = [database, ("SWEEP_INTERVAL", "banana"), ("POOL_BUY_MAX", "few")];
+    let (code, _, stderr) = run("jobrun", &["pool", "buy", "--count", "1"], &bad).await;
+    let names = ["SWEEP_INTERVAL is", "POOL_BUY_MAX is", "TWILIO_ACCOUNT_SID is not set"];
+    assert!(code == 2 && names.iter().all(|name| stderr.matches(name).count() == 1), "{code}: {stderr}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,11 +170,11 @@ async fn a_demonstration_that_is_cut_short_has_not_shown_that_all_holds() {
 async fn numbers_that_cannot_be_in_the_pool_are_named_with_what_is_wrong() {
     let stage = stage(0).await;
     let ten = jobrun::up::TEN_NUMBERS.join(",");
-    let given = ["pool", "seed", &ten, "07911 123456", "+44 (0)7911-123457", "0044 7911 123458", "020 7946 0018"];
+    let given = ["pool", "seed", &ten, "07911 123456", "+44 (0)7911-123457", "0044 7911 123458", "020 7123 4567"];
     let (code, stdout, stderr) = stage.operator(&given).await.unwrap();
     assert_eq!((code, stdout.as_str()), (0, "14 new, 0 known already\n"), "{stderr}");
     let seeded = texts(&stage.pool, "SELECT phone_e164 FROM twilio_number_pool ORDER BY seed_order").await;
-    assert_eq!(seeded[10..], ["+447911123456", "+447911123457", "+447911123458", "+442079460018"]);
+    assert_eq!(seeded[10..], ["+447911123456", "+447911123457", "+447911123458", "+442071234567"]);
 
     let wrong = [
         ("+4407911123456", "has a 0 after +44, which is left out there: +447911123456"),
@@ -139,6 +183,9 @@ async fn numbers_that_cannot_be_in_the_pool_are_named_with_what_is_wrong() {
         ("+447476955179", "is the number that clients text"),
         ("hello", "not a phone number"),
         ("+9991234567", "begins with the calling code of no country"),
+        ("0800 123 4567", "can never be a client's: 0800 and 0808 numbers are freephone"),
+        ("07700 900123", "can never be a client's: Ofcom keeps it for films and plays"),
+        ("+15005550006", "can never be a client's: it is one of Twilio's test numbers"),
     ];
     let arguments = ["pool", "seed", "+447911123459"].into_iter().chain(wrong.map(|(number, _)| number));
     let (code, stdout, stderr) = stage.operator(&arguments.collect::<Vec<_>>()).await.unwrap();
@@ -218,9 +265,15 @@ async fn a_setting_that_is_misspelt_is_warned_of_and_its_value_is_not_shown() {
     let url = empty_database().await;
     migrate(&url).await;
     let warning = "TWILIO_AUTH_TOKN is set, which is no setting: is TWILIO_AUTH_TOKEN meant?";
-    let misspelt = [("DATABASE_URL", url.expose()), ("TWILIO_AUTH_TOKN", "hush"), ("TWILIO_REGION", "hush")];
+    let misspelt = [
+        ("DATABASE_URL", url.expose()),
+        ("TWILIO_AUTH_TOKN", "hush"),
+        ("PUBLIC_UL", "hush"),
+        ("TWILIO_REGION", "hush"),
+    ];
     let (code, stdout, stderr) = run("jobrun", &["pool", "status"], &misspelt).await;
     assert!(code == 0 && stderr.contains(warning), "{stderr}");
+    assert!(stderr.contains("PUBLIC_UL is set, which is no setting: is PUBLIC_BASE_URL meant?"), "{stderr}");
     assert!(!stderr.contains("TWILIO_REGION") && !stderr.contains("hush") && !stdout.contains("AUTH"), "{stderr}");
     for program in ["jobrun-ingress", "jobrun-worker"] {
         let (code, _, stderr) = run(program, &[], &misspelt).await;

@@ -333,7 +333,7 @@ async fn the_plan_s_reset_frees_what_cools_down_and_leaves_a_pool_that_works() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_release_by_hand_is_at_once_or_cools_down_and_the_client_s_conversation_hears_of_it() {
+async fn a_release_by_hand_cools_down_or_is_at_once_and_the_client_s_conversation_hears_of_it() {
     let stage = stage_with(1, &[("SWEEP_INTERVAL", "1h"), ("NUMBER_COOLING", "1h")]).await;
     operator::seed(&stage.pool, &numbers(2)).await.unwrap();
     paid_clients(&stage.pool, "client", 2).await;
@@ -342,23 +342,35 @@ async fn a_release_by_hand_is_at_once_or_cools_down_and_the_client_s_conversatio
         let (code, stdout, stderr) = stage.operator(arguments).await.unwrap();
         (code, format!("{stdout}{stderr}"))
     };
-    let (code, said) = run(&["pool", "release", FIRST, "--cool-down", "--yes"]).await;
-    let (before, after) = said.split_once(" cools down until 20").unwrap();
-    assert_eq!((code, before), (0, FIRST));
-    assert!(after.ends_with(" UTC; it was held by client client-1\n"), "{said}");
+    let (code, said) = run(&["pool", "release", FIRST, "--yes"]).await;
+    let until = texts(
+        &stage.pool,
+        "SELECT to_char(cools_until, 'YYYY-MM-DD HH24:MI') FROM twilio_number_pool
+                                    WHERE cools_until > now() + INTERVAL '50 minutes'",
+    )
+    .await
+    .concat();
+    assert_eq!((code, said), (0, format!("{FIRST} cools down until {until} UTC; it was held by client client-1\n")));
     let heard = "SELECT payload ->> 'client_id' FROM events WHERE kind = 'number_lost' ORDER BY id";
     assert_eq!(texts(&stage.pool, heard).await, ["client-1"]);
     let another = allocate(&stage.pool, "client-1").await;
     assert_eq!(another.as_deref(), Some("+447100000002"), "there was a reason to take the first");
 
-    let (code, said) = run(&["pool", "release", FIRST, "--cool-down"]).await;
-    assert!(code == 1 && said.contains("no client holds the number"), "{said}");
+    for again in [&["pool", "release", FIRST][..], &["pool", "release", FIRST, "--yes"]] {
+        let (code, said) = run(again).await;
+        let refused = format!("no client holds the number, and it cools down until {until} UTC. With --now");
+        assert!(code == 1 && said.contains(&refused), "{said}");
+    }
+    let risk = "jobrun: it has not cooled down: the former client's phone may still forward its calls to it, and the next \
+                client would answer them\n";
+    let (_, said) = run(&["pool", "release", FIRST, "--now"]).await;
+    assert_eq!(said, format!("+447100000001 is available; it was held by nobody\n{risk}"));
     let (_, said) = run(&["pool", "release", FIRST]).await;
-    assert_eq!(said, "+447100000001 is available; it was held by nobody\n");
+    assert_eq!(said, "+447100000001 is available; it was held by nobody\n", "and nothing is left to warn of");
     assert_eq!(texts(&stage.pool, heard).await, ["client-1"], "each loss once");
     assert_eq!(allocate(&stage.pool, "client-2").await.as_deref(), Some(FIRST));
-    let (_, said) = run(&["pool", "release", FIRST, "--yes"]).await;
-    assert_eq!(said, "+447100000001 is available; it was held by client client-2\n");
+    let (_, said) = run(&["pool", "release", FIRST, "--yes", "--now"]).await;
+    assert_eq!(said, format!("+447100000001 is available; it was held by client client-2\n{risk}"));
     let steps = texts(&stage.pool, LIVES).await;
     assert_eq!(
         steps[3..6],
@@ -387,7 +399,7 @@ async fn whose_number_is_taken_is_given_another_and_told_so() {
     paid_clients(&stage.pool, "client", 1).await;
     allocate(&stage.pool, "client-1").await;
     live(&stage.pool).await;
-    stage.operator(&["pool", "release", FIRST, "--cool-down", "--yes"]).await.unwrap();
+    stage.operator(&["pool", "release", FIRST, "--yes"]).await.unwrap();
     stage.settle().await.unwrap();
     let said = stage.stand_in.bodies_to(&phone(1));
     assert!(said.len() == 1 && said[0].contains("had to change. It's now +447100000002"), "{said:?}");
@@ -408,7 +420,7 @@ async fn a_live_client_s_number_is_not_taken_without_being_told_to() {
     let rows = r#"SELECT concat_ws('|', p.*, c."twilioNumber") FROM twilio_number_pool p LEFT JOIN clients c ON c.id = client_id
                   UNION ALL SELECT concat_ws('|', n.*) FROM number_changes n UNION ALL SELECT concat_ws('|', e.*) FROM events e"#;
     let before = texts(&stage.pool, rows).await;
-    for arguments in [&["pool", "release", FIRST][..], &["pool", "release", "07100 000001", "--cool-down"]] {
+    for arguments in [&["pool", "release", FIRST][..], &["pool", "release", "07100 000001", "--now"]] {
         let (code, stdout, stderr) = stage.operator(arguments).await.unwrap();
         assert_eq!((code, stdout.as_str()), (1, ""), "{arguments:?}");
         let says = ["client client-1 holds the number, and is at COMPLETE.", "With --yes", "`jobrun pool drain`"];
@@ -416,7 +428,7 @@ async fn a_live_client_s_number_is_not_taken_without_being_told_to() {
     }
     assert_eq!(texts(&stage.pool, rows).await, before, "and nothing is changed");
 
-    let (code, stdout, _) = stage.operator(&["pool", "release", "07100 000001", "--yes"]).await.unwrap();
+    let (code, stdout, _) = stage.operator(&["pool", "release", "07100 000001", "--yes", "--now"]).await.unwrap();
     assert_eq!((code, stdout.as_str()), (0, "+447100000001 is available; it was held by client client-1\n"));
     stage.settle().await.unwrap();
     assert_eq!(
@@ -437,7 +449,7 @@ async fn whose_only_number_is_taken_waits_for_another_and_does_not_get_it_back()
     paid_clients(&stage.pool, "client", 2).await;
     allocate(&stage.pool, "client-1").await;
     live(&stage.pool).await;
-    stage.operator(&["pool", "release", FIRST, "--yes"]).await.unwrap();
+    stage.operator(&["pool", "release", FIRST, "--yes", "--now"]).await.unwrap();
     stage.settle().await.unwrap();
     let told = || stage.stand_in.bodies_to(&phone(1));
     assert!(told().len() == 1 && told()[0].starts_with(TAKEN_BACK), "{:?}", told());
@@ -489,7 +501,7 @@ async fn whose_number_is_taken_and_for_whom_there_is_no_other_is_told_to_switch_
         .unwrap();
     for number in [FIRST, "+447100000002"] {
         stage.operator(&["pool", "drain", number]).await.unwrap();
-        stage.operator(&["pool", "release", number, "--yes"]).await.unwrap();
+        stage.operator(&["pool", "release", number, "--yes", "--now"]).await.unwrap();
         stage.settle().await.unwrap();
     }
     let said = stage.stand_in.bodies_to(&phone(1));
@@ -523,7 +535,7 @@ async fn the_operator_drains_a_number_and_is_told_who_holds_it() {
     let again = "was drained already: no client will be given it; client client-1 holds it";
     assert_eq!(run(&["pool", "drain", FIRST]).await, said(again));
     let released = "is back in the pool, but drained; it was held by client client-1";
-    assert_eq!(run(&["pool", "release", FIRST, "--yes"]).await, said(released));
+    assert_eq!(run(&["pool", "release", FIRST, "--yes", "--now"]).await, said(released));
     let undone = "is drained no more: clients may be given it; nobody holds it";
     assert_eq!(run(&["pool", "drain", FIRST, "--undo"]).await, said(undone));
     let told = async || stage.stand_in.bodies_to(&phone(2)).len() == 1;

@@ -165,7 +165,7 @@ impl Month {
         let number = &held[self.dice.below(held.len())];
         let any = &numbers(NUMBERS)[self.dice.below(NUMBERS)];
         let command: &[&str] = match self.dice.below(4) {
-            0 => &["pool", "release", number, "--cool-down", "--yes"],
+            0 => &["pool", "release", number, "--yes"],
             1 => &["pool", "drain", number],
             _ => &["pool", "drain", "--undo", any],
         };

@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 use futures::future::try_join_all;
 use jobrun_onboarding::E164;
 use jobrun_shared::db::ownerless;
+use jobrun_shared::watch::{self, Watched};
 use jobrun_shared::{clock, operator};
 use jobrun_tests::{PATIENCE, count, eventually, migrated_database, numbers, paid_clients, stage, texts};
 use sqlx::PgPool;
@@ -61,6 +62,73 @@ async fn the_number_of_a_deleted_client_cools_down_and_one_kept_by_hand_is_left_
     execute(&pool, "DELETE FROM clients WHERE id = 'client-4'").await;
     assert_eq!(ownerless::repair(&pool, Duration::ZERO, now).await.unwrap(), 1);
     assert_eq!(texts(&pool, POOL).await[3], "AVAILABLE|client-4", "at once, if numbers need not cool down");
+}
+
+const OPEN: &str = "SELECT concat_ws('|', cause, left(about, 44)) FROM alerts WHERE cleared_at IS NULL ORDER BY cause";
+
+/// They were assigned when no history was written yet. Of some it can be told whether a client had them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_from_before_the_history_cools_down_if_a_client_had_it_and_is_raised_if_that_is_unclear() {
+    let pool = migrated_database(2).await;
+    operator::seed(&pool, &numbers(8)).await.unwrap();
+    served_clients(&pool, 1).await;
+    let from_before = "
+        DELETE FROM number_changes WHERE number <> '+447100000001' OR change = 'added';
+        INSERT INTO events (source, external_id, kind, lane, payload, received_at, processed_at, outcome, client_id)
+            SELECT 'twilio', id, 'text', id, '{}', now(), now(), 'done', id FROM unnest('{gone-2,gone-4}'::TEXT[]) AS gone (id);
+        UPDATE twilio_number_pool SET status = 'ASSIGNED', client_id = 'gone-' || seed_order, assigned_at = now() - INTERVAL '1 year'
+            WHERE seed_order BETWEEN 2 AND 7;
+        UPDATE twilio_number_pool SET assigned_at = now() WHERE seed_order IN (4, 5);
+        UPDATE twilio_number_pool SET assigned_at = NULL WHERE seed_order = 6;
+        UPDATE twilio_number_pool SET drained_at = now() WHERE seed_order = 7";
+    execute(&pool, from_before).await;
+    let now = clock::now();
+    assert_eq!(ownerless::repair(&pool, COOLING, now).await.unwrap(), 1);
+    let raised: Vec<String> =
+        watch::unclear_holders(&pool, now).await.unwrap().raised.into_iter().map(|it| it.cause).collect();
+    assert_eq!(raised, ["unclear-holder:gone-3", "unclear-holder:gone-4"]);
+    let expected = [
+        "ASSIGNED|client-1",
+        "COOLING_DOWN|gone-2",
+        "ASSIGNED|gone-3",
+        "ASSIGNED|gone-4",
+        "ASSIGNED|gone-5",
+        "ASSIGNED|gone-6",
+        "ASSIGNED|gone-7",
+        "AVAILABLE",
+    ];
+    assert_eq!(
+        texts(&pool, POOL).await,
+        expected,
+        "by hand: the time is of later or missing, and there was no such client"
+    );
+    assert_eq!(watch::unclear_holders(&pool, now).await.unwrap(), Watched::default(), "once");
+
+    // The operator decides.
+    let third = operator::release(&pool, &numbers(3)[2], COOLING, now).await.unwrap();
+    assert_eq!((third.cools_until, third.is_uncooled), (Some(now + COOLING), false), "as somebody's number");
+    operator::drain(&pool, &numbers(4)[3], false, now).await.unwrap();
+    let fifth = operator::release(&pool, &numbers(5)[4], COOLING, now).await.unwrap();
+    assert_eq!((fifth.cools_until, fifth.is_uncooled), (None, false), "nobody's");
+    let mut cleared = watch::unclear_holders(&pool, now).await.unwrap().cleared;
+    cleared.sort_unstable();
+    assert_eq!(cleared, raised);
+    assert_eq!(texts(&pool, OPEN).await, [""; 0]);
+}
+
+/// The sweep of a real worker says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_raises_a_number_of_which_it_is_unclear_whether_a_client_had_it() {
+    let stage = stage(1).await;
+    operator::seed(&stage.pool, &numbers(2)).await.unwrap();
+    let from_before = "
+        DELETE FROM number_changes;
+        UPDATE twilio_number_pool SET status = 'ASSIGNED', client_id = 'gone', assigned_at = now() - INTERVAL '1 year'";
+    execute(&stage.pool, from_before).await;
+    let words = "unclear-holder:gone|2 of the pool's numbers are assigned to gone";
+    let raised = async || texts(&stage.pool, OPEN).await.iter().any(|it| it.starts_with(words));
+    eventually(PATIENCE, "the alert is raised", raised).await;
+    stage.strike().await.unwrap();
 }
 
 /// Through the schedule of a real worker.

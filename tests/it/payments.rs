@@ -487,7 +487,7 @@ async fn a_hundred_pay_at_once_for_forty_numbers_and_each_that_is_released_reach
     let held = texts(&stage.pool, r#"SELECT "twilioNumber" FROM clients WHERE "twilioNumber" IS NOT NULL"#).await;
     for (place, number) in held.iter().take(10).enumerate() {
         // Whoever held it, an operator had a reason to take it from: it joins the line, behind everybody else.
-        assert_eq!(stage.operator(&["pool", "release", number, "--yes"]).await.unwrap().0, 0);
+        assert_eq!(stage.operator(&["pool", "release", number, "--yes", "--now"]).await.unwrap().0, 0);
         eventually(PATIENCE, "the next in line is told", async || told(&line[place]) == 1).await;
         stage.settle().await.unwrap();
         assert_eq!(line.iter().map(|id| told(id)).sum::<usize>(), place + 1, "and nobody else");

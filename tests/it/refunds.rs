@@ -26,7 +26,9 @@ async fn open_alerts(stage: &Stage) -> Vec<String> {
 
 async fn words_of(stage: &Stage, cause: &str) -> String {
     let about = sqlx::query_scalar("SELECT about FROM alerts WHERE cause = $1 AND cleared_at IS NULL");
-    about.bind(cause).fetch_one(&stage.pool).await.unwrap()
+    let about: String = about.bind(cause).fetch_one(&stage.pool).await.unwrap();
+    assert!(!about.contains("  "), "a line continuation is lost in: {about}");
+    about
 }
 
 /// What the payment of a month is told with.

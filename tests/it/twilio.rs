@@ -624,7 +624,16 @@ async fn the_owner_of_a_live_number_hears_of_each_call_once_unless_the_caller_hi
 async fn the_owner_hears_of_every_caller_whose_number_can_be_told_however_it_is_written() {
     let stage = stage(1).await;
     ann_at(&stage, "COMPLETE").await;
-    let written = ["+447700900101", "07700900102", "07700 900 103", "00447700900104", "+4407700900105", "447700900106"];
+    let written = [
+        "+447700900101",
+        "07700900102",
+        "07700 900 103",
+        "00447700900104",
+        "+4407700900105",
+        "447700900106",
+        "+07700900107",
+        "+00447700900108",
+    ];
     for from in written.into_iter().chain(["", "anonymous", "0", "sip:anonymous@anonymous.invalid"]) {
         let (arrived, ended) = stage.stand_in.call(from, HERS).await.unwrap();
         let answered = (arrived.status, arrived.content_type.as_str(), ended.status);
@@ -637,10 +646,10 @@ async fn the_owner_hears_of_every_caller_whose_number_can_be_told_however_it_is_
     assert_eq!(stage.stand_in.post("/webhooks/twilio/voice", &form).await.unwrap().status, 200);
     stage.settle().await.unwrap();
     let expected: Vec<String> =
-        (101..=106).map(|n| format!("Missed call: +447700900{n} rang your JobRun number.")).collect();
+        (101..=108).map(|n| format!("Missed call: +447700900{n} rang your JobRun number.")).collect();
     assert_eq!(stage.stand_in.bodies_to(ANN), expected);
-    assert_eq!(count(&stage.pool, "SELECT count(*) FROM events WHERE kind = 'call_arrived'").await, 11);
-    let as_given = "SELECT payload->>'from' FROM events WHERE kind = 'call_arrived' ORDER BY id LIMIT 6";
+    assert_eq!(count(&stage.pool, "SELECT count(*) FROM events WHERE kind = 'call_arrived'").await, 13);
+    let as_given = "SELECT payload->>'from' FROM events WHERE kind = 'call_arrived' ORDER BY id LIMIT 8";
     assert_eq!(texts(&stage.pool, as_given).await, written);
     stage.strike().await.unwrap();
 }

@@ -49,7 +49,7 @@ async fn numbers_freed_by_hand_reach_the_longest_waiting_at_once() {
         .unwrap();
     assert!(say(&stage, &phone(1), "READY").await[0].contains("Your JobRun number is +447111111111"));
 
-    let (code, stdout, _) = stage.operator(&["pool", "release", "+447111111111", "--yes"]).await.unwrap();
+    let (code, stdout, _) = stage.operator(&["pool", "release", "+447111111111", "--yes", "--now"]).await.unwrap();
     assert_eq!((code, stdout.as_str()), (0, "+447111111111 is available; it was held by client client-1\n"));
     eventually(PATIENCE, "the third is told", async || told(3) == 1).await;
     stage.settle().await.unwrap();

@@ -188,7 +188,8 @@ fn open_dispute(id: &str, status: Dispute, told: &[&Told], changes: &[Changed]) 
 fn lost_dispute(id: &str, told: &[&Told], changes: &[Changed]) -> String {
     let payer = payer(told.iter().find_map(|told| client_of(told, changes)));
     format!(
-        "{payer} disputed a payment ({id}) and won, so the money is gone. The service does not end by it: to end it,          cancel the subscription in Stripe. Then clear this."
+        "{payer} disputed a payment ({id}) and won, so the money is gone. The service does not end by it: to end it, \
+         cancel the subscription in Stripe. Then clear this."
     )
 }
 

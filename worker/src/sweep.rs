@@ -50,6 +50,7 @@ async fn repair_ownerless(hands: &Hands) -> Result<(), db::Error> {
     if repaired > 0 {
         tracing::warn!(numbers = repaired, "took back numbers whose clients were deleted");
     }
+    say(&watch::unclear_holders(&hands.pool, clock::now()).await?);
     Ok(())
 }
 

@@ -116,19 +116,21 @@ enum Pool {
         #[arg(long)]
         json: bool,
     },
-    /// Put a number back into the pool; tells the waiting list at once
+    /// Put a number back into the pool; tells the waiting list as soon as it can be given out
     ///
     /// A number that a client holds is only taken with --yes. Its client is given another number, or a place on the waiting
-    /// list, and is texted that its number had to change; it does not get the same number back.
+    /// list, and is texted that its number had to change; it does not get the same number back. The number first cools down
+    /// for NUMBER_COOLING, because the client's phone may go on forwarding its calls to it.
     Release {
         /// The number, such as +447911123456 or "07911 123456"
         number: String,
         /// Take the number although a client holds it
         #[arg(long)]
         yes: bool,
-        /// Let it cool down for NUMBER_COOLING first
+        /// Make it available at once instead of letting it cool down: the next client may then answer calls that the former
+        /// client's phone still forwards
         #[arg(long)]
-        cool_down: bool,
+        now: bool,
     },
     /// Give a number to no client from now on; whoever holds it keeps it
     Drain {
@@ -231,8 +233,17 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     causes.into_iter().any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
+/// What is wrong with the settings that only this command needs.
+fn problems_of(command: &Command) -> Option<config::Problems> {
+    match command {
+        Command::Pool(Pool::Buy { .. }) => config::Buying::from_env().err(),
+        Command::Numbers(Numbers::Check { .. }) => config::Numbers::from_env().err(),
+        _ => None,
+    }
+}
+
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
-    let settings = config::Operator::from_env()?;
+    let settings = config::Operator::from_env().map_err(|problems| problems.and(problems_of(&command)))?;
     telemetry::start(&settings.log, telemetry::Output::Stderr);
     match command {
         Command::Up(options) => up::run(&settings, &options).await?,
@@ -240,7 +251,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Migrate => migrate(&settings).await?,
         Command::Pool(Pool::Seed { numbers }) => seed(&settings, &numbers).await?,
         Command::Pool(Pool::Status { json }) => status(&settings, json).await?,
-        Command::Pool(Pool::Release { number, yes, cool_down }) => release(&settings, &number, yes, cool_down).await?,
+        Command::Pool(Pool::Release { number, yes, now }) => release(&settings, &number, yes, now).await?,
         Command::Pool(Pool::Drain { number, undo }) => drain(&settings, &number, undo).await?,
         Command::Pool(Pool::Allocate { client }) => return allocate(&settings, &client).await,
         Command::Pool(Pool::Buy { count, country, kind, yes, json }) => {
@@ -299,8 +310,8 @@ async fn seed(settings: &config::Operator, numbers: &[String]) -> anyhow::Result
     Ok(writeln!(std::io::stdout(), "{} new, {} known already", seeded.new, seeded.known)?)
 }
 
-async fn release(settings: &config::Operator, number: &str, yes: bool, cool_down: bool) -> anyhow::Result<()> {
-    let cooling = if cool_down { settings.cooling } else { Duration::ZERO };
+async fn release(settings: &config::Operator, number: &str, yes: bool, at_once: bool) -> anyhow::Result<()> {
+    let cooling = if at_once { Duration::ZERO } else { settings.cooling };
     let (pool, now) = (connect_migrated(settings).await?, clock::now());
     let released = if yes {
         operator::release(&pool, number, cooling, now).await?
@@ -308,12 +319,19 @@ async fn release(settings: &config::Operator, number: &str, yes: bool, cool_down
         operator::release_unheld(&pool, number, cooling, now).await?
     };
     let holder = released.holder.map_or_else(|| "nobody".to_owned(), |id| format!("client {id}"));
-    let state = match released.cools_until {
-        Some(until) => format!("cools down until {}", until.format(MINUTE)),
-        None if released.drained => "is back in the pool, but drained".to_owned(),
-        None => "is available".to_owned(),
+    let state = match (released.cools_until, released.drained) {
+        (Some(until), _) => format!("cools down until {}", until.format(MINUTE)),
+        (None, true) => "is back in the pool, but drained".to_owned(),
+        (None, false) => "is available".to_owned(),
     };
-    Ok(writeln!(std::io::stdout(), "{} {state}; it was held by {holder}", released.number)?)
+    writeln!(std::io::stdout(), "{} {state}; it was held by {holder}", released.number)?;
+    if released.is_uncooled && !released.drained {
+        eprintln!(
+            "jobrun: it has not cooled down: the former client's phone may still forward its calls to it, and the next client \
+             would answer them"
+        );
+    }
+    Ok(())
 }
 
 async fn drain(settings: &config::Operator, number: &str, undo: bool) -> anyhow::Result<()> {

@@ -70,37 +70,47 @@ impl E164 {
 const WITHHELD: [&str; 5] = ["+266696687", "+7378742833", "+2562533", "+8656696", "+86282452253"];
 
 /// Who rings, unless the number is withheld, or is none that could be rung back. Twilio gives it in E.164 where it can, and
-/// otherwise as the network does: `07…`, `447…`, `0044…` or `+4407…`.
+/// otherwise as the network does: `07…`, `447…`, `0044…` or `+4407…`, and with a plus sign before any of these.
 #[must_use]
 pub fn caller(from: &str) -> Option<E164> {
     let number = as_written(from)?;
     (!WITHHELD.contains(&number.as_str())).then_some(number)
 }
 
-/// Reads a number as a person in the UK writes it: `+447900000001`, `447900000001` or `07900 000001`.
+/// Reads a number as a person in the UK writes it: `+447900000001`, `447900000001`, `07900 000001`, `+44 (0)7900-000001` or
+/// `0044 7900 000001`.
 #[must_use]
 pub fn as_people_write(text: &str) -> Option<E164> {
     as_written(text).or_else(|| E164::from_digits(&bare(text)).ok())
 }
 
-/// The number without what is put between its digits.
-fn bare(text: &str) -> String {
-    text.chars().filter(|it| !it.is_whitespace() && !"-().".contains(*it)).collect()
+/// The number without what is put between its digits, and without the zero in brackets that is dialled within a country only.
+pub(crate) fn bare(text: &str) -> String {
+    let digits =
+        |text: &str| text.chars().filter(|it| !it.is_whitespace() && !"-().".contains(*it)).collect::<String>();
+    let bare = digits(text);
+    if bare.starts_with('+') || bare.starts_with("00") { digits(&text.replace("(0)", "")) } else { bare }
 }
 
 /// Reads a number in any of the ways in which networks and people in the UK write it, unless it is unclear which country it
 /// belongs to.
 fn as_written(text: &str) -> Option<E164> {
     let bare = bare(text);
-    if let Some(international) = bare.strip_prefix('+').or_else(|| bare.strip_prefix("00")) {
+    let (has_plus, dialled) = bare.strip_prefix('+').map_or((false, bare.as_str()), |dialled| (true, dialled));
+    // No country code begins with a zero: what does is dialled so, whether a plus sign stands before it or not.
+    if let Some(international) = dialled.strip_prefix("00") {
         return international_number(international);
     }
-    if bare.starts_with('0') {
-        return uk_number(&bare);
+    if dialled.starts_with('0') {
+        return uk_number(dialled);
+    }
+    let international = international_number(dialled);
+    if has_plus {
+        return international;
     }
     // Neither a plus sign nor a zero says where this begins.
-    let digits = international_number(&bare).filter(|number| bare.starts_with("44") || is_valid(number));
-    digits.or_else(|| uk_number(&format!("0{bare}")).filter(is_valid))
+    let international = international.filter(|number| dialled.starts_with("44") || is_valid(number));
+    international.or_else(|| uk_number(&format!("0{dialled}")).filter(is_valid))
 }
 
 /// A number from its country code on. The zero that is dialled within the UK does not belong behind the country code.
@@ -196,6 +206,9 @@ mod tests {
             "+44 (0)7700 900123",
             "+44 7700-900-123",
             "07700 900 123",
+            "+07700900123",
+            "+00447700900123",
+            "+004407700900123",
         ] {
             assert_eq!(caller(written), E164::parse("+447700900123").ok(), "{written}");
         }
@@ -205,6 +218,8 @@ mod tests {
             ("02079460000", "+442079460000"),
             ("0035312345678", "+35312345678"),
             ("14158675309", "+14158675309"),
+            ("+02079460000", "+442079460000"),
+            ("+0035312345678", "+35312345678"),
         ] {
             assert_eq!(caller(written), E164::parse(number).ok(), "{written}");
         }
@@ -220,6 +235,11 @@ mod tests {
             "12345",
             "266696687",
             "00266696687",
+            "+00266696687",
+            "+0",
+            "+07",
+            "+00",
+            "++447700900123",
             "8656696",
             "2562533",
             "+44",
@@ -238,7 +258,16 @@ mod tests {
         for written in ["+447900000001", "447900000001", "07900000001", "07900 000 001", " +44 7900 000001"] {
             assert_eq!(as_people_write(written), number, "{written}");
         }
-        assert_eq!(as_people_write("0044 7900-000 001"), number);
+        for written in [
+            "0044 7900-000 001",
+            "+44 (0)7900 000001",
+            "(+44) (0)7900.000.001",
+            "0044 (0)7900 000001",
+            "(07900) 000001",
+        ] {
+            assert_eq!(as_people_write(written), number, "{written}");
+        }
+        assert_eq!(as_people_write("0044 07900 000001"), number, "as a caller is read");
         for nonsense in ["client-1", "", "0", "0d9f4c1e-7", "++447900000001"] {
             assert_eq!(as_people_write(nonsense), None, "{nonsense}");
         }

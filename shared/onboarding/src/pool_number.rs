@@ -1,7 +1,7 @@
 //! Whether what somebody wrote can be a number of the pool, and what is wrong with it if not.
 
 use crate::E164;
-use crate::phone::as_people_write;
+use crate::phone::{as_people_write, bare};
 
 /// How many digits a mobile number of the UK has after +44, beginning with 7.
 const UK_MOBILE_DIGITS: usize = 10;
@@ -30,27 +30,53 @@ pub enum Unfit {
     /// Its country has no such numbers.
     #[error("cannot exist: {0} has no numbers of this length that begin like this")]
     CannotExist(String),
+    /// It is in a range that is used for something else.
+    #[error("can never be a client's: {0}")]
+    OtherUse(&'static str),
     /// It is the number that clients text.
     #[error("is the number that clients text, TWILIO_ONBOARDING_NUMBER")]
     Onboarding,
 }
 
-/// Reads a number as people write it: `+447911123456`, `07911 123456`, `+44 (0)7911-123456` or `0044 7911 123456`.
-#[must_use]
-pub fn as_written(text: &str) -> Option<E164> {
-    let bare = bare(text);
-    match bare.strip_prefix("00") {
-        Some(rest) => E164::from_digits(rest).ok(),
-        None => as_people_write(&bare),
-    }
-}
+const DRAMA: &str = "Ofcom keeps it for films and plays, and gives it to nobody";
+const FREEPHONE: &str = "0800 and 0808 numbers are freephone, and take no texts";
+const PERSONAL: &str = "070 numbers are personal numbers, which cost the caller extra";
+const PREMIUM: &str = "09 numbers are premium rate";
+const TEST: &str = "it is one of Twilio's test numbers, with which nothing is sent";
 
-fn bare(text: &str) -> String {
-    text.replace("(0)", "").chars().filter(|it| !is_between_digits(*it)).collect()
-}
+/// What numbers that begin like this are for. The first that fits counts.
+///
+/// No test, demonstration or benchmark needs one of Ofcom's numbers for drama in the pool: as callers, they are not refused.
+const OTHER_USES: [(&str, &str); 24] = [
+    ("+447700900", DRAMA),
+    ("+442079460", DRAMA),
+    ("+441134960", DRAMA),
+    ("+441144960", DRAMA),
+    ("+441154960", DRAMA),
+    ("+441164960", DRAMA),
+    ("+441174960", DRAMA),
+    ("+441184960", DRAMA),
+    ("+441214960", DRAMA),
+    ("+441314960", DRAMA),
+    ("+441414960", DRAMA),
+    ("+441514960", DRAMA),
+    ("+441614960", DRAMA),
+    ("+441914980", DRAMA),
+    ("+442896496", DRAMA),
+    ("+442920180", DRAMA),
+    ("+441632960", DRAMA),
+    ("+443069990", DRAMA),
+    ("+448081570", DRAMA),
+    ("+44800", FREEPHONE),
+    ("+44808", FREEPHONE),
+    ("+4470", PERSONAL),
+    ("+449", PREMIUM),
+    ("+15005550", TEST),
+];
 
-fn is_between_digits(it: char) -> bool {
-    it.is_whitespace() || matches!(it, '-' | '.' | '(' | ')')
+/// What `number` is for, if that is something else than to be a client's.
+fn other_use(number: &E164) -> Option<&'static str> {
+    OTHER_USES.iter().find(|(beginning, _)| number.as_str().starts_with(beginning)).map(|(_, purpose)| *purpose)
 }
 
 /// Reads a number for the pool. `onboarding_number` cannot be one of its numbers.
@@ -63,7 +89,10 @@ pub fn pool_number(text: &str, onboarding_number: Option<&E164>) -> Result<SeedN
     if let Some(rest) = ["+440", "00440"].into_iter().find_map(|prefix| bare.strip_prefix(prefix)) {
         return Err(Unfit::ZeroAfterCode(rest.to_owned()));
     }
-    let number = as_written(text).ok_or(Unfit::Unreadable)?;
+    let number = as_people_write(text).filter(|_| !bare.starts_with("+0")).ok_or(Unfit::Unreadable)?;
+    if let Some(purpose) = other_use(&number) {
+        return Err(Unfit::OtherUse(purpose));
+    }
     let region = number.country().ok_or(Unfit::NoCountry)?;
     if !can_exist(&number) {
         return Err(Unfit::CannotExist(region));
@@ -98,7 +127,17 @@ mod tests {
             let read = pool_number(written, None).unwrap();
             assert_eq!((read.number.as_str(), read.region.as_str()), ("+447911123456", "GB"), "{written}");
         }
-        for good in ["+447111111110", "+447100000190", "+442079460018", "+353871234567", "+14158675309"] {
+        for good in ["+447111111110", "+447100000190", "+442071234567", "+353871234567", "+14158675309"] {
+            assert!(pool_number(good, None).is_ok(), "{good}");
+        }
+    }
+
+    /// The ranges beside those that are refused.
+    #[test]
+    fn a_number_is_not_refused_for_its_neighbours() {
+        for good in
+            ["+447700901000", "+447699900123", "+442079461000", "+441134961000", "+447100000190", "+442890123456"]
+        {
             assert!(pool_number(good, None).is_ok(), "{good}");
         }
     }
@@ -111,6 +150,9 @@ mod tests {
             ("", Unfit::Unreadable),
             ("+44", Unfit::Unreadable),
             ("07911", Unfit::Unreadable),
+            ("+07911 123456", Unfit::Unreadable),
+            ("+0044 7911 123456", Unfit::Unreadable),
+            ("0044 07911 123456", Unfit::ZeroAfterCode("7911123456".to_owned())),
             ("+4407911123456", Unfit::ZeroAfterCode("7911123456".to_owned())),
             ("+44 07911 123456", Unfit::ZeroAfterCode("7911123456".to_owned())),
             ("+9991234567", Unfit::NoCountry),
@@ -119,6 +161,23 @@ mod tests {
             ("+446001234567", Unfit::CannotExist("GB".to_owned())),
             ("+35387123456789", Unfit::CannotExist("IE".to_owned())),
             ("07476 955179", Unfit::Onboarding),
+            ("0800 123 4567", Unfit::OtherUse(FREEPHONE)),
+            ("0808 123 4567", Unfit::OtherUse(FREEPHONE)),
+            ("070 1234 5678", Unfit::OtherUse(PERSONAL)),
+            ("+449061234567", Unfit::OtherUse(PREMIUM)),
+            ("+15005550006", Unfit::OtherUse(TEST)),
+            ("+15005550009", Unfit::OtherUse(TEST)),
+            ("07700 900000", Unfit::OtherUse(DRAMA)),
+            ("07700 900999", Unfit::OtherUse(DRAMA)),
+            ("020 7946 0018", Unfit::OtherUse(DRAMA)),
+            ("0113 496 0000", Unfit::OtherUse(DRAMA)),
+            ("0161 496 0999", Unfit::OtherUse(DRAMA)),
+            ("0191 498 0123", Unfit::OtherUse(DRAMA)),
+            ("028 9649 6123", Unfit::OtherUse(DRAMA)),
+            ("029 2018 0123", Unfit::OtherUse(DRAMA)),
+            ("01632 960123", Unfit::OtherUse(DRAMA)),
+            ("03069 990123", Unfit::OtherUse(DRAMA)),
+            ("08081 570123", Unfit::OtherUse(DRAMA)),
         ] {
             assert_eq!(pool_number(written, Some(&onboarding)), Err(wrong), "{written}");
         }

@@ -52,7 +52,9 @@ impl ConnectError {
     pub fn is_of_the_settings(&self) -> bool {
         match self {
             Self::Url(_) => true,
-            Self::Unreachable { error, .. } => Reason::of(error) == Reason::NoFile,
+            Self::Unreachable { error, .. } => {
+                matches!(Reason::of(error), Reason::NoFile | Reason::Login | Reason::NoDatabase)
+            }
             Self::Unfit { .. } | Self::NotMigrated { .. } | Self::Hidden { .. } => false,
         }
     }
@@ -184,9 +186,15 @@ impl fmt::Display for Described<'_> {
                 write!(formatter, "the certificate of the server at {address} is for another host name ({error})")
             }
             Reason::Tls => write!(formatter, "TLS to the server at {address} fails ({error})"),
-            Reason::Login => write!(formatter, "the server at {address} refuses the login ({error})"),
+            Reason::Login => write!(
+                formatter,
+                "the server at {address} refuses the login: check the user and the password in DATABASE_URL ({error})"
+            ),
             Reason::NoDatabase => {
-                write!(formatter, "the server at {address} has no such database; create it first ({error})")
+                write!(
+                    formatter,
+                    "the server at {address} has no such database: check its name in DATABASE_URL, or create it ({error})"
+                )
             }
             Reason::NoRight => write!(formatter, "the role in DATABASE_URL lacks a right at {address} ({error})"),
             Reason::Busy => write!(formatter, "the server at {address} takes no connections now ({error})"),

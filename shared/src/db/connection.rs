@@ -23,8 +23,12 @@ const STARTS_WITHIN: Duration = Duration::from_secs(10);
 pub(crate) const ASKED_EVERY: Duration = Duration::from_secs(1);
 pub(crate) const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
-/// A connection that lay idle for longer than this is tried before it is used, and has this long to answer.
+/// A connection that lay idle for longer than this is tried before it is used.
 const TRIED_AFTER_IDLE: Duration = Duration::from_secs(1);
+
+/// How long such a connection may take to answer. Less than the ingress waits for a connection (800 ms), so that a webhook that
+/// meets a silent one still gets a new one in time.
+const WAKES_WITHIN: Duration = Duration::from_millis(500);
 
 /// A connection that is given back in the middle of a statement may take this long to be ready again.
 const READY_AGAIN_WITHIN: Duration = Duration::from_secs(60);
@@ -258,7 +262,7 @@ impl Health {
         if idle_for < TRIED_AFTER_IDLE {
             return true;
         }
-        match timeout(TRIED_AFTER_IDLE, conn.ping()).await {
+        match timeout(WAKES_WITHIN, conn.ping()).await {
             Ok(answered) => answered.is_ok(),
             Err(_) => {
                 self.distrust();
@@ -296,5 +300,37 @@ pub async fn watch(pool: PgPool, health: Health) {
             let _ = conn.close_hard().await;
         }
         sleep(ASKED_EVERY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A server that lets everybody in, and then says nothing any more.
+    async fn silent_server() -> String {
+        const LET_IN: &[u8] = b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I";
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("postgres://jobrun@{}/jobrun?sslmode=disable", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(LET_IN).await.unwrap();
+            while stream.read(&mut [0; 1024]).await.is_ok_and(|bytes| bytes > 0) {}
+        });
+        url
+    }
+
+    #[tokio::test]
+    async fn a_silent_connection_is_given_up_while_a_webhook_still_waits_for_another() {
+        let of_the_ingress = Duration::from_millis(800);
+        let options: PgConnectOptions = silent_server().await.parse().unwrap();
+        let mut conn = options.connect().await.unwrap();
+        let health = Health::default();
+        let is_awake = timeout(of_the_ingress, health.is_awake(&mut conn, Duration::from_secs(2))).await;
+        assert_eq!(is_awake.ok(), Some(false));
+        assert!(!health.trusts(Duration::from_secs(10)), "nor are the others relied upon");
     }
 }

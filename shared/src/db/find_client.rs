@@ -1,6 +1,6 @@
 //! Finds the client that an operator means: by id, by phone, or by the beginning of an id that no other client has.
 
-use jobrun_onboarding::pool_number::as_written;
+use jobrun_onboarding::as_people_write;
 use sqlx::PgConnection;
 
 use super::Error;
@@ -25,7 +25,7 @@ pub enum Found {
 /// When the database does not answer.
 pub async fn find_client(conn: &mut PgConnection, words: &str) -> Result<Found, Error> {
     let words = words.trim();
-    let phone = as_written(words);
+    let phone = as_people_write(words);
     let exact = sqlx::query_scalar!(
         r#"SELECT id FROM clients WHERE id = $1 OR "phoneNumber" = $2 ORDER BY id = $1 DESC LIMIT 1"#,
         words,

@@ -442,6 +442,7 @@ struct Locked {
     status: String,
     client_id: Option<String>,
     last_client_id: Option<String>,
+    cools_until: Option<DateTime<Utc>>,
     drained: bool,
 }
 
@@ -449,7 +450,7 @@ struct Locked {
 async fn lock(conn: &mut PgConnection, numbers: &[&str]) -> Result<Vec<Locked>, Error> {
     let rows = sqlx::query_as!(
         Locked,
-        r#"SELECT phone_e164 AS number, status, client_id, last_client_id, drained_at IS NOT NULL AS "drained!"
+        r#"SELECT phone_e164 AS number, status, client_id, last_client_id, cools_until, drained_at IS NOT NULL AS "drained!"
            FROM twilio_number_pool WHERE phone_e164 = ANY($1) ORDER BY seed_order FOR UPDATE"#,
         numbers as &[&str]
     );
@@ -557,19 +558,33 @@ pub async fn is_unused(conn: &mut PgConnection, number: &str) -> Result<bool, Er
     Ok(unused.fetch_one(conn).await?)
 }
 
-/// A number that was taken from its holder.
+/// What releasing a number did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// The number is back in the pool.
+    Done(Released),
+    /// Nothing: no client holds it, and it cools down until then.
+    CoolsDown(DateTime<Utc>),
+    /// Nothing: it is not in the pool.
+    NotInPool,
+}
+
+/// A number that is back in the pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Released {
     /// `number_changes.id`, if a client held it.
     pub change: Option<i64>,
     /// Until when it cools down. Empty, it is available.
     pub cools_until: Option<DateTime<Utc>>,
+    /// Whether it has not cooled down although a client had it, whose phone may still forward its calls to it.
+    pub is_uncooled: bool,
     /// Whether it is drained, so that no client is given it all the same.
     pub drained: bool,
 }
 
-/// Takes `number` from its `holder`, and makes it available, after it has cooled down for as long as `cooling`. Answers
-/// nothing if the number is not in the pool; then nothing must be committed.
+/// Takes `number` from its `holder`, and lets it cool down for as long as `cooling`, as one that no client holds but may have held
+/// (`is_ownerless`). Another one becomes available at once, unless it cools down already: that is only cut short if `cooling` is
+/// nothing.
 ///
 /// The holder must be locked, and the gate closed. Locks the row of the number.
 ///
@@ -579,16 +594,22 @@ pub async fn release(
     conn: &mut PgConnection,
     number: &E164,
     holder: Option<&str>,
+    is_ownerless: bool,
     cooling: Duration,
     now: DateTime<Utc>,
-) -> Result<Option<Released>, Error> {
+) -> Result<Release, Error> {
     const WHY: &str = "released by hand";
     let Some(row) = lock(conn, &[number.as_str()]).await?.pop() else {
-        return Ok(None);
+        return Ok(Release::NotInPool);
     };
+    let still_cools = row.cools_until.filter(|until| holder.is_none() && row.status == "COOLING_DOWN" && *until > now);
+    if let Some(until) = still_cools.filter(|_| !cooling.is_zero()) {
+        return Ok(Release::CoolsDown(until));
+    }
     let held: Vec<(&str, &str)> = holder.map(|holder| (number.as_str(), holder)).into_iter().collect();
     let change = if held.is_empty() { None } else { unhand(conn, &held, WHY, now).await?.pop() };
-    let cools_until = cools_until(cooling, now);
+    let had_client = holder.is_some() || is_ownerless;
+    let cools_until = cools_until(cooling, now).filter(|_| had_client);
     // Its client does not get it back: there was a reason to take it. Once it has cooled down, anybody may have it.
     let taken_from = holder.filter(|_| cools_until.is_none());
     put_back(conn, &[(number.as_str(), None)], cools_until, taken_from).await?;
@@ -601,7 +622,8 @@ pub async fn release(
     if let Some((change, client_id)) = step {
         number_changes::record(conn, change, &[(number.as_str(), client_id)], WHY, now).await?;
     }
-    Ok(Some(Released { change, cools_until, drained: row.drained }))
+    let is_uncooled = cools_until.is_none() && (had_client || still_cools.is_some());
+    Ok(Release::Done(Released { change, cools_until, is_uncooled, drained: row.drained }))
 }
 
 /// Says that no client is to be given `number`, held by `holder`, any more, or with `undo` that clients may be again. Answers

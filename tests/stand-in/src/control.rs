@@ -7,6 +7,7 @@ use axum::extract::{Query, State as Shared};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Form, Router};
+use jobrun_onboarding::as_people_write;
 use serde::Deserialize;
 
 use crate::{Answer, Direction, Fate, Fault, Message, Misbehaviour, Reports, State, Undelivered};
@@ -83,9 +84,11 @@ fn describe(what: &str, answer: &Answer) -> Outcome {
     if (200..300).contains(&answer.status) { Ok(line) } else { Err((StatusCode::BAD_GATEWAY, line)) }
 }
 
-/// A plus sign in a form is a space, unless somebody escaped it: in a phone number it can only be a plus.
+/// A phone as Twilio would name it: in E.164 where it can be told, and otherwise as it was typed. A plus sign in a form is a
+/// space, unless somebody escaped it: before a phone number it can only be a plus.
 fn phone(given: &str) -> String {
-    format!("+{}", given.trim().trim_start_matches('+'))
+    let typed = given.strip_prefix(' ').map_or_else(|| given.to_owned(), |digits| format!("+{digits}"));
+    as_people_write(&typed).map_or_else(|| typed.trim().to_owned(), |number| number.as_str().to_owned())
 }
 
 async fn text(Shared(state): Shared<Arc<State>>, Form(text): Form<Text>) -> Outcome {

@@ -270,6 +270,28 @@ async fn people_hear_that_their_text_was_refused() {
     assert_eq!(response.text().await.unwrap(), "text: answered 403 no\n");
 }
 
+#[tokio::test]
+async fn a_phone_is_named_as_twilio_would_however_it_is_typed() {
+    let (addr, mut bodies) = refuser().await;
+    let stand_in = stand_in_beside(addr).await;
+    for (typed, named) in [
+        ("+447900000001", "%2B447900000001"),
+        ("%2B447900000001", "%2B447900000001"),
+        ("447900000001", "%2B447900000001"),
+        ("07900+000001", "%2B447900000001"),
+        ("+07900000001", "%2B447900000001"),
+        ("0044+7900+000001", "%2B447900000001"),
+        ("+14155550100", "%2B14155550100"),
+        ("60777", "60777"),
+        ("anonymous", "anonymous"),
+    ] {
+        let request = stand_in.state.http.post(stand_in.url() + "/texts").body(format!("from={typed}&body=Hi"));
+        request.header("content-type", "application/x-www-form-urlencoded").send().await.unwrap();
+        let body = bodies.recv().await.unwrap();
+        assert!(body.contains(&format!("From={named}&")), "{typed}: {body}");
+    }
+}
+
 /// A file of its own in the folder for temporary files.
 fn kept_file(name: &str) -> std::path::PathBuf {
     let file = std::env::temp_dir().join(format!("jobrun-stand-in-{}-{name}", std::process::id()));
