@@ -112,7 +112,10 @@ async fn ensure_indexes_are_finished(conn: &mut PgConnection) -> Result<(), Step
     if unfinished.is_empty() {
         return Ok(());
     }
-    let why = format!("unfinished indexes serve no query: {}; REINDEX them CONCURRENTLY, or drop them", unfinished.join(", "));
+    let why = format!(
+        "unfinished indexes serve no query: {}; REINDEX them CONCURRENTLY, or drop them",
+        unfinished.join(", ")
+    );
     Err(StepError::Execute(sqlx::Error::Configuration(why.into())))
 }
 

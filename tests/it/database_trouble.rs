@@ -84,7 +84,8 @@ async fn an_open_insert_of_a_client_costs_only_that_client() {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_open_inserts_cost_only_those_clients() {
     let stage = stage(1).await;
-    let insert = r#"INSERT INTO clients ("phoneNumber") SELECT (447900000000 + n)::TEXT FROM generate_series(1, 60) AS n"#;
+    let insert =
+        r#"INSERT INTO clients ("phoneNumber") SELECT (447900000000 + n)::TEXT FROM generate_series(1, 60) AS n"#;
     let mut session = open_session(&stage, insert).await;
     for n in 1..=60 {
         assert_eq!(stage.stand_in.text(&phone(n), "Plumber from London").await.unwrap().status, 200);

@@ -4,11 +4,11 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::TextKind;
-use jobrun_shared::db::{self, Patience};
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::events::{self, Outcome, Payload, Waiting};
 use jobrun_shared::db::messages::{self, Progress, Report, Reported, Since};
 use jobrun_shared::db::sending::KnownBy;
+use jobrun_shared::db::{self, Patience};
 use jobrun_shared::queue::{self, Queue};
 use jobrun_shared::twilio::errors;
 use jobrun_shared::{clock, telemetry};

@@ -243,10 +243,7 @@ mod tests {
 
     /// Does `items`, of which those in `locked` are locked. Returns the parts that were tried, each with its patience, and what
     /// was put off.
-    async fn tried(
-        items: &[i32],
-        locked: &[i32],
-    ) -> (Vec<(Vec<i32>, Patience)>, Vec<i32>, Result<usize, db::Error>) {
+    async fn tried(items: &[i32], locked: &[i32]) -> (Vec<(Vec<i32>, Patience)>, Vec<i32>, Result<usize, db::Error>) {
         let (mut parts, mut left) = (Vec::new(), Vec::new());
         let work = |part: &[i32], patience| {
             parts.push((part.to_vec(), patience));

@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::Payment;
 use jobrun_onboarding::payment::{What, standing};
-use jobrun_shared::db::{self, Patience};
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::events::{self, NewEvent, Outcome, Payload, Source, Waiting};
 use jobrun_shared::db::subscriptions::{self, Subscription};
+use jobrun_shared::db::{self, Patience};
 use jobrun_shared::stripe::facts::{self, Told};
 use jobrun_shared::{clock, operator, telemetry};
 
