@@ -98,16 +98,9 @@ async fn an_unfinished_index_is_made_anew_while_another_role_makes_one() {
     };
     let nameless = "SELECT count(*) FROM pg_stat_progress_create_index WHERE index_relid IS NULL";
     eventually(PATIENCE, "the other index is being made", async || count(&pool, nameless).await == 1).await;
-    // It waits for whoever was at work before, the other index among them.
-    let at_work = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'ordinary'
-                     AND wait_event_type = 'Lock' AND query ~ 'CONCURRENTLY'";
-    let others = async {
-        eventually(PATIENCE, "the migration waits", async || count(&admin, at_work).await == 1).await;
-        writer.rollback().await.unwrap();
-        making.await.unwrap().unwrap();
-    };
-    let (migrated, ()) = tokio::join!(operator::migrate(&pool), others);
-    migrated.unwrap();
+    operator::migrate(&pool).await.unwrap();
+    writer.rollback().await.unwrap();
+    making.await.unwrap().unwrap();
     assert_eq!(valid_indexes(&pool).await, 1);
 }
 

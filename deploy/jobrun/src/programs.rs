@@ -13,9 +13,13 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
+use tokio::task::JoinHandle;
 
 /// How long a program may take to finish what it has in hand.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long the last lines of a program that has ended may take to be read.
+const READ_WITHIN: Duration = Duration::from_secs(5);
 
 /// How often a condition is looked at that nothing announces.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -57,6 +61,7 @@ pub struct Program {
     // Open as long as we live: its end asks the program to stop.
     _stdin: Option<ChildStdin>,
     lines: Arc<Mutex<Vec<String>>>,
+    readers: Vec<JoinHandle<()>>,
 }
 
 /// A port of 127.0.0.1 that nobody listens on, below those that the system gives to outgoing connections: one of those may be
@@ -143,11 +148,11 @@ impl Program {
         }
         let mut child = command.spawn().with_context(|| format!("starting {}", dir.join(name).display()))?;
         let kept = Arc::new(Mutex::new(Vec::new()));
-        keep(child.stdout.take(), &kept);
-        keep(child.stderr.take(), &kept);
+        let readers =
+            [keep(child.stdout.take(), &kept), keep(child.stderr.take(), &kept)].into_iter().flatten().collect();
         // Taken, because waiting for a child would close it.
         let stdin = child.stdin.take();
-        Ok(Self { name: name.to_owned(), child, _stdin: stdin, lines: kept })
+        Ok(Self { name: name.to_owned(), child, _stdin: stdin, lines: kept, readers })
     }
 
     /// The process's number.
@@ -180,12 +185,21 @@ impl Program {
         Ok(())
     }
 
-    /// Waits until it ends.
+    /// Waits until it ends, and its lines are read.
     ///
     /// # Errors
     /// When it cannot be waited for.
     pub async fn wait(&mut self) -> anyhow::Result<ExitStatus> {
-        self.child.wait().await.with_context(|| format!("waiting for {}", self.name))
+        let status = self.child.wait().await.with_context(|| format!("waiting for {}", self.name))?;
+        self.read_the_rest().await;
+        Ok(status)
+    }
+
+    /// A process that it started may still hold its output open, and is not waited for.
+    async fn read_the_rest(&mut self) {
+        for reader in self.readers.drain(..) {
+            let _ = tokio::time::timeout(READ_WITHIN, reader).await;
+        }
     }
 
     /// Kills it, with SIGKILL: it has no chance to do anything about it.
@@ -206,21 +220,27 @@ impl Program {
             let _ = Command::new("kill").args(["-TERM", &pid.to_string()]).stderr(Stdio::null()).status().await?;
         }
         match tokio::time::timeout(STOP_TIMEOUT, self.child.wait()).await {
-            Ok(status) => Ok(status?),
+            Ok(status) => {
+                self.read_the_rest().await;
+                Ok(status?)
+            }
             Err(_) => bail!("{} did not stop within {STOP_TIMEOUT:?}", self.name),
         }
     }
 }
 
-fn keep(output: Option<impl AsyncRead + Unpin + Send + 'static>, kept: &Arc<Mutex<Vec<String>>>) {
-    let Some(output) = output else { return };
+fn keep(
+    output: Option<impl AsyncRead + Unpin + Send + 'static>,
+    kept: &Arc<Mutex<Vec<String>>>,
+) -> Option<JoinHandle<()>> {
+    let output = output?;
     let kept = Arc::clone(kept);
-    tokio::spawn(async move {
+    Some(tokio::spawn(async move {
         let mut lines = BufReader::new(output).lines();
         while let Ok(Some(line)) = lines.next_line().await {
             kept.lock().unwrap_or_else(PoisonError::into_inner).push(line);
         }
-    });
+    }))
 }
 
 /// Waits until `url` answers with a success.

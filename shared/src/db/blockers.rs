@@ -92,10 +92,9 @@ async fn list(conn: &mut PgConnection, open_for: TimeDelta, ours_open_for: TimeD
                  JOIN (SELECT pg_locks.pid, pg_class.relname FROM pg_locks JOIN pg_class ON pg_class.oid = pg_locks.relation
                        WHERE pg_locks.granted AND pg_locks.locktype = 'relation'
                          AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                         -- Ours: those beside the clients, and the queue's.
+                         -- Ours are beside the clients.
                          AND pg_class.relkind = 'r'
-                         AND pg_class.relnamespace IN ((SELECT relnamespace FROM pg_class WHERE oid = 'clients'::REGCLASS),
-                                                       (SELECT relnamespace FROM pg_class WHERE oid = 'apalis.jobs'::REGCLASS))
+                         AND pg_class.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'clients'::REGCLASS)
                          AND pg_locks.mode IN ('RowShareLock', 'RowExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock',
                                                'ExclusiveLock', 'AccessExclusiveLock')) AS held ON held.pid = session.pid
                  WHERE session.datname = current_database() AND session.pid <> pg_backend_pid()
