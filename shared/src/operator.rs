@@ -82,13 +82,14 @@ async fn apply_once(conn: &mut PgConnection, migrator: &Migrator) -> Result<(), 
         migrator.run_to(step.version - 1, &mut *conn).await?;
         sqlx::raw_sql(NO_LOCK_TIMEOUT).execute(&mut *conn).await?;
         if !is_applied(conn, step.version).await? {
-            drop_unfinished_indexes(conn).await?;
+            drop_unfinished_indexes(conn, step.sql.as_str()).await?;
         }
         migrator.run_to(step.version, &mut *conn).await?;
         sqlx::raw_sql(LOCK_TIMEOUT).execute(&mut *conn).await?;
     }
     migrator.run(&mut *conn).await?;
-    ensure_indexes_are_finished(conn).await
+    let steps: Vec<&str> = migrator.iter().map(|step| step.sql.as_str()).collect();
+    ensure_indexes_are_finished(conn, &steps.concat()).await
 }
 
 /// Not checked when it compiles: the table is the migrator's.
@@ -97,9 +98,9 @@ async fn is_applied(conn: &mut PgConnection, version: i64) -> Result<bool, sqlx:
     applied.bind(version).fetch_one(conn).await
 }
 
-/// Drops the indexes that an earlier try could not finish: they take time with every row, and serve no query.
-async fn drop_unfinished_indexes(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
-    for index in list_unfinished_indexes(conn).await? {
+/// Drops the indexes of a step that an earlier try could not finish: they take time with every row, and serve no query.
+async fn drop_unfinished_indexes(conn: &mut PgConnection, step: &str) -> Result<(), sqlx::Error> {
+    for index in list_unfinished_indexes(conn, step).await? {
         let drop = format!("DROP INDEX CONCURRENTLY IF EXISTS {index}");
         sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut *conn).await?;
     }
@@ -107,8 +108,8 @@ async fn drop_unfinished_indexes(conn: &mut PgConnection) -> Result<(), sqlx::Er
 }
 
 /// Fails if an index serves no query: `IF NOT EXISTS` in a step takes an unfinished one of the same name for its own.
-async fn ensure_indexes_are_finished(conn: &mut PgConnection) -> Result<(), StepError> {
-    let unfinished = list_unfinished_indexes(conn).await?;
+async fn ensure_indexes_are_finished(conn: &mut PgConnection, steps: &str) -> Result<(), StepError> {
+    let unfinished = list_unfinished_indexes(conn, steps).await?;
     if unfinished.is_empty() {
         return Ok(());
     }
@@ -119,12 +120,13 @@ async fn ensure_indexes_are_finished(conn: &mut PgConnection) -> Result<(), Step
     Err(StepError::Execute(sqlx::Error::Configuration(why.into())))
 }
 
-/// The indexes of our tables that were begun and not finished. One that is being made just now, by hand, is none of them; if
+/// The indexes that `steps` names, and that were begun and not finished. One that is being made just now, by hand, is none of them; if
 /// another role makes it, only the lock on its table says which it is.
-async fn list_unfinished_indexes(conn: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+async fn list_unfinished_indexes(conn: &mut PgConnection, steps: &str) -> Result<Vec<String>, sqlx::Error> {
     let unfinished = sqlx::query_scalar(
         "SELECT indexrelid::REGCLASS::TEXT FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
-         WHERE NOT indisvalid AND relnamespace = 'public'::REGNAMESPACE
+         WHERE NOT indisvalid AND position(relname IN $1) > 0
+           AND relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'clients'::REGCLASS)
            AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index AS making
                            WHERE making.index_relid = indexrelid
                               OR (making.index_relid IS NULL
@@ -132,7 +134,7 @@ async fn list_unfinished_indexes(conn: &mut PgConnection) -> Result<Vec<String>,
                                               WHERE held.pid = making.pid AND held.relation = indrelid
                                                 AND held.mode = 'ShareUpdateExclusiveLock')))",
     );
-    unfinished.fetch_all(conn).await
+    unfinished.bind(steps).fetch_all(conn).await
 }
 
 /// The migrations could not be applied.

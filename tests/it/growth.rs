@@ -43,7 +43,7 @@ const ALLOWED: [(&str, &str); 8] = [
     (OLD_EVENTS, "the thousand oldest that are processed, which are nearly all"),
 ];
 
-const OLDEST_WAITING: &str = "(due_at IS NULL OR due_at <= $1) AND id > $4";
+const OLDEST_WAITING: &str = "due_at IS NULL AND id > $3";
 const OLD_TEXTS: &str = "messages again WHERE again.retry_of";
 const OLD_EVENTS: &str = "messages.event_id = events.id";
 
@@ -162,9 +162,10 @@ async fn every_query_costs_the_same_however_much_there_is() {
 async fn the_hottest_queries_touch_a_few_pages_however_many_there_are() {
     let (pool, queries) = (grown_database().await, queries());
     let kinds = "ARRAY['text', 'call_ended', 'delivery_report', 'stripe']";
-    let oldest_waiting = ["now()", "50", kinds, "0"];
-    let hottest: [(&str, &[&str], u64); 8] = [
+    let oldest_waiting = ["50", kinds, "0"];
+    let hottest: [(&str, &[&str], u64); 9] = [
         (OLDEST_WAITING, &oldest_waiting, 100),
+        ("AND (due_at, id) > ($4, $5)", &["now()", "20", kinds, "now() - INTERVAL '1 day'", "0"], 100),
         ("AND (due_at IS NULL OR due_at <= $1)) AS", &["now()", kinds], 100),
         ("s.free_at > $3", &["now()", "10", "now()"], 500),
         ("AND next_attempt_at <= $1\n", &["now()", "1", "now()"], 100),

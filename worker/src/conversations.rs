@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::{
     Allocation, Call, Client, Concern, Decision, E164, Event, Facts, Keyword, OptChange, Payment, State, Step,
-    TextKind, caller, decide, keyword, loop_guard::Admission, region_of,
+    TextKind, caller, decide, keyword, loop_guard::Admission, refuses, region_of,
 };
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::clients::{self, Standing, Wish};
@@ -28,73 +28,51 @@ const PUT_OFF: TimeDelta = TimeDelta::seconds(60);
 /// Returns how many clients it had in hand; clients that others have locked are passed over. A client in hand without
 /// events counts as well: others may have passed it over meanwhile, so the job looks again.
 ///
-/// A slice that fails because of its rows is taken again in halves, so that one bad row costs only itself. Lanes that were put
-/// off before are a slice of their own, after the others: if they still have to wait for a lock, the others do not wait with
-/// them.
+/// A slice that fails because of its rows is taken again in halves, so that one bad row costs only itself.
 ///
 /// # Errors
 /// When the database does not answer. Clients that exist are served all the same if others could not be made.
 pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, db::Error> {
-    let (put_off, new): (Vec<&Waiting>, Vec<&Waiting>) = oldest.iter().partition(|event| event.put_off);
-    let mut ensured = Ok(());
-    let mut done = 0;
-    for events in [&new, &put_off] {
-        ensured = ensured.and(ensure_newcomers(hands, events).await);
-    }
-    for lanes in lanes_of_conversations(oldest) {
-        done += in_halves(
-            &lanes,
-            |part, patience| process_lanes(hands, part, patience),
-            async |lane, error| put_off_lane(hands, oldest, lane, error).await,
-        )
-        .await?;
-    }
-    ensured.map(|()| done)
-}
-
-/// The lanes of events that conversations hear of: first those that are new, then those that were put off before.
-fn lanes_of_conversations(oldest: &[Waiting]) -> [Vec<String>; 2] {
+    let ensured = ensure_newcomers(hands, oldest).await;
     let is_heard = |event: &&Waiting| event.payload.as_ref().is_none_or(Payload::is_for_a_conversation);
-    let lanes = |put_off: bool| {
-        let events = oldest.iter().filter(is_heard).filter(|event| event.put_off == put_off);
-        events.map(|event| event.lane.clone()).collect::<BTreeSet<String>>()
-    };
-    let put_off = lanes(true);
-    let new = lanes(false).into_iter().filter(|lane| !put_off.contains(lane));
-    [new.collect(), put_off.iter().cloned().collect()]
+    let lanes: BTreeSet<&String> = oldest.iter().filter(is_heard).map(|event| &event.lane).collect();
+    let lanes: Vec<String> = lanes.into_iter().cloned().collect();
+    let done = in_halves(
+        &lanes,
+        |part, patience| process_lanes(hands, part, patience),
+        async |lane, error| put_off(hands, oldest, lane, &error).await,
+    )
+    .await?;
+    Ok(done + ensured?)
 }
 
 /// Puts off a lane whose events failed alone.
-async fn put_off_lane(hands: &Hands, oldest: &[Waiting], lane: &str, error: db::Error) -> Result<(), db::Error> {
+async fn put_off(hands: &Hands, oldest: &[Waiting], lane: &str, error: &db::Error) -> Result<(), db::Error> {
     let first = oldest.iter().find(|event| event.lane == lane).map_or_else(clock::now, |event| event.received_at);
     if error.is_lock_timeout() {
         tracing::warn!(%error, "a client's events wait for a lock that another session holds");
     } else {
         tracing::error!(%error, "a client's events cannot be processed and are put off");
     }
-    hands.put_off(lane, &error, PUT_OFF, first).await
+    hands.put_off(lane, error, PUT_OFF, first).await
 }
 
 /// Makes clients of the phones that text the onboarding number. In a transaction of its own: another worker may be making a
-/// client of the same phone, and is waited for while nothing is locked.
-async fn ensure_newcomers(hands: &Hands, events: &[&Waiting]) -> Result<(), db::Error> {
-    let newcomers: Vec<(E164, &Waiting)> =
-        events.iter().filter_map(|event| Some((hands.newcomer(event)?, *event))).collect();
+/// client of the same phone, and is waited for while nothing is locked. Returns how many were put off.
+async fn ensure_newcomers(hands: &Hands, oldest: &[Waiting]) -> Result<usize, db::Error> {
+    let newcomers: Vec<(E164, &str)> =
+        oldest.iter().filter_map(|event| Some((hands.newcomer(event)?, event.lane.as_str()))).collect();
     if newcomers.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
-    let ensure = async |part: &[(E164, &Waiting)], patience| {
+    let ensure = async |part: &[(E164, &str)], patience| {
         let phones: Vec<E164> = part.iter().map(|(phone, _)| phone.clone()).collect();
         let mut tx = db::begin(&hands.pool, patience).await?;
         clients::ensure_for_phones(&mut tx, &phones).await?;
         tx.commit().await?;
-        Ok(part.len())
+        Ok(0)
     };
-    let put_off = async |(_, event): &(E164, &Waiting), error| {
-        put_off_lane(hands, std::slice::from_ref(*event), &event.lane, error).await
-    };
-    in_halves(&newcomers, ensure, put_off).await?;
-    Ok(())
+    in_halves(&newcomers, ensure, async |(_, lane), error| put_off(hands, oldest, lane, &error).await).await
 }
 
 async fn process_lanes(hands: &Hands, lanes: &[String], patience: Patience) -> Result<usize, db::Error> {
@@ -370,7 +348,9 @@ impl Turn {
     /// STOP and START count on every number of ours, because the wish is the person's. Anything else is for that number's
     /// holder, and so is a START from a client that takes texts.
     fn hear_elsewhere(&self, event: &Waiting, body: &str, opt_out_type: Option<&str>) -> Heard {
-        let taken_for = keyword(opt_out_type.unwrap_or(body));
+        // Words that Twilio does not know may stop texts as well.
+        let in_words = || refuses(body).then_some(Keyword::Stop);
+        let taken_for = keyword(opt_out_type.unwrap_or(body)).or_else(|| in_words().filter(|_| opt_out_type.is_none()));
         let counts = match taken_for {
             Some(Keyword::Stop) => true,
             Some(Keyword::Start) => self.loaded.client.opted_out,

@@ -136,6 +136,9 @@ impl Hands {
     }
 }
 
+/// Where this many items in a row wait in vain for a lock, everything is probably locked.
+const LOCKED_IN_A_ROW_MAX: usize = 20;
+
 /// A lane whose lock was not to be had is looked at again after this long at first; the longer it has waited already, the less
 /// often.
 pub(crate) const LOCKED_FOR_MIN: TimeDelta = TimeDelta::seconds(1);
@@ -143,35 +146,46 @@ const LOCKED_FOR_MAX: TimeDelta = TimeDelta::seconds(15);
 
 /// Does `work` with all of `items` in one transaction. Where that fails because of their rows, it is done again with halves of
 /// them, so that one bad row costs only itself. Where a lock is not to be had in time, it is done with each alone, and from
-/// then on without patience: however many are locked, the others do not wait for them one after the other. What fails alone is
-/// left to `put_off`, and counts as done. Returns how much was done.
+/// then on without patience; and when that has failed for many in a row, the rest is not tried. What fails alone, or is not
+/// tried, is left to `put_off`, and counts as done. Returns how much was done.
 pub(crate) async fn in_halves<'a, T, W, P>(
     items: &'a [T],
     mut work: impl FnMut(&'a [T], Patience) -> W + Send,
-    mut put_off: impl FnMut(&'a T, db::Error) -> P + Send,
+    mut put_off: impl FnMut(&'a T, Arc<db::Error>) -> P + Send,
 ) -> Result<usize, db::Error>
 where
     T: Sync,
     W: Future<Output = Result<usize, db::Error>> + Send,
     P: Future<Output = Result<(), db::Error>> + Send,
 {
-    let (mut done, mut patience) = (0, Patience::Usual);
+    let (mut done, mut locked_in_a_row, mut patience) = (0, 0, Patience::Usual);
     let mut parts = Halves::of(items);
     while let Some(part) = parts.next_part() {
         let (alone, error) = match work(part, patience).await {
             Err(error) if error.is_of_the_rows() => (parts.halve(part), error),
             Err(error) if error.is_lock_timeout() => {
                 patience = Patience::Short;
+                locked_in_a_row += 1;
                 (parts.split(part), error)
             }
             count => {
+                locked_in_a_row = 0;
                 done += count?;
                 continue;
             }
         };
+        let error = Arc::new(error);
         if let Some(alone) = alone {
-            put_off(alone, error).await?;
+            put_off(alone, Arc::clone(&error)).await?;
             done += 1;
+        }
+        if locked_in_a_row > LOCKED_IN_A_ROW_MAX {
+            while let Some(part) = parts.next_part() {
+                for item in part {
+                    put_off(item, Arc::clone(&error)).await?;
+                }
+                done += part.len();
+            }
         }
     }
     Ok(done)
@@ -269,10 +283,18 @@ mod tests {
 
     #[tokio::test]
     async fn however_much_is_locked_only_the_first_is_waited_for_with_patience() {
-        let all: Vec<i32> = (0..100).collect();
-        let (parts, put_off, done) = tried(&all, &all[..99]).await;
+        let all: Vec<i32> = (0..20).collect();
+        let (parts, put_off, done) = tried(&all, &all[..19]).await;
         assert_eq!(parts.iter().filter(|(_, patience)| *patience == Patience::Usual).count(), 1);
-        assert_eq!((put_off.len(), done.ok()), (99, Some(100)), "and the last is done in the same turn");
+        assert_eq!((put_off.len(), done.ok()), (19, Some(20)), "and the last is done in the same turn");
+    }
+
+    #[tokio::test]
+    async fn where_everything_is_locked_not_everything_is_tried() {
+        let all: Vec<i32> = (0..100).collect();
+        let (parts, put_off, done) = tried(&all, &all).await;
+        assert_eq!(parts.len(), LOCKED_IN_A_ROW_MAX + 1);
+        assert_eq!((put_off, done.ok()), (all, Some(100)));
     }
 
     #[test]

@@ -395,8 +395,8 @@ pub struct Waiting {
     pub lane: String,
     /// When it arrived.
     pub received_at: DateTime<Utc>,
-    /// Whether it was put off before.
-    pub put_off: bool,
+    /// Until when it is put off, or was; empty if it never was.
+    pub due_at: Option<DateTime<Utc>>,
     /// What happened; empty when a stored payload cannot be read.
     pub payload: Option<Payload>,
 }
@@ -412,29 +412,50 @@ struct Row {
 impl From<Row> for Waiting {
     fn from(row: Row) -> Self {
         let payload = serde_json::from_value(row.payload).ok();
-        Self { id: row.id, lane: row.lane, received_at: row.received_at, put_off: row.due_at.is_some(), payload }
+        Self { id: row.id, lane: row.lane, received_at: row.received_at, due_at: row.due_at, payload }
     }
 }
 
-/// The oldest waiting events after the event `after`, at most `limit`, without locking them.
+/// The oldest waiting events after the event `after` that were never put off, at most `limit`, without locking them.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn list_oldest(
+pub async fn list_oldest(conn: &mut PgConnection, after: i64, limit: i64) -> Result<Vec<Waiting>, Error> {
+    let rows = sqlx::query_as!(
+        Row,
+        "SELECT id, lane, received_at, due_at, payload FROM events
+         WHERE processed_at IS NULL AND kind = ANY($2) AND due_at IS NULL AND id > $3
+         ORDER BY id LIMIT $1",
+        limit,
+        &KINDS as &[&str],
+        after
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(Waiting::from).collect())
+}
+
+/// The events that were put off and are due again, the longest due first: those after `after`, the time and the id of an event,
+/// at most `limit`, without locking them.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list_due_again(
     conn: &mut PgConnection,
-    after: i64,
+    after: (DateTime<Utc>, i64),
     now: DateTime<Utc>,
     limit: i64,
 ) -> Result<Vec<Waiting>, Error> {
     let rows = sqlx::query_as!(
         Row,
         "SELECT id, lane, received_at, due_at, payload FROM events
-         WHERE processed_at IS NULL AND kind = ANY($3) AND (due_at IS NULL OR due_at <= $1) AND id > $4
-         ORDER BY id LIMIT $2",
+         WHERE processed_at IS NULL AND kind = ANY($3) AND due_at <= $1 AND (due_at, id) > ($4, $5)
+         ORDER BY due_at, id LIMIT $2",
         now,
         limit,
         &KINDS as &[&str],
-        after
+        after.0,
+        after.1
     )
     .fetch_all(conn)
     .await?;
@@ -563,9 +584,13 @@ pub async fn put_off_behind(
                                               WHERE events.lane = asked.lane AND (processed_at IS NULL) IS TRUE
                                                 AND due_at > $2) AS put_off
                           WHERE put_off.due_at IS NOT NULL),
-                moved AS (UPDATE events SET due_at = first.due_at FROM first
-                          WHERE events.lane = first.lane AND (processed_at IS NULL) IS TRUE
-                            AND (events.due_at IS NULL OR events.due_at <= $2))
+                -- One that another session has locked is passed over, and looked at again.
+                behind AS (SELECT events.id, first.due_at FROM first
+                           CROSS JOIN LATERAL (SELECT id FROM events
+                                               WHERE events.lane = first.lane AND (processed_at IS NULL) IS TRUE
+                                                 AND (events.due_at IS NULL OR events.due_at <= $2)
+                                               ORDER BY id FOR UPDATE SKIP LOCKED) AS events),
+                moved AS (UPDATE events SET due_at = behind.due_at FROM behind WHERE events.id = behind.id)
            SELECT lane AS "lane!" FROM first"#,
         lanes,
         now
