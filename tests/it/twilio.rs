@@ -275,7 +275,9 @@ async fn stop_and_start_to_any_number_of_ours_count() {
     assert!(answers.len() == 1 && answers[0].contains("1 iPhone"), "{answers:?}");
     texts_another("START").await;
     assert_eq!(stage.stand_in.bodies_to(ANN).len(), 1, "from a client that takes texts it is no concern of ours");
-    assert_eq!(texts(&stage.pool, "SELECT change FROM opt_changes ORDER BY id").await, ["out", "in"]);
+    texts_another("Please stop texting me").await;
+    assert_eq!(count(&stage.pool, out).await, 1, "in words that Twilio does not know");
+    assert_eq!(texts(&stage.pool, "SELECT change FROM opt_changes ORDER BY id").await, ["out", "in", "out"]);
     stage.strike().await.unwrap();
 }
 

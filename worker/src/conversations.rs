@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::{
     Allocation, Call, Client, Concern, Decision, E164, Event, Facts, Keyword, OptChange, Payment, State, Step,
-    TextKind, caller, decide, keyword, loop_guard::Admission, refuses, region_of,
+    TextKind, caller, decide, keyword, loop_guard::Admission, region_of,
 };
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::clients::{self, Standing, Wish};
@@ -67,9 +67,14 @@ async fn ensure_newcomers(hands: &Hands, oldest: &[Waiting]) -> Result<usize, db
     }
     let ensure = async |part: &[(E164, &str)], patience| {
         let phones: Vec<E164> = part.iter().map(|(phone, _)| phone.clone()).collect();
-        let mut tx = db::begin(&hands.pool, patience).await?;
-        clients::ensure_for_phones(&mut tx, &phones).await?;
-        tx.commit().await?;
+        if patience == Patience::Usual {
+            // One statement, which needs no transaction around it.
+            clients::ensure_for_phones(&mut *hands.pool.acquire().await?, &phones).await?;
+        } else {
+            let mut tx = db::begin(&hands.pool, patience).await?;
+            clients::ensure_for_phones(&mut tx, &phones).await?;
+            tx.commit().await?;
+        }
         Ok(0)
     };
     in_halves(&newcomers, ensure, async |(_, lane), error| put_off(hands, oldest, lane, &error).await).await
@@ -348,9 +353,7 @@ impl Turn {
     /// STOP and START count on every number of ours, because the wish is the person's. Anything else is for that number's
     /// holder, and so is a START from a client that takes texts.
     fn hear_elsewhere(&self, event: &Waiting, body: &str, opt_out_type: Option<&str>) -> Heard {
-        // Words that Twilio does not know may stop texts as well.
-        let in_words = || refuses(body).then_some(Keyword::Stop);
-        let taken_for = keyword(opt_out_type.unwrap_or(body)).or_else(|| in_words().filter(|_| opt_out_type.is_none()));
+        let taken_for = strays::wished(body, opt_out_type);
         let counts = match taken_for {
             Some(Keyword::Stop) => true,
             Some(Keyword::Start) => self.loaded.client.opted_out,

@@ -103,13 +103,20 @@ fn wish(event: &Waiting) -> Option<Wish> {
     let Some(Payload::Text { from, body, opt_out_type, .. }) = &event.payload else {
         return None;
     };
-    let said = opt_out_type.as_ref().unwrap_or(body);
-    let change = match keyword(said).or_else(|| refuses(said).then_some(Keyword::Stop))? {
+    let change = match wished(body, opt_out_type.as_deref())? {
         Keyword::Stop => OptChange::Out,
         Keyword::Start => OptChange::In,
         Keyword::Help => return None,
     };
     Some(Wish { phone: E164::parse(from).ok()?, change, event_id: event.id })
+}
+
+/// The keyword that a text to any number of ours comes to: as Twilio took it, or else in words that Twilio may not know.
+pub(crate) fn wished(body: &str, opt_out_type: Option<&str>) -> Option<Keyword> {
+    match opt_out_type {
+        Some(taken_for) => keyword(taken_for),
+        None => keyword(body).or_else(|| refuses(body).then_some(Keyword::Stop)),
+    }
 }
 
 /// The sender of a text, if it can be texted back: a short code, a name, `whatsapp:` and a landline cannot.
