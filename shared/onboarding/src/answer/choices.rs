@@ -2,9 +2,9 @@
 
 use super::names;
 use super::words::{
-    AGREES, ANDROID, ANY_WAY, BESIDE_CHOICE, BESIDE_DONE, BESIDE_NO, BESIDE_YES, BUT, COURTESY, DONE, GOES_AHEAD,
-    IPHONE, LANDLINE, LANDLINE_PLACES, LATER, NO, OTHER_WAYS, PLAIN_NO, POLITE, TEXTS, WHAT_NEXT, YES, all_among,
-    any_among, has_phrase, is_among, meant, plain,
+    AGREES, ANDROID, ANY_WAY, BESIDE_CHOICE, BESIDE_DONE, BESIDE_NO, BESIDE_TEXTS, BESIDE_YES, BUT, COURTESY, DONE,
+    GOES_AHEAD, IPHONE, LANDLINE, LANDLINE_PLACES, LATER, NO, OTHER_WAYS, PLAIN_NO, POLITE, TEXTS, WHAT_NEXT, YES,
+    all_among, any_among, has_phrase, is_among, meant, plain,
 };
 use crate::PhoneType;
 
@@ -84,7 +84,8 @@ fn goes_ahead(body: &str, said: &[String]) -> bool {
 /// Whether texts are chosen, which are all that we offer: a yes will do.
 pub(super) fn prefers_sms(body: &str) -> bool {
     let said = meant(unsigned(body));
-    let named = any_among(&said, TEXTS) && !any_among(&said, NO) && !any_among(&said, OTHER_WAYS) && !names::asks(body);
+    let chosen = all_among(&said, &[TEXTS, YES, AGREES, COURTESY, BESIDE_TEXTS]) && !any_among(&said, &["got"]);
+    let named = any_among(&said, TEXTS) && chosen && !any_among(&said, OTHER_WAYS) && !names::asks(body);
     let any_way = any_among(&said, ANY_WAY) && all_among(&said, &[ANY_WAY, COURTESY]) && said != ["not"];
     named || any_way || assent(body) == Assent::Yes
 }

@@ -225,6 +225,7 @@ pub fn read(body: &str, asked: State, known: Option<&Half>) -> Meaning {
     let body = &without_signature_of_phone(body);
     let meaning = in_any_state.unwrap_or_else(|| match asked {
         State::S1BusinessTypeLocation => trade_and_place::trade_and_place(body, known),
+        State::S2BusinessName | State::S3OwnerName if refusals::may_refuse(body) => Meaning::Unclear,
         State::S2BusinessName => names::business_name(body),
         State::S3OwnerName => names::owner_name(body),
         State::S4NotificationPref if choices::prefers_sms(body) => Meaning::Sms,

@@ -260,6 +260,16 @@ pub(super) const TEXTS: &[&str] = &[
     "sms", "text", "texts", "txt", "txts", "message", "messages", "msg", "msgs", "texting", "texted", "sns", "smss",
 ];
 
+/// Stands beside [`TEXTS`] in a choice of them.
+#[rustfmt::skip]
+pub(super) const BESIDE_TEXTS: &[&str] = &[
+    "only", "best", "via", "through", "prefer", "preferred", "preference", "choose", "send", "option", "suits", "suit",
+    "works", "work", "easiest", "easier", "better", "if", "are", "will", "can", "we", "us", "either",
+    "any", "whatever", "ones", "way", "ideal", "handy", "handier", "always", "please", "reply", "in", "yous",
+    "alerts", "notifications", "notification", "mobile", "phone", "definitely", "probably", "think", "rather",
+    "preferably", "simple", "missed", "about", "them",
+];
+
 /// Names another way to be told, which we do not offer.
 #[rustfmt::skip]
 pub(super) const OTHER_WAYS: &[&str] = &[
