@@ -13,7 +13,7 @@ const BEGINS: &[&str] = &[
     "talk later", "speak soon", "back soon", "back later", "be right back", "give me", "gimme", "hold on", "hang on",
     "one sec", "one second", "one moment", "one min", "one mo", "two secs", "two mins", "wait a", "half way",
     "halfway", "mid job", "away from", "busy", "tied up", "on my", "got to", "gotta", "need to", "about", "later",
-    "i am in", "i am at", "i am on", "i am up", "im in", "im at", "im on", "im up", "im just", "i am just", "were at",
+    "should be", "will be", "i am in", "i am at", "i am on", "i am up", "im in", "im at", "im on", "im up", "im just", "i am just", "were at",
 ];
 
 /// Fills a pause, as the whole of a text.

@@ -280,7 +280,7 @@ fn corrected(body: &str, asked: State) -> Option<Meaning> {
     }
     let read = match field {
         Field::TradeAndPlace => trade_and_place::trade_and_place(&text, None),
-        Field::BusinessName => Meaning::BusinessName(text.clone()),
+        Field::BusinessName => names::business_name(&text),
         Field::OwnerName | Field::Surname => names::owner_name(&text),
         Field::Trade => Meaning::TradeAndPlace(text.clone()),
     };
