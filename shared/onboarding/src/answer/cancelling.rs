@@ -112,7 +112,7 @@ const PRICES: &[&str] = &[
 
 /// Asks about the price when nothing else is said.
 #[rustfmt::skip]
-const PRICES_ALONE: &[&str] = &["price", "prices", "cost", "costs", "pricing", "fees", "price please", "cost please"];
+const PRICES_ALONE: &[&str] = &["price", "prices", "cost", "costs", "pricing", "fees", "price please", "cost please", "free trial"];
 
 /// Says "how much" of something that is no money.
 #[rustfmt::skip]
