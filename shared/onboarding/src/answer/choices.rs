@@ -261,7 +261,8 @@ fn is_at_work(said: &[String]) -> bool {
 /// Whether "don" is a name rather than "done" without its end: "thanks Don".
 fn is_don(said: &[String], body: &str) -> bool {
     let alone = said.iter().all(|word| matches!(word.as_str(), "don" | "all" | "it" | "its" | "yes" | "ok" | "now"));
-    said.iter().any(|word| word == "don") && (!alone || (said.len() > 1 && body.contains("Don")))
+    let says_done = said.iter().any(|word| word != "don" && is_among(word, DONE));
+    !says_done && said.iter().any(|word| word == "don") && (!alone || (said.len() > 1 && body.contains("Don")))
 }
 
 /// Whether a text says that it was read, and no more.

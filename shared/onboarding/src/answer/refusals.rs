@@ -3,11 +3,11 @@
 //! A refusal is looked for in each sentence. One word such as "stop" refuses only if it stands alone; a phrase such as "stop
 //! texting" refuses wherever it stands, unless it is denied or put off.
 
-use super::names::asks;
+use super::names::{asks, is_titled};
 use super::trades::{OF_BUSINESSES, TRADES};
 use super::words::{
-    GREETINGS, OTHER_WAYS, TEXTS, any_among, begins_with, has_phrase, is_among, is_negated, meant, place_of, plain,
-    sentences,
+    GREETINGS, OTHER_WAYS, SENTENCE, TEXTS, any_among, begins_with, has_phrase, is_among, is_negated, meant, place_of,
+    plain, sentences,
 };
 
 /// Each alone says that no more texts are wanted.
@@ -35,7 +35,8 @@ const REFUSES: &[&str] = &[
     "not want you to contact", "not wish to be contacted", "not wish to be texted", "not wish to receive",
     "dont wish to be contacted", "dont wish to receive", "dont want any texts", "dont want any messages",
     "dont ever contact", "dont ever message", "not ever message", "delete my no", "remove my no", "stop jobrun texts",
-    "stop jobrun messages",
+    "stop jobrun messages", "be removed from your", "be taken off your", "not want these texts", "not want these messages",
+    "not want your texts", "not want your messages", "end messages", "cancel messages",
 ];
 
 /// Refuses only as a wish to us: "customers stop texting me" is none.
@@ -64,6 +65,15 @@ const BEFORE_IMPERATIVE: &[&str] = &[
     "interested", "person", "it",
 ];
 
+/// Stands before a verb that is no imperative.
+#[rustfmt::skip]
+const SUBJECTS: &[&str] = &[
+    "i", "we", "you", "u", "they", "he", "she", "it", "who", "that", "people", "customers", "customer", "clients", "client",
+    "callers", "caller", "everyone", "anyone", "someone", "somebody", "everybody", "nobody", "them", "him", "her", "did", "do",
+    "does", "will", "would", "wont", "cant", "cannot", "could", "should", "had", "never", "to", "not", "men", "wife", "husband",
+    "boss", "google", "didnt", "doesnt", "dont", "might", "may", "number",
+];
+
 /// Begins a wish to us in the form of a question.
 #[rustfmt::skip]
 const WISHES: &[&str] = &[
@@ -90,6 +100,7 @@ const OF_US: &[&str] = &[
 #[rustfmt::skip]
 const COMPLAINTS: &[&str] = &[
     "spam text", "spam texts", "too many texts", "too many messages", "way too many texts", "sick of texts",
+    "cancel text", "end text", "stop text", "stop txt", "stop txts", "end txts",
     "stop jobrun", "jobrun stop", "end jobrun texts",
 ];
 
@@ -102,7 +113,7 @@ const AFTER_DONT: &[&str] = &[
 
 /// Says "stop" in one word.
 #[rustfmt::skip]
-const STOPS: &[&str] = &["stop", "stopall", "optout", "stpo", "sotp", "stopit", "unsubscribe", "unsub", "unsubscribed", "unsubscibe"];
+const STOPS: &[&str] = &["stop", "stopall", "optout", "stpo", "sotp", "stopit", "unsubscribe", "unsub", "unsubscribed", "unsubscibe", "unsuscribe", "unsubcribe", "unsubscrib"];
 
 /// Makes a refusal of STOP, if nothing else stands beside it.
 #[rustfmt::skip]
@@ -279,11 +290,20 @@ fn is_refused_by(phrase: &str, said: &[String], sentence: &str) -> bool {
     let Some(place) = place_of(said, phrase) else { return false };
     let after = said.get(place + phrase.split(' ').count()..).unwrap_or_default();
     let before = said.get(..place).unwrap_or_default();
-    let is_wish = is_wish(before, said);
-    let is_imperative = || is_wish || is_imperative(phrase, before, sentence);
+    let may_be = phrase.starts_with("be ") && before.last().is_some_and(|word| matches!(word.as_str(), "i" | "we"));
+    let is_wish = may_be || is_wish(before, said);
+    let of_sender = has_any(phrase, after, &["me", "us"]);
+    let is_imperative = is_wish || is_imperative(phrase, before, sentence) || (of_sender && !ends_with_subject(before));
     let asks_how = ASKS_HOW.iter().any(|how| phrase.starts_with(how) || phrase.ends_with(how));
-    let is_asked =
-        asks(sentence) && !is_wish && !asks_how && !begins_clause(phrase, sentence) && !follows_question(before);
+    // "Who gave you my number remove me" goes on after a question.
+    let goes_on = of_sender && is_imperative && !sentence.contains('?');
+    let is_asked = asks(sentence)
+        && !is_wish
+        && !asks_how
+        && !goes_on
+        && !begins_clause(phrase, sentence)
+        && !follows_question(before);
+    let of_customers = phrase.starts_with("opt") && any_among(before, SUBJECTS);
     // "What if I opt out?" asks.
     let supposes = any_among(before, &["if", "before"]) && sentence.contains('?');
     let wants_calls = phrase.ends_with("receive")
@@ -297,7 +317,8 @@ fn is_refused_by(phrase: &str, said: &[String], sentence: &str) -> bool {
         && !supposes
         && !wants_calls
         && !other_way
-        && (!needs_imperative || is_imperative())
+        && !of_customers
+        && (!needs_imperative || is_imperative)
         && !is_replaced(after)
         && !has_condition(after)
 }
@@ -349,6 +370,19 @@ fn is_imperative(phrase: &str, before: &[String], sentence: &str) -> bool {
         || follows_question(before)
 }
 
+/// Whether a phrase, or the word after it, names the sender: "stop texting me".
+fn has_any(phrase: &str, after: &[String], list: &[&str]) -> bool {
+    let next = after.first().map(String::as_str).unwrap_or_default();
+    list.contains(&next) || phrase.split(' ').any(|word| list.contains(&word))
+}
+
+/// Whether the words before a verb end with its subject: "my customers stop texting me".
+fn ends_with_subject(before: &[String]) -> bool {
+    let last = before.last().map(String::as_str).unwrap_or_default();
+    let is_plural = last.len() > 4 && last.ends_with('s') && !last.ends_with("ss") && last != "thanks";
+    is_plural || SUBJECTS.contains(&last)
+}
+
 /// Whether "who is this" or the like is all that stands before.
 fn follows_question(before: &[String]) -> bool {
     WRONG_NUMBER.iter().chain(NOT_INTERESTED).any(|phrase| before.join(" ").ends_with(phrase))
@@ -385,7 +419,7 @@ fn stops(said: &[String], sentence: &str) -> bool {
     let is_stop = |word: &String| is_among(word, STOPS);
     let Some(place) = said.iter().position(is_stop) else { return false };
     let told = said.join(" ");
-    let told = NOT_INTERESTED.iter().fold(told, |told, phrase| told.replace(phrase, " "));
+    let told = NOT_INTERESTED.iter().chain(WRONG_NUMBER).fold(told, |told, phrase| told.replace(phrase, " "));
     let alone = told.split_whitespace().all(|word| is_among(word, STOPS) || BESIDE_STOP.contains(&word));
     let until_or = said.iter().take_while(|word| word.as_str() != "or");
     let threatens = place == 0
@@ -410,7 +444,8 @@ fn begins_with_stop(body: &str) -> bool {
         || rest.starts_with(" –")
         || rest.starts_with("- ");
     // "STOP LEAKS LTD" is written in capitals throughout.
-    let is_business = is_trade_or_form(&said) && !any_among(&said, OWN);
+    let is_named = is_titled(body) || !body.contains(char::is_lowercase);
+    let is_business = is_named && is_trade_or_form(&said) && !any_among(&said, SENTENCE) && !any_among(&said, OWN);
     (marked || (cried && !rest.contains('?'))) && !is_business && !has_condition(&said)
 }
 
@@ -426,6 +461,7 @@ fn ends_with_stop(said: &[String]) -> bool {
     let repeats = ["have to say stop", "need to say stop", "got to say stop", "must i say stop", "said stop"];
     let about_texts = ["texting", "texts", "messaging", "messages", "spam", "spamming", "contacting", "bothering"];
     (any_among(said, &about_texts) && wishes.iter().any(|wish| told.ends_with(wish)))
+        || has_phrase(said, "what part of stop")
         || repeats.iter().any(|wish| told.ends_with(wish))
 }
 

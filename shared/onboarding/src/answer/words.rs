@@ -89,6 +89,7 @@ const PHRASES: &[(&str, &str)] = &[
     ("a good deal", "content"),
     ("a great deal", "content"),
     ("as soon as", "as"),
+    ("soon as", "as"),
     ("im good", "content"),
     ("im fine", "content"),
     ("im ok", "content"),
@@ -281,7 +282,7 @@ pub(super) const BESIDE_TEXTS: &[&str] = &[
     "works", "work", "easiest", "easier", "better", "if", "are", "will", "can", "we", "us", "either",
     "any", "whatever", "ones", "way", "ideal", "handy", "handier", "always", "please", "reply", "in", "yous",
     "alerts", "notifications", "notification", "mobile", "phone", "definitely", "probably", "think", "rather",
-    "preferably", "simple", "missed", "about", "them",
+    "number", "here", "alert", "drop", "preferable", "probs", "guess", "suppose", "preferably", "simple", "missed", "about", "them",
 ];
 
 /// Names another way to be told, which we do not offer.
