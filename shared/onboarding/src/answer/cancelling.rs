@@ -34,7 +34,7 @@ const ENDING: &[&str] = &[
 /// Leaves, if nothing but [`BESIDE_LEAVING`] stands beside it.
 #[rustfmt::skip]
 const LEAVING: &[&str] = &[
-    "want to leave", "like to leave", "want out", "want to quit", "no longer need", "no longer want", "not happy want out",
+    "want to leave", "like to leave", "want out", "want to quit", "no longer need", "no longer needed", "no longer want", "not happy want out",
     "unhappy want out", "dont need any more", "dont need anymore", "dont want any more", "dont want anymore",
 ];
 
@@ -112,7 +112,7 @@ const PRICES: &[&str] = &[
 
 /// Asks about the price when nothing else is said.
 #[rustfmt::skip]
-const PRICES_ALONE: &[&str] = &["price", "prices", "cost", "costs", "pricing", "fees", "price please", "cost please", "free trial"];
+const PRICES_ALONE: &[&str] = &["price", "prices", "cost", "costs", "pricing", "fees", "price please", "cost please", "free trial", "free trial please"];
 
 /// Says "how much" of something that is no money.
 #[rustfmt::skip]

@@ -3,7 +3,7 @@
 use super::names::{is_no_name, tidy};
 use super::trade_and_place::trade_and_place;
 use super::trades::TRADES;
-use super::words::{NO, SENTENCE, TEXTS, YES, any_among, begins_with, has_phrase, plain};
+use super::words::{LATER, NO, SENTENCE, TEXTS, YES, any_among, begins_with, has_phrase, plain};
 use super::{ANSWER_CHARS_MAX, Field, Half, Meaning};
 use crate::State;
 
@@ -248,7 +248,9 @@ fn value(written: impl AsRef<str>) -> Option<String> {
     let says_more = ["wrong", "not", "incorrect", "spelt", "spelled", "misspelt"];
     let said = plain(text);
     let is_value = !NO_VALUE_BEGINS.iter().any(|begin| begins_with(&said, begin))
-        && !said.iter().all(|word| [NO_VALUES, BESIDE_NO_VALUES].iter().any(|list| list.contains(&word.as_str())));
+        && !said
+            .iter()
+            .all(|word| [NO_VALUES, BESIDE_NO_VALUES, LATER].iter().any(|list| list.contains(&word.as_str())));
     let is_complaint = said.first().is_some_and(|word| says_more.contains(&word.as_str()));
     (fits && is_value && !is_complaint).then(|| text.to_owned())
 }

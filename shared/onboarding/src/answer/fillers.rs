@@ -1,6 +1,6 @@
 //! Texts that only say where their sender is, or fill a pause: "up a ladder", "brb". None of them is an answer.
 
-use super::names::is_titled;
+use super::names::{is_titled, without_courtesy};
 use super::trades::{OF_BUSINESSES, PLACES, TRADES};
 use super::words::{any_among, begins_with, has_phrase, plain};
 
@@ -49,27 +49,31 @@ const NO_BUSINESS: &[&str] = &[
 const CHATTER: &[&str] = &[
     "start again", "start over", "restart", "begin again", "never mind", "nevermind", "too expensive", "too dear", "too much",
     "still waiting", "running late", "menu", "main menu", "options", "more info", "more information", "more details",
-    "info please", "free trial", "customer", "a customer", "im a customer", "i am a customer", "existing customer",
+    "info", "free trial", "price list", "prices list", "opening times", "opening hours", "send info", "send me info", "on my way", "on the way",
+    "too pricey", "reset", "new customer", "not a customer", "boiler not working", "heating not working", "customer", "a customer", "im a customer", "i am a customer", "existing customer",
 ];
 
 /// Begins chatter, in any letters.
 #[rustfmt::skip]
 const CHATTER_BEGINS: &[&str] = &[
     "running late", "be there", "thanks for", "thank you for", "cheers for", "still waiting", "too expensive", "never mind",
-    "job in", "job at", "a job in", "a job at", "got a job", "see you", "see u", "start again", "start over", "send me more",
+    "job in", "job at", "a job in", "a job at", "job as", "jobs in", "got a job", "see you", "see u", "start again", "start over", "send me more",
 ];
 
 /// Is said by those who look for a trade, and stands in no name.
 #[rustfmt::skip]
 const NEEDS: &[&str] = &[
     "burst pipe", "burst pipes", "blocked drain", "blocked toilet", "blocked sink", "no hot water", "no heating", "boiler broken",
-    "broken boiler", "leaking tap", "leaking pipe", "leaking roof", "is leaking",
+    "broken boiler", "leaking tap", "leaking pipe", "leaking roof", "is leaking", "leak in", "leak at", "not working",
 ];
 
 /// Whether a text is said in passing, and is no answer to any question.
 pub(super) fn is_chatter(text: &str) -> bool {
+    let text = without_courtesy(text);
     let said = plain(text);
     let last = said.last().map(String::as_str).unwrap_or_default();
+    // "Be There Removals"
+    let is_titled_trade = is_titled(text) && any_among(&said, TRADES);
     let is_business = OF_BUSINESSES.contains(&last);
     let is_work = any_among(
         &said,
@@ -86,7 +90,7 @@ pub(super) fn is_chatter(text: &str) -> bool {
     let in_minutes = said.windows(2).any(is_minutes);
     let is_ready = said.len() > 1 && last == "ready" && !is_titled(text);
     CHATTER.contains(&said.join(" ").as_str())
-        || CHATTER_BEGINS.iter().any(|begin| begins_with(&said, begin))
+        || (!is_titled_trade && CHATTER_BEGINS.iter().any(|begin| begins_with(&said, begin)))
         || (needs && !is_business)
         || in_minutes
         || is_ready

@@ -74,6 +74,17 @@ const SUBJECTS: &[&str] = &[
     "boss", "google", "didnt", "doesnt", "dont", "might", "may", "number",
 ];
 
+/// Opts out of what our clients send.
+const OTHERS: &[&str] =
+    &["customers", "customer", "clients", "client", "people", "they", "callers", "caller", "he", "she"];
+
+/// Follows STOP in capitals where a subscription or the forwarding is to end, and not the texts.
+#[rustfmt::skip]
+const NOT_TEXTS: &[&str] = &[
+    "charging", "billing", "taking", "subscription", "payment", "payments", "membership", "debit", "forwarding", "forwarded",
+    "divert", "diverting", "calls", "voicemail",
+];
+
 /// Begins a wish to us in the form of a question.
 #[rustfmt::skip]
 const WISHES: &[&str] = &[
@@ -303,7 +314,7 @@ fn is_refused_by(phrase: &str, said: &[String], sentence: &str) -> bool {
         && !goes_on
         && !begins_clause(phrase, sentence)
         && !follows_question(before);
-    let of_customers = phrase.starts_with("opt") && any_among(before, SUBJECTS);
+    let of_customers = phrase.starts_with("opt") && any_among(before, OTHERS);
     // "What if I opt out?" asks.
     let supposes = any_among(before, &["if", "before"]) && sentence.contains('?');
     let wants_calls = phrase.ends_with("receive")
@@ -319,7 +330,7 @@ fn is_refused_by(phrase: &str, said: &[String], sentence: &str) -> bool {
         && !other_way
         && !of_customers
         && (!needs_imperative || is_imperative)
-        && !is_replaced(after)
+        && !is_replaced(phrase, after)
         && !has_condition(after)
 }
 
@@ -399,10 +410,11 @@ fn begins_clause(phrase: &str, sentence: &str) -> bool {
 }
 
 /// Whether what is removed is to be replaced, or to be removed from a list that is not ours.
-fn is_replaced(after: &[String]) -> bool {
+fn is_replaced(phrase: &str, after: &[String]) -> bool {
     let from = after.iter().position(|word| word == "from").and_then(|place| after.get(place + 1));
     let of_others = from.is_some_and(|word| !OF_US.contains(&word.as_str()) && !OWN.contains(&word.as_str()));
-    REPLACES.iter().any(|phrase| has_phrase(after, phrase)) || of_others
+    let is_removed = ["remove", "delete", "lose"].iter().any(|verb| phrase.starts_with(verb));
+    (is_removed && REPLACES.iter().any(|it| has_phrase(after, it))) || of_others
 }
 
 /// Whether the words after a refusal put a condition on it: "don't text me after 6pm".
@@ -438,7 +450,8 @@ fn begins_with_stop(body: &str) -> bool {
         return false;
     };
     let said = plain(rest);
-    let cried = first == "STOP" && rest.starts_with(' ');
+    let of_texts = !any_among(&said, NOT_TEXTS) || any_among(&said, TEXTS);
+    let cried = first == "STOP" && rest.starts_with(' ') && of_texts;
     let marked = rest.starts_with([',', '–', '—', ':'])
         || rest.starts_with(" -")
         || rest.starts_with(" –")
@@ -496,14 +509,15 @@ pub(super) fn may_refuse(body: &str) -> bool {
     let said = plain(body);
     let word = |place: usize| said.get(place).map(String::as_str).unwrap_or_default();
     let is_masked = matches!(word(0), "f" | "p") && body.contains('*');
-    let is_paving = word(0) == "block" && word(1).starts_with("pav");
+    let is_of_trade =
+        (word(0) == "block" && word(1).starts_with("pav")) || (word(0) == "blocked" && word(1).starts_with("drain"));
     let begins = is_among(word(0), STOPS)
         || matches!(
             word(0),
             "remove" | "delete" | "block" | "blocked" | "blocking" | "report" | "reported" | "reporting"
         )
         || ["unsub", "unsuscrib", "unsus"].iter().any(|begin| word(0).starts_with(begin));
-    is_masked || (begins && !is_paving)
+    is_masked || (begins && !is_of_trade)
 }
 
 /// Whether the sender wants nothing of this, and says no more than that.
