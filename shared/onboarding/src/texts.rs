@@ -316,6 +316,10 @@ fn unanswered(client: &Client, meaning: &Meaning) -> Decision {
     if is_misfit(client, meaning) {
         stay.exchange.misfits = stay.exchange.misfits.saturating_add(1);
         if stay.exchange.misfits == MISFITS_MAX {
+            // No answer ends the row at COMPLETE, so it begins anew.
+            if client.state == State::Complete {
+                stay.exchange.misfits = 0;
+            }
             return stay.text(wording::offer_person()).concern(Concern::Stuck);
         }
     }

@@ -97,14 +97,24 @@ const ASKS_HOW: &[&str] =
     &["unsubscribe", "stop these", "stop the texts", "stop your texts", "stop getting", "stop receiving"];
 
 /// Follows "remove my number" where the number is to be changed rather than forgotten.
-const REPLACES: &[&str] =
-    &["and use", "and put", "and add", "and replace", "and change", "start again", "start over", "start afresh"];
+const REPLACES: &[&str] = &[
+    "and use",
+    "and put",
+    "and add",
+    "and replace",
+    "and change",
+    "and sign",
+    "and start",
+    "start again",
+    "start over",
+    "start afresh",
+];
 
 /// Follows "remove me from" where something of ours is meant.
 #[rustfmt::skip]
 const OF_US: &[&str] = &[
     "your", "ur", "this", "the", "these", "it", "here", "all", "any", "every", "everything", "list", "lists", "mailing",
-    "marketing", "database", "system", "contacts", "texts", "messages", "jobrun", "future", "further", "you", "getting", "receiving",
+    "marketing", "database", "system", "contacts", "texts", "messages", "jobrun", "future", "further", "you", "list", "records", "books", "file", "getting", "receiving",
 ];
 
 /// The whole of a complaint that refuses.
@@ -314,7 +324,7 @@ fn is_refused_by(phrase: &str, said: &[String], sentence: &str) -> bool {
         && !goes_on
         && !begins_clause(phrase, sentence)
         && !follows_question(before);
-    let of_customers = phrase.starts_with("opt") && any_among(before, OTHERS);
+    let of_customers = ["opt", "unsub", "off"].iter().any(|word| phrase.contains(word)) && any_among(before, OTHERS);
     // "What if I opt out?" asks.
     let supposes = any_among(before, &["if", "before"]) && sentence.contains('?');
     let wants_calls = phrase.ends_with("receive")
@@ -340,6 +350,8 @@ fn is_about_us(phrase: &str, before: &[String], after: &[String]) -> bool {
     let ends = ["text", "txt", "message", "msg", "contact"].iter().any(|verb| phrase.ends_with(verb));
     let begins = ["do", "never", "not"].iter().any(|begin| phrase.starts_with(begin));
     let is_plea = ends && begins;
+    let is_stop = ["texting", "messaging", "contacting", "bothering", "spamming"].iter().any(|it| phrase.ends_with(it));
+    let to_others = phrase.starts_with("stop") && any_among(after.get(..4).unwrap_or(after), OTHERS);
     let subject = before.last().map(String::as_str).unwrap_or_default();
     let of_sender = matches!(subject, "i" | "we" | "they" | "he" | "she" | "who" | "people" | "customers" | "clients")
         && !phrase.contains("want");
@@ -352,7 +364,7 @@ fn is_about_us(phrase: &str, before: &[String], after: &[String]) -> bool {
             )
         });
     let to_us = after.is_empty() || AFTER_DONT.contains(&word(0));
-    !is_plea || (!of_sender && to_us && !of_others)
+    !to_others && !(is_stop && of_others) && (!is_plea || (!of_sender && to_us && !of_others))
 }
 
 /// Whether a wish to us begins a sentence: "can you remove my number?".
@@ -411,7 +423,8 @@ fn begins_clause(phrase: &str, sentence: &str) -> bool {
 
 /// Whether what is removed is to be replaced, or to be removed from a list that is not ours.
 fn is_replaced(phrase: &str, after: &[String]) -> bool {
-    let from = after.iter().position(|word| word == "from").and_then(|place| after.get(place + 1));
+    let from =
+        after.iter().position(|word| matches!(word.as_str(), "from" | "off")).and_then(|place| after.get(place + 1));
     let of_others = from.is_some_and(|word| !OF_US.contains(&word.as_str()) && !OWN.contains(&word.as_str()));
     let is_removed = ["remove", "delete", "lose"].iter().any(|verb| phrase.starts_with(verb));
     (is_removed && REPLACES.iter().any(|it| has_phrase(after, it))) || of_others

@@ -243,6 +243,9 @@ fn a_client_who_pays_and_is_in_trouble_reaches_the_operator_at_complete() {
         ("thanks", None),
         ("my number isnt working", None),
         ("pause my subscription", Some(Concern::Stuck)),
+        ("still being charged", None),
+        ("my number isnt working", None),
+        ("calls not coming through", Some(Concern::Stuck)),
     ] {
         assert_eq!(text(&mut ann, body, 0).concern, concern, "{body}");
     }
