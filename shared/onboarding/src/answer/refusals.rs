@@ -364,7 +364,7 @@ fn is_about_us(phrase: &str, before: &[String], after: &[String]) -> bool {
             )
         });
     let to_us = after.is_empty() || AFTER_DONT.contains(&word(0));
-    !to_others && !(is_stop && of_others) && (!is_plea || (!of_sender && to_us && !of_others))
+    !(to_others || is_stop && of_others) && (!is_plea || (!of_sender && to_us && !of_others))
 }
 
 /// Whether a wish to us begins a sentence: "can you remove my number?".
@@ -517,7 +517,8 @@ pub(super) fn is_said_to_us(text: &str, is_titled: bool) -> bool {
     any_among(&said, &["your", "ur"]) || !is_titled && any_among(&said, &["my", "me", "our", "us", "i", "im", "you"])
 }
 
-/// Whether a text begins as a refusal does. It is stored as no name, even if it may be one: "Stop Leaks Ltd".
+/// Whether a text begins as a refusal does. It is stored as no name, even if it may be one ("Stop Cocks Plumbing"), unless a legal
+/// form ends it and it refuses nothing: "Stop Leaks Ltd".
 pub(super) fn may_refuse(body: &str) -> bool {
     let said = plain(body);
     let word = |place: usize| said.get(place).map(String::as_str).unwrap_or_default();
@@ -530,7 +531,8 @@ pub(super) fn may_refuse(body: &str) -> bool {
             "remove" | "delete" | "block" | "blocked" | "blocking" | "report" | "reported" | "reporting"
         )
         || ["unsub", "unsuscrib", "unsus"].iter().any(|begin| word(0).starts_with(begin));
-    is_masked || (begins && !is_of_trade)
+    let has_form = matches!(said.last().map(String::as_str), Some("ltd" | "limited" | "llp" | "plc")) && !refuses(body);
+    is_masked || (begins && !has_form && !is_of_trade)
 }
 
 /// Whether the sender wants nothing of this, and says no more than that.

@@ -379,7 +379,7 @@ pub(super) const NO_NAME: &[&str] = &[
     "before", "stop",
     "scam", "spam", "fuck", "shit", "bollocks", "busy", "driving", "confused", "lost", "tbc", "tbd", "private", "skip", "pass", "next", "question", "whatever", "see",
     "why", "how", "who", "yet", "guess", "where", "when",
-    "here", "home", "interesting",
+    "here", "home", "interesting", "cancelled", "canceled",
 ];
 
 /// Whether a character is part of an emoji.
