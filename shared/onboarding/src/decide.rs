@@ -74,7 +74,7 @@ pub enum OptChange {
 /// What the operator is to be told of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Concern {
-    /// The client and the conversation do not understand each other.
+    /// The client and the conversation do not understand each other, or the client asks for a person.
     Stuck,
     /// The client pays, or has paid, and asked to cancel or for its money back.
     CancelAsked,

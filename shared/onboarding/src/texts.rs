@@ -55,6 +55,7 @@ fn of_any_state(client: &Client, body: &str, meaning: &Meaning) -> Option<Decisi
         Meaning::Refund if has_paid => Some(stay.text(wording::refund_asked()).concern(Concern::CancelAsked)),
         Meaning::Refund => Some(stay.text(wording::nothing_to_refund())),
         Meaning::WrongNumber => Some(stay.text(wording::who_we_are())),
+        Meaning::WantsPerson => Some(stay.text(wording::offer_person()).concern(Concern::Stuck)),
         Meaning::Away
         | Meaning::AsksTerms
         | Meaning::Back
@@ -312,9 +313,13 @@ fn with_fitting(step: Step) -> Step {
 /// Answers a text that fits no question with the open one; the third in a row with the offer of a person.
 fn unanswered(client: &Client, meaning: &Meaning) -> Decision {
     let mut stay = Decision::nothing(client);
-    if is_misfit(client.state, meaning) {
+    if is_misfit(client, meaning) {
         stay.exchange.misfits = stay.exchange.misfits.saturating_add(1);
         if stay.exchange.misfits == MISFITS_MAX {
+            // No answer ends the row at COMPLETE, so it begins anew.
+            if client.state == State::Complete {
+                stay.exchange.misfits = 0;
+            }
             return stay.text(wording::offer_person()).concern(Concern::Stuck);
         }
     }
@@ -323,11 +328,12 @@ fn unanswered(client: &Client, meaning: &Meaning) -> Decision {
 }
 
 /// Whether a text that moves nothing shows that its sender does not understand the question, or we not the sender. At COMPLETE
-/// nothing is asked.
-fn is_misfit(state: State, meaning: &Meaning) -> bool {
+/// nothing is asked, but a client who pays may be in trouble.
+fn is_misfit(client: &Client, meaning: &Meaning) -> bool {
+    let state = client.state;
     let asks = state != State::Complete;
     match meaning {
-        Meaning::Unclear | Meaning::TooLong => asks,
+        Meaning::Unclear | Meaning::TooLong => asks || client.may_be_charged(),
         // Everybody begins with a greeting, and after the instructions there is no hurry.
         Meaning::Greeting => asks && state != State::S1BusinessTypeLocation,
         Meaning::No => asks && state < State::S7FwdSent,
@@ -341,6 +347,7 @@ fn is_misfit(state: State, meaning: &Meaning) -> bool {
         | Meaning::Refund
         | Meaning::AsksTerms
         | Meaning::WrongNumber
+        | Meaning::WantsPerson
         | Meaning::Back
         | Meaning::Correction(..)
         | Meaning::Respelling { .. }

@@ -31,6 +31,19 @@ const ENDING: &[&str] = &[
     "stop taking my money", "stop taking money", "stop taking payments",
 ];
 
+/// Leaves, if nothing but [`BESIDE_LEAVING`] stands beside it.
+#[rustfmt::skip]
+const LEAVING: &[&str] = &[
+    "want to leave", "like to leave", "want out", "want to quit", "no longer need", "no longer needed", "no longer want", "not happy want out",
+    "unhappy want out", "dont need any more", "dont need anymore", "dont want any more", "dont want anymore",
+];
+
+#[rustfmt::skip]
+const BESIDE_LEAVING: &[&str] = &[
+    "i", "id", "we", "it", "this", "that", "please", "pls", "hi", "hello", "thanks", "sorry", "now", "just", "and", "so",
+    "im", "would", "the", "service", "number", "mate",
+];
+
 /// Stands beside "cancel" when nothing else is named.
 #[rustfmt::skip]
 const BESIDE_CANCEL: &[&str] = &[
@@ -99,7 +112,7 @@ const PRICES: &[&str] = &[
 
 /// Asks about the price when nothing else is said.
 #[rustfmt::skip]
-const PRICES_ALONE: &[&str] = &["price", "prices", "cost", "costs", "pricing", "fees", "price please", "cost please"];
+const PRICES_ALONE: &[&str] = &["price", "prices", "cost", "costs", "pricing", "fees", "price please", "cost please", "free trial", "free trial please"];
 
 /// Says "how much" of something that is no money.
 #[rustfmt::skip]
@@ -147,7 +160,7 @@ fn wish(sentence: &str) -> Option<Wish> {
     if (any_among(&said, OF_OTHERS) && !ours) || has_any(&said, ANY_TIME) {
         return None;
     }
-    if has_any(&said, ENDING) {
+    if has_any(&said, ENDING) || is_leaving(&said) {
         return Some(Wish::Cancels);
     }
     let end = ending_word(&said)?;
@@ -167,7 +180,17 @@ fn wish(sentence: &str) -> Option<Wish> {
 
 /// Returns the place of the word that ends a subscription: "cancel" alone, or beside one that is named.
 fn ending_word(said: &[String]) -> Option<usize> {
-    let among = |list: &[&str]| said.iter().position(|word| list.contains(&word.as_str()));
+    // "Stripe cancelled my payment" tells what others did, and "had to cancel" what the sender did.
+    let is_wish = |(place, word): (usize, &String)| {
+        let before = said.get(..place).unwrap_or_default();
+        let is_past = matches!(word.as_str(), "cancelled" | "canceled");
+        let wished = any_among(before, &["want", "wanted", "like", "need", "please", "pls", "get"]);
+        let told = any_among(before, &["was", "had"]);
+        (!is_past && !has_phrase(before, "had to")) || (is_past && wished && !told) || has_any(said, COMPLAINTS)
+    };
+    let among = |list: &[&str]| {
+        said.iter().enumerate().position(|(place, word)| list.contains(&word.as_str()) && is_wish((place, word)))
+    };
     let named = said.iter().enumerate().any(|(place, word)| {
         let before = place.checked_sub(1).and_then(|before| said.get(before));
         // "A boiler service" is work, and no subscription.
@@ -178,6 +201,12 @@ fn ending_word(said: &[String]) -> Option<usize> {
     let ends = among(ENDS).filter(|_| named || only_cancel);
     let is_moment = |place: usize| said.get(place + 1).is_some_and(|word| word == "of");
     ends.or_else(|| among(MAY_END).filter(|place| named && !is_moment(*place) && !has_condition(said)))
+}
+
+/// Whether a sentence says that its sender leaves, and no more.
+fn is_leaving(said: &[String]) -> bool {
+    let told = said.iter().map(String::as_str).filter(|word| !BESIDE_LEAVING.contains(word));
+    LEAVING.contains(&told.collect::<Vec<_>>().join(" ").as_str())
 }
 
 fn has_condition(said: &[String]) -> bool {
@@ -192,7 +221,10 @@ fn begins_wish(said: &[String]) -> bool {
 pub(super) fn wants_refund(body: &str) -> bool {
     sentences(body).iter().any(|sentence| {
         let said = plain(sentence);
-        let alone = matches!(said.join(" ").as_str(), "refund" | "a refund" | "money back" | "refund thanks");
+        let alone = matches!(
+            said.join(" ").as_str(),
+            "refund" | "a refund" | "money back" | "money back please" | "refund thanks"
+        );
         let place = REFUNDS.iter().find_map(|phrase| place_of(&said, phrase));
         let wanted = place.is_some_and(|place| !is_negated(&said, place)) && !any_among(&said, OF_OTHERS);
         let is_condition = any_among(&said, &["if", "guarantee", "guaranteed"]);

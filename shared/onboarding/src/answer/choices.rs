@@ -2,14 +2,17 @@
 
 use super::names;
 use super::words::{
-    AGREES, ANDROID, ANY_WAY, BESIDE_CHOICE, BESIDE_DONE, BESIDE_NO, BESIDE_YES, BUT, COURTESY, DONE, GOES_AHEAD,
-    IPHONE, LANDLINE, LANDLINE_PLACES, LATER, NO, OTHER_WAYS, PLAIN_NO, POLITE, TEXTS, WHAT_NEXT, YES, all_among,
-    any_among, has_phrase, is_among, meant, plain,
+    AGREES, ANDROID, ANY_WAY, BESIDE_CHOICE, BESIDE_DONE, BESIDE_NO, BESIDE_TEXTS, BESIDE_YES, BUT, COURTESY, DONE,
+    GOES_AHEAD, IPHONE, LANDLINE, LANDLINE_PLACES, LATER, NO, OTHER_WAYS, PLAIN_NO, POLITE, TEXTS, WHAT_NEXT, YES,
+    all_among, any_among, has_phrase, is_among, meant, plain,
 };
 use crate::PhoneType;
 
 /// Typing errors that still leave the name of a phone clear.
 const TYPOS_MAX: usize = 2;
+
+/// Declines as often as it agrees, as the whole of a text.
+const DECLINES: &[&str] = &["its fine", "its ok", "its okay", "it is fine", "it is ok", "its alright"];
 
 /// The reply to a request to go ahead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +61,12 @@ pub(super) fn assent(body: &str) -> Assent {
     if asks || any_among(said, BUT) {
         return Assent::Unclear;
     }
+    // "You ok?" asks, with or without its mark.
+    let of_us = said.first().is_some_and(|word| matches!(word.as_str(), "you" | "u"));
+    let declines = DECLINES.contains(&said.join(" ").as_str());
+    if of_us || declines {
+        return Assent::Unclear;
+    }
     let agrees = any_among(said, YES) || any_among(said, AGREES);
     let first_agrees = said.first().is_some_and(|word| is_among(word, YES) || is_among(word, AGREES));
     match () {
@@ -84,7 +93,8 @@ fn goes_ahead(body: &str, said: &[String]) -> bool {
 /// Whether texts are chosen, which are all that we offer: a yes will do.
 pub(super) fn prefers_sms(body: &str) -> bool {
     let said = meant(unsigned(body));
-    let named = any_among(&said, TEXTS) && !any_among(&said, NO) && !any_among(&said, OTHER_WAYS) && !names::asks(body);
+    let chosen = all_among(&said, &[TEXTS, YES, AGREES, COURTESY, BESIDE_TEXTS]) && !any_among(&said, &["got"]);
+    let named = any_among(&said, TEXTS) && chosen && !any_among(&said, OTHER_WAYS) && !names::asks(body);
     let any_way = any_among(&said, ANY_WAY) && all_among(&said, &[ANY_WAY, COURTESY]) && said != ["not"];
     named || any_way || assent(body) == Assent::Yes
 }
@@ -202,8 +212,57 @@ pub(super) fn is_done(body: &str) -> bool {
         kind_named(word).is_some() || is_among(word, LANDLINE) || LANDLINE_PLACES.contains(&word.as_str())
     };
     let beside: Vec<String> = said.iter().filter(|word| !names_phone(word)).cloned().collect();
+    if is_planned(said) || is_at_work(said) || is_don(said, body) {
+        return false;
+    }
     let says_so = any_among(said, DONE) || all_among(said, &[YES, COURTESY]) && any_among(said, YES);
     says_so && all_among(&beside, &[DONE, YES, AGREES, COURTESY, BESIDE_DONE]) && !asks
+}
+
+/// Whether something is still to be done, is asked of us, or has been undone.
+fn is_planned(said: &[String]) -> bool {
+    let asked = said.windows(2).any(|pair| {
+        matches!(pair, [first, then] if matches!(first.as_str(), "please" | "pls" | "you" | "to" | "ill" | "lets")
+            && matches!(then.as_str(), "set" | "setup"))
+    });
+    let planned = ["need", "want", "ill", "will", "going", "gonna", "lets", "let", "soon", "off", "like", "would"];
+    let owed = has_phrase(said, "have to") || has_phrase(said, "got to") || has_phrase(said, "for me");
+    asked || any_among(said, &planned) || owed
+}
+
+/// Whether "working" is said of the sender rather than of the forwarding: "im working".
+fn is_at_work(said: &[String]) -> bool {
+    let what = [
+        "it",
+        "its",
+        "is",
+        "thats",
+        "that",
+        "all",
+        "everything",
+        "both",
+        "forwarding",
+        "calls",
+        "code",
+        "codes",
+        "divert",
+        "diverting",
+        "phone",
+        "yes",
+        "now",
+        "fine",
+        "great",
+        "good",
+    ];
+    any_among(said, &["working"])
+        && (!any_among(said, &what) || any_among(said, &["im", "am"]) || has_phrase(said, "on it"))
+}
+
+/// Whether "don" is a name rather than "done" without its end: "thanks Don".
+fn is_don(said: &[String], body: &str) -> bool {
+    let alone = said.iter().all(|word| matches!(word.as_str(), "don" | "all" | "it" | "its" | "yes" | "ok" | "now"));
+    let says_done = said.iter().any(|word| word != "don" && is_among(word, DONE));
+    !says_done && said.iter().any(|word| word == "don") && (!alone || (said.len() > 1 && body.contains("Don")))
 }
 
 /// Whether a text says that it was read, and no more.

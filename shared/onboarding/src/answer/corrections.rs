@@ -3,7 +3,7 @@
 use super::names::{is_no_name, tidy};
 use super::trade_and_place::trade_and_place;
 use super::trades::TRADES;
-use super::words::{NO, SENTENCE, TEXTS, YES, any_among, begins_with, plain};
+use super::words::{LATER, NO, SENTENCE, TEXTS, YES, any_among, begins_with, has_phrase, plain};
 use super::{ANSWER_CHARS_MAX, Field, Half, Meaning};
 use crate::State;
 
@@ -88,6 +88,28 @@ const LAST_ANSWER: &[&str] = &[
     "that should be", "should have said", "it should say", "i mean",
 ];
 
+/// Is no new answer: "business name is fine", "I meant yes".
+#[rustfmt::skip]
+const NO_VALUES: &[&str] = &[
+    "fine", "correct", "right", "ok", "okay", "same", "good", "great", "perfect", "unchanged", "yes", "yeah", "yep",
+    "no", "nope", "stop", "start", "help", "back", "sms", "text", "ready", "done", "iphone", "android", "landline", "it",
+    "that", "this", "there", "above", "everything", "nothing", "thanks", "different", "important", "on", "all",
+];
+
+/// Stands beside [`NO_VALUES`].
+#[rustfmt::skip]
+const BESIDE_NO_VALUES: &[&str] = &[
+    "the", "still", "as", "is", "be", "already", "now", "a", "before", "you", "have", "put", "said", "i", "do", "done",
+    "please", "thanks", "mate", "really", "quite", "very", "spelt", "me", "up", "one",
+];
+
+/// Begins what is no new answer: "my business name is on the website".
+#[rustfmt::skip]
+const NO_VALUE_BEGINS: &[&str] = &[
+    "to", "on the", "on my", "in the", "in my", "at the", "as above", "as before", "is", "a secret", "for", "going to", "the same", "already", "still",
+    "too", "very", "under", "with", "about", "what", "that i", "i", "you",
+];
+
 /// Reads a correction: which answer, and what it is to be. At COMPLETE there is none.
 pub(super) fn correction(body: &str, asked: State) -> Option<(Field, String)> {
     let text = tidy(body);
@@ -111,7 +133,8 @@ pub(super) fn correction(body: &str, asked: State) -> Option<(Field, String)> {
             .find_map(|(begin, field)| Some((*field, value(rest.after(begin)?)?)))
             .or_else(|| rest.another_trade(skipped > 0 && said.iter().take(skipped).any(|it| takes_back(it)), asked))
             .or_else(|| {
-                last_name.chain(LAST_ANSWER).find_map(|begin| Some((Field::before(asked)?, value(rest.after(begin)?)?)))
+                let written = last_name.chain(LAST_ANSWER).find_map(|begin| rest.after(begin));
+                Some((Field::before(asked)?, value(written.filter(|written| is_marked(written))?)?))
             })
     });
     let typo = |skipped| {
@@ -140,7 +163,7 @@ impl Rest<'_> {
             return None;
         }
         NAMES_TRADE.iter().find_map(|begin| {
-            let text = value(self.after(begin)?)?;
+            let text = value(self.after(begin)?).filter(|text| !is_of_the_moment(text))?;
             let read = trade_and_place(&text, None);
             let is_known = any_among(&plain(&text), TRADES);
             let field = match (&read, is_known) {
@@ -151,6 +174,19 @@ impl Rest<'_> {
             Some((field, text))
         })
     }
+}
+
+/// Whether a capital or a mark tells a name from chatter: "I meant Smyth", and not "it should be quick".
+fn is_marked(written: &str) -> bool {
+    written.contains(char::is_uppercase) || written.contains(['"', '“', '&', ':', '*'])
+}
+
+/// "A driver at the moment" is no trade.
+fn is_of_the_moment(text: &str) -> bool {
+    let said = plain(text);
+    ["at the moment", "right now", "today", "atm", "now", "at work", "tonight"]
+        .iter()
+        .any(|phrase| has_phrase(&said, phrase))
 }
 
 fn takes_back(word: &str) -> bool {
@@ -210,6 +246,11 @@ fn value(written: impl AsRef<str>) -> Option<String> {
     let text = text.trim_matches(marks);
     let fits = text.chars().any(char::is_alphanumeric) && text.chars().count() <= ANSWER_CHARS_MAX;
     let says_more = ["wrong", "not", "incorrect", "spelt", "spelled", "misspelt"];
-    let is_complaint = plain(text).first().is_some_and(|word| says_more.contains(&word.as_str()));
-    (fits && !is_complaint).then(|| text.to_owned())
+    let said = plain(text);
+    let is_value = !NO_VALUE_BEGINS.iter().any(|begin| begins_with(&said, begin))
+        && !said
+            .iter()
+            .all(|word| [NO_VALUES, BESIDE_NO_VALUES, LATER].iter().any(|list| list.contains(&word.as_str())));
+    let is_complaint = said.first().is_some_and(|word| says_more.contains(&word.as_str()));
+    (fits && is_value && !is_complaint).then(|| text.to_owned())
 }

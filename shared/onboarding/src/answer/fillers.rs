@@ -1,8 +1,8 @@
 //! Texts that only say where their sender is, or fill a pause: "up a ladder", "brb". None of them is an answer.
 
-use super::names::is_titled;
+use super::names::{is_titled, without_courtesy};
 use super::trades::{OF_BUSINESSES, PLACES, TRADES};
-use super::words::{any_among, begins_with, plain};
+use super::words::{any_among, begins_with, has_phrase, plain};
 
 /// Begins an excuse in small letters, and no name.
 #[rustfmt::skip]
@@ -13,7 +13,7 @@ const BEGINS: &[&str] = &[
     "talk later", "speak soon", "back soon", "back later", "be right back", "give me", "gimme", "hold on", "hang on",
     "one sec", "one second", "one moment", "one min", "one mo", "two secs", "two mins", "wait a", "half way",
     "halfway", "mid job", "away from", "busy", "tied up", "on my", "got to", "gotta", "need to", "about", "later",
-    "i am in", "i am at", "i am on", "i am up", "im in", "im at", "im on", "im up", "im just", "i am just", "were at",
+    "should be", "will be", "i am in", "i am at", "i am on", "i am up", "im in", "im at", "im on", "im up", "im just", "i am just", "were at",
 ];
 
 /// Fills a pause, as the whole of a text.
@@ -44,10 +44,62 @@ const NO_BUSINESS: &[&str] = &[
     "walking", "teaching", "building",
 ];
 
+/// Chatter, as the whole of a text.
+#[rustfmt::skip]
+const CHATTER: &[&str] = &[
+    "start again", "start over", "restart", "begin again", "never mind", "nevermind", "too expensive", "too dear", "too much",
+    "still waiting", "running late", "menu", "main menu", "options", "more info", "more information", "more details",
+    "info", "free trial", "price list", "prices list", "opening times", "opening hours", "send info", "send me info", "on my way", "on the way",
+    "too pricey", "reset", "new customer", "not a customer", "boiler not working", "heating not working", "customer", "a customer", "im a customer", "i am a customer", "existing customer",
+];
+
+/// Begins chatter, in any letters.
+#[rustfmt::skip]
+const CHATTER_BEGINS: &[&str] = &[
+    "running late", "be there", "thanks for", "thank you for", "cheers for", "still waiting", "too expensive", "never mind",
+    "job in", "job at", "a job in", "a job at", "job as", "jobs in", "got a job", "see you", "see u", "start again", "start over", "send me more",
+];
+
+/// Is said by those who look for a trade, and stands in no name.
+#[rustfmt::skip]
+const NEEDS: &[&str] = &[
+    "burst pipe", "burst pipes", "blocked drain", "blocked toilet", "blocked sink", "no hot water", "no heating", "boiler broken",
+    "broken boiler", "leaking tap", "leaking pipe", "leaking roof", "is leaking", "leak in", "leak at", "not working",
+];
+
+/// Whether a text is said in passing, and is no answer to any question.
+pub(super) fn is_chatter(text: &str) -> bool {
+    let text = without_courtesy(text);
+    let said = plain(text);
+    let last = said.last().map(String::as_str).unwrap_or_default();
+    // "Be There Removals"
+    let is_titled_trade = is_titled(text) && any_among(&said, TRADES);
+    let is_business = OF_BUSINESSES.contains(&last);
+    let is_work = any_among(
+        &said,
+        &["repairs", "repair", "plumbing", "heating", "drainage", "specialist", "specialists", "plumber"],
+    );
+    let wanted = matches!(last, "wanted" | "needed" | "required")
+        || ["wanted in", "needed in", "required in", "wanted for", "wanted asap", "needed asap", "wanted near"]
+            .iter()
+            .any(|phrase| has_phrase(&said, phrase));
+    let needs = wanted || (!is_work && NEEDS.iter().any(|phrase| has_phrase(&said, phrase)));
+    // "Back in 10", "dinner's ready"
+    let is_minutes =
+        |pair: &[String]| matches!(pair, [first, then] if first == "in" && then.chars().all(|it| it.is_ascii_digit()));
+    let in_minutes = said.windows(2).any(is_minutes);
+    let is_ready = said.len() > 1 && last == "ready" && !is_titled(text);
+    CHATTER.contains(&said.join(" ").as_str())
+        || (!is_titled_trade && CHATTER_BEGINS.iter().any(|begin| begins_with(&said, begin)))
+        || (needs && !is_business)
+        || in_minutes
+        || is_ready
+}
+
 /// Whether a text excuses its sender, or fills a pause, where a name is asked for.
 pub(super) fn is_filler(text: &str) -> bool {
     let said = plain(text);
-    if FILLERS.contains(&said.join(" ").as_str()) {
+    if FILLERS.contains(&said.join(" ").as_str()) || is_chatter(text) {
         return true;
     }
     let begins = BEGINS.iter().any(|begin| begins_with(&said, begin));

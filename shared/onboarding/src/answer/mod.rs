@@ -9,6 +9,7 @@ mod choices;
 mod corrections;
 mod fillers;
 mod names;
+mod person_wanted;
 mod refusals;
 mod trade_and_place;
 mod trades;
@@ -135,6 +136,8 @@ pub enum Meaning {
     AsksTerms,
     /// The text is meant for another number, or asks who we are.
     WrongNumber,
+    /// A person is to answer, or to call.
+    WantsPerson,
     /// The last question is to be asked again.
     Back,
     /// An earlier answer is to be another.
@@ -190,6 +193,7 @@ impl fmt::Display for Meaning {
             Self::Refund => formatter.write_str("refund"),
             Self::AsksTerms => formatter.write_str("asks terms"),
             Self::WrongNumber => formatter.write_str("wrong number"),
+            Self::WantsPerson => formatter.write_str("wants a person"),
             Self::Back => formatter.write_str("back"),
             Self::Correction(Field::TradeAndPlace, text) => write!(formatter, "corrected trade and place: {text}"),
             Self::Correction(Field::BusinessName, text) => write!(formatter, "corrected business: {text}"),
@@ -225,6 +229,7 @@ pub fn read(body: &str, asked: State, known: Option<&Half>) -> Meaning {
     let body = &without_signature_of_phone(body);
     let meaning = in_any_state.unwrap_or_else(|| match asked {
         State::S1BusinessTypeLocation => trade_and_place::trade_and_place(body, known),
+        State::S2BusinessName | State::S3OwnerName if refusals::may_refuse(body) => Meaning::Unclear,
         State::S2BusinessName => names::business_name(body),
         State::S3OwnerName => names::owner_name(body),
         State::S4NotificationPref if choices::prefers_sms(body) => Meaning::Sms,
@@ -259,6 +264,7 @@ fn of_any_state(body: &str, asked: State) -> Option<Meaning> {
         () if refusals::is_away(body) => Some(Meaning::Away),
         () if cancelling::cancels(body) => Some(Meaning::CancelSubscription),
         () if cancelling::wants_refund(body) => Some(Meaning::Refund),
+        () if person_wanted::wants_person(body) => Some(Meaning::WantsPerson),
         () if cancelling::asks_how_to_cancel(body) => Some(Meaning::AsksHowToCancel),
         () if cancelling::asks_terms(body) => Some(Meaning::AsksTerms),
         () if refusals::is_wrong_number(body) => Some(Meaning::WrongNumber),
@@ -279,7 +285,7 @@ fn corrected(body: &str, asked: State) -> Option<Meaning> {
     }
     let read = match field {
         Field::TradeAndPlace => trade_and_place::trade_and_place(&text, None),
-        Field::BusinessName => Meaning::BusinessName(text.clone()),
+        Field::BusinessName => names::business_name(&text),
         Field::OwnerName | Field::Surname => names::owner_name(&text),
         Field::Trade => Meaning::TradeAndPlace(text.clone()),
     };

@@ -3,7 +3,12 @@
 //! A refusal is looked for in each sentence. One word such as "stop" refuses only if it stands alone; a phrase such as "stop
 //! texting" refuses wherever it stands, unless it is denied or put off.
 
-use super::words::{any_among, has_phrase, is_among, is_negated, meant, place_of, plain, sentences};
+use super::names::{asks, is_titled};
+use super::trades::{OF_BUSINESSES, TRADES};
+use super::words::{
+    GREETINGS, OTHER_WAYS, SENTENCE, TEXTS, any_among, begins_with, has_phrase, is_among, is_negated, meant, place_of,
+    plain, sentences,
+};
 
 /// Each alone says that no more texts are wanted.
 #[rustfmt::skip]
@@ -23,6 +28,101 @@ const REFUSES: &[&str] = &[
     "bugger off", "f off", "stop it now", "dont want any more texts", "dont want any more messages",
     "dont want to receive", "dont want to hear from you", "dont want to be texted", "dont want to be contacted", "not want to be contacted", "not want to be texted", "not want any more texts",
     "not want to receive", "not want to hear from you",
+    "end texts", "end the texts", "end these texts", "cancel texts", "cancel the texts", "cancel these texts",
+    "stop msgs", "stop the msgs", "stop these msgs", "cease texting", "cease texts", "cease messaging", "cease contacting",
+    "sick of your texts", "sick of these texts", "stop wasting my time", "dont want you to text", "dont want you texting",
+    "dont want you to message", "dont want you to contact", "not want you to text", "not want you to message",
+    "not want you to contact", "not wish to be contacted", "not wish to be texted", "not wish to receive",
+    "dont wish to be contacted", "dont wish to receive", "dont want any texts", "dont want any messages",
+    "dont ever contact", "dont ever message", "not ever message", "delete my no", "remove my no", "stop jobrun texts",
+    "stop jobrun messages", "be removed from your", "be taken off your", "not want these texts", "not want these messages",
+    "not want your texts", "not want your messages", "end messages", "cancel messages",
+];
+
+/// Refuses only as a wish to us: "customers stop texting me" is none.
+const IMPERATIVES: &[&str] = &[
+    "stop texting",
+    "stop messaging",
+    "stop contacting",
+    "stop sending",
+    "stop txting",
+    "stop msging",
+    "lose my",
+    "remove",
+    "delete",
+    "end",
+    "cancel",
+    "cease",
+    "stop bothering",
+    "stop spamming",
+];
+
+/// Comes before an imperative.
+#[rustfmt::skip]
+const BEFORE_IMPERATIVE: &[&str] = &[
+    "please", "pls", "plz", "just", "hi", "hello", "hey", "hiya", "and", "so", "now", "then", "mate", "said", "ffs", "no",
+    "yes", "ok", "okay", "sorry", "but", "thanks", "immediately", "kindly", "again", "also", "number", "this", "wrong",
+    "interested", "person", "it",
+];
+
+/// Stands before a verb that is no imperative.
+#[rustfmt::skip]
+const SUBJECTS: &[&str] = &[
+    "i", "we", "you", "u", "they", "he", "she", "it", "who", "that", "people", "customers", "customer", "clients", "client",
+    "callers", "caller", "everyone", "anyone", "someone", "somebody", "everybody", "nobody", "them", "him", "her", "did", "do",
+    "does", "will", "would", "wont", "cant", "cannot", "could", "should", "had", "never", "to", "not", "men", "wife", "husband",
+    "boss", "google", "didnt", "doesnt", "dont", "might", "may", "number",
+];
+
+/// Opts out of what our clients send.
+const OTHERS: &[&str] =
+    &["customers", "customer", "clients", "client", "people", "they", "callers", "caller", "he", "she"];
+
+/// Follows STOP in capitals where a subscription or the forwarding is to end, and not the texts.
+#[rustfmt::skip]
+const NOT_TEXTS: &[&str] = &[
+    "charging", "billing", "taking", "subscription", "payment", "payments", "membership", "debit", "forwarding", "forwarded",
+    "divert", "diverting", "calls", "voicemail",
+];
+
+/// Begins a wish to us in the form of a question.
+#[rustfmt::skip]
+const WISHES: &[&str] = &[
+    "can you", "can u", "could you", "could u", "will you", "will u", "would you", "would u", "please", "pls", "plz",
+    "when will you", "when are you", "why dont you", "why wont you", "why cant you", "how many times",
+];
+
+/// Asks how to be rid of us, which is answered as if it were done.
+const ASKS_HOW: &[&str] =
+    &["unsubscribe", "stop these", "stop the texts", "stop your texts", "stop getting", "stop receiving"];
+
+/// Follows "remove my number" where the number is to be changed rather than forgotten.
+const REPLACES: &[&str] = &[
+    "and use",
+    "and put",
+    "and add",
+    "and replace",
+    "and change",
+    "and sign",
+    "and start",
+    "start again",
+    "start over",
+    "start afresh",
+];
+
+/// Follows "remove me from" where something of ours is meant.
+#[rustfmt::skip]
+const OF_US: &[&str] = &[
+    "your", "ur", "this", "the", "these", "it", "here", "all", "any", "every", "everything", "list", "lists", "mailing",
+    "marketing", "database", "system", "contacts", "texts", "messages", "jobrun", "future", "further", "you", "list", "records", "books", "file", "getting", "receiving",
+];
+
+/// The whole of a complaint that refuses.
+#[rustfmt::skip]
+const COMPLAINTS: &[&str] = &[
+    "spam text", "spam texts", "too many texts", "too many messages", "way too many texts", "sick of texts",
+    "cancel text", "end text", "stop text", "stop txt", "stop txts", "end txts",
+    "stop jobrun", "jobrun stop", "end jobrun texts",
 ];
 
 /// Follows "don't text" where texts of ours are meant.
@@ -34,7 +134,7 @@ const AFTER_DONT: &[&str] = &[
 
 /// Says "stop" in one word.
 #[rustfmt::skip]
-const STOPS: &[&str] = &["stop", "stopall", "optout", "stpo", "sotp", "stopit", "unsubscribe", "unsub", "unsubscribed", "unsubscibe"];
+const STOPS: &[&str] = &["stop", "stopall", "optout", "stpo", "sotp", "stopit", "unsubscribe", "unsub", "unsubscribed", "unsubscibe", "unsuscribe", "unsubcribe", "unsubscrib"];
 
 /// Makes a refusal of STOP, if nothing else stands beside it.
 #[rustfmt::skip]
@@ -44,6 +144,7 @@ const BESIDE_STOP: &[&str] = &[
     "to", "ffs", "sms", "again", "immediately", "right", "already", "sorry", "hi", "hello", "end", "stopall", "optout",
     "can", "could", "will", "would", "told", "asked", "have", "ive", "im", "make", "guys", "so", "not", "dont", "and",
     "rubbish", "nonsense", "crap", "shit", "fucking", "bloody", "spam",
+    "x", "xx", "xxx", "thx", "tnx", "pal", "love", "m8", "bud", "buddy", "hun", "bro", "darling", "thankyou", "mean", "meant",
 ];
 
 /// Refuses only if nothing but [`BESIDE_RUDE`] stands beside it: "Go Away Pests" is a business.
@@ -130,7 +231,7 @@ const AUTOMATIC: &[&str] = &[
     "automated reply", "automated response", "automated message", "auto response", "autoresponse", "out of office",
     "out of the office", "im driving right now", "i am driving right now", "im currently driving",
     "i am currently driving", "annual leave", "have notifications silenced", "has notifications silenced",
-    "currently unavailable and will", "your message has been received", "thank you for contacting",
+    "message blocking is active", "unable to send message", "currently unavailable and will", "your message has been received", "thank you for contacting",
     "thanks for contacting", "thank you for your message", "this mailbox is not monitored",
     "this number is not monitored", "cannot receive messages", "away from my desk",
 ];
@@ -141,7 +242,7 @@ const WRONG_NUMBER: &[&str] = &[
     "wrong number", "wrong num", "wrong no", "wrong person", "who is this", "whos this", "who this", "who dis",
     "who are you", "who r u", "who is it", "whos that", "who is that", "do i know you", "dont know you",
     "whos texting", "who is texting", "who am i texting", "who am i speaking to", "who am i talking to", "who are u",
-    "wrong contact",
+    "wrong contact", "wrong chat",
 ];
 
 /// Whether a phone sent this because its owner reacted to a text of ours.
@@ -181,6 +282,9 @@ pub(super) fn is_away(body: &str) -> bool {
 
 /// Whether no more texts are wanted, in words that are not Twilio's. A question about stopping is none.
 pub(super) fn refuses(body: &str) -> bool {
+    if begins_with_stop(body) {
+        return true;
+    }
     let names_us = any_among(&plain(body), &["number", "details", "text", "texting", "message"]);
     sentences(body).iter().any(|sentence| {
         let said = plain(sentence);
@@ -194,19 +298,136 @@ pub(super) fn refuses(body: &str) -> bool {
     })
 }
 
-/// Whether a phrase of [`REFUSES`] stands in a sentence, is not denied, and has no condition.
+/// Whether a phrase of [`REFUSES`] stands in a sentence, is meant for us, is not denied, and has no condition.
 fn refuses_in_words(said: &[String], sentence: &str) -> bool {
-    REFUSES.iter().any(|phrase| {
-        let Some(place) = place_of(said, phrase) else { return false };
-        let after = said.get(place + phrase.split(' ').count()..).unwrap_or_default();
-        let before = said.get(..place).unwrap_or_default();
-        let is_plea = phrase.starts_with("do") && !phrase.contains("want");
-        // "I don't text much" is about the sender, "don't message much" about a habit, and "what if I opt out?" asks.
-        let of_sender = matches!(before.last().map(String::as_str), Some("i" | "we")) && is_plea;
-        let supposes = any_among(before, &["if", "before"]) && sentence.contains('?');
-        let to_us = !is_plea || after.first().is_none_or(|word| AFTER_DONT.contains(&word.as_str()));
-        !is_negated(said, place) && !of_sender && to_us && !supposes && !has_condition(after)
+    let complains = said
+        .iter()
+        .filter(|word| !BESIDE_RUDE.contains(&word.as_str()) || word.as_str() == "spam" || word.as_str() == "stop");
+    let complains = complains.map(String::as_str).collect::<Vec<_>>().join(" ");
+    COMPLAINTS.contains(&complains.as_str()) || REFUSES.iter().any(|phrase| is_refused_by(phrase, said, sentence))
+}
+
+fn is_refused_by(phrase: &str, said: &[String], sentence: &str) -> bool {
+    let Some(place) = place_of(said, phrase) else { return false };
+    let after = said.get(place + phrase.split(' ').count()..).unwrap_or_default();
+    let before = said.get(..place).unwrap_or_default();
+    let may_be = phrase.starts_with("be ") && before.last().is_some_and(|word| matches!(word.as_str(), "i" | "we"));
+    let is_wish = may_be || is_wish(before, said);
+    let of_sender = has_any(phrase, after, &["me", "us"]);
+    let is_imperative = is_wish || is_imperative(phrase, before, sentence) || (of_sender && !ends_with_subject(before));
+    let asks_how = ASKS_HOW.iter().any(|how| phrase.starts_with(how) || phrase.ends_with(how));
+    // "Who gave you my number remove me" goes on after a question.
+    let goes_on = of_sender && is_imperative && !sentence.contains('?');
+    let is_asked = asks(sentence)
+        && !is_wish
+        && !asks_how
+        && !goes_on
+        && !begins_clause(phrase, sentence)
+        && !follows_question(before);
+    let of_customers = ["opt", "unsub", "off"].iter().any(|word| phrase.contains(word)) && any_among(before, OTHERS);
+    // "What if I opt out?" asks.
+    let supposes = any_among(before, &["if", "before"]) && sentence.contains('?');
+    let wants_calls = phrase.ends_with("receive")
+        && !any_among(after, TEXTS)
+        && !any_among(after, &["these", "this", "anything", "any"]);
+    let other_way = phrase.contains("want any") && any_among(said, OTHER_WAYS);
+    let needs_imperative = IMPERATIVES.iter().any(|verb| phrase.starts_with(verb));
+    !is_negated(said, place)
+        && is_about_us(phrase, before, after)
+        && !is_asked
+        && !supposes
+        && !wants_calls
+        && !other_way
+        && !of_customers
+        && (!needs_imperative || is_imperative)
+        && !is_replaced(phrase, after)
+        && !has_condition(after)
+}
+
+/// Whether the texts that a plea is about are ours. "I don't text much" is about the sender, "don't message much" about a
+/// habit, and "don't text my customers" about others.
+fn is_about_us(phrase: &str, before: &[String], after: &[String]) -> bool {
+    let ends = ["text", "txt", "message", "msg", "contact"].iter().any(|verb| phrase.ends_with(verb));
+    let begins = ["do", "never", "not"].iter().any(|begin| phrase.starts_with(begin));
+    let is_plea = ends && begins;
+    let is_stop = ["texting", "messaging", "contacting", "bothering", "spamming"].iter().any(|it| phrase.ends_with(it));
+    let to_others = phrase.starts_with("stop") && any_among(after.get(..4).unwrap_or(after), OTHERS);
+    let subject = before.last().map(String::as_str).unwrap_or_default();
+    let of_sender = matches!(subject, "i" | "we" | "they" | "he" | "she" | "who" | "people" | "customers" | "clients")
+        && !phrase.contains("want");
+    let word = |place: usize| after.get(place).map(String::as_str).unwrap_or_default();
+    let of_others = matches!(word(0), "my" | "our" | "the")
+        && !after.iter().skip(1).take(3).any(|word| {
+            matches!(
+                word.as_str(),
+                "phone" | "number" | "mobile" | "num" | "no" | "cell" | "company" | "business" | "firm"
+            )
+        });
+    let to_us = after.is_empty() || AFTER_DONT.contains(&word(0));
+    !(to_others || is_stop && of_others) && (!is_plea || (!of_sender && to_us && !of_others))
+}
+
+/// Whether a wish to us begins a sentence: "can you remove my number?".
+fn is_wish(before: &[String], said: &[String]) -> bool {
+    let begins = WISHES.iter().filter_map(|wish| place_of(said, wish).map(|place| (place, wish)));
+    let greeted = |place: usize| {
+        said.iter()
+            .take(place)
+            .all(|word| GREETINGS.contains(&word.as_str()) || BEFORE_IMPERATIVE.contains(&word.as_str()))
+    };
+    begins.into_iter().any(|(place, wish)| place + wish.split(' ').count() <= before.len() && greeted(place))
+}
+
+/// Whether a phrase is said to us: first in a clause, after "please", or after "I want you to".
+fn is_imperative(phrase: &str, before: &[String], sentence: &str) -> bool {
+    let last = before.last().map(String::as_str).unwrap_or_default();
+    let to_you = last == "to" && any_among(before, &["you", "u"]) && !any_among(before, &["why"]);
+    let wanted = last == "to"
+        && before.iter().rev().nth(1).is_some_and(|word| matches!(word.as_str(), "want" | "like" | "need" | "asked"));
+    let about_sender = phrase.starts_with("stop");
+    before.is_empty()
+        || BEFORE_IMPERATIVE.contains(&last)
+        || to_you
+        || (wanted && !about_sender)
+        || begins_clause(phrase, sentence)
+        || follows_question(before)
+}
+
+/// Whether a phrase, or the word after it, names the sender: "stop texting me".
+fn has_any(phrase: &str, after: &[String], list: &[&str]) -> bool {
+    let next = after.first().map(String::as_str).unwrap_or_default();
+    list.contains(&next) || phrase.split(' ').any(|word| list.contains(&word))
+}
+
+/// Whether the words before a verb end with its subject: "my customers stop texting me".
+fn ends_with_subject(before: &[String]) -> bool {
+    let last = before.last().map(String::as_str).unwrap_or_default();
+    let is_plural = last.len() > 4 && last.ends_with('s') && !last.ends_with("ss") && last != "thanks";
+    is_plural || SUBJECTS.contains(&last)
+}
+
+/// Whether "who is this" or the like is all that stands before.
+fn follows_question(before: &[String]) -> bool {
+    WRONG_NUMBER.iter().chain(NOT_INTERESTED).any(|phrase| before.join(" ").ends_with(phrase))
+}
+
+/// Whether a phrase stands first after a comma or a dash, or after the "please" that follows one.
+fn begins_clause(phrase: &str, sentence: &str) -> bool {
+    let clauses = sentence.split([',', ':', '…', '–', '(']).flat_map(|clause| clause.split(" -")).skip(1);
+    clauses.map(plain).any(|clause| {
+        let clause: Vec<String> =
+            clause.into_iter().skip_while(|word| BEFORE_IMPERATIVE.contains(&word.as_str())).collect();
+        begins_with(&clause, phrase)
     })
+}
+
+/// Whether what is removed is to be replaced, or to be removed from a list that is not ours.
+fn is_replaced(phrase: &str, after: &[String]) -> bool {
+    let from =
+        after.iter().position(|word| matches!(word.as_str(), "from" | "off")).and_then(|place| after.get(place + 1));
+    let of_others = from.is_some_and(|word| !OF_US.contains(&word.as_str()) && !OWN.contains(&word.as_str()));
+    let is_removed = ["remove", "delete", "lose"].iter().any(|verb| phrase.starts_with(verb));
+    (is_removed && REPLACES.iter().any(|it| has_phrase(after, it))) || of_others
 }
 
 /// Whether the words after a refusal put a condition on it: "don't text me after 6pm".
@@ -223,13 +444,39 @@ fn stops(said: &[String], sentence: &str) -> bool {
     let is_stop = |word: &String| is_among(word, STOPS);
     let Some(place) = said.iter().position(is_stop) else { return false };
     let told = said.join(" ");
-    let told = NOT_INTERESTED.iter().fold(told, |told, phrase| told.replace(phrase, " "));
+    let told = NOT_INTERESTED.iter().chain(WRONG_NUMBER).fold(told, |told, phrase| told.replace(phrase, " "));
     let alone = told.split_whitespace().all(|word| is_among(word, STOPS) || BESIDE_STOP.contains(&word));
-    let threatens = place == 0 && said.get(1).is_some_and(|word| word == "or");
+    let until_or = said.iter().take_while(|word| word.as_str() != "or");
+    let threatens = place == 0
+        && said.iter().any(|word| word == "or")
+        && until_or.clone().all(|word| is_among(word, STOPS) || BESIDE_STOP.contains(&word.as_str()));
     // "Can I stop?" asks what is possible, and "can you stop?" is a wish.
     let asks = (sentence.contains('?') && !any_among(said, &["you", "u", "please", "pls", "this"]))
         || matches!(said.iter().map(String::as_str).collect::<Vec<_>>().as_slice(), ["can" | "could", "i" | "we", ..]);
     (alone || threatens) && !asks && !is_negated(said, place)
+}
+
+/// Whether a text begins with STOP in capitals, or with "stop" and a comma or a dash.
+fn begins_with_stop(body: &str) -> bool {
+    let body = body.trim_start_matches(|it: char| !it.is_alphanumeric());
+    let Some((first, rest)) = body.split_at_checked(4).filter(|(first, _)| first.eq_ignore_ascii_case("stop")) else {
+        return false;
+    };
+    let said = plain(rest);
+    let of_texts = !any_among(&said, NOT_TEXTS) || any_among(&said, TEXTS);
+    let cried = first == "STOP" && rest.starts_with(' ') && of_texts;
+    let marked = rest.starts_with([',', '–', '—', ':'])
+        || rest.starts_with(" -")
+        || rest.starts_with(" –")
+        || rest.starts_with("- ");
+    // "STOP LEAKS LTD" is written in capitals throughout.
+    let is_named = is_titled(body) || !body.contains(char::is_lowercase);
+    let is_business = is_named && is_trade_or_form(&said) && !any_among(&said, SENTENCE) && !any_among(&said, OWN);
+    (marked || (cried && !rest.contains('?'))) && !is_business && !has_condition(&said)
+}
+
+fn is_trade_or_form(said: &[String]) -> bool {
+    any_among(said, TRADES) || any_among(said, OF_BUSINESSES)
 }
 
 /// Whether a sentence about texts ends with the wish that they stop: "you keep texting me please stop".
@@ -237,8 +484,11 @@ fn ends_with_stop(said: &[String]) -> bool {
     let told = said.join(" ");
     let wishes =
         ["please stop", "pls stop", "plz stop", "just stop", "now stop", "stop please", "stop pls", "stop now"];
+    let repeats = ["have to say stop", "need to say stop", "got to say stop", "must i say stop", "said stop"];
     let about_texts = ["texting", "texts", "messaging", "messages", "spam", "spamming", "contacting", "bothering"];
-    any_among(said, &about_texts) && wishes.iter().any(|wish| told.ends_with(wish))
+    (any_among(said, &about_texts) && wishes.iter().any(|wish| told.ends_with(wish)))
+        || has_phrase(said, "what part of stop")
+        || repeats.iter().any(|wish| told.ends_with(wish))
 }
 
 fn is_rude(said: &[String]) -> bool {
@@ -265,6 +515,24 @@ fn takes_off(said: &[String]) -> bool {
 pub(super) fn is_said_to_us(text: &str, is_titled: bool) -> bool {
     let said = plain(text);
     any_among(&said, &["your", "ur"]) || !is_titled && any_among(&said, &["my", "me", "our", "us", "i", "im", "you"])
+}
+
+/// Whether a text begins as a refusal does. It is stored as no name, even if it may be one ("Stop Cocks Plumbing"), unless a legal
+/// form ends it and it refuses nothing: "Stop Leaks Ltd".
+pub(super) fn may_refuse(body: &str) -> bool {
+    let said = plain(body);
+    let word = |place: usize| said.get(place).map(String::as_str).unwrap_or_default();
+    let is_masked = matches!(word(0), "f" | "p") && body.contains('*');
+    let is_of_trade =
+        (word(0) == "block" && word(1).starts_with("pav")) || (word(0) == "blocked" && word(1).starts_with("drain"));
+    let begins = is_among(word(0), STOPS)
+        || matches!(
+            word(0),
+            "remove" | "delete" | "block" | "blocked" | "blocking" | "report" | "reported" | "reporting"
+        )
+        || ["unsub", "unsuscrib", "unsus"].iter().any(|begin| word(0).starts_with(begin));
+    let has_form = matches!(said.last().map(String::as_str), Some("ltd" | "limited" | "llp" | "plc")) && !refuses(body);
+    is_masked || (begins && !has_form && !is_of_trade)
 }
 
 /// Whether the sender wants nothing of this, and says no more than that.

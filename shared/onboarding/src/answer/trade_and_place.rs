@@ -1,6 +1,6 @@
 //! The answer to S1: a trade and a place, or half of it.
 
-use super::fillers::is_whereabouts;
+use super::fillers::{is_chatter, is_whereabouts};
 use super::names::{asks, fitting, greets, has_address, introduced, is_no_name, tidy, without_courtesy};
 use super::trades::{BESIDE_PLACE, BESIDE_TRADE, BETWEEN, NO_TRADE, PLACES, TRADES};
 use super::two_answers;
@@ -62,7 +62,11 @@ fn whole_or_half(body: &str, half: Option<&Half>) -> Meaning {
         "my toilet",
         "my sink",
     ];
-    let is_else = any_among(&said, ASKS) || any_among(&said, OF_CUSTOMERS) || is_whereabouts(answer);
+    let is_else = any_among(&said, ASKS)
+        || any_among(&said, OF_CUSTOMERS)
+        || is_whereabouts(answer)
+        || is_chatter(answer)
+        || is_chatter(&text);
     if asks(answer) || is_else || has_address(answer) || wants.iter().any(|phrase| has_phrase(&said, phrase)) {
         return if greets(body) { Meaning::Greeting } else { Meaning::Unclear };
     }

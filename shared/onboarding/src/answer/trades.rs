@@ -35,6 +35,9 @@ pub(super) const NO_TRADE: &[&str] = &[
     "another", "other", "never", "number", "whatever", "however", "later", "after", "order", "answer", "offer",
     "over", "either", "greater", "neither", "whether", "rather", "together", "thing", "something", "anything",
     "nothing", "everything", "morning", "evening", "during", "being", "doing", "going", "using", "having",
+    "customer", "customers", "dinner", "dinners", "remember", "wonder", "letter", "letters", "brother", "father", "mother",
+    "sister", "partner", "member", "forever", "whoever", "wherever", "whenever", "september", "october", "november",
+    "december", "summer", "winter",
 ];
 
 /// Stands between a trade and a place.

@@ -68,6 +68,7 @@ const PHRASES: &[(&str, &str)] = &[
     ("too right", "yes"),
     ("for sure", "yes"),
     // "I'm good" declines as often as it agrees.
+    ("im all good to go", "yes"),
     ("im good to go", "yes"),
     ("good to go", "yes"),
     ("im fine with that", "yes"),
@@ -75,6 +76,20 @@ const PHRASES: &[(&str, &str)] = &[
     ("im okay with that", "yes"),
     ("im good with that", "yes"),
     ("im happy with that", "yes"),
+    ("yes im all good", "yes"),
+    ("im all good", "content"),
+    ("is it all good", "content"),
+    ("its ok thanks", "content"),
+    ("its okay thanks", "content"),
+    ("its ok thank you", "content"),
+    ("thats ok thanks", "content"),
+    ("thats okay thanks", "content"),
+    ("its fine thanks", "content"),
+    ("good for you", "content"),
+    ("a good deal", "content"),
+    ("a great deal", "content"),
+    ("as soon as", "as"),
+    ("soon as", "as"),
     ("im good", "content"),
     ("im fine", "content"),
     ("im ok", "content"),
@@ -182,7 +197,7 @@ pub(super) const NO: &[&str] = &[
 #[rustfmt::skip]
 pub(super) const LATER: &[&str] = &[
     "tomorrow", "tonight", "week", "weekend", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday",
-    "sunday", "month", "payday",
+    "sunday", "month", "payday", "soon",
 ];
 
 /// Says that any way will do.
@@ -206,7 +221,7 @@ pub(super) const COURTESY: &[&str] = &[
     "thanks", "thank", "you", "u", "ty", "ta", "cheers", "thx", "thankyou", "very", "much", "so", "the", "a", "an",
     "it", "its", "is", "im", "i", "am", "that", "thats", "this", "then", "now", "just", "to", "for", "me", "my", "do",
     "be", "with", "lets", "let", "all", "x", "xx", "xxx", "lol", "haha", "hi", "hello", "hey", "and", "of", "ill",
-    "would", "id", "like", "use", "using", "get", "got", "started", "start", "as", "soon", "possible", "asap", "100",
+    "would", "id", "like", "use", "using", "get", "got", "started", "start", "as", "possible", "asap", "100",
     "percent", "mine", "on", "oh", "well", "happy",
     "want", "go", "going", "ive", "need",
     "by", "thatll", "have", "say",
@@ -258,6 +273,16 @@ pub(super) const HELLOS: &[&str] = &[
 #[rustfmt::skip]
 pub(super) const TEXTS: &[&str] = &[
     "sms", "text", "texts", "txt", "txts", "message", "messages", "msg", "msgs", "texting", "texted", "sns", "smss",
+];
+
+/// Stands beside [`TEXTS`] in a choice of them.
+#[rustfmt::skip]
+pub(super) const BESIDE_TEXTS: &[&str] = &[
+    "only", "best", "via", "through", "prefer", "preferred", "preference", "choose", "send", "option", "suits", "suit",
+    "works", "work", "easiest", "easier", "better", "if", "are", "will", "can", "we", "us", "either",
+    "any", "whatever", "ones", "way", "ideal", "handy", "handier", "always", "please", "reply", "in", "yous",
+    "alerts", "notifications", "notification", "mobile", "phone", "definitely", "probably", "think", "rather",
+    "number", "here", "alert", "drop", "preferable", "probs", "guess", "suppose", "preferably", "simple", "missed", "about", "them",
 ];
 
 /// Names another way to be told, which we do not offer.
@@ -354,7 +379,7 @@ pub(super) const NO_NAME: &[&str] = &[
     "before", "stop",
     "scam", "spam", "fuck", "shit", "bollocks", "busy", "driving", "confused", "lost", "tbc", "tbd", "private", "skip", "pass", "next", "question", "whatever", "see",
     "why", "how", "who", "yet", "guess", "where", "when",
-    "here", "home", "interesting",
+    "here", "home", "interesting", "cancelled", "canceled",
 ];
 
 /// Whether a character is part of an emoji.
@@ -407,7 +432,7 @@ pub(super) fn begins_with<S: AsRef<str>>(said: &[S], phrase: &str) -> bool {
 
 /// Whether a word is in a list, with the last letter as often as people like: "yesss", "doneeee".
 pub(super) fn is_among(word: &str, list: &[&str]) -> bool {
-    list.contains(&word) || once_at_the_end(word).is_some_and(|short| list.contains(&short))
+    list.contains(&word) || word != "off" && once_at_the_end(word).is_some_and(|short| list.contains(&short))
 }
 
 /// The word with its last letter once, if it ends with the same letter twice or more.

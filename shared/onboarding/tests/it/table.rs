@@ -14,7 +14,7 @@ use crate::facts;
 const COMMITTED: &str = include_str!("../transition_table.txt");
 
 /// One text for each kind of answer, and everything else that can happen.
-const TEXTS: [&str; 27] = [
+const TEXTS: [&str; 28] = [
     "Plumber from London",
     "Plumber",
     "ABC",
@@ -37,6 +37,7 @@ const TEXTS: [&str; 27] = [
     "refund please",
     "how much is it",
     "not interested",
+    "speak to a human",
     "business name is XYZ",
     "CANCEL",
     "STOP",

@@ -221,6 +221,42 @@ fn the_third_misfit_in_a_row_offers_a_person_once() {
 }
 
 #[test]
+fn the_wish_for_a_person_reaches_the_operator_at_once() {
+    for state in State::ALL {
+        let mut ann = client_at(state);
+        let decision = text(&mut ann, "can I speak to a human?", 0);
+        assert_eq!(
+            (kind(&decision), decision.concern),
+            (Some(TextKind::OfferPerson), Some(Concern::Stuck)),
+            "{state:?}"
+        );
+        assert_eq!((decision.next, ann.exchange.misfits), (state, 0), "{state:?}");
+    }
+}
+
+#[test]
+fn a_client_who_pays_and_is_in_trouble_reaches_the_operator_at_complete() {
+    let mut ann = client_at(State::Complete);
+    ann.payment_active = true;
+    for (body, concern) in [
+        ("calls not coming through", None),
+        ("thanks", None),
+        ("my number isnt working", None),
+        ("pause my subscription", Some(Concern::Stuck)),
+        ("still being charged", None),
+        ("my number isnt working", None),
+        ("calls not coming through", Some(Concern::Stuck)),
+    ] {
+        assert_eq!(text(&mut ann, body, 0).concern, concern, "{body}");
+    }
+    let mut ben = client_at(State::Complete);
+    ben.payment_active = false;
+    for body in ["calls not coming through", "my number isnt working", "still being charged"] {
+        assert_eq!(text(&mut ben, body, 0).concern, None, "{body}");
+    }
+}
+
+#[test]
 fn an_answer_that_fits_ends_the_row_even_if_nothing_moves() {
     let mut ann = client_at(State::S5ConfirmLive);
     for body in ["what?", "how?", "yes", "what?", "how?", "not now", "what?"] {
