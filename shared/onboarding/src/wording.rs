@@ -318,6 +318,10 @@ pub(crate) fn offer_person() -> Text {
     )
 }
 
+pub(crate) fn person_asked_for() -> Text {
+    text(TextKind::OfferPerson, "Of course. Somebody from our team will get in touch. You can go on here any time.")
+}
+
 /// A wish to cancel is all it takes; a question is told what to reply.
 pub(crate) fn how_to_cancel(has_asked: bool) -> Text {
     text(
@@ -411,7 +415,14 @@ mod tests {
 
     #[test]
     fn what_the_waiting_are_told_and_what_smooths_the_conversation_is_one_segment() {
-        let mut fixed = vec![number_ready(), still_waiting(), own_name_will_do(), offer_person(), nothing_charged()];
+        let mut fixed = vec![
+            number_ready(),
+            still_waiting(),
+            own_name_will_do(),
+            offer_person(),
+            person_asked_for(),
+            nothing_charged(),
+        ];
         fixed.extend([how_to_cancel(true), how_to_cancel(false), refund_asked(), nothing_to_refund()]);
         fixed.extend([terms(&ask_owner_name()), terms(&ask_confirm_live())]);
         for text in fixed.into_iter().chain([no_numbers_there(), who_we_are(), too_long(&ask_owner_name())]) {
