@@ -16,6 +16,9 @@ use jobrun_tests::{
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool};
 
+/// Connections that went silent are noticed within three seconds, and after half a minute if nothing watches them.
+const NOTICED_WITHIN: Duration = Duration::from_secs(15);
+
 /// A session as an operator opens it by hand, and forgets: with a transaction open after `statement`.
 async fn open_session(stage: &Stage, statement: &'static str) -> PgConnection {
     let options: PgConnectOptions = stage.environment["DATABASE_URL"].parse().unwrap();
@@ -214,15 +217,16 @@ async fn listening_sessions(pool: &PgPool) -> Vec<String> {
 async fn connections_that_go_silent_are_given_up() {
     let (stage, proxy) = stage_behind_a_proxy().await;
     assert_eq!(say(&stage, &phone(1), "Plumber from London").await.len(), 1);
-    eventually(PATIENCE, "the worker listens", async || listening_sessions(&stage.pool).await.len() == 1).await;
+    eventually(NOTICED_WITHIN, "the worker listens", async || listening_sessions(&stage.pool).await.len() == 1).await;
     let before = listening_sessions(&stage.pool).await;
     proxy.go_silent();
-    eventually(PATIENCE, "webhooks are recorded again", async || {
+    eventually(NOTICED_WITHIN, "webhooks are recorded again", async || {
         stage.stand_in.text(&phone(1), "ABC Plumbing").await.is_ok_and(|answer: Answer| answer.status == 200)
     })
     .await;
-    eventually(PATIENCE, "texts are answered again", async || stage.stand_in.bodies_to(&phone(1)).len() == 2).await;
-    eventually(PATIENCE, "the worker listens over another connection", async || {
+    eventually(NOTICED_WITHIN, "texts are answered again", async || stage.stand_in.bodies_to(&phone(1)).len() == 2)
+        .await;
+    eventually(NOTICED_WITHIN, "the worker listens over another connection", async || {
         listening_sessions(&stage.pool).await.iter().any(|session| !before.contains(session))
     })
     .await;
