@@ -120,8 +120,8 @@ async fn ensure_indexes_are_finished(conn: &mut PgConnection, steps: &str) -> Re
     Err(StepError::Execute(sqlx::Error::Configuration(why.into())))
 }
 
-/// The indexes that `steps` names, and that were begun and not finished. One that is being made just now, by hand, is none of them; if
-/// another role makes it, only the lock on its table says which it is.
+/// The indexes that `steps` names, and that were begun and not finished. One that is being made just now, by hand, is none of
+/// them; if another role makes it, only the lock on its table says which it is.
 async fn list_unfinished_indexes(conn: &mut PgConnection, steps: &str) -> Result<Vec<String>, sqlx::Error> {
     let unfinished = sqlx::query_scalar(
         "SELECT indexrelid::REGCLASS::TEXT FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid

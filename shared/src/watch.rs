@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::level::{Forecast, Level};
 use jobrun_onboarding::waiting::{self, MARKS, Watch};
 use jobrun_onboarding::{E164, region_of, wording};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
 use crate::db::alerts::{self, NewAlert};
 use crate::db::levels::{self, RegionLevel};
@@ -90,21 +90,34 @@ fn waiting_alert(hours: i32) -> NewAlert {
 /// When the database does not answer.
 pub async fn level(pool: &PgPool, min: u32, now: DateTime<Utc>) -> Result<Watched, db::Error> {
     let mut tx = pool.begin().await?;
-    let mut raised = Vec::new();
     // A region that is low no more has enough again, or is nobody's concern any more.
-    let mut over = alerts::list_open_causes_of(&mut tx, LEVEL).await?;
+    let open = alerts::list_open_causes_of(&mut tx, LEVEL).await?;
+    let mut current = Vec::new();
     for region in levels::list_regions(&mut tx, now).await? {
         let level = level_of(&region, now);
-        if level.unclaimed() >= min as usize {
-            continue;
+        if level.unclaimed() < min as usize {
+            current.push(level_alert(&region.region, &level, min));
         }
-        over.retain(|cause| *cause != cause_of_level(&region.region));
-        let alert = level_alert(&region.region, &level, min);
+    }
+    bring_up_to_date(tx, open, current, now).await
+}
+
+/// Raises the alerts of `current`, or brings their words up to date, and clears those of the causes in `open` that are not among
+/// them. Commits.
+async fn bring_up_to_date(
+    mut tx: Transaction<'_, Postgres>,
+    mut open: Vec<String>,
+    current: Vec<NewAlert>,
+    now: DateTime<Utc>,
+) -> Result<Watched, db::Error> {
+    let mut raised = Vec::new();
+    for alert in current {
+        open.retain(|cause| *cause != alert.cause);
         if alerts::raise_lasting(&mut tx, &alert, now).await? {
             raised.push(alert);
         }
     }
-    let cleared = alerts::clear(&mut tx, &over, now).await?;
+    let cleared = alerts::clear(&mut tx, &open, now).await?;
     tx.commit().await?;
     Ok(Watched { told: Vec::new(), raised, cleared })
 }
@@ -116,25 +129,15 @@ pub async fn level(pool: &PgPool, min: u32, now: DateTime<Utc>) -> Result<Watche
 /// When the database does not answer.
 pub async fn empty_pools(pool: &PgPool, now: DateTime<Utc>) -> Result<Watched, db::Error> {
     let mut tx = pool.begin().await?;
-    let mut over = alerts::list_open_causes_of(&mut tx, POOL_EMPTY).await?;
+    let open = alerts::list_open_causes_of(&mut tx, POOL_EMPTY).await?;
     // Allocations need not be looked at while nobody waits.
-    if over.is_empty() && waiting_list::list_regions(&mut tx).await?.is_empty() {
+    if open.is_empty() && waiting_list::list_regions(&mut tx).await?.is_empty() {
         return Ok(Watched::default());
     }
-    let mut raised = Vec::new();
-    for region in levels::list_regions(&mut tx, now).await? {
-        if region.spoken_for <= region.free {
-            continue;
-        }
-        let alert = pool_empty(&region.region);
-        over.retain(|cause| *cause != alert.cause);
-        if alerts::raise_lasting(&mut tx, &alert, now).await? {
-            raised.push(alert);
-        }
-    }
-    let cleared = alerts::clear(&mut tx, &over, now).await?;
-    tx.commit().await?;
-    Ok(Watched { told: Vec::new(), raised, cleared })
+    let regions = levels::list_regions(&mut tx, now).await?;
+    let empty = regions.iter().filter(|region| region.spoken_for > region.free);
+    let current = empty.map(|region| pool_empty(&region.region)).collect();
+    bring_up_to_date(tx, open, current, now).await
 }
 
 /// Raises an alert for each id that is no client's and to which numbers are assigned that a client may have had before the history
@@ -144,18 +147,10 @@ pub async fn empty_pools(pool: &PgPool, now: DateTime<Utc>) -> Result<Watched, d
 /// When the database does not answer.
 pub async fn unclear_holders(pool: &PgPool, now: DateTime<Utc>) -> Result<Watched, db::Error> {
     let mut tx = pool.begin().await?;
-    let mut over = alerts::list_open_causes_of(&mut tx, UNCLEAR_HOLDER).await?;
-    let mut raised = Vec::new();
-    for (id, numbers) in ownerless::count_unclear(&mut tx).await? {
-        let alert = unclear_holder(&id, numbers);
-        over.retain(|cause| *cause != alert.cause);
-        if alerts::raise_lasting(&mut tx, &alert, now).await? {
-            raised.push(alert);
-        }
-    }
-    let cleared = alerts::clear(&mut tx, &over, now).await?;
-    tx.commit().await?;
-    Ok(Watched { told: Vec::new(), raised, cleared })
+    let open = alerts::list_open_causes_of(&mut tx, UNCLEAR_HOLDER).await?;
+    let unclear = ownerless::count_unclear(&mut tx).await?;
+    let current = unclear.iter().map(|(id, numbers)| unclear_holder(id, *numbers)).collect();
+    bring_up_to_date(tx, open, current, now).await
 }
 
 /// How the causes of alerts about numbers of unclear holders begin.
@@ -204,10 +199,6 @@ pub(crate) fn level_of(region: &RegionLevel, now: DateTime<Utc>) -> Level {
 /// How the causes of alerts about the level begin.
 const LEVEL: &str = "pool-low:";
 
-fn cause_of_level(region: &str) -> String {
-    format!("{LEVEL}{region}")
-}
-
 fn level_alert(region: &str, level: &Level, min: u32) -> NewAlert {
     let free = match level.unclaimed() {
         1 => "1 free number".to_owned(),
@@ -220,7 +211,7 @@ fn level_alert(region: &str, level: &Level, min: u32) -> NewAlert {
         Forecast::NotInSight => "At the pace of the last 7 days, they last.".to_owned(),
     };
     NewAlert {
-        cause: cause_of_level(region),
+        cause: format!("{LEVEL}{region}"),
         about: format!(
             "The pool of {region} has {free} left that nobody has a claim on, fewer than {min}. {lasts} `jobrun pool buy` or \
              `jobrun pool seed` adds numbers."

@@ -130,7 +130,7 @@ async fn a_stop_waits_behind_the_text_that_makes_its_sender_a_client() {
     stage.strike().await.unwrap();
 }
 
-/// Who is named: whoever has locked rows of ours, and nobody else, however long its transaction is open.
+/// A session that has locked our rows is named. Others are not, however long their transactions are open.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_sessions_that_hold_our_rows_are_named() {
     let stage = stage(1).await;

@@ -8,14 +8,14 @@ use sqlx::PgConnection;
 use super::Error;
 use super::alerts::{self, NewAlert};
 
-/// Our own transactions take milliseconds, and some of the command line's seconds. Anybody else's that is open for longer than
-/// this, and has locked or written rows of ours, is in the way.
+/// Our own transactions take milliseconds, and some of the command line's seconds. Another session's transaction that is open
+/// for longer than this, and holds locks on our tables, is in the way.
 const OPEN_FOR: TimeDelta = TimeDelta::seconds(1);
 
 /// A program of ours whose transaction is open for longer than this hangs.
 const OURS_OPEN_FOR: TimeDelta = TimeDelta::seconds(30);
 
-/// This many sessions are named at most: whoever ends these looks again.
+/// This many sessions are named at most. The next look names the others.
 const NAMED_MAX: i64 = 5;
 
 /// How the causes of these alerts begin; the number of the session follows.
@@ -56,7 +56,7 @@ impl Blocker {
 pub async fn alert(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<Vec<NewAlert>, Error> {
     let mut new = Vec::new();
     // By number, so that two transactions never wait for each other.
-    for blocker in list(conn, OPEN_FOR, OURS_OPEN_FOR).await? {
+    for blocker in list(conn, OPEN_FOR).await? {
         let alert = blocker.alert();
         if alerts::raise_lasting(conn, &alert, now).await? {
             new.push(alert);
@@ -74,15 +74,15 @@ pub async fn clear(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<Vec<St
     if over.is_empty() {
         return Ok(over);
     }
-    let still = list(conn, TimeDelta::zero(), OURS_OPEN_FOR).await?;
+    let still = list(conn, TimeDelta::zero()).await?;
     over.retain(|cause| still.iter().all(|it| it.alert().cause != *cause));
     alerts::clear(conn, &over, now).await
 }
 
-/// The sessions of this database whose transactions are open for longer than `open_for`, or `ours_open_for` if they are of a
+/// The sessions of this database whose transactions are open for longer than `open_for`, or [`OURS_OPEN_FOR`] if they are of a
 /// program of ours, and hold locks that others may wait for on tables of ours: the oldest, by number. A session that waits for
 /// another's lock itself is not among them.
-async fn list(conn: &mut PgConnection, open_for: TimeDelta, ours_open_for: TimeDelta) -> Result<Vec<Blocker>, Error> {
+async fn list(conn: &mut PgConnection, open_for: TimeDelta) -> Result<Vec<Blocker>, Error> {
     let blockers = sqlx::query_as!(
         Blocker,
         r#"SELECT pid AS "pid!", application AS "application!", since, tables AS "tables!"
@@ -108,7 +108,7 @@ async fn list(conn: &mut PgConnection, open_for: TimeDelta, ours_open_for: TimeD
                  ORDER BY session.xact_start LIMIT $3) AS oldest
            ORDER BY pid"#,
         open_for.as_seconds_f64(),
-        ours_open_for.as_seconds_f64(),
+        OURS_OPEN_FOR.as_seconds_f64(),
         NAMED_MAX
     );
     Ok(blockers.fetch_all(conn).await?)

@@ -8,7 +8,7 @@ use sqlx::{PgConnection, types::Json};
 
 use super::{Error, ensure_rows};
 
-/// Makes a client of every phone that has none yet, in the region of the phone's country. Whoever wished for no more texts before
+/// Makes a client of every phone that has none yet, in the region of the phone's country. A phone that opted out as a stranger's
 /// begins opted out. Waits for other transactions that do the same.
 ///
 /// # Errors

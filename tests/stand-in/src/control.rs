@@ -85,7 +85,7 @@ fn describe(what: &str, answer: &Answer) -> Outcome {
 }
 
 /// A phone as Twilio would name it: in E.164 where it can be told, and otherwise as it was typed. A plus sign in a form is a
-/// space, unless somebody escaped it: before a phone number it can only be a plus.
+/// space, unless it is escaped: before a phone number it can only be a plus.
 fn phone(given: &str) -> String {
     let typed = given.strip_prefix(' ').map_or_else(|| given.to_owned(), |digits| format!("+{digits}"));
     as_people_write(&typed).map_or_else(|| typed.trim().to_owned(), |number| number.as_str().to_owned())

@@ -60,7 +60,7 @@ const OF_OTHERS: &[&str] = &[
     "appointment", "job", "order", "visit",
 ];
 
-/// Names our own subscription, whatever else is said.
+/// Names our own subscription. Words that belong to others count for nothing beside it.
 #[rustfmt::skip]
 const OURS: &[&str] = &[
     "my subscription", "my account", "my contract", "my membership", "my plan", "jobrun", "my sub", "my direct debit",

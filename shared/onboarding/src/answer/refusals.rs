@@ -511,7 +511,7 @@ fn takes_off(said: &[String]) -> bool {
     })
 }
 
-/// Whether a refusal is said to us: "remove my number", in small letters, is no name, whatever stands beside it.
+/// Whether a refusal is said to us: "remove my number", in small letters, is no name.
 pub(super) fn is_said_to_us(text: &str, is_titled: bool) -> bool {
     let said = plain(text);
     any_among(&said, &["your", "ur"]) || !is_titled && any_among(&said, &["my", "me", "our", "us", "i", "im", "you"])
