@@ -290,7 +290,12 @@ pub async fn record_free(
     let free = events.iter().zip(&recorded).filter(|(_, recorded)| **recorded);
     let free: Vec<(&NewEvent, Option<&[u8]>)> =
         free.map(|(it, _)| (&it.event, it.signed_digest.as_ref().map(|digest| digest.as_slice()))).collect();
-    write(&mut tx, &free, now).await?;
+    if let Err(error) = write(&mut tx, &free, now).await {
+        // A transaction that is merely dropped is rolled back some time later. Until then its locks would make the caller, who
+        // tries again with fewer events on another connection, leave out lanes that nobody else has.
+        tx.rollback().await?;
+        return Err(error);
+    }
     tx.commit().await?;
     Ok(recorded)
 }
