@@ -213,12 +213,12 @@ async fn commit(rows: &Rows, entries: Vec<Entry>, left_out: &mut LeftOut) {
     // Parts are done in order, and so are their answers.
     let mut answers = answers.into_iter();
     let mut parts = Halves::of(&events);
-    let (mut patience, mut locked_in_a_row) = (Patience::Usual, 0);
+    let (mut patience, mut locked_in_a_row, mut any_recorded) = (Patience::Usual, 0, false);
     while let Some(part) = parts.next_part() {
         let recording = events::record_free(&rows.pool, part, &mut left_out.lanes, patience, clock::now());
         let failed = match tokio::time::timeout(ANSWER_WITHIN, recording).await {
             Ok(Ok(recorded)) => {
-                locked_in_a_row = 0;
+                (locked_in_a_row, any_recorded) = (0, true);
                 rows.observe(None);
                 for ((event, answer), recorded) in part.iter().zip(answers.by_ref()).zip(recorded) {
                     if recorded {
@@ -236,7 +236,8 @@ async fn commit(rows: &Rows, entries: Vec<Entry>, left_out: &mut LeftOut) {
                 if parts.halve(part).is_none() {
                     continue;
                 }
-                rows.failed(&error)
+                // Where others are recorded, one that waits for a lock says nothing of the database.
+                if any_recorded { NotRecorded::Refused(error.to_string()) } else { rows.failed(&error) }
             }
             Ok(Err(error)) if error.is_lock_timeout() => {
                 let failed = rows.failed(&error);

@@ -130,6 +130,22 @@ async fn a_stop_waits_behind_the_text_that_makes_its_sender_a_client() {
     stage.strike().await.unwrap();
 }
 
+/// An event that was put off and is due again still comes before what arrived after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_does_not_overtake_a_stop_that_is_due_again() {
+    let mut stage = stage(0).await;
+    operator::seed(&stage.pool, &numbers(1)).await.unwrap();
+    for body in ["STOP", "START"] {
+        assert_eq!(stage.stand_in.text_to(&phone(1), &numbers(1)[0], body).await.unwrap().status, 200);
+    }
+    let due_again = "UPDATE events SET due_at = now() - INTERVAL '1 second' WHERE id = (SELECT min(id) FROM events)";
+    sqlx::raw_sql(due_again).execute(&stage.pool).await.unwrap();
+    stage.start_worker().unwrap();
+    stage.settle().await.unwrap();
+    assert_eq!(texts(&stage.pool, "SELECT change FROM opt_changes ORDER BY id").await, ["out", "in"]);
+    stage.strike().await.unwrap();
+}
+
 /// A session that has locked our rows is named. Others are not, however long their transactions are open.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_sessions_that_hold_our_rows_are_named() {

@@ -102,6 +102,16 @@ async fn the_third_misfit_in_a_row_alerts_until_the_client_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_person_who_was_promised_is_not_forgotten_when_the_client_goes_on() {
+    let stage = stage(1).await;
+    ann_at(&stage, "S2_BUSINESS_NAME", false).await;
+    assert!(say(&stage, ANN, "can I speak to someone").await[0].contains("our team"));
+    assert!(say(&stage, ANN, "ABC Plumbing").await[0].contains("your own name"));
+    assert_eq!(open_alerts(&stage).await, ["person-wanted"]);
+    stage.strike().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_in_plain_words_opts_out_and_promises_nothing() {
     let stage = stage(1).await;
     ann_at(&stage, "S2_BUSINESS_NAME", false).await;

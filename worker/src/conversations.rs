@@ -3,7 +3,7 @@
 //! A client's row is locked first, and all its waiting events are decided in order while it is. Nothing crosses the network
 //! here, and the journal is printed only after the commit.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::{
@@ -60,47 +60,73 @@ async fn put_off(hands: &Hands, oldest: &[Waiting], lane: &str, error: &db::Erro
 /// Makes clients of the phones that text the onboarding number. In a transaction of its own: another worker may be making a
 /// client of the same phone, and is waited for while nothing is locked. Returns how many were put off.
 async fn ensure_newcomers(hands: &Hands, oldest: &[Waiting]) -> Result<usize, db::Error> {
-    let newcomers: Vec<(E164, &str)> =
-        oldest.iter().filter_map(|event| Some((hands.newcomer(event)?, event.lane.as_str()))).collect();
+    let newcomers: BTreeMap<&str, E164> =
+        oldest.iter().filter_map(|event| Some((event.lane.as_str(), hands.newcomer(event)?))).collect();
+    let newcomers: Vec<(&str, E164)> = newcomers.into_iter().collect();
     if newcomers.is_empty() {
         return Ok(0);
     }
-    let ensure = async |part: &[(E164, &str)], patience| {
-        let phones: Vec<E164> = part.iter().map(|(phone, _)| phone.clone()).collect();
+    let ensure = async |part: &[(&str, E164)], patience| {
+        let phones: Vec<E164> = part.iter().map(|(_, phone)| phone.clone()).collect();
         if patience == Patience::Usual {
             // One statement, which needs no transaction around it.
             clients::ensure_for_phones(&mut *hands.pool.acquire().await?, &phones).await?;
         } else {
             let mut tx = db::begin(&hands.pool, patience).await?;
-            clients::ensure_for_phones(&mut tx, &phones).await?;
-            tx.commit().await?;
+            let ensured = clients::ensure_for_phones(&mut tx, &phones).await;
+            db::finish(tx, ensured).await?;
         }
         Ok(0)
     };
-    in_halves(&newcomers, ensure, async |(_, lane), error| put_off(hands, oldest, lane, &error).await).await
+    in_halves(&newcomers, ensure, async |(lane, _), error| put_off(hands, oldest, lane, &error).await).await
 }
 
 async fn process_lanes(hands: &Hands, lanes: &[String], patience: Patience) -> Result<usize, db::Error> {
     let now = clock::now();
     let mut tx = db::begin(&hands.pool, patience).await?;
-    let locked = clients::lock_by_lanes(&mut tx, lanes).await?;
-    let mut turns = load(&mut tx, &locked, now).await?;
-    let in_hand = turns.len();
-    let ours = strays::pool_numbers(&mut tx, hands, turns.iter().flat_map(|turn| &turn.waiting)).await?;
+    let decided = decide_lanes(&mut tx, hands, lanes, now).await;
+    let Decided { turns, without_pool, raised, cleared } = db::finish(tx, decided).await?;
+
+    turns.iter().flat_map(|turn| &turn.journal).for_each(|block| telemetry::journal(block));
+    telemetry::raised(&raised);
+    telemetry::cleared(&cleared);
+    put_off_without_pool(hands, &without_pool, now).await?;
+    Ok(turns.len() + without_pool.len())
+}
+
+/// What was decided in one transaction.
+struct Decided {
+    turns: Vec<Turn>,
+    /// Clients who asked for a number while the pool was locked. Nothing that was decided for them is saved.
+    without_pool: Vec<Turn>,
+    /// The alerts that are new, and the causes of those that are over.
+    raised: Vec<NewAlert>,
+    cleared: Vec<String>,
+}
+
+async fn decide_lanes(
+    tx: &mut Transaction<'_, Postgres>,
+    hands: &Hands,
+    lanes: &[String],
+    now: DateTime<Utc>,
+) -> Result<Decided, db::Error> {
+    let locked = clients::lock_by_lanes(tx, lanes).await?;
+    let mut turns = load(tx, &locked, now).await?;
+    let ours = strays::pool_numbers(tx, hands, turns.iter().flat_map(|turn| &turn.waiting)).await?;
     // Giving up a number closes the gate, which two who have passed it side by side would wait for each other to do.
     let gives_up = turns.iter().any(|turn| turn.payment.is_some_and(|payment| !payment.is_served()));
     if gives_up {
-        pool::close_gate(&mut tx).await?;
+        pool::close_gate(tx).await?;
     }
     let mut without_pool = Vec::new();
     loop {
         let asking = decide_until_asking(hands, &mut turns, &ours, now);
-        give_up_numbers(&mut tx, hands, &mut turns, now).await?;
+        give_up_numbers(tx, hands, &mut turns, now).await?;
         if asking.is_empty() {
             break;
         }
         let seekers: Vec<pool::Seeker> = asking.iter().filter_map(|place| turns.get(*place)?.seeker()).collect();
-        let answers = match allocate(&mut tx, &seekers, now).await {
+        let answers = match allocate(tx, &seekers, now).await {
             // What the pool would answer cannot be told while another session holds locks on it. The others go on. A client
             // that gave up its number in this transaction could not be left out of it any more.
             Err(error) if error.is_lock_timeout() && !gives_up => {
@@ -115,14 +141,8 @@ async fn process_lanes(hands: &Hands, lanes: &[String], patience: Patience) -> R
             }
         }
     }
-    let (raised, cleared) = save(&mut tx, &mut turns, now).await?;
-    tx.commit().await?;
-
-    turns.iter().flat_map(|turn| &turn.journal).for_each(|block| telemetry::journal(block));
-    telemetry::raised(&raised);
-    telemetry::cleared(&cleared);
-    put_off_without_pool(hands, &without_pool, now).await?;
-    Ok(in_hand)
+    let (raised, cleared) = save(tx, &mut turns, now).await?;
+    Ok(Decided { turns, without_pool, raised, cleared })
 }
 
 /// Asks the pool. Has taken nothing if that fails, and the transaction can go on.
@@ -183,6 +203,7 @@ struct Turn {
     asked_at: DateTime<Utc>,
     /// What the operator is to be told, and whether the client and the conversation misunderstand each other.
     cancel_asked: bool,
+    person_wanted: bool,
     stuck: bool,
     wishes: Vec<Wish>,
     reach_changed: bool,
@@ -308,6 +329,7 @@ impl Turn {
             region_served: true,
             asked_at: DateTime::default(),
             cancel_asked: false,
+            person_wanted: false,
             stuck: false,
             wishes: Vec::new(),
             reach_changed: false,
@@ -497,7 +519,14 @@ impl Turn {
                 "Client {id} asked to cancel, or for its money back. Cancel or refund in Stripe, or get in touch."
             ),
         });
-        stuck.into_iter().chain(cancels).collect()
+        let wants_person = self.person_wanted.then(|| NewAlert {
+            cause: format!("person-wanted:{id}"),
+            about: format!(
+                "Client {id} asked for a person, and was told that our team will get in touch: see `jobrun client {id}`. Get in touch, \
+                 then clear this."
+            ),
+        });
+        stuck.into_iter().chain(cancels).chain(wants_person).collect()
     }
 
     /// What the client has heard of its payment, if anything.
@@ -521,6 +550,7 @@ impl Turn {
         client.collected = decision.collected;
         client.exchange = decision.exchange;
         self.cancel_asked |= decision.concern == Some(Concern::CancelAsked);
+        self.person_wanted |= decision.concern == Some(Concern::PersonWanted);
         self.stuck = decision.concern == Some(Concern::Stuck) || (self.stuck && !goes_on);
         self.payment_heard |= decision.payment.is_some();
         let of_service = matches!(event.payload, Some(Payload::PaymentChanged { .. } | Payload::NumberLost { .. }));

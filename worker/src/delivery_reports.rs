@@ -39,27 +39,8 @@ pub(crate) async fn process(hands: &Hands, oldest: &[Waiting]) -> Result<usize, 
 async fn apply(hands: &Hands, reports: &[&Waiting], patience: Patience) -> Result<usize, db::Error> {
     let ids: Vec<i64> = reports.iter().map(|event| event.id).collect();
     let mut tx = db::begin(&hands.pool, patience).await?;
-    let locked = events::lock_waiting(&mut tx, &ids).await?;
-    if locked.is_empty() {
-        return Ok(0);
-    }
-    let mut reports: Vec<(i64, Report)> =
-        locked.iter().filter_map(|event| Some((event.id, as_report(event)?))).collect();
-    reports.sort_by_key(|(id, report)| (report.message_id, *id));
-
-    let now = clock::now();
-    let (event_ids, reports): (Vec<i64>, Vec<Report>) = reports.into_iter().unzip();
-    let reported = messages::apply_reports(&mut tx, &reports, now).await?;
-    let outcome = |text: &Option<Reported>| if text.is_some() { "applied" } else { "not_our_text" };
-    let outcomes: Vec<Outcome> =
-        event_ids.into_iter().zip(&reported).map(|(id, text)| Outcome::of_nobody(id, outcome(text))).collect();
-    events::mark_processed(&mut tx, &outcomes, now).await?;
-    let news: Vec<(&Report, &Reported)> =
-        reports.iter().zip(&reported).filter_map(|(report, text)| Some((report, text.as_ref()?))).collect();
-    let told = follow(&mut tx, &news, now).await?;
-    // A text of unknown outcome may be settled by this, and the next one to the same person can go.
-    queue::nudge(&mut tx, Queue::SendMessages).await?;
-    tx.commit().await?;
+    let told = apply_in(&mut tx, &ids).await;
+    let told = db::finish(tx, told).await?;
 
     for failed in told.failed {
         let (message_id, code) = (failed.id, failed.code);
@@ -67,11 +48,38 @@ async fn apply(hands: &Hands, reports: &[&Waiting], patience: Patience) -> Resul
     }
     telemetry::raised(&told.raised);
     telemetry::cleared(&told.cleared);
-    Ok(outcomes.len())
+    Ok(told.applied)
+}
+
+async fn apply_in(conn: &mut PgConnection, ids: &[i64]) -> Result<Told, db::Error> {
+    let locked = events::lock_waiting(conn, ids).await?;
+    if locked.is_empty() {
+        return Ok(Told::default());
+    }
+    let mut reports: Vec<(i64, Report)> =
+        locked.iter().filter_map(|event| Some((event.id, as_report(event)?))).collect();
+    reports.sort_by_key(|(id, report)| (report.message_id, *id));
+
+    let now = clock::now();
+    let (event_ids, reports): (Vec<i64>, Vec<Report>) = reports.into_iter().unzip();
+    let reported = messages::apply_reports(conn, &reports, now).await?;
+    let outcome = |text: &Option<Reported>| if text.is_some() { "applied" } else { "not_our_text" };
+    let outcomes: Vec<Outcome> =
+        event_ids.into_iter().zip(&reported).map(|(id, text)| Outcome::of_nobody(id, outcome(text))).collect();
+    events::mark_processed(conn, &outcomes, now).await?;
+    let news: Vec<(&Report, &Reported)> =
+        reports.iter().zip(&reported).filter_map(|(report, text)| Some((report, text.as_ref()?))).collect();
+    let told = follow(conn, &news, now).await?;
+    // A text of unknown outcome may be settled by this, and the next one to the same person can go.
+    queue::nudge(conn, Queue::SendMessages).await?;
+    Ok(Told { applied: outcomes.len(), ..told })
 }
 
 /// What is to be said after the commit.
+#[derive(Default)]
 struct Told {
+    /// How many reports were applied.
+    applied: usize,
     failed: Vec<Failed>,
     raised: Vec<NewAlert>,
     cleared: Vec<String>,
@@ -96,7 +104,7 @@ async fn follow(conn: &mut PgConnection, news: &[(&Report, &Reported)], now: Dat
     let raised = consequences::carry_out(conn, &failed, &arrived, now).await?;
     let over: Vec<String> = news.iter().filter_map(|(report, text)| cause_that_is_gone(report, text)).collect();
     cleared.extend(alerts::clear(conn, &over, now).await?);
-    Ok(Told { failed, raised, cleared })
+    Ok(Told { failed, raised, cleared, ..Told::default() })
 }
 
 /// What is to follow a report that says for the first time that a text was not delivered.

@@ -14,6 +14,7 @@ use jobrun_shared::db::subscriptions::{self, Subscription};
 use jobrun_shared::db::{self, Patience};
 use jobrun_shared::stripe::facts::{self, Told};
 use jobrun_shared::{clock, operator, telemetry};
+use sqlx::PgConnection;
 
 use crate::hands::{Hands, in_halves};
 use crate::payment_alerts;
@@ -62,26 +63,35 @@ async fn apply(hands: &Hands, of_stripe: &[&Waiting], patience: Patience) -> Res
     let ids: Vec<i64> = of_stripe.iter().map(|event| event.id).collect();
     let now = clock::now();
     let mut tx = db::begin(&hands.pool, patience).await?;
-    subscriptions::lock(&mut tx).await?;
-    let waiting = events::lock_waiting(&mut tx, &ids).await?;
+    let applied = apply_in(&mut tx, &ids, now).await;
+    let (count, raised, cleared) = db::finish(tx, applied).await?;
+    telemetry::raised(&raised);
+    telemetry::cleared(&cleared);
+    Ok(count)
+}
+
+/// Returns how many events were applied, and the alerts that are new and over.
+async fn apply_in(
+    conn: &mut PgConnection,
+    ids: &[i64],
+    now: DateTime<Utc>,
+) -> Result<(usize, Vec<NewAlert>, Vec<String>), db::Error> {
+    subscriptions::lock(conn).await?;
+    let waiting = events::lock_waiting(conn, ids).await?;
     let told: Vec<(i64, Told)> = waiting.iter().filter_map(|event| Some((event.id, as_told(event)?))).collect();
-    subscriptions::record(&mut tx, &told, now).await?;
+    subscriptions::record(conn, &told, now).await?;
     let changes: Vec<Changed> =
-        subscriptions::load_concerned(&mut tx, &told).await?.into_iter().map(Changed::of).collect();
+        subscriptions::load_concerned(conn, &told).await?.into_iter().map(Changed::of).collect();
     let saved: Vec<(&str, Option<&str>, Payment)> = changes.iter().map(Changed::as_saved).collect();
-    subscriptions::save(&mut tx, &saved).await?;
+    subscriptions::save(conn, &saved).await?;
 
-    events::insert(&mut tx, &news(&changes, &waiting, &told), now).await?;
-    let alerts = payment_alerts::update(&mut tx, &changes, &told, now).await?;
+    events::insert(conn, &news(&changes, &waiting, &told), now).await?;
+    let alerts = payment_alerts::update(conn, &changes, &told, now).await?;
     let settled: Vec<String> = told.iter().map(|(event_id, _)| cause_of_put_off(*event_id)).collect();
-    let settled = alerts::clear(&mut tx, &settled, now).await?;
+    let settled = alerts::clear(conn, &settled, now).await?;
     let outcomes: Vec<Outcome> = waiting.iter().map(|event| outcome(event, &told)).collect();
-    events::mark_processed(&mut tx, &outcomes, now).await?;
-    tx.commit().await?;
-
-    telemetry::raised(&alerts.raised);
-    telemetry::cleared(&[alerts.cleared, settled].concat());
-    Ok(outcomes.len())
+    events::mark_processed(conn, &outcomes, now).await?;
+    Ok((outcomes.len(), alerts.raised, [alerts.cleared, settled].concat()))
 }
 
 fn as_told(event: &Waiting) -> Option<Told> {

@@ -50,32 +50,35 @@ async fn list_strays<'a>(hands: &Hands, oldest: &'a [Waiting]) -> Result<Vec<&'a
     if strays.is_empty() {
         return Ok(strays);
     }
-    let lanes: Vec<String> = strays.iter().map(|event| event.lane.clone()).collect();
-    let behind = events::put_off_behind(&mut conn, &lanes, clock::now()).await?;
-    Ok(strays.into_iter().filter(|event| !behind.contains(&event.lane)).collect())
+    let behind = events::put_off_behind(&mut conn, &strays).await?;
+    Ok(strays.into_iter().filter(|event| !behind.contains(&event.id)).collect())
 }
 
 async fn file(hands: &Hands, strays: &[&Waiting], patience: Patience) -> Result<usize, db::Error> {
     let ids: Vec<i64> = strays.iter().map(|event| event.id).collect();
     let mut tx = db::begin(&hands.pool, patience).await?;
-    let strays = events::lock_waiting(&mut tx, &ids).await?;
+    let outcomes = file_in(&mut tx, hands, &ids).await;
+    let outcomes = db::finish(tx, outcomes).await?;
+    for Outcome { event_id, word, .. } in &outcomes {
+        tracing::warn!(event = event_id, outcome = word, "an event belongs to no client");
+    }
+    Ok(outcomes.len())
+}
+
+async fn file_in(conn: &mut PgConnection, hands: &Hands, ids: &[i64]) -> Result<Vec<Outcome>, db::Error> {
+    let strays = events::lock_waiting(conn, ids).await?;
     let outcomes: Vec<Outcome> = strays.iter().map(|event| Outcome::of_nobody(event.id, outcome(event))).collect();
     let now = clock::now();
-    let opted_out = record_wishes(&mut tx, &strays, now).await?;
-    let ours = pool_numbers(&mut tx, hands, &strays).await?;
+    let opted_out = record_wishes(conn, &strays, now).await?;
+    let ours = pool_numbers(conn, hands, &strays).await?;
     let answers: Vec<NewMessage> = strays
         .iter()
         .filter_map(|event| answer(event, hands, &ours))
         .filter(|answer| !opted_out.contains(answer.to.digits()))
         .collect();
-    messages::insert(&mut tx, &answers, now).await?;
-    events::mark_processed(&mut tx, &outcomes, now).await?;
-    tx.commit().await?;
-
-    for Outcome { event_id, word, .. } in &outcomes {
-        tracing::warn!(event = event_id, outcome = word, "an event belongs to no client");
-    }
-    Ok(outcomes.len())
+    messages::insert(conn, &answers, now).await?;
+    events::mark_processed(conn, &outcomes, now).await?;
+    Ok(outcomes)
 }
 
 /// Keeps a record of what strangers wish about texts, and drops those that have not left yet. Answers which of them want

@@ -74,8 +74,10 @@ pub enum OptChange {
 /// What the operator is to be told of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Concern {
-    /// The client and the conversation do not understand each other, or the client asks for a person.
+    /// The client and the conversation do not understand each other.
     Stuck,
+    /// The client asks for a person, and was told that one will get in touch.
+    PersonWanted,
     /// The client pays, or has paid, and asked to cancel or for its money back.
     CancelAsked,
 }

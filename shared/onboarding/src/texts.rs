@@ -55,7 +55,7 @@ fn of_any_state(client: &Client, body: &str, meaning: &Meaning) -> Option<Decisi
         Meaning::Refund if has_paid => Some(stay.text(wording::refund_asked()).concern(Concern::CancelAsked)),
         Meaning::Refund => Some(stay.text(wording::nothing_to_refund())),
         Meaning::WrongNumber => Some(stay.text(wording::who_we_are())),
-        Meaning::WantsPerson => Some(stay.text(wording::person_asked_for()).concern(Concern::Stuck)),
+        Meaning::WantsPerson => Some(stay.text(wording::person_asked_for()).concern(Concern::PersonWanted)),
         Meaning::Away
         | Meaning::AsksTerms
         | Meaning::Back

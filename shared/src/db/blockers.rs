@@ -56,7 +56,7 @@ impl Blocker {
 pub async fn alert(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<Vec<NewAlert>, Error> {
     let mut new = Vec::new();
     // By number, so that two transactions never wait for each other.
-    for blocker in list(conn, OPEN_FOR).await? {
+    for blocker in list(conn, OPEN_FOR, Some(NAMED_MAX)).await? {
         let alert = blocker.alert();
         if alerts::raise_lasting(conn, &alert, now).await? {
             new.push(alert);
@@ -74,15 +74,15 @@ pub async fn clear(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<Vec<St
     if over.is_empty() {
         return Ok(over);
     }
-    let still = list(conn, TimeDelta::zero()).await?;
+    let still = list(conn, TimeDelta::zero(), None).await?;
     over.retain(|cause| still.iter().all(|it| it.alert().cause != *cause));
     alerts::clear(conn, &over, now).await
 }
 
 /// The sessions of this database whose transactions are open for longer than `open_for`, or [`OURS_OPEN_FOR`] if they are of a
-/// program of ours, and hold locks that others may wait for on tables of ours: the oldest, by number. A session that waits for
+/// program of ours, and hold locks that others may wait for on tables of ours: the oldest `max` of them, or all, by number. A session that waits for
 /// another's lock itself is not among them.
-async fn list(conn: &mut PgConnection, open_for: TimeDelta) -> Result<Vec<Blocker>, Error> {
+async fn list(conn: &mut PgConnection, open_for: TimeDelta, max: Option<i64>) -> Result<Vec<Blocker>, Error> {
     let blockers = sqlx::query_as!(
         Blocker,
         r#"SELECT pid AS "pid!", application AS "application!", since, tables AS "tables!"
@@ -109,7 +109,7 @@ async fn list(conn: &mut PgConnection, open_for: TimeDelta) -> Result<Vec<Blocke
            ORDER BY pid"#,
         open_for.as_seconds_f64(),
         OURS_OPEN_FOR.as_seconds_f64(),
-        NAMED_MAX
+        max
     );
     Ok(blockers.fetch_all(conn).await?)
 }

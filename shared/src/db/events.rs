@@ -280,23 +280,27 @@ pub async fn record_free(
     now: DateTime<Utc>,
 ) -> Result<Vec<bool>, Error> {
     let mut tx = super::begin(pool, patience).await?;
+    let recorded = write_free(&mut tx, events, passed_over, now).await;
+    super::finish(tx, recorded).await
+}
+
+async fn write_free(
+    conn: &mut PgConnection,
+    events: &[Received],
+    passed_over: &mut HashSet<String>,
+    now: DateTime<Utc>,
+) -> Result<Vec<bool>, Error> {
     let locked_by_others = sqlx::query_scalar!(
         r#"SELECT lane AS "lane!" FROM unnest($1::TEXT[]) AS l (lane) WHERE NOT pg_try_advisory_xact_lock(1, hashtext(lane))"#,
         &lanes_to_lock(events.iter().map(|it| &it.event))
     );
-    passed_over.extend(locked_by_others.fetch_all(&mut *tx).await?);
+    passed_over.extend(locked_by_others.fetch_all(&mut *conn).await?);
     let is_free = |it: &Received| passed_over.is_empty() || !passed_over.contains(&it.event.payload.lane());
     let recorded: Vec<bool> = events.iter().map(is_free).collect();
     let free = events.iter().zip(&recorded).filter(|(_, recorded)| **recorded);
     let free: Vec<(&NewEvent, Option<&[u8]>)> =
         free.map(|(it, _)| (&it.event, it.signed_digest.as_ref().map(|digest| digest.as_slice()))).collect();
-    if let Err(error) = write(&mut tx, &free, now).await {
-        // A transaction that is merely dropped is rolled back some time later. Until then its locks would make the caller, who
-        // tries again with fewer events on another connection, leave out lanes that nobody else has.
-        tx.rollback().await?;
-        return Err(error);
-    }
-    tx.commit().await?;
+    write(conn, &free, now).await?;
     Ok(recorded)
 }
 
@@ -572,33 +576,33 @@ pub async fn put_off(pool: &PgPool, lane: &str, due_at: DateTime<Utc>) -> Result
     Ok(tx.commit().await?)
 }
 
-/// Puts off those events of `lanes` that came after one that is put off, until that one is due: nothing of a lane overtakes.
-/// Returns the lanes that have anything put off.
+/// Puts off those of `in_hand`, and what comes after them, that an earlier event of their lane comes before which was put off and
+/// is not in hand, until that one is due: nothing of a lane overtakes. Returns the ids of those in hand that wait.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn put_off_behind(
-    conn: &mut PgConnection,
-    lanes: &[String],
-    now: DateTime<Utc>,
-) -> Result<HashSet<String>, Error> {
+pub async fn put_off_behind(conn: &mut PgConnection, in_hand: &[&Waiting]) -> Result<HashSet<i64>, Error> {
+    let ids: Vec<i64> = in_hand.iter().map(|event| event.id).collect();
+    let lanes: Vec<&str> = in_hand.iter().map(|event| event.lane.as_str()).collect();
     let behind = sqlx::query_scalar!(
-        r#"WITH first AS (SELECT asked.lane, put_off.due_at
-                          FROM (SELECT DISTINCT lane FROM unnest($1::TEXT[]) AS a (lane)) AS asked
-                          CROSS JOIN LATERAL (SELECT max(due_at) AS due_at FROM events
+        r#"WITH in_hand AS (SELECT id, lane FROM unnest($1::BIGINT[], $2::TEXT[]) AS h (id, lane)),
+                first AS (SELECT asked.lane, put_off.id, put_off.due_at
+                          FROM (SELECT DISTINCT lane FROM in_hand) AS asked
+                          CROSS JOIN LATERAL (SELECT id, due_at FROM events
                                               WHERE events.lane = asked.lane AND (processed_at IS NULL) IS TRUE
-                                                AND due_at > $2) AS put_off
-                          WHERE put_off.due_at IS NOT NULL),
+                                                AND due_at IS NOT NULL AND id <> ALL ($1)
+                                              ORDER BY id LIMIT 1) AS put_off),
                 -- One that another session has locked is passed over, and looked at again.
                 behind AS (SELECT events.id, first.due_at FROM first
                            CROSS JOIN LATERAL (SELECT id FROM events
                                                WHERE events.lane = first.lane AND (processed_at IS NULL) IS TRUE
-                                                 AND (events.due_at IS NULL OR events.due_at <= $2)
+                                                 AND events.id > first.id
+                                                 AND (events.due_at IS NULL OR events.due_at < first.due_at)
                                                ORDER BY id FOR UPDATE SKIP LOCKED) AS events),
                 moved AS (UPDATE events SET due_at = behind.due_at FROM behind WHERE events.id = behind.id)
-           SELECT lane AS "lane!" FROM first"#,
-        lanes,
-        now
+           SELECT in_hand.id AS "id!" FROM in_hand JOIN first ON first.lane = in_hand.lane AND first.id < in_hand.id"#,
+        &ids,
+        &lanes as &[&str]
     );
     Ok(behind.fetch_all(conn).await?.into_iter().collect())
 }

@@ -179,6 +179,26 @@ pub async fn begin(pool: &PgPool, patience: Patience) -> Result<Transaction<'sta
     Ok(tx)
 }
 
+/// Commits `tx` if the work in it succeeded. Otherwise rolls it back, and returns the error once its locks are given up.
+///
+/// A transaction that is merely dropped is rolled back some time later. Until then, a second attempt on another connection would
+/// find the locks of the first, and leave out rows that no other session holds.
+///
+/// # Errors
+/// The error of the work, or that of ending the transaction.
+pub async fn finish<T>(tx: Transaction<'static, Postgres>, work: Result<T, Error>) -> Result<T, Error> {
+    match work {
+        Ok(done) => {
+            tx.commit().await?;
+            Ok(done)
+        }
+        Err(error) => {
+            tx.rollback().await?;
+            Err(error)
+        }
+    }
+}
+
 /// How many of the oldest rows of a table are looked at, and at most removed, in one statement.
 const LOOKED_AT: i64 = 1_000;
 

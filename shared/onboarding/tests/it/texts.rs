@@ -242,7 +242,7 @@ fn a_client_who_pays_and_is_in_trouble_reaches_the_operator_at_complete() {
         ("calls not coming through", None),
         ("thanks", None),
         ("my number isnt working", None),
-        ("pause my subscription", Some(Concern::Stuck)),
+        ("pause my subscription", Some(Concern::PersonWanted)),
         ("still being charged", None),
         ("my number isnt working", None),
         ("calls not coming through", Some(Concern::Stuck)),
