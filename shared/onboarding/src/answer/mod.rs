@@ -8,6 +8,7 @@ mod cancelling;
 mod choices;
 mod corrections;
 mod fillers;
+mod machines;
 mod names;
 mod person_wanted;
 mod refusals;
@@ -246,12 +247,12 @@ pub fn read(body: &str, asked: State, known: Option<&Half>) -> Meaning {
 /// Whether a text asks for no more texts in plain words. The words of Twilio's are [`keyword`]s.
 #[must_use]
 pub fn refuses(body: &str) -> bool {
-    !refusals::is_reaction(body) && refusals::refuses(body)
+    !machines::is_reaction(body) && refusals::refuses(body)
 }
 
 /// Reads the meanings that do not depend on the question. At S2 a text that looks like a business name is one.
 fn of_any_state(body: &str, asked: State) -> Option<Meaning> {
-    if refusals::is_reaction(body) {
+    if machines::is_reaction(body) {
         return Some(Meaning::Reaction);
     }
     if asked == State::S2BusinessName && names::looks_like_a_business(names::introduced_business(&names::tidy(body))) {
@@ -259,9 +260,9 @@ fn of_any_state(body: &str, asked: State) -> Option<Meaning> {
         return if to_us && refusals::refuses(body) { Some(Meaning::Refusal) } else { corrected(body, asked) };
     }
     match () {
-        () if refusals::is_automatic(body) => Some(Meaning::AutoReply),
+        () if machines::is_automatic(body) => Some(Meaning::AutoReply),
         () if refusals::refuses(body) => Some(Meaning::Refusal),
-        () if refusals::is_away(body) => Some(Meaning::Away),
+        () if machines::is_away(body) => Some(Meaning::Away),
         () if cancelling::cancels(body) => Some(Meaning::CancelSubscription),
         () if cancelling::wants_refund(body) => Some(Meaning::Refund),
         () if person_wanted::wants_person(body) => Some(Meaning::WantsPerson),
@@ -371,7 +372,7 @@ pub(crate) fn is_the_same(one: &str, other: &str) -> bool {
 
 /// Whether a subscription is to end, by the keyword CANCEL or in other words, or money is asked back.
 pub(crate) fn wants_to_cancel(body: &str) -> bool {
-    !refusals::is_reaction(body) && (cancelling::cancels(body) || cancelling::wants_refund(body))
+    !machines::is_reaction(body) && (cancelling::cancels(body) || cancelling::wants_refund(body))
 }
 
 /// Whether a client who opted out asks to be texted again. YES does, from such a client alone.

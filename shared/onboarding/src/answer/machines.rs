@@ -1,0 +1,57 @@
+//! Texts that a machine sends for its owner: reactions, automatic replies, absences.
+
+use super::words::{has_phrase, plain};
+
+/// The beginnings that phones give to what they send for a reaction.
+#[rustfmt::skip]
+const REACTIONS: &[&str] = &[
+    "Liked", "Loved", "Disliked", "Laughed at", "Emphasized", "Emphasised", "Questioned", "Removed a", "Reacted",
+    "Removed",
+];
+
+/// Is said by phones and mailboxes rather than by people.
+#[rustfmt::skip]
+const AUTOMATIC: &[&str] = &[
+    "do not disturb", "driving focus", "not receiving notifications", "auto reply", "autoreply", "automatic reply",
+    "automated reply", "automated response", "automated message", "auto response", "autoresponse", "out of office",
+    "out of the office", "im driving right now", "i am driving right now", "im currently driving",
+    "i am currently driving", "annual leave", "have notifications silenced", "has notifications silenced",
+    "message blocking is active", "unable to send message", "currently unavailable and will", "your message has been received", "thank you for contacting",
+    "thanks for contacting", "thank you for your message", "this mailbox is not monitored",
+    "this number is not monitored", "cannot receive messages", "away from my desk",
+];
+
+/// Whether a phone sent this because its owner reacted to a text of ours.
+pub(super) fn is_reaction(body: &str) -> bool {
+    let body = body.trim();
+    let quotes = |rest: &str| rest.trim_start().starts_with(['“', '"', '”', '«', '„']);
+    let what = |rest: &str| ["an image", "a photo", "a movie", "an attachment"].iter().any(|it| rest.trim() == *it);
+    let begins = REACTIONS.iter().any(|verb| {
+        body.strip_prefix(verb).is_some_and(|rest| {
+            let quoted = rest.split_once(" to ").or_else(|| rest.split_once(" from ")).map(|(_, quoted)| quoted);
+            quotes(rest) || what(rest) || (is_short(rest, quoted) && quoted.is_some_and(quotes))
+        })
+    });
+    // As some Android phones write it: 👍 to “Great, thanks!”.
+    let emoji_to = body.split_once(" to ").is_some_and(|(before, quoted)| {
+        !before.is_empty() && !before.contains(char::is_alphanumeric) && quotes(quoted)
+    });
+    begins || emoji_to
+}
+
+/// Whether little stands between the verb of a reaction and what it quotes: an emoji, or "heart".
+fn is_short(rest: &str, quoted: Option<&str>) -> bool {
+    quoted.is_some_and(|quoted| rest.len() - quoted.len() < 40)
+}
+
+/// Whether a machine answers for its owner.
+pub(super) fn is_automatic(body: &str) -> bool {
+    let said = plain(body);
+    AUTOMATIC.iter().any(|phrase| has_phrase(&said, phrase))
+}
+
+/// Whether the sender is away for a while.
+pub(super) fn is_away(body: &str) -> bool {
+    let said = plain(body);
+    ["away until", "away till", "im away", "i am away", "on holiday"].iter().any(|phrase| has_phrase(&said, phrase))
+}
