@@ -6,8 +6,8 @@
 use super::names::{asks, is_titled};
 use super::trades::{OF_BUSINESSES, TRADES};
 use super::words::{
-    GREETINGS, OTHER_WAYS, SENTENCE, TEXTS, any_among, begins_with, has_phrase, is_among, is_negated, meant, place_of,
-    plain, sentences,
+    GREETINGS, OTHER_WAYS, POLITE, SENTENCE, TEXTS, any_among, begins_with, has_phrase, is_among, is_negated, meant,
+    place_of, plain, sentences,
 };
 
 /// Each alone says that no more texts are wanted.
@@ -37,6 +37,8 @@ const REFUSES: &[&str] = &[
     "dont ever contact", "dont ever message", "not ever message", "delete my no", "remove my no", "stop jobrun texts",
     "stop jobrun messages", "be removed from your", "be taken off your", "not want these texts", "not want these messages",
     "not want your texts", "not want your messages", "end messages", "cancel messages",
+    "stop text me", "stop txt me", "stop msg me", "stop message me", "stop sending", "dont send", "do not send", "never send",
+    "the fuck alone", "the hell alone",
 ];
 
 /// Refuses only as a wish to us: "customers stop texting me" is none.
@@ -55,6 +57,45 @@ const IMPERATIVES: &[&str] = &[
     "cease",
     "stop bothering",
     "stop spamming",
+    "stop text me",
+    "stop txt me",
+    "stop msg me",
+    "stop message me",
+];
+
+/// Says nothing but anger, wherever it stands.
+#[rustfmt::skip]
+const SWEARING: &[&str] = &[
+    "fucking", "fuckin", "fking", "fkin", "effing", "feckin", "bloody", "sodding", "frigging", "friggin", "freaking", "damn", "damned",
+];
+
+/// Verbs without their last letter.
+const CLIPPED: &[(&str, &str)] = &[
+    ("textin", "texting"),
+    ("txtin", "txting"),
+    ("messagin", "messaging"),
+    ("msgin", "msging"),
+    ("sendin", "sending"),
+    ("contactin", "contacting"),
+    ("botherin", "bothering"),
+    ("spammin", "spamming"),
+];
+
+/// Stands between "send" and the texts that are sent.
+#[rustfmt::skip]
+const BEFORE_TEXTS: &[&str] = &[
+    "me", "us", "any", "more", "no", "this", "these", "those", "that", "your", "ur", "the", "such", "all", "a", "another",
+    "further", "number", "phone", "to", "my", "our", "random", "marketing", "silly", "stupid", "anymore", "again", "please", "pls",
+    "plz", "thanks", "now", "mate",
+];
+
+/// Names texts without respect.
+const AS_TEXTS: &[&str] = &["anything", "stuff", "rubbish", "nonsense", "crap", "shit", "spam", "things"];
+
+/// Follows "take me off" where something of ours is meant, and nothing else is said.
+#[rustfmt::skip]
+const OFF_THIS: &[&str] = &[
+    "your", "ur", "this", "these", "it", "here", "that", "please", "pls", "plz", "now", "thanks", "thank", "you", "mate",
 ];
 
 /// Comes before an imperative.
@@ -143,7 +184,7 @@ const BESIDE_STOP: &[&str] = &[
     "all", "me", "us", "these", "that", "just", "ok", "okay", "yes", "no", "mate", "the", "your", "i", "said", "want",
     "to", "ffs", "sms", "again", "immediately", "right", "already", "sorry", "hi", "hello", "end", "stopall", "optout",
     "can", "could", "will", "would", "told", "asked", "have", "ive", "im", "make", "guys", "so", "not", "dont", "and",
-    "rubbish", "nonsense", "crap", "shit", "fucking", "bloody", "spam",
+    "rubbish", "nonsense", "crap", "shit", "spam",
     "x", "xx", "xxx", "thx", "tnx", "pal", "love", "m8", "bud", "buddy", "hun", "bro", "darling", "thankyou", "mean", "meant",
 ];
 
@@ -231,9 +272,12 @@ pub(super) fn refuses(body: &str) -> bool {
     if begins_with_stop(body) {
         return true;
     }
+    if is_bare_removal(body) {
+        return true;
+    }
     let names_us = any_among(&plain(body), &["number", "details", "text", "texting", "message"]);
     sentences(body).iter().any(|sentence| {
-        let said = plain(sentence);
+        let said = without_swearing(sentence);
         refuses_in_words(&said, sentence)
             || stops(&said, sentence)
             || ends_with_stop(&said)
@@ -242,6 +286,28 @@ pub(super) fn refuses(body: &str) -> bool {
             || (names_us
                 && matches!(said.join(" ").as_str(), "remove it" | "delete it" | "remove it please" | "lose it"))
     })
+}
+
+/// The words of a sentence without those of [`SWEARING`], and with the last letter of [`CLIPPED`] verbs.
+fn without_swearing(sentence: &str) -> Vec<String> {
+    let whole = |word: String| {
+        CLIPPED.iter().find(|(clipped, _)| *clipped == word).map_or(word, |(_, whole)| (*whole).to_owned())
+    };
+    plain(sentence).into_iter().filter(|word| !SWEARING.contains(&word.as_str())).map(whole).collect()
+}
+
+/// Whether a text says "remove" or "delete", and no more.
+fn is_bare_removal(body: &str) -> bool {
+    let said = plain(body);
+    let mut told = said.iter().filter(|word| !is_among(word, POLITE) && !GREETINGS.contains(&word.as_str()));
+    told.next().is_some_and(|word| matches!(word.as_str(), "remove" | "delete")) && told.next().is_none()
+}
+
+/// Whether texts are what is sent: "any more texts", "this rubbish", "this".
+fn sends_texts(after: &[String]) -> bool {
+    let mut rest = after.iter().skip_while(|word| BEFORE_TEXTS.contains(&word.as_str()));
+    let is_text = |word: &String| is_among(word, TEXTS) || AS_TEXTS.contains(&word.as_str());
+    rest.next().is_none_or(is_text) && !after.is_empty() && !any_among(after, OTHERS)
 }
 
 /// Whether a phrase of [`REFUSES`] stands in a sentence, is meant for us, is not denied, and has no condition.
@@ -293,7 +359,7 @@ fn is_refused_by(phrase: &str, said: &[String], sentence: &str) -> bool {
 /// Whether the texts that a plea is about are ours. "I don't text much" is about the sender, "don't message much" about a
 /// habit, and "don't text my customers" about others.
 fn is_about_us(phrase: &str, before: &[String], after: &[String]) -> bool {
-    let ends = ["text", "txt", "message", "msg", "contact"].iter().any(|verb| phrase.ends_with(verb));
+    let ends = ["text", "txt", "message", "msg", "contact", "send"].iter().any(|verb| phrase.ends_with(verb));
     let begins = ["do", "never", "not"].iter().any(|begin| phrase.starts_with(begin));
     let is_plea = ends && begins;
     let is_stop = ["texting", "messaging", "contacting", "bothering", "spamming"].iter().any(|it| phrase.ends_with(it));
@@ -309,8 +375,12 @@ fn is_about_us(phrase: &str, before: &[String], after: &[String]) -> bool {
                 "phone" | "number" | "mobile" | "num" | "no" | "cell" | "company" | "business" | "firm"
             )
         });
-    let to_us = after.is_empty() || AFTER_DONT.contains(&word(0));
-    !(to_others || is_stop && of_others) && (!is_plea || (!of_sender && to_us && !of_others))
+    let sends = phrase.ends_with("send") || phrase.ends_with("sending");
+    let to_us = after.is_empty() || sends || AFTER_DONT.contains(&word(0));
+    let of_others = of_others && !sends;
+    (!sends || sends_texts(after))
+        && !(to_others || is_stop && of_others)
+        && (!is_plea || (!of_sender && to_us && !of_others))
 }
 
 /// Whether a wish to us begins a sentence: "can you remove my number?".
@@ -360,7 +430,7 @@ fn follows_question(before: &[String]) -> bool {
 /// Whether a phrase stands first after a comma or a dash, or after the "please" that follows one.
 fn begins_clause(phrase: &str, sentence: &str) -> bool {
     let clauses = sentence.split([',', ':', '…', '–', '(']).flat_map(|clause| clause.split(" -")).skip(1);
-    clauses.map(plain).any(|clause| {
+    clauses.map(without_swearing).any(|clause| {
         let clause: Vec<String> =
             clause.into_iter().skip_while(|word| BEFORE_IMPERATIVE.contains(&word.as_str())).collect();
         begins_with(&clause, phrase)
@@ -451,8 +521,9 @@ fn takes_off(said: &[String]) -> bool {
         let between = said.get(from + 1..to).unwrap_or_default();
         let rest = said.get(to + off.split(' ').count()..).unwrap_or_default();
         let of_us = off.ends_with("your")
-            || rest.first().is_none_or(|word| matches!(word.as_str(), "your" | "ur" | "please" | "pls" | "now"))
-            || any_among(rest, LISTS);
+            || rest.first().is_some_and(|word| matches!(word.as_str(), "your" | "ur" | "please" | "pls" | "now"))
+            || any_among(rest, LISTS)
+            || rest.iter().all(|word| OFF_THIS.contains(&word.as_str()));
         (1..=4).contains(&between.len()) && any_among(between, OWN) && of_us && !is_negated(said, from)
     })
 }
