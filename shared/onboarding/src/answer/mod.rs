@@ -257,7 +257,9 @@ fn of_any_state(body: &str, asked: State) -> Option<Meaning> {
     }
     if asked == State::S2BusinessName && names::looks_like_a_business(names::introduced_business(&names::tidy(body))) {
         let to_us = refusals::is_said_to_us(body, names::is_titled(body.trim()));
-        return if to_us && refusals::refuses(body) { Some(Meaning::Refusal) } else { corrected(body, asked) };
+        let may_be_sentence = !names::is_named_for_sure(body.trim());
+        let refuses = (to_us || may_be_sentence) && refusals::refuses(body);
+        return if refuses { Some(Meaning::Refusal) } else { corrected(body, asked) };
     }
     match () {
         () if machines::is_automatic(body) => Some(Meaning::AutoReply),

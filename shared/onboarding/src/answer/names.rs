@@ -2,7 +2,7 @@
 
 use super::fillers::is_filler;
 use super::trade_and_place::{is_place, is_trade, trade_and_place};
-use super::trades::{BESIDE_PLACE, BETWEEN, OF_BUSINESSES, OF_WORK, PLACES, TRADES};
+use super::trades::{BESIDE_PLACE, BETWEEN, LEGAL_FORMS, OF_BUSINESSES, OF_WORK, PLACES, TRADES};
 use super::two_answers;
 use super::words::{
     AGREES, ASKED, ASKS, COURTESY, GREETINGS, HELLOS, MAY_ASK, NO, NO_NAME, PERHAPS_SENTENCE, SENTENCE, YES, all_among,
@@ -49,6 +49,10 @@ const OF_PERSON: &[&str] = &[
     "my full name is", "surname is", "my surname is", "the surname is", "my own name is", "my name is", "my names", "my name", "the name is", "the names", "names",
     "name is", "name", "this is", "it is", "its", "i am", "im", "just", "call me",
 ];
+
+/// Stands before "company" where no name is told.
+const BEFORE_COMPANY: &[&str] =
+    &["your", "my", "our", "ur", "this", "that", "the", "which", "what", "any", "wrong", "a", "same"];
 
 /// Follows "I'm" where no name does.
 #[rustfmt::skip]
@@ -168,14 +172,26 @@ pub(super) fn is_titled(text: &str) -> bool {
 pub(super) fn looks_like_a_business(text: &str) -> bool {
     let text = tidy(text);
     let said = plain(&text);
+    let is_written_as_name = is_named_for_sure(&text);
     // "Your company" is ours, and "my services" are to be cancelled.
-    let is_owned = |place: usize| {
+    let is_told_of = |place: usize| {
         let before = place.checked_sub(1).and_then(|before| said.get(before));
-        before.is_some_and(|word| matches!(word.as_str(), "your" | "my" | "our" | "ur")) && !is_titled(&text)
+        before.is_some_and(|word| BEFORE_COMPANY.contains(&word.as_str())) && !is_titled(&text)
     };
+    let is_sentence = !is_written_as_name && [SENTENCE, ASKS].iter().any(|list| any_among(&said, list));
     let mut ends = said.iter().enumerate().filter(|(_, word)| is_among(word, OF_BUSINESSES));
-    let by_end = said.len() > 1 && said.len() <= 6 && !text.contains('?') && ends.any(|(place, _)| !is_owned(place));
+    let by_end = said.len() > 1
+        && said.len() <= 6
+        && !text.contains('?')
+        && !is_sentence
+        && ends.any(|(place, _)| !is_told_of(place));
     by_end || (is_titled(&text) && any_among(&said, TRADES))
+}
+
+/// Whether a text is written as a name, or ends with a legal form: "Stop Leaks", "stop leaks ltd".
+pub(super) fn is_named_for_sure(text: &str) -> bool {
+    let said = plain(text);
+    is_titled(text) || said.last().is_some_and(|word| LEGAL_FORMS.contains(&word.as_str()))
 }
 
 /// Whether this can be nothing but the name of a business, however it came: "ABC Plumbing", and not "Plumber in London".

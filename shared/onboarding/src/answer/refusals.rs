@@ -4,7 +4,7 @@
 //! texting" refuses wherever it stands, unless it is denied or put off.
 
 use super::names::{asks, is_titled};
-use super::trades::{OF_BUSINESSES, TRADES};
+use super::trades::{LEGAL_FORMS, OF_BUSINESSES, TRADES};
 use super::words::{
     GREETINGS, OTHER_WAYS, POLITE, SENTENCE, TEXTS, any_among, begins_with, has_phrase, is_among, is_negated, meant,
     place_of, plain, sentences,
@@ -264,7 +264,7 @@ const WRONG_NUMBER: &[&str] = &[
     "wrong number", "wrong num", "wrong no", "wrong person", "who is this", "whos this", "who this", "who dis",
     "who are you", "who r u", "who is it", "whos that", "who is that", "do i know you", "dont know you",
     "whos texting", "who is texting", "who am i texting", "who am i speaking to", "who am i talking to", "who are u",
-    "wrong contact", "wrong chat",
+    "wrong contact", "wrong chat", "wrong company", "wrong business",
 ];
 
 /// Whether no more texts are wanted, in words that are not Twilio's. A question about stopping is none.
@@ -548,7 +548,7 @@ pub(super) fn may_refuse(body: &str) -> bool {
             "remove" | "delete" | "block" | "blocked" | "blocking" | "report" | "reported" | "reporting"
         )
         || ["unsub", "unsuscrib", "unsus"].iter().any(|begin| word(0).starts_with(begin));
-    let has_form = matches!(said.last().map(String::as_str), Some("ltd" | "limited" | "llp" | "plc")) && !refuses(body);
+    let has_form = said.last().is_some_and(|word| LEGAL_FORMS.contains(&word.as_str())) && !refuses(body);
     is_masked || (begins && !has_form && !is_of_trade)
 }
 
