@@ -170,7 +170,7 @@ const COMPLAINTS: &[&str] = &[
 #[rustfmt::skip]
 const AFTER_DONT: &[&str] = &[
     "me", "us", "this", "these", "my", "our", "again", "anymore", "any", "here", "ever", "please", "pls", "plz", "thanks",
-    "thank", "back", "now", "him", "her", "it", "mate", "to", "from", "with", "the",
+    "thank", "back", "now", "him", "her", "it", "mate", "to", "from", "with", "the", "or", "nor",
 ];
 
 /// Says "stop" in one word.
@@ -220,7 +220,7 @@ const LISTS: &[&str] = &[
 /// Puts a condition on a refusal that it follows, so that it is none, or not yet.
 #[rustfmt::skip]
 const CONDITIONS: &[&str] = &[
-    "if", "later", "until", "till", "unless", "when", "while", "whilst", "during", "instead", "between", "past",
+    "if", "later", "until", "untill", "till", "til", "unless", "when", "while", "whilst", "during", "instead", "between", "past",
 ];
 
 /// Puts off a refusal if a time follows: "after 6pm", but not "before I report you".
@@ -230,13 +230,17 @@ const TIMES: &[&str] = &["after", "before", "at", "on"];
 const HOURS: &[&str] = &[
     "noon", "midnight", "work", "lunch", "dinner", "night", "nights", "monday", "mondays", "tuesday", "wednesday",
     "thursday", "friday", "saturday", "saturdays", "sunday", "sundays", "weekends", "weekend", "christmas", "hours",
-    "six", "seven", "eight", "nine", "ten", "five", "school", "the",
+    "six", "seven", "eight", "nine", "ten", "five", "school", "the", "evening", "evenings", "morning", "mornings",
 ];
+
+/// Follows "I'm" in a reason for no texts at the moment.
+const BUSY: &[&str] = &["driving", "working", "busy", "asleep", "sleeping", "at", "in"];
 
 /// Stands between a refusal and its condition.
 #[rustfmt::skip]
 const BEFORE_CONDITION: &[&str] = &[
     "me", "us", "this", "my", "number", "phone", "please", "pls", "texts", "messages", "stuff", "again", "to", "it",
+    "so", "too", "now",
 ];
 
 /// Wants nothing of this, and says so kindly: another question would be a bother.
@@ -342,14 +346,15 @@ fn is_refused_by(phrase: &str, said: &[String], sentence: &str) -> bool {
     let wants_calls = phrase.ends_with("receive")
         && !any_among(after, TEXTS)
         && !any_among(after, &["these", "this", "anything", "any"]);
-    let other_way = phrase.contains("want any") && any_among(said, OTHER_WAYS);
+    let of_plea = (is_plea(phrase) || phrase.contains("want any")) && (names_other_way(after) || is_put_off(after));
     let needs_imperative = IMPERATIVES.iter().any(|verb| phrase.starts_with(verb));
     !is_negated(said, place)
         && is_about_us(phrase, before, after)
         && !is_asked
         && !supposes
         && !wants_calls
-        && !other_way
+        && !of_plea
+        && !(phrase == "stop it now" && asks_about_it(said, sentence))
         && !of_customers
         && (!needs_imperative || is_imperative)
         && !is_replaced(phrase, after)
@@ -359,9 +364,7 @@ fn is_refused_by(phrase: &str, said: &[String], sentence: &str) -> bool {
 /// Whether the texts that a plea is about are ours. "I don't text much" is about the sender, "don't message much" about a
 /// habit, and "don't text my customers" about others.
 fn is_about_us(phrase: &str, before: &[String], after: &[String]) -> bool {
-    let ends = ["text", "txt", "message", "msg", "contact", "send"].iter().any(|verb| phrase.ends_with(verb));
-    let begins = ["do", "never", "not"].iter().any(|begin| phrase.starts_with(begin));
-    let is_plea = ends && begins;
+    let is_plea = is_plea(phrase);
     let is_stop = ["texting", "messaging", "contacting", "bothering", "spamming"].iter().any(|it| phrase.ends_with(it));
     let to_others = phrase.starts_with("stop") && any_among(after.get(..4).unwrap_or(after), OTHERS);
     let subject = before.last().map(String::as_str).unwrap_or_default();
@@ -381,6 +384,44 @@ fn is_about_us(phrase: &str, before: &[String], after: &[String]) -> bool {
     (!sends || sends_texts(after))
         && !(to_others || is_stop && of_others)
         && (!is_plea || (!of_sender && to_us && !of_others))
+}
+
+/// Whether a phrase asks for no texts: "don't text".
+fn is_plea(phrase: &str) -> bool {
+    let ends = ["text", "txt", "message", "msg", "contact", "send"].iter().any(|verb| phrase.ends_with(verb));
+    ends && ["do", "never", "not"].iter().any(|begin| phrase.starts_with(begin))
+}
+
+/// Whether another way than texts is wanted: "don't text me, call me", but not "don't text or call me".
+fn names_other_way(after: &[String]) -> bool {
+    let joins = |word: Option<&String>| {
+        word.is_some_and(|word| {
+            matches!(word.as_str(), "or" | "nor" | "and" | "dont" | "not" | "never" | "ill" | "will" | "to")
+        })
+    };
+    (0..after.len()).any(|place| {
+        let before = place.checked_sub(1).and_then(|before| after.get(before));
+        let is_way = after.get(place).is_some_and(|word| OTHER_WAYS.contains(&word.as_str()));
+        let is_listed = after.get(place + 1).is_some_and(|word| matches!(word.as_str(), "or" | "nor"));
+        is_way && !joins(before) && !is_listed
+    })
+}
+
+/// Whether a plea is for the moment, or for a time of day: "don't text me I'm driving", "this late".
+fn is_put_off(after: &[String]) -> bool {
+    let before_reason = |word: &&String| BEFORE_CONDITION.contains(&word.as_str());
+    let rest: Vec<&str> = after.iter().skip_while(before_reason).map(String::as_str).collect();
+    match rest.as_slice() {
+        ["late" | "early" | "today" | "tonight" | "tomorrow" | "yet", ..] | ["at", "this", "time" | "hour", ..] => true,
+        ["im", reason, ..] | ["i", "am", reason, ..] => BUSY.contains(reason),
+        ["on" | "in" | "at" | "over", _, day, ..] => HOURS.contains(day),
+        _ => false,
+    }
+}
+
+/// Whether "can you stop it?" asks about a thing rather than about texts: a tap leaks.
+fn asks_about_it(said: &[String], sentence: &str) -> bool {
+    any_among(said, &["it"]) && (sentence.contains('?') || any_among(said, &["can", "could"]))
 }
 
 /// Whether a wish to us begins a sentence: "can you remove my number?".
@@ -467,7 +508,8 @@ fn stops(said: &[String], sentence: &str) -> bool {
         && said.iter().any(|word| word == "or")
         && until_or.clone().all(|word| is_among(word, STOPS) || BESIDE_STOP.contains(&word.as_str()));
     // "Can I stop?" asks what is possible, and "can you stop?" is a wish.
-    let asks = (sentence.contains('?') && !any_among(said, &["you", "u", "please", "pls", "this"]))
+    let asks = asks_about_it(said, sentence)
+        || (sentence.contains('?') && !any_among(said, &["you", "u", "please", "pls", "this"]))
         || matches!(said.iter().map(String::as_str).collect::<Vec<_>>().as_slice(), ["can" | "could", "i" | "we", ..]);
     (alone || threatens) && !asks && !is_negated(said, place)
 }
