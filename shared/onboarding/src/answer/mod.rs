@@ -271,9 +271,19 @@ fn of_any_state(body: &str, asked: State) -> Option<Meaning> {
         () if cancelling::asks_how_to_cancel(body) => Some(Meaning::AsksHowToCancel),
         () if cancelling::asks_terms(body) => Some(Meaning::AsksTerms),
         () if refusals::is_wrong_number(body) => Some(Meaning::WrongNumber),
-        () if asked <= State::S3OwnerName && refusals::is_not_interested(body) => Some(Meaning::NotInterested),
+        () if refusals::is_not_interested(body) && !may_answer_no(body, asked) => Some(Meaning::NotInterested),
         () if refusals::goes_back(body) => Some(Meaning::Back),
         () => corrected(body, asked),
+    }
+}
+
+/// Whether a no answers the question: "no thanks" at S4, and every plain no at S5. "I'm good thanks" may agree there.
+fn may_answer_no(body: &str, asked: State) -> bool {
+    match asked {
+        State::S1BusinessTypeLocation | State::S2BusinessName | State::S3OwnerName => false,
+        State::S4NotificationPref => choices::begins_with_no(body) || choices::is_content(body),
+        State::S5ConfirmLive => choices::assent(body) == Assent::No || choices::is_content(body),
+        State::S6PhoneType | State::S7FwdSent | State::S8FwdConfirm | State::S9TestCall | State::Complete => true,
     }
 }
 

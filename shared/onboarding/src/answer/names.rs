@@ -54,6 +54,13 @@ const OF_PERSON: &[&str] = &[
 const BEFORE_COMPANY: &[&str] =
     &["your", "my", "our", "ur", "this", "that", "the", "which", "what", "any", "wrong", "a", "same"];
 
+/// Comes before a question, and is no part of it.
+#[rustfmt::skip]
+const BEFORE_QUESTION: &[&str] = &[
+    "hi", "hello", "hey", "hiya", "heya", "morning", "ok", "okay", "so", "and", "yes", "yeah", "sorry", "mate", "thanks", "oh",
+    "right", "well", "cool", "great", "but",
+];
+
 /// Follows "I'm" where no name does.
 #[rustfmt::skip]
 const NO_PERSON: &[&str] = &[
@@ -208,7 +215,8 @@ pub(super) fn is_plainly_a_person(name: &str) -> bool {
 
 /// Whether the sender asks something rather than answers.
 pub(super) fn asks(text: &str) -> bool {
-    let said = plain(text);
+    let said: Vec<String> =
+        plain(text).into_iter().skip_while(|word| BEFORE_QUESTION.contains(&word.as_str())).collect();
     let first = said.first().map(String::as_str).unwrap_or_default();
     let second = said.get(1).map(String::as_str).unwrap_or_default();
     text.contains('?')
