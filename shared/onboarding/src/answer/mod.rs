@@ -7,6 +7,7 @@
 mod cancelling;
 mod choices;
 mod corrections;
+mod declines;
 mod fillers;
 mod machines;
 mod names;
@@ -270,9 +271,9 @@ fn of_any_state(body: &str, asked: State) -> Option<Meaning> {
         () if person_wanted::wants_person(body) => Some(Meaning::WantsPerson),
         () if cancelling::asks_how_to_cancel(body) => Some(Meaning::AsksHowToCancel),
         () if cancelling::asks_terms(body) => Some(Meaning::AsksTerms),
-        () if refusals::is_wrong_number(body) => Some(Meaning::WrongNumber),
-        () if refusals::is_not_interested(body) && !may_answer_no(body, asked) => Some(Meaning::NotInterested),
-        () if refusals::goes_back(body) => Some(Meaning::Back),
+        () if declines::is_wrong_number(body) => Some(Meaning::WrongNumber),
+        () if declines::is_not_interested(body) && !may_answer_no(body, asked) => Some(Meaning::NotInterested),
+        () if declines::goes_back(body) => Some(Meaning::Back),
         () => corrected(body, asked),
     }
 }

@@ -1,13 +1,14 @@
-//! Texts that want no more of this: refusals, no interest, wrong numbers.
+//! Refusals: texts that want no more texts.
 //!
 //! A refusal is looked for in each sentence. One word such as "stop" refuses only if it stands alone; a phrase such as "stop
 //! texting" refuses wherever it stands, unless it is denied or put off.
 
+use super::declines::{NOT_INTERESTED, WRONG_NUMBER};
 use super::names::{asks, is_titled};
 use super::trades::{LEGAL_FORMS, OF_BUSINESSES, TRADES};
 use super::words::{
-    GREETINGS, OTHER_WAYS, POLITE, SENTENCE, TEXTS, any_among, begins_with, has_phrase, is_among, is_negated, meant,
-    place_of, plain, sentences,
+    GREETINGS, OTHER_WAYS, POLITE, SENTENCE, TEXTS, any_among, begins_with, has_phrase, is_among, is_negated, place_of,
+    plain, sentences,
 };
 
 /// Each alone says that no more texts are wanted.
@@ -241,34 +242,6 @@ const BUSY: &[&str] = &["driving", "working", "busy", "asleep", "sleeping", "at"
 const BEFORE_CONDITION: &[&str] = &[
     "me", "us", "this", "my", "number", "phone", "please", "pls", "texts", "messages", "stuff", "again", "to", "it",
     "so", "too", "now",
-];
-
-/// Wants nothing of this, and says so kindly: another question would be a bother.
-#[rustfmt::skip]
-const NOT_INTERESTED: &[&str] = &[
-    "not interested", "no interest", "no thanks", "no thank you", "no thankyou", "no ta", "no thx", "nah thanks",
-    "nope thanks", "nah ta", "not for me", "not for us", "not my thing", "dont want it", "dont want this",
-    "dont want one", "dont need it", "dont need this", "not really interested", "not that interested", "ill pass",
-    "ill leave it", "im good thanks", "im ok thanks", "im fine thanks", "im alright thanks", "no cheers",
-    "not today thanks", "not today thank you", "no longer interested", "no need thanks", "not intrested", "uninterested",
-];
-
-/// Stands beside [`NOT_INTERESTED`].
-#[rustfmt::skip]
-const BESIDE_NOT_INTERESTED: &[&str] = &[
-    "im", "i", "am", "we", "were", "are", "really", "sorry", "mate", "thanks", "thank", "you", "cheers", "ta", "at",
-    "the", "moment", "all", "right", "now", "but", "no", "nah", "nope", "hi", "hello", "in", "this", "it", "that",
-    "just", "please", "its", "is", "for", "me", "us", "so", "pal", "love", "bye", "good", "luck", "though", "honestly",
-    "actually", "ok", "x", "today", "your", "company", "service", "services", "offer", "any", "more", "anymore",
-];
-
-/// Says that another person was meant, or asks who we are.
-#[rustfmt::skip]
-const WRONG_NUMBER: &[&str] = &[
-    "wrong number", "wrong num", "wrong no", "wrong person", "who is this", "whos this", "who this", "who dis",
-    "who are you", "who r u", "who is it", "whos that", "who is that", "do i know you", "dont know you",
-    "whos texting", "who is texting", "who am i texting", "who am i speaking to", "who am i talking to", "who are u",
-    "wrong contact", "wrong chat", "wrong company", "wrong business",
 ];
 
 /// Whether no more texts are wanted, in words that are not Twilio's. A question about stopping is none.
@@ -592,50 +565,4 @@ pub(super) fn may_refuse(body: &str) -> bool {
         || ["unsub", "unsuscrib", "unsus"].iter().any(|begin| word(0).starts_with(begin));
     let has_form = said.last().is_some_and(|word| LEGAL_FORMS.contains(&word.as_str())) && !refuses(body);
     is_masked || (begins && !has_form && !is_of_trade)
-}
-
-/// Whether the sender wants nothing of this, and says no more than that.
-pub(super) fn is_not_interested(body: &str) -> bool {
-    let said = plain(body);
-    let told = format!(" {} ", said.join(" "));
-    let rest = |phrase: &&&str| {
-        let rest = told.replace(&format!(" {phrase} "), " ");
-        let mut rest = NOT_INTERESTED.iter().fold(rest, |rest, phrase| rest.replace(&format!(" {phrase} "), " "));
-        rest.retain(|it| it != '\n');
-        rest.split_whitespace().all(|word| BESIDE_NOT_INTERESTED.contains(&word))
-    };
-    let found = NOT_INTERESTED.iter().filter(|phrase| has_phrase(&said, phrase));
-    !body.contains('?') && found.clone().any(|phrase| rest(&phrase))
-}
-
-/// Whether another person was meant, or asks who we are.
-pub(super) fn is_wrong_number(body: &str) -> bool {
-    let said = plain(body);
-    WRONG_NUMBER.iter().any(|phrase| has_phrase(&said, phrase))
-}
-
-/// Whether the last question is to be asked again.
-pub(super) fn goes_back(body: &str) -> bool {
-    let said = meant(body).join(" ");
-    matches!(
-        said.as_str(),
-        "back"
-            | "go back"
-            | "back please"
-            | "go back please"
-            | "please go back"
-            | "can i go back"
-            | "undo"
-            | "previous"
-            | "previous question"
-            | "last question"
-            | "i made a mistake"
-            | "made a mistake"
-            | "sorry i made a mistake"
-            | "that was wrong"
-            | "wrong answer"
-            | "back up"
-            | "go back a step"
-            | "step back"
-    )
 }
