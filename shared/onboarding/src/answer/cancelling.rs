@@ -22,6 +22,10 @@ const ENDS: &[&str] = &[
 /// Ends a subscription if that is named beside it.
 const MAY_END: &[&str] = &["stop", "end", "quit", "close", "closed", "delete"];
 
+/// Stands before one of [`MAY_END`] that is a noun, or is told of others: "by month end", "put a stop on it".
+const BEFORE_NO_END: &[&str] =
+    &["month", "months", "year", "years", "week", "weeks", "the", "a", "at", "was", "been", "got", "bank", "put"];
+
 /// Ends a subscription in several words.
 #[rustfmt::skip]
 const ENDING: &[&str] = &[
@@ -183,8 +187,11 @@ fn ending_word(said: &[String]) -> Option<usize> {
     // "Stripe cancelled my payment" tells what others did, and "had to cancel" what the sender did.
     let is_wish = |(place, word): (usize, &String)| {
         let before = said.get(..place).unwrap_or_default();
-        let is_past = matches!(word.as_str(), "cancelled" | "canceled");
-        let wished = any_among(before, &["want", "wanted", "like", "need", "please", "pls", "get"]);
+        let is_past = matches!(word.as_str(), "cancelled" | "canceled" | "closed");
+        let asked_after = said.get(place + 1).is_some_and(|word| matches!(word.as_str(), "please" | "pls" | "plz"));
+        let wished = any_among(before, &["want", "wanted", "like", "need", "please", "pls", "get"])
+            || has_phrase(before, "to be")
+            || asked_after;
         let told = any_among(before, &["was", "had"]);
         (!is_past && !has_phrase(before, "had to")) || (is_past && wished && !told) || has_any(said, COMPLAINTS)
     };
@@ -200,7 +207,13 @@ fn ending_word(said: &[String]) -> Option<usize> {
     let only_cancel = said.iter().all(|word| ENDS.contains(&word.as_str()) || BESIDE_CANCEL.contains(&word.as_str()));
     let ends = among(ENDS).filter(|_| named || only_cancel);
     let is_moment = |place: usize| said.get(place + 1).is_some_and(|word| word == "of");
-    ends.or_else(|| among(MAY_END).filter(|place| named && !is_moment(*place) && !has_condition(said)))
+    let is_no_end = |place: usize| {
+        let before = place.checked_sub(1).and_then(|before| said.get(before));
+        let is_past = said.get(place).is_some_and(|word| word == "closed");
+        !is_past && before.is_some_and(|word| BEFORE_NO_END.contains(&word.as_str()))
+    };
+    let may_end = |place: &usize| named && !is_moment(*place) && !is_no_end(*place) && !has_condition(said);
+    ends.or_else(|| among(MAY_END).filter(may_end))
 }
 
 /// Whether a sentence says that its sender leaves, and no more.
