@@ -1,6 +1,6 @@
 //! Texts that a machine sends for its owner: reactions, automatic replies, absences.
 
-use super::words::{has_phrase, plain};
+use super::words::{has_phrase, plain, sentences};
 
 /// The beginnings that phones give to what they send for a reaction.
 #[rustfmt::skip]
@@ -12,13 +12,18 @@ const REACTIONS: &[&str] = &[
 /// Is said by phones and mailboxes rather than by people.
 #[rustfmt::skip]
 const AUTOMATIC: &[&str] = &[
-    "do not disturb", "driving focus", "not receiving notifications", "auto reply", "autoreply", "automatic reply",
-    "automated reply", "automated response", "automated message", "auto response", "autoresponse", "out of office",
-    "out of the office", "im driving right now", "i am driving right now", "im currently driving",
-    "i am currently driving", "annual leave", "have notifications silenced", "has notifications silenced",
-    "message blocking is active", "unable to send message", "currently unavailable and will", "your message has been received", "thank you for contacting",
-    "thanks for contacting", "thank you for your message", "this mailbox is not monitored",
-    "this number is not monitored", "cannot receive messages", "away from my desk",
+    "driving focus", "not receiving notifications", "auto reply", "autoreply", "automatic reply", "automated reply",
+    "automated response", "automated message", "auto response", "autoresponse", "have notifications silenced",
+    "has notifications silenced", "message blocking is active", "unable to send message", "currently unavailable and will",
+    "your message has been received", "this mailbox is not monitored", "this number is not monitored", "cannot receive messages",
+];
+
+/// Is said by machines and by people.
+#[rustfmt::skip]
+const PERHAPS_AUTOMATIC: &[&str] = &[
+    "do not disturb", "out of office", "out of the office", "im driving right now", "i am driving right now", "im currently driving",
+    "i am currently driving", "annual leave", "thank you for contacting", "thanks for contacting", "thank you for your message",
+    "away from my desk",
 ];
 
 /// Whether a phone sent this because its owner reacted to a text of ours.
@@ -48,6 +53,17 @@ fn is_short(rest: &str, quoted: Option<&str>) -> bool {
 pub(super) fn is_automatic(body: &str) -> bool {
     let said = plain(body);
     AUTOMATIC.iter().any(|phrase| has_phrase(&said, phrase))
+}
+
+/// Returns what is said beside a clause that may be a machine's, if there is such a clause: "YES" of "YES, I'm on annual leave".
+pub(super) fn beside_excuse(body: &str) -> Option<String> {
+    let is_excuse = |clause: &str| {
+        let said = plain(clause);
+        PERHAPS_AUTOMATIC.iter().any(|phrase| has_phrase(&said, phrase))
+    };
+    let clauses = || sentences(body).into_iter().flat_map(|it| it.split(',')).flat_map(|it| it.split(" but "));
+    let rest: Vec<&str> = clauses().filter(|clause| !is_excuse(clause)).collect();
+    (rest.len() < clauses().count()).then(|| rest.join(" "))
 }
 
 /// Whether the sender is away for a while.

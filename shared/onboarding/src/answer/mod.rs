@@ -262,8 +262,13 @@ fn of_any_state(body: &str, asked: State) -> Option<Meaning> {
         let refuses = (to_us || may_be_sentence) && refusals::refuses(body);
         return if refuses { Some(Meaning::Refusal) } else { corrected(body, asked) };
     }
+    if machines::is_automatic(body) {
+        return Some(Meaning::AutoReply);
+    }
+    if let Some(beside) = machines::beside_excuse(body) {
+        return Some(said_by_person(body, &beside, asked).unwrap_or(Meaning::AutoReply));
+    }
     match () {
-        () if machines::is_automatic(body) => Some(Meaning::AutoReply),
         () if refusals::refuses(body) => Some(Meaning::Refusal),
         () if machines::is_away(body) => Some(Meaning::Away),
         () if cancelling::cancels(body) => Some(Meaning::CancelSubscription),
@@ -276,6 +281,30 @@ fn of_any_state(body: &str, asked: State) -> Option<Meaning> {
         () if declines::goes_back(body) => Some(Meaning::Back),
         () => corrected(body, asked),
     }
+}
+
+/// What a person says `beside` a clause that may be a machine's. Names are too free to tell, and a machine says how to opt out.
+fn said_by_person(body: &str, beside: &str, asked: State) -> Option<Meaning> {
+    if refusals::refuses(body) && !words::plain(body).iter().any(|word| word == "reply") {
+        return Some(Meaning::Refusal);
+    }
+    let meaning = read(beside, asked, None);
+    // "We are plumbers in Leeds" is what a machine says of its owner.
+    let is_of_person = words::any_among(&words::plain(beside), &["i", "im"]);
+    let is_trade = matches!(meaning, Meaning::TradeAndPlace(_)) && is_of_person;
+    let is_answer = matches!(
+        meaning,
+        Meaning::Sms
+            | Meaning::Yes
+            | Meaning::No
+            | Meaning::Phone(_)
+            | Meaning::Done
+            | Meaning::NotInterested
+            | Meaning::CancelSubscription
+            | Meaning::Refund
+            | Meaning::AsksTerms
+    );
+    (is_trade || is_answer).then_some(meaning)
 }
 
 /// Whether a no answers the question: "no thanks" at S4, and every plain no at S5. "I'm good thanks" may agree there.
