@@ -179,20 +179,28 @@ pub(super) fn is_titled(text: &str) -> bool {
 pub(super) fn looks_like_a_business(text: &str) -> bool {
     let text = tidy(text);
     let said = plain(&text);
-    let is_written_as_name = is_named_for_sure(&text);
-    // "Your company" is ours, and "my services" are to be cancelled.
-    let is_told_of = |place: usize| {
-        let before = place.checked_sub(1).and_then(|before| said.get(before));
-        before.is_some_and(|word| BEFORE_COMPANY.contains(&word.as_str())) && !is_titled(&text)
-    };
-    let is_sentence = !is_written_as_name && [SENTENCE, ASKS].iter().any(|list| any_among(&said, list));
-    let mut ends = said.iter().enumerate().filter(|(_, word)| is_among(word, OF_BUSINESSES));
     let by_end = said.len() > 1
         && said.len() <= 6
         && !text.contains('?')
-        && !is_sentence
-        && ends.any(|(place, _)| !is_told_of(place));
+        && (is_named_for_sure(&text) || !has_word_of_sentence(&said))
+        && names_company(&said, is_titled(&text));
     by_end || (is_titled(&text) && any_among(&said, TRADES))
+}
+
+/// Whether "company" or the like stands in a name. "Your company" is ours, and "my services" are to be cancelled.
+fn names_company(said: &[String], is_titled: bool) -> bool {
+    let is_told_of = |place: usize| {
+        let before = place.checked_sub(1).and_then(|before| said.get(before));
+        before.is_some_and(|word| BEFORE_COMPANY.contains(&word.as_str())) && !is_titled
+    };
+    let mut ends = said.iter().enumerate().filter(|(_, word)| is_among(word, OF_BUSINESSES));
+    ends.any(|(place, _)| !is_told_of(place))
+}
+
+/// Whether a word makes a sentence of a text, or a question. "Sorry, Smith Services" is still a name.
+fn has_word_of_sentence(said: &[String]) -> bool {
+    let is_polite = |word: &str| matches!(word, "sorry" | "please" | "sure");
+    said.iter().any(|word| !is_polite(word) && (SENTENCE.contains(&word.as_str()) || ASKS.contains(&word.as_str())))
 }
 
 /// Whether a text is written as a name, or ends with a legal form: "Stop Leaks", "stop leaks ltd".
@@ -320,7 +328,7 @@ fn is_nameless(text: &str) -> bool {
 /// Whether the words make a sentence, and no name.
 fn is_sentence(text: &str, said: &[String]) -> bool {
     let titled = is_titled(text);
-    let of_trade = any_among(said, TRADES) || any_among(said, OF_BUSINESSES);
+    let of_trade = any_among(said, TRADES) || names_company(said, titled);
     let sure = any_among(said, SENTENCE);
     let perhaps = any_among(said, PERHAPS_SENTENCE);
     !titled && said.len() > 1 && (sure || (perhaps && !of_trade))

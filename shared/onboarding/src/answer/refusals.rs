@@ -85,7 +85,7 @@ const CLIPPED: &[(&str, &str)] = &[
 /// Stands between "send" and the texts that are sent.
 #[rustfmt::skip]
 const BEFORE_TEXTS: &[&str] = &[
-    "me", "us", "any", "more", "no", "this", "these", "those", "that", "your", "ur", "the", "such", "all", "a", "another",
+    "me", "us", "any", "more", "of", "no", "this", "these", "those", "that", "your", "ur", "the", "such", "all", "a", "another",
     "further", "number", "phone", "to", "my", "our", "random", "marketing", "silly", "stupid", "anymore", "again", "please", "pls",
     "plz", "thanks", "now", "mate",
 ];
@@ -96,7 +96,7 @@ const AS_TEXTS: &[&str] = &["anything", "stuff", "rubbish", "nonsense", "crap", 
 /// Follows "take me off" where something of ours is meant, and nothing else is said.
 #[rustfmt::skip]
 const OFF_THIS: &[&str] = &[
-    "your", "ur", "this", "these", "it", "here", "that", "please", "pls", "plz", "now", "thanks", "thank", "you", "mate",
+    "your", "ur", "this", "these", "it", "here", "that", "of", "please", "pls", "plz", "now", "thanks", "thank", "you", "mate",
 ];
 
 /// Comes before an imperative.
@@ -319,7 +319,8 @@ fn is_refused_by(phrase: &str, said: &[String], sentence: &str) -> bool {
     let wants_calls = phrase.ends_with("receive")
         && !any_among(after, TEXTS)
         && !any_among(after, &["these", "this", "anything", "any"]);
-    let of_plea = (is_plea(phrase) || phrase.contains("want any")) && (names_other_way(after) || is_put_off(after));
+    let of_plea =
+        (is_plea(phrase) || phrase.contains("want any")) && (names_other_way(phrase, after) || is_put_off(after));
     let needs_imperative = IMPERATIVES.iter().any(|verb| phrase.starts_with(verb));
     !is_negated(said, place)
         && is_about_us(phrase, before, after)
@@ -366,7 +367,7 @@ fn is_plea(phrase: &str) -> bool {
 }
 
 /// Whether another way than texts is wanted: "don't text me, call me", but not "don't text or call me".
-fn names_other_way(after: &[String]) -> bool {
+fn names_other_way(phrase: &str, after: &[String]) -> bool {
     let joins = |word: Option<&String>| {
         word.is_some_and(|word| {
             matches!(word.as_str(), "or" | "nor" | "and" | "dont" | "not" | "never" | "ill" | "will" | "to")
@@ -376,7 +377,10 @@ fn names_other_way(after: &[String]) -> bool {
         let before = place.checked_sub(1).and_then(|before| after.get(before));
         let is_way = after.get(place).is_some_and(|word| OTHER_WAYS.contains(&word.as_str()));
         let is_listed = after.get(place + 1).is_some_and(|word| matches!(word.as_str(), "or" | "nor"));
-        is_way && !joins(before) && !is_listed
+        // "Don't contact me by email" wants nothing at all.
+        let is_wish =
+            after.get(place + 1).is_some_and(|word| matches!(word.as_str(), "me" | "us" | "instead" | "only"));
+        is_way && !joins(before) && !is_listed && (is_wish || !phrase.ends_with("contact"))
     })
 }
 
