@@ -104,7 +104,9 @@ fn goes_ahead(body: &str, said: &[String]) -> bool {
 pub(super) fn prefers_sms(body: &str) -> bool {
     let said = meant(unsigned(body));
     let chosen = all_among(&said, &[TEXTS, YES, AGREES, COURTESY, BESIDE_TEXTS]) && !any_among(&said, &["got"]);
-    let named = any_among(&said, TEXTS) && chosen && !any_among(&said, OTHER_WAYS) && !names::asks(body);
+    // "Ok, can you text me" is a wish, without the mark of a question.
+    let asks = names::asks(body) && (body.contains('?') || !has_phrase(&said, "can you"));
+    let named = any_among(&said, TEXTS) && chosen && !any_among(&said, OTHER_WAYS) && !asks;
     named || is_any_way(&said) || assent(body) == Assent::Yes
 }
 

@@ -229,7 +229,9 @@ pub(super) fn asks(text: &str) -> bool {
     let second = said.get(1).map(String::as_str).unwrap_or_default();
     text.contains('?')
         || (said.len() > 1 && ASKS.contains(&first))
-        || (MAY_ASK.contains(&first) && ASKED.contains(&second) && (first, second) != ("do", "it"))
+        || (MAY_ASK.contains(&first)
+            && ASKED.contains(&second)
+            && !(first == "do" && matches!(second, "it" | "this" | "that")))
 }
 
 /// Nothing but greetings, or the wish to join.
