@@ -1,6 +1,6 @@
 //! Texts that a machine sends for its owner: reactions, automatic replies, absences.
 
-use super::words::{has_phrase, plain, sentences};
+use super::words::{DONE, YES, has_phrase, is_among, plain, sentences};
 
 /// The beginnings that phones give to what they send for a reaction.
 #[rustfmt::skip]
@@ -61,9 +61,17 @@ pub(super) fn beside_excuse(body: &str) -> Option<String> {
         let said = plain(clause);
         PERHAPS_AUTOMATIC.iter().any(|phrase| has_phrase(&said, phrase))
     };
-    let clauses = || sentences(body).into_iter().flat_map(|it| it.split(',')).flat_map(|it| it.split(" but "));
-    let rest: Vec<&str> = clauses().filter(|clause| !is_excuse(clause)).collect();
-    (rest.len() < clauses().count()).then(|| rest.join(" "))
+    // "Yes but I'm on annual leave" keeps its "but".
+    let clauses = sentences(body).into_iter().flat_map(|it| it.split(',')).flat_map(|it| it.split_inclusive(" but "));
+    let clauses: Vec<&str> = clauses.collect();
+    let beside = |clause: &&str| if is_excuse(clause) { answer_before_excuse(clause) } else { (*clause).to_owned() };
+    clauses.iter().any(|clause| is_excuse(clause)).then(|| clauses.iter().map(beside).collect::<Vec<_>>().join(" "))
+}
+
+/// The yes, the no or the "done" that a clause begins with: "YES I'm on annual leave".
+fn answer_before_excuse(clause: &str) -> String {
+    let is_answer = |word: &String| [YES, DONE, &["no", "nope", "nah"]].iter().any(|list| is_among(word, list));
+    plain(clause).into_iter().take_while(is_answer).collect::<Vec<_>>().join(" ")
 }
 
 /// Whether the sender is away for a while.

@@ -235,7 +235,10 @@ const HOURS: &[&str] = &[
 ];
 
 /// Follows "I'm" in a reason for no texts at the moment.
-const BUSY: &[&str] = &["driving", "working", "busy", "asleep", "sleeping", "at", "in"];
+const BUSY: &[&str] = &["driving", "working", "busy", "asleep", "sleeping", "at"];
+
+/// Stands before a way that is not wanted either: "don't text or call me".
+const NO_OTHER_WAY: &[&str] = &["or", "nor", "and", "dont", "not", "never", "no", "ill", "will", "to"];
 
 /// Stands between a refusal and its condition.
 #[rustfmt::skip]
@@ -246,16 +249,14 @@ const BEFORE_CONDITION: &[&str] = &[
 
 /// Whether no more texts are wanted, in words that are not Twilio's. A question about stopping is none.
 pub(super) fn refuses(body: &str) -> bool {
-    if begins_with_stop(body) {
+    if begins_with_stop(body) || is_bare_removal(body) {
         return true;
     }
-    if is_bare_removal(body) {
-        return true;
-    }
+    let text = without_swearing(body);
     let names_us = any_among(&plain(body), &["number", "details", "text", "texting", "message"]);
     sentences(body).iter().any(|sentence| {
         let said = without_swearing(sentence);
-        refuses_in_words(&said, sentence)
+        refuses_in_words(&said, sentence, &text)
             || stops(&said, sentence)
             || ends_with_stop(&said)
             || is_rude(&said)
@@ -277,7 +278,8 @@ fn without_swearing(sentence: &str) -> Vec<String> {
 fn is_bare_removal(body: &str) -> bool {
     let said = plain(body);
     let mut told = said.iter().filter(|word| !is_among(word, POLITE) && !GREETINGS.contains(&word.as_str()));
-    told.next().is_some_and(|word| matches!(word.as_str(), "remove" | "delete")) && told.next().is_none()
+    let removes = told.next().is_some_and(|word| matches!(word.as_str(), "remove" | "delete"));
+    removes && told.next().is_none() && !body.contains('?')
 }
 
 /// Whether texts are what is sent: "any more texts", "this rubbish", "this".
@@ -288,12 +290,13 @@ fn sends_texts(after: &[String]) -> bool {
 }
 
 /// Whether a phrase of [`REFUSES`] stands in a sentence, is meant for us, is not denied, and has no condition.
-fn refuses_in_words(said: &[String], sentence: &str) -> bool {
+fn refuses_in_words(said: &[String], sentence: &str, text: &[String]) -> bool {
     let complains = said
         .iter()
         .filter(|word| !BESIDE_RUDE.contains(&word.as_str()) || word.as_str() == "spam" || word.as_str() == "stop");
     let complains = complains.map(String::as_str).collect::<Vec<_>>().join(" ");
-    COMPLAINTS.contains(&complains.as_str()) || REFUSES.iter().any(|phrase| is_refused_by(phrase, said, sentence))
+    COMPLAINTS.contains(&complains.as_str())
+        || REFUSES.iter().any(|phrase| is_refused_by(phrase, said, sentence) && !is_qualified(phrase, text))
 }
 
 fn is_refused_by(phrase: &str, said: &[String], sentence: &str) -> bool {
@@ -319,15 +322,12 @@ fn is_refused_by(phrase: &str, said: &[String], sentence: &str) -> bool {
     let wants_calls = phrase.ends_with("receive")
         && !any_among(after, TEXTS)
         && !any_among(after, &["these", "this", "anything", "any"]);
-    let of_plea =
-        (is_plea(phrase) || phrase.contains("want any")) && (names_other_way(phrase, after) || is_put_off(after));
     let needs_imperative = IMPERATIVES.iter().any(|verb| phrase.starts_with(verb));
     !is_negated(said, place)
         && is_about_us(phrase, before, after)
         && !is_asked
         && !supposes
         && !wants_calls
-        && !of_plea
         && !(phrase == "stop it now" && asks_about_it(said, sentence))
         && !of_customers
         && (!needs_imperative || is_imperative)
@@ -366,21 +366,28 @@ fn is_plea(phrase: &str) -> bool {
     ends && ["do", "never", "not"].iter().any(|begin| phrase.starts_with(begin))
 }
 
+/// Whether what follows a plea, in its sentence or the next, names another way or a reason: "Don't text me. I'm driving".
+fn is_qualified(phrase: &str, text: &[String]) -> bool {
+    let place = place_of(text, phrase).map_or(text.len(), |place| place + phrase.split(' ').count());
+    let after = text.get(place..).unwrap_or_default();
+    let may_be = is_plea(phrase) || phrase.contains("want any");
+    may_be && (names_other_way(phrase, after) || is_put_off(after))
+}
+
 /// Whether another way than texts is wanted: "don't text me, call me", but not "don't text or call me".
 fn names_other_way(phrase: &str, after: &[String]) -> bool {
-    let joins = |word: Option<&String>| {
-        word.is_some_and(|word| {
-            matches!(word.as_str(), "or" | "nor" | "and" | "dont" | "not" | "never" | "ill" | "will" | "to")
-        })
+    let word = |place: usize| after.get(place).map(String::as_str).unwrap_or_default();
+    let is_wished = |place: usize| match word(place + 1) {
+        "me" | "us" | "instead" | "only" => true,
+        // "Don't contact me by email" wants nothing at all.
+        _ if phrase.ends_with("contact") => false,
+        "" | "please" | "pls" | "plz" | "thanks" | "on" | "if" => true,
+        "is" | "are" => any_among(after, &["better", "best", "easier", "fine", "good"]),
+        _ => false,
     };
     (0..after.len()).any(|place| {
-        let before = place.checked_sub(1).and_then(|before| after.get(before));
-        let is_way = after.get(place).is_some_and(|word| OTHER_WAYS.contains(&word.as_str()));
-        let is_listed = after.get(place + 1).is_some_and(|word| matches!(word.as_str(), "or" | "nor"));
-        // "Don't contact me by email" wants nothing at all.
-        let is_wish =
-            after.get(place + 1).is_some_and(|word| matches!(word.as_str(), "me" | "us" | "instead" | "only"));
-        is_way && !joins(before) && !is_listed && (is_wish || !phrase.ends_with("contact"))
+        let before = place.checked_sub(1).map(word).unwrap_or_default();
+        OTHER_WAYS.contains(&word(place)) && is_wished(place) && !NO_OTHER_WAY.contains(&before)
     })
 }
 
@@ -389,9 +396,12 @@ fn is_put_off(after: &[String]) -> bool {
     let before_reason = |word: &&String| BEFORE_CONDITION.contains(&word.as_str());
     let rest: Vec<&str> = after.iter().skip_while(before_reason).map(String::as_str).collect();
     match rest.as_slice() {
-        ["late" | "early" | "today" | "tonight" | "tomorrow" | "yet", ..] | ["at", "this", "time" | "hour", ..] => true,
+        ["late" | "early" | "today" | "tonight" | "tomorrow", ..] | ["yet"] | ["at", "this", "time" | "hour", ..] => {
+            true
+        }
+        ["im", "in", "a", ..] | ["i", "am", "in", "a", ..] => true,
         ["im", reason, ..] | ["i", "am", reason, ..] => BUSY.contains(reason),
-        ["on" | "in" | "at" | "over", _, day, ..] => HOURS.contains(day),
+        ["on" | "in" | "at" | "over", "a" | "any" | "the" | "work", day, ..] => HOURS.contains(day),
         _ => false,
     }
 }
