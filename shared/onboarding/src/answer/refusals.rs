@@ -282,11 +282,16 @@ fn is_bare_removal(body: &str) -> bool {
     removes && told.next().is_none() && !body.contains('?')
 }
 
-/// Whether texts are what is sent: "any more texts", "this rubbish", "this".
+/// Whether texts are sent, and at all times: "any more texts", "this rubbish", "this", but not "anything until Monday".
 fn sends_texts(after: &[String]) -> bool {
-    let mut rest = after.iter().skip_while(|word| BEFORE_TEXTS.contains(&word.as_str()));
+    let skipped = after.iter().take_while(|word| BEFORE_TEXTS.contains(&word.as_str())).count();
     let is_text = |word: &String| is_among(word, TEXTS) || AS_TEXTS.contains(&word.as_str());
-    rest.next().is_none_or(is_text) && !after.is_empty() && !any_among(after, OTHERS)
+    let rest = after.get(skipped + 1..).unwrap_or_default();
+    after.get(skipped).is_none_or(is_text)
+        && !after.is_empty()
+        && !any_among(after, OTHERS)
+        && !has_condition(rest)
+        && !is_put_off(rest)
 }
 
 /// Whether a phrase of [`REFUSES`] stands in a sentence, is meant for us, is not denied, and has no condition.
@@ -322,13 +327,14 @@ fn is_refused_by(phrase: &str, said: &[String], sentence: &str) -> bool {
     let wants_calls = phrase.ends_with("receive")
         && !any_among(after, TEXTS)
         && !any_among(after, &["these", "this", "anything", "any"]);
+    let of_thing = phrase == "stop it now" && asks_about_it(said, sentence);
     let needs_imperative = IMPERATIVES.iter().any(|verb| phrase.starts_with(verb));
     !is_negated(said, place)
         && is_about_us(phrase, before, after)
         && !is_asked
         && !supposes
         && !wants_calls
-        && !(phrase == "stop it now" && asks_about_it(said, sentence))
+        && !of_thing
         && !of_customers
         && (!needs_imperative || is_imperative)
         && !is_replaced(phrase, after)
