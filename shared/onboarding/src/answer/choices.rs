@@ -230,7 +230,8 @@ pub(super) fn is_done(body: &str) -> bool {
         kind_named(word).is_some() || is_among(word, LANDLINE) || LANDLINE_PLACES.contains(&word.as_str())
     };
     let beside: Vec<String> = said.iter().filter(|word| !names_phone(word)).cloned().collect();
-    if is_planned(said) || is_at_work(said) || is_don(said, body) {
+    let may_ask = matches!(said, [first, second] if first == "did" && matches!(second.as_str(), "it" | "that"));
+    if may_ask || is_planned(said) || is_at_work(said) || is_don(said, body) {
         return false;
     }
     let says_so = any_among(said, DONE) || (all_among(said, &[YES, COURTESY]) && is_yes_to_done(body));
@@ -295,6 +296,5 @@ fn is_don(said: &[String], body: &str) -> bool {
 /// Whether a text says that it was read, and no more.
 pub(super) fn acknowledges(body: &str) -> bool {
     let said = meant(unsigned(body));
-    let asks = asks(body, &said) && said != ["did", "that"];
-    !asks && !any_among(&said, NO) && all_among(&said, &[YES, AGREES, DONE, COURTESY])
+    !asks(body, &said) && !any_among(&said, NO) && all_among(&said, &[YES, AGREES, DONE, COURTESY])
 }

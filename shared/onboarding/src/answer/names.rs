@@ -225,13 +225,18 @@ pub(super) fn is_plainly_a_person(name: &str) -> bool {
 pub(super) fn asks(text: &str) -> bool {
     let said: Vec<String> =
         plain(text).into_iter().skip_while(|word| BEFORE_QUESTION.contains(&word.as_str())).collect();
-    let first = said.first().map(String::as_str).unwrap_or_default();
-    let second = said.get(1).map(String::as_str).unwrap_or_default();
+    let word = |place: usize| said.get(place).map(String::as_str).unwrap_or_default();
+    let (first, second) = (word(0), word(1));
+    // "Do it", "did it" and "have it done" tell.
+    let is_thing = matches!(second, "it" | "this" | "that");
+    let tells = match first {
+        "do" => is_thing,
+        "did" | "have" => is_thing && matches!(word(2), "" | "done" | "set" | "now" | "mate" | "thanks" | "all"),
+        _ => false,
+    };
     text.contains('?')
         || (said.len() > 1 && ASKS.contains(&first))
-        || (MAY_ASK.contains(&first)
-            && ASKED.contains(&second)
-            && !(first == "do" && matches!(second, "it" | "this" | "that")))
+        || (MAY_ASK.contains(&first) && ASKED.contains(&second) && !tells)
 }
 
 /// Nothing but greetings, or the wish to join.
