@@ -22,13 +22,17 @@ const ENDS: &[&str] = &[
 /// Ends a subscription if that is named beside it.
 const MAY_END: &[&str] = &["stop", "end", "quit", "close", "closed", "delete"];
 
+/// Stands before one of [`MAY_END`] that is a noun, or is told of others: "by month end", "put a stop on it".
+const BEFORE_NO_END: &[&str] =
+    &["month", "months", "year", "years", "week", "weeks", "the", "a", "at", "was", "been", "got", "bank", "put"];
+
 /// Ends a subscription in several words.
 #[rustfmt::skip]
 const ENDING: &[&str] = &[
     "want to leave jobrun", "leave jobrun", "leaving jobrun", "dont want my subscription", "dont want the subscription",
     "dont want this subscription", "dont want the service", "dont want this service", "no longer want the service",
     "no longer want this service", "dont want to pay any more", "dont want to pay anymore",
-    "stop taking my money", "stop taking money", "stop taking payments",
+    "please put a stop to", "want to put a stop to", "like to put a stop to", "stop taking my money", "stop taking money", "stop taking payments",
 ];
 
 /// Leaves, if nothing but [`BESIDE_LEAVING`] stands beside it.
@@ -183,13 +187,25 @@ fn ending_word(said: &[String]) -> Option<usize> {
     // "Stripe cancelled my payment" tells what others did, and "had to cancel" what the sender did.
     let is_wish = |(place, word): (usize, &String)| {
         let before = said.get(..place).unwrap_or_default();
-        let is_past = matches!(word.as_str(), "cancelled" | "canceled");
-        let wished = any_among(before, &["want", "wanted", "like", "need", "please", "pls", "get"]);
+        let is_past = matches!(word.as_str(), "cancelled" | "canceled" | "closed");
+        let asked_after = said.get(place + 1).is_some_and(|word| matches!(word.as_str(), "please" | "pls" | "plz"));
+        let wished = any_among(before, &["want", "wanted", "like", "need", "please", "pls", "get"])
+            || (before.last().is_some_and(|word| word == "be") && any_among(before, &["can", "could", "to"]))
+            || asked_after;
         let told = any_among(before, &["was", "had"]);
         (!is_past && !has_phrase(before, "had to")) || (is_past && wished && !told) || has_any(said, COMPLAINTS)
     };
+    let is_moment = |place: usize| said.get(place + 1).is_some_and(|word| word == "of");
+    let is_no_end = |place: usize| {
+        let word = said.get(place).map(String::as_str).unwrap_or_default();
+        let before = place.checked_sub(1).and_then(|before| said.get(before));
+        let is_noun = word != "closed" && before.is_some_and(|word| BEFORE_NO_END.contains(&word.as_str()));
+        MAY_END.contains(&word) && (is_moment(place) || is_noun)
+    };
     let among = |list: &[&str]| {
-        said.iter().enumerate().position(|(place, word)| list.contains(&word.as_str()) && is_wish((place, word)))
+        said.iter()
+            .enumerate()
+            .position(|(place, word)| list.contains(&word.as_str()) && is_wish((place, word)) && !is_no_end(place))
     };
     let named = said.iter().enumerate().any(|(place, word)| {
         let before = place.checked_sub(1).and_then(|before| said.get(before));
@@ -199,8 +215,7 @@ fn ending_word(said: &[String]) -> Option<usize> {
     });
     let only_cancel = said.iter().all(|word| ENDS.contains(&word.as_str()) || BESIDE_CANCEL.contains(&word.as_str()));
     let ends = among(ENDS).filter(|_| named || only_cancel);
-    let is_moment = |place: usize| said.get(place + 1).is_some_and(|word| word == "of");
-    ends.or_else(|| among(MAY_END).filter(|place| named && !is_moment(*place) && !has_condition(said)))
+    ends.or_else(|| among(MAY_END).filter(|_| named && !has_condition(said)))
 }
 
 /// Whether a sentence says that its sender leaves, and no more.

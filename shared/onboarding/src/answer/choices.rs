@@ -3,8 +3,8 @@
 use super::names;
 use super::words::{
     AGREES, ANDROID, ANY_WAY, BESIDE_CHOICE, BESIDE_DONE, BESIDE_NO, BESIDE_TEXTS, BESIDE_YES, BUT, COURTESY, DONE,
-    GOES_AHEAD, IPHONE, LANDLINE, LANDLINE_PLACES, LATER, NO, OTHER_WAYS, PLAIN_NO, POLITE, TEXTS, WHAT_NEXT, YES,
-    all_among, any_among, has_phrase, is_among, meant, plain,
+    GOES_AHEAD, IPHONE, LANDLINE, LANDLINE_PLACES, LATER, NO, OTHER_WAYS, PLAIN_NO, POLITE, TEXTS, WHAT_NEXT, WILLING,
+    YES, all_among, any_among, has_phrase, is_among, meant, plain, uttered,
 };
 use crate::PhoneType;
 
@@ -78,6 +78,16 @@ pub(super) fn assent(body: &str) -> Assent {
     }
 }
 
+/// Whether a text begins with "no", and so answers the question.
+pub(super) fn begins_with_no(body: &str) -> bool {
+    plain(body).first().is_some_and(|word| matches!(word.as_str(), "no" | "nope" | "nah"))
+}
+
+/// Whether "I'm good" or the like is said, which declines as often as it agrees.
+pub(super) fn is_content(body: &str) -> bool {
+    any_among(&meant(body), &["content"])
+}
+
 /// Whether a text says "go" or "I'm in" and no more: "I'm in a meeting" says where its sender is.
 fn goes_ahead(body: &str, said: &[String]) -> bool {
     let core: Vec<&str> = said
@@ -94,9 +104,17 @@ fn goes_ahead(body: &str, said: &[String]) -> bool {
 pub(super) fn prefers_sms(body: &str) -> bool {
     let said = meant(unsigned(body));
     let chosen = all_among(&said, &[TEXTS, YES, AGREES, COURTESY, BESIDE_TEXTS]) && !any_among(&said, &["got"]);
-    let named = any_among(&said, TEXTS) && chosen && !any_among(&said, OTHER_WAYS) && !names::asks(body);
-    let any_way = any_among(&said, ANY_WAY) && all_among(&said, &[ANY_WAY, COURTESY]) && said != ["not"];
-    named || any_way || assent(body) == Assent::Yes
+    // "Ok, can you text me" is a wish, without the mark of a question.
+    let asks = names::asks(body) && (body.contains('?') || !has_phrase(&said, "can you"));
+    let named = any_among(&said, TEXTS) && chosen && !any_among(&said, OTHER_WAYS) && !asks;
+    named || is_any_way(&said) || assent(body) == Assent::Yes
+}
+
+/// Whether any way will do: "whatever is best", "not bothered", but not "not easy".
+fn is_any_way(said: &[String]) -> bool {
+    let chooses = any_among(said, ANY_WAY) || has_phrase(said, "is best");
+    let denies = any_among(said, &["not"]) && !any_among(said, &["fussed", "bothered"]);
+    chooses && !denies && all_among(said, &[ANY_WAY, COURTESY, &["not", "best"]])
 }
 
 /// The kind of phone, by digit or by name. Two kinds in one text are no answer, and a digit in a sentence is a number.
@@ -212,11 +230,21 @@ pub(super) fn is_done(body: &str) -> bool {
         kind_named(word).is_some() || is_among(word, LANDLINE) || LANDLINE_PLACES.contains(&word.as_str())
     };
     let beside: Vec<String> = said.iter().filter(|word| !names_phone(word)).cloned().collect();
-    if is_planned(said) || is_at_work(said) || is_don(said, body) {
+    let may_ask = matches!(said, [first, second] if first == "did" && matches!(second.as_str(), "it" | "that"));
+    if may_ask || is_planned(said) || is_at_work(said) || is_don(said, body) {
         return false;
     }
-    let says_so = any_among(said, DONE) || all_among(said, &[YES, COURTESY]) && any_among(said, YES);
+    let says_so = any_among(said, DONE) || (all_among(said, &[YES, COURTESY]) && is_yes_to_done(body));
     says_so && all_among(&beside, &[DONE, YES, AGREES, COURTESY, BESIDE_DONE]) && !asks
+}
+
+/// Whether a yes says that it is done. "Sure", "yes please" and "yes, doing it now" say that it will be.
+fn is_yes_to_done(body: &str) -> bool {
+    let said = uttered(body);
+    let says_yes = said.iter().any(|word| is_among(word, YES) && !is_among(word, WILLING));
+    let is_to_be =
+        any_among(&said, &["please", "pls", "plz", "pleas", "will", "doing", "setting"]) || has_phrase(&said, "do it");
+    (says_yes || has_phrase(&said, "all good")) && !is_to_be
 }
 
 /// Whether something is still to be done, is asked of us, or has been undone.
@@ -268,5 +296,5 @@ fn is_don(said: &[String], body: &str) -> bool {
 /// Whether a text says that it was read, and no more.
 pub(super) fn acknowledges(body: &str) -> bool {
     let said = meant(unsigned(body));
-    !body.contains('?') && !any_among(&said, NO) && all_among(&said, &[YES, AGREES, DONE, COURTESY])
+    !asks(body, &said) && !any_among(&said, NO) && all_among(&said, &[YES, AGREES, DONE, COURTESY])
 }

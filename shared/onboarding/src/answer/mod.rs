@@ -7,7 +7,9 @@
 mod cancelling;
 mod choices;
 mod corrections;
+mod declines;
 mod fillers;
+mod machines;
 mod names;
 mod person_wanted;
 mod refusals;
@@ -246,31 +248,72 @@ pub fn read(body: &str, asked: State, known: Option<&Half>) -> Meaning {
 /// Whether a text asks for no more texts in plain words. The words of Twilio's are [`keyword`]s.
 #[must_use]
 pub fn refuses(body: &str) -> bool {
-    !refusals::is_reaction(body) && refusals::refuses(body)
+    !machines::is_reaction(body) && refusals::refuses(body)
 }
 
 /// Reads the meanings that do not depend on the question. At S2 a text that looks like a business name is one.
 fn of_any_state(body: &str, asked: State) -> Option<Meaning> {
-    if refusals::is_reaction(body) {
+    if machines::is_reaction(body) {
         return Some(Meaning::Reaction);
     }
     if asked == State::S2BusinessName && names::looks_like_a_business(names::introduced_business(&names::tidy(body))) {
         let to_us = refusals::is_said_to_us(body, names::is_titled(body.trim()));
-        return if to_us && refusals::refuses(body) { Some(Meaning::Refusal) } else { corrected(body, asked) };
+        let may_be_sentence = !names::is_named_for_sure(body.trim());
+        let refuses = (to_us || may_be_sentence) && refusals::refuses(body);
+        return if refuses { Some(Meaning::Refusal) } else { corrected(body, asked) };
+    }
+    if machines::is_automatic(body) {
+        return Some(Meaning::AutoReply);
+    }
+    if let Some(beside) = machines::beside_excuse(body) {
+        return Some(said_by_person(body, &beside, asked).unwrap_or(Meaning::AutoReply));
     }
     match () {
-        () if refusals::is_automatic(body) => Some(Meaning::AutoReply),
         () if refusals::refuses(body) => Some(Meaning::Refusal),
-        () if refusals::is_away(body) => Some(Meaning::Away),
+        () if machines::is_away(body) => Some(Meaning::Away),
         () if cancelling::cancels(body) => Some(Meaning::CancelSubscription),
         () if cancelling::wants_refund(body) => Some(Meaning::Refund),
         () if person_wanted::wants_person(body) => Some(Meaning::WantsPerson),
         () if cancelling::asks_how_to_cancel(body) => Some(Meaning::AsksHowToCancel),
         () if cancelling::asks_terms(body) => Some(Meaning::AsksTerms),
-        () if refusals::is_wrong_number(body) => Some(Meaning::WrongNumber),
-        () if asked <= State::S3OwnerName && refusals::is_not_interested(body) => Some(Meaning::NotInterested),
-        () if refusals::goes_back(body) => Some(Meaning::Back),
+        () if declines::is_wrong_number(body) => Some(Meaning::WrongNumber),
+        () if declines::is_not_interested(body) && !may_answer_no(body, asked) => Some(Meaning::NotInterested),
+        () if declines::goes_back(body) => Some(Meaning::Back),
         () => corrected(body, asked),
+    }
+}
+
+/// Returns the answer that a person gives `beside` a clause that may be a machine's. Names are too free to tell, and a machine says how to opt out.
+fn said_by_person(body: &str, beside: &str, asked: State) -> Option<Meaning> {
+    if refusals::refuses(body) && !words::plain(body).iter().any(|word| word == "reply") {
+        return Some(Meaning::Refusal);
+    }
+    let meaning = read(beside, asked, None);
+    // "We are plumbers in Leeds" is what a machine says of its owner.
+    let is_of_person = words::any_among(&words::plain(beside), &["i", "im"]);
+    let is_trade = matches!(meaning, Meaning::TradeAndPlace(_)) && is_of_person;
+    let is_answer = matches!(
+        meaning,
+        Meaning::Sms
+            | Meaning::Yes
+            | Meaning::No
+            | Meaning::Phone(_)
+            | Meaning::Done
+            | Meaning::NotInterested
+            | Meaning::CancelSubscription
+            | Meaning::Refund
+            | Meaning::AsksTerms
+    );
+    (is_trade || is_answer).then_some(meaning)
+}
+
+/// Whether a no answers the question: "no thanks" at S4, and every plain no at S5. "I'm good thanks" may agree there.
+fn may_answer_no(body: &str, asked: State) -> bool {
+    match asked {
+        State::S1BusinessTypeLocation | State::S2BusinessName | State::S3OwnerName => false,
+        State::S4NotificationPref => choices::begins_with_no(body) || choices::is_content(body),
+        State::S5ConfirmLive => choices::assent(body) == Assent::No || choices::is_content(body),
+        State::S6PhoneType | State::S7FwdSent | State::S8FwdConfirm | State::S9TestCall | State::Complete => true,
     }
 }
 
@@ -371,7 +414,7 @@ pub(crate) fn is_the_same(one: &str, other: &str) -> bool {
 
 /// Whether a subscription is to end, by the keyword CANCEL or in other words, or money is asked back.
 pub(crate) fn wants_to_cancel(body: &str) -> bool {
-    !refusals::is_reaction(body) && (cancelling::cancels(body) || cancelling::wants_refund(body))
+    !machines::is_reaction(body) && (cancelling::cancels(body) || cancelling::wants_refund(body))
 }
 
 /// Whether a client who opted out asks to be texted again. YES does, from such a client alone.

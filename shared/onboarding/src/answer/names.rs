@@ -2,7 +2,7 @@
 
 use super::fillers::is_filler;
 use super::trade_and_place::{is_place, is_trade, trade_and_place};
-use super::trades::{BESIDE_PLACE, BETWEEN, OF_BUSINESSES, OF_WORK, PLACES, TRADES};
+use super::trades::{BESIDE_PLACE, BETWEEN, LEGAL_FORMS, OF_BUSINESSES, OF_WORK, PLACES, TRADES};
 use super::two_answers;
 use super::words::{
     AGREES, ASKED, ASKS, COURTESY, GREETINGS, HELLOS, MAY_ASK, NO, NO_NAME, PERHAPS_SENTENCE, SENTENCE, YES, all_among,
@@ -48,6 +48,17 @@ const OF_BUSINESS: &[&str] = &[
 const OF_PERSON: &[&str] = &[
     "my full name is", "surname is", "my surname is", "the surname is", "my own name is", "my name is", "my names", "my name", "the name is", "the names", "names",
     "name is", "name", "this is", "it is", "its", "i am", "im", "just", "call me",
+];
+
+/// Stands before "company" where no name is told.
+const BEFORE_COMPANY: &[&str] =
+    &["your", "my", "our", "ur", "this", "that", "the", "which", "what", "any", "wrong", "a", "same"];
+
+/// Comes before a question, and is no part of it.
+#[rustfmt::skip]
+const BEFORE_QUESTION: &[&str] = &[
+    "hi", "hello", "hey", "hiya", "heya", "morning", "ok", "okay", "so", "and", "yes", "yeah", "sorry", "mate", "thanks", "oh",
+    "right", "well", "cool", "great", "but",
 ];
 
 /// Follows "I'm" where no name does.
@@ -168,14 +179,34 @@ pub(super) fn is_titled(text: &str) -> bool {
 pub(super) fn looks_like_a_business(text: &str) -> bool {
     let text = tidy(text);
     let said = plain(&text);
-    // "Your company" is ours, and "my services" are to be cancelled.
-    let is_owned = |place: usize| {
+    let by_end = said.len() > 1
+        && said.len() <= 6
+        && !text.contains('?')
+        && (is_named_for_sure(&text) || !has_word_of_sentence(&said))
+        && names_company(&said, is_titled(&text));
+    by_end || (is_titled(&text) && any_among(&said, TRADES))
+}
+
+/// Whether "company" or the like stands in a name. "Your company" is ours, and "my services" are to be cancelled.
+fn names_company(said: &[String], is_titled: bool) -> bool {
+    let is_told_of = |place: usize| {
         let before = place.checked_sub(1).and_then(|before| said.get(before));
-        before.is_some_and(|word| matches!(word.as_str(), "your" | "my" | "our" | "ur")) && !is_titled(&text)
+        before.is_some_and(|word| BEFORE_COMPANY.contains(&word.as_str())) && !is_titled
     };
     let mut ends = said.iter().enumerate().filter(|(_, word)| is_among(word, OF_BUSINESSES));
-    let by_end = said.len() > 1 && said.len() <= 6 && !text.contains('?') && ends.any(|(place, _)| !is_owned(place));
-    by_end || (is_titled(&text) && any_among(&said, TRADES))
+    ends.any(|(place, _)| !is_told_of(place))
+}
+
+/// Whether a word makes a sentence of a text, or a question. "Sorry, Smith Services" is still a name.
+fn has_word_of_sentence(said: &[String]) -> bool {
+    let is_polite = |word: &str| matches!(word, "sorry" | "please" | "sure");
+    said.iter().any(|word| !is_polite(word) && (SENTENCE.contains(&word.as_str()) || ASKS.contains(&word.as_str())))
+}
+
+/// Whether a text is written as a name, or ends with a legal form: "Stop Leaks", "stop leaks ltd".
+pub(super) fn is_named_for_sure(text: &str) -> bool {
+    let said = plain(text);
+    is_titled(text) || said.last().is_some_and(|word| LEGAL_FORMS.contains(&word.as_str()))
 }
 
 /// Whether this can be nothing but the name of a business, however it came: "ABC Plumbing", and not "Plumber in London".
@@ -192,12 +223,20 @@ pub(super) fn is_plainly_a_person(name: &str) -> bool {
 
 /// Whether the sender asks something rather than answers.
 pub(super) fn asks(text: &str) -> bool {
-    let said = plain(text);
-    let first = said.first().map(String::as_str).unwrap_or_default();
-    let second = said.get(1).map(String::as_str).unwrap_or_default();
+    let said: Vec<String> =
+        plain(text).into_iter().skip_while(|word| BEFORE_QUESTION.contains(&word.as_str())).collect();
+    let word = |place: usize| said.get(place).map(String::as_str).unwrap_or_default();
+    let (first, second) = (word(0), word(1));
+    // "Do it", "did it" and "have it done" tell.
+    let is_thing = matches!(second, "it" | "this" | "that");
+    let tells = match first {
+        "do" => is_thing,
+        "did" | "have" => is_thing && matches!(word(2), "" | "done" | "set" | "now" | "mate" | "thanks" | "all"),
+        _ => false,
+    };
     text.contains('?')
         || (said.len() > 1 && ASKS.contains(&first))
-        || (MAY_ASK.contains(&first) && ASKED.contains(&second) && (first, second) != ("do", "it"))
+        || (MAY_ASK.contains(&first) && ASKED.contains(&second) && !tells)
 }
 
 /// Nothing but greetings, or the wish to join.
@@ -296,7 +335,7 @@ fn is_nameless(text: &str) -> bool {
 /// Whether the words make a sentence, and no name.
 fn is_sentence(text: &str, said: &[String]) -> bool {
     let titled = is_titled(text);
-    let of_trade = any_among(said, TRADES) || any_among(said, OF_BUSINESSES);
+    let of_trade = any_among(said, TRADES) || names_company(said, titled);
     let sure = any_among(said, SENTENCE);
     let perhaps = any_among(said, PERHAPS_SENTENCE);
     !titled && said.len() > 1 && (sure || (perhaps && !of_trade))

@@ -1,12 +1,13 @@
-//! Texts that answer no question: refusals, reactions, automatic replies, wrong numbers.
+//! Refusals: texts that want no more texts.
 //!
 //! A refusal is looked for in each sentence. One word such as "stop" refuses only if it stands alone; a phrase such as "stop
 //! texting" refuses wherever it stands, unless it is denied or put off.
 
+use super::declines::{NOT_INTERESTED, WRONG_NUMBER};
 use super::names::{asks, is_titled};
-use super::trades::{OF_BUSINESSES, TRADES};
+use super::trades::{LEGAL_FORMS, OF_BUSINESSES, TRADES};
 use super::words::{
-    GREETINGS, OTHER_WAYS, SENTENCE, TEXTS, any_among, begins_with, has_phrase, is_among, is_negated, meant, place_of,
+    GREETINGS, OTHER_WAYS, POLITE, SENTENCE, TEXTS, any_among, begins_with, has_phrase, is_among, is_negated, place_of,
     plain, sentences,
 };
 
@@ -37,6 +38,8 @@ const REFUSES: &[&str] = &[
     "dont ever contact", "dont ever message", "not ever message", "delete my no", "remove my no", "stop jobrun texts",
     "stop jobrun messages", "be removed from your", "be taken off your", "not want these texts", "not want these messages",
     "not want your texts", "not want your messages", "end messages", "cancel messages",
+    "stop text me", "stop txt me", "stop msg me", "stop message me", "stop sending", "dont send", "do not send", "never send",
+    "the fuck alone", "the hell alone",
 ];
 
 /// Refuses only as a wish to us: "customers stop texting me" is none.
@@ -55,6 +58,45 @@ const IMPERATIVES: &[&str] = &[
     "cease",
     "stop bothering",
     "stop spamming",
+    "stop text me",
+    "stop txt me",
+    "stop msg me",
+    "stop message me",
+];
+
+/// Says nothing but anger, wherever it stands.
+#[rustfmt::skip]
+const SWEARING: &[&str] = &[
+    "fucking", "fuckin", "fking", "fkin", "effing", "feckin", "bloody", "sodding", "frigging", "friggin", "freaking", "damn", "damned",
+];
+
+/// Verbs without their last letter.
+const CLIPPED: &[(&str, &str)] = &[
+    ("textin", "texting"),
+    ("txtin", "txting"),
+    ("messagin", "messaging"),
+    ("msgin", "msging"),
+    ("sendin", "sending"),
+    ("contactin", "contacting"),
+    ("botherin", "bothering"),
+    ("spammin", "spamming"),
+];
+
+/// Stands between "send" and the texts that are sent.
+#[rustfmt::skip]
+const BEFORE_TEXTS: &[&str] = &[
+    "me", "us", "any", "more", "of", "no", "this", "these", "those", "that", "your", "ur", "the", "such", "all", "a", "another",
+    "further", "number", "phone", "to", "my", "our", "random", "marketing", "silly", "stupid", "anymore", "again", "please", "pls",
+    "plz", "thanks", "now", "mate",
+];
+
+/// Names texts without respect.
+const AS_TEXTS: &[&str] = &["anything", "stuff", "rubbish", "nonsense", "crap", "shit", "spam", "things"];
+
+/// Follows "take me off" where something of ours is meant, and nothing else is said.
+#[rustfmt::skip]
+const OFF_THIS: &[&str] = &[
+    "your", "ur", "this", "these", "it", "here", "that", "of", "please", "pls", "plz", "now", "thanks", "thank", "you", "mate",
 ];
 
 /// Comes before an imperative.
@@ -129,7 +171,7 @@ const COMPLAINTS: &[&str] = &[
 #[rustfmt::skip]
 const AFTER_DONT: &[&str] = &[
     "me", "us", "this", "these", "my", "our", "again", "anymore", "any", "here", "ever", "please", "pls", "plz", "thanks",
-    "thank", "back", "now", "him", "her", "it", "mate", "to", "from", "with", "the",
+    "thank", "back", "now", "him", "her", "it", "mate", "to", "from", "with", "the", "or", "nor",
 ];
 
 /// Says "stop" in one word.
@@ -143,7 +185,7 @@ const BESIDE_STOP: &[&str] = &[
     "all", "me", "us", "these", "that", "just", "ok", "okay", "yes", "no", "mate", "the", "your", "i", "said", "want",
     "to", "ffs", "sms", "again", "immediately", "right", "already", "sorry", "hi", "hello", "end", "stopall", "optout",
     "can", "could", "will", "would", "told", "asked", "have", "ive", "im", "make", "guys", "so", "not", "dont", "and",
-    "rubbish", "nonsense", "crap", "shit", "fucking", "bloody", "spam",
+    "rubbish", "nonsense", "crap", "shit", "spam",
     "x", "xx", "xxx", "thx", "tnx", "pal", "love", "m8", "bud", "buddy", "hun", "bro", "darling", "thankyou", "mean", "meant",
 ];
 
@@ -179,7 +221,7 @@ const LISTS: &[&str] = &[
 /// Puts a condition on a refusal that it follows, so that it is none, or not yet.
 #[rustfmt::skip]
 const CONDITIONS: &[&str] = &[
-    "if", "later", "until", "till", "unless", "when", "while", "whilst", "during", "instead", "between", "past",
+    "if", "later", "until", "untill", "till", "til", "unless", "when", "while", "whilst", "during", "instead", "between", "past",
 ];
 
 /// Puts off a refusal if a time follows: "after 6pm", but not "before I report you".
@@ -189,106 +231,32 @@ const TIMES: &[&str] = &["after", "before", "at", "on"];
 const HOURS: &[&str] = &[
     "noon", "midnight", "work", "lunch", "dinner", "night", "nights", "monday", "mondays", "tuesday", "wednesday",
     "thursday", "friday", "saturday", "saturdays", "sunday", "sundays", "weekends", "weekend", "christmas", "hours",
-    "six", "seven", "eight", "nine", "ten", "five", "school", "the",
+    "six", "seven", "eight", "nine", "ten", "five", "school", "the", "evening", "evenings", "morning", "mornings",
 ];
+
+/// Follows "I'm" in a reason for no texts at the moment.
+const BUSY: &[&str] = &["driving", "working", "busy", "asleep", "sleeping", "at"];
+
+/// Stands before a way that is not wanted either: "don't text or call me".
+const NO_OTHER_WAY: &[&str] = &["or", "nor", "and", "dont", "not", "never", "no", "ill", "will", "to"];
 
 /// Stands between a refusal and its condition.
 #[rustfmt::skip]
 const BEFORE_CONDITION: &[&str] = &[
     "me", "us", "this", "my", "number", "phone", "please", "pls", "texts", "messages", "stuff", "again", "to", "it",
+    "so", "too", "now",
 ];
-
-/// Wants nothing of this, and says so kindly: another question would be a bother.
-#[rustfmt::skip]
-const NOT_INTERESTED: &[&str] = &[
-    "not interested", "no interest", "no thanks", "no thank you", "no thankyou", "no ta", "no thx", "nah thanks",
-    "nope thanks", "nah ta", "not for me", "not for us", "not my thing", "dont want it", "dont want this",
-    "dont want one", "dont need it", "dont need this", "not really interested", "not that interested", "ill pass",
-    "ill leave it", "im good thanks", "im ok thanks", "im fine thanks", "im alright thanks", "no cheers",
-    "not today thanks", "not today thank you", "no longer interested", "no need thanks", "not intrested", "uninterested",
-];
-
-/// Stands beside [`NOT_INTERESTED`].
-#[rustfmt::skip]
-const BESIDE_NOT_INTERESTED: &[&str] = &[
-    "im", "i", "am", "we", "were", "are", "really", "sorry", "mate", "thanks", "thank", "you", "cheers", "ta", "at",
-    "the", "moment", "all", "right", "now", "but", "no", "nah", "nope", "hi", "hello", "in", "this", "it", "that",
-    "just", "please", "its", "is", "for", "me", "us", "so", "pal", "love", "bye", "good", "luck", "though", "honestly",
-    "actually", "ok", "x", "today", "your", "company", "service", "services", "offer", "any", "more", "anymore",
-];
-
-/// The beginnings that phones give to what they send for a reaction.
-#[rustfmt::skip]
-const REACTIONS: &[&str] = &[
-    "Liked", "Loved", "Disliked", "Laughed at", "Emphasized", "Emphasised", "Questioned", "Removed a", "Reacted",
-    "Removed",
-];
-
-/// Is said by phones and mailboxes rather than by people.
-#[rustfmt::skip]
-const AUTOMATIC: &[&str] = &[
-    "do not disturb", "driving focus", "not receiving notifications", "auto reply", "autoreply", "automatic reply",
-    "automated reply", "automated response", "automated message", "auto response", "autoresponse", "out of office",
-    "out of the office", "im driving right now", "i am driving right now", "im currently driving",
-    "i am currently driving", "annual leave", "have notifications silenced", "has notifications silenced",
-    "message blocking is active", "unable to send message", "currently unavailable and will", "your message has been received", "thank you for contacting",
-    "thanks for contacting", "thank you for your message", "this mailbox is not monitored",
-    "this number is not monitored", "cannot receive messages", "away from my desk",
-];
-
-/// Says that another person was meant, or asks who we are.
-#[rustfmt::skip]
-const WRONG_NUMBER: &[&str] = &[
-    "wrong number", "wrong num", "wrong no", "wrong person", "who is this", "whos this", "who this", "who dis",
-    "who are you", "who r u", "who is it", "whos that", "who is that", "do i know you", "dont know you",
-    "whos texting", "who is texting", "who am i texting", "who am i speaking to", "who am i talking to", "who are u",
-    "wrong contact", "wrong chat",
-];
-
-/// Whether a phone sent this because its owner reacted to a text of ours.
-pub(super) fn is_reaction(body: &str) -> bool {
-    let body = body.trim();
-    let quotes = |rest: &str| rest.trim_start().starts_with(['“', '"', '”', '«', '„']);
-    let what = |rest: &str| ["an image", "a photo", "a movie", "an attachment"].iter().any(|it| rest.trim() == *it);
-    let begins = REACTIONS.iter().any(|verb| {
-        body.strip_prefix(verb).is_some_and(|rest| {
-            let quoted = rest.split_once(" to ").or_else(|| rest.split_once(" from ")).map(|(_, quoted)| quoted);
-            quotes(rest) || what(rest) || (is_short(rest, quoted) && quoted.is_some_and(quotes))
-        })
-    });
-    // As some Android phones write it: 👍 to “Great, thanks!”.
-    let emoji_to = body.split_once(" to ").is_some_and(|(before, quoted)| {
-        !before.is_empty() && !before.contains(char::is_alphanumeric) && quotes(quoted)
-    });
-    begins || emoji_to
-}
-
-/// Whether little stands between the verb of a reaction and what it quotes: an emoji, or "heart".
-fn is_short(rest: &str, quoted: Option<&str>) -> bool {
-    quoted.is_some_and(|quoted| rest.len() - quoted.len() < 40)
-}
-
-/// Whether a machine answers for its owner.
-pub(super) fn is_automatic(body: &str) -> bool {
-    let said = plain(body);
-    AUTOMATIC.iter().any(|phrase| has_phrase(&said, phrase))
-}
-
-/// Whether the sender is away for a while.
-pub(super) fn is_away(body: &str) -> bool {
-    let said = plain(body);
-    ["away until", "away till", "im away", "i am away", "on holiday"].iter().any(|phrase| has_phrase(&said, phrase))
-}
 
 /// Whether no more texts are wanted, in words that are not Twilio's. A question about stopping is none.
 pub(super) fn refuses(body: &str) -> bool {
-    if begins_with_stop(body) {
+    if begins_with_stop(body) || is_bare_removal(body) {
         return true;
     }
+    let text = without_swearing(body);
     let names_us = any_among(&plain(body), &["number", "details", "text", "texting", "message"]);
     sentences(body).iter().any(|sentence| {
-        let said = plain(sentence);
-        refuses_in_words(&said, sentence)
+        let said = without_swearing(sentence);
+        refuses_in_words(&said, sentence, &text)
             || stops(&said, sentence)
             || ends_with_stop(&said)
             || is_rude(&said)
@@ -298,13 +266,42 @@ pub(super) fn refuses(body: &str) -> bool {
     })
 }
 
+/// The words of a sentence without those of [`SWEARING`], and with the last letter of [`CLIPPED`] verbs.
+fn without_swearing(sentence: &str) -> Vec<String> {
+    let whole = |word: String| {
+        CLIPPED.iter().find(|(clipped, _)| *clipped == word).map_or(word, |(_, whole)| (*whole).to_owned())
+    };
+    plain(sentence).into_iter().filter(|word| !SWEARING.contains(&word.as_str())).map(whole).collect()
+}
+
+/// Whether a text says "remove" or "delete", and no more.
+fn is_bare_removal(body: &str) -> bool {
+    let said = plain(body);
+    let mut told = said.iter().filter(|word| !is_among(word, POLITE) && !GREETINGS.contains(&word.as_str()));
+    let removes = told.next().is_some_and(|word| matches!(word.as_str(), "remove" | "delete"));
+    removes && told.next().is_none() && !body.contains('?')
+}
+
+/// Whether texts are sent, and at all times: "any more texts", "this rubbish", "this", but not "anything until Monday".
+fn sends_texts(after: &[String]) -> bool {
+    let skipped = after.iter().take_while(|word| BEFORE_TEXTS.contains(&word.as_str())).count();
+    let is_text = |word: &String| is_among(word, TEXTS) || AS_TEXTS.contains(&word.as_str());
+    let rest = after.get(skipped + 1..).unwrap_or_default();
+    after.get(skipped).is_none_or(is_text)
+        && !after.is_empty()
+        && !any_among(after, OTHERS)
+        && !has_condition(rest)
+        && !is_put_off(rest)
+}
+
 /// Whether a phrase of [`REFUSES`] stands in a sentence, is meant for us, is not denied, and has no condition.
-fn refuses_in_words(said: &[String], sentence: &str) -> bool {
+fn refuses_in_words(said: &[String], sentence: &str, text: &[String]) -> bool {
     let complains = said
         .iter()
         .filter(|word| !BESIDE_RUDE.contains(&word.as_str()) || word.as_str() == "spam" || word.as_str() == "stop");
     let complains = complains.map(String::as_str).collect::<Vec<_>>().join(" ");
-    COMPLAINTS.contains(&complains.as_str()) || REFUSES.iter().any(|phrase| is_refused_by(phrase, said, sentence))
+    COMPLAINTS.contains(&complains.as_str())
+        || REFUSES.iter().any(|phrase| is_refused_by(phrase, said, sentence) && !is_qualified(phrase, text))
 }
 
 fn is_refused_by(phrase: &str, said: &[String], sentence: &str) -> bool {
@@ -330,14 +327,14 @@ fn is_refused_by(phrase: &str, said: &[String], sentence: &str) -> bool {
     let wants_calls = phrase.ends_with("receive")
         && !any_among(after, TEXTS)
         && !any_among(after, &["these", "this", "anything", "any"]);
-    let other_way = phrase.contains("want any") && any_among(said, OTHER_WAYS);
+    let of_thing = phrase == "stop it now" && asks_about_it(said, sentence);
     let needs_imperative = IMPERATIVES.iter().any(|verb| phrase.starts_with(verb));
     !is_negated(said, place)
         && is_about_us(phrase, before, after)
         && !is_asked
         && !supposes
         && !wants_calls
-        && !other_way
+        && !of_thing
         && !of_customers
         && (!needs_imperative || is_imperative)
         && !is_replaced(phrase, after)
@@ -347,9 +344,7 @@ fn is_refused_by(phrase: &str, said: &[String], sentence: &str) -> bool {
 /// Whether the texts that a plea is about are ours. "I don't text much" is about the sender, "don't message much" about a
 /// habit, and "don't text my customers" about others.
 fn is_about_us(phrase: &str, before: &[String], after: &[String]) -> bool {
-    let ends = ["text", "txt", "message", "msg", "contact"].iter().any(|verb| phrase.ends_with(verb));
-    let begins = ["do", "never", "not"].iter().any(|begin| phrase.starts_with(begin));
-    let is_plea = ends && begins;
+    let is_plea = is_plea(phrase);
     let is_stop = ["texting", "messaging", "contacting", "bothering", "spamming"].iter().any(|it| phrase.ends_with(it));
     let to_others = phrase.starts_with("stop") && any_among(after.get(..4).unwrap_or(after), OTHERS);
     let subject = before.last().map(String::as_str).unwrap_or_default();
@@ -363,8 +358,63 @@ fn is_about_us(phrase: &str, before: &[String], after: &[String]) -> bool {
                 "phone" | "number" | "mobile" | "num" | "no" | "cell" | "company" | "business" | "firm"
             )
         });
-    let to_us = after.is_empty() || AFTER_DONT.contains(&word(0));
-    !(to_others || is_stop && of_others) && (!is_plea || (!of_sender && to_us && !of_others))
+    let sends = phrase.ends_with("send") || phrase.ends_with("sending");
+    let to_us = after.is_empty() || sends || AFTER_DONT.contains(&word(0));
+    let of_others = of_others && !sends;
+    (!sends || sends_texts(after))
+        && !(to_others || is_stop && of_others)
+        && (!is_plea || (!of_sender && to_us && !of_others))
+}
+
+/// Whether a phrase asks for no texts: "don't text".
+fn is_plea(phrase: &str) -> bool {
+    let ends = ["text", "txt", "message", "msg", "contact", "send"].iter().any(|verb| phrase.ends_with(verb));
+    ends && ["do", "never", "not"].iter().any(|begin| phrase.starts_with(begin))
+}
+
+/// Whether what follows a plea, in its sentence or the next, names another way or a reason: "Don't text me. I'm driving".
+fn is_qualified(phrase: &str, text: &[String]) -> bool {
+    let place = place_of(text, phrase).map_or(text.len(), |place| place + phrase.split(' ').count());
+    let after = text.get(place..).unwrap_or_default();
+    let may_be = is_plea(phrase) || phrase.contains("want any");
+    may_be && (names_other_way(phrase, after) || is_put_off(after))
+}
+
+/// Whether another way than texts is wanted: "don't text me, call me", but not "don't text or call me".
+fn names_other_way(phrase: &str, after: &[String]) -> bool {
+    let word = |place: usize| after.get(place).map(String::as_str).unwrap_or_default();
+    let is_wished = |place: usize| match word(place + 1) {
+        "me" | "us" | "instead" | "only" => true,
+        // "Don't contact me by email" wants nothing at all.
+        _ if phrase.ends_with("contact") => false,
+        "" | "please" | "pls" | "plz" | "thanks" | "on" | "if" => true,
+        "is" | "are" => any_among(after, &["better", "best", "easier", "fine", "good"]),
+        _ => false,
+    };
+    (0..after.len()).any(|place| {
+        let before = place.checked_sub(1).map(word).unwrap_or_default();
+        OTHER_WAYS.contains(&word(place)) && is_wished(place) && !NO_OTHER_WAY.contains(&before)
+    })
+}
+
+/// Whether a plea is for the moment, or for a time of day: "don't text me I'm driving", "this late".
+fn is_put_off(after: &[String]) -> bool {
+    let before_reason = |word: &&String| BEFORE_CONDITION.contains(&word.as_str());
+    let rest: Vec<&str> = after.iter().skip_while(before_reason).map(String::as_str).collect();
+    match rest.as_slice() {
+        ["late" | "early" | "today" | "tonight" | "tomorrow", ..] | ["yet"] | ["at", "this", "time" | "hour", ..] => {
+            true
+        }
+        ["im", "in", "a", ..] | ["i", "am", "in", "a", ..] => true,
+        ["im", reason, ..] | ["i", "am", reason, ..] => BUSY.contains(reason),
+        ["on" | "in" | "at" | "over", "a" | "any" | "the" | "work", day, ..] => HOURS.contains(day),
+        _ => false,
+    }
+}
+
+/// Whether "can you stop it?" asks about a thing rather than about texts: a tap leaks.
+fn asks_about_it(said: &[String], sentence: &str) -> bool {
+    any_among(said, &["it"]) && (sentence.contains('?') || any_among(said, &["can", "could"]))
 }
 
 /// Whether a wish to us begins a sentence: "can you remove my number?".
@@ -414,7 +464,7 @@ fn follows_question(before: &[String]) -> bool {
 /// Whether a phrase stands first after a comma or a dash, or after the "please" that follows one.
 fn begins_clause(phrase: &str, sentence: &str) -> bool {
     let clauses = sentence.split([',', ':', '…', '–', '(']).flat_map(|clause| clause.split(" -")).skip(1);
-    clauses.map(plain).any(|clause| {
+    clauses.map(without_swearing).any(|clause| {
         let clause: Vec<String> =
             clause.into_iter().skip_while(|word| BEFORE_IMPERATIVE.contains(&word.as_str())).collect();
         begins_with(&clause, phrase)
@@ -451,7 +501,8 @@ fn stops(said: &[String], sentence: &str) -> bool {
         && said.iter().any(|word| word == "or")
         && until_or.clone().all(|word| is_among(word, STOPS) || BESIDE_STOP.contains(&word.as_str()));
     // "Can I stop?" asks what is possible, and "can you stop?" is a wish.
-    let asks = (sentence.contains('?') && !any_among(said, &["you", "u", "please", "pls", "this"]))
+    let asks = asks_about_it(said, sentence)
+        || (sentence.contains('?') && !any_among(said, &["you", "u", "please", "pls", "this"]))
         || matches!(said.iter().map(String::as_str).collect::<Vec<_>>().as_slice(), ["can" | "could", "i" | "we", ..]);
     (alone || threatens) && !asks && !is_negated(said, place)
 }
@@ -505,8 +556,9 @@ fn takes_off(said: &[String]) -> bool {
         let between = said.get(from + 1..to).unwrap_or_default();
         let rest = said.get(to + off.split(' ').count()..).unwrap_or_default();
         let of_us = off.ends_with("your")
-            || rest.first().is_none_or(|word| matches!(word.as_str(), "your" | "ur" | "please" | "pls" | "now"))
-            || any_among(rest, LISTS);
+            || rest.first().is_some_and(|word| matches!(word.as_str(), "your" | "ur" | "please" | "pls" | "now"))
+            || any_among(rest, LISTS)
+            || rest.iter().all(|word| OFF_THIS.contains(&word.as_str()));
         (1..=4).contains(&between.len()) && any_among(between, OWN) && of_us && !is_negated(said, from)
     })
 }
@@ -531,52 +583,6 @@ pub(super) fn may_refuse(body: &str) -> bool {
             "remove" | "delete" | "block" | "blocked" | "blocking" | "report" | "reported" | "reporting"
         )
         || ["unsub", "unsuscrib", "unsus"].iter().any(|begin| word(0).starts_with(begin));
-    let has_form = matches!(said.last().map(String::as_str), Some("ltd" | "limited" | "llp" | "plc")) && !refuses(body);
+    let has_form = said.last().is_some_and(|word| LEGAL_FORMS.contains(&word.as_str())) && !refuses(body);
     is_masked || (begins && !has_form && !is_of_trade)
-}
-
-/// Whether the sender wants nothing of this, and says no more than that.
-pub(super) fn is_not_interested(body: &str) -> bool {
-    let said = plain(body);
-    let told = format!(" {} ", said.join(" "));
-    let rest = |phrase: &&&str| {
-        let rest = told.replace(&format!(" {phrase} "), " ");
-        let mut rest = NOT_INTERESTED.iter().fold(rest, |rest, phrase| rest.replace(&format!(" {phrase} "), " "));
-        rest.retain(|it| it != '\n');
-        rest.split_whitespace().all(|word| BESIDE_NOT_INTERESTED.contains(&word))
-    };
-    let found = NOT_INTERESTED.iter().filter(|phrase| has_phrase(&said, phrase));
-    !body.contains('?') && found.clone().any(|phrase| rest(&phrase))
-}
-
-/// Whether another person was meant, or asks who we are.
-pub(super) fn is_wrong_number(body: &str) -> bool {
-    let said = plain(body);
-    WRONG_NUMBER.iter().any(|phrase| has_phrase(&said, phrase))
-}
-
-/// Whether the last question is to be asked again.
-pub(super) fn goes_back(body: &str) -> bool {
-    let said = meant(body).join(" ");
-    matches!(
-        said.as_str(),
-        "back"
-            | "go back"
-            | "back please"
-            | "go back please"
-            | "please go back"
-            | "can i go back"
-            | "undo"
-            | "previous"
-            | "previous question"
-            | "last question"
-            | "i made a mistake"
-            | "made a mistake"
-            | "sorry i made a mistake"
-            | "that was wrong"
-            | "wrong answer"
-            | "back up"
-            | "go back a step"
-            | "step back"
-    )
 }

@@ -78,6 +78,9 @@ pub(super) const BESIDE_PLACE: &[&str] = &[
     "all", "over", "whole", "surrounding", "areas", "nearby", "round", "ldn",
 ];
 
+/// Ends the name of a registered business.
+pub(super) const LEGAL_FORMS: &[&str] = &["ltd", "limited", "llp", "plc", "inc", "cyf"];
+
 /// Ends, or is part of, the name of a business.
 #[rustfmt::skip]
 pub(super) const OF_BUSINESSES: &[&str] = &[

@@ -169,6 +169,12 @@ pub(super) const YES: &[&str] = &[
     "agree", "agrees",
 ];
 
+/// Says yes to a request rather than to "is it done?".
+#[rustfmt::skip]
+pub(super) const WILLING: &[&str] = &[
+    "sure", "certainly", "absolutely", "definitely", "defo", "deffo", "definately", "agreed", "agree", "agrees",
+];
+
 /// Agrees to what was asked. After instructions it may mean no more than "I have read this".
 #[rustfmt::skip]
 pub(super) const AGREES: &[&str] = &[
@@ -203,7 +209,7 @@ pub(super) const LATER: &[&str] = &[
 /// Says that any way will do.
 #[rustfmt::skip]
 pub(super) const ANY_WAY: &[&str] = &[
-    "either", "any", "anything", "whatever", "whichever", "easiest", "fussed", "bothered", "easy", "choose", "not", "best",
+    "either", "any", "anything", "whatever", "whichever", "easiest", "fussed", "bothered", "easy", "choose",
 ];
 
 /// Stands beside a plain no.
@@ -399,9 +405,14 @@ pub(super) fn plain(body: &str) -> Vec<String> {
         .collect()
 }
 
-/// The words of an answer: as [`plain`], with emoji and phrases put into words.
+/// The words of a text: as [`plain`], with emoji put into words.
+pub(super) fn uttered(body: &str) -> Vec<String> {
+    if body.is_ascii() { plain(body) } else { plain(&spoken(body)) }
+}
+
+/// The words of an answer: as [`uttered`], with phrases put into words.
 pub(super) fn meant(body: &str) -> Vec<String> {
-    let mut said = if body.is_ascii() { plain(body) } else { plain(&spoken(body)) }.join(" ");
+    let mut said = uttered(body).join(" ");
     said.insert(0, ' ');
     said.push(' ');
     for (phrase, word) in PHRASES {
