@@ -283,7 +283,8 @@ fn of_any_state(body: &str, asked: State) -> Option<Meaning> {
     }
 }
 
-/// Returns the answer that a person gives `beside` a clause that may be a machine's. Names are too free to tell, and a machine says how to opt out.
+/// Returns the answer that a person gives `beside` a clause that may be a machine's. Names are too free to tell, and a machine says
+/// how to opt out.
 fn said_by_person(body: &str, beside: &str, asked: State) -> Option<Meaning> {
     if refusals::refuses(body) && !words::plain(body).iter().any(|word| word == "reply") {
         return Some(Meaning::Refusal);

@@ -227,7 +227,7 @@ fn the_wish_for_a_person_reaches_the_operator_at_once() {
         let decision = text(&mut ann, "can I speak to a human?", 0);
         assert_eq!(
             (kind(&decision), decision.concern),
-            (Some(TextKind::OfferPerson), Some(Concern::Stuck)),
+            (Some(TextKind::OfferPerson), Some(Concern::PersonWanted)),
             "{state:?}"
         );
         assert_eq!((decision.next, ann.exchange.misfits), (state, 0), "{state:?}");
@@ -242,7 +242,7 @@ fn a_client_who_pays_and_is_in_trouble_reaches_the_operator_at_complete() {
         ("calls not coming through", None),
         ("thanks", None),
         ("my number isnt working", None),
-        ("pause my subscription", Some(Concern::PersonWanted)),
+        ("pause my subscription", Some(Concern::Stuck)),
         ("still being charged", None),
         ("my number isnt working", None),
         ("calls not coming through", Some(Concern::Stuck)),
