@@ -37,6 +37,9 @@ const KEPT_FOR: Duration = Duration::from_secs(75);
 /// How long to wait when no connection can be accepted, because the process has too many files open.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
+/// How soon another connection is closed if the first one that was chosen does not end.
+const ADMIT_AGAIN_AFTER: Duration = Duration::from_millis(20);
+
 /// Serves connections until `stop`, and then until each has been given the answer that it waits for.
 pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
     let (clients, graceful) = (Arc::new(Clients::new()), GracefulShutdown::new());
@@ -48,10 +51,12 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
             () = &mut stop => break,
             _ = each_second.tick() => clients.close_overdue(),
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    let client = clients.admit().await;
-                    tokio::spawn(serve_client(stream, client, router.clone(), graceful.watcher()));
-                }
+                Ok((stream, _)) => tokio::select! {
+                    () = &mut stop => break,
+                    client = clients.admit() => {
+                        tokio::spawn(serve_client(stream, client, router.clone(), graceful.watcher()));
+                    }
+                },
                 Err(error) if is_of_the_connection(&error) => {}
                 Err(error) => {
                     tracing::error!(%error, "no connection can be accepted");
@@ -173,7 +178,7 @@ struct Admitted {
     client: Arc<Client>,
     number: u64,
     clients: Arc<Clients>,
-    _slot: Option<OwnedSemaphorePermit>,
+    _slot: OwnedSemaphorePermit,
 }
 
 impl Drop for Admitted {
@@ -199,13 +204,15 @@ impl Clients {
     /// A place for one more. If there is none, the longest waiting one is closed; if none of them waits, one is free as soon as a
     /// request is answered.
     async fn admit(self: &Arc<Self>) -> Admitted {
-        let slots = Arc::clone(&self.slots);
-        let slot = match Arc::clone(&slots).try_acquire_owned() {
-            Ok(slot) => Some(slot),
-            Err(_) => {
-                self.close_longest_waiting();
-                // The semaphore is never closed.
-                slots.acquire_owned().await.ok()
+        let slot = loop {
+            if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
+                break slot;
+            }
+            // The connection that was chosen may have sent a request meanwhile: then another one is chosen.
+            self.close_longest_waiting();
+            let freed = Arc::clone(&self.slots).acquire_owned();
+            if let Ok(Ok(slot)) = tokio::time::timeout(ADMIT_AGAIN_AFTER, freed).await {
+                break slot;
             }
         };
         let client = Arc::new(Client::new(self.epoch));
@@ -224,5 +231,38 @@ impl Clients {
 
     fn close_overdue(&self) {
         self.by_number().values().filter(|client| client.is_overdue()).for_each(|client| client.close.notify_one());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// On a runtime of one thread, yielding lets every other task go on until it waits.
+    #[tokio::test]
+    async fn a_connection_that_finds_all_others_served_gets_the_slot_of_the_first_that_waits_again() {
+        let clients = Arc::new(Clients::new());
+        let mut others = Vec::new();
+        for _ in 0..CONNECTIONS_MAX {
+            let admitted = clients.admit().await;
+            admitted.client.has_asked();
+            others.push(admitted);
+        }
+        let newest = tokio::spawn({
+            let clients = Arc::clone(&clients);
+            async move { clients.admit().await.number }
+        });
+        tokio::task::yield_now().await;
+        assert!(!newest.is_finished(), "no slot is free, and no connection waits");
+
+        let other = others.swap_remove(7);
+        other.client.is_answered();
+        let closed = tokio::spawn(async move {
+            other.client.close.notified().await;
+            drop(other);
+        });
+        let patience = Duration::from_secs(10);
+        tokio::time::timeout(patience, closed).await.expect("the connection that waits is closed").unwrap();
+        assert_eq!(newest.await.unwrap(), CONNECTIONS_MAX as u64);
     }
 }
