@@ -1,7 +1,7 @@
-//! Reading the body of a webhook that is not verified yet.
+//! Reading the body of a webhook before it is verified.
 //!
-//! Until then it may be anybody's. So a request without a signature is refused before its body is read, and the bytes of bodies
-//! that are arriving are counted and limited.
+//! An unverified body may come from any sender. So a request without a signature is refused before its body is read, and the bytes
+//! of the bodies that are arriving are counted and limited.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -13,19 +13,19 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::rejection::Rejection;
 use crate::server::Client;
 
-/// How much of each body is not counted: more than nearly every text takes. The cap on connections limits it, and so a flood of
-/// large bodies keeps no text out.
+/// The first bytes of each body, which are not counted: nearly every text fits into them. The limit on connections bounds them, so
+/// a flood of large bodies keeps no text out.
 const UNCOUNTED: usize = 8 * 1024;
 
-/// Room for the bodies of one kind of webhook, as far as they are not verified yet.
+/// The bytes available to unverified bodies of one kind of webhook.
 #[derive(Debug)]
 pub(crate) struct Room {
-    /// The largest body.
+    /// The largest body, in bytes.
     largest: usize,
     bytes: Semaphore,
 }
 
-/// A body, and the room that it takes. The room is given back when this is dropped, which is to be once it is verified.
+/// A body, and the room that it takes. Dropping it gives the room back, so it is dropped once the body is verified.
 #[derive(Debug)]
 pub(crate) struct Unverified<'a> {
     pub(crate) bytes: Bytes,
@@ -33,12 +33,12 @@ pub(crate) struct Unverified<'a> {
 }
 
 impl Room {
-    /// Room for `bytes` in all, and bodies of at most `largest`.
+    /// Returns room for `bytes` bytes in all, in bodies of at most `largest` bytes.
     pub(crate) const fn new(largest: usize, bytes: usize) -> Self {
         Self { largest, bytes: Semaphore::const_new(bytes) }
     }
 
-    /// Reads a body to its end. What arrives is counted as it comes, so that nothing is held for a length that is only claimed.
+    /// Reads a body to its end. Bytes are counted as they arrive, so a length that is only claimed reserves nothing.
     pub(crate) async fn read(&self, mut body: Body, client: Option<&Arc<Client>>) -> Result<Unverified<'_>, Rejection> {
         if body.size_hint().lower() > u64::try_from(self.largest).unwrap_or(u64::MAX) {
             return Err(Rejection::TooLarge);
@@ -63,7 +63,7 @@ impl Room {
         Ok(Unverified { bytes, _room: room })
     }
 
-    /// Takes the room for what a body has grown by.
+    /// Takes the room for the bytes by which a body has grown beyond [`UNCOUNTED`].
     fn count<'a>(
         &'a self,
         before: usize,
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bodies_that_are_not_verified_take_no_more_room_than_there_is() {
+    async fn unverified_bodies_are_limited_in_size_and_in_total() {
         let room = Room::new(LARGEST, 4 * UNCOUNTED);
         let one = room.read(body(LARGEST), None).await.unwrap();
         assert_eq!(one.bytes.len(), LARGEST);

@@ -1,13 +1,13 @@
 //! Reading the forms that Twilio posts.
 //!
-//! A form is verified as the bytes that it is, and read as text afterwards.
+//! The signature covers bytes, so a form is verified as bytes, and read as text afterwards.
 
 use std::borrow::Cow;
 
 use axum::body::Bytes;
-use jobrun_shared::twilio::signature::{Form, RawForm};
+use jobrun_twilio::signature::{Form, RawForm};
 
-/// Reads an `application/x-www-form-urlencoded` body, keeping the order, repetitions and empty values of its parameters.
+/// Parses an `application/x-www-form-urlencoded` body. Keeps the order, repetitions and empty values of its parameters.
 pub(crate) fn parse(body: &Bytes) -> RawForm {
     body.split(|byte| *byte == b'&')
         .filter(|pair| !pair.is_empty())
@@ -19,26 +19,26 @@ pub(crate) fn parse(body: &Bytes) -> RawForm {
         .collect()
 }
 
-/// Undoes the encoding of one name or value: `+` is a space, `%XX` a byte; a `%` that begins no byte is itself.
+/// Decodes one name or value: `+` is a space, `%XX` a byte. A `%` without two hexadecimal digits after it is kept.
 fn decode(encoded: &[u8]) -> Vec<u8> {
     let spaced: Vec<u8> = encoded.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
     let bytes: Cow<'_, [u8]> = percent_encoding::percent_decode(&spaced).into();
     bytes.into_owned()
 }
 
-/// The form as text. An invalid UTF-8 sequence becomes the replacement character: the rest of a text is worth more.
+/// Returns the form as text. An invalid UTF-8 sequence becomes the replacement character, so that the rest of the text is kept.
 pub(crate) fn as_text(form: RawForm) -> Form {
     let text =
         |bytes| String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
     form.into_iter().map(|(name, value)| (text(name), text(value))).collect()
 }
 
-/// The value of `name`, if the form has it.
+/// Returns the value of `name`, if the form has it.
 pub(crate) fn get<'a>(form: &'a Form, name: &str) -> Option<&'a str> {
     form.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
 }
 
-/// A name that the form has more than once.
+/// Returns a name that the form has more than once, if there is one.
 pub(crate) fn repeated(form: &Form) -> Option<&str> {
     let mut names: Vec<&str> = form.iter().map(|(name, _)| name.as_str()).collect();
     names.sort_unstable();
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_is_read_as_it_was_written() {
+    fn a_form_is_decoded_and_keeps_order_repetitions_and_empty_values() {
         let form = parsed(b"Body=Plumber+from+London%21&From=%2B447900000001&Empty=&Body=again&Bare&100%=%zz");
         let expected = [
             ("Body", "Plumber from London!"),
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_utf8_is_kept_as_bytes_and_replaced_in_the_text() {
+    fn invalid_utf8_is_kept_as_bytes_and_replaced_in_the_text() {
         let body = Bytes::from_static(b"Body=caf%E9+%FF&From=\xC3\x28");
         assert_eq!(parse(&body)[0].1, b"caf\xE9 \xFF");
         let form = as_text(parse(&body));

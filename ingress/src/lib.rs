@@ -1,22 +1,27 @@
-//! The door: verifies webhooks, records them, and acknowledges them.
+//! The ingress: verifies webhooks, records them, and acknowledges them.
 //!
-//! What happens to a webhook stands in [`webhooks`], how it is known to be Twilio's in [`verify`], and what its form must look
-//! like in [`twilio`]. Nothing here decides what an event means.
+//! A webhook passes [`routes`], [`signed`] (verification), [`twilio`] or `stripe` (conversion into an event) and [`group_commit`].
+//! It is acknowledged only after the commit of its event and of the job that processes it. A webhook that fails verification leaves
+//! only a log line. Nothing here decides the meaning of an event.
 
 mod body;
 
 mod form;
 
-pub mod recorder;
+pub mod group_commit;
 
-mod refusals;
+mod refusal_log;
 
 pub mod rejection;
 
+pub mod routes;
+
 pub mod server;
 
+pub mod signed;
+
+pub mod state;
+
+mod stripe;
+
 pub mod twilio;
-
-pub mod verify;
-
-pub mod webhooks;

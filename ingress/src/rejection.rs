@@ -1,58 +1,57 @@
-//! Why a webhook is turned away, and what its sender is told.
+//! The reasons to refuse a webhook, and the response to its sender.
 
 use std::fmt;
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use jobrun_shared::stripe;
-use jobrun_shared::stripe::event::NotAnEvent;
-use jobrun_shared::twilio::signature::WhyNot;
+use jobrun_stripe::event::NotAnEvent;
+use jobrun_twilio::signature::SignatureError;
 
-use crate::recorder::NotRecorded;
+use crate::group_commit::NotRecorded;
 
-/// Why a webhook is turned away.
+/// A reason to refuse a webhook.
 #[derive(Clone, Debug)]
 pub enum Rejection {
-    /// The body is no form.
+    /// The body is not a form.
     NotAForm,
-    /// The body is longer than any that we know of.
+    /// The body is longer than the largest one that is accepted.
     TooLarge,
     /// The connection broke before the body had arrived.
     BrokenOff,
-    /// The bodies that are arriving, and are not verified yet, take all the room that there is for them.
+    /// The unverified bodies that are arriving take all the room that is set aside for them.
     NoRoom,
-    /// The signature is missing, or not that of our account.
-    BadSignature(WhyNot),
-    /// The signature is not one that Stripe makes with our secret, now.
-    NotSignedByStripe(stripe::signature::WhyNot),
+    /// Twilio's signature is missing, or was not made with a secret of our account.
+    BadSignature(SignatureError),
+    /// Stripe's signature is missing, was not made with our secret, or is not recent.
+    NotSignedByStripe(jobrun_stripe::signature::SignatureError),
     /// Stripe's webhooks cannot be verified, because no secret is set.
     NoSecret,
-    /// The body is no event of Stripe's.
+    /// The body is not an event of Stripe's.
     NotAnEvent(NotAnEvent),
-    /// The event is of the other mode than ours: test events are not for a live system, nor live ones for a test.
+    /// The event is of the other mode: a live system takes no test events, and a test system takes no live ones.
     OtherMode {
         /// The mode of the event.
         livemode: bool,
     },
-    /// A parameter that Twilio always sends is not there, or empty.
+    /// A parameter that Twilio always sends is missing or empty.
     Missing(&'static str),
     /// A parameter does not have the form in which Twilio writes it.
     Malformed(&'static str),
-    /// A parameter is given more than once. It is named if it is one that we know: other names may hold anything.
+    /// A parameter is given more than once. It is named only if it is a known one: other names may hold anything.
     Repeated(Option<&'static str>),
-    /// The webhook is another account's.
+    /// The webhook is for another account.
     OtherAccount,
-    /// The database did not record it in time. Nothing is wrong with the webhook.
+    /// The event was not recorded in time. The webhook itself is in order.
     NotRecorded {
-        /// Kind and name of the event.
+        /// Kind and external id of the event.
         event: String,
-        /// Why not.
+        /// The reason.
         why: NotRecorded,
     },
 }
 
 impl Rejection {
-    /// What is the same of all refusals of this kind.
+    /// Returns the reason, without the details that differ between refusals of this kind.
     pub(crate) fn reason(&self) -> String {
         match self {
             Self::NotRecorded { why: NotRecorded::Refused(_), .. } => "the database refused".to_owned(),
@@ -64,7 +63,7 @@ impl Rejection {
     const fn status(&self) -> StatusCode {
         match self {
             Self::BadSignature(_) | Self::NotSignedByStripe(_) | Self::OtherAccount => StatusCode::FORBIDDEN,
-            // Stripe goes on trying for three days: time to mend a setting.
+            // Stripe retries for three days: time to correct a setting.
             Self::NoSecret | Self::NoRoom | Self::NotRecorded { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotAForm
@@ -113,7 +112,7 @@ impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
         let status = self.status();
         let mut response = match &self {
-            // Why it does not match is nothing for the sender, who may be trying.
+            // The sender, who may be probing, does not learn the reason of the mismatch.
             Self::BadSignature(_) => (status, "X-Twilio-Signature is missing or does not match\n").into_response(),
             Self::NotSignedByStripe(_) => (status, "Stripe-Signature is missing or does not match\n").into_response(),
             Self::NoSecret => (status, "payments are not set up\n").into_response(),
@@ -123,7 +122,7 @@ impl IntoResponse for Rejection {
             }
             told => (status, format!("{told}\n")).into_response(),
         };
-        // For the line about it.
+        // For the log line.
         response.extensions_mut().insert(self);
         response
     }

@@ -1,8 +1,8 @@
-//! Connections: how many there may be, and how long each may take before it asks for something.
+//! Connections: how many may be open, and how long each may take to send a request.
 //!
-//! Twilio's requests arrive in one piece, and a connection that has sent a whole request is served to its end. All others may be
-//! closed: when they take too long, and the longest waiting one as soon as there is no room for a new one. So connections that
-//! are opened and left alone never keep a webhook out.
+//! A connection that has sent a whole request is served to its end. Any other may be closed: when it takes too long, or when it is
+//! the longest waiting one and a new connection finds no free slot. So connections that are opened and left alone never keep a
+//! webhook out. Twilio's requests arrive in one piece, so they are not affected.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -24,23 +24,23 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, MissedTickBehavior};
 
-/// How many connections there may be: fewer than the 1,024 files that a process may have open by default.
+/// The largest number of open connections: below the 1,024 files that a process may have open by default.
 const CONNECTIONS_MAX: usize = 900;
 
-/// How long a new connection may take to send the head of its first request.
+/// The time that a new connection has to send the head of its first request.
 const FIRST_REQUEST_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long a connection is kept for its next request: longer than proxies keep theirs, who would otherwise send a request
-/// down a connection that is just being closed.
+/// The time that a connection is kept for its next request. It is longer than proxies keep theirs: a proxy could otherwise send a
+/// request on a connection that is being closed.
 const KEPT_FOR: Duration = Duration::from_secs(75);
 
-/// How long to wait when no connection can be accepted, because the process has too many files open.
+/// The delay after no connection could be accepted, because the process has too many files open.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// How soon another connection is closed if the first one that was chosen does not end.
 const ADMIT_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
-/// Serves connections until `stop`, and then until each has been given the answer that it waits for.
+/// Serves connections until `stop`, and then until each has its pending response.
 pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
     let (clients, graceful) = (Arc::new(Clients::new()), GracefulShutdown::new());
     let mut stop = pin!(stop);
@@ -70,7 +70,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
     graceful.shutdown().await;
 }
 
-/// Whether only this one connection could not be accepted.
+/// Returns whether only this one connection could not be accepted.
 fn is_of_the_connection(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
@@ -84,9 +84,9 @@ async fn serve_client(stream: TcpStream, admitted: Admitted, router: Router, wat
     let mut connection = pin!(watcher.watch(connection));
     loop {
         tokio::select! {
-            // An error is the client's affair: nothing was acknowledged that was not recorded.
+            // The error needs no handling: no event is acknowledged before it is recorded.
             _ = &mut connection => return,
-            // It may have asked meanwhile.
+            // A whole request may have arrived meanwhile, and is served.
             () = client.close.notified() => if client.waiting_since().is_some() { return },
         }
     }
@@ -105,13 +105,13 @@ async fn answer(
     response
 }
 
-/// A connection that is open.
+/// An open connection.
 #[derive(Debug)]
 pub(crate) struct Client {
-    /// When all clients' times begin.
+    /// The zero of `waiting_since`, the same for all connections.
     epoch: Instant,
-    /// Since when it has been waited for its next request, or for the rest of that, in milliseconds; [`ASKED`] while one that has
-    /// arrived is being served.
+    /// When the wait for the next request, or for the rest of it, began, in milliseconds since `epoch`; [`ASKED`] while a whole
+    /// request is being served.
     waiting_since: AtomicU64,
     /// Whether the head of any request has arrived.
     has_begun: AtomicBool,
@@ -141,7 +141,7 @@ impl Client {
         self.waits_from_now_on();
     }
 
-    /// A whole request has arrived: it is served to its end.
+    /// Marks that a whole request has arrived: it is served to its end.
     pub(crate) fn has_asked(&self) {
         self.waiting_since.store(ASKED, Ordering::Relaxed);
     }
@@ -150,7 +150,7 @@ impl Client {
         self.waits_from_now_on();
     }
 
-    /// Since when it has been waited for, if it has not asked.
+    /// Returns when the wait began, in milliseconds since `epoch`; nothing while a request is being served.
     fn waiting_since(&self) -> Option<u64> {
         let since = self.waiting_since.load(Ordering::Relaxed);
         (since != ASKED).then_some(since)
@@ -163,7 +163,7 @@ impl Client {
     }
 }
 
-/// Every connection that is open.
+/// Every open connection.
 #[derive(Debug)]
 struct Clients {
     epoch: Instant,
@@ -172,7 +172,7 @@ struct Clients {
     numbers: AtomicU64,
 }
 
-/// A connection's place among all. It is given back when this is dropped.
+/// A connection's slot. Dropping this frees the slot.
 #[derive(Debug)]
 struct Admitted {
     client: Arc<Client>,
@@ -201,8 +201,7 @@ impl Clients {
         self.by_number.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for one more. If there is none, the longest waiting one is closed; if none of them waits, one is free as soon as a
-    /// request is answered.
+    /// Takes a slot for one more connection. If none is free, closes the longest waiting connection, or waits until one waits.
     async fn admit(self: &Arc<Self>) -> Admitted {
         let slot = loop {
             if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {

@@ -1,20 +1,91 @@
-//! Twilio's forms as events.
+//! Twilio's webhooks: converts each form into an event, and responds to it.
 //!
-//! A valid signature proves neither where a value ends nor what it is called, so every parameter that is read must have its
-//! form as well.
+//! A valid signature proves neither the end of a value nor its name, so the format of every parameter that is read is checked too.
 
-use axum::http::Uri;
-use jobrun_shared::db::events::{self, NewEvent, Payload, Source};
-use jobrun_shared::twilio::parameters::{self, CallProgress};
-use jobrun_shared::twilio::signature::Form;
+use axum::extract::State;
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use jobrun_json::storable;
+use jobrun_shared::db::inbox::{NewEvent, Payload, Received, Source};
+use jobrun_shared::db::numbers;
+use jobrun_twilio::parameters::{self, CallProgress};
+use jobrun_twilio::signature::Form;
+use tokio::time::Instant;
 
 use crate::form;
+use crate::group_commit::ANSWER_WITHIN;
 use crate::rejection::Rejection;
+use crate::signed::SignedForm;
+use crate::state::AppState;
 
-/// A text that came in.
+/// The response to a text: empty, because a reply is sent later.
+pub const NO_ANSWER: &str = "<Response/>";
+
+/// The response to a call to a number that a client holds, or may hold. Nothing more is needed: the arrival of the call is the
+/// event.
+pub const CALL_ANSWER: &str = concat!(
+    r#"<?xml version="1.0" encoding="UTF-8"?><Response><Say language="en-GB">"#,
+    "Thank you for calling. Nobody can take your call right now. Please try again later. Goodbye.",
+    "</Say></Response>"
+);
+
+/// The response to a call to a number of ours that no client holds: it cools down, or waits for its next client.
+pub const UNUSED_ANSWER: &str = concat!(
+    r#"<?xml version="1.0" encoding="UTF-8"?><Response><Say language="en-GB">"#,
+    "Sorry, the number you have called is no longer in use.",
+    "</Say><Hangup/></Response>"
+);
+
+pub(crate) async fn sms(State(state): State<AppState>, signed: SignedForm) -> Result<Response, Rejection> {
+    record(&state, text_event(&signed.form)?, &signed).await?;
+    Ok(xml(NO_ANSWER))
+}
+
+pub(crate) async fn voice(State(state): State<AppState>, signed: SignedForm) -> Result<Response, Rejection> {
+    record(&state, call_event(&signed.form)?, &signed).await?;
+    let unused = is_unused(&state, &required(&signed.form, "To")?, signed.arrived_at + ANSWER_WITHIN).await;
+    Ok(xml(if unused { UNUSED_ANSWER } else { CALL_ANSWER }))
+}
+
+/// Returns whether the number that was called is one of ours that no client holds. The call is recorded already, and gets its
+/// response by `deadline` in any case: a number counts as held unless it is known to be unused.
+async fn is_unused(state: &AppState, number: &str, deadline: Instant) -> bool {
+    let asking = async { numbers::is_unused(&mut *state.pool.acquire().await?, number).await };
+    let why = match tokio::time::timeout_at(deadline, asking).await {
+        Ok(Ok(unused)) => return unused,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "the database did not answer in time".to_owned(),
+    };
+    tracing::warn!(why, "a caller was answered without knowing whether a client holds the number");
+    false
+}
+
+pub(crate) async fn voice_status(State(state): State<AppState>, signed: SignedForm) -> Result<StatusCode, Rejection> {
+    record(&state, call_event(&signed.form)?, &signed).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(crate) async fn sms_status(State(state): State<AppState>, signed: SignedForm) -> Result<StatusCode, Rejection> {
+    record(&state, report_event(&signed.form, &signed.uri)?, &signed).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Once this returns `Ok`, the event cannot be lost.
+async fn record(state: &AppState, event: NewEvent, signed: &SignedForm) -> Result<(), Rejection> {
+    let received = Received { event, signed_digest: Some(signed.digest) };
+    state.record(received, signed.bytes).await
+}
+
+/// Returns a response of the type that Twilio expects.
+#[must_use]
+pub fn xml(body: &'static str) -> Response {
+    ([(header::CONTENT_TYPE, "text/xml")], body).into_response()
+}
+
+/// Returns the event of a received text.
 ///
 /// # Errors
-/// [`Rejection::Missing`] or [`Rejection::Malformed`], by name.
+/// [`Rejection::Missing`] or [`Rejection::Malformed`], with the name of the parameter.
 pub fn text_event(form: &Form) -> Result<NewEvent, Rejection> {
     Ok(NewEvent {
         source: Source::Twilio,
@@ -22,22 +93,22 @@ pub fn text_event(form: &Form) -> Result<NewEvent, Rejection> {
         payload: Payload::Text {
             from: shaped(form, "From", parameters::is_sender)?,
             to: shaped(form, "To", parameters::is_our_number)?,
-            // A picture may come without words.
-            body: events::storable(form::get(form, "Body").unwrap_or_default()),
-            opt_out_type: form::get(form, "OptOutType").map(events::storable),
+            // A picture may have no words.
+            body: storable(form::get(form, "Body").unwrap_or_default()),
+            opt_out_type: form::get(form, "OptOutType").map(storable),
         },
     })
 }
 
-/// A call that arrives, or is over, by its CallStatus: both addresses are told of both.
+/// Returns the event of a call that arrives, or has ended, by its `CallStatus`: either may come to both addresses.
 ///
-/// Every spelling of the caller is taken, an empty and an absent one included: a call is worth more than the name of its caller.
-pub(crate) fn call_event(form: &Form) -> Result<NewEvent, Rejection> {
+/// Every spelling of the caller is accepted, also an empty or absent one: the call matters more than the name of its caller.
+fn call_event(form: &Form) -> Result<NewEvent, Rejection> {
     let sid = shaped(form, "CallSid", parameters::is_call_sid)?;
     let status = required(form, "CallStatus")?;
     let progress = parameters::call_progress(&status).ok_or(Rejection::Malformed("CallStatus"))?;
     let to = shaped(form, "To", parameters::is_our_number)?;
-    let from = events::storable(form::get(form, "From").unwrap_or_default());
+    let from = storable(form::get(form, "From").unwrap_or_default());
     let external_id = format!("{sid}:{status}");
     let payload = match progress {
         CallProgress::Arrived => Payload::CallArrived { from, to, sid: Some(sid) },
@@ -46,8 +117,8 @@ pub(crate) fn call_event(form: &Form) -> Result<NewEvent, Rejection> {
     Ok(NewEvent { source: Source::Twilio, external_id, payload })
 }
 
-/// A report on a text of ours, at the address that it was given.
-pub(crate) fn report_event(form: &Form, uri: &Uri) -> Result<NewEvent, Rejection> {
+/// Returns the event of a delivery report. `uri` is the address that Twilio was given with the text.
+fn report_event(form: &Form, uri: &Uri) -> Result<NewEvent, Rejection> {
     let sid = shaped(form, "MessageSid", parameters::is_message_sid)?;
     let status = shaped(form, "MessageStatus", parameters::is_message_status)?;
     let to = form::get(form, "To").map(|_| shaped(form, "To", parameters::is_our_number)).transpose()?;
@@ -64,20 +135,20 @@ pub(crate) fn report_event(form: &Form, uri: &Uri) -> Result<NewEvent, Rejection
     })
 }
 
-/// The address of a text's delivery reports carries our own name for it: `?m=<messages.id>`.
+/// Returns our own id of the text, which the address of its delivery reports carries: `?m=<messages.id>`.
 fn message_id(uri: &Uri) -> Option<i64> {
     uri.query()?.split('&').find_map(|pair| pair.strip_prefix("m="))?.parse().ok()
 }
 
-/// The value of a parameter that must be there, and have its form.
+/// Returns the value of a parameter that must be present and have its format.
 fn shaped(form: &Form, name: &'static str, has_shape: fn(&str) -> bool) -> Result<String, Rejection> {
     let value = required(form, name)?;
     if has_shape(&value) { Ok(value) } else { Err(Rejection::Malformed(name)) }
 }
 
-pub(crate) fn required(form: &Form, name: &'static str) -> Result<String, Rejection> {
+fn required(form: &Form, name: &'static str) -> Result<String, Rejection> {
     match form::get(form, name) {
-        Some(value) if !value.is_empty() => Ok(events::storable(value)),
+        Some(value) if !value.is_empty() => Ok(storable(value)),
         _ => Err(Rejection::Missing(name)),
     }
 }

@@ -1,8 +1,8 @@
-//! The current time, for the edges of the programs: everything further in takes it as an argument.
+//! The current time. Only the outer functions of the programs read it: the others take it as an argument.
 
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 
-/// The current time in whole microseconds, which is what PostgreSQL keeps.
+/// Returns the current time in whole microseconds, the precision of PostgreSQL.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is where the time comes from")]
 pub fn now() -> DateTime<Utc> {

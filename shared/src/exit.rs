@@ -1,27 +1,27 @@
-//! What the exit status of a program says: 0 done; 1 no, or not possible now; 2 the settings or the request are at fault; 130
-//! stopped before its end.
+//! The exit statuses of the programs: 0 for success; 1 for no, or not possible now; 2 for wrong settings or a wrong request; 130
+//! for stopped before the end.
 
 use std::error::Error;
 
 use crate::config::Problems;
 use crate::db::ConnectError;
-use crate::operator::Refusal;
+use crate::refusal::Refusal;
 
-/// The answer is no, or what was asked for could not be done.
+/// The answer is no, or the request could not be carried out.
 pub const NO: u8 = 1;
 
-/// The settings or the request are at fault: the same again fails again.
+/// The settings or the request are at fault, so that a repetition fails again.
 pub const USAGE: u8 = 2;
 
-/// Ctrl-C, as shells report it.
+/// Interrupted by Ctrl-C, as shells report it (128 + SIGINT).
 pub const INTERRUPTED: u8 = 130;
 
-/// The program was told to stop before it had done what it was asked to do.
+/// The program was told to stop before its work was done.
 #[derive(Debug, thiserror::Error)]
 #[error("stopped before the end")]
 pub struct Interrupted;
 
-/// The exit status of a program that ends with an error, by its causes.
+/// Returns the exit status of a program that ends with an error, from the chain of its causes.
 pub fn status_of<'a>(causes: impl Iterator<Item = &'a (dyn Error + 'static)>) -> u8 {
     causes.fold(NO, |status, cause| {
         let at_fault = cause.is::<Problems>()

@@ -1,19 +1,30 @@
-//! What the ingress, the worker and the operator's command have in common.
+//! The crate that the ingress, the worker and the operator's command (`jobrun`) share.
 //!
-//! In reading order: [`config`] is the only reader of the environment, [`clock`] the only reader of the time,
-//! [`telemetry`] the only printer; [`db`] is the rows, [`queue`] the only door to the job queue, [`twilio`] the
-//! protocol, [`numbers`] what can be wrong with our numbers there, [`operator`] what an operator does by hand with
-//! the same functions that the worker uses, [`purchases`] buying numbers, [`watch`] what clients and the operator are
-//! told before anybody asks, [`liveness`] what is said of the workers when somebody asks, [`retention`] how long what is over
-//! is kept, and [`exit`] what exit statuses mean.
+//! In reading order:
+//!
+//! * [`config`]: the settings. It is the only reader of the environment.
+//! * [`clock`]: the current time. It is the only reader of the clock.
+//! * [`telemetry`]: log lines, the journal and lines about alerts. It is the only module that prints them.
+//! * [`shutdown`] and [`exit`]: the request to stop, and the exit statuses.
+//! * [`db`]: connections, migrations, and the queries, ordered by table.
+//! * [`queue`]: jobs. It is the only access to the job queue's library.
+//! * [`alerts`]: the catalogue of alerts, with their causes and messages.
+//! * [`numbers`]: numbers of the pool, allocated, offered to waiting clients, bought, counted and checked.
+//! * [`payments`]: payments that name no client, or come twice.
+//! * [`refusal`]: the reasons why a request of the operator is refused.
+//! * [`liveness`]: alerts about workers that do not run, and about work that waits for them.
+//! * [`retention`]: the removal of old events and texts.
+//!
+//! The crate connects three others that know no database: the core in [`jobrun_onboarding`], and the protocols in [`jobrun_twilio`]
+//! and [`jobrun_stripe`].
+
+pub mod alerts;
 
 pub mod config;
 
 mod spelling;
 
 pub mod clock;
-
-pub mod json;
 
 pub mod shutdown;
 
@@ -23,17 +34,11 @@ pub mod db;
 
 pub mod queue;
 
-pub mod twilio;
-
-pub mod stripe;
-
 pub mod numbers;
 
-pub mod operator;
+pub mod payments;
 
-pub mod purchases;
-
-pub mod watch;
+pub mod refusal;
 
 pub mod liveness;
 

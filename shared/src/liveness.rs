@@ -1,21 +1,23 @@
-//! What depends on workers being alive, worked out when somebody asks: dead workers raise no alerts.
+//! Alerts about workers that do not run, and about work that waits for them. They are computed when the operator lists the alerts,
+//! because a dead worker raises none.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
 
+use crate::alerts::Kind;
 use crate::db::alerts::{self, Alert};
-use crate::db::events::{self, Overdue};
+use crate::db::inbox::{self, Overdue};
 use crate::db::sweeps::{self, Sweeps};
-use crate::db::{self, messages};
+use crate::db::{self, outbox};
 use crate::queue::{self, Queue};
 
-/// How long an event or a text may be due before somebody has to look.
+/// An event or a text that has been due for longer than this is overdue.
 const OVERDUE_AFTER: TimeDelta = TimeDelta::seconds(60);
 
-/// How long a worker may be silent before it counts as gone.
+/// A queue without a heartbeat for longer than this has no worker.
 const SILENT_AFTER: TimeDelta = TimeDelta::seconds(30);
 
-/// What the alerts depend on, at one moment.
+/// The facts that the alerts depend on, all of the same moment.
 struct Signs {
     seen: Vec<(Queue, Option<DateTime<Utc>>)>,
     events: Overdue,
@@ -23,17 +25,14 @@ struct Signs {
     sweeps: Sweeps,
 }
 
-/// Every open alert, oldest first, and then what is wrong with the workers just now.
-///
-/// # Errors
-/// When the database does not answer.
+/// Returns every open alert, oldest first, and then the alerts about the workers at this moment.
 pub async fn list_alerts(pool: &PgPool, now: DateTime<Utc>) -> Result<Vec<Alert>, db::Error> {
     let mut tx = db::snapshot(pool).await?;
     let mut alerts = alerts::list_open(&mut *tx).await?;
     let signs = Signs {
         seen: queue::last_seen(&mut tx).await?,
-        events: events::count_overdue(&mut tx, now - OVERDUE_AFTER).await?,
-        texts: messages::count_overdue(&mut tx, now - OVERDUE_AFTER, now).await?,
+        events: inbox::count_overdue(&mut tx, now - OVERDUE_AFTER).await?,
+        texts: outbox::count_overdue(&mut tx, now - OVERDUE_AFTER, now).await?,
         sweeps: sweeps::find(&mut tx).await?,
     };
     alerts.extend(read(&signs, now));
@@ -43,13 +42,13 @@ pub async fn list_alerts(pool: &PgPool, now: DateTime<Utc>) -> Result<Vec<Alert>
 fn read(signs: &Signs, now: DateTime<Utc>) -> Vec<Alert> {
     let found = [
         no_worker(&signs.seen, now),
-        overdue("events-waiting", "event", &signs.events, "processed"),
-        overdue("texts-waiting", "text", &signs.texts, "sent"),
+        overdue(Kind::EventsWaiting, "event", &signs.events, "processed"),
+        overdue(Kind::TextsWaiting, "text", &signs.texts, "sent"),
         late_sweeps(signs.sweeps, now),
     ];
-    let alert = |(cause, since, about): (&str, DateTime<Utc>, String)| Alert {
+    let alert = |(kind, since, about): Found| Alert {
         id: None,
-        cause: cause.to_owned(),
+        cause: kind.name().to_owned(),
         about,
         raised_at: since,
         last_seen_at: now,
@@ -58,8 +57,8 @@ fn read(signs: &Signs, now: DateTime<Utc>) -> Vec<Alert> {
     found.into_iter().flatten().map(alert).collect()
 }
 
-/// A cause, since when, and what is wrong and what to do.
-type Found = (&'static str, DateTime<Utc>, String);
+/// A kind of alert, since when it holds, and its message.
+type Found = (Kind, DateTime<Utc>, String);
 
 fn no_worker(seen: &[(Queue, Option<DateTime<Utc>>)], now: DateTime<Utc>) -> Option<Found> {
     let silent: Vec<&(Queue, Option<DateTime<Utc>>)> =
@@ -74,11 +73,11 @@ fn no_worker(seen: &[(Queue, Option<DateTime<Utc>>)], now: DateTime<Utc>) -> Opt
             "No worker runs {which}: {since}. Nobody is answered until one does. Start `jobrun-worker`; if it runs, its log \
              says what keeps it from the database."
         );
-        ("no-worker", last.unwrap_or(now), about)
+        (Kind::NoWorker, last.unwrap_or(now), about)
     })
 }
 
-fn overdue(cause: &'static str, what: &str, overdue: &Overdue, done: &str) -> Option<Found> {
+fn overdue(kind: Kind, what: &str, overdue: &Overdue, done: &str) -> Option<Found> {
     let since = overdue.since?;
     let count = overdue.count;
     let (those, have) = if count == 1 { (what.to_owned(), "has") } else { (format!("{what}s"), "have") };
@@ -86,7 +85,7 @@ fn overdue(cause: &'static str, what: &str, overdue: &Overdue, done: &str) -> Op
         "{count} {those} {have} been due for more than a minute and {have} not been {done}. See that `jobrun-worker` runs, and \
          read its log: it says what fails."
     );
-    Some((cause, since, about))
+    Some((kind, since, about))
 }
 
 fn late_sweeps(sweeps: Sweeps, now: DateTime<Utc>) -> Option<Found> {
@@ -99,7 +98,7 @@ fn late_sweeps(sweeps: Sweeps, now: DateTime<Utc>) -> Option<Found> {
             "{last}: numbers are not offered to those who wait, and nothing that was left behind is taken up. See that \
              `jobrun-worker` runs, and read its log: it says which part of a sweep fails."
         );
-        ("no-sweep", sweeps.late_after, about)
+        (Kind::NoSweep, sweeps.late_after, about)
     })
 }
 
@@ -128,12 +127,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_of_workers_that_are_well() {
+    fn running_workers_raise_no_alerts() {
         assert!(abouts(&well()).is_empty());
     }
 
     #[test]
-    fn each_sign_says_what_is_wrong_and_what_to_do() {
+    fn silent_workers_overdue_work_and_late_sweeps_each_raise_an_alert() {
         let long_ago = NOW - TimeDelta::minutes(7);
         let mut signs = well();
         signs.seen[1].1 = Some(long_ago);

@@ -1,23 +1,22 @@
-//! What is kept, and for how long: events and texts that are over go once they are old, a few at a time.
+//! Removes old events and texts that are over, a few at a time.
 //!
-//! Never what still waits, and never what says how a client or a number stands: payments, subscriptions, opt-outs and
-//! the changes of numbers are kept for good. A step is one short transaction that passes over what somebody else has
-//! locked, so that nobody waits for it.
+//! Events and texts that wait are kept. Payments, subscriptions, opt-outs and changes of numbers are kept for ever, because they
+//! record the status of clients and numbers. A step is one short transaction that skips locked rows, so that it blocks no other.
 
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{PgConnection, PgPool};
 
-use crate::db::{Error, events, messages};
+use crate::db::{Error, inbox, outbox};
 
-/// The key of whoever removes among PostgreSQL's advisory locks of this database.
+/// The key of the removal among PostgreSQL's advisory locks of this database.
 const REMOVAL: i32 = 5;
 
-/// How many steps one call takes for each table at most: what is left is for the next.
+/// The most steps that one call takes for each table. The next call goes on.
 const STEPS_MAX: usize = 20;
 
-/// How much was removed.
+/// How many rows were removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Removed {
     /// Texts.
@@ -26,18 +25,18 @@ pub struct Removed {
     pub events: usize,
 }
 
-/// Where old rows are.
+/// A table with old rows.
 #[derive(Clone, Copy, Debug)]
 enum Table {
     Messages,
     Events,
 }
 
-/// Removes events and texts that have been over for longer than `kept_for`, oldest first; nothing, if that is no time
-/// at all. Leaves it to somebody else who is at it.
+/// Removes events and texts that have been over for longer than `kept_for`, oldest first. Removes nothing if `kept_for` is zero, or
+/// if another worker is removing.
 ///
 /// # Errors
-/// When the database does not answer. What was removed until then stays so.
+/// When the database does not answer. The steps before then are committed.
 pub async fn remove_old(pool: &PgPool, kept_for: Duration, now: DateTime<Utc>) -> Result<Removed, Error> {
     let Some(before) = TimeDelta::from_std(kept_for).ok().and_then(|age| now.checked_sub_signed(age)) else {
         return Ok(Removed::default());
@@ -45,7 +44,7 @@ pub async fn remove_old(pool: &PgPool, kept_for: Duration, now: DateTime<Utc>) -
     if kept_for.is_zero() {
         return Ok(Removed::default());
     }
-    // Texts first: an event that one answers goes after it.
+    // Texts first: an event is removed after the texts that it caused.
     let texts = remove_from(pool, Table::Messages, before).await?;
     let events = remove_from(pool, Table::Events, before).await?;
     Ok(Removed { texts, events })
@@ -62,27 +61,26 @@ async fn remove_from(pool: &PgPool, table: Table, before: DateTime<Utc>) -> Resu
     Ok(removed)
 }
 
-/// Removes some of the oldest rows, and answers how many; none, if none is old enough, or if somebody else is at it.
+/// Removes some of the oldest rows, and returns how many: none if no row is old enough, or if another worker is removing.
 async fn take_step(pool: &PgPool, table: Table, before: DateTime<Utc>) -> Result<usize, Error> {
     let mut tx = pool.begin().await?;
     if !is_alone(&mut tx).await? {
         return Ok(0);
     }
     let ids = match table {
-        Table::Messages => messages::lock_settled_before(&mut tx, before).await?,
-        Table::Events => events::lock_processed_before(&mut tx, before).await?,
+        Table::Messages => outbox::lock_settled_before(&mut tx, before).await?,
+        Table::Events => inbox::lock_processed_before(&mut tx, before).await?,
     };
     match table {
-        Table::Messages => messages::remove(&mut tx, &ids).await?,
-        Table::Events => events::remove(&mut tx, &ids).await?,
+        Table::Messages => outbox::remove(&mut tx, &ids).await?,
+        Table::Events => inbox::remove(&mut tx, &ids).await?,
     }
-    // Even if nothing was removed: left to itself, a transaction ends a moment later, and so would keep the next step
-    // out.
+    // Even if nothing was removed: a dropped transaction ends a moment later, and its lock would keep the next step out.
     tx.commit().await?;
     Ok(ids.len())
 }
 
-/// Whether nobody else removes, until the transaction ends.
+/// Takes the removal lock until the transaction ends. Returns false if another session has it.
 async fn is_alone(conn: &mut PgConnection) -> Result<bool, Error> {
     let alone = sqlx::query_scalar!(r#"SELECT pg_try_advisory_xact_lock($1, 0) AS "alone!""#, REMOVAL);
     Ok(alone.fetch_one(conn).await?)

@@ -1,11 +1,11 @@
-//! When a program is to end: SIGTERM, Ctrl-C, or the end of its standard input, if it was told so.
+//! The request to stop: SIGTERM, Ctrl-C or, with `STOP_WITH_STDIN`, the end of standard input.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-/// Listens from now on, and returns what ends when the program is asked to stop.
+/// Listens from now on, and returns a future that ends when the program is asked to stop.
 ///
-/// With `with_stdin`, the end of standard input asks as well: the program that holds the other end then need not live to ask.
+/// With `with_stdin`, the end of standard input is a request to stop, too. So the program that holds the other end may be killed.
 ///
 /// # Errors
 /// When signals cannot be received.
@@ -29,11 +29,11 @@ async fn or_never(ended: Option<oneshot::Receiver<()>>) {
     }
 }
 
-/// A thread of its own, because the runtime would wait for one of its own to end.
+/// Reads standard input in a thread of its own, because the runtime waits for its own blocking threads when it shuts down.
 fn stdin_ended() -> oneshot::Receiver<()> {
     let (ended, receiver) = oneshot::channel();
     std::thread::spawn(move || {
-        // An error is an end as well.
+        // An error counts as the end.
         let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
         drop(ended);
     });

@@ -1,14 +1,14 @@
-//! Settings whose names are nearly right: they are not read, and their owner believes that they are.
+//! Finds environment variables whose names are nearly those of settings: the operator believes that they are read.
 
-/// How many letters may be missing, too many or wrong: in a long name, and in a short one or one that misses a whole word.
+/// How many letters may be missing, added or wrong: in a long name, and in a name that is short or lacks a whole word.
 const LETTERS: usize = 2;
 const LETTERS_OF_SHORT: usize = 1;
 
-/// Shorter names are too near to names that mean something else: those of less than eight letters to all of them.
+/// The lengths from which a name counts as long, and is compared at all. Shorter names are too close to those of other variables.
 const LONG: usize = 9;
 const SHORTEST: usize = 8;
 
-/// Says of each of `names` that is nearly one of `known`, and none of them, which one that is.
+/// Returns a sentence for each of `names` that is nearly one of `known`, and says which.
 pub(crate) fn near_misses(names: impl Iterator<Item = String>, known: &[&str]) -> Vec<String> {
     let mut found: Vec<String> = names.filter_map(|name| near_miss(&name, known)).collect();
     found.sort_unstable();
@@ -33,14 +33,14 @@ fn near_miss(name: &str, known: &[&str]) -> Option<String> {
     Some(format!("{name} is set, which is no setting: is {meant} meant?"))
 }
 
-/// The name without one of the words in its middle: PUBLIC_URL of PUBLIC_BASE_URL.
+/// Returns the name without each of the words in its middle: PUBLIC_URL of PUBLIC_BASE_URL.
 fn without_a_word(name: &str) -> Vec<String> {
     let words: Vec<&str> = name.split('_').collect();
     let middle = 1..words.len().saturating_sub(1);
     middle.map(|left_out| [&words[..left_out], &words[left_out + 1..]].concat().join("_")).collect()
 }
 
-/// How many letters have to be added, removed or changed to make `one` into `other` (Levenshtein).
+/// Returns how many letters have to be added, removed or changed to turn `one` into `other` (Levenshtein distance).
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();
@@ -58,14 +58,14 @@ fn distance(one: &str, other: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::NAMES;
+    use crate::config::SETTINGS;
 
     fn meant(name: &str) -> Option<String> {
-        near_miss(name, &NAMES)
+        near_miss(name, &SETTINGS.map(|setting| setting.name))
     }
 
     #[test]
-    fn a_slip_of_the_pen_is_found() {
+    fn a_misspelt_setting_is_found() {
         for (name, right) in [
             ("TWILIO_AUTH_TOKN", "TWILIO_AUTH_TOKEN"),
             ("TWILIO_ATUH_TOKEN", "TWILIO_AUTH_TOKEN"),
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_right_or_means_something_else_is_passed_over() {
+    fn settings_and_other_variables_are_not_reported() {
         let others = [
             "TWILIO_REGION",
             "TWILIO_EDGE",
@@ -104,14 +104,14 @@ mod tests {
             "LANG",
             "OPS_TEAM",
         ];
-        for name in NAMES.into_iter().chain(others) {
+        for name in SETTINGS.map(|setting| setting.name).into_iter().chain(others) {
             assert_eq!(meant(name), None, "{name}");
         }
     }
 
-    /// As short as a setting may be of which slips are found.
+    /// `OPS_ADDR` is of the shortest length that is compared.
     #[test]
-    fn a_slip_in_a_short_name_is_found_by_one_letter() {
+    fn a_short_name_may_be_wrong_by_one_letter() {
         let meant = |name| near_miss(name, &["OPS_ADDR"]);
         for name in ["OPS_ADR", "OPS_ADDRS", "OPS_ADDE", "ops_addr"] {
             assert_eq!(meant(name), Some(format!("{name} is set, which is no setting: is OPS_ADDR meant?")));
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_are_counted() {
+    fn the_distance_counts_letters_in_both_directions() {
         for (one, other, letters) in [("", "", 0), ("", "abc", 3), ("abc", "abd", 1), ("kitten", "sitting", 3)] {
             assert_eq!((distance(one, other), distance(other, one)), (letters, letters), "{one} {other}");
         }

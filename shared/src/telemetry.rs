@@ -1,7 +1,7 @@
-//! Printing: log lines, and the journal.
+//! Prints log lines and the journal.
 //!
-//! Everything goes to standard output (for the operator's command, to standard error). Secrets never do; phone numbers do
-//! only in the journal, whose lines the specification fixes.
+//! The ingress and the worker print to standard output, the operator's command to standard error. Secrets are never printed. Phone
+//! numbers are printed only in the journal, whose lines the specification fixes.
 
 use std::fmt;
 
@@ -14,22 +14,22 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::config::{self, Log, LogFormat};
 use crate::db::alerts::NewAlert;
 
-/// The target of journal lines, which no filter silences.
+/// The target of journal lines. No filter silences it.
 const JOURNAL: &str = "journal";
 
-/// The target of lines about alerts, which no filter silences either.
+/// The target of lines about alerts. No filter silences it.
 const ALERT: &str = "alert";
 
 /// Where a program's lines go.
 #[derive(Clone, Copy, Debug)]
 pub enum Output {
-    /// Daemons.
+    /// Standard output, for the ingress and the worker.
     Stdout,
-    /// Commands, whose standard output is their answer.
+    /// Standard error, for commands, whose standard output is their result.
     Stderr,
 }
 
-/// Starts printing, and warns of settings whose names are nearly right. To be called once, before anything is logged.
+/// Starts printing, and warns of variables that may be misspelt settings. Must be called once, before any line is logged.
 pub fn start(log: &Log, output: Output) {
     match output {
         Output::Stdout => start_on(log, std::io::stdout),
@@ -48,8 +48,8 @@ fn start_on<W>(log: &Log, writer: W)
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    // What the database remarks on, such as a table that is there already, what the pool says of connections that it replaces,
-    // and what the queue says of its own threads, is news to nobody. A filter that names them has the last word.
+    // Silences notices of the database (a table exists already), the pool's lines about replaced connections, and the queue's about
+    // its own tasks: they help no operator. `RUST_LOG` comes later, and can name these targets.
     let filter = EnvFilter::new(format!(
         "sqlx::postgres::notice=warn,sqlx_core::pool=off,apalis=off,apalis_core=off,apalis_postgres=off,{},{JOURNAL}=info,{ALERT}=info",
         log.filter
@@ -65,28 +65,28 @@ where
 
 /// Prints one block of the journal in one piece, so that no other line comes between its lines.
 ///
-/// To be called only after what the block says has been committed.
+/// Must be called only after the transaction that the block tells of has been committed.
 pub fn journal(block: &[String]) {
     if !block.is_empty() {
         tracing::info!(target: JOURNAL, "{}", block.join("\n"));
     }
 }
 
-/// Prints alerts that were raised. To be called only after the commit.
+/// Prints alerts that were raised. Must be called only after the commit.
 pub fn raised(alerts: &[NewAlert]) {
     for NewAlert { cause, about } in alerts {
         tracing::error!(target: ALERT, cause, "ALERT {about}");
     }
 }
 
-/// Prints the causes of alerts that were cleared. To be called only after the commit.
+/// Prints the causes of alerts that were cleared. Must be called only after the commit.
 pub fn cleared(causes: &[String]) {
     for cause in causes {
         tracing::warn!(target: ALERT, cause, "ALL CLEAR");
     }
 }
 
-/// The line and nothing else; other fields follow it as `name=value`.
+/// Formats a line as its message and nothing else. Other fields follow as `name=value`.
 struct Plain;
 
 impl<S, N> FormatEvent<S, N> for Plain

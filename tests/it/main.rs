@@ -1,61 +1,23 @@
-//! Stories and accidents, on real programs and a real PostgreSQL. In reading order.
+//! Integration tests with the real programs and a real PostgreSQL, in reading order.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
-mod scenarios;
-
-mod up;
-
-mod conversation;
-
-mod understanding;
-
-mod allocation;
-
-mod waiting_list;
-
-mod life;
-
-mod ownerless;
-
-mod stripe;
+mod onboarding;
 
 mod payments;
 
-mod refunds;
-
-mod month;
-
-mod watching;
-
-mod stories;
-
 mod numbers;
 
-mod buying;
+mod messaging;
 
-mod bad_input;
+mod ingress;
 
-mod commands;
+mod queue;
 
-mod tls;
+mod operator;
 
-mod attacks;
+mod crashes;
 
-mod accidents;
-
-mod failing_statements;
-
-mod database_trouble;
-
-mod sharing;
-
-mod twilio;
-
-mod schema;
-
-mod migrations;
-
-mod growth;
+mod database;
 
 mod tidy;

@@ -1,27 +1,27 @@
-//! The harness: a PostgreSQL server for each run of the tests, a database for each test, and the real programs on it.
+//! The test harness: a PostgreSQL server for each run of the tests, a database for each test, and the real programs on it.
 //!
-//! Nothing here stands in for the database, the queue or a process; only Twilio is played.
+//! The database, the queue and the processes are real. Only Twilio and Stripe are played, by the stand-in.
 
 pub mod proxy;
 
+use secrecy::SecretString;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use jobrun::CONNECTIONS;
-use jobrun::demo::Stage;
+use jobrun::demo::TestSystem;
 use jobrun::local_postgres::{Data, LocalPostgres};
-use jobrun_shared::config::{self, Secret};
+use jobrun_shared::config::{self};
 use jobrun_shared::db::{self, Connections};
-use jobrun_shared::operator;
 use sqlx::{AssertSqlSafe, PgPool};
 use tokio::sync::OnceCell;
 
 /// How long a condition may take to come true before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The server of this run. It stops when this process ends, however it ends.
+/// Returns the server of this run. It stops when this process ends, even if the process is killed.
 ///
 /// # Panics
 /// When PostgreSQL is not installed.
@@ -36,29 +36,29 @@ pub async fn server() -> &'static LocalPostgres {
         .await
 }
 
-/// Where programs are looked for.
+/// Returns the `PATH`, in which PostgreSQL's programs may be.
 ///
 /// # Panics
-/// When the settings of this process make no sense.
+/// When the settings of this process are invalid.
 #[must_use]
 pub fn path() -> String {
     config::Operator::from_env().expect("settings that make sense").path
 }
 
-/// A new, empty database.
+/// Creates an empty database. Returns its URL.
 ///
 /// # Panics
-/// When the server does not make one.
-pub async fn empty_database() -> Secret {
+/// When the server does not create it.
+pub async fn empty_database() -> SecretString {
     static NUMBER: AtomicU32 = AtomicU32::new(1);
     database_on(server().await, &format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed))).await
 }
 
-/// A new, empty database called `name` on a server.
+/// Creates an empty database called `name` on a server. Returns its URL.
 ///
 /// # Panics
-/// When the server does not make one.
-pub async fn database_on(server: &LocalPostgres, name: &str) -> Secret {
+/// When the server does not create it.
+pub async fn database_on(server: &LocalPostgres, name: &str) -> SecretString {
     let pool = db::connect(server.url(), CONNECTIONS).await.expect("the server answers");
     sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&pool).await.expect("a new database");
     pool.close().await;
@@ -68,36 +68,36 @@ pub async fn database_on(server: &LocalPostgres, name: &str) -> Secret {
 /// Applies every migration to the database at `url`.
 ///
 /// # Panics
-/// When they do not apply.
-pub async fn migrate(url: &Secret) {
+/// When the migrations do not apply.
+pub async fn migrate(url: &SecretString) {
     let pool = db::connect(url, CONNECTIONS).await.expect("the new database answers");
-    operator::migrate(&pool).await.expect("the migrations apply");
+    db::migrate(&pool).await.expect("the migrations apply");
     pool.close().await;
 }
 
-/// A new, migrated database, for tests that need no programs. Allows `connections` at a time.
+/// Creates a migrated database, for tests that need no programs. The pool has at most `connections` connections.
 ///
 /// # Panics
-/// When it cannot be made.
+/// When the database cannot be created or migrated.
 pub async fn migrated_database(connections: u32) -> PgPool {
     let pool = db::connect(&empty_database().await, Connections { max: connections, ..CONNECTIONS })
         .await
         .expect("the new database answers");
-    operator::migrate(&pool).await.expect("the migrations apply");
+    db::migrate(&pool).await.expect("the migrations apply");
     pool
 }
 
-/// The folder of the programs, built to the latest state.
+/// Builds the programs from the present source, once. Returns their folder.
 ///
 /// # Panics
-/// When they do not build.
+/// When the programs do not build.
 #[must_use]
 pub fn programs() -> PathBuf {
     static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
     let build = || {
         let test = std::env::current_exe().expect("a test knows where it lies");
         let dir = test.ancestors().nth(2).expect("tests lie in the folder deps beside the programs").to_owned();
-        // A benchmark is built without tests.
+        // A benchmark is a release build, without tests.
         let beside = if dir.ends_with("release") { None } else { Some("--tests") };
         jobrun::programs::build(&dir, beside).expect("the programs build");
         dir
@@ -105,35 +105,35 @@ pub fn programs() -> PathBuf {
     PROGRAMS.get_or_init(build).clone()
 }
 
-/// The programs on a new database, with `workers` workers and a sweep every second.
+/// Starts a test system: the programs on a new database, with `workers` workers and a sweep every second.
 ///
 /// # Panics
 /// When something does not start.
-pub async fn stage(workers: usize) -> Stage {
-    stage_with(workers, &[]).await
+pub async fn test_system(workers: usize) -> TestSystem {
+    test_system_with(workers, &[]).await
 }
 
-/// As [`stage`], with settings of its own.
+/// As [`test_system`], with settings of its own.
 ///
 /// # Panics
 /// When something does not start.
-pub async fn stage_with(workers: usize, settings: &[(&str, &str)]) -> Stage {
-    Stage::set(&programs(), &empty_database().await, workers, settings).await.expect("the stage is set")
+pub async fn test_system_with(workers: usize, settings: &[(&str, &str)]) -> TestSystem {
+    TestSystem::start(&programs(), &empty_database().await, workers, settings).await.expect("the test system starts")
 }
 
-/// Sends a text, waits until everything it causes is done, and answers what came back.
+/// Sends a text, and waits until everything that it causes is done. Returns the texts that `phone` gets back.
 ///
 /// # Panics
 /// When the webhook is not acknowledged, or something still waits after a minute.
-pub async fn say(stage: &Stage, phone: &str, body: &str) -> Vec<String> {
-    let before = stage.stand_in.bodies_to(phone).len();
-    let answer = stage.stand_in.text(phone, body).await.expect("the webhook is delivered");
+pub async fn say(system: &TestSystem, phone: &str, body: &str) -> Vec<String> {
+    let before = system.stand_in.bodies_to(phone).len();
+    let answer = system.stand_in.text(phone, body).await.expect("the webhook is delivered");
     assert_eq!((answer.status, answer.body.as_str()), (200, "<Response/>"));
-    stage.settle().await.expect("everything settles");
-    stage.stand_in.bodies_to(phone).split_off(before)
+    system.settle().await.expect("everything settles");
+    system.stand_in.bodies_to(phone).split_off(before)
 }
 
-/// A count, by SQL.
+/// Returns a count, by SQL.
 ///
 /// # Panics
 /// When the statement fails.
@@ -141,7 +141,7 @@ pub async fn count(pool: &PgPool, statement: &'static str) -> i64 {
     sqlx::query_scalar(statement).fetch_one(pool).await.expect("a count")
 }
 
-/// Texts, by SQL, in order.
+/// Returns a column of strings, by SQL, in order.
 ///
 /// # Panics
 /// When the statement fails.
@@ -149,10 +149,10 @@ pub async fn texts(pool: &PgPool, statement: &'static str) -> Vec<String> {
     sqlx::query_scalar(statement).fetch_all(pool).await.expect("texts")
 }
 
-/// Makes clients who have paid: `{prefix}-1` and so on, with phones of their own. Answers their ids.
+/// Inserts clients who have paid: `{prefix}-1` and so on, with phone numbers of their own. Returns their ids.
 ///
 /// # Panics
-/// When they cannot be made.
+/// When the clients cannot be inserted.
 pub async fn paid_clients(pool: &PgPool, prefix: &str, count: usize) -> Vec<String> {
     let ids: Vec<String> = (1..=count).map(|n| format!("{prefix}-{n}")).collect();
     let phones: Vec<String> = (1..=count).map(phone_digits).collect();
@@ -171,13 +171,13 @@ fn phone_digits(n: usize) -> String {
     format!("4479{n:08}")
 }
 
-/// The phone of the `n`th of [`paid_clients`], counted from 1.
+/// Returns the phone number, E.164, of the `n`th of [`paid_clients`], counted from 1.
 #[must_use]
 pub fn phone(n: usize) -> String {
     format!("+{}", phone_digits(n))
 }
 
-/// Numbers for a pool.
+/// Returns numbers for a pool, E.164.
 #[must_use]
 pub fn numbers(count: usize) -> Vec<String> {
     (1..=count).map(|n| format!("+4471{n:08}")).collect()
@@ -186,7 +186,7 @@ pub fn numbers(count: usize) -> Vec<String> {
 /// Waits until `condition` holds.
 ///
 /// # Panics
-/// When it does not after `timeout`.
+/// When the condition does not hold after `timeout`.
 pub async fn eventually(timeout: Duration, what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + timeout;
     while !condition().await {

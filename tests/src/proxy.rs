@@ -1,15 +1,15 @@
-//! A proxy in front of PostgreSQL that understands its protocol well enough to make one statement fail, and to go silent.
+//! A proxy in front of PostgreSQL, which can make one statement fail, and can go silent.
 //!
-//! Messages and their types: "Frontend/Backend Protocol" in PostgreSQL's documentation. What is not to fail passes unchanged.
+//! Messages and their types: "Frontend/Backend Protocol" in PostgreSQL's documentation. Messages of all other statements pass
+//! unchanged; only a request for TLS is refused.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use jobrun_shared::config::Secret;
+use secrecy::{ExposeSecret, SecretString};
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, tcp};
 use tokio::sync::watch;
@@ -24,14 +24,14 @@ pub enum Failure {
     SessionEnded,
     /// The connection is lost before the statement arrives.
     LostBefore,
-    /// The connection is lost after the statement was carried out, and before the program hears of it.
+    /// The connection is lost after the statement was executed, before its response arrives.
     LostAfter,
 }
 
-/// A proxy. It ends when dropped, with its connections.
+/// A running proxy. Dropping it ends it and its connections.
 #[derive(Debug)]
 pub struct Proxy {
-    url: Secret,
+    url: SecretString,
     shared: Arc<Mutex<Shared>>,
     silent: watch::Sender<u64>,
     accepting: JoinHandle<()>,
@@ -54,49 +54,50 @@ impl Proxy {
     /// Starts a proxy in front of the database at `url`.
     ///
     /// # Panics
-    /// When `url` cannot be read, or no port is free.
-    pub async fn start(url: &Secret) -> Self {
-        let options: PgConnectOptions = url.expose().parse().expect("the address of a database");
+    /// When `url` is invalid, or no port is free.
+    pub async fn start(url: &SecretString) -> Self {
+        let options: PgConnectOptions = url.expose_secret().parse().expect("the address of a database");
         let server = (options.get_host().to_owned(), options.get_port());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("an address").port();
         let shared = Arc::new(Mutex::new(Shared::default()));
         let silent = watch::Sender::new(0);
         let accepting = tokio::spawn(accept(listener, server, Arc::clone(&shared), silent.clone()));
-        let url = Secret::new(options.host("127.0.0.1").port(port).to_url_lossy().to_string());
+        let url = SecretString::from(options.host("127.0.0.1").port(port).to_url_lossy().to_string());
         Self { url, shared, silent, accepting }
     }
 
-    /// The database, through the proxy.
+    /// Returns the URL of the database through the proxy.
     #[must_use]
-    pub const fn url(&self) -> &Secret {
+    pub const fn url(&self) -> &SecretString {
         &self.url
     }
 
-    /// The statements that were carried out, each once. A COMMIT is told apart by the statement before it.
+    /// Returns the statements that arrived for execution, each once, with single spaces. A COMMIT is followed by the statement
+    /// before it: `COMMIT after …`.
     #[must_use]
     pub fn seen(&self) -> BTreeSet<String> {
         lock(&self.shared).seen.clone()
     }
 
-    /// Forgets what was carried out until now.
+    /// Forgets the statements that [`Proxy::seen`] returns.
     pub fn forget(&self) {
         lock(&self.shared).seen.clear();
     }
 
-    /// Makes `statement` fail the next time it is to be carried out, and only then.
+    /// Makes the next execution of `statement` fail, and only that one. `statement` is spelled as in [`Proxy::seen`].
     pub fn fail_once(&self, statement: &str, failure: Failure) {
         let mut shared = lock(&self.shared);
         (shared.armed, shared.struck) = (Some((statement.to_owned(), failure)), false);
     }
 
-    /// Whether the statement that was to fail has.
+    /// Whether the failure that was ordered has happened.
     #[must_use]
     pub fn has_struck(&self) -> bool {
         lock(&self.shared).struck
     }
 
-    /// From now on nothing passes through the connections that are open, and neither end hears so. New ones work.
+    /// From now on, nothing passes through the open connections, and neither end gets an error. New connections work.
     pub fn go_silent(&self) {
         self.silent.send_modify(|times| *times += 1);
     }
@@ -115,32 +116,32 @@ async fn accept(listener: TcpListener, server: (String, u16), shared: Arc<Mutex<
             let mut connection = Connection::new(client, server, shared);
             tokio::select! {
                 _ = connection.relay() => {}
-                // Kept open: neither end hears that anything is wrong.
+                // The sockets stay open, so that neither end gets an error.
                 _ = silenced.changed() => std::future::pending().await,
             }
         });
     }
 }
 
-/// One message of the protocol, with its type; the type of the first one of a connection is nothing.
+/// One message of the protocol, with its type. The first message of a connection has no type, and is not read as one.
 struct Message {
     kind: u8,
     bytes: Vec<u8>,
 }
 
 impl Message {
-    /// What comes after type and length.
+    /// Returns the bytes after type and length.
     fn content(&self) -> &[u8] {
         self.bytes.get(5..).unwrap_or_default()
     }
 
-    /// The first strings of the content, each of which ends with a zero.
+    /// Returns the strings at the start of the content, each of which ends with a zero byte.
     fn strings(&self) -> impl Iterator<Item = String> {
         self.content().split(|byte| *byte == 0).map(|it| String::from_utf8_lossy(it).into_owned())
     }
 }
 
-/// One end of a connection, as far as it has been read.
+/// The reading half of one end of a connection, with the bytes read but not yet taken.
 struct Source {
     from: tcp::OwnedReadHalf,
     buffer: Vec<u8>,
@@ -151,13 +152,13 @@ impl Source {
         Self { from, buffer: Vec::new() }
     }
 
-    /// The next message. What has been read is kept when this is given up.
+    /// Returns the next message. Cancel-safe: bytes read before a cancellation stay in the buffer.
     async fn next(&mut self) -> io::Result<Message> {
         let bytes = self.take(1).await?;
         Ok(Message { kind: bytes.first().copied().unwrap_or_default(), bytes })
     }
 
-    /// The next `before` bytes, and what follows them: a length that counts itself, and as much as it says.
+    /// Returns the next `before` bytes, and the block after them. A block begins with its length, 4 bytes, which counts itself.
     async fn take(&mut self, before: usize) -> io::Result<Vec<u8>> {
         loop {
             let length = self.buffer.get(before..before + 4).and_then(|it| it.try_into().ok()).map(u32::from_be_bytes);
@@ -178,13 +179,13 @@ struct Connection {
     from_server: Source,
     to_server: tcp::OwnedWriteHalf,
     shared: Arc<Mutex<Shared>>,
-    /// The statements that were prepared, by name.
+    /// The prepared statements, by name.
     prepared: HashMap<String, String>,
-    /// What was carried out last.
+    /// The statement that was executed last.
     last: String,
-    /// How many answers of the server are still to come.
+    /// How many `ReadyForQuery` messages of the server are still to come.
     outstanding: usize,
-    /// Whether a transaction is open, as the server last said: `I`, `T` or `E`.
+    /// The transaction status in the last `ReadyForQuery`: `I` (idle), `T` (open) or `E` (failed).
     status: u8,
 }
 
@@ -223,7 +224,7 @@ impl Connection {
         }
     }
 
-    /// The first message has no type. A request for TLS is answered with no.
+    /// Passes on the startup message, which has no type. A request for TLS gets `N`, which refuses it.
     async fn relay_startup(&mut self) -> io::Result<()> {
         loop {
             let first = self.from_client.take(0).await?;
@@ -249,12 +250,12 @@ impl Connection {
         }
     }
 
-    /// Passes on messages up to one that asks for an answer, or makes them fail. Returns nothing if the connection is to end.
+    /// Passes on messages, of which the last asks for a response, or makes them fail. Returns `None` if the connection is to end.
     async fn pass_round(&mut self, round: Vec<Message>) -> io::Result<Option<()>> {
         let statement = self.statement_of(&round);
         let failure = statement.as_ref().and_then(|statement| self.failure_of(statement));
         if failure.is_some() {
-            // What was asked before is answered first.
+            // The responses to earlier messages come first.
             while self.outstanding > 0 {
                 let message = self.from_server.next().await?;
                 self.pass_to_client(&message).await?;
@@ -289,7 +290,7 @@ impl Connection {
         Ok(Some(()))
     }
 
-    /// The statement that is to be carried out, if any is.
+    /// Returns the statement that the messages execute, if there is one, in the spelling of [`Proxy::seen`].
     fn statement_of(&mut self, round: &[Message]) -> Option<String> {
         let mut statement = None;
         for message in round {

@@ -1,4 +1,4 @@
-//! The folder in which `jobrun up` keeps its data: one `jobrun up` at a time uses it, and it holds secrets that are made for it.
+//! The data folder of `jobrun up`. One `jobrun up` at a time uses it, and it holds secrets that are generated for it.
 
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -6,25 +6,25 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use jobrun_shared::config::Secret;
+use secrecy::SecretString;
 
 /// The mode of files that only their owner may read.
 const OWNER_ONLY: u32 = 0o600;
 
-/// A folder that is ours as long as this lives.
+/// A data folder, locked until this is dropped.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    // Locked. It holds the number of our process, until everything has been stopped.
+    // The locked file. It holds our process id until everything has been stopped.
     lock: File,
     was_killed: bool,
 }
 
 impl DataDir {
-    /// Opens the folder `path`, which is made if it is not there, and keeps every other `jobrun up` out of it.
+    /// Opens the folder `path`, which is created if it is missing, and keeps every other `jobrun up` out of it.
     ///
     /// # Errors
-    /// When another one uses it, or it cannot be written.
+    /// When another `jobrun up` uses it, or it cannot be written.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
         if !path.is_dir() {
@@ -60,13 +60,13 @@ impl DataDir {
         &self.path
     }
 
-    /// Returns whether the last `jobrun up` here was killed, so that what it started may still be about to end.
+    /// Returns whether the last `jobrun up` here was killed. Its programs may then still be about to end.
     #[must_use]
     pub const fn was_killed(&self) -> bool {
         self.was_killed
     }
 
-    /// Says that everything has been stopped.
+    /// Records that everything has been stopped.
     ///
     /// # Errors
     /// When the folder cannot be written.
@@ -74,15 +74,15 @@ impl DataDir {
         Ok(self.lock.set_len(0)?)
     }
 
-    /// Returns the secret of this name, which is made at random the first time.
+    /// Returns the secret `name`, 32 hexadecimal digits, which is generated at random on first use.
     ///
     /// # Errors
     /// When it cannot be read or written.
-    pub fn secret(&self, name: &str) -> anyhow::Result<Secret> {
+    pub fn secret(&self, name: &str) -> anyhow::Result<SecretString> {
         let file = self.path.join(name);
         if !file.exists() {
             let new = self.path.join(format!("{name}.new"));
-            // Whole or not at all: it appears under its name only when it is on the disk.
+            // Atomic: the file gets its name only when its content is on the disk.
             write_secret(&new, &random_hex()?)?;
             fs::rename(&new, &file)?;
             File::open(&self.path)?.sync_all()?;
@@ -91,7 +91,7 @@ impl DataDir {
         let secret = fs::read_to_string(&file).with_context(|| format!("reading {shown}"))?;
         let is_whole = secret.len() == 32 && secret.bytes().all(|byte| byte.is_ascii_hexdigit());
         ensure!(is_whole, "{shown} is not a secret that `jobrun up` has made: delete the file, and a new one is made");
-        Ok(Secret::new(secret))
+        Ok(SecretString::from(secret))
     }
 }
 
@@ -111,19 +111,21 @@ pub fn write_secret(file: &Path, secret: &str) -> anyhow::Result<()> {
 /// Returns 32 hexadecimal digits from the system's random numbers.
 ///
 /// # Errors
-/// When there are none.
+/// When they cannot be read.
 pub fn random_hex() -> anyhow::Result<String> {
     let mut bytes = [0; 16];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex::encode(bytes))
 }
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret;
+
     use super::*;
 
     #[test]
-    fn a_folder_has_one_user_and_secrets_of_its_own() {
+    fn one_process_at_a_time_uses_a_folder_and_its_secrets_are_kept() {
         let path = std::env::temp_dir().join(format!("jobrun-data-dir-{}", std::process::id()));
         let dir = DataDir::open(&path).unwrap();
         let secret = dir.secret("token").unwrap();
@@ -138,8 +140,10 @@ mod tests {
 
         let dir = DataDir::open(&path).unwrap();
         assert!(!dir.was_killed());
-        assert_eq!((dir.secret("token").unwrap(), dir.secret("other").unwrap() == secret), (secret, false));
-        // Dropped without having left, as when it is killed.
+        let (again, other) = (dir.secret("token").unwrap(), dir.secret("other").unwrap());
+        assert_eq!(again.expose_secret(), secret.expose_secret());
+        assert_ne!(other.expose_secret(), secret.expose_secret());
+        // Dropped without `leave`, as when the process is killed.
         drop(dir);
         let dir = DataDir::open(&path).unwrap();
         assert!(dir.was_killed());

@@ -1,9 +1,8 @@
-//! What the operator's command is made of, so that tests can use it as well.
+//! The operator's command as a library, which the tests use as well.
 //!
-//! [`data_dir`] is where data is kept, and [`ports`] says who listens where; [`local_postgres`] and [`programs`] run the real
-//! server and the real programs; [`up`] and [`demo`] put them together;
-//! [`numbers`] looks after the numbers at Twilio, [`buy`] buys some, and [`payments`] looks after what was paid by nobody that we
-//! know; [`pool`], [`waiting`], [`alerts`] and [`client`] show what the rows say, in a [`table`] where there are many.
+//! [`commands`] has a file for each command, and [`demo`] plays the scenarios. [`data_dir`] is the folder of the data, [`ports`] takes
+//! addresses, or names the process that holds one, [`local_postgres`] and [`programs`] run the real server and the real programs, and
+//! [`table`] prints rows.
 
 use std::time::Duration;
 
@@ -19,25 +18,11 @@ pub mod programs;
 
 pub mod table;
 
-pub mod numbers;
-
-pub mod buy;
-
-pub mod payments;
-
-pub mod pool;
-
-pub mod waiting;
-
-pub mod alerts;
-
-pub mod client;
-
-pub mod up;
+pub mod commands;
 
 pub mod demo;
 
-/// What a command needs.
+/// The database connections of a command.
 pub const CONNECTIONS: db::Connections = db::Connections {
     application: "jobrun",
     kept: 1,
@@ -47,5 +32,5 @@ pub const CONNECTIONS: db::Connections = db::Connections {
     statement_timeout: Duration::from_secs(600),
 };
 
-/// How a time is shown to people.
+/// The format of a time in printed output.
 pub const MINUTE: &str = "%Y-%m-%d %H:%M UTC";

@@ -1,7 +1,7 @@
 //! A PostgreSQL server of our own, from the installed programs.
 //!
-//! PostgreSQL refuses to run as root; started as root, it runs as an unprivileged user. Whoever started it need not live to
-//! stop it: a guard does, as soon as the starter is gone, however it went.
+//! PostgreSQL refuses to run as root, so root starts it as an unprivileged user. A guard process stops the server as soon as the
+//! process that started it has ended, even if that was killed.
 
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -11,41 +11,41 @@ use std::process::{Child, Command, Stdio};
 use std::{fs, io};
 
 use anyhow::{Context, bail, ensure};
-use jobrun_shared::config::Secret;
 use jobrun_shared::db;
+use secrecy::SecretString;
 use sqlx::AssertSqlSafe;
 
 use crate::CONNECTIONS;
 use crate::data_dir::{random_hex, write_secret};
 use crate::programs::free_port;
 
-/// The user and the database that the server is made with.
+/// The name of the database, and of its user.
 const NAME: &str = "jobrun";
 
 /// Where packages put the programs, when they are not on the PATH: Debian, Red Hat, and Homebrew.
 const KNOWN_PLACES: [&str; 4] = ["/usr/lib/postgresql", "/usr/local/opt", "/opt/homebrew/opt", "/usr"];
 
-/// What becomes of the data.
+/// The lifetime of the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Data {
-    /// It survives.
+    /// It outlives the server.
     Kept,
-    /// It goes with the server, and need not survive a power cut either.
+    /// It is deleted with the server, and need not survive a power cut: `fsync` is off.
     ThrownAway,
-    /// It goes with the server, which treats it as if it mattered: for measuring.
+    /// It is deleted with the server, but written as safely as data that is kept: for measuring.
     Measured,
 }
 
 /// A running server. Dropping it stops it.
 #[derive(Debug)]
 pub struct LocalPostgres {
-    url: Secret,
+    url: SecretString,
     data_dir: PathBuf,
-    // Dropped, it closes the guard's standard input, upon which the guard stops the server.
+    // Dropping it closes the guard's standard input; the guard then stops the server.
     _guard: Guard,
 }
 
-/// The process that outlives us just long enough to stop the server.
+/// The process that stops the server, and that outlives ours for this.
 #[derive(Debug)]
 struct Guard(Child);
 
@@ -64,14 +64,14 @@ struct User {
 }
 
 impl LocalPostgres {
-    /// Starts a server whose data lies in `dir`, which is made if it is not there, and which nobody else uses. `path` is where
-    /// programs are looked for first, as in the environment variable PATH.
+    /// Starts a server with its data in `dir`, which is created if it is missing, and which no other program may use. `path` lists
+    /// the folders to search for programs first, in the form of the environment variable PATH.
     ///
     /// # Errors
     /// When PostgreSQL is not installed, or does not start.
     pub async fn start(dir: &Path, data: Data, path: &str) -> anyhow::Result<Self> {
         let programs = find_programs(path)?;
-        let user = if is_root()? { Some(unprivileged_user()?) } else { None };
+        let user = if is_root() { Some(unprivileged_user()?) } else { None };
         let cluster = Cluster { programs, user, dir: dir.to_owned() };
         cluster.prepare(data)?;
         cluster.stop_leftover()?;
@@ -79,7 +79,8 @@ impl LocalPostgres {
         cluster.run(port, data)?;
         let guard = Guard(cluster.guard(data)?);
         let password = fs::read_to_string(cluster.password_file()).context("reading the database's password")?;
-        let url_of = |name: &str| Secret::new(format!("postgres://{NAME}:{}@127.0.0.1:{port}/{name}", password.trim()));
+        let url_of =
+            |name: &str| SecretString::from(format!("postgres://{NAME}:{}@127.0.0.1:{port}/{name}", password.trim()));
         create_database(&url_of("postgres")).await?;
         Ok(Self { url: url_of(NAME), data_dir: cluster.data_dir(), _guard: guard })
     }
@@ -93,16 +94,16 @@ impl LocalPostgres {
         Self::start(&std::env::temp_dir().join(name), data, path).await
     }
 
-    /// Where it answers.
+    /// Returns the URL of the database, password included.
     #[must_use]
-    pub const fn url(&self) -> &Secret {
+    pub const fn url(&self) -> &SecretString {
         &self.url
     }
 
-    /// The number of its first process, of which all others are children.
+    /// Returns the id of its first process, the parent of all its others.
     ///
     /// # Errors
-    /// When it does not run any more.
+    /// When it has stopped.
     pub fn pid(&self) -> anyhow::Result<u32> {
         pid_in(&self.data_dir)
     }
@@ -113,7 +114,7 @@ fn pid_in(data_dir: &Path) -> anyhow::Result<u32> {
     file.lines().next().and_then(|line| line.trim().parse().ok()).context("reading the database's process number")
 }
 
-/// The folder that holds `initdb`, `pg_ctl` and `postgres`.
+/// Returns the folder that holds `initdb`, `pg_ctl` and `postgres`.
 fn find_programs(path: &str) -> anyhow::Result<PathBuf> {
     let complete = |dir: &PathBuf| ["initdb", "pg_ctl", "postgres"].iter().all(|name| dir.join(name).is_file());
     let on_path = path.split(':').map(PathBuf::from);
@@ -124,7 +125,7 @@ fn find_programs(path: &str) -> anyhow::Result<PathBuf> {
         .filter_map(Result::ok)
         .map(|entry| entry.path().join("bin"))
         .collect();
-    // The newest version last.
+    // Sorting puts the newest version last.
     in_packages.sort();
     on_path.chain(in_packages.into_iter().rev()).find(complete).context(
         "PostgreSQL's server programs are not installed; `apt-get install postgresql` (or your system's package) brings \
@@ -132,20 +133,18 @@ fn find_programs(path: &str) -> anyhow::Result<PathBuf> {
     )
 }
 
-fn is_root() -> anyhow::Result<bool> {
-    let id = Command::new("id").arg("-u").output().context("asking who runs this")?;
-    Ok(id.stdout.trim_ascii() == b"0")
+fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
 }
 
-/// The user that packages make for PostgreSQL, or else nobody.
+/// Returns the user `postgres`, which packages create, or else the user `nobody`.
 fn unprivileged_user() -> anyhow::Result<User> {
-    let users = fs::read_to_string("/etc/passwd").context("looking for an unprivileged user")?;
-    let find = |name: &str| {
-        let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
-        let mut fields = line.split(':').skip(2);
-        Some(User { uid: fields.next()?.parse().ok()?, gid: fields.next()?.parse().ok()? })
-    };
-    find("postgres").or_else(|| find("nobody")).context("PostgreSQL does not run as root, and there is no other user")
+    for name in ["postgres", "nobody"] {
+        if let Some(user) = nix::unistd::User::from_name(name).context("looking for an unprivileged user")? {
+            return Ok(User { uid: user.uid.as_raw(), gid: user.gid.as_raw() });
+        }
+    }
+    anyhow::bail!("PostgreSQL does not run as root, and there is no other user")
 }
 
 struct Cluster {
@@ -167,8 +166,8 @@ impl Cluster {
         self.dir.join("server.log")
     }
 
-    /// One of PostgreSQL's programs, run as the unprivileged user, in a folder that this user may enter, and out of reach of
-    /// a Ctrl-C meant for us.
+    /// Returns a command for one of PostgreSQL's programs. It runs as the unprivileged user, in a folder that this user may enter,
+    /// and in a process group of its own, which a Ctrl-C for this process does not reach.
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.programs.join(program));
         self.as_user(&mut command);
@@ -221,12 +220,12 @@ impl Cluster {
         succeed(&mut initdb, &purpose)
     }
 
-    /// A server that an earlier start left running, when even its guard was killed, is stopped first.
+    /// Stops a server that an earlier start left running because its guard was killed as well.
     fn stop_leftover(&self) -> anyhow::Result<()> {
         if !self.data_dir().join("postmaster.pid").exists() {
             return Ok(());
         }
-        // Fails when no server runs and the file is a leftover as well, which the next start clears up.
+        // Fails if no server runs and only its file is left, which the next start of PostgreSQL removes.
         let _ = self
             .command("pg_ctl")
             .arg("--pgdata")
@@ -237,7 +236,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// The port of the last time if it is free, so that addresses stay good over a restart; else any that is.
+    /// Returns the port of the last start if it is free, so that addresses stay valid over a restart, and otherwise any free port.
     fn port(&self) -> anyhow::Result<u16> {
         let file = self.dir.join("port");
         let last = fs::read_to_string(&file).ok().and_then(|port| port.trim().parse::<u16>().ok());
@@ -263,11 +262,11 @@ impl Cluster {
         })
     }
 
-    /// Waits for the end of its standard input, which is ours to close, and which our end closes at the latest.
+    /// Starts the guard, which waits for the end of its standard input. That closes at the latest when this process ends.
     fn guard(&self, data: Data) -> anyhow::Result<Child> {
         let mut script = "cat > /dev/null; ".to_owned();
         if data == Data::Kept {
-            // A later start may have stopped our server by now, and started its own.
+            // Stops only our process: a later start may have stopped our server by now, and started its own.
             script += "[ \"$(head -n 1 \"$1/postmaster.pid\")\" = \"$4\" ] && ";
         }
         script += "\"$0\" --pgdata \"$1\" --mode \"$2\" --wait stop";
@@ -283,8 +282,8 @@ impl Cluster {
     }
 }
 
-/// Makes our database, unless an earlier start has.
-async fn create_database(server: &Secret) -> anyhow::Result<()> {
+/// Creates the database, unless an earlier start has.
+async fn create_database(server: &SecretString) -> anyhow::Result<()> {
     let pool = db::connect(server, CONNECTIONS).await?;
     let exists = sqlx::query_scalar::<_, bool>("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)").bind(NAME);
     if !exists.fetch_one(&pool).await? {
@@ -302,13 +301,13 @@ fn succeed(command: &mut Command, purpose: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where data is kept that survives: a folder of the system's for root, who may not share a home, and of the user's for
-/// everybody else.
+/// Returns the folder for data that is kept: a folder below HOME, or for root a folder of the system's, because root's home may
+/// be closed to the user that runs PostgreSQL.
 ///
 /// # Errors
-/// When there is no home.
+/// When HOME is not set, or cannot be written to.
 pub fn kept_dir(home: Option<&str>) -> anyhow::Result<PathBuf> {
-    if is_root()? {
+    if is_root() {
         return Ok(PathBuf::from("/var/lib/jobrun"));
     }
     let home = PathBuf::from(

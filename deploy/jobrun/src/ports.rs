@@ -1,31 +1,31 @@
-//! Addresses to listen on: taking one, and saying who has it when it is taken.
+//! Addresses to listen on: takes one, or names the process that holds it.
 
-use std::io::ErrorKind;
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
-use std::{fs, io};
 
 use anyhow::{Context, bail};
 
-/// How often an address is tried that is about to be free.
+/// The interval between attempts to take an address.
 const TRY_EVERY: Duration = Duration::from_millis(50);
 
-/// What is to listen somewhere, and how it is told where.
+/// A service that listens, and the names of the option and the setting for its address.
 #[derive(Clone, Copy, Debug)]
 pub struct Service {
-    /// What is to listen.
+    /// Its name in messages.
     pub name: &'static str,
-    /// The option that moves it.
+    /// The option that sets its port.
     pub option: &'static str,
-    /// The setting that moves it.
+    /// The setting that sets its address.
     pub setting: &'static str,
 }
 
 /// Listens on `addr`. If it is taken, tries again for as long as `patience` lasts.
 ///
 /// # Errors
-/// When it is still taken: names the program that has it, where the system tells, and how to move.
+/// When it is still taken. The error names the program that holds it, where the system tells, and the option for another port.
 pub async fn listen(addr: SocketAddr, service: Service, patience: Duration) -> anyhow::Result<TcpListener> {
     let deadline = tokio::time::Instant::now() + patience;
     let Service { name, option, setting } = service;
@@ -48,7 +48,7 @@ pub async fn listen(addr: SocketAddr, service: Service, patience: Duration) -> a
     }
 }
 
-/// The next port that is free.
+/// Returns the next free port after that of `addr`, if there is one.
 fn free_after(addr: SocketAddr) -> Option<u16> {
     (addr.port().checked_add(1)?..=u16::MAX).find(|port| TcpListener::bind((addr.ip(), *port)).is_ok())
 }
@@ -72,7 +72,7 @@ impl std::fmt::Display for Holder {
     }
 }
 
-/// Looks through the system's processes, on Linux, and as far as we may see them.
+/// Returns the process that listens on a port. Works on Linux only, for processes that this user may inspect.
 fn holder(port: u16) -> Option<Holder> {
     let sockets: Vec<String> = listening_sockets(port).collect();
     let processes = fs::read_dir("/proc").ok()?.filter_map(Result::ok);
@@ -82,7 +82,7 @@ fn holder(port: u16) -> Option<Holder> {
     let is_up = |arguments: &[String]| {
         arguments.first().is_some_and(|it| it == "jobrun") && arguments.contains(&"up".to_owned())
     };
-    // An ingress is one of those that its `jobrun up` is asked to stop.
+    // A program that `jobrun up` started is stopped through its parent, so the parent is named.
     let parent = parent(pid).and_then(|parent| Some((parent, self::arguments(parent)?)));
     Some(match parent {
         _ if is_up(&arguments) => Holder { command: String::new(), pid, is_up: true },
@@ -91,7 +91,7 @@ fn holder(port: u16) -> Option<Holder> {
     })
 }
 
-/// The names of the sockets that listen on a port, as they are shown among the files of a process.
+/// Returns the names of the sockets that listen on a port, as `/proc/PID/fd` shows them.
 fn listening_sockets(port: u16) -> impl Iterator<Item = String> {
     const LISTENING: &str = "0A";
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().filter_map(|table| fs::read_to_string(table).ok());
@@ -109,7 +109,7 @@ fn has_open(pid: u32, sockets: &[String]) -> io::Result<bool> {
     Ok(targets.any(|target| target.to_str().is_some_and(|target| sockets.iter().any(|socket| socket == target))))
 }
 
-/// The arguments of a process, of which the first is its program without the folder.
+/// Returns the arguments of a process. The first is its program, without the folder.
 fn arguments(pid: u32) -> Option<Vec<String>> {
     let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let mut arguments: Vec<String> =

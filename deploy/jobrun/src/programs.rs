@@ -1,6 +1,6 @@
 //! The real programs, as processes.
 //!
-//! Each is started with an environment of its own, and asked to stop as an operator would ask it.
+//! Each is started with settings of its own, and stopped as an operator would stop it.
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -11,26 +11,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use jobrun_shared::config::SETTINGS;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::task::JoinHandle;
 
-/// How long a program may take to finish what it has in hand.
+/// How long a program may take to finish its work in progress after SIGTERM.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long the last lines of a program that has ended may take to be read.
 const READ_WITHIN: Duration = Duration::from_secs(5);
 
-/// How often a condition is looked at that nothing announces.
+/// The polling interval of conditions that send no notification.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Where ports are looked for, and how many.
+/// The range in which free ports are looked for, and the number of attempts.
 const PORTS_FROM: u16 = 15_000;
 const PORTS: u16 = 10_000;
 const PORTS_TRIED: u16 = 1_000;
 
-/// What cargo tells the programs that it runs of themselves. Told of somebody else, another cargo would take what it has built for
-/// out of date, and build it anew.
+/// Variables in which cargo describes the package that it runs. A nested cargo that sees those of another package takes its own
+/// artefacts for out of date, and builds them anew.
 const OF_CARGO: [&str; 7] = [
     "CARGO_MANIFEST_DIR",
     "CARGO_MANIFEST_LINKS",
@@ -44,34 +45,34 @@ const OF_CARGO: [&str; 7] = [
 /// Settings, as environment variables.
 pub type Environment = BTreeMap<String, String>;
 
-/// What becomes of a program's lines.
+/// The destination of a program's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lines {
-    /// They go where ours go.
+    /// The output of this process.
     Shown,
-    /// They are kept, to be read with [`Program::lines`].
+    /// Memory, to be read with [`Program::lines`].
     Kept,
 }
 
-/// A running program. It is killed when dropped, and stops by itself when its starter is killed.
+/// A running program. It is killed when dropped, and stops by itself when the process that started it is killed.
 #[derive(Debug)]
 pub struct Program {
     name: String,
     child: Child,
-    // Open as long as we live: its end asks the program to stop.
+    // Open as long as this process lives: the program stops at the end of its standard input.
     _stdin: Option<ChildStdin>,
     lines: Arc<Mutex<Vec<String>>>,
     readers: Vec<JoinHandle<()>>,
 }
 
-/// A port of 127.0.0.1 that nobody listens on, below those that the system gives to outgoing connections: one of those may be
-/// taken again before it is used.
+/// Returns a port of 127.0.0.1 on which no process listens. It is below those that the system gives to outgoing connections,
+/// because one of those could be taken again before it is used.
 ///
 /// # Errors
 /// When none is free.
 pub fn free_port() -> anyhow::Result<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Other processes that do the same begin elsewhere.
+    // Other processes that search at the same time start at other ports.
     let first = u16::try_from(std::process::id() % 100).unwrap_or_default() * 100;
     (0..PORTS_TRIED)
         .map(|_| PORTS_FROM + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS)
@@ -79,19 +80,19 @@ pub fn free_port() -> anyhow::Result<u16> {
         .with_context(|| format!("none of {PORTS_TRIED} ports from {PORTS_FROM} is free"))
 }
 
-/// The folder in which the programs lie: beside the one that asks.
+/// Returns the folder of the programs: the one of the running program.
 ///
 /// # Errors
-/// When this program cannot tell where it lies.
+/// When the path of the running program cannot be determined.
 pub fn dir_of_this() -> anyhow::Result<PathBuf> {
     let this = std::env::current_exe().context("finding out where this program lies")?;
     Ok(this.parent().context("finding the folder of this program")?.to_owned())
 }
 
-/// Builds the programs if they are not in `dir`, as when only this one was built: `cargo run` does that.
+/// Builds the programs if they are not in `dir`: `cargo run` builds only the one that it runs.
 ///
 /// # Errors
-/// When they are not there and cannot be built.
+/// When they are missing and cannot be built.
 pub fn ensure_built(dir: &Path) -> anyhow::Result<()> {
     if ["jobrun-ingress", "jobrun-worker"].iter().all(|name| dir.join(name).is_file()) {
         return Ok(());
@@ -100,8 +101,8 @@ pub fn ensure_built(dir: &Path) -> anyhow::Result<()> {
     build(dir, None).with_context(not_there)
 }
 
-/// Builds the programs into `dir`, a folder of cargo's, to their latest state. `beside` is what the caller was built as, such as
-/// `--tests`: built together, they share what they depend on, which is otherwise built anew.
+/// Brings the programs in `dir`, an output folder of cargo's, up to date. `beside` is the target of the caller's own build, such as
+/// `--tests`: built together, both share their dependencies, which would otherwise be built anew.
 ///
 /// # Errors
 /// When they do not build.
@@ -116,6 +117,14 @@ pub fn build(dir: &Path, beside: Option<&str>) -> anyhow::Result<()> {
     }
     ensure!(cargo.status().context("starting cargo")?.success(), "the programs do not build");
     Ok(())
+}
+
+/// Returns the other variables that hold a setting of `environment`: its file, and its earlier name. A program takes a setting that is
+/// set twice for a mistake, so it must not inherit them.
+fn other_names(environment: &Environment) -> Vec<String> {
+    let given = SETTINGS.iter().filter(|setting| environment.contains_key(setting.name));
+    let others = given.flat_map(|setting| [setting.file_name(), setting.earlier_name.map(str::to_owned)]);
+    others.flatten().filter(|name| !environment.contains_key(name)).collect()
 }
 
 impl Program {
@@ -140,8 +149,11 @@ impl Program {
     ) -> anyhow::Result<Self> {
         let mut command = Command::new(dir.join(name));
         command.args(arguments).envs(environment).stdin(Stdio::piped()).kill_on_drop(true);
+        for name in other_names(environment) {
+            command.env_remove(name);
+        }
         command.env("STOP_WITH_STDIN", "true");
-        // Not reached by a Ctrl-C meant for whoever started it, who stops programs in an order of its own.
+        // In a process group of its own, a Ctrl-C does not reach it: its starter stops programs in its own order.
         command.process_group(0);
         if lines == Lines::Kept {
             command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -150,18 +162,18 @@ impl Program {
         let kept = Arc::new(Mutex::new(Vec::new()));
         let readers =
             [keep(child.stdout.take(), &kept), keep(child.stderr.take(), &kept)].into_iter().flatten().collect();
-        // Taken, because waiting for a child would close it.
+        // Taken out of the child, because `wait` would close it.
         let stdin = child.stdin.take();
         Ok(Self { name: name.to_owned(), child, _stdin: stdin, lines: kept, readers })
     }
 
-    /// The process's number.
+    /// Returns the process id, until the end of the program has been noticed.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// What it has printed so far, line by line.
+    /// Returns the lines that it has printed so far.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -185,7 +197,7 @@ impl Program {
         Ok(())
     }
 
-    /// Waits until it ends, and its lines are read.
+    /// Waits until it has ended and its lines are read.
     ///
     /// # Errors
     /// When it cannot be waited for.
@@ -195,14 +207,14 @@ impl Program {
         Ok(status)
     }
 
-    /// A process that it started may still hold its output open, and is not waited for.
+    /// Reads the remaining lines for a limited time: a process that the program started may still hold its output open.
     async fn read_the_rest(&mut self) {
         for reader in self.readers.drain(..) {
             let _ = tokio::time::timeout(READ_WITHIN, reader).await;
         }
     }
 
-    /// Kills it, with SIGKILL: it has no chance to do anything about it.
+    /// Kills it with SIGKILL, which it cannot handle.
     ///
     /// # Errors
     /// When it cannot be killed.
@@ -210,7 +222,7 @@ impl Program {
         self.child.kill().await.with_context(|| format!("killing {}", self.name))
     }
 
-    /// Asks it to stop, with SIGTERM, and waits until it has finished what it had in hand.
+    /// Asks it to stop, with SIGTERM, and waits until it has finished its work in progress and ended.
     ///
     /// # Errors
     /// When it does not stop in time.
@@ -243,12 +255,12 @@ fn keep(
     }))
 }
 
-/// Waits until `url` answers with a success.
+/// Waits until `url` responds with a success status.
 ///
 /// # Errors
 /// When it has not after `timeout`.
 pub async fn wait_until_ready(url: &str, timeout: Duration) -> anyhow::Result<()> {
-    jobrun_shared::twilio::api::use_tls_provider();
+    jobrun_twilio::api::use_tls_provider();
     let http = reqwest::Client::builder().timeout(Duration::from_secs(2)).build()?;
     let deadline = tokio::time::Instant::now() + timeout;
     loop {

@@ -12,7 +12,7 @@ use comfy_table::{Attribute, Cell, CellAlignment, Color, ColumnConstraint, Conte
 #[derive(Clone, Copy, Debug)]
 pub struct Column {
     head: &'static str,
-    /// How wide it is at least, unless it is shown on a terminal.
+    /// Its least width, unless it is printed on a terminal.
     least: u16,
     kind: Kind,
 }
@@ -25,32 +25,32 @@ enum Kind {
 }
 
 impl Column {
-    /// Words.
+    /// A column of words.
     #[must_use]
     pub const fn text(head: &'static str, least: u16) -> Self {
         Self { head, least, kind: Kind::Text }
     }
 
-    /// Counts and amounts, which line up on the right.
+    /// A column of counts or amounts, aligned on the right.
     #[must_use]
     pub const fn count(head: &'static str, least: u16) -> Self {
         Self { head, least, kind: Kind::Count }
     }
 
-    /// How something stands, in colour if that needs attention.
+    /// A column of states, coloured on a terminal by how much attention they need.
     #[must_use]
     pub const fn state(head: &'static str, least: u16) -> Self {
         Self { head, least, kind: Kind::State }
     }
 }
 
-/// Standard output, without colours where they are not wanted.
+/// Returns standard output, without colours where they are not wanted.
 #[must_use]
 pub fn stdout() -> AutoStream<StdoutLock<'static>> {
     anstream::stdout().lock()
 }
 
-/// How many columns of characters the terminal has that standard output goes to, if it goes to one.
+/// Returns the width, in characters, of the terminal that standard output goes to, if it goes to one.
 #[must_use]
 pub fn terminal_width() -> Option<u16> {
     Table::new().width()
@@ -59,12 +59,12 @@ pub fn terminal_width() -> Option<u16> {
 /// Prints a table.
 ///
 /// # Errors
-/// When it cannot be written.
+/// When `out` cannot be written.
 pub fn print(out: &mut impl Write, columns: &[Column], rows: Vec<Vec<String>>) -> std::io::Result<()> {
     out.write_all(render(columns, rows, terminal_width()).as_bytes())
 }
 
-/// The table for a terminal of this width, or for anything else.
+/// Returns the table for a terminal of this width, or for output that is no terminal.
 fn render(columns: &[Column], rows: Vec<Vec<String>>, terminal: Option<u16>) -> String {
     let mut table = Table::new();
     table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Dynamic).force_no_tty();
@@ -99,7 +99,7 @@ fn cell(text: String, column: Column) -> Cell {
     }
 }
 
-/// By the first word, since more may be said of a state.
+/// Returns the colour of a state by its first word, since details may follow.
 fn colour_of(state: &str) -> Option<Color> {
     match state.split([' ', ',']).next().unwrap_or_default() {
         "late" | "none" | "ended" => Some(Color::Red),
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn off_a_terminal_a_row_is_a_line_of_plain_text() {
+    fn without_a_terminal_a_row_is_a_line_of_plain_text() {
         let expected = "NUMBER             DAYS STATE\n\
                         +447100000001         7 free\n\
                         +353871234567        12 held until 2030-01-02 03:04, 1 hold let lapse\n";

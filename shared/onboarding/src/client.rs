@@ -1,54 +1,54 @@
-//! What is known of a client when something happens.
+//! A client as it was loaded when an event arrives.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::{E164, Payment, PhoneType, State};
 
-/// A client as loaded: who it is, where it stands, and the facts that decisions rest on.
+/// A client as loaded: its identity, its state and the facts that decisions depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
     /// `clients.id`.
     pub id: String,
     /// The phone that the client texts from.
     pub owner_phone: E164,
-    /// Where the client stands.
+    /// The state of the conversation.
     pub state: State,
-    /// What the client has told us.
+    /// The answers given so far.
     pub collected: Collected,
-    /// How the exchange of question and answer stands.
+    /// The exchange of question and answer.
     pub exchange: Exchange,
-    /// Whether the gate is open to it: because it has paid, or because an operator says so.
+    /// Whether the payment gate is open to the client: it has paid, or the operator opened the gate.
     pub payment_active: bool,
-    /// How its payment stood when it last heard of it.
+    /// The status of its payment about which the client was last told.
     pub payment: Payment,
-    /// What makes the payment link its own: letters and digits that cannot be guessed.
+    /// The reference in the client's own payment link: letters and digits that cannot be guessed.
     pub payment_reference: String,
     /// The number that the client holds.
     pub number: Option<E164>,
     /// Whether the client has asked for no more texts.
     pub opted_out: bool,
-    /// Whether the network says that texts cannot reach the client's phone.
+    /// Whether the network reports that texts cannot reach the client's phone.
     pub unreachable: bool,
 }
 
 impl Client {
-    /// Whether the client pays, or its first payment is on its way.
+    /// Returns whether the client pays, or its first payment is on its way.
     pub(crate) fn may_be_charged(&self) -> bool {
         self.payment_active || self.payment == Payment::Awaited
     }
 }
 
-/// How the exchange of question and answer stands, besides the state. Unknown for a client that was put there by hand.
+/// The exchange of question and answer, besides the state. It is empty for a client whose state was set by hand.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exchange {
-    /// When the open question was asked. A text that arrived before then is no answer to it.
+    /// When the open question was asked. A text that arrived earlier does not answer it.
     pub asked_at: Option<DateTime<Utc>>,
-    /// The text that led to the open question, and when it arrived. The same text again is a repeat.
+    /// The text that led to the open question, and when it arrived. The same text within seconds is a repeat.
     pub led_by: Option<(String, DateTime<Utc>)>,
-    /// How many texts in a row have fitted no question.
+    /// The number of texts in a row that fitted no question.
     pub misfits: u32,
-    /// How many texts crossed the open question since the client was loaded. Not stored.
+    /// The number of texts that crossed the open question since the client was loaded. It is not stored.
     pub crossed: u32,
 }
 
@@ -56,7 +56,7 @@ pub struct Exchange {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Collected {
-    /// The answer to S1: "Plumber from London". While the client stands at S1, half of it: "Plumber".
+    /// The answer to S1: "Plumber from London". While the client is at S1 it is half the answer: "Plumber".
     #[serde(skip_serializing_if = "Option::is_none")]
     pub business_type_location: Option<String>,
     /// The answer to S2.
@@ -74,8 +74,8 @@ pub struct Collected {
 }
 
 impl Collected {
-    /// Reads what is stored. What is missing, or was written by hand and makes no sense, counts as not answered: a
-    /// question asked twice is better than a client who is stuck.
+    /// Reads the stored fields. A field that is missing or invalid (it may have been edited by hand) counts as not answered:
+    /// asking a question twice is better than a client who is stuck.
     #[must_use]
     pub fn from_json(fields: &serde_json::Value) -> Self {
         let text = |name: &str| fields.get(name).and_then(|value| value.as_str()).map(str::to_owned);
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_stored_is_read_back_and_nonsense_counts_as_not_answered() {
+    fn stored_answers_are_read_back_and_invalid_fields_count_as_not_answered() {
         let collected = Collected {
             business_type_location: Some("Plumber from London".to_owned()),
             phone_type: Some(PhoneType::IPhone),

@@ -1,16 +1,16 @@
-//! How a dispute stands: a payer asks the bank to take a payment back, and the bank decides.
+//! The status of a dispute: a payer asks the bank to take a payment back, and the bank decides.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-/// How a dispute stands. In the order in which the statuses of the same second can have come about. Stored as it is: never
-/// renamed.
+/// The status of a dispute. The variants are ordered as statuses of the same second can have followed each other. They are stored
+/// under their names, so they must not be renamed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Dispute {
-    /// The bank waits for evidence, or the status is not known to us.
+    /// The bank waits for evidence, or the status is unknown to us.
     Open,
-    /// The bank has the evidence and decides.
+    /// The bank has the evidence, and decides.
     UnderReview,
     /// It is over, and the money stays.
     Won,
@@ -19,12 +19,12 @@ pub enum Dispute {
 }
 
 impl Dispute {
-    /// Returns what Stripe's word for a status means. A new word must reach a person, so it counts as open.
+    /// Returns the status for Stripe's name of it. An unknown name must reach the operator, so it counts as open.
     #[must_use]
     pub fn from_stripe(status: &str) -> Self {
         match status {
             "under_review" | "warning_under_review" => Self::UnderReview,
-            // A payment that was refunded meanwhile is not taken a second time.
+            // `charge_refunded`: the bank does not take back a payment that was refunded meanwhile.
             "won" | "warning_closed" | "prevented" | "charge_refunded" => Self::Won,
             "lost" => Self::Lost,
             _ => Self::Open,
@@ -39,7 +39,7 @@ impl Dispute {
     }
 }
 
-/// Returns how a dispute stands after all statuses that were told, each with its time, in any order.
+/// Returns the latest of the reported statuses, each with its time, in any order. A dispute that is over stays over.
 #[must_use]
 pub fn latest(told: &[(DateTime<Utc>, Dispute)]) -> Option<Dispute> {
     told.iter().max_by_key(|(at, status)| (status.is_over(), *at, *status)).map(|(_, status)| *status)
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dispute_that_is_over_stays_over_in_whatever_order_it_is_told() {
+    fn a_dispute_that_is_over_stays_over_in_any_order_of_reports() {
         use Dispute::{Lost, Open, UnderReview, Won};
         let told = |statuses: &[(i64, Dispute)]| {
             let at = |second| DateTime::from_timestamp(second, 0).unwrap();
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn every_word_of_stripe_s_has_a_meaning() {
+    fn every_status_name_of_stripe_is_mapped() {
         for (word, expected) in [
             ("needs_response", Dispute::Open),
             ("warning_needs_response", Dispute::Open),

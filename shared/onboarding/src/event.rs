@@ -1,58 +1,59 @@
-//! What can happen to a client.
+//! The events of a client's conversation, and the result of asking the pool for a number.
 
 use chrono::{DateTime, Utc};
 
 use crate::{E164, Keyword, Payment};
 
-/// Something that happened to a client, as the conversation sees it.
+/// An event of a client, as the conversation sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The client texted us.
     Text {
-        /// What it says, as it arrived.
+        /// The words of the text, unchanged.
         body: String,
-        /// What Twilio took it for, and has answered already: its lists of words can be changed, and it has the last word.
+        /// Twilio's `OptOutType`: the keyword that Twilio recognised, and to which it has replied already. It takes precedence over
+        /// [`keyword`](crate::keyword), because Twilio's lists of keywords can be configured.
         taken_for: Option<Keyword>,
-        /// When it reached us.
+        /// When the text reached us.
         received_at: DateTime<Utc>,
     },
     /// A call arrived on the client's own number.
     CallArrived(Call),
-    /// A call on the client's own number is over. It may be reported before its arrival is.
+    /// A call on the client's own number has ended. The end may be reported before the arrival.
     CallEnded(Call),
-    /// A client that was told "we're assigning your number now" is to be given one.
+    /// The client was told "we're assigning your number now", and a number has to be allocated.
     NumberDue,
-    /// The client's payment stands so; it may have stood so before.
+    /// The status of the client's payment. It may be the same as before.
     PaymentStands(Payment),
-    /// This number was taken from the client by hand. It may hold another by now, or the same again.
+    /// The operator took this number from the client. By now the client may hold another number, or the same one again.
     NumberLost(E164),
-    /// Twilio refused a text because the client has opted out, in a way that we did not hear of.
+    /// Twilio refused a text because the client has opted out. No opt-out had reached us.
     OptedOut,
-    /// The network says that texts cannot reach the client's phone.
+    /// The network reports that texts cannot reach the client's phone.
     Unreachable,
-    /// A text that was reported as not having reached the client's phone has arrived after all.
+    /// A text that was reported as undelivered was delivered after all.
     Reached,
 }
 
 /// A call on the client's own number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
-    /// The name under which both its arrival and its end are reported; empty if an earlier version recorded it.
+    /// Twilio's `CallSid`, the same in the reports of arrival and end. `None` if an earlier version recorded the call.
     pub sid: Option<String>,
-    /// Who rings, unless that is withheld.
+    /// The number of the caller, unless it is withheld.
     pub caller: Option<E164>,
 }
 
-/// What came of asking the pool for a number.
+/// The result of asking the pool for a number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Allocation {
     /// A number was taken from the pool.
     Assigned(E164),
-    /// The client held this number already; nothing was taken.
+    /// The client held this number already. Nothing was taken from the pool.
     AlreadyAssigned(E164),
-    /// No number is left for this client, and it now stands on the waiting list.
+    /// No number is left for this client, which is on the waiting list from now on.
     PoolEmpty {
-        /// Whether it stood there before, and has been told that it takes longer than promised.
+        /// Whether the client was on the list before, and has been told that it takes longer than promised.
         told_late: bool,
     },
 }

@@ -1,14 +1,14 @@
-//! Which free number goes to which client. A number that was taken from a client by hand does not go back to that client.
+//! Matches free numbers with clients. A number that the operator took from a client does not go back to that client.
 
 use crate::E164;
-use crate::waiting::{Waiting, serve};
+use crate::waiting::{WaitingClient, serve};
 
-/// A number of the pool that can be handed out.
+/// A number of the pool that can be assigned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FreeNumber {
     /// The number.
     pub number: E164,
-    /// The client that it was taken from by hand, if so: `clients.id`.
+    /// The client from whom the operator took it, if any: `clients.id`.
     pub taken_from: Option<String>,
 }
 
@@ -18,22 +18,22 @@ impl FreeNumber {
     }
 }
 
-/// The waiting list as far as `free` can serve it: a client that none of the numbers suits is passed over, like one that is out
-/// of reach.
+/// Returns the waiting list as far as `free` can serve it. A client for whom no free number is suitable is skipped, as if it were
+/// unreachable.
 #[must_use]
-pub fn can_be_offered(free: &[FreeNumber], waiting: &[Waiting]) -> Vec<Waiting> {
-    let look = |it: &Waiting| {
+pub fn can_be_offered(free: &[FreeNumber], waiting: &[WaitingClient]) -> Vec<WaitingClient> {
+    let look = |it: &WaitingClient| {
         let suited = free.iter().any(|number| number.suits(&it.client_id));
         let held_until = it.held_until.filter(|_| suited);
-        Waiting { client_id: it.client_id.clone(), held_until, reachable: it.reachable && suited }
+        WaitingClient { client_id: it.client_id.clone(), held_until, reachable: it.reachable && suited }
     };
     waiting.iter().map(look).collect()
 }
 
-/// Hands `free`, in the order in which they were seeded, out to `seekers`, in the order in which they asked. Returns the number
-/// of each that is served; the others have to wait.
+/// Assigns `free`, in the order in which the numbers were seeded, to `seekers`, in the order in which they asked. Returns each
+/// served client with its number. The other clients have to wait.
 #[must_use]
-pub fn hand_out<'a>(free: &[FreeNumber], waiting: &[Waiting], seekers: &[&'a str]) -> Vec<(&'a str, E164)> {
+pub fn hand_out<'a>(free: &[FreeNumber], waiting: &[WaitingClient], seekers: &[&'a str]) -> Vec<(&'a str, E164)> {
     let waiting = can_be_offered(free, waiting);
     let mut asking = seekers.to_vec();
     loop {
@@ -41,14 +41,17 @@ pub fn hand_out<'a>(free: &[FreeNumber], waiting: &[Waiting], seekers: &[&'a str
         let served: Vec<&str> = asking.iter().zip(served).filter(|(_, served)| *served).map(|(id, _)| *id).collect();
         match assign(free, &served) {
             Ok(assigned) => return assigned,
-            // What does not suit one client is left to the next.
+            // A number that is unsuitable for one client is left to the next.
             Err(unsuited) => asking.retain(|id| *id != unsuited),
         }
     }
 }
 
-/// Clients that something was taken from choose first, and choose what others cannot have. Returns a client that nothing is left
-/// for, if there is one.
+/// Assigns a number to each client. Clients from whom a free number was taken choose first, and prefer numbers that were taken
+/// from other clients.
+///
+/// # Errors
+/// A client for whom no suitable number is left.
 fn assign<'a>(free: &[FreeNumber], clients: &[&'a str]) -> Result<Vec<(&'a str, E164)>, &'a str> {
     let mut left: Vec<&FreeNumber> = free.iter().collect();
     let lost_one = |id: &&&str| free.iter().any(|number| !number.suits(id));
@@ -74,12 +77,12 @@ mod tests {
         FreeNumber { number, taken_from: taken_from.map(str::to_owned) }
     }
 
-    fn waits(client_id: &str) -> Waiting {
-        Waiting { client_id: client_id.to_owned(), held_until: None, reachable: true }
+    fn waits(client_id: &str) -> WaitingClient {
+        WaitingClient { client_id: client_id.to_owned(), held_until: None, reachable: true }
     }
 
-    /// Who gets which number, by its last digits.
-    fn handed(free: &[FreeNumber], waiting: &[Waiting], seekers: &[&str]) -> Vec<(String, String)> {
+    /// Returns each served client with the last digits of its number.
+    fn handed(free: &[FreeNumber], waiting: &[WaitingClient], seekers: &[&str]) -> Vec<(String, String)> {
         let handed = hand_out(free, waiting, seekers).into_iter();
         handed.map(|(id, number)| (id.to_owned(), number.as_str()[11..].to_owned())).collect()
     }
@@ -89,16 +92,16 @@ mod tests {
     }
 
     #[test]
-    fn numbers_go_in_the_order_in_which_they_were_seeded() {
+    fn numbers_are_assigned_in_the_order_in_which_they_were_seeded() {
         let numbers = [free(9, None), free(1, None), free(5, None)];
         assert_eq!(handed(&numbers, &[], &["a", "b"]), pairs(&[("a", "09"), ("b", "01")]));
     }
 
     #[test]
-    fn a_number_does_not_go_back_to_the_client_that_it_was_taken_from() {
+    fn a_number_does_not_go_back_to_the_client_from_whom_it_was_taken() {
         let one = [free(1, Some("a"))];
         assert_eq!(handed(&one, &[], &["a"]), pairs(&[]));
-        assert_eq!(handed(&one, &[], &["a", "b"]), pairs(&[("b", "01")]), "and is left to the next");
+        assert_eq!(handed(&one, &[], &["a", "b"]), pairs(&[("b", "01")]), "the number is left to the next client");
         let two = [free(1, Some("a")), free(2, None)];
         assert_eq!(handed(&two, &[], &["b", "a"]), pairs(&[("a", "02"), ("b", "01")]), "both are served");
         let swapped = [free(1, Some("a")), free(2, Some("b"))];
@@ -108,10 +111,10 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_not_kept_for_a_waiting_client_that_it_does_not_suit() {
+    fn a_number_is_not_reserved_for_a_waiting_client_for_whom_it_is_unsuitable() {
         let one = [free(1, Some("a"))];
         assert_eq!(handed(&one, &[waits("a")], &["b"]), pairs(&[("b", "01")]));
-        assert_eq!(handed(&one, &[waits("c")], &["b"]), pairs(&[]), "but for one that it does");
+        assert_eq!(handed(&one, &[waits("c")], &["b"]), pairs(&[]), "but it is for a client for whom it is suitable");
         assert!(can_be_offered(&one, &[waits("a"), waits("b")]).iter().map(|it| it.reachable).eq([false, true]));
         assert!(can_be_offered(&[], &[waits("a")]).iter().all(|it| !it.reachable));
     }

@@ -1,18 +1,18 @@
-//! The log lines that the specification fixes to the letter, as data.
+//! The log lines whose wording the specification fixes, as data.
 //!
-//! They are the one place where an owner's phone number is printed, because the specification says so. Whoever prints
-//! them does so after the commit, each block in one piece.
+//! Only these lines print an owner's phone number, because the specification demands it. The caller prints them after the commit,
+//! each block in one piece.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use crate::{Allocation, Client, E164, State};
 
-/// The time of an event object: ISO 8601, UTC, milliseconds.
+/// Returns the time of an event object: ISO 8601, UTC, milliseconds.
 fn timestamp(now: DateTime<Utc>) -> String {
     now.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-/// An event object on one line: `NAME { key: 'value', … }`.
+/// Returns an event object on one line: `NAME { key: 'value', … }`.
 fn object(name: &str, fields: &[(&str, &str)]) -> String {
     let fields: Vec<String> = fields.iter().map(|(key, value)| format!("{key}: '{value}'")).collect();
     format!("{name} {{ {} }}", fields.join(", "))
@@ -22,7 +22,7 @@ fn lines<const N: usize>(lines: [String; N]) -> Vec<String> {
     Vec::from(lines)
 }
 
-/// The client was turned back at the gate, and asked to pay.
+/// Returns the lines for a client that the payment gate stopped and asked to pay.
 pub(crate) fn payment_required(client: &Client, now: DateTime<Utc>) -> Vec<String> {
     lines([
         "💳 [PAYMENT_GATE] Checking payment status before phone type selection".into(),
@@ -36,7 +36,7 @@ pub(crate) fn payment_required(client: &Client, now: DateTime<Utc>) -> Vec<Strin
     ])
 }
 
-/// The client passed the gate, and `allocation` is what came of asking for a number.
+/// Returns the lines for a client that passed the payment gate. `asked` is the result of asking the pool for a number.
 pub(crate) fn gate_passed(client: &Client, asked: &Allocation, now: DateTime<Utc>) -> Vec<String> {
     let mut block = lines([
         "💳 [PAYMENT_GATE] Checking payment status before phone type selection".into(),
@@ -64,7 +64,7 @@ pub(crate) fn gate_passed(client: &Client, asked: &Allocation, now: DateTime<Utc
     block
 }
 
-/// What the pool did for `client_id`.
+/// Returns the lines for the pool's reply to the client `client_id`.
 #[must_use]
 pub fn allocation(client_id: &str, asked: &Allocation, now: DateTime<Utc>) -> Vec<String> {
     let mut block = lines(["📞 [POOL] Allocating Twilio number".into(), format!("   Client ID: {client_id}")]);
@@ -90,7 +90,7 @@ pub fn allocation(client_id: &str, asked: &Allocation, now: DateTime<Utc>) -> Ve
     block
 }
 
-/// A client past the gate, and without a number, was to be given one; `asked` is what came of it.
+/// Returns the lines for a client past the payment gate that lacked a number. `asked` is the result of asking the pool for one.
 pub(crate) fn allocated_in_the_background(client: &Client, asked: &Allocation, now: DateTime<Utc>) -> Vec<String> {
     let mut block = allocation(&client.id, asked, now);
     match asked {
@@ -114,7 +114,7 @@ fn number_allocated(client: &Client, number: &E164, now: DateTime<Utc>) -> Strin
     )
 }
 
-/// The client is being told how to forward its calls to `number`.
+/// Returns the lines for sending the forwarding instructions. `number` is in E.164 form.
 pub(crate) fn forwarding_instructions(number: &str) -> Vec<String> {
     lines([
         "📲 [ONBOARDING] Sending forwarding instructions".into(),
@@ -123,7 +123,7 @@ pub(crate) fn forwarding_instructions(number: &str) -> Vec<String> {
     ])
 }
 
-/// The client should be told how to forward its calls, and there is no number to forward them to.
+/// Returns the lines for a client that needs the forwarding instructions but has no number to forward calls to.
 pub(crate) fn blocked_without_number(client: &Client, now: DateTime<Utc>) -> Vec<String> {
     lines([
         "❌ [ONBOARDING] CRITICAL: Twilio number missing at forwarding step".into(),

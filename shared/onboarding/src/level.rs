@@ -1,59 +1,58 @@
-//! How long the numbers of a region last.
+//! Forecasts how long the numbers of a region last.
 //!
-//! A forecast, not a promise. It takes for granted that numbers go on being handed out as fast as in the last 7 days, that
-//! every number that cools down comes back on its day, that after 30 days as many a day come back as in those 30, and that
-//! nobody adds numbers or takes them out of use.
+//! The forecast makes four assumptions. Numbers are assigned as fast as in the last 7 days. Every number that cools down comes back
+//! on its day. After 30 days as many numbers a day come back as within the 30 days. The operator neither adds nor removes numbers.
 
 use std::fmt;
 
-/// How far ahead the returns of single numbers are looked at, in days.
+/// The returns of single numbers count this far ahead, in days.
 const HORIZON: f64 = 30.0;
 
-/// What is further off than this many days is not in sight.
+/// The forecast ends here, in days.
 const SIGHT: f64 = 365.0;
 
-/// The numbers of one region: those that nobody has a claim on, how fast they go, and which come back.
+/// The stock of one region: the free numbers, the claims on them, how fast numbers are assigned, and which come back.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Level {
-    /// Numbers that can be handed out now.
+    /// Numbers that can be assigned now.
     pub free: usize,
-    /// Waiting clients for whom one of them is meant: told so already, or to be told as soon as there is one.
+    /// Waiting clients with a claim on a free number: they have been offered one, or will be as soon as there is one.
     pub spoken_for: usize,
-    /// How many were handed out in the last 7 days.
+    /// Numbers that were assigned in the last 7 days.
     pub assigned_in_7_days: usize,
-    /// In how many days each number that cools down comes back, soonest first. One that is overdue comes back at once.
+    /// The days until each number that cools down comes back, soonest first. A number that is overdue comes back at once.
     pub returns_in_days: Vec<f64>,
 }
 
-/// When there will be no number left for somebody new.
+/// When no number will be left for a new client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forecast {
-    /// There is none now, and so many clients wait without one.
+    /// No number is left for a new client now.
     DryNow {
-        /// Clients that no number is there for.
+        /// Clients with a claim for whom there is no number.
         waiting: usize,
     },
-    /// In about so many days; 0 is today.
+    /// In about this many days. 0 is today.
     InDays(u32),
-    /// As many come back as go, or none go, or it is more than a year away.
+    /// As many numbers come back as are assigned, or none are assigned, or the end is more than a year away.
     NotInSight,
 }
 
 impl Level {
-    /// How many numbers are free that nobody has a claim on.
+    /// Returns the number of free numbers without a claim on them.
     #[must_use]
     pub fn unclaimed(&self) -> usize {
         self.free.saturating_sub(self.spoken_for)
     }
 
-    /// When the region runs dry.
+    /// Returns when the region runs dry.
     #[must_use]
     pub fn forecast(&self) -> Forecast {
         if self.unclaimed() == 0 {
             return Forecast::DryNow { waiting: self.spoken_for.saturating_sub(self.free) };
         }
         let days = self.days_left().filter(|days| *days <= SIGHT);
-        // Rounded down: better a day early than a day late. The cast keeps every number of days within sight.
+        // Rounding down is early rather than late. The cast loses nothing, because `days` is at most `SIGHT`.
         days.map_or(Forecast::NotInSight, |days| Forecast::InDays(days.floor() as u32))
     }
 
@@ -107,24 +106,24 @@ mod tests {
     }
 
     #[test]
-    fn at_the_pace_of_the_last_week() {
+    fn the_forecast_follows_the_pace_of_the_last_week() {
         assert_eq!(level(9, 0, 7, &[]).forecast(), Forecast::InDays(9));
-        assert_eq!(level(9, 4, 7, &[]).forecast(), Forecast::InDays(5), "what somebody waits for does not count");
+        assert_eq!(level(9, 4, 7, &[]).forecast(), Forecast::InDays(5), "a number with a claim on it does not count");
         assert_eq!(level(1, 0, 14, &[]).forecast(), Forecast::InDays(0));
-        assert_eq!(level(9, 0, 0, &[]).forecast(), Forecast::NotInSight, "nothing goes");
+        assert_eq!(level(9, 0, 0, &[]).forecast(), Forecast::NotInSight, "no number is assigned");
         assert_eq!(level(400, 0, 7, &[]).forecast(), Forecast::NotInSight, "more than a year");
     }
 
     #[test]
-    fn a_return_counts_from_its_day_on() {
+    fn a_number_that_comes_back_counts_from_its_day_on() {
         assert_eq!(level(3, 0, 7, &[2.0, 3.5]).forecast(), Forecast::InDays(5));
-        assert_eq!(level(3, 0, 7, &[3.5]).forecast(), Forecast::InDays(3), "it comes too late");
+        assert_eq!(level(3, 0, 7, &[3.5]).forecast(), Forecast::InDays(3), "the number comes back too late");
         assert_eq!(level(3, 0, 7, &[-1.0]).forecast(), Forecast::InDays(4), "overdue");
-        assert_eq!(level(40, 0, 7, &[35.0; 9]).forecast(), Forecast::InDays(40), "beyond the days that are looked at");
+        assert_eq!(level(40, 0, 7, &[35.0; 9]).forecast(), Forecast::InDays(40), "beyond the horizon of returns");
     }
 
     #[test]
-    fn when_as_many_come_back_as_go_the_end_is_not_in_sight() {
+    fn the_end_is_not_in_sight_when_as_many_numbers_come_back_as_are_assigned() {
         let one_a_day: Vec<f64> = (1..=30).map(f64::from).collect();
         assert_eq!(level(2, 0, 7, &one_a_day).forecast(), Forecast::NotInSight);
         let every_other_day: Vec<f64> = (1..=15).map(|n| f64::from(2 * n)).collect();
@@ -132,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn dry_is_when_nobody_new_would_get_a_number() {
+    fn a_region_is_dry_when_a_new_client_would_get_no_number() {
         assert_eq!(level(0, 3, 7, &[1.0]).forecast(), Forecast::DryNow { waiting: 3 });
         assert_eq!(level(2, 2, 0, &[]).forecast(), Forecast::DryNow { waiting: 0 });
         assert_eq!(level(0, 0, 0, &[]).forecast().to_string(), "dry now");
@@ -141,7 +140,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes back, and however many are added, it never lasts a shorter time.
+        /// One more free number, or one more that comes back, never shortens the forecast.
         #[test]
         fn more_numbers_last_longer(
             free in 1usize..40, assigned in 0usize..60, returns in prop::collection::vec(0.0f64..60.0, 0..20),

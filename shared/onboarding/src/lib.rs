@@ -1,10 +1,10 @@
-//! The pure heart of JobRun onboarding: given where a client stands and what just happened, what happens next.
+//! The pure core of JobRun onboarding. From a client, an event and the facts, it computes what happens next.
 //!
-//! Nothing in this crate does I/O, reads a clock, throws dice or fails: facts come in as arguments, and what the world
-//! must do comes out as data. It must never depend on a crate that could do otherwise.
+//! Nothing in this crate does I/O, reads a clock, uses randomness or fails. Facts come in as arguments, and effects leave as data.
+//! The crate must not depend on a crate that does any of these.
 //!
-//! In reading order: a [`Client`] stands in a [`State`], an [`Event`] arrives, and [`decide`] answers with a
-//! [`Decision`]: the next state, the [`Text`]s to send and the journal lines to print.
+//! In reading order: a [`Client`] is in a [`State`], an [`Event`] arrives, and [`decide`] returns a [`Decision`]: the next state,
+//! the [`Text`]s to send and the journal lines to print.
 
 #![deny(
     clippy::wildcard_enum_match_arm,
@@ -23,6 +23,10 @@ mod phone;
 mod event;
 
 mod answer;
+
+mod decision;
+
+mod payment_gate;
 
 mod decide;
 
@@ -53,7 +57,8 @@ pub mod segments;
 pub mod loop_guard;
 
 pub use client::{Client, Collected, Exchange};
-pub use decide::{Concern, Decision, Facts, OptChange, Step, decide};
+pub use decide::decide;
+pub use decision::{Concern, Decision, Facts, OptChange, Step};
 pub use event::{Allocation, Call, Event};
 pub use payment::Payment;
 pub use phone::{E164, NotE164, as_people_write, caller, can_hold_a_conversation, home_region, region_of};

@@ -1,10 +1,10 @@
-//! The loop guard: two machines that answer each other are stopped after a few texts.
+//! The loop guard stops two machines that reply to each other after a few texts.
 //!
-//! Somebody's auto-reply answers our text, we answer it, and so on without end; Twilio itself only steps in after thirty. A
-//! person in a hurry stays well below these limits, and can go on as soon as the window has passed.
+//! A phone's automatic reply replies to our text, we reply to it, and so on without end. Twilio itself stops this only after thirty
+//! texts. A person in a hurry stays well below the limits here, and can go on as soon as the window has passed.
 //!
-//! News of callers has a budget of its own, so that a burst of calls costs the conversation nothing. A text that matters and
-//! would be one too many is deferred until the window has room for it. All others are held back.
+//! Texts about callers have a budget of their own, so that a burst of calls does not block the conversation. A text over the limit
+//! is deferred until the window has room for it if it matters ([`TextKind::matters`]), and held back otherwise.
 
 use std::collections::HashMap;
 
@@ -12,18 +12,18 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{E164, Text, TextKind};
 
-/// How far back texts are counted.
+/// Texts count for this long.
 pub const WINDOW: TimeDelta = TimeDelta::minutes(5);
 
-/// How many texts of one budget one person gets within the window. A conversation from the first text to the last takes ten.
+/// The most texts of one budget that one phone gets within the window. A whole conversation takes ten.
 const TEXTS_MAX: usize = 20;
 
-/// What a text is counted with.
+/// The budget that a text counts towards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Budget {
     /// The texts of the conversation.
     Conversation,
-    /// News of callers.
+    /// Texts about callers.
     Callers,
 }
 
@@ -33,18 +33,18 @@ impl Budget {
     }
 }
 
-/// Whether and when a text may leave.
+/// Whether and when a text may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// At once.
     Now,
-    /// It matters, and leaves at this time, when the window has room for it.
+    /// At this time, when the window has room for it. The text matters.
     Deferred(DateTime<Utc>),
     /// Not at all.
     HeldBack,
 }
 
-/// What people were sent within the window, by us.
+/// The texts that we sent within the window, by phone.
 #[derive(Clone, Debug, Default)]
 pub struct LoopGuard {
     times: HashMap<(E164, Budget), Vec<DateTime<Utc>>>,
@@ -52,15 +52,15 @@ pub struct LoopGuard {
 }
 
 impl LoopGuard {
-    /// Takes note of a text that was written or deferred to `at`. Its kind is empty if this version does not know it.
+    /// Counts a text that was written at `at` or deferred to it. `kind` is `None` if this version does not know it.
     pub fn saw(&mut self, to: &E164, kind: Option<TextKind>, body: &str, at: DateTime<Utc>) {
         self.times.entry((to.clone(), Budget::of(kind))).or_default().push(at);
         *self.alike.entry((to.clone(), body.to_owned())).or_default() += 1;
     }
 
-    /// Decides whether and when another text may leave, and takes note of it unless it is held back.
+    /// Decides whether and when another text may be sent, and counts it unless it is held back.
     ///
-    /// The same words too often are held back even if they matter: the person has just been sent them.
+    /// A text with the same words as too many others is held back even if it matters, because the phone has just received them.
     pub fn admit(&mut self, to: &E164, text: &Text, now: DateTime<Utc>) -> Admission {
         let alike = self.alike.get(&(to.clone(), text.body.clone())).copied().unwrap_or_default();
         let room_at = self.room_at(to, Budget::of(Some(text.kind)), now);
@@ -78,7 +78,7 @@ impl LoopGuard {
         admission
     }
 
-    /// Returns when the window has room for one more text; nothing if it has room now.
+    /// Returns when the window has room for one more text, or `None` if it has room now.
     fn room_at(&self, to: &E164, budget: Budget, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let mut times: Vec<DateTime<Utc>> = self.times.get(&(to.clone(), budget)).cloned().unwrap_or_default();
         times.retain(|at| *at > now - WINDOW);
@@ -111,7 +111,7 @@ mod tests {
         wording::number_changed(&phone(&format!("44711111110{digit}")))
     }
 
-    /// A guard that has seen `count` different texts of the conversation, one a second until now.
+    /// Returns a guard that has counted `count` different texts of the conversation, one a second until now.
     fn after_texts(to: &E164, count: i32) -> LoopGuard {
         let mut guard = LoopGuard::default();
         for n in 1..=count {
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_words_go_to_the_same_person_a_few_times() {
+    fn the_same_words_go_to_the_same_phone_at_most_eight_times() {
         let mut guard = LoopGuard::default();
         let (ann, ben) = (phone("447900000001"), phone("447900000002"));
         for _ in 0..3 {
@@ -129,11 +129,11 @@ mod tests {
         }
         assert_eq!(admitted(&mut guard, &ann, &wording::welcome(), 30), 5);
         assert_eq!(admitted(&mut guard, &ann, &wording::no_hurry(), 1), 1, "other words still go");
-        assert_eq!(admitted(&mut guard, &ben, &wording::welcome(), 30), 8, "and so do the same to others");
+        assert_eq!(admitted(&mut guard, &ben, &wording::welcome(), 30), 8, "the same words still go to another phone");
     }
 
     #[test]
-    fn nobody_gets_many_texts_whatever_they_say() {
+    fn a_phone_gets_at_most_twenty_texts_even_if_all_differ() {
         let mut guard = LoopGuard::default();
         let ann = phone("447900000001");
         let admitted = missed_calls(30).filter(|text| guard.admit(&ann, text, NOW) == Admission::Now).count();
@@ -141,13 +141,13 @@ mod tests {
     }
 
     #[test]
-    fn one_caller_who_rings_again_and_again_is_one_piece_of_news() {
+    fn one_caller_who_rings_again_and_again_is_reported_twice_at_most() {
         let mut guard = LoopGuard::default();
         assert_eq!(admitted(&mut guard, &phone("447900000001"), &wording::missed_call(&phone("447700900123")), 9), 2);
     }
 
     #[test]
-    fn calls_and_the_conversation_cost_each_other_nothing() {
+    fn calls_and_the_conversation_have_separate_budgets() {
         let ann = phone("447900000001");
         let mut guard = LoopGuard::default();
         missed_calls(25).for_each(|text| assert_ne!(guard.admit(&ann, &text, NOW), Admission::Deferred(NOW)));
@@ -165,12 +165,12 @@ mod tests {
         assert_eq!(guard.admit(&ann, &number_changed(1), NOW), Admission::Deferred(room_at(0)));
         assert_eq!(guard.admit(&ann, &number_changed(2), NOW), Admission::Deferred(room_at(1)), "after the first");
         let before = room_at(0) - TimeDelta::milliseconds(1);
-        assert_eq!(guard.admit(&ann, &wording::no_hurry(), before), Admission::HeldBack, "nothing overtakes them");
+        assert_eq!(guard.admit(&ann, &wording::no_hurry(), before), Admission::HeldBack, "no text overtakes them");
         assert_eq!(guard.admit(&ann, &number_changed(3), room_at(5)), Admission::Now, "the window has passed on");
     }
 
     #[test]
-    fn words_that_were_just_said_often_are_not_kept_for_later() {
+    fn the_same_words_too_often_are_held_back_and_not_deferred() {
         let ann = phone("447900000001");
         let mut guard = LoopGuard::default();
         assert_eq!(admitted(&mut guard, &ann, &number_changed(1), 9), 8);

@@ -1,7 +1,7 @@
-//! Phone numbers as the networks write them.
+//! Phone numbers as networks and people write them.
 //!
-//! A number's `Debug` is masked, and it has no `Display`, so that one never reaches a log by accident: whoever means to
-//! print it says [`E164::as_str`].
+//! [`E164`] masks its number in `Debug` and has no `Display`, so that a number does not reach a log by accident. Code that prints
+//! one has to call [`E164::as_str`].
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use std::fmt;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct E164(String);
 
-/// What was given is not a phone number in E.164 form.
+/// The text is not a phone number in E.164 form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a phone number in E.164 form, such as +447700900123")]
 pub struct NotE164;
@@ -18,7 +18,7 @@ impl E164 {
     /// Reads a number with its plus sign: `+447900000001`.
     ///
     /// # Errors
-    /// When it is written in any other way, or is too short or too long. The tables hold numbers to the same form.
+    /// When the text has another form, or fewer than 7 or more than 15 digits. The tables enforce the same form.
     pub fn parse(text: &str) -> Result<Self, NotE164> {
         let digits = text.strip_prefix('+').ok_or(NotE164)?;
         let shaped = (7..=15).contains(&digits.len())
@@ -27,7 +27,7 @@ impl E164 {
         if shaped { Ok(Self(text.to_owned())) } else { Err(NotE164) }
     }
 
-    /// Reads a number as `clients."phoneNumber"` has it, digits without the plus sign.
+    /// Reads a number in the form of `clients."phoneNumber"`: digits without the plus sign.
     ///
     /// # Errors
     /// As [`E164::parse`].
@@ -35,19 +35,19 @@ impl E164 {
         Self::parse(&format!("+{digits}"))
     }
 
-    /// The whole number, with its plus sign.
+    /// Returns the whole number with its plus sign.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The whole number without its plus sign.
+    /// Returns the whole number without its plus sign.
     #[must_use]
     pub fn digits(&self) -> &str {
         self.0.trim_start_matches('+')
     }
 
-    /// Enough of the number to recognise it in a log, and not enough to call it: `+44…001`.
+    /// Returns enough of the number to recognise it in a log, and not enough to call it: `+44…001`.
     #[must_use]
     pub fn masked(&self) -> String {
         let head: String = self.0.chars().take(3).collect();
@@ -55,22 +55,22 @@ impl E164 {
         format!("{head}…{tail}")
     }
 
-    /// The ISO 3166 country that the number belongs to, if its calling code is known.
+    /// Returns the ISO 3166 country of the number, if its calling code is known.
     #[must_use]
     pub fn country(&self) -> Option<String> {
         let parsed = phonenumber::parse(None, &self.0).ok()?;
         let code = parsed.code().value();
-        // Jersey, Guernsey and the Isle of Man share +44 and are served by the same numbers.
+        // Jersey, Guernsey and the Isle of Man share +44, and the same numbers serve them.
         if code == 44 { Some("GB".to_owned()) } else { parsed.country().id().map(|id| id.as_ref().to_owned()) }
     }
 }
 
-/// What networks put in the place of a number that is withheld. Some spell a word on the keypad, which looks like a number:
-/// ANONYMOUS, RESTRICTED, BLOCKED, UNKNOWN and UNAVAILABLE.
+/// The digits that networks put in place of a withheld number. They spell a word on the keypad: ANONYMOUS, RESTRICTED, BLOCKED,
+/// UNKNOWN and UNAVAILABLE.
 const WITHHELD: [&str; 5] = ["+266696687", "+7378742833", "+2562533", "+8656696", "+86282452253"];
 
-/// Who rings, unless the number is withheld, or is none that could be rung back. Twilio gives it in E.164 where it can, and
-/// otherwise as the network does: `07…`, `447…`, `0044…` or `+4407…`, and with a plus sign before any of these.
+/// Reads a caller's number. Returns `None` if it is withheld or could not be rung back. Twilio gives it in E.164 where it can, and
+/// otherwise as the network does: `07…`, `447…`, `0044…` or `+4407…`, or any of these after a plus sign.
 #[must_use]
 pub fn caller(from: &str) -> Option<E164> {
     let number = as_written(from)?;
@@ -84,7 +84,7 @@ pub fn as_people_write(text: &str) -> Option<E164> {
     as_written(text).or_else(|| E164::from_digits(&bare(text)).ok())
 }
 
-/// The number without what is put between its digits, and without the zero in brackets that is dialled within a country only.
+/// Returns a number without the marks between its digits, and without the bracketed zero that is dialled within a country only.
 pub(crate) fn bare(text: &str) -> String {
     let digits =
         |text: &str| text.chars().filter(|it| !it.is_whitespace() && !"-().".contains(*it)).collect::<String>();
@@ -92,12 +92,11 @@ pub(crate) fn bare(text: &str) -> String {
     if bare.starts_with('+') || bare.starts_with("00") { digits(&text.replace("(0)", "")) } else { bare }
 }
 
-/// Reads a number in any of the ways in which networks and people in the UK write it, unless it is unclear which country it
-/// belongs to.
+/// Reads a number in any spelling of networks and of people in the UK. Returns `None` if its country is unclear.
 fn as_written(text: &str) -> Option<E164> {
     let bare = bare(text);
     let (has_plus, dialled) = bare.strip_prefix('+').map_or((false, bare.as_str()), |dialled| (true, dialled));
-    // No country code begins with a zero: what does is dialled so, whether a plus sign stands before it or not.
+    // No country code begins with a zero, so these digits are written as dialled, even after a plus sign.
     if let Some(international) = dialled.strip_prefix("00") {
         return international_number(international);
     }
@@ -108,12 +107,12 @@ fn as_written(text: &str) -> Option<E164> {
     if has_plus {
         return international;
     }
-    // Neither a plus sign nor a zero says where this begins.
+    // Without a plus sign or a zero, the digits may begin with the country code or the area code.
     let international = international.filter(|number| dialled.starts_with("44") || is_valid(number));
     international.or_else(|| uk_number(&format!("0{dialled}")).filter(is_valid))
 }
 
-/// A number from its country code on. The zero that is dialled within the UK does not belong behind the country code.
+/// Reads digits that begin with the country code. A zero after 44 is dropped, as it is dialled within the UK only.
 fn international_number(digits: &str) -> Option<E164> {
     match digits.strip_prefix("440") {
         Some(_) => uk_number(digits.strip_prefix("44")?),
@@ -121,7 +120,7 @@ fn international_number(digits: &str) -> Option<E164> {
     }
 }
 
-/// A number as it is dialled within the UK: a zero, and nine or ten digits more.
+/// Reads a number as dialled within the UK: a zero, and nine or ten more digits.
 fn uk_number(dialled: &str) -> Option<E164> {
     let national = dialled.strip_prefix('0').filter(|it| (9..=10).contains(&it.len()) && !it.starts_with('0'))?;
     E164::parse(&format!("+44{national}")).ok()
@@ -131,16 +130,17 @@ fn is_valid(number: &E164) -> bool {
     phonenumber::parse(None, number.as_str()).is_ok_and(|number| number.is_valid())
 }
 
-/// Whether a phone can take part in a conversation by text. UK landlines, `+441…` and `+442…`, never can.
+/// Returns whether a phone can hold a conversation by text. UK landlines, `+441…` and `+442…`, cannot.
 #[must_use]
 pub fn can_hold_a_conversation(phone: &E164) -> bool {
     !["+441", "+442"].iter().any(|landline| phone.as_str().starts_with(landline))
 }
 
-/// The region of a phone's country, as `clients.region` has it: `UK` for GB, and where the country is not known.
+/// Returns the region of a phone's country in the form of `clients.region`: the ISO 3166 country, but `UK` for GB and for an
+/// unknown country.
 #[must_use]
 pub fn home_region(phone: &E164) -> String {
-    // Nearly all are, and working it out costs more than all the rest of a text.
+    // Nearly all phones are British, and the lookup costs more than all the rest of a text.
     if phone.as_str().starts_with("+44") {
         return "UK".to_owned();
     }
@@ -156,7 +156,7 @@ impl fmt::Debug for E164 {
     }
 }
 
-/// The ISO 3166 country that a client's region means: `UK` is the everyday name of GB.
+/// Returns the ISO 3166 country of a client's region. `UK` is the everyday name of GB.
 #[must_use]
 pub fn region_of(region: &str) -> String {
     match region.trim().to_ascii_uppercase().as_str() {
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_e164_is_read() {
+    fn only_numbers_in_e164_form_are_parsed() {
         for good in ["+447111111111", "+447900000001", "+14158675309", "+35312345678"] {
             assert!(E164::parse(good).is_ok(), "{good}");
         }
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_withheld_number_is_nobody_s_however_it_is_spelt() {
+    fn a_caller_is_read_in_every_spelling_unless_the_number_is_withheld() {
         assert_eq!(caller("+447700900123"), E164::parse("+447700900123").ok());
         for written in [
             "+447700900123",
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn people_write_one_number_in_many_ways() {
+    fn a_number_is_read_in_every_way_in_which_people_write_it() {
         let number = E164::parse("+447900000001").ok();
         for written in ["+447900000001", "447900000001", "07900000001", "07900 000 001", " +44 7900 000001"] {
             assert_eq!(as_people_write(written), number, "{written}");
@@ -267,14 +267,14 @@ mod tests {
         ] {
             assert_eq!(as_people_write(written), number, "{written}");
         }
-        assert_eq!(as_people_write("0044 07900 000001"), number, "as a caller is read");
+        assert_eq!(as_people_write("0044 07900 000001"), number, "the zero after 44 is dropped here too");
         for nonsense in ["client-1", "", "0", "0d9f4c1e-7", "++447900000001"] {
             assert_eq!(as_people_write(nonsense), None, "{nonsense}");
         }
     }
 
     #[test]
-    fn a_number_knows_its_country_and_hides_itself() {
+    fn a_number_has_a_country_and_is_masked_in_debug() {
         let number = E164::parse("+447111111111").unwrap();
         assert_eq!(number.country().as_deref(), Some("GB"));
         assert_eq!(number.digits(), "447111111111");

@@ -1,36 +1,36 @@
-//! Whether what somebody wrote can be a number of the pool, and what is wrong with it if not.
+//! Reads the numbers that the operator adds to the pool, and says why a number is unfit.
 
 use crate::E164;
 use crate::phone::{as_people_write, bare};
 
-/// How many digits a mobile number of the UK has after +44, beginning with 7.
+/// The digits of a UK mobile number after +44, of which the first is 7.
 const UK_MOBILE_DIGITS: usize = 10;
 
-/// A number that can be added to the pool, with the ISO 3166 country that it belongs to.
+/// A number that can be added to the pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeedNumber {
     /// The number.
     pub number: E164,
-    /// Its country.
+    /// Its ISO 3166 country.
     pub region: String,
 }
 
 /// Why a number cannot be in the pool.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
-    /// It is not written like a phone number.
+    /// It is not written as a phone number.
     #[error("not a phone number, such as +447911123456 or 07911 123456")]
     Unreadable,
-    /// The 0 with which numbers begin within the UK stands after the country's code.
+    /// The 0 that is dialled only within the UK follows the country code. Holds the digits after it.
     #[error("has a 0 after +44, which is left out there: +44{0}")]
     ZeroAfterCode(String),
-    /// Its country is not known.
+    /// Its country is unknown.
     #[error("begins with the calling code of no country")]
     NoCountry,
-    /// Its country has no such numbers.
+    /// Its country has no such numbers. Holds the ISO 3166 country.
     #[error("cannot exist: {0} has no numbers of this length that begin like this")]
     CannotExist(String),
-    /// It is in a range that is used for something else.
+    /// Its range has another use.
     #[error("can never be a client's: {0}")]
     OtherUse(&'static str),
     /// It is the number that clients text.
@@ -44,9 +44,10 @@ const PERSONAL: &str = "070 numbers are personal numbers, which cost the caller 
 const PREMIUM: &str = "09 numbers are premium rate";
 const TEST: &str = "it is one of Twilio's test numbers, with which nothing is sent";
 
-/// What numbers that begin like this are for. The first that fits counts.
+/// The ranges of numbers with another use. The first match counts.
 ///
-/// No test, demonstration or benchmark needs one of Ofcom's numbers for drama in the pool: as callers, they are not refused.
+/// Ofcom's numbers for drama are refused in the pool only. As callers they are accepted, and no test, demonstration or benchmark
+/// needs one in the pool.
 const OTHER_USES: [(&str, &str); 24] = [
     ("+447700900", DRAMA),
     ("+442079460", DRAMA),
@@ -74,18 +75,18 @@ const OTHER_USES: [(&str, &str); 24] = [
     ("+15005550", TEST),
 ];
 
-/// What `number` is for, if that is something else than to be a client's.
+/// Returns the other use of `number`, if it has one.
 fn other_use(number: &E164) -> Option<&'static str> {
     OTHER_USES.iter().find(|(beginning, _)| number.as_str().starts_with(beginning)).map(|(_, purpose)| *purpose)
 }
 
-/// Reads a number for the pool. `onboarding_number` cannot be one of its numbers.
+/// Reads a number for the pool, written as a person in the UK writes it. `onboarding_number` cannot be in the pool.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The reason why the number is unfit.
 pub fn pool_number(text: &str, onboarding_number: Option<&E164>) -> Result<SeedNumber, Unfit> {
     let bare = bare(text);
-    // A caller's number is read in this spelling; what is to be bought and rung is written once, and has to be right.
+    // A caller's number may be spelt so. A number of the pool is written once, then bought and rung, so it has to be right.
     if let Some(rest) = ["+440", "00440"].into_iter().find_map(|prefix| bare.strip_prefix(prefix)) {
         return Err(Unfit::ZeroAfterCode(rest.to_owned()));
     }
@@ -100,7 +101,8 @@ pub fn pool_number(text: &str, onboarding_number: Option<&E164>) -> Result<SeedN
     if Some(&number) == onboarding_number { Err(Unfit::Onboarding) } else { Ok(SeedNumber { number, region }) }
 }
 
-/// Ranges of UK mobile numbers are opened before tables of them are updated, so their shape is enough.
+/// Returns whether a number can exist. For UK mobile numbers the length decides, because new ranges are opened before the tables
+/// have them.
 fn can_exist(number: &E164) -> bool {
     let uk_mobile = number.as_str().strip_prefix("+44").filter(|rest| rest.starts_with('7'));
     match uk_mobile {
@@ -114,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_read_as_people_write_them() {
+    fn numbers_are_read_in_every_usual_spelling() {
         for written in [
             "+447911123456",
             "07911123456",
@@ -132,9 +134,9 @@ mod tests {
         }
     }
 
-    /// The ranges beside those that are refused.
+    /// Covers the ranges next to the refused ones.
     #[test]
-    fn a_number_is_not_refused_for_its_neighbours() {
+    fn a_number_next_to_a_refused_range_is_accepted() {
         for good in
             ["+447700901000", "+447699900123", "+442079461000", "+441134961000", "+447100000190", "+442890123456"]
         {
@@ -143,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_number_is_said() {
+    fn every_unfit_number_is_refused_with_its_reason() {
         let onboarding = E164::parse("+447476955179").unwrap();
         for (written, wrong) in [
             ("hello", Unfit::Unreadable),

@@ -1,13 +1,19 @@
-//! What a text costs, and how to say the same for less; nothing here may ever change what a text says.
+//! Counts the segments of a text, and rewrites a text so that it needs fewer. The rewrite must not change what a text says.
 //!
-//! Carriers charge by the segment. One character outside the GSM alphabet makes the whole text travel in UCS-2, where a
-//! segment holds less than half as much, and typographic quotes and dashes are such characters although plain ones read
-//! just as well.
+//! Carriers charge by the segment. One character outside the GSM alphabet puts the whole text into UCS-2, where a segment holds
+//! less than half as much. Typographic quotes and dashes are such characters, and plain ones read just as well.
+//!
+//! Some characters are not split over two parts, so a text can need more parts than its length says. These are the two septets of
+//! an extension character, a surrogate pair, and characters that are drawn as one (an emoji with its skin tone, a flag, a letter
+//! with a combining accent). The last are found without Unicode's tables, so the count for rare scripts may be off by one.
+//!
+//! A text that stays in UCS-2 is not rewritten, because nothing is gained. Neither is a text that would become dearer, such as a
+//! long row of ellipses. Accented letters are not replaced, because a name without its accent is another name.
 
 use std::borrow::Cow;
 
-/// The GSM 7-bit basic alphabet, 16 characters to a line as in 3GPP TS 23.038. The second line has 15: its place 0x1B
-/// is the escape, which is no character of its own.
+/// The GSM 7-bit basic alphabet of 3GPP TS 23.038, 16 characters to a line. The second line has 15, because place 0x1B is the
+/// escape and not a character.
 const BASIC: &str = concat!(
     "@£$¥èéùìòÇ\nØø\rÅå",
     "Δ_ΦΓΛΩΠΨΣΘΞÆæßÉ",
@@ -19,27 +25,26 @@ const BASIC: &str = concat!(
     "pqrstuvwxyzäöñüà",
 );
 
-/// The characters that travel as two septets, the escape and one more.
+/// The characters that take two septets, the escape and one more.
 const EXTENSION: &str = "\u{c}[\\]^{|}~€";
 
-/// How much a text that travels alone holds, and how much each part of a longer one, which also carries a header of six
-/// bytes: septets in GSM-7.
+/// The room in GSM-7, in septets. Each part of a longer text also carries a header of six bytes.
 const GSM7_ROOM: Room = Room { alone: 160, part: 153 };
 
-/// The same in UCS-2, in UTF-16 code units.
+/// The room in UCS-2, in UTF-16 code units.
 const UCS2_ROOM: Room = Room { alone: 70, part: 67 };
 
-/// The alphabet in which a text travels.
+/// The alphabet in which a text is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     /// The GSM 7-bit alphabet with its extension table.
     Gsm7,
-    /// UTF-16, in which everything can be written.
+    /// UTF-16, which has every character.
     Ucs2,
 }
 
 impl Encoding {
-    /// The name under which the alphabet is stored.
+    /// Returns the name under which the alphabet is stored.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -49,28 +54,23 @@ impl Encoding {
     }
 }
 
-/// What a text costs.
+/// The cost of a text in segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segments {
-    /// The number of segments that are charged, at least 1.
+    /// The number of charged segments, at least 1.
     pub count: u32,
-    /// The alphabet that this number comes from.
+    /// The alphabet that gives this number.
     pub encoding: Encoding,
 }
 
-/// The room for text in a segment, in septets or UTF-16 code units.
+/// The room for text in a segment of a text sent alone, and in a part of a longer one: in septets or UTF-16 code units.
 #[derive(Clone, Copy)]
 struct Room {
     alone: usize,
     part: usize,
 }
 
-/// Counts the segments of a text as Twilio counts them.
-///
-/// Neither the two septets of an extension character, nor a surrogate pair, nor characters that are drawn as one (an
-/// emoji with its skin tone, a flag, a letter with a combining accent) are split over two parts, so that a text can
-/// need more parts than its length alone would say. Which characters are drawn as one is judged without Unicode's
-/// tables: rare scripts may come out one segment off. What Twilio reports afterwards is what counts for the bill.
+/// Counts the segments of a text as Twilio counts them. Twilio's own report decides the bill.
 #[must_use]
 pub fn segments(body: &str) -> Segments {
     let septets: Option<Vec<usize>> = body.chars().map(septets).collect();
@@ -80,11 +80,8 @@ pub fn segments(body: &str) -> Segments {
     }
 }
 
-/// Replaces look-alikes by their GSM characters if the whole text then travels in GSM-7.
-///
-/// Otherwise the text stays exactly as it is: one emoji makes it UCS-2 anyway, and then nothing would be gained. The
-/// same holds for the rare text that would become dearer, such as a long row of ellipses. Accented letters are never
-/// replaced, because a name without its accent is another name.
+/// Replaces look-alikes by GSM characters if the whole text then fits GSM-7 and needs no more segments. Otherwise returns it
+/// unchanged.
 #[must_use]
 pub fn in_gsm_if_nothing_is_lost(body: &str) -> Cow<'_, str> {
     if body.chars().all(is_gsm) {
@@ -96,7 +93,7 @@ pub fn in_gsm_if_nothing_is_lost(body: &str) -> Cow<'_, str> {
     }
 }
 
-/// The number of parts that indivisible pieces of these sizes fill, each part being filled before the next is begun.
+/// Returns the number of parts that pieces of these sizes fill. A piece is not divided, and each part is filled before the next.
 fn parts(pieces: &[usize], room: Room) -> u32 {
     if pieces.iter().sum::<usize>() <= room.alone {
         return 1;
@@ -113,7 +110,7 @@ fn parts(pieces: &[usize], room: Room) -> u32 {
     count
 }
 
-/// The septets that a character takes in GSM-7, if it can be written there.
+/// Returns the septets that a character takes in GSM-7, if the alphabet has it.
 fn septets(character: char) -> Option<usize> {
     if BASIC.contains(character) {
         Some(1)
@@ -128,7 +125,7 @@ fn is_gsm(character: char) -> bool {
     septets(character).is_some()
 }
 
-/// The sizes of what is not split in UCS-2, in UTF-16 code units. What no part could hold is split all the same.
+/// Returns the sizes of the pieces that are not split in UCS-2, in UTF-16 code units. A piece too large for a part is split.
 fn ucs2_pieces(body: &str) -> Vec<usize> {
     let mut pieces: Vec<usize> = Vec::new();
     let mut previous = None;
@@ -147,12 +144,12 @@ fn ucs2_pieces(body: &str) -> Vec<usize> {
     pieces
 }
 
-/// Whether a zero-width joiner makes one emoji of these two, as of a woman and a laptop. Between letters it does not.
+/// Returns whether a zero-width joiner makes one emoji of the two, as of a woman and a laptop. Between letters it does not.
 fn is_joined(before: char, character: char) -> bool {
     before == '\u{200d}' && !character.is_ascii() && !character.is_alphanumeric()
 }
 
-/// Whether a character is drawn into the one before it.
+/// Returns whether a character is drawn into the one before it.
 fn extends(character: char) -> bool {
     matches!(
         character,
@@ -166,18 +163,18 @@ fn extends(character: char) -> bool {
             // The zero-width joiner and non-joiner, and the variation selectors.
             | '\u{200c}'..='\u{200d}'
             | '\u{fe00}'..='\u{fe0f}'
-            // Skin tones, and the tags that make the flag of England of a black one.
+            // Skin tones, and the tags that turn a black flag into the flag of England.
             | '\u{1f3fb}'..='\u{1f3ff}'
             | '\u{e0020}'..='\u{e007f}'
     )
 }
 
-/// Whether a character is half a flag: two of these are drawn as one.
+/// Returns whether a character is half a flag. Two of them are drawn as one.
 fn is_regional(character: char) -> bool {
     matches!(character, '\u{1f1e6}'..='\u{1f1ff}')
 }
 
-/// The text with every look-alike replaced, if that leaves nothing outside the GSM alphabet.
+/// Returns the text with every look-alike replaced, if no character outside the GSM alphabet is left.
 fn in_gsm(body: &str) -> Option<String> {
     let mut plain = String::with_capacity(body.len());
     for character in body.chars().map(half_width) {
@@ -186,7 +183,7 @@ fn in_gsm(body: &str) -> Option<String> {
             continue;
         }
         let replacement = look_alike(character)?;
-        // 1½ is 1 1/2, not 11/2.
+        // "1½" becomes "1 1/2", not "11/2".
         if is_number(replacement) && plain.ends_with(|before: char| before.is_ascii_digit()) {
             plain.push(' ');
         }
@@ -199,7 +196,7 @@ fn is_number(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_digit())
 }
 
-/// The ASCII character of which this is the full-width form, or else the character itself.
+/// Returns the ASCII character of a full-width form, and any other character unchanged.
 fn half_width(character: char) -> char {
     match character {
         '\u{ff01}'..='\u{ff5e}' => {
@@ -209,10 +206,8 @@ fn half_width(character: char) -> char {
     }
 }
 
-/// What stands in GSM for a character that is not in that alphabet, but says nothing else.
-///
-/// Most of it is what Twilio's Smart Encoding does. It differs where Twilio's table pads (a no-break space becomes one
-/// space here, not two), and leaves out what only looks similar: ornaments, small capitals and combining marks.
+/// Returns the GSM spelling of a character outside that alphabet. Follows Twilio's Smart Encoding, but does not pad (a no-break
+/// space becomes one space), and leaves out characters that only look similar: ornaments, small capitals, combining marks.
 fn look_alike(character: char) -> Option<&'static str> {
     Some(match character {
         // Curly single quotes, primes, accents that stand alone and the backtick.
@@ -225,7 +220,7 @@ fn look_alike(character: char) -> Option<&'static str> {
         }
         // The low quotation mark is drawn as a comma.
         '‚' => ",",
-        // Hyphens and dashes, from the hyphen over the figure dash to the horizontal bar; minus; small forms.
+        // Hyphens and dashes from U+2010 to the horizontal bar, minus, and the small forms.
         '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{fe58}' | '\u{fe63}' => "-",
         // Bullets, round, triangular and hyphen-shaped.
         '\u{2022}' | '\u{2023}' | '\u{2043}' => "-",
@@ -238,7 +233,7 @@ fn look_alike(character: char) -> Option<&'static str> {
         '\u{2028}' | '\u{2029}' => "\n",
         // Soft hyphen; zero-width space, non-joiner and joiner; word joiner; byte order mark.
         '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}' => "",
-        // Marks of left-to-right writing, which phones put around numbers; all of GSM runs that way anyway.
+        // Marks of left-to-right writing, which phones put around numbers. All of GSM is written so.
         '\u{200e}' | '\u{202a}' | '\u{202c}' | '\u{2066}' | '\u{2068}' | '\u{2069}' => "",
         '¼' => "1/4",
         '½' => "1/2",
@@ -280,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn the_alphabet_is_the_standards() {
+    fn the_basic_alphabet_is_that_of_the_standard() {
         let basic: BTreeSet<char> = BASIC.chars().collect();
         assert_eq!(BASIC.chars().count(), 127, "128 places, of which one is the escape");
         assert_eq!(basic.len(), 127, "no character twice");
@@ -293,7 +288,7 @@ mod tests {
             .chain("\u{393}\u{394}\u{398}\u{39b}\u{39e}\u{3a0}\u{3a3}\u{3a6}\u{3a8}\u{3a9}".chars())
             .collect();
         assert_eq!(basic, written_otherwise);
-        // Where the standard puts them: a place is the number of characters before it, and one more beyond the escape.
+        // The places in the standard: the number of characters before, and one more after the escape.
         for (place, character) in
             [(0x00, '@'), (0x0a, '\n'), (0x0d, '\r'), (0x10, 'Δ'), (0x1a, 'Ξ'), (0x1c, 'Æ'), (0x20, ' '), (0x7f, 'à')]
         {
@@ -306,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn each_character_has_its_size() {
+    fn a_basic_character_takes_one_septet_and_an_extension_character_two() {
         for character in BASIC.chars() {
             let text = character.to_string();
             assert_eq!(segments(&text.repeat(160)), gsm7(1), "{character:?}");
@@ -345,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_drawn_as_one_stays_in_one_part() {
+    fn characters_that_are_drawn_as_one_stay_in_one_part() {
         let between = |text: &str, around: &str, times| around.repeat(times) + text + &around.repeat(times);
         assert_eq!(segments(&between("€", "a", 152)), gsm7(3));
         assert_eq!(segments(&between("bb", "a", 152)), gsm7(2));
@@ -359,11 +354,11 @@ mod tests {
         }
         assert_eq!(ucs2_pieces("🇬🇧🇮🇪"), [4, 4]);
         assert_eq!(ucs2_pieces("\u{301}"), [1], "nothing stands before it");
-        assert_eq!(ucs2_pieces(&"\u{301}".repeat(100)), [67, 33], "no part holds it whole");
+        assert_eq!(ucs2_pieces(&"\u{301}".repeat(100)), [67, 33], "a piece too large for a part is split");
     }
 
     #[test]
-    fn look_alikes_become_plain() {
+    fn look_alikes_become_gsm_characters() {
         for (fancy, plain) in [
             ("We’re ‘here’", "We're 'here'"),
             ("“Acme” „Acme‟ «Acme»", "\"Acme\" \"Acme\" \"Acme\""),
@@ -386,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_stays_ucs2_stays_as_it_is() {
+    fn a_text_that_stays_in_ucs2_is_not_changed() {
         for text in ["📱 iPhone “Setup”…", "Crêpes – François’s", "“Привет”", "1\u{fe0f}\u{20e3} – one", "e\u{301}’"]
         {
             assert!(matches!(in_gsm_if_nothing_is_lost(text), Cow::Borrowed(same) if same == text), "{text}");
@@ -409,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn twice_is_once_and_never_dearer_whatever_the_character() {
+    fn replacing_twice_changes_nothing_more_and_no_character_becomes_dearer() {
         let fancy =
             every_character().filter(|character| in_gsm(&character.to_string()).is_some() && !is_gsm(*character));
         let others = ['a', '€', '1', 'ê', 'ш', '👍', '\u{200d}', '\u{1b}'];
@@ -429,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn alphabets_have_names() {
+    fn alphabets_have_their_stored_names() {
         assert_eq!((Encoding::Gsm7.name(), Encoding::Ucs2.name()), ("gsm7", "ucs2"));
     }
 }

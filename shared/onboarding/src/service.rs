@@ -1,13 +1,13 @@
-//! What begins, interrupts and ends a client's service: its payment, and the loss of its number.
+//! Decides the events that begin, interrupt and end a client's service: payments, and the loss of its number.
 //!
-//! The same in every state of the conversation, except for who waits at the gate: it is let through by the payment itself.
-//! How a payment stands is worked out elsewhere (`payment.rs`), and known here.
+//! The decision is the same in every state of the conversation, but a payment lets a client through that waits at the payment gate.
+//! `payment.rs` computes the status of the payment.
 
-use crate::decide::{Decision, Facts, Step, gate, through_the_gate, with_number};
-use crate::wording;
-use crate::{Allocation, Client, E164, Payment, State};
+use super::decision::{Decision, Facts, Step};
+use super::payment_gate::{gate, through_the_gate, with_number};
+use crate::{Allocation, Client, E164, Payment, State, wording};
 
-/// The client's payment stands so. That is news only if it stood otherwise when the client last heard of it.
+/// Decides a payment status. It changes something only if it differs from the status about which the client was last told.
 pub(crate) fn payment_stands(client: &Client, payment: Payment, facts: &Facts<'_>) -> Step {
     let noted = Decision::nothing(client).payment(payment);
     if payment == client.payment {
@@ -16,9 +16,9 @@ pub(crate) fn payment_stands(client: &Client, payment: Payment, facts: &Facts<'_
     let link = || wording::payment_link(facts.payment_link, client);
     match (client.payment, payment) {
         (_, Payment::Active | Payment::PastDue) => paid(client, payment, facts),
-        // Even if another payment is on its way: until it comes, nothing is paid for.
+        // The service ends even if another payment is on its way: until it arrives, nothing is paid.
         (Payment::Active | Payment::PastDue, _) => ended(client, payment, facts).into(),
-        // An operator has opened the gate meanwhile.
+        // The operator has opened the payment gate meanwhile.
         (Payment::Awaited, Payment::Ended | Payment::None) if client.payment_active => noted.into(),
         (Payment::Awaited, Payment::Ended | Payment::None) => noted.text(wording::payment_failed(&link())).into(),
         (_, Payment::Ended) => ended(client, payment, facts).into(),
@@ -27,14 +27,14 @@ pub(crate) fn payment_stands(client: &Client, payment: Payment, facts: &Facts<'_
     }
 }
 
-/// Whoever waits at the gate goes on; whose renewal has failed is told, once for each time.
+/// Lets a client through that waits at the payment gate. Tells a client whose renewal has failed, once for each failure.
 fn paid(client: &Client, payment: Payment, facts: &Facts<'_>) -> Step {
     let serve = |decision: Decision| {
         let told = payment == Payment::PastDue;
         let decision = decision.payment(payment).payment_active(true);
         if told { decision.text(wording::payment_overdue(client.number.is_some())) } else { decision }
     };
-    // Whoever was served before has been let through, or stands on the waiting list and has been told so.
+    // A client that was served before is past the payment gate, or is on the waiting list and has been told so.
     if client.payment.is_served() {
         return serve(Decision::nothing(client)).into();
     }
@@ -58,7 +58,7 @@ fn paid(client: &Client, payment: Payment, facts: &Facts<'_>) -> Step {
     }
 }
 
-/// The number is given up, and whoever had got beyond the gate stands before it again.
+/// Ends the service: the client gives up its number, and goes back to the payment gate if it was past it.
 fn ended(client: &Client, payment: Payment, facts: &Facts<'_>) -> Decision {
     let link = wording::payment_link(facts.payment_link, client);
     Decision::nothing(client)
@@ -69,8 +69,8 @@ fn ended(client: &Client, payment: Payment, facts: &Facts<'_>) -> Decision {
         .text(wording::service_ended(client.number.is_some(), &link))
 }
 
-/// The number `lost` was taken from the client by hand. Whoever has paid is given another, or waits for one, and sets up
-/// forwarding again: calls that still go to the old number reach nobody, or somebody else.
+/// The operator took the number `lost` from the client. A client who has paid gets another number, or waits for one, and sets up
+/// forwarding again, because calls to the old number reach no client or another one.
 pub(crate) fn number_lost(client: &Client, lost: &E164, facts: &Facts<'_>) -> Step {
     if client.state < State::S6PhoneType {
         return Decision::nothing(client).into();
@@ -82,7 +82,7 @@ pub(crate) fn number_lost(client: &Client, lost: &E164, facts: &Facts<'_>) -> St
         if kept { Decision::nothing(client) } else { with_another() }
     };
     match (&client.number, &facts.allocation) {
-        // It was given one by hand meanwhile.
+        // The operator has assigned a number meanwhile.
         (Some(number), _) => changed(number).into(),
         (None, _) if !client.payment_active => {
             Decision::nothing(&at_gate).text(wording::number_taken_back(false)).into()

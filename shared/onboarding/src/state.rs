@@ -1,13 +1,13 @@
-//! The ten states of the conversation, and the kinds of phone it distinguishes.
+//! The ten states of the conversation, and the kinds of phone that it distinguishes.
 //!
-//! The names are a contract: they are stored, and operators query them.
+//! The names of the states are a contract: they are stored, and operators query them.
 
 use serde::{Deserialize, Serialize};
 
-/// Where a client stands in the conversation.
+/// The state of a client's conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
-    /// Asked for trade and place; also where a client stands who has never written.
+    /// Asked for trade and place. It is also the state of a client who has never written.
     S1BusinessTypeLocation,
     /// Asked for the name of the business.
     S2BusinessName,
@@ -15,13 +15,13 @@ pub enum State {
     S3OwnerName,
     /// Asked how to be told about missed calls.
     S4NotificationPref,
-    /// Asked to confirm; the payment gate and the allocation of a number stand between here and S6.
+    /// Asked to confirm. The payment gate and the allocation of a number come between S5 and S6.
     S5ConfirmLive,
     /// Asked for the kind of phone.
     S6PhoneType,
     /// Has the forwarding instructions.
     S7FwdSent,
-    /// Says that forwarding is set up; a test call is to prove it.
+    /// Says that forwarding is set up. A test call has to prove it.
     S8FwdConfirm,
     /// The test call has arrived and is not over yet.
     S9TestCall,
@@ -44,7 +44,7 @@ impl State {
         Self::Complete,
     ];
 
-    /// The name under which the state is stored and printed.
+    /// Returns the name under which the state is stored and printed.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -61,21 +61,21 @@ impl State {
         }
     }
 
-    /// The state stored under `name`, if there is one.
+    /// Returns the state that is stored under `name`, if there is one.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.name() == name)
     }
 }
 
-/// The kind of phone that calls are forwarded from; each is set up differently.
+/// The kind of phone that calls are forwarded from. Each kind is set up differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PhoneType {
-    /// Answer 1.
+    /// The reply 1 at S6.
     IPhone,
-    /// Answer 2.
+    /// The reply 2.
     Android,
-    /// Answer 3.
+    /// The reply 3.
     Landline,
 }

@@ -1,8 +1,8 @@
-//! The kinds of our texts: their stored names, which of them matter, and how long each makes sense.
+//! The kinds of our texts: their stored names, which of them matter, and how long each one stays useful.
 
 use chrono::TimeDelta;
 
-/// Our texts, by what they are for. The names are stored with every message.
+/// The kind of a text. Its name is stored with every message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is named after the function of `wording.rs` that words it")]
 pub enum TextKind {
@@ -93,13 +93,13 @@ impl TextKind {
         Self::Closing,
     ];
 
-    /// The kind stored under `name`, if there is one.
+    /// Returns the kind that is stored under `name`, if there is one.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// The name under which the kind is stored.
+    /// Returns the name under which the kind is stored.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -146,12 +146,12 @@ impl TextKind {
         }
     }
 
-    /// Whether somebody who does not get this text is left standing, with nothing to remind them: then it is tried once
-    /// more, and the operator hears of it.
+    /// Returns whether a client without this text would be stuck, with no other text to remind it. A text that matters and fails is
+    /// tried once more, and the operator is alerted.
     #[must_use]
     pub const fn matters(self) -> bool {
-        // Nobody is left standing without [`Self::StillWaiting`]: it asks for nothing, the number comes all the same, and
-        // once the promised time is over it is no news.
+        // `StillWaiting` does not matter: it asks for nothing, the number comes all the same, and after the promised time it is no
+        // news.
         matches!(
             self,
             Self::PaymentRequired
@@ -165,8 +165,8 @@ impl TextKind {
         )
     }
 
-    /// How long after it was written this text still makes sense. One that could not be sent by then is not sent at all:
-    /// an answer that comes hours late confuses more than it helps.
+    /// Returns how long after its writing this text is still useful. A text that is not sent by then is dropped, because a reply
+    /// hours late confuses more than it helps.
     #[must_use]
     pub const fn stale_after(self) -> TimeDelta {
         match self {
@@ -213,9 +213,9 @@ impl TextKind {
         }
     }
 
-    /// How often the same words may go to the same person within [`crate::loop_guard::WINDOW`].
+    /// Returns how often the same words may go to the same phone within [`crate::loop_guard::WINDOW`].
     pub(crate) const fn alike_max(self) -> u32 {
-        // A caller who rings again and again is one piece of news.
+        // A caller who rings again and again is reported twice at most.
         if matches!(self, Self::MissedCall) { 2 } else { 8 }
     }
 }
@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_is_known_by_the_name_under_which_it_is_stored() {
+    fn every_kind_is_found_by_its_stored_name() {
         assert!(TextKind::ALL.into_iter().all(|kind| TextKind::from_name(kind.name()) == Some(kind)));
     }
 }

@@ -1,22 +1,21 @@
-//! What a client's text does: an answer to the open question moves the client, and anything else is answered in kind.
+//! Decides the texts of a client. An answer to the open question moves the client on, and any other text gets a fitting reply.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::decision::{Concern, Decision, Facts, OptChange, Step};
+use super::payment_gate::{gate, instructions, ready_for_phone_type, through_the_gate};
 use crate::answer::{self, Field, Half, Meaning};
-use crate::decide::{
-    Concern, Decision, Facts, OptChange, Step, gate, instructions, ready_for_phone_type, through_the_gate,
-};
 use crate::wording::{self, Text};
 use crate::{Client, Collected, Payment, State};
 
-/// The same text within this time of the one that led to the open question is that text again: networks deliver some twice.
-/// A person who answers two questions with the same word takes longer.
+/// The text that led to the open question counts as repeated if it arrives again within this time: networks deliver some texts
+/// twice. A person who replies to two questions with the same word takes longer.
 const REPEATED_WITHIN: TimeDelta = TimeDelta::seconds(5);
 
-/// So many texts in a row that fit no question, and a person is offered.
+/// After this many texts in a row that fit no question, a person is offered.
 const MISFITS_MAX: u32 = 3;
 
-/// Decides what a text does that is no keyword.
+/// Decides a text that is not a keyword.
 pub(crate) fn heard(client: &Client, body: &str, received_at: DateTime<Utc>, facts: &Facts<'_>) -> Step {
     let half = half_known(client);
     let meaning = answer::read(body, client.state, half.as_ref());
@@ -29,21 +28,21 @@ pub(crate) fn heard(client: &Client, body: &str, received_at: DateTime<Utc>, fac
         .map_or_else(|| answered(client, meaning, facts), Step::from)
 }
 
-/// Half of the answer to S1, if that is what is known.
+/// Returns the half of the answer to S1, if only a half is known.
 fn half_known(client: &Client) -> Option<Half> {
     let is_open = client.state == State::S1BusinessTypeLocation;
     client.collected.business_type_location.as_deref().filter(|_| is_open).and_then(Half::of)
 }
 
-/// Decides the meanings that are the same in every state.
+/// Decides the meanings that have the same effect in every state.
 fn of_any_state(client: &Client, body: &str, meaning: &Meaning) -> Option<Decision> {
     let stay = Decision::nothing(client);
     let has_paid = client.payment_active || client.payment != Payment::None;
     let question = || open_question(client);
     match meaning {
-        // An answer would be answered by the same machine again.
+        // The same machine would reply to our reply.
         Meaning::Reaction | Meaning::AutoReply => Some(stay),
-        // The last word is the client's: a confirmation would be one more text.
+        // A refusal gets no reply: a confirmation would be one more text.
         Meaning::Refusal => Some(refused(client, body)),
         Meaning::NotInterested => Some(stay.text(wording::closing(client))),
         Meaning::CancelSubscription if client.may_be_charged() => {
@@ -78,14 +77,14 @@ fn of_any_state(client: &Client, body: &str, meaning: &Meaning) -> Option<Decisi
     }
 }
 
-/// No more texts. The operator hears of a wish to cancel that the same text states.
+/// Opts the client out. The operator is alerted if the same text cancels the subscription.
 pub(crate) fn refused(client: &Client, body: &str) -> Decision {
     let out = Decision::nothing(client).opt(OptChange::Out);
     let cancels = client.may_be_charged() && answer::wants_to_cancel(body);
     if cancels { out.concern(Concern::CancelAsked) } else { out }
 }
 
-/// A client of a country without numbers is told so before it is asked to pay.
+/// Tells a client in a country without numbers so, before it is asked to pay.
 fn out_of_region(client: &Client, facts: &Facts<'_>) -> Option<Decision> {
     let before_payment = client.state <= State::S5ConfirmLive && !client.payment_active && client.number.is_none();
     (!facts.region_served && before_payment).then(|| Decision::nothing(client).text(wording::no_numbers_there()))
@@ -95,12 +94,12 @@ fn asked_terms(client: &Client) -> Decision {
     Decision::nothing(client).text(wording::terms(&open_question(client)))
 }
 
-/// The question that is open, or the half of it.
+/// Returns the open question. At S1 with half an answer, it asks for the other half.
 fn open_question(client: &Client) -> Text {
     half_known(client).as_ref().map_or_else(|| wording::reminder(client), wording::ask_other_half)
 }
 
-/// Changes an earlier answer, and asks the open question again.
+/// Changes an earlier answer, and repeats the open question.
 fn corrected(client: &Client, meaning: &Meaning) -> Option<Decision> {
     let changed = if let Meaning::Correction(field, text) = meaning {
         corrected_answer(client, *field, text)
@@ -109,7 +108,7 @@ fn corrected(client: &Client, meaning: &Meaning) -> Option<Decision> {
     } else {
         return None;
     };
-    // Where nothing is found to change, the open question is asked again.
+    // No earlier answer fits the correction, so the open question is repeated.
     let Some((field, text)) = changed else { return Some(unanswered(client, &Meaning::Unclear)) };
     let mut collected = client.collected.clone();
     let answer = match field {
@@ -122,7 +121,7 @@ fn corrected(client: &Client, meaning: &Meaning) -> Option<Decision> {
     Some(fitted(changed.text(wording::corrected(field, &text, &wording::reminder(client)))))
 }
 
-/// The answer that a correction leads to, and the field that it belongs to.
+/// Returns the corrected answer and its field.
 fn corrected_answer(client: &Client, field: Field, text: &str) -> Option<(Field, String)> {
     let told = &client.collected;
     match field {
@@ -135,7 +134,7 @@ fn corrected_answer(client: &Client, field: Field, text: &str) -> Option<(Field,
     }
 }
 
-/// The latest answer that has the wrong word in it, with the right one.
+/// Returns the latest answer that contains the wrong word, with the right word in its place.
 fn respelt_answer(client: &Client, right: &str, wrong: &str) -> Option<(Field, String)> {
     let told = &client.collected;
     let answers = [
@@ -146,15 +145,15 @@ fn respelt_answer(client: &Client, right: &str, wrong: &str) -> Option<(Field, S
     answers.into_iter().find_map(|(field, stored)| Some((field, answer::respelt(stored.as_deref()?, right, wrong)?)))
 }
 
-/// A text that arrived before the open question was asked is no answer to it, unless it can be nothing else; and neither is the
-/// one that led to it once more.
+/// Decides a text that arrived before the open question was asked and is not plainly its answer. Also decides a repeat of the text
+/// that led to the question.
 fn too_early(client: &Client, body: &str, meaning: &Meaning, received_at: DateTime<Utc>) -> Option<Decision> {
     let mut stay = Decision::nothing(client);
-    // It asks for instructions, again or for another phone, and moves nothing.
+    // It asks for the instructions again, or for those of another phone, and moves nothing.
     if client.state == State::S7FwdSent && matches!(meaning, Meaning::Phone(_)) {
         return None;
     }
-    // Two of them go back two questions.
+    // "back" twice goes back two questions.
     if *meaning == Meaning::Back {
         return None;
     }
@@ -175,7 +174,7 @@ fn too_early(client: &Client, body: &str, meaning: &Meaning, received_at: DateTi
     }
 }
 
-/// Asks the last question again. What has been paid, and a number, stay as they are.
+/// Goes back to the last question. A payment and a number stay as they are.
 fn gone_back(client: &Client, meaning: &Meaning) -> Option<Decision> {
     let pays = client.may_be_charged();
     let before = match client.state {
@@ -214,7 +213,7 @@ fn answered(client: &Client, meaning: Meaning, facts: &Facts<'_>) -> Step {
     }
 }
 
-/// Keeps an answer, and asks the next question.
+/// Stores an answer, and asks the next question.
 fn kept(client: &Client, keep: impl FnOnce(&mut Collected), next: State, ask: Text) -> Decision {
     let mut collected = client.collected.clone();
     keep(&mut collected);
@@ -290,14 +289,14 @@ fn forwarding_sent(client: &Client, meaning: &Meaning, facts: &Facts<'_>) -> Ste
     if *meaning == Meaning::Done {
         Decision::nothing(client).to(State::S8FwdConfirm).text(wording::ask_test_call()).into()
     } else if let Meaning::Phone(phone_type) = meaning {
-        // A client who picked the wrong phone gets the right instructions.
+        // A client who chose the wrong phone gets the right instructions.
         with_fitting(instructions(client, *phone_type, facts))
     } else {
         unanswered(client, meaning).into()
     }
 }
 
-/// An answer that fits ends a row of misfits, even if it moves nothing.
+/// Ends a row of misfits. An answer that fits does so even if it moves nothing.
 fn fitted(mut decision: Decision) -> Decision {
     decision.exchange.misfits = 0;
     decision
@@ -310,13 +309,13 @@ fn with_fitting(step: Step) -> Step {
     }
 }
 
-/// Answers a text that fits no question with the open one; the third in a row with the offer of a person.
+/// Repeats the open question after a text that does not fit it. The third misfit in a row gets the offer of a person instead.
 fn unanswered(client: &Client, meaning: &Meaning) -> Decision {
     let mut stay = Decision::nothing(client);
     if is_misfit(client, meaning) {
         stay.exchange.misfits = stay.exchange.misfits.saturating_add(1);
         if stay.exchange.misfits == MISFITS_MAX {
-            // No answer ends the row at COMPLETE, so it begins anew.
+            // No answer ends the row at COMPLETE, so the count starts again.
             if client.state == State::Complete {
                 stay.exchange.misfits = 0;
             }
@@ -327,15 +326,16 @@ fn unanswered(client: &Client, meaning: &Meaning) -> Decision {
     stay.text(if *meaning == Meaning::TooLong { wording::too_long(&again) } else { again })
 }
 
-/// Whether a text that moves nothing shows that its sender does not understand the question, or we not the sender. At COMPLETE
-/// nothing is asked, but a client who pays may be in trouble.
+/// Returns whether a text that moves nothing shows a misunderstanding between us and its sender. At COMPLETE nothing is asked, but
+/// a client who pays may be in trouble.
 fn is_misfit(client: &Client, meaning: &Meaning) -> bool {
     let state = client.state;
     let asks = state != State::Complete;
     match meaning {
         Meaning::Unclear | Meaning::TooLong => asks || client.may_be_charged(),
-        // Everybody begins with a greeting, and after the instructions there is no hurry.
+        // Every client begins with a greeting.
         Meaning::Greeting => asks && state != State::S1BusinessTypeLocation,
+        // After the instructions there is no hurry.
         Meaning::No => asks && state < State::S7FwdSent,
         Meaning::Reaction
         | Meaning::AutoReply

@@ -1,17 +1,17 @@
-//! Who gets a number when there are fewer numbers than clients.
+//! Decides which clients get a number when there are fewer numbers than clients.
 //!
-//! The waiting list is passed in the order in which it is served: who let fewer holds lapse first, then who waited
-//! longest. One rule covers newcomers, waiting clients and holds alike: a client may take a number when more are free than
-//! are reserved for others who come before it.
+//! The caller passes the waiting list in the order in which it is served: clients with fewer lapsed holds first, then those who
+//! have waited longest. One rule covers newcomers, waiting clients and clients with a hold: a client may take a number if more are
+//! free than are reserved for clients who come before it.
 //!
-//! Who waits was promised a number within 24 hours. [`watch`] says who has to hear that it will take longer, and what the
-//! operator has to hear.
+//! Waiting clients were promised a number within 24 hours. [`watch`] finds the clients to tell that it takes longer, and the marks
+//! about which to alert the operator.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// A client on the waiting list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waiting {
+pub struct WaitingClient {
     /// `clients.id`.
     pub client_id: String,
     /// Until when a number is kept free for this client, if one is.
@@ -20,13 +20,13 @@ pub struct Waiting {
     pub reachable: bool,
 }
 
-/// Which of `seekers`, in the order in which they asked, may take one of `free` numbers.
+/// Returns for each of `seekers`, in the order in which they asked, whether it may take one of the `free` numbers.
 ///
-/// A seeker who may not stands on the list from then on, behind everybody else.
+/// A client that may not is on the waiting list from then on, at its end.
 #[must_use]
-pub fn serve(free: usize, waiting: &[Waiting], seekers: &[&str]) -> Vec<bool> {
+pub fn serve(free: usize, waiting: &[WaitingClient], seekers: &[&str]) -> Vec<bool> {
     let mut free = free;
-    let mut line: Vec<Waiting> = waiting.to_vec();
+    let mut line: Vec<WaitingClient> = waiting.to_vec();
     seekers
         .iter()
         .map(|seeker| {
@@ -37,7 +37,7 @@ pub fn serve(free: usize, waiting: &[Waiting], seekers: &[&str]) -> Vec<bool> {
                     line.remove(place);
                 }
                 (false, None) => {
-                    line.push(Waiting { client_id: (*seeker).to_owned(), held_until: None, reachable: true });
+                    line.push(WaitingClient { client_id: (*seeker).to_owned(), held_until: None, reachable: true });
                 }
                 (true, None) | (false, Some(_)) => {}
             }
@@ -47,9 +47,9 @@ pub fn serve(free: usize, waiting: &[Waiting], seekers: &[&str]) -> Vec<bool> {
         .collect()
 }
 
-/// How many numbers belong to others before the client at `place` in the line (nowhere, for a newcomer) may take one. To
-/// somebody with a hold, the holds ahead; to everybody else all holds, and everybody ahead who could be offered one.
-fn reserved_for_others(line: &[Waiting], place: Option<usize>) -> usize {
+/// Returns how many numbers are reserved before the client at `place` in the line (`None` for a newcomer) may take one. For a
+/// client with a hold these are the holds ahead. For others they are all holds, and the reachable clients ahead.
+fn reserved_for_others(line: &[WaitingClient], place: Option<usize>) -> usize {
     let has_hold = place.and_then(|place| line.get(place)).is_some_and(|it| it.held_until.is_some());
     line.iter()
         .enumerate()
@@ -65,43 +65,43 @@ fn reserved_for_others(line: &[Waiting], place: Option<usize>) -> usize {
         .count()
 }
 
-/// What a sweep does to the waiting list.
+/// The changes that a sweep makes to the waiting list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Offers {
-    /// Holds that were not taken up and pass to somebody else. Their clients stay on the list, for the round after.
+    /// Clients whose holds lapse, because they did not take the number and another client can. They stay on the list.
     pub lapse: Vec<String>,
-    /// Clients to keep a number for, and to tell so, in this order.
+    /// Clients for whom to hold a number, and whom to tell so, in this order.
     pub offer: Vec<String>,
 }
 
-/// Shares `free` numbers out among the waiting.
+/// Decides which waiting clients are offered one of the `free` numbers, and which holds lapse.
 ///
-/// A hold past its time lapses only when somebody else is there to take the place: told twice about one number, nobody
-/// gains.
+/// A hold past its time lapses only if another client can take the number: to offer it to the same client again gains nothing.
 #[must_use]
-pub fn offers(free: usize, waiting: &[Waiting], now: DateTime<Utc>) -> Offers {
+pub fn offers(free: usize, waiting: &[WaitingClient], now: DateTime<Utc>) -> Offers {
     let held = waiting.iter().filter(|it| it.held_until.is_some()).count();
-    let overdue: Vec<&Waiting> = waiting.iter().filter(|it| it.held_until.is_some_and(|until| until <= now)).collect();
-    let next: Vec<&Waiting> = waiting.iter().filter(|it| it.held_until.is_none() && it.reachable).collect();
-    // As few holds lapse as let as many be served as can be. There may be more holds than numbers, after some went by hand.
+    let overdue: Vec<&WaitingClient> =
+        waiting.iter().filter(|it| it.held_until.is_some_and(|until| until <= now)).collect();
+    let next: Vec<&WaitingClient> = waiting.iter().filter(|it| it.held_until.is_none() && it.reachable).collect();
+    // The fewest holds lapse that let the most clients be served. Holds can exceed the numbers, if the operator took some.
     let served = |lapsing: usize| free.saturating_sub(held - lapsing).min(next.len());
     let lapsing = (0..=overdue.len()).find(|lapsing| served(*lapsing) == served(overdue.len())).unwrap_or(0);
 
-    let ids = |clients: &[&Waiting]| clients.iter().map(|it| it.client_id.clone()).collect();
-    let first = |clients: &[&Waiting], count: usize| ids(clients.get(..count).unwrap_or_default());
+    let ids = |clients: &[&WaitingClient]| clients.iter().map(|it| it.client_id.clone()).collect();
+    let first = |clients: &[&WaitingClient], count: usize| ids(clients.get(..count).unwrap_or_default());
     Offers { lapse: first(&overdue, lapsing), offer: first(&next, served(lapsing)) }
 }
 
-/// How long before the promise runs out a client without an offer is told that it will take longer.
+/// A client without an offer is told this long before the promise runs out that it will take longer.
 const TOLD_BEFORE: TimeDelta = TimeDelta::hours(2);
 
-/// After how many hours of waiting the operator hears of it, and how long before the promise runs out that is.
+/// The marks at which the operator is alerted: the hours of waiting, and the time that is then left of the promise.
 pub const MARKS: [(i32, TimeDelta); 2] = [(20, CLOSE), (24, TimeDelta::zero())];
 
-/// How long before the promise runs out a client counts as close to it.
+/// A client counts as close to the promise this long before it runs out.
 const CLOSE: TimeDelta = TimeDelta::hours(4);
 
-/// A place on the waiting list, with what was promised and what has been done about it.
+/// A place on the waiting list, with the promise and its history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// `clients.id`.
@@ -114,52 +114,52 @@ pub struct Place {
     pub promised_by: DateTime<Utc>,
     /// Until when a number is kept free for this client, if one is.
     pub held_until: Option<DateTime<Utc>>,
-    /// How many holds were let lapse. An offer that was ignored kept the promise all the same.
+    /// The number of lapsed holds. An offer that the client ignored has kept the promise.
     pub lapsed: i32,
     /// Whether the client can be offered a number now: it has paid, and takes texts.
     pub reachable: bool,
     /// Whether the client was told that it will take longer.
     pub told_late: bool,
-    /// The last of [`MARKS`] at which the operator heard of this client; 0 for none.
+    /// The last of [`MARKS`] at which the operator was alerted about this client, in hours; 0 for none.
     pub alerted_hours: i32,
 }
 
-/// How a place stands.
+/// The status of a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// A number is kept free until then, and the client has been told.
+pub enum PlaceStatus {
+    /// A number is held for the client until then, and the client has been told.
     Held(DateTime<Utc>),
-    /// The client waits, and cannot be offered a number: it has opted out, is out of reach, or has not paid.
+    /// The client waits, and cannot be offered a number: it has opted out, is unreachable, or has not paid.
     NotTextable,
     /// No number was offered within the promised time.
     Late,
     /// The promised time is nearly over, and no number was offered.
     Close,
-    /// The client waits, and what it was promised can still come true, or has.
+    /// The client waits, and the promise can still be kept or has been kept.
     Waiting,
 }
 
 impl Place {
-    /// How the place stands at `now`.
+    /// Returns the status of the place at `now`.
     #[must_use]
-    pub fn standing(&self, now: DateTime<Utc>) -> Standing {
+    pub fn standing(&self, now: DateTime<Utc>) -> PlaceStatus {
         match self.held_until {
-            Some(until) => Standing::Held(until),
-            None if !self.reachable => Standing::NotTextable,
-            None if self.lapsed > 0 => Standing::Waiting,
-            None if now >= self.promised_by => Standing::Late,
-            None if now >= self.promised_by - CLOSE => Standing::Close,
-            None => Standing::Waiting,
+            Some(until) => PlaceStatus::Held(until),
+            None if !self.reachable => PlaceStatus::NotTextable,
+            None if self.lapsed > 0 => PlaceStatus::Waiting,
+            None if now >= self.promised_by => PlaceStatus::Late,
+            None if now >= self.promised_by - CLOSE => PlaceStatus::Close,
+            None => PlaceStatus::Waiting,
         }
     }
 
-    /// Whether the promise is still to be kept, and it is up to us. To somebody who cannot be offered a number, no number
-    /// makes a difference.
+    /// Returns whether the promise is still to be kept, and we can keep it. For a client that cannot be offered a number, more
+    /// numbers make no difference.
     fn is_owed(&self) -> bool {
         self.held_until.is_none() && self.lapsed == 0 && self.reachable
     }
 
-    /// The last mark that the client is over. A mark once passed stays passed, should this clock be behind another.
+    /// Returns the last mark that the client has passed, in hours. It stays passed, in case this clock is behind another.
     fn mark(&self, now: DateTime<Utc>) -> i32 {
         if !self.is_owed() {
             return 0;
@@ -169,20 +169,20 @@ impl Place {
     }
 }
 
-/// What a look at the waiting list finds to be done.
+/// The actions that the waiting list needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Watch {
     /// Clients to be told that it will take longer, in the order of the list.
     pub tell: Vec<String>,
-    /// Clients whose mark has changed, and what it is now.
+    /// Clients whose mark has changed, and the new mark in hours.
     pub marked: Vec<(String, i32)>,
-    /// The marks, in hours, that somebody has newly crossed: the operator hears of each.
+    /// The marks, in hours, that a client has newly crossed. The operator is alerted about each.
     pub crossed: Vec<i32>,
-    /// The marks, in hours, that nobody is over any more.
+    /// The marks, in hours, that no client is past any more.
     pub clear: Vec<i32>,
 }
 
-/// Looks at `places`, the whole waiting list.
+/// Finds the actions that `places`, the whole waiting list, needs at `now`.
 #[must_use]
 pub fn watch(places: &[Place], now: DateTime<Utc>) -> Watch {
     let is_late = |place: &&Place| place.is_owed() && !place.told_late && now >= place.promised_by - TOLD_BEFORE;
@@ -211,12 +211,12 @@ mod tests {
         DateTime::from_timestamp(second, 0).unwrap()
     }
 
-    fn waiting(id: &str, held_until: Option<i64>) -> Waiting {
-        Waiting { client_id: id.to_owned(), held_until: held_until.map(at), reachable: true }
+    fn waiting(id: &str, held_until: Option<i64>) -> WaitingClient {
+        WaitingClient { client_id: id.to_owned(), held_until: held_until.map(at), reachable: true }
     }
 
     #[test]
-    fn a_newcomer_gets_what_is_left_after_everybody_who_waits() {
+    fn a_newcomer_gets_a_number_that_no_waiting_client_needs() {
         let line = [waiting("a", None), waiting("b", Some(9))];
         assert_eq!(serve(2, &line, &["new"]), [false]);
         assert_eq!(serve(3, &line, &["new"]), [true]);
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hold_waits_for_nobody_in_line() {
+    fn a_client_with_a_hold_does_not_wait_for_others_in_line() {
         let line = [waiting("a", None), waiting("b", Some(9))];
         assert_eq!(serve(1, &line, &["b"]), [true]);
         assert_eq!(serve(1, &line, &["a"]), [false], "the one free number is b's");
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn more_holds_than_numbers_serve_the_first_and_never_block_each_other() {
+    fn with_more_holds_than_numbers_the_first_are_served_and_none_block_each_other() {
         let line = [waiting("a", Some(5)), waiting("b", Some(5)), waiting("c", None)];
         assert_eq!(serve(1, &line, &["b"]), [false]);
         assert_eq!(serve(1, &line, &["a"]), [true]);
@@ -243,14 +243,14 @@ mod tests {
     }
 
     #[test]
-    fn who_is_behind_does_not_overtake() {
+    fn a_client_further_back_does_not_overtake() {
         let line = [waiting("a", None), waiting("b", None)];
         assert_eq!(serve(1, &line, &["b", "a"]), [false, true]);
         assert_eq!(serve(2, &line, &["b", "a"]), [true, true]);
     }
 
     #[test]
-    fn a_hold_passes_on_only_when_somebody_is_there_to_take_it() {
+    fn a_hold_lapses_only_when_another_client_can_take_the_number() {
         let alone = [waiting("a", Some(5))];
         assert_eq!(offers(1, &alone, at(6)), Offers::default());
 
@@ -258,12 +258,12 @@ mod tests {
         assert_eq!(offers(1, &line, at(4)), Offers::default());
         assert_eq!(offers(1, &line, at(5)), Offers { lapse: vec!["a".into()], offer: vec!["b".into()] });
         assert_eq!(offers(3, &line, at(5)), Offers { lapse: vec![], offer: vec!["b".into(), "c".into()] });
-        assert_eq!(offers(0, &line, at(5)), Offers::default(), "the number went by hand: there is nothing to pass on");
+        assert_eq!(offers(0, &line, at(5)), Offers::default(), "the operator took the number, so no hold can pass on");
     }
 
     #[test]
-    fn who_cannot_be_reached_is_passed_over_and_kept() {
-        let line = [Waiting { reachable: false, ..waiting("a", None) }, waiting("b", None)];
+    fn an_unreachable_client_is_skipped_and_stays_on_the_list() {
+        let line = [WaitingClient { reachable: false, ..waiting("a", None) }, waiting("b", None)];
         assert_eq!(offers(1, &line, at(0)).offer, ["b"]);
     }
 
@@ -271,7 +271,7 @@ mod tests {
         at(hours * 3_600)
     }
 
-    /// A client that joined at hour 0.
+    /// Returns a client that joined at hour 0.
     fn place(id: &str) -> Place {
         Place {
             client_id: id.to_owned(),
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_is_told_two_hours_before_the_promise_runs_out_and_once() {
+    fn a_waiting_client_is_told_once_two_hours_before_the_promise_runs_out() {
         let told = |place: Place, hour| watch(&[place], hours(hour)).tell.len();
         assert_eq!(told(place("a"), 21), 0);
         assert_eq!(told(place("a"), 22), 1);
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn each_mark_is_crossed_once_and_over_when_nobody_is_past_it() {
+    fn each_mark_is_crossed_once_and_cleared_when_no_client_is_past_it() {
         let marked = |hours| Place { alerted_hours: hours, ..place("a") };
         assert_eq!(watch(&[place("a")], hours(19)), Watch { clear: vec![20, 24], ..Watch::default() });
         let first = watch(&[place("a"), place("b")], hours(20));
@@ -307,13 +307,13 @@ mod tests {
         assert_eq!((first.crossed, first.clear), (vec![20], vec![24]));
         assert_eq!(watch(&[marked(20)], hours(21)), Watch { clear: vec![24], ..Watch::default() });
         assert_eq!(watch(&[marked(20)], hours(24)).crossed, [24]);
-        assert_eq!(watch(&[place("a")], hours(30)).crossed, [20, 24], "nobody looked for a while");
+        assert_eq!(watch(&[place("a")], hours(30)).crossed, [20, 24], "no sweep ran for a while");
         assert_eq!(watch(&[marked(24), place("b")], hours(19)).clear, [0; 0], "by a clock that is behind");
         assert_eq!(watch(&[], hours(30)), Watch { clear: vec![20, 24], ..Watch::default() });
     }
 
     #[test]
-    fn who_cannot_be_offered_a_number_crosses_anew_when_that_changes() {
+    fn a_client_that_becomes_reachable_again_crosses_its_mark_anew() {
         let away = Place { alerted_hours: 20, reachable: false, ..place("a") };
         let gone = watch(std::slice::from_ref(&away), hours(21));
         assert_eq!((gone.marked, gone.clear), (vec![("a".to_owned(), 0)], vec![20, 24]));
@@ -321,26 +321,26 @@ mod tests {
     }
 
     #[test]
-    fn a_place_stands_as_its_holder_sees_it() {
-        assert_eq!(place("a").standing(hours(19)), Standing::Waiting);
-        assert_eq!(place("a").standing(hours(20)), Standing::Close);
-        assert_eq!(place("a").standing(hours(24)), Standing::Late);
-        assert_eq!(Place { lapsed: 1, ..place("a") }.standing(hours(30)), Standing::Waiting);
-        assert_eq!(Place { reachable: false, ..place("a") }.standing(hours(30)), Standing::NotTextable);
+    fn the_status_of_a_place_follows_its_hold_and_its_promise() {
+        assert_eq!(place("a").standing(hours(19)), PlaceStatus::Waiting);
+        assert_eq!(place("a").standing(hours(20)), PlaceStatus::Close);
+        assert_eq!(place("a").standing(hours(24)), PlaceStatus::Late);
+        assert_eq!(Place { lapsed: 1, ..place("a") }.standing(hours(30)), PlaceStatus::Waiting);
+        assert_eq!(Place { reachable: false, ..place("a") }.standing(hours(30)), PlaceStatus::NotTextable);
         let held = Place { held_until: Some(hours(48)), reachable: false, ..place("a") };
-        assert_eq!(held.standing(hours(30)), Standing::Held(hours(48)));
+        assert_eq!(held.standing(hours(30)), PlaceStatus::Held(hours(48)));
     }
 
     prop_compose! {
-        fn a_line()(holds in prop::collection::vec((prop::option::of(0i64..10), any::<bool>()), 0..8)) -> Vec<Waiting> {
+        fn a_line()(holds in prop::collection::vec((prop::option::of(0i64..10), any::<bool>()), 0..8)) -> Vec<WaitingClient> {
             let each = holds.into_iter().enumerate();
-            each.map(|(place, (held, reachable))| Waiting { reachable, ..waiting(&format!("w{place}"), held) }).collect()
+            each.map(|(place, (held, reachable))| WaitingClient { reachable, ..waiting(&format!("w{place}"), held) }).collect()
         }
     }
 
     proptest! {
         #[test]
-        fn never_more_served_than_free(free in 0usize..10, line in a_line(), newcomers in 0usize..5) {
+        fn served_clients_never_exceed_free_numbers(free in 0usize..10, line in a_line(), newcomers in 0usize..5) {
             let names: Vec<String> = line.iter().map(|it| it.client_id.clone())
                 .chain((0..newcomers).map(|n| format!("n{n}"))).rev().collect();
             let seekers: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -349,13 +349,13 @@ mod tests {
         }
 
         #[test]
-        fn a_newcomer_never_takes_a_number_that_somebody_waits_for(free in 0usize..10, line in a_line()) {
+        fn a_newcomer_never_takes_a_number_that_a_client_waits_for(free in 0usize..10, line in a_line()) {
             let waited_for = line.iter().filter(|it| it.reachable || it.held_until.is_some()).count();
             prop_assert_eq!(serve(free, &line, &["new"]), [free > waited_for]);
         }
 
         #[test]
-        fn holds_never_exceed_the_numbers_and_no_number_is_kept_from_the_waiting(free in 0usize..10, line in a_line()) {
+        fn holds_never_exceed_numbers_and_no_number_is_kept_from_waiting_clients(free in 0usize..10, line in a_line()) {
             let held_before = line.iter().filter(|it| it.held_until.is_some()).count();
             let offers = offers(free, &line, at(5));
             let held_after = held_before - offers.lapse.len() + offers.offer.len();

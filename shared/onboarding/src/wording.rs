@@ -1,35 +1,35 @@
-//! Every text we send, word for word.
+//! Every text that we send, word for word.
 //!
-//! Four of them are fixed to the letter by the specification: payment, capacity, the iPhone instructions and "We're
-//! assigning your JobRun number now". The others are short, and in plain UK English in characters of the GSM alphabet, so
-//! that one segment is enough where it can be. No text asks for a word that Twilio acts on, such as STOP or HELP.
+//! The specification fixes four texts to the letter: payment, capacity, the iPhone instructions and "We're assigning your JobRun
+//! number now". The others are short, in plain UK English, and in characters of the GSM alphabet, so that one segment is enough
+//! where possible. No text asks for a word that Twilio acts on, such as STOP or HELP.
 
 use crate::segments::in_gsm_if_nothing_is_lost;
 pub use crate::text_kind::TextKind;
 use crate::{ANSWER_CHARS_MAX, Call, Client, E164, Field, Half, PhoneType, State};
 
-/// What stands in the place of a payment link as long as none is set.
+/// The placeholder for the payment link while none is configured.
 const PAYMENT_LINK_PLACEHOLDER: &str = "https://buy.stripe.com/test_XXXXX (placeholder)";
 
 /// A text to be sent to a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text {
-    /// Which of our texts this is.
+    /// The kind of the text.
     pub kind: TextKind,
-    /// What it says.
+    /// The words of the text.
     pub body: String,
-    /// Texts with the same key are said once between them, ever.
+    /// Of all texts with the same key, only the first is ever sent.
     pub once_key: Option<String>,
 }
 
 impl Text {
-    /// The owner hears of each call once, however often and in whatever order it is reported.
+    /// Sets a key by which the owner is told of each call once, in any number and order of reports.
     pub(crate) fn once_for(self, call: &Call) -> Self {
         Self { once_key: call.sid.as_ref().map(|sid| format!("call:{sid}")), ..self }
     }
 }
 
-/// Every text is made here, so that every text is as cheap as it can be.
+/// Makes a text. Every text is made here, so that each takes the fewest segments.
 fn text(kind: TextKind, body: impl Into<String>) -> Text {
     let body = body.into();
     Text { kind, body: in_gsm_if_nothing_is_lost(&body).into_owned(), once_key: None }
@@ -75,7 +75,7 @@ pub(crate) fn payment_required(payment_link: &str) -> Text {
     )
 }
 
-/// The client's own payment link: the reference in it comes back with the payment, and says whose it is.
+/// Returns the client's own payment link. Stripe returns the reference in it with the payment, which identifies the client.
 pub(crate) fn payment_link(link: Option<&str>, client: &Client) -> String {
     let Some(link) = link else { return PAYMENT_LINK_PLACEHOLDER.to_owned() };
     let joint = if link.contains('?') { '&' } else { '?' };
@@ -112,7 +112,7 @@ pub(crate) fn service_ended(had_number: bool, payment_link: &str) -> Text {
     )
 }
 
-/// A client who was told that it takes longer is not promised the same again.
+/// Returns the text for a client without a number. A client who was told that it takes longer gets no second promise.
 pub(crate) fn no_number_yet(told_late: bool) -> Text {
     if told_late { still_waiting() } else { at_capacity() }
 }
@@ -125,14 +125,14 @@ fn at_capacity() -> Text {
     )
 }
 
-/// What a client on the waiting list is told when a number is kept free for it.
+/// Returns the text for a waiting client for whom a number is held.
 #[must_use]
 pub fn number_ready() -> Text {
     text(TextKind::NumberReady, "Good news! Your JobRun number is ready for you.\n\nReply READY to continue.")
 }
 
-/// What a client on the waiting list is told shortly before the promised 24 hours are over without a number, or later if
-/// nobody looked in time.
+/// Returns the text for a waiting client without a number, shortly before the promised 24 hours are over, or later if no sweep ran
+/// in time.
 #[must_use]
 pub fn still_waiting() -> Text {
     text(
@@ -153,7 +153,7 @@ pub(crate) fn ask_phone_type(number: &E164) -> Text {
     )
 }
 
-/// What a client is told whose number was taken back, and for whom there is no other; `is_promised` one, if it has paid.
+/// Returns the text for a client whose number was taken back, if there is no other. A client who has paid `is_promised` one.
 pub(crate) fn number_taken_back(is_promised: bool) -> Text {
     let promise = if is_promised { "\n\nWe'll text you as soon as we have a new one for you." } else { "" };
     text(
@@ -201,7 +201,7 @@ pub(crate) fn forwarding_instructions(phone_type: PhoneType, number: &E164) -> T
     text(TextKind::ForwardingInstructions, body)
 }
 
-/// A UK number as a UK landline dials it: 07… for +447…. Numbers of other countries are given with 00.
+/// Returns a number as a UK landline dials it: 07… for +447…, and 00 for the plus sign of other countries.
 fn as_dialled_at_home(number: &str) -> String {
     match number.strip_prefix("+44") {
         Some(rest) => format!("0{rest}"),
@@ -247,12 +247,12 @@ pub(crate) fn already_live() -> Text {
     )
 }
 
-/// What the owner of a live number is told of a call. Not for a number that is withheld.
+/// Returns the text about a call for the owner of a live number. There is none if the caller's number is withheld.
 pub(crate) fn missed_call(caller: &E164) -> Text {
     text(TextKind::MissedCall, format!("Missed call: {} rang your JobRun number.", caller.as_str()))
 }
 
-/// What a stranger is told who texts a number that is handed out to a client.
+/// Returns the text for a stranger who texts a number that is assigned to a client.
 #[must_use]
 pub fn misdirected(onboarding_number: &E164) -> Text {
     text(
@@ -261,7 +261,7 @@ pub fn misdirected(onboarding_number: &E164) -> Text {
     )
 }
 
-/// Half of the answer to S1 is known, and the other half is asked for.
+/// Asks for the other half of the answer to S1.
 pub(crate) fn ask_other_half(half: &Half) -> Text {
     text(
         TextKind::AskOtherHalf,
@@ -289,7 +289,7 @@ pub(crate) fn too_long(question: &Text) -> Text {
     )
 }
 
-/// The client's text left before our question arrived.
+/// Says that the client's text was sent before our question arrived.
 pub(crate) fn crossed(client: &Client) -> Text {
     text(TextKind::Crossed, format!("Sorry, our texts crossed. {}", reminder(client).body))
 }
@@ -322,7 +322,7 @@ pub(crate) fn person_asked_for() -> Text {
     text(TextKind::OfferPerson, "Of course. Somebody from our team will get in touch. You can go on here any time.")
 }
 
-/// A wish to cancel is all it takes; a question is told what to reply.
+/// Confirms the wish to cancel if `has_asked`, and otherwise says what to reply to cancel.
 pub(crate) fn how_to_cancel(has_asked: bool) -> Text {
     text(
         TextKind::HowToCancel,
@@ -342,7 +342,7 @@ pub(crate) fn nothing_charged() -> Text {
     )
 }
 
-/// The answer to a client who pays nothing yet and asks how to cancel.
+/// Tells a client who pays nothing yet how it will be able to cancel.
 pub(crate) fn can_cancel_later(question: &Text) -> Text {
     let answer = "You have no JobRun subscription yet. Once you do, you can cancel any time by telling us here.";
     text(TextKind::NothingCharged, format!("{answer}\n\n{}", question.body))
@@ -362,12 +362,12 @@ pub(crate) fn nothing_to_refund() -> Text {
     )
 }
 
-/// The price and the term, which the payment text states as well.
+/// States the price and the term, as the payment text does.
 pub(crate) fn terms(question: &Text) -> Text {
     text(TextKind::Terms, format!("JobRun costs £29 a month, and you can cancel any time.\n\n{}", question.body))
 }
 
-/// Said once for each question: a sender who is not interested is not asked again.
+/// Closes the conversation, once for each question: a sender who is not interested is not asked again.
 pub(crate) fn closing(client: &Client) -> Text {
     let once_key = Some(format!("closing:{}:{}", client.id, client.state.name()));
     let body = "No problem, and thanks for letting us know. If you change your mind, just reply here any time.";
@@ -381,7 +381,7 @@ pub(crate) fn no_numbers_there() -> Text {
     )
 }
 
-/// The question that `client` has to answer next, for a client who has lost the thread.
+/// Returns the open question again, for a client whose text did not answer it.
 pub(crate) fn reminder(client: &Client) -> Text {
     match client.state {
         State::S1BusinessTypeLocation => welcome(),
@@ -414,7 +414,7 @@ mod tests {
     use crate::segments::segments;
 
     #[test]
-    fn what_the_waiting_are_told_and_what_smooths_the_conversation_is_one_segment() {
+    fn texts_to_waiting_clients_and_fixed_replies_are_one_segment() {
         let mut fixed = vec![
             number_ready(),
             still_waiting(),

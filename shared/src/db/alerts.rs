@@ -1,7 +1,7 @@
-//! What an operator has to know of: one alert for each cause, until it is cleared.
+//! Alerts for the operator: one for each cause, until it is cleared.
 //!
-//! An alert is a row, and a line in the log when it is raised and when it is cleared, after the commit. That the same thing
-//! goes wrong again raises nothing new.
+//! An alert is a row, and a log line after the commit when it is raised and when it is cleared. A cause that shows
+//! again raises nothing new.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -9,24 +9,24 @@ use sqlx::{PgConnection, PgExecutor, PgPool};
 
 use super::Error;
 
-/// Something that an operator has to know of.
+/// An alert to be raised.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NewAlert {
-    /// The same cause is the same alert.
+    /// The cause. The same cause is the same alert.
     pub cause: String,
-    /// What is wrong and what to do, in a sentence, without phone numbers.
+    /// The problem and the remedy, in a sentence, without phone numbers.
     pub about: String,
 }
 
-/// An open alert, as an operator sees it.
+/// An open alert, as the operator sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Alert {
-    /// `alerts.id`; empty for one that is worked out when it is read, and stands in no table.
+    /// `alerts.id`; empty for an alert that is computed when it is read, and has no row.
     pub id: Option<i64>,
     /// Its cause.
     pub cause: String,
-    /// What is wrong and what to do.
+    /// The problem and the remedy.
     pub about: String,
     /// When it was raised.
     pub raised_at: DateTime<Utc>,
@@ -36,13 +36,10 @@ pub struct Alert {
     pub times: i64,
 }
 
-/// Raises alerts, each once as long as it is not cleared. Answers those that are new, for [`crate::telemetry::raised`] to be
-/// told after the commit.
-///
-/// # Errors
-/// When the database does not answer.
+/// Raises alerts, each once until it is cleared. Returns the new ones, for [`crate::telemetry::raised`] after the
+/// commit.
 pub async fn raise(conn: &mut PgConnection, alerts: &[NewAlert], now: DateTime<Utc>) -> Result<Vec<NewAlert>, Error> {
-    // Sorted, so that two transactions never wait for each other.
+    // Sorted, so that two transactions cannot deadlock.
     let mut alerts: Vec<&NewAlert> = alerts.iter().collect();
     alerts.sort_unstable();
     alerts.dedup_by(|one, other| one.cause == other.cause);
@@ -64,13 +61,10 @@ pub async fn raise(conn: &mut PgConnection, alerts: &[NewAlert], now: DateTime<U
     Ok(new)
 }
 
-/// Raises an alert about something that lasts, once as long as it is not cleared: that it still lasts is nothing new, and only
-/// its words are brought up to date. Answers whether it is new, for [`crate::telemetry::raised`] to be told after the commit.
-///
-/// # Errors
-/// When the database does not answer.
+/// Raises an alert about a lasting condition, once until it is cleared. While the condition lasts, only the alert's
+/// words and time are updated. Returns whether it is new, for [`crate::telemetry::raised`] after the commit.
 pub async fn raise_lasting(conn: &mut PgConnection, alert: &NewAlert, now: DateTime<Utc>) -> Result<bool, Error> {
-    // A row that was there has been locked by the update, which PostgreSQL keeps in `xmax`.
+    // The update locks an existing row, which PostgreSQL records in `xmax`.
     let raised = sqlx::query_scalar!(
         r#"INSERT INTO alerts (cause, about, raised_at, last_seen_at) VALUES ($1, $2, $3, $3)
            ON CONFLICT (cause) WHERE cleared_at IS NULL
@@ -83,30 +77,21 @@ pub async fn raise_lasting(conn: &mut PgConnection, alert: &NewAlert, now: DateT
     Ok(raised.fetch_one(conn).await?)
 }
 
-/// The causes of open alerts that begin with `beginning`.
-///
-/// # Errors
-/// When the database does not answer.
+/// Returns the causes of open alerts that begin with `beginning`.
 pub async fn list_open_causes_of(conn: &mut PgConnection, beginning: &str) -> Result<Vec<String>, Error> {
     let open =
         sqlx::query_scalar!("SELECT cause FROM alerts WHERE cleared_at IS NULL AND starts_with(cause, $1)", beginning);
     Ok(open.fetch_all(conn).await?)
 }
 
-/// Which of these causes have an open alert.
-///
-/// # Errors
-/// When the database does not answer.
+/// Returns which of these causes have an open alert.
 pub async fn list_open_causes(conn: &mut PgConnection, causes: &[String]) -> Result<Vec<String>, Error> {
     let open = sqlx::query_scalar!("SELECT cause FROM alerts WHERE cleared_at IS NULL AND cause = ANY($1)", causes);
     Ok(open.fetch_all(conn).await?)
 }
 
-/// Clears the open alerts of these causes. One that somebody is just raising again is not over, and stays. Answers those that
-/// were open, for [`crate::telemetry::cleared`] to be told after the commit.
-///
-/// # Errors
-/// When the database does not answer.
+/// Clears the open alerts of these causes. An alert that another session is raising again stays open. Returns the
+/// causes that were open, for [`crate::telemetry::cleared`] after the commit.
 pub async fn clear(conn: &mut PgConnection, causes: &[String], now: DateTime<Utc>) -> Result<Vec<String>, Error> {
     if causes.is_empty() {
         return Ok(Vec::new());
@@ -121,10 +106,7 @@ pub async fn clear(conn: &mut PgConnection, causes: &[String], now: DateTime<Utc
     Ok(cleared.fetch_all(conn).await?)
 }
 
-/// Clears the open alert `id`. Answers its cause, if there is such an alert.
-///
-/// # Errors
-/// When the database does not answer.
+/// Clears the open alert `id`. Returns its cause, if there is such an alert.
 pub async fn clear_by_id(pool: &PgPool, id: i64, now: DateTime<Utc>) -> Result<Option<String>, Error> {
     let cleared = sqlx::query_scalar!(
         "UPDATE alerts SET cleared_at = $2 WHERE cleared_at IS NULL AND id = $1 RETURNING cause",
@@ -134,11 +116,8 @@ pub async fn clear_by_id(pool: &PgPool, id: i64, now: DateTime<Utc>) -> Result<O
     Ok(cleared.fetch_optional(pool).await?)
 }
 
-/// Clears the open alerts whose causes begin with one of `beginnings`, and that have not shown since `quiet_since`, as in
-/// [`clear`].
-///
-/// # Errors
-/// When the database does not answer.
+/// Clears the open alerts whose causes begin with one of `beginnings` and have not shown since `quiet_since`, as
+/// [`clear`] does.
 pub async fn clear_quiet(
     conn: &mut PgConnection,
     beginnings: &[&str],
@@ -159,10 +138,7 @@ pub async fn clear_quiet(
     Ok(cleared.fetch_all(conn).await?)
 }
 
-/// Every open alert, oldest first.
-///
-/// # Errors
-/// When the database does not answer.
+/// Returns every open alert, oldest first.
 pub async fn list_open(conn: impl PgExecutor<'_>) -> Result<Vec<Alert>, Error> {
     let open = sqlx::query_as!(
         Alert,

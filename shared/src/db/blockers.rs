@@ -1,61 +1,48 @@
-//! Sessions that hold locks for long, such as a `psql` with an open transaction: what the workers wait for.
+//! Sessions that hold locks for long, such as a `psql` with an open transaction, and so make the workers wait.
 //!
-//! Nothing here ends a session: that is for an operator, who is told which one it is.
+//! This module ends no session: it tells the operator which session it is.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgConnection;
 
 use super::Error;
 use super::alerts::{self, NewAlert};
+use crate::alerts::{Kind, operation};
 
-/// Our own transactions take milliseconds, and some of the command line's seconds. Another session's transaction that is open
-/// for longer than this, and holds locks on our tables, is in the way.
+/// Our own transactions take milliseconds, and some of the command line's take seconds. Another session whose
+/// transaction is open for longer than this and locks our tables is a blocker.
 const OPEN_FOR: TimeDelta = TimeDelta::seconds(1);
 
 /// A program of ours whose transaction is open for longer than this hangs.
 const OURS_OPEN_FOR: TimeDelta = TimeDelta::seconds(30);
 
-/// This many sessions are named at most. The next look names the others.
+/// How many sessions are named at most. The next look names the others.
 const NAMED_MAX: i64 = 5;
 
-/// How the causes of these alerts begin; the number of the session follows.
-const CAUSE: &str = "blocked-by:";
-
-/// A session whose open transaction has locked tables of ours, or rows of them.
+/// A session whose open transaction has locked our tables, or rows of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Blocker {
-    /// The number of its server process.
+    /// The process id of its server process.
     pid: i32,
-    /// What it calls itself.
+    /// Its `application_name`.
     application: String,
-    /// Since when its transaction is open; empty where the rights to see it are missing.
+    /// Since when its transaction is open; empty without the right to see it.
     since: Option<DateTime<Utc>>,
-    /// The tables.
+    /// The locked tables.
     tables: String,
 }
 
 impl Blocker {
     fn alert(&self) -> NewAlert {
-        let Self { pid, application, since, tables } = self;
-        let since = since.map_or_else(|| "some time".to_owned(), |at| at.format("%Y-%m-%d %H:%M:%S UTC").to_string());
-        NewAlert {
-            cause: format!("{CAUSE}{pid}"),
-            about: format!(
-                "Session {pid} ({application}) has had a transaction open since {since}, and holds locks on {tables} while workers \
-                 wait for locks. Commit it or roll it back there, or end it: SELECT pg_terminate_backend({pid})."
-            ),
-        }
+        operation::blocked_by(self.pid, &self.application, self.since, &self.tables)
     }
 }
 
-/// Raises an alert about each session whose transaction has held locks for long, or brings its words up to date. Returns those
-/// that are new.
-///
-/// # Errors
-/// When the database does not answer.
+/// Raises an alert about each session whose transaction has held locks for long, or updates the alert's words. Returns
+/// the new alerts.
 pub async fn alert(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<Vec<NewAlert>, Error> {
     let mut new = Vec::new();
-    // By number, so that two transactions never wait for each other.
+    // By process id, so that two transactions cannot deadlock.
     for blocker in list(conn, OPEN_FOR, Some(NAMED_MAX)).await? {
         let alert = blocker.alert();
         if alerts::raise_lasting(conn, &alert, now).await? {
@@ -66,11 +53,8 @@ pub async fn alert(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<Vec<Ne
 }
 
 /// Clears the alerts about sessions that hold no locks any more. Returns their causes.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn clear(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<Vec<String>, Error> {
-    let mut over = alerts::list_open_causes_of(conn, CAUSE).await?;
+    let mut over = alerts::list_open_causes_of(conn, &Kind::BlockedBy.prefix()).await?;
     if over.is_empty() {
         return Ok(over);
     }
@@ -79,9 +63,9 @@ pub async fn clear(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<Vec<St
     alerts::clear(conn, &over, now).await
 }
 
-/// The sessions of this database whose transactions are open for longer than `open_for`, or [`OURS_OPEN_FOR`] if they are of a
-/// program of ours, and hold locks that others may wait for on tables of ours: the oldest `max` of them, or all, by number. A session that waits for
-/// another's lock itself is not among them.
+/// Returns the sessions of this database that hold blocking locks on our tables, and whose transactions are open for
+/// longer than `open_for`, or than [`OURS_OPEN_FOR`] if they belong to a program of ours. Returns the oldest `max` of
+/// them, or all, by process id. A session that itself waits for a lock is left out.
 async fn list(conn: &mut PgConnection, open_for: TimeDelta, max: Option<i64>) -> Result<Vec<Blocker>, Error> {
     let blockers = sqlx::query_as!(
         Blocker,

@@ -1,20 +1,19 @@
-//! The people signing up: who they are, where they stand, and the lock that makes one worker at a time speak to each.
+//! Clients: who they are, where they stand in the conversation, and the lock that lets one worker at a time handle
+//! each.
 
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::{Client, Collected, E164, Exchange, OptChange, Payment, State, home_region};
-use sqlx::{PgConnection, types::Json};
+use sqlx::PgConnection;
+use sqlx::types::Json;
 
 use super::{Error, ensure_rows};
 
-/// Makes a client of every phone that has none yet, in the region of the phone's country. A phone that opted out as a stranger's
-/// begins opted out. Waits for other transactions that do the same.
-///
-/// # Errors
-/// When the database does not answer.
+/// Creates a client for every phone that has none yet, in the region of the phone's country. A phone that opted out
+/// before it was a client's begins opted out. Waits for other transactions that insert the same phones.
 pub async fn ensure_for_phones(conn: &mut PgConnection, phones: &[E164]) -> Result<(), Error> {
-    // Sorted, so that two transactions never wait for each other.
+    // Sorted, so that two transactions cannot deadlock.
     let mut newcomers: Vec<(&str, String)> = phones.iter().map(|it| (it.digits(), home_region(it))).collect();
     newcomers.sort_unstable();
     newcomers.dedup();
@@ -33,7 +32,7 @@ pub async fn ensure_for_phones(conn: &mut PgConnection, phones: &[E164]) -> Resu
     Ok(())
 }
 
-/// Of a list of lanes: the phones, the numbers and the client ids.
+/// The phones, numbers and client ids among a list of lanes.
 struct Split {
     phones: Vec<String>,
     numbers: Vec<String>,
@@ -45,10 +44,7 @@ fn split(lanes: &[String]) -> Split {
     Split { phones: of("phone:"), numbers: of("number:"), ids: of("client:") }
 }
 
-/// The lanes that belong to the same clients as `lanes` do. A lane that is not among them has no client.
-///
-/// # Errors
-/// When the database does not answer.
+/// Returns the lanes that belong to the same clients as `lanes` do. A lane that is not among them has no client.
 pub async fn list_known_lanes(conn: &mut PgConnection, lanes: &[String]) -> Result<HashSet<String>, Error> {
     let Split { phones, numbers, ids } = split(lanes);
     let known = sqlx::query_scalar!(
@@ -63,14 +59,12 @@ pub async fn list_known_lanes(conn: &mut PgConnection, lanes: &[String]) -> Resu
     Ok(known.into_iter().flatten().collect())
 }
 
-/// Locks the clients whose events arrive in `lanes`, passing over those that somebody else has locked: whoever has, looks again
-/// before it is done. Answers their ids.
-///
-/// # Errors
-/// When the database does not answer.
+/// Locks the clients whose events arrive in `lanes`, and skips those that another transaction has locked: its worker
+/// looks for events again before it finishes. Returns the ids of the locked clients.
 pub async fn lock_by_lanes(conn: &mut PgConnection, lanes: &[String]) -> Result<Vec<String>, Error> {
     let Split { phones, numbers, ids } = split(lanes);
-    // Not FOR UPDATE: rows that refer to a client may be written by others meanwhile, such as a text from the sweeper.
+    // Not FOR UPDATE: other transactions may insert rows that refer to a client meanwhile, such as a text from the
+    // sweep.
     let ids = sqlx::query_scalar!(
         r#"SELECT id FROM clients
            WHERE "phoneNumber" = ANY($1) OR "twilioNumber" = ANY($2) OR id = ANY($3)
@@ -85,31 +79,26 @@ pub async fn lock_by_lanes(conn: &mut PgConnection, lanes: &[String]) -> Result<
     Ok(ids)
 }
 
-/// Locks one client, and waits for whoever else has it locked. Answers whether there is such a client.
-///
-/// # Errors
-/// When the database does not answer.
+/// Locks one client, and waits for other transactions that have it locked. Returns whether the client exists.
 pub async fn lock(conn: &mut PgConnection, id: &str) -> Result<bool, Error> {
     let row = sqlx::query!("SELECT id FROM clients WHERE id = $1 FOR NO KEY UPDATE", id).fetch_optional(conn).await?;
     Ok(row.is_some())
 }
 
-/// A client as loaded, with the region in which it needs a number.
+/// A loaded client, with the region in which it needs a number.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// What decisions rest on.
+    /// The client as decisions see it.
     pub client: Client,
     /// `clients.region`.
     pub region: String,
 }
 
-/// Loads the clients `ids`, by id. A statement of its own after the one that locks: only then does it see what whoever held
-/// the lock before has written.
+/// Loads the clients `ids`, by id. This is a separate statement after the one that locks: only then does it see what
+/// the previous holder of the lock has written.
 ///
-/// Answers as many as can be read; the others are reported as [`Error::Unreadable`], which must not stop the rest.
-///
-/// # Errors
-/// When the database does not answer.
+/// A client that cannot be read is an [`Error::Unreadable`] in its place. The caller either leaves it out or fails, and
+/// then tries the others again without it.
 pub async fn load(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Result<Loaded, Error>>, Error> {
     let rows = sqlx::query!(
         r#"SELECT c.id, c.region, c."phoneNumber" AS phone, c."paymentActive" AS payment_active, c."twilioNumber" AS number,
@@ -154,37 +143,34 @@ pub async fn load(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Result<
     Ok(loaded.collect())
 }
 
-/// Where clients stand after a decision.
+/// Where a client stands after a decision.
 #[derive(Clone, Debug)]
-pub struct Standing<'a> {
+pub struct ConversationProgress<'a> {
     /// `clients.id`.
     pub client_id: &'a str,
-    /// Where it stands.
+    /// Its place in the conversation.
     pub state: State,
-    /// What it has told us.
+    /// The data that its texts have given.
     pub collected: &'a Collected,
-    /// How the exchange of question and answer stands.
+    /// The state of the exchange of question and answer.
     pub exchange: &'a Exchange,
 }
 
-/// Saves where clients stand. What others have added to `collected_fields` by hand is kept.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn save_standings(
+/// Saves where clients stand. Entries that were added to `collected_fields` by hand are kept.
+pub async fn save_progress(
     conn: &mut PgConnection,
-    standings: &[Standing<'_>],
+    progress: &[ConversationProgress<'_>],
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    if standings.is_empty() {
+    if progress.is_empty() {
         return Ok(());
     }
-    save_business_names(conn, standings).await?;
-    let ids: Vec<&str> = standings.iter().map(|it| it.client_id).collect();
-    let states: Vec<&str> = standings.iter().map(|it| it.state.name()).collect();
-    let collected: Vec<Json<&Collected>> = standings.iter().map(|it| Json(it.collected)).collect();
-    let asked: Vec<Option<DateTime<Utc>>> = standings.iter().map(|it| it.exchange.asked_at).collect();
-    let led_by = || standings.iter().map(|it| it.exchange.led_by.as_ref());
+    save_business_names(conn, progress).await?;
+    let ids: Vec<&str> = progress.iter().map(|it| it.client_id).collect();
+    let states: Vec<&str> = progress.iter().map(|it| it.state.name()).collect();
+    let collected: Vec<Json<&Collected>> = progress.iter().map(|it| Json(it.collected)).collect();
+    let asked: Vec<Option<DateTime<Utc>>> = progress.iter().map(|it| it.exchange.asked_at).collect();
+    let led_by = || progress.iter().map(|it| it.exchange.led_by.as_ref());
     let led_by_bodies: Vec<Option<&str>> = led_by().map(|led_by| Some(led_by?.0.as_str())).collect();
     let led_by_at: Vec<Option<DateTime<Utc>>> = led_by().map(|led_by| Some(led_by?.1)).collect();
     let result = sqlx::query!(
@@ -210,13 +196,13 @@ pub async fn save_standings(
     )
     .execute(conn)
     .await?;
-    ensure_rows(&result, standings.len(), "saving where clients stand")
+    ensure_rows(&result, progress.len(), "saving where clients stand")
 }
 
-/// Saves how many texts in a row have fitted no question. Must hold the clients' locks.
+/// Saves how many texts in a row fitted no question. The clients must be locked.
 ///
 /// # Errors
-/// When one of them does not exist, or the database does not answer.
+/// [`Error::RowCount`], when a client does not exist.
 pub async fn save_misfits(conn: &mut PgConnection, misfits: &[(&str, u32)]) -> Result<(), Error> {
     if misfits.is_empty() {
         return Ok(());
@@ -234,10 +220,10 @@ pub async fn save_misfits(conn: &mut PgConnection, misfits: &[(&str, u32)]) -> R
     ensure_rows(&result, misfits.len(), "saving how many texts have fitted no question")
 }
 
-/// A business that has no name yet gets the one that its owner gave, and one that had that name gets the corrected one. A name
-/// that was given by hand stays. To be called before the answers are saved: the old one is compared.
-async fn save_business_names(conn: &mut PgConnection, standings: &[Standing<'_>]) -> Result<(), Error> {
-    let named = standings.iter().filter_map(|it| Some((it.client_id, it.collected.business_name.as_deref()?)));
+/// Names a business that has no name yet as its owner did, and corrects a name that the owner gave. A name that was
+/// given by hand stays. Called before the collected data is saved: the old name is compared.
+async fn save_business_names(conn: &mut PgConnection, progress: &[ConversationProgress<'_>]) -> Result<(), Error> {
+    let named = progress.iter().filter_map(|it| Some((it.client_id, it.collected.business_name.as_deref()?)));
     let (ids, names): (Vec<&str>, Vec<&str>) = named.unzip();
     if names.is_empty() {
         return Ok(());
@@ -256,45 +242,45 @@ async fn save_business_names(conn: &mut PgConnection, standings: &[Standing<'_>]
     Ok(())
 }
 
-/// How a client's payment stands, as far as it has heard, and whether the gate is open to it.
+/// The state of a client's payment, as its conversation has last heard, and whether the payment gate is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Heard<'a> {
+pub struct PaymentUpdate<'a> {
     /// `clients.id`.
     pub client_id: &'a str,
-    /// How its payment stands.
+    /// The state of its payment.
     pub payment: Payment,
-    /// Whether the gate is open.
+    /// Whether the payment gate is open.
     pub payment_active: bool,
 }
 
-/// Saves what clients have heard of their payments. Must hold their locks.
+/// Saves what conversations have heard of payments. The clients must be locked.
 ///
 /// # Errors
-/// When one of them does not exist, or the database does not answer.
-pub async fn save_payments(conn: &mut PgConnection, heard: &[Heard<'_>]) -> Result<(), Error> {
-    if heard.is_empty() {
+/// [`Error::RowCount`], when a client does not exist.
+pub async fn save_payments(conn: &mut PgConnection, updates: &[PaymentUpdate<'_>]) -> Result<(), Error> {
+    if updates.is_empty() {
         return Ok(());
     }
-    let ids: Vec<&str> = heard.iter().map(|it| it.client_id).collect();
-    let standings: Vec<&str> = heard.iter().map(|it| it.payment.name()).collect();
-    let active: Vec<bool> = heard.iter().map(|it| it.payment_active).collect();
+    let ids: Vec<&str> = updates.iter().map(|it| it.client_id).collect();
+    let progress: Vec<&str> = updates.iter().map(|it| it.payment.name()).collect();
+    let active: Vec<bool> = updates.iter().map(|it| it.payment_active).collect();
     let result = sqlx::query!(
-        r#"UPDATE clients SET "paymentStanding" = heard.standing, "paymentActive" = heard.active
-           FROM unnest($1::TEXT[], $2::TEXT[], $3::BOOLEAN[]) AS heard (id, standing, active)
-           WHERE clients.id = heard.id"#,
+        r#"UPDATE clients SET "paymentStanding" = updates.standing, "paymentActive" = updates.active
+           FROM unnest($1::TEXT[], $2::TEXT[], $3::BOOLEAN[]) AS updates (id, standing, active)
+           WHERE clients.id = updates.id"#,
         &ids as &[&str],
-        &standings as &[&str],
+        &progress as &[&str],
         &active
     )
     .execute(conn)
     .await?;
-    ensure_rows(&result, heard.len(), "saving what clients have heard of their payments")
+    ensure_rows(&result, updates.len(), "saving the payments of clients")
 }
 
-/// Records that clients want no more texts, or want them again. Must hold their locks.
+/// Records that clients opted out of texts (`true`) or opted in again (`false`). The clients must be locked.
 ///
 /// # Errors
-/// When one of them does not exist, or the database does not answer.
+/// [`Error::RowCount`], when a client does not exist.
 pub async fn save_opted_out(
     conn: &mut PgConnection,
     changes: &[(&str, bool)],
@@ -310,13 +296,13 @@ pub async fn save_opted_out(
     )
     .execute(conn)
     .await?;
-    ensure_rows(&result, changes.len(), "recording wishes about texts")
+    ensure_rows(&result, changes.len(), "recording opt-out changes of clients")
 }
 
-/// Records that texts do not reach clients, or do again. Must hold their locks.
+/// Records that texts do not reach clients (`true`) or do so again (`false`). The clients must be locked.
 ///
 /// # Errors
-/// When one of them does not exist, or the database does not answer.
+/// [`Error::RowCount`], when a client does not exist.
 pub async fn save_unreachable(
     conn: &mut PgConnection,
     changes: &[(&str, bool)],
@@ -332,25 +318,26 @@ pub async fn save_unreachable(
     )
     .execute(conn)
     .await?;
-    ensure_rows(&result, changes.len(), "recording whom texts reach")
+    ensure_rows(&result, changes.len(), "recording which clients are unreachable")
 }
 
-/// Somebody's changed wish about texts, and the event that says so.
+/// An opt-out change, and the event that it came with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wish {
-    /// Whose: a client's, or that of anybody else who texted one of our numbers.
+pub struct OptChangeRecord {
+    /// The phone: a client's, or a stranger's who texted one of our numbers.
     pub phone: E164,
-    /// What is wished for.
+    /// The change.
     pub change: OptChange,
     /// `events.id`.
     pub event_id: i64,
 }
 
-/// Keeps a record of every wish, in order.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn record_wishes(conn: &mut PgConnection, wishes: &[Wish], now: DateTime<Utc>) -> Result<(), Error> {
+/// Inserts opt-out changes, in order.
+pub async fn insert_opt_changes(
+    conn: &mut PgConnection,
+    wishes: &[OptChangeRecord],
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
     let phones: Vec<&str> = wishes.iter().map(|wish| wish.phone.digits()).collect();
     let events: Vec<i64> = wishes.iter().map(|wish| wish.event_id).collect();
     let changes: Vec<&str> = wishes
@@ -372,14 +359,11 @@ pub async fn record_wishes(conn: &mut PgConnection, wishes: &[Wish], now: DateTi
     )
     .execute(conn)
     .await?;
-    ensure_rows(&result, wishes.len(), "keeping a record of wishes about texts")
+    ensure_rows(&result, wishes.len(), "inserting opt-out changes")
 }
 
-/// Which of `phones`, digits without the plus sign, last wished for no more texts. For people who are no clients, and whose
-/// wishes stand nowhere else.
-///
-/// # Errors
-/// When the database does not answer.
+/// Returns which of `phones`, digits without the plus sign, last opted out. For strangers, whose opt-out is stored
+/// nowhere else.
 pub async fn list_opted_out(conn: &mut PgConnection, phones: &[&str]) -> Result<HashSet<String>, Error> {
     let out = sqlx::query_scalar!(
         "SELECT phone FROM (SELECT DISTINCT ON (phone) phone, change FROM opt_changes WHERE phone = ANY($1)

@@ -1,11 +1,9 @@
-//! Why a program could not start on its database, told apart as far as the server and the network tell.
+//! Why a program could not start on its database, as precisely as the server and the network tell.
 
 use std::fmt;
 use std::io::ErrorKind;
 
 use sqlx::postgres::PgConnectOptions;
-
-use super::Unfit;
 
 /// Why a program could not start on its database.
 #[derive(Debug, thiserror::Error)]
@@ -13,41 +11,41 @@ pub enum ConnectError {
     /// `DATABASE_URL` cannot be read.
     #[error("DATABASE_URL cannot be read: {0}")]
     Url(sqlx::Error),
-    /// The server cannot be reached, or does not let us in.
+    /// The server cannot be reached, or refuses the connection.
     #[error("{}", describe(address, error))]
     Unreachable {
         /// Host, port and database name.
         address: String,
-        /// What was answered.
+        /// The driver's error.
         error: sqlx::Error,
     },
-    /// A server answers there that is not to be used.
+    /// A server responds that must not be used.
     #[error("the database at {address} is not used: {why}")]
     Unfit {
         /// Host, port and database name.
         address: String,
-        /// Why.
+        /// The reason.
         why: Unfit,
     },
-    /// The tables are not there, or are older than this program.
+    /// The tables are missing, or are older than this program.
     #[error("the database is not migrated: {missing}; run `jobrun migrate`")]
     NotMigrated {
-        /// What is missing.
+        /// The missing part.
         missing: String,
     },
-    /// The tables are there, and the role that we connect as does not see them.
+    /// The tables exist, but are not visible to the role that we connect as.
     #[error(
         "the tables are in the schema {schema}, which the role in DATABASE_URL may not use, or does not search: grant it USAGE \
          on the schema, or set its search_path"
     )]
     Hidden {
-        /// Where the tables are.
+        /// The schema of the tables.
         schema: String,
     },
 }
 
 impl ConnectError {
-    /// Whether `DATABASE_URL` itself is at fault, so that nothing but another one helps.
+    /// Returns whether `DATABASE_URL` itself is at fault, so that only a changed one helps.
     #[must_use]
     pub fn is_of_the_settings(&self) -> bool {
         match self {
@@ -59,7 +57,7 @@ impl ConnectError {
         }
     }
 
-    /// What keeps us out, if something does.
+    /// Returns why the server cannot be reached, or `None` for other errors.
     #[must_use]
     pub fn reason(&self) -> Option<Reason> {
         match self {
@@ -69,26 +67,26 @@ impl ConnectError {
     }
 }
 
-/// What keeps us out of a database.
+/// Why a server cannot be reached or used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The name of the host is not known.
+    /// The host name cannot be resolved.
     NoHost,
-    /// Nothing listens there.
+    /// No server listens at the address.
     Refused,
-    /// There is no answer in time.
+    /// The server does not respond in time.
     Silent,
-    /// A file that the address names is not there: a certificate, a key, or the server's socket.
+    /// A file that the address names does not exist: a certificate, a key, or the server's socket.
     NoFile,
     /// The server does not speak TLS, which the address asks for.
     NoTls,
-    /// The server's certificate is not signed by an authority that we know.
+    /// The server's certificate is not signed by a trusted authority.
     Untrusted,
     /// The server's certificate is for other host names.
     OtherHost,
     /// TLS fails in another way.
     Tls,
-    /// The role, its password, or the place that we connect from is refused.
+    /// The server refuses the role, its password, or our address.
     Login,
     /// The server has no such database.
     NoDatabase,
@@ -96,12 +94,12 @@ pub enum Reason {
     NoRight,
     /// The server is starting, stopping, or has no connection left.
     Busy,
-    /// Anything else.
+    /// Any other reason.
     Other,
 }
 
 impl Reason {
-    /// Reads an error.
+    /// Returns the reason for an error.
     #[must_use]
     pub fn of(error: &sqlx::Error) -> Self {
         match error {
@@ -114,7 +112,7 @@ impl Reason {
         }
     }
 
-    /// By SQLSTATE.
+    /// Classifies by SQLSTATE.
     fn of_code(code: &str) -> Self {
         match code {
             "3D000" => Self::NoDatabase,
@@ -129,7 +127,7 @@ impl Reason {
         use rustls::CertificateError as Certificate;
         if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
             return match tls {
-                // Another authority may bear the same name.
+                // `BadSignature` as well: another authority may have the same name.
                 rustls::Error::InvalidCertificate(Certificate::UnknownIssuer | Certificate::BadSignature) => {
                     Self::Untrusted
                 }
@@ -143,14 +141,14 @@ impl Reason {
             ErrorKind::ConnectionRefused => Self::Refused,
             ErrorKind::TimedOut => Self::Silent,
             ErrorKind::NotFound => Self::NoFile,
-            // The standard library has no kind for it.
+            // The standard library has no error kind for a failed lookup.
             _ if error.to_string().contains("lookup address") => Self::NoHost,
             _ => Self::Other,
         }
     }
 }
 
-/// Host, port and database name.
+/// Returns host, port and database name.
 pub(super) fn address_of(options: &PgConnectOptions) -> String {
     let database = options.get_database().unwrap_or("(default database)");
     format!("{}:{}/{database}", options.get_host(), options.get_port())
@@ -201,4 +199,30 @@ impl fmt::Display for Described<'_> {
             Reason::Other => write!(formatter, "the database at {address} cannot be used ({error})"),
         }
     }
+}
+
+/// Why a server is not used although it responds.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// The server is a standby: it follows another server.
+    #[error("the server is a standby, which takes no writes: connect to the primary")]
+    Standby,
+    /// The server takes no writes.
+    #[error("the server takes no writes (transaction_read_only is on): connect to one that does")]
+    ReadOnly,
+    /// The server acknowledges a commit before it is on the disk.
+    #[error("synchronous_commit is off, so that what was acknowledged could be lost: set it to on")]
+    AsynchronousCommit,
+    /// One of our settings is not in force.
+    #[error(
+        "{name} is {actual} although {wanted} was asked for: a connection pooler must pass on the option `options`"
+    )]
+    OtherSetting {
+        /// The setting.
+        name: &'static str,
+        /// The value that was requested.
+        wanted: &'static str,
+        /// The value in force.
+        actual: String,
+    },
 }

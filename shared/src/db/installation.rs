@@ -1,5 +1,5 @@
-//! Which kind of account a database belongs to: the first program that starts on it marks it, and a program with an account
-//! of the other kind does not start on it.
+//! The kind of account that a database belongs to. The first program that starts on a database marks it; a program with
+//! an account of the other kind does not start on it.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
@@ -7,10 +7,10 @@ use sqlx::PgPool;
 use super::Error;
 use crate::config::{AccountKind, Problems};
 
-/// What a database is marked with.
+/// The mark of a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Installation {
-    /// The name of the database's history. A database that was made anew has another one.
+    /// The id of this database's history. A database that was created anew has another id.
     pub id: String,
     /// The kind of account that it belongs to.
     pub account_kind: AccountKind,
@@ -20,7 +20,7 @@ impl Installation {
     /// Fails if a program with an account of the kind `ours` must not work on this database.
     ///
     /// # Errors
-    /// Says which kind of account the database belongs to, and what to do.
+    /// A problem that names the kind of account that the database belongs to, and the remedy.
     pub fn ensure_is_of(&self, ours: AccountKind) -> Result<(), Problems> {
         let problem = match (self.account_kind, ours) {
             (AccountKind::Real, AccountKind::Real) | (AccountKind::StandIn, AccountKind::StandIn) => return Ok(()),
@@ -39,10 +39,7 @@ impl Installation {
     }
 }
 
-/// Marks a database that has no mark yet, and returns its mark. Of two programs that start at once, one marks it.
-///
-/// # Errors
-/// When the database does not answer.
+/// Marks a database that has no mark yet, and returns its mark. If two programs start at once, one of them marks it.
 pub async fn mark(pool: &PgPool, ours: AccountKind, now: DateTime<Utc>) -> Result<Installation, Error> {
     let mark = sqlx::query!(
         "INSERT INTO installation (account_kind, marked_at) VALUES ($1, $2) ON CONFLICT (one_row) DO NOTHING",
@@ -53,10 +50,7 @@ pub async fn mark(pool: &PgPool, ours: AccountKind, now: DateTime<Utc>) -> Resul
     read(pool).await?.ok_or(Error::RowCount { what: "marking the database", expected: 1, actual: 0 })
 }
 
-/// Returns the mark of a database, which may be older than the table of marks.
-///
-/// # Errors
-/// When the database does not answer.
+/// Returns the mark of a database, or `None` if the database is older than the table of marks.
 pub async fn find(pool: &PgPool) -> Result<Option<Installation>, Error> {
     let exists = sqlx::query_scalar!(r#"SELECT to_regclass('installation') IS NOT NULL AS "exists!""#);
     if exists.fetch_one(pool).await? { read(pool).await } else { Ok(None) }

@@ -1,45 +1,47 @@
-//! The rows: one file for each table, plain functions over a connection, and the errors they share.
+//! The database: a file for each smaller table, a folder for the inbox, the outbox and the numbers, and the errors that
+//! they share. Functions are plain and take a connection. They take several rows at once, say in their name or docs when
+//! they lock, and check how many rows they touched.
 //!
-//! Functions take slices, say in their name when they lock, and check how many rows they touched. None of them commits:
-//! whoever began a transaction ends it. Locks are taken in one order everywhere: clients by id, then the pool.
+//! Every function that takes the pool commits what it writes ([`inbox::record()`], [`outbox::claim()`] and others), as
+//! do [`finish`] for the transaction that it is given, and [`numbers::purchases::intend`] and
+//! [`numbers::purchases::save_bought`] for the one that they begin; every other function leaves the commit to its
+//! caller. [`begin`] and [`snapshot`] begin a transaction that the caller ends.
+//!
+//! Locks are taken in one order everywhere. `shared/README.md` has the full list, and says why it has no deadlock.
+//!
+//! # Errors
+//! Every function that returns [`Error`] returns it when the database cannot be reached, refuses the statement, or does
+//! not answer in time. The docs of a function name only the errors beyond that.
 
 pub mod alerts;
 
 pub mod audits;
 
+mod bisect;
+
 pub mod blockers;
 
 pub mod clients;
 
+mod connect;
+
 mod connect_error;
-
-mod connection;
-
-pub mod events;
 
 pub mod find_client;
 
-mod halves;
+pub mod history;
+
+pub mod inbox;
 
 pub mod installation;
 
-pub mod levels;
+mod migrate;
 
-pub mod messages;
+pub mod numbers;
 
-mod number_changes;
-
-pub mod ownerless;
-
-pub mod pool;
-
-pub mod purchases;
-
-pub mod sending;
+pub mod outbox;
 
 pub mod subscriptions;
-
-pub mod stories;
 
 pub mod sweeps;
 
@@ -47,27 +49,29 @@ mod tls;
 
 pub mod waiting_list;
 
+use secrecy::ExposeSecret;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgQueryResult};
 use sqlx::{ConnectOptions, PgPool, Postgres, Transaction};
 
-pub use connect_error::{ConnectError, Reason};
-pub(crate) use connection::{ANSWERS_WITHIN, ASKED_EVERY};
-pub use connection::{ConnectionLost, Connections, Health, Unfit, connect, connect_watched, watch};
-pub use halves::Halves;
+pub use bisect::Bisect;
+pub(crate) use connect::{ANSWERS_WITHIN, ASKED_EVERY};
+pub use connect::{ConnectionLost, Connections, Health, connect, connect_watched, watch};
+pub use connect_error::{ConnectError, Reason, Unfit};
+pub use migrate::{MigrateError, migrate};
 
-use crate::config::Secret;
+use secrecy::SecretString;
 
 /// Our migrations; apalis's own are [`crate::queue::migrations`].
 pub static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
 
-/// What can go wrong with the rows.
+/// An error of the database, or of the rows in it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The database refused, or could not be reached.
+    /// The database refuses the statement, or cannot be reached.
     #[error("database: {0}")]
     Database(#[from] sqlx::Error),
-    /// A statement touched another number of rows than its purpose allows.
+    /// A statement touched more or fewer rows than its purpose allows.
     #[error("{what} touched {actual} rows where {expected} were meant")]
     RowCount {
         /// The statement's purpose.
@@ -77,37 +81,37 @@ pub enum Error {
         /// How many it touched.
         actual: u64,
     },
-    /// A row holds what no version of the program writes.
+    /// A row holds a value that no version of the program writes.
     #[error("{table} of client {client_id} holds what cannot be read: {column}")]
     Unreadable {
         /// The table.
         table: &'static str,
-        /// Whose row it is.
+        /// The client that the row belongs to: `clients.id`.
         client_id: String,
         /// The column.
         column: &'static str,
     },
-    /// The pool holds something that is not a number.
+    /// The pool holds an entry that is not a phone number.
     #[error("twilio_number_pool holds an entry that is not a phone number in E.164 form")]
     UnreadableNumber,
     /// The database is marked with a kind of account that no version of the program writes.
     #[error("installation holds what cannot be read: account_kind")]
     UnreadableInstallation,
-    /// The job queue refused.
+    /// The job queue refuses the job.
     #[error("queue: {0}")]
     Queue(#[from] crate::queue::Error),
-    /// The server does not answer any more.
+    /// The connections were given up because the server does not answer.
     #[error(transparent)]
     Lost(#[from] ConnectionLost),
 }
 
 impl Error {
-    /// Whether the rows themselves are at fault, so that trying again with the same rows fails again. Everything else, such
-    /// as a lost connection or a deadlock, passes.
+    /// Returns whether the rows themselves are at fault, so that the same rows fail again. Every other error, such as a
+    /// lost connection or a deadlock, may pass.
     #[must_use]
     pub fn is_of_the_rows(&self) -> bool {
         match self {
-            // Class 22 is bad data, class 23 a violated constraint, class 54 data beyond the database's own limits.
+            // Class 22 is bad data, class 23 a violated constraint, class 54 data beyond the database's limits.
             Self::Database(sqlx::Error::Database(_)) => {
                 self.sqlstate().is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
             }
@@ -119,14 +123,14 @@ impl Error {
         }
     }
 
-    /// Whether a lock was not to be had in time (55P03). The same may succeed as soon as another session gives it up.
+    /// Returns whether a lock was not granted in time (55P03). A retry may succeed once the other session releases it.
     #[must_use]
     pub fn is_lock_timeout(&self) -> bool {
         self.sqlstate().as_deref() == Some("55P03")
     }
 
-    /// Whether the connection is lost, or its server is not what it was: it takes no writes any more (25006), or shuts down
-    /// (57P01 to 57P03). Other connections of that time are not to be relied upon either.
+    /// Returns whether the connection is lost, or its server takes no more writes (25006) or shuts down (57P01 to
+    /// 57P03). Other connections opened before this error cannot be relied upon either.
     #[must_use]
     pub fn is_of_the_connection(&self) -> bool {
         match self.of_the_driver() {
@@ -139,7 +143,7 @@ impl Error {
         Some(self.of_the_driver()?.as_database_error()?.code()?.into_owned())
     }
 
-    /// The error as the driver gave it, to us or to the queue.
+    /// Returns the driver's error, whether it reached us directly or through the queue.
     const fn of_the_driver(&self) -> Option<&sqlx::Error> {
         match self {
             Self::Database(error) | Self::Queue(crate::queue::Error::Database(error)) => Some(error),
@@ -157,20 +161,18 @@ pub(crate) fn ensure_rows(result: &PgQueryResult, expected: usize, what: &'stati
     }
 }
 
-/// How long the statements of a transaction wait for locks.
+/// How long the statements of a transaction wait for a lock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Patience {
-    /// As long as the connection's settings say.
+    /// As long as the connection's settings allow.
     #[default]
     Usual,
-    /// Not longer than another's commit takes, because something of the same slice has waited in vain.
+    /// At most 10 ms, about the time of another's commit: part of the same batch has already timed out on a lock.
     Short,
 }
 
-/// Begins a transaction whose statements wait for locks with `patience`, before they fail as [`Error::is_lock_timeout`] says.
-///
-/// # Errors
-/// When the database does not answer.
+/// Begins a transaction whose statements wait for locks with `patience`, and then fail with an error that
+/// [`Error::is_lock_timeout`] recognises.
 pub async fn begin(pool: &PgPool, patience: Patience) -> Result<Transaction<'static, Postgres>, Error> {
     let mut tx = pool.begin().await?;
     if patience == Patience::Short {
@@ -179,13 +181,13 @@ pub async fn begin(pool: &PgPool, patience: Patience) -> Result<Transaction<'sta
     Ok(tx)
 }
 
-/// Commits `tx` if the work in it succeeded. Otherwise rolls it back, and returns the error once its locks are given up.
+/// Commits `tx` if its work succeeded. Otherwise rolls it back, and returns the error once its locks are released.
 ///
-/// A transaction that is merely dropped is rolled back some time later. Until then, a second attempt on another connection would
-/// find the locks of the first, and leave out rows that no other session holds.
+/// A dropped transaction is rolled back later. Until then, a second attempt on another connection would find the locks
+/// of the first, and skip rows that no other session holds.
 ///
 /// # Errors
-/// The error of the work, or that of ending the transaction.
+/// The error of the work, or the error of ending the transaction.
 pub async fn finish<T>(tx: Transaction<'static, Postgres>, work: Result<T, Error>) -> Result<T, Error> {
     match work {
         Ok(done) => {
@@ -199,32 +201,29 @@ pub async fn finish<T>(tx: Transaction<'static, Postgres>, work: Result<T, Error
     }
 }
 
-/// How many of the oldest rows of a table are looked at, and at most removed, in one statement.
+/// How many of the oldest rows of a table one statement looks at, and at most removes.
 const LOOKED_AT: i64 = 1_000;
 
-/// A transaction that only reads, and in which every statement sees the same moment: what is pieced together from several
-/// tables must not show an answer without its question.
-///
-/// # Errors
-/// When the database does not answer.
+/// Begins a read-only transaction in which every statement sees the same moment. A view built from several tables must
+/// not show an answer without its question.
 pub async fn snapshot(pool: &PgPool) -> Result<Transaction<'static, Postgres>, Error> {
     Ok(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
 }
 
-/// The address of the database `name` on the server of the database at `url`.
+/// Returns the address of the database `name` on the server of the database at `url`.
 ///
 /// # Errors
 /// [`ConnectError::Url`], when `url` cannot be read.
-pub fn sibling_url(url: &Secret, name: &str) -> Result<Secret, ConnectError> {
-    let options: PgConnectOptions = url.expose().parse().map_err(ConnectError::Url)?;
-    Ok(Secret::new(options.database(name).to_url_lossy().to_string()))
+pub fn sibling_url(url: &SecretString, name: &str) -> Result<SecretString, ConnectError> {
+    let options: PgConnectOptions = url.expose_secret().parse().map_err(ConnectError::Url)?;
+    Ok(SecretString::from(options.database(name).to_url_lossy().to_string()))
 }
 
-/// Fails unless every migration that this program knows has been applied. Newer ones may have been: the previous version
-/// keeps running while its successor starts.
+/// Fails unless every migration that this program knows has been applied. Newer migrations are accepted: the previous
+/// version keeps running while its successor starts.
 ///
 /// # Errors
-/// [`ConnectError::NotMigrated`], [`ConnectError::Hidden`], or [`ConnectError::Unreachable`] when the database does not answer.
+/// [`ConnectError::NotMigrated`], [`ConnectError::Hidden`], or [`ConnectError::Unreachable`].
 pub async fn ensure_migrated(pool: &PgPool) -> Result<(), ConnectError> {
     let address = connect_error::address_of(&pool.connect_options());
     let unreachable = |error| ConnectError::Unreachable { address: address.clone(), error };
@@ -244,14 +243,14 @@ pub async fn ensure_migrated(pool: &PgPool) -> Result<(), ConnectError> {
     Ok(())
 }
 
-/// The schema that our tables are in, if it is not one that we look into. The catalogue may be read by every role.
+/// Returns the schema of our tables if it is not in the search path. Every role may read the catalogue.
 async fn find_hidden_tables(pool: &PgPool) -> Result<Option<String>, sqlx::Error> {
     let hidden = "SELECT relnamespace::REGNAMESPACE::TEXT FROM pg_class
                   WHERE relname = 'twilio_number_pool' AND relkind = 'r' AND NOT pg_table_is_visible(oid) LIMIT 1";
     sqlx::query_scalar(hidden).fetch_optional(pool).await
 }
 
-/// Checked when it runs and not when it compiles: the table in question is made by the migrator.
+/// Checked at run time and not at compile time: the migrator creates this table.
 async fn applied_migrations(pool: &PgPool) -> Result<Vec<i64>, sqlx::Error> {
     let exists: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL").fetch_one(pool).await?;
     if !exists {

@@ -1,39 +1,35 @@
-//! What clients pay for, and everything that Stripe has told of it.
+//! Subscriptions, and every fact that Stripe has reported of them.
 //!
-//! All changes are made behind one lock, slice after slice: payments are few, and a refund may concern a subscription that
-//! somebody else is just hearing of. How a payment stands is worked out in the heart, not here.
+//! All changes are serialised by one lock: payments are few, and a refund may concern a subscription that another
+//! transaction is just recording. The core derives the state of a payment; this module does not.
 
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::Payment;
 use jobrun_onboarding::dispute::Dispute;
-use jobrun_onboarding::payment::{Fact, What};
+use jobrun_onboarding::payment::{Fact, FactKind};
+use jobrun_stripe::facts::StripeFact;
 use serde::Serialize;
-use sqlx::{PgConnection, PgPool, types::Json};
+use sqlx::types::Json;
+use sqlx::{PgConnection, PgPool};
 
 use super::{Error, ensure_rows};
-use crate::stripe::facts::Told;
+use crate::alerts::Kind;
 
-/// The key of the lock among PostgreSQL's advisory locks of this database.
+/// The key of this module's lock among the database's advisory locks.
 const PAYMENTS: i32 = 3;
 
-/// Waits until nobody else changes subscriptions, and keeps others from it until the transaction ends. Taken before any other
-/// lock.
-///
-/// # Errors
-/// When the database does not answer.
+/// Waits for other changes of subscriptions, and excludes them until the transaction ends. This lock is taken before
+/// any other.
 pub async fn lock(conn: &mut PgConnection) -> Result<(), Error> {
     sqlx::query!("SELECT pg_advisory_xact_lock($1, 0)", PAYMENTS).execute(conn).await?;
     Ok(())
 }
 
-/// Keeps what Stripe has told, each with the event (`events.id`) that says so, and makes a row of every subscription that was
-/// not heard of before. What has been told before is passed over.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn record(conn: &mut PgConnection, told: &[(i64, Told)], now: DateTime<Utc>) -> Result<(), Error> {
+/// Stores facts from Stripe, each with its event (`events.id`), and inserts a row for every subscription that was not
+/// known before. Facts that are stored already are skipped.
+pub async fn record(conn: &mut PgConnection, told: &[(i64, StripeFact)], now: DateTime<Utc>) -> Result<(), Error> {
     let each = || told.iter().map(|(_, it)| it);
     let of: Vec<Option<&str>> = each().map(|it| it.subscription_id.as_deref()).collect();
     let known: Vec<&str> = of.iter().flatten().copied().collect();
@@ -58,7 +54,7 @@ pub async fn record(conn: &mut PgConnection, told: &[(i64, Told)], now: DateTime
     let references: Vec<Option<&str>> = each().map(|it| it.reference.as_deref()).collect();
     let amounts: Vec<Option<i64>> = each().map(|it| it.amount).collect();
     let currencies: Vec<Option<&str>> = each().map(|it| it.currency.as_deref()).collect();
-    let facts: Vec<Option<Json<&What>>> = each().map(|it| it.what.as_ref().map(Json)).collect();
+    let facts: Vec<Option<Json<&FactKind>>> = each().map(|it| it.what.as_ref().map(Json)).collect();
     sqlx::query!(
         "INSERT INTO payment_events (event_id, stripe_id, kind, happened_at, subscription_id, customer_id,
                                      payment_intent_id, invoice_id, charge_id, dispute_id, reference, amount, currency,
@@ -80,34 +76,31 @@ pub async fn record(conn: &mut PgConnection, told: &[(i64, Told)], now: DateTime
         &references as &[Option<&str>],
         &amounts as &[Option<i64>],
         &currencies as &[Option<&str>],
-        &facts as &[Option<Json<&What>>]
+        &facts as &[Option<Json<&FactKind>>]
     )
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// A subscription, and all that is known of it.
+/// A subscription with its facts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscription {
     /// `subscriptions.id`.
     pub id: String,
-    /// Whose it is, as far as the row says.
+    /// The client that the subscription belongs to, by its row.
     pub client_id: Option<String>,
-    /// Whose it is, as its checkout says.
+    /// The client that its checkout names.
     pub named_client_id: Option<String>,
-    /// How it stood when it was last worked out.
+    /// The state of the payment when it was last derived.
     pub standing: Payment,
-    /// What Stripe has told of how it stands.
+    /// The facts from Stripe about its state.
     pub facts: Vec<Fact>,
 }
 
-/// Returns every subscription that what was `told` concerns, by id: those that are named, those whose payments are, and all
-/// others of the same payers. What was told must be recorded.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn load_concerned(conn: &mut PgConnection, told: &[(i64, Told)]) -> Result<Vec<Subscription>, Error> {
+/// Returns, by id, every subscription that the facts `told` concern: those that a fact names, those whose payments a
+/// fact names, and all others of the same payers. The facts must be recorded.
+pub async fn load_concerned(conn: &mut PgConnection, told: &[(i64, StripeFact)]) -> Result<Vec<Subscription>, Error> {
     let each = || told.iter().map(|(_, it)| it);
     let named: Vec<&str> = each().filter_map(|it| it.subscription_id.as_deref()).collect();
     let customers: Vec<&str> = each().filter_map(|it| it.customer_id.as_deref()).collect();
@@ -156,9 +149,9 @@ pub async fn load_concerned(conn: &mut PgConnection, told: &[(i64, Told)]) -> Re
     Ok(subscriptions.collect())
 }
 
-/// Returns what is known of each of the subscriptions `ids`: what names the subscription, and what names no subscription and
-/// is about one of its payments, as a refund is. Events about the same payment share the name of its invoice, payment intent
-/// or charge.
+/// Returns the facts of each of the subscriptions `ids`: those that name the subscription, and those that name none but
+/// are about one of its payments, such as a refund. Facts about the same payment share the name of its invoice, payment
+/// intent or charge.
 async fn load_facts(conn: &mut PgConnection, ids: &[&str]) -> Result<HashMap<String, Vec<Fact>>, Error> {
     let rows = sqlx::query!(
         r#"WITH RECURSIVE known AS (
@@ -177,7 +170,7 @@ async fn load_facts(conn: &mut PgConnection, ids: &[&str]) -> Result<HashMap<Str
                ) AS same
            )
            SELECT of_id AS "of_id!", stripe_id AS "id!", happened_at AS "at!", payment_intent_id, invoice_id, charge_id,
-                  fact AS "fact!: Json<What>"
+                  fact AS "fact!: Json<FactKind>"
            FROM known WHERE fact IS NOT NULL"#,
         ids as &[&str]
     )
@@ -191,10 +184,10 @@ async fn load_facts(conn: &mut PgConnection, ids: &[&str]) -> Result<HashMap<Str
     Ok(facts)
 }
 
-/// Saves whose subscriptions are, and how they stand. Each must exist.
+/// Saves the clients and the states of subscriptions.
 ///
 /// # Errors
-/// When one does not, or the database does not answer.
+/// [`Error::RowCount`], when a subscription does not exist.
 pub async fn save(conn: &mut PgConnection, changed: &[(&str, Option<&str>, Payment)]) -> Result<(), Error> {
     let ids: Vec<&str> = changed.iter().map(|(id, ..)| *id).collect();
     let clients: Vec<Option<&str>> = changed.iter().map(|(_, client, _)| *client).collect();
@@ -212,10 +205,8 @@ pub async fn save(conn: &mut PgConnection, changed: &[(&str, Option<&str>, Payme
     ensure_rows(&result, changed.len(), "saving how subscriptions stand")
 }
 
-/// How the payment of each of the clients stands: as its best subscription does. Clients without any are left out.
-///
-/// # Errors
-/// When the database does not answer.
+/// Returns the state of each client's payment: that of its best subscription. Clients without a subscription are left
+/// out.
 pub async fn standings_of(conn: &mut PgConnection, client_ids: &[&str]) -> Result<HashMap<String, Payment>, Error> {
     let rows = sqlx::query!(
         r#"SELECT client_id AS "client_id!", standing FROM subscriptions WHERE client_id = ANY($1)"#,
@@ -230,10 +221,8 @@ pub async fn standings_of(conn: &mut PgConnection, client_ids: &[&str]) -> Resul
     Ok(best)
 }
 
-/// For each of the clients, the subscriptions for which it is served: one, or somebody pays twice.
-///
-/// # Errors
-/// When the database does not answer.
+/// Returns, for each of the clients, the subscriptions that pay for its service. More than one means that the client
+/// pays twice.
 pub async fn list_served(conn: &mut PgConnection, client_ids: &[&str]) -> Result<HashMap<String, Vec<String>>, Error> {
     let rows = sqlx::query!(
         r#"SELECT client_id AS "client_id!", id FROM subscriptions
@@ -247,32 +236,29 @@ pub async fn list_served(conn: &mut PgConnection, client_ids: &[&str]) -> Result
     Ok(served)
 }
 
-/// A payment that belongs to nobody that we know.
+/// A payment that belongs to no known client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Unassigned {
     /// `subscriptions.id`.
     pub subscription_id: String,
-    /// How it stands.
+    /// The state of the payment.
     pub standing: String,
     /// The payer, `cus_…`.
     pub customer_id: Option<String>,
-    /// What its checkout says of whose it is, if that has arrived.
+    /// The client reference of its checkout, if the checkout has arrived.
     pub reference: Option<String>,
-    /// In the smallest unit of the currency, as last told.
+    /// In the smallest unit of the currency, as last reported.
     pub amount: Option<i64>,
     /// An ISO 4217 code, in small letters.
     pub currency: Option<String>,
-    /// Whether its checkout has arrived. Until it has, it may still turn out whose it is.
+    /// Whether its checkout has arrived. Until then the client may still become known.
     pub is_checked_out: bool,
-    /// When we first heard of it.
+    /// When the first event of it arrived.
     pub heard_of_at: DateTime<Utc>,
 }
 
-/// Every subscription that belongs to nobody, oldest first.
-///
-/// # Errors
-/// When the database does not answer.
+/// Returns every subscription that belongs to no client, oldest first.
 pub async fn list_unassigned(pool: &PgPool) -> Result<Vec<Unassigned>, Error> {
     let unassigned = sqlx::query_as!(
         Unassigned,
@@ -286,66 +272,56 @@ pub async fn list_unassigned(pool: &PgPool) -> Result<Vec<Unassigned>, Error> {
     Ok(unassigned.fetch_all(pool).await?)
 }
 
-/// The subscriptions that somebody pays for, that belong to nobody since before `since`, and that no alert was ever about:
-/// those whose checkout has not arrived, and will not.
-///
-/// # Errors
-/// When the database does not answer.
+/// Returns the paid subscriptions that have belonged to no client since before `since`, and that never had an alert:
+/// their checkout has not arrived, and will not.
 pub async fn list_forgotten(conn: &mut PgConnection, since: DateTime<Utc>) -> Result<Vec<String>, Error> {
     let ids = sqlx::query_scalar!(
         "SELECT id FROM subscriptions
          WHERE client_id IS NULL AND standing IN ('active', 'past_due') AND heard_of_at < $1
-           AND NOT EXISTS (SELECT FROM alerts WHERE cause = 'payment-unassigned:' || subscriptions.id)
+           AND NOT EXISTS (SELECT FROM alerts WHERE cause = $2 || subscriptions.id)
          ORDER BY id",
-        since
+        since,
+        Kind::PaymentUnassigned.prefix()
     );
     Ok(ids.fetch_all(conn).await?)
 }
 
-/// Returns the full refunds (Stripe's names of the events) of these payers, as far as they have a subscription, that no alert
-/// was ever about.
-///
-/// # Errors
-/// When the database does not answer.
+/// Returns the full refunds (Stripe's names of the events) of these payers, if the payer has a subscription and the
+/// refund never had an alert.
 pub async fn list_refunds_without_alert(conn: &mut PgConnection, customers: &[&str]) -> Result<Vec<String>, Error> {
     let refunds = sqlx::query_scalar!(
         "SELECT refund.stripe_id FROM payment_events refund
          WHERE refund.customer_id = ANY($1) AND refund.subscription_id IS NULL AND refund.fact->>'what' = 'refunded'
            AND EXISTS (SELECT FROM payment_events own
                        WHERE own.customer_id = refund.customer_id AND own.subscription_id IS NOT NULL)
-           AND NOT EXISTS (SELECT FROM alerts WHERE cause = 'refund-unclear:' || refund.stripe_id)
+           AND NOT EXISTS (SELECT FROM alerts WHERE cause = $2 || refund.stripe_id)
          ORDER BY refund.stripe_id",
-        customers as &[&str]
+        customers as &[&str],
+        Kind::RefundUnclear.prefix()
     );
     Ok(refunds.fetch_all(conn).await?)
 }
 
-/// Returns every status that was told of each of these disputes, and when.
-///
-/// # Errors
-/// When the database does not answer.
+/// Returns every status that Stripe reported for each of these disputes, with its time.
 pub async fn list_disputes(
     conn: &mut PgConnection,
     ids: &[&str],
 ) -> Result<HashMap<String, Vec<(DateTime<Utc>, Dispute)>>, Error> {
     let rows = sqlx::query!(
-        r#"SELECT dispute_id AS "id!", happened_at, fact AS "fact!: Json<What>" FROM payment_events
+        r#"SELECT dispute_id AS "id!", happened_at, fact AS "fact!: Json<FactKind>" FROM payment_events
            WHERE dispute_id = ANY($1) AND fact IS NOT NULL"#,
         ids as &[&str]
     );
     let mut disputes: HashMap<String, Vec<(DateTime<Utc>, Dispute)>> = HashMap::new();
     for row in rows.fetch_all(conn).await? {
-        if let What::Disputed { status, .. } = row.fact.0 {
+        if let FactKind::Disputed { status, .. } = row.fact.0 {
             disputes.entry(row.id).or_default().push((row.happened_at, status));
         }
     }
     Ok(disputes)
 }
 
-/// Gives a subscription that belongs to nobody to a client. Answers whether there is such a subscription.
-///
-/// # Errors
-/// When the database does not answer.
+/// Assigns a subscription that belongs to no client to a client. Returns whether there is such a subscription.
 pub async fn assign(conn: &mut PgConnection, id: &str, client_id: &str) -> Result<bool, Error> {
     let result =
         sqlx::query!("UPDATE subscriptions SET client_id = $2 WHERE id = $1 AND client_id IS NULL", id, client_id);

@@ -12,9 +12,6 @@ const MISSED_MAX: i32 = 3;
 const TAKES_AT_MOST: TimeDelta = TimeDelta::seconds(60);
 
 /// Records that a sweep has done all its work. The next ones follow every `interval`.
-///
-/// # Errors
-/// When the database does not answer.
 pub async fn record_success(pool: &PgPool, interval: Duration, now: DateTime<Utc>) -> Result<(), Error> {
     let interval = TimeDelta::from_std(interval).unwrap_or(TimeDelta::days(1));
     let late_after = now + interval * MISSED_MAX + TAKES_AT_MOST;
@@ -22,19 +19,16 @@ pub async fn record_success(pool: &PgPool, interval: Duration, now: DateTime<Utc
     ensure_rows(&result.execute(pool).await?, 1, "recording a sweep")
 }
 
-/// How sweeps stand.
+/// The state of the sweeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sweeps {
-    /// When one last did all its work.
+    /// When a sweep last did all its work.
     pub last_success_at: Option<DateTime<Utc>>,
-    /// They are late if none has by then.
+    /// The sweeps are late if none succeeds by then.
     pub late_after: DateTime<Utc>,
 }
 
-/// Returns how sweeps stand.
-///
-/// # Errors
-/// When the database does not answer.
+/// Returns the state of the sweeps.
 pub async fn find(conn: &mut PgConnection) -> Result<Sweeps, Error> {
     Ok(sqlx::query_as!(Sweeps, "SELECT last_success_at, late_after FROM sweeps").fetch_one(conn).await?)
 }

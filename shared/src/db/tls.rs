@@ -1,10 +1,10 @@
-//! Whether the connection to the database can be read or changed on its way.
+//! Warns when the connection to the database can be read or changed on its way.
 
 use std::net::IpAddr;
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
-/// Warns if the server is on another machine, and nothing makes sure that it is the right one.
+/// Warns if the server is on another machine and its certificate is not verified.
 pub(super) fn warn_if_unverified(options: &PgConnectOptions) {
     if is_unverified(options) {
         tracing::warn!(
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_machine_is_to_be_verified() {
+    fn a_server_on_another_machine_must_be_verified() {
         for (url, unverified) in [
             ("postgres://db.example.com/jobrun", true),
             ("postgres://db.example.com/jobrun?sslmode=require", true),

@@ -1,33 +1,30 @@
 //! The waiting list: clients who paid while there was no number for them.
 //!
-//! Who joins it, or is offered something, does so behind the closed gate of [`super::pool`], so that no two places ever stand
-//! for one number. Whoever leaves it takes nothing from anybody.
+//! Clients join the list and are offered numbers under the exclusive allocation lock of [`super::numbers`], so that two
+//! places never stand for one number. A client that leaves the list takes no number from another client.
 
 use std::collections::HashSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use jobrun_onboarding::waiting::{Offers, Place, Waiting, Watch};
+use jobrun_onboarding::waiting::{Offers, Place, WaitingClient, Watch};
 use sqlx::PgConnection;
 
-use super::pool::Seeker;
+use super::numbers::NumberRequest;
 use super::{Error, ensure_rows};
 
-/// Within which time a waiting client was promised a number.
+/// How soon a waiting client was promised a number.
 const PROMISE: TimeDelta = TimeDelta::hours(24);
 
-/// Whether nobody waits in `region`.
+/// Returns whether no client waits in `region`.
 pub(crate) async fn is_empty(conn: &mut PgConnection, region: &str) -> Result<bool, Error> {
     let any = sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM waiting_list WHERE region = $1) AS "any!""#, region);
     Ok(!any.fetch_one(conn).await?)
 }
 
-/// Who waits in `region`, in the order in which they are served.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn list(conn: &mut PgConnection, region: &str) -> Result<Vec<Waiting>, Error> {
+/// Returns the clients who wait in `region`, in the order in which they are served.
+pub async fn list(conn: &mut PgConnection, region: &str) -> Result<Vec<WaitingClient>, Error> {
     let waiting = sqlx::query_as!(
-        Waiting,
+        WaitingClient,
         r#"SELECT w.client_id, w.held_until, c."paymentActive" AND c."optedOutAt" IS NULL AND c."unreachableAt" IS NULL AS "reachable!"
            FROM waiting_list w JOIN clients c ON c.id = w.client_id
            WHERE w.region = $1 AND c."twilioNumber" IS NULL ORDER BY w.lapsed, w.joined_at, w.client_id"#,
@@ -38,10 +35,7 @@ pub async fn list(conn: &mut PgConnection, region: &str) -> Result<Vec<Waiting>,
     Ok(waiting)
 }
 
-/// Every place on the list, region by region, in the order in which they are served.
-///
-/// # Errors
-/// When the database does not answer.
+/// Returns every place on the list, by region, in the order in which they are served.
 pub async fn list_places(conn: &mut PgConnection) -> Result<Vec<Place>, Error> {
     let places = sqlx::query_as!(
         Place,
@@ -54,25 +48,22 @@ pub async fn list_places(conn: &mut PgConnection) -> Result<Vec<Place>, Error> {
     Ok(places.fetch_all(conn).await?)
 }
 
-/// The regions in which somebody waits.
-///
-/// # Errors
-/// When the database does not answer.
+/// Returns the regions in which clients wait.
 pub async fn list_regions(conn: &mut PgConnection) -> Result<Vec<String>, Error> {
     let regions = sqlx::query_scalar!("SELECT DISTINCT region FROM waiting_list ORDER BY region");
     Ok(regions.fetch_all(conn).await?)
 }
 
-/// Puts clients on the list for whom no number is left, each at the place of the time when it asked. Who stands there already
-/// keeps its place; a hold that had no number behind it is over, so that a number is offered again. Answers those who have been
-/// told that it takes longer than promised.
+/// Puts clients on the list for whom no number is left, each at the place of the time when it asked. A client already
+/// on the list keeps its place, but its hold ends, as no number is behind it: a number will be offered again. Returns
+/// the clients who were told that it takes longer than promised.
 pub(crate) async fn join(
     conn: &mut PgConnection,
     region: &str,
-    seekers: impl Iterator<Item = &Seeker>,
+    requests: impl Iterator<Item = &NumberRequest>,
 ) -> Result<HashSet<String>, Error> {
     let (ids, since): (Vec<&str>, Vec<DateTime<Utc>>) =
-        seekers.map(|seeker| (seeker.client_id.as_str(), seeker.since)).unzip();
+        requests.map(|request| (request.client_id.as_str(), request.since)).unzip();
     let promised: Vec<DateTime<Utc>> = since.iter().map(|since| *since + PROMISE).collect();
     let joined = sqlx::query!(
         r#"INSERT INTO waiting_list (client_id, region, joined_at, promised_by)
@@ -90,13 +81,13 @@ pub(crate) async fn join(
     Ok(joined.filter(|row| row.told_late).map(|row| row.client_id).collect())
 }
 
-/// Takes clients off the list that wait no more; those that never were on it are passed over. Answers how many were.
+/// Removes clients from the list, and ignores those that are not on it. Returns how many were on it.
 pub(crate) async fn remove(conn: &mut PgConnection, client_ids: &[&str]) -> Result<u64, Error> {
     let left = sqlx::query!("DELETE FROM waiting_list WHERE client_id = ANY($1)", client_ids as &[&str]);
     Ok(left.execute(conn).await?.rows_affected())
 }
 
-/// Takes clients off the list that were given a number by hand.
+/// Removes the clients who were given a number by hand.
 pub(crate) async fn remove_served(conn: &mut PgConnection) -> Result<(), Error> {
     sqlx::query!(
         r#"DELETE FROM waiting_list USING clients
@@ -107,7 +98,7 @@ pub(crate) async fn remove_served(conn: &mut PgConnection) -> Result<(), Error> 
     Ok(())
 }
 
-/// Writes down what was offered, until when it is held, and which holds lapsed.
+/// Saves which places were offered a number, until when it is held, and which holds lapsed.
 pub(crate) async fn save_offers(
     conn: &mut PgConnection,
     offers: &Offers,
@@ -134,7 +125,7 @@ pub(crate) async fn save_offers(
     ensure_rows(&held, offers.offer.len(), "holding places")
 }
 
-/// Writes down who is told that it will take longer, and what the operator has heard of whom.
+/// Saves which clients are told that it takes longer, and after how many hours the operator was alerted of each.
 pub(crate) async fn save_watch(conn: &mut PgConnection, watch: &Watch, now: DateTime<Utc>) -> Result<(), Error> {
     let told = sqlx::query!(
         "UPDATE waiting_list SET told_late_at = $2 WHERE client_id = ANY($1) AND told_late_at IS NULL",

@@ -1,5 +1,5 @@
-//! Numbers handed out a second while everybody wants one, and whether anybody is refused although there are enough: to one
-//! client a transaction, as by hand, and to slices of clients, as workers hand them out.
+//! Numbers allocated a second when many transactions allocate at once, and whether any client is refused although there are
+//! enough: with one client a transaction, as by an operator's command, and with batches of clients, as by the workers.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use jobrun_onboarding::Allocation;
-use jobrun_shared::db::pool::Seeker;
+use jobrun_shared::clock;
+use jobrun_shared::db::numbers::NumberRequest;
 use jobrun_shared::db::{self, Connections, clients};
-use jobrun_shared::{clock, operator};
+use jobrun_shared::numbers::{allocate, seed_release};
 use jobrun_tests::{numbers, paid_clients};
 use sqlx::PgPool;
 use tokio::task::JoinSet;
@@ -19,17 +20,17 @@ use crate::bench::Bench;
 use crate::figures::{RUNS, median};
 use crate::report::{Cell, Table};
 
-/// How many clients there are, and as many numbers.
+/// How many clients there are. There are as many numbers.
 const CLIENTS: usize = 6_000;
 const CLIENTS_ALONE: usize = 1_500;
 
-/// How many allocate side by side, each on a connection of its own.
+/// How many transactions run at once, each on a connection of its own.
 const SIDE_BY_SIDE: u32 = 64;
 
 /// How long an allocation may wait for its connection.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How allocations are measured.
+/// How a run allocates.
 #[derive(Clone, Copy)]
 struct Plan {
     name: &'static str,
@@ -42,7 +43,7 @@ struct Plan {
 const PLANS: [Plan; 3] = [
     Plan { name: "one client a transaction", ways: 1, slice: 1, clients: CLIENTS_ALONE },
     Plan { name: "one client a transaction", ways: SIDE_BY_SIDE, slice: 1, clients: CLIENTS },
-    Plan { name: "slices of clients", ways: SIDE_BY_SIDE, slice: 10, clients: CLIENTS },
+    Plan { name: "batches of clients", ways: SIDE_BY_SIDE, slice: 10, clients: CLIENTS },
 ];
 
 pub(crate) async fn section(bench: &Bench) -> anyhow::Result<Vec<Table>> {
@@ -66,14 +67,14 @@ pub(crate) async fn section(bench: &Bench) -> anyhow::Result<Vec<Table>> {
             Cell::count(plan.slice),
             Cell::Figure(rate, 0),
             Cell::Figure(rate / rates[0], 2),
-            // One would have ended the run.
+            // The first false refusal ends the benchmark with an error.
             Cell::count(0),
         ]);
     }
     Ok(vec![table])
 }
 
-/// Allocations a second, on a database of their own.
+/// Returns the allocations a second of a plan, on a database of its own.
 async fn measure(bench: &Bench, plan: &Plan) -> anyhow::Result<f64> {
     let Plan { ways, clients, slice, .. } = *plan;
     let url = bench.database().await;
@@ -82,7 +83,7 @@ async fn measure(bench: &Bench, plan: &Plan) -> anyhow::Result<f64> {
         db::connect(&url, Connections { kept: ways, max: ways, acquire_timeout: PATIENCE, ..jobrun::CONNECTIONS })
             .await?;
     let ids = Arc::new(paid_clients(&pool, "client", clients).await);
-    operator::seed(&pool, &numbers(clients)).await?;
+    seed_release::seed(&pool, &numbers(clients)).await?;
     sqlx::raw_sql("ANALYZE; CHECKPOINT").execute(&pool).await?;
 
     let next = Arc::new(AtomicUsize::new(0));
@@ -104,7 +105,7 @@ async fn measure(bench: &Bench, plan: &Plan) -> anyhow::Result<f64> {
     Ok(rate)
 }
 
-/// Gives numbers to slice after slice, as long as there are clients that nobody has served.
+/// Allocates numbers to batch after batch, until every client is in one. Concurrent tasks share `next`.
 async fn allocate(
     pool: PgPool,
     ids: Arc<Vec<String>>,
@@ -115,9 +116,9 @@ async fn allocate(
     while let Some(ids) = ids.chunks(slice).nth(next.fetch_add(1, Ordering::Relaxed)) {
         match ids {
             [id] => {
-                let answer = operator::allocate(&pool, id, clock::now()).await?;
+                let answer = allocate::allocate(&pool, id, clock::now()).await?;
                 ensure!(answer.success && answer.reason.is_none(), "a client was refused falsely: {:?}", answer.reason);
-                numbers.push(answer.phone_e164.context("who is given a number is told which")?);
+                numbers.push(answer.phone_e164.context("an allocation returns its number")?);
             }
             ids => numbers.extend(allocate_together(&pool, ids).await?),
         }
@@ -125,22 +126,22 @@ async fn allocate(
     Ok(numbers)
 }
 
-/// As a worker does for the clients of a slice that are through the gate.
+/// Allocates as a worker does for the clients of a batch that have passed the payment gate.
 async fn allocate_together(pool: &PgPool, ids: &[String]) -> anyhow::Result<Vec<String>> {
     let now = clock::now();
     let lanes: Vec<String> = ids.iter().map(|id| format!("client:{id}")).collect();
     let mut tx = pool.begin().await?;
     let locked = clients::lock_by_lanes(&mut tx, &lanes).await?;
     let loaded = clients::load(&mut tx, &locked).await?.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let seeker = |loaded: clients::Loaded| Seeker {
+    let request = |loaded: clients::Loaded| NumberRequest {
         client_id: loaded.client.id,
         region: loaded.region,
         number: loaded.client.number,
         since: now,
     };
-    let seekers: Vec<Seeker> = loaded.into_iter().map(seeker).collect();
-    ensure!(seekers.len() == ids.len(), "every client is there, and nobody else has it in hand");
-    let answers = db::pool::allocate(&mut tx, &seekers, now).await?;
+    let seekers: Vec<NumberRequest> = loaded.into_iter().map(request).collect();
+    ensure!(seekers.len() == ids.len(), "a client is missing, or another transaction has locked it");
+    let answers = db::numbers::allocate(&mut tx, &seekers, now).await?;
     tx.commit().await?;
     let number = |answer: Allocation| match answer {
         Allocation::Assigned(number) => Ok(number.as_str().to_owned()),

@@ -1,4 +1,4 @@
-//! What every section needs: a server for databases, stages on them, and people nobody has heard of.
+//! The set-up that every section uses: a PostgreSQL server, test systems on it, and phone numbers of unknown clients.
 
 use std::cell::Cell;
 use std::path::PathBuf;
@@ -6,18 +6,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use jobrun::CONNECTIONS;
-use jobrun::demo::Stage;
+use jobrun::demo::TestSystem;
 use jobrun::local_postgres::{Data, LocalPostgres};
-use jobrun_shared::config::Secret;
 use jobrun_shared::db;
+use secrecy::{ExposeSecret, SecretString};
 use sqlx::AssertSqlSafe;
 
-/// As by default, but for Twilio's speed limit, which the stage lifts. The daemons say that they have started, and of
-/// everything else only what is wrong.
+/// The default intervals, which the test system shortens. It also lifts Twilio's speed limit, which stays lifted.
+/// The log keeps the daemons' own lines, such as that they have started, and only warnings of all other crates.
 const SETTINGS: [(&str, &str); 3] =
     [("SWEEP_INTERVAL", "60s"), ("AUDIT_INTERVAL", "5m"), ("RUST_LOG", "warn,jobrun_ingress=info,jobrun_worker=info")];
 
-/// How often a condition is looked at.
+/// How often a condition is polled.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// Settings of the daemons.
@@ -28,47 +28,52 @@ pub(crate) struct Bench {
     pub(crate) postgres: LocalPostgres,
     databases: Cell<usize>,
     people: Cell<usize>,
-    /// Texts a second with one worker, once somebody has measured them.
+    /// Texts a second with one worker, once the section `texts` has measured them.
     pub(crate) one_worker_rate: Cell<Option<f64>>,
 }
 
 impl Bench {
-    /// Builds the programs, and starts a PostgreSQL that treats its data as if it mattered.
+    /// Builds the programs, and starts a PostgreSQL with durability on.
     pub(crate) async fn set_up() -> anyhow::Result<Self> {
         let programs = jobrun_tests::programs();
         let postgres = LocalPostgres::start_temporary(Data::Measured, &jobrun_tests::path()).await?;
         Ok(Self { programs, postgres, databases: Cell::new(0), people: Cell::new(0), one_worker_rate: Cell::new(None) })
     }
 
-    /// A new, empty database.
-    pub(crate) async fn database(&self) -> Secret {
+    /// Creates an empty database. Returns its URL.
+    pub(crate) async fn database(&self) -> SecretString {
         let number = self.databases.get() + 1;
         self.databases.set(number);
         jobrun_tests::database_on(&self.postgres, &format!("bench_{number}")).await
     }
 
-    /// The programs on a new database.
-    pub(crate) async fn stage(&self, workers: usize, settings: &Settings) -> anyhow::Result<Stage> {
+    /// Starts a test system on a new database.
+    pub(crate) async fn stage(&self, workers: usize, settings: &Settings) -> anyhow::Result<TestSystem> {
         let url = self.database().await;
         self.stage_on(&url, workers, settings).await
     }
 
-    /// The programs on the database at `url`.
-    pub(crate) async fn stage_on(&self, url: &Secret, workers: usize, settings: &Settings) -> anyhow::Result<Stage> {
+    /// Starts a test system on the database at `url`.
+    pub(crate) async fn stage_on(
+        &self,
+        url: &SecretString,
+        workers: usize,
+        settings: &Settings,
+    ) -> anyhow::Result<TestSystem> {
         let settings: Vec<(&str, &str)> = SETTINGS.iter().chain(settings).copied().collect();
-        Stage::set(&self.programs, url, workers, &settings).await
+        TestSystem::start(&self.programs, url, workers, &settings).await
     }
 
-    /// Stops the programs of a stage, and removes its database.
-    pub(crate) async fn clear_away(&self, stage: Stage) -> anyhow::Result<()> {
-        let url = Secret::new(stage.environment.get("DATABASE_URL").context("a stage has a database")?);
-        stage.strike().await?;
+    /// Stops the programs of a test system, and drops its database.
+    pub(crate) async fn clear_away(&self, stage: TestSystem) -> anyhow::Result<()> {
+        let url = SecretString::from(stage.environment.get("DATABASE_URL").context("DATABASE_URL is set")?.as_str());
+        stage.shut_down().await?;
         self.drop_database(&url).await
     }
 
-    /// Removes a database: the server would look after it for ever.
-    pub(crate) async fn drop_database(&self, url: &Secret) -> anyhow::Result<()> {
-        let options: sqlx::postgres::PgConnectOptions = url.expose().parse()?;
+    /// Drops a database, which the server's background processes would otherwise maintain until the end.
+    pub(crate) async fn drop_database(&self, url: &SecretString) -> anyhow::Result<()> {
+        let options: sqlx::postgres::PgConnectOptions = url.expose_secret().parse()?;
         let name = options.get_database().context("a database has a name")?;
         let server = db::connect(self.postgres.url(), CONNECTIONS).await?;
         sqlx::raw_sql(AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"))).execute(&server).await?;
@@ -76,7 +81,7 @@ impl Bench {
         Ok(())
     }
 
-    /// The phones of people nobody has heard of.
+    /// Returns the phone numbers, E.164, of people who are not known yet.
     pub(crate) fn strangers(&self, count: usize) -> Vec<String> {
         let from = self.people.get() + 1;
         self.people.set(from + count);
@@ -84,7 +89,7 @@ impl Bench {
     }
 }
 
-/// Waits until `condition` holds, and answers whether it came to that in time.
+/// Waits until `condition` holds. Returns whether it held before `deadline`.
 pub(crate) async fn comes_true(deadline: Instant, mut condition: impl FnMut() -> bool) -> bool {
     while !condition() {
         if Instant::now() > deadline {
@@ -95,7 +100,7 @@ pub(crate) async fn comes_true(deadline: Instant, mut condition: impl FnMut() ->
     true
 }
 
-/// As [`comes_true`], for what has to.
+/// As [`comes_true`], but it is an error if the condition does not hold in time.
 pub(crate) async fn must_come_true(
     within: Duration,
     what: &str,

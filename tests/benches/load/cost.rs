@@ -1,7 +1,7 @@
-//! Where the processor time goes: to PostgreSQL, to HTTP, to our own code, or to the other end.
+//! Where the processor time goes: to PostgreSQL, to HTTP, to our own code, or to the other end (stand-in and generator).
 //!
-//! How much of the daemons' time is HTTP is measured beside them: what it takes to answer the same requests without
-//! reading them, and to post the same forms without a reason.
+//! The daemons' time for HTTP is measured separately: the time to respond to the same requests without reading them, and the
+//! time to post the same forms and do nothing else.
 
 use std::io::Write;
 use std::time::Duration;
@@ -9,47 +9,47 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use chrono::TimeDelta;
 use futures::{StreamExt, stream};
-use jobrun::demo::Stage;
+use jobrun::demo::TestSystem;
 use jobrun_shared::config;
-use jobrun_shared::twilio::api::{Api, Post, Posted};
 use jobrun_stand_in::Reports;
+use jobrun_twilio::api::{Api, Post, Posted};
 
 use crate::bench::Bench;
 use crate::processes::{cpu_of, cpu_of_tree};
 use crate::sender;
 use crate::servers::{self, Kind};
 
-/// How many webhooks are answered unread, over how many connections.
+/// How many webhooks get a response unread, over how many connections.
 const WEBHOOKS: usize = 20_000;
 const CONNECTIONS: usize = 64;
 
-/// How many texts are posted, and how many side by side: as many as one job of the worker's.
+/// How many texts are posted, and how many at once: as many as one job of the worker posts at once.
 const POSTS: usize = 5_000;
 const AT_ONCE: usize = 100;
 
 /// How long posting may take.
 const POSTED_WITHIN: Duration = Duration::from_secs(120);
 
-/// What the process that posts prints before its result.
+/// The words before the result in the output of the process that posts.
 const A_POST_TAKES: &str = "a post takes µs ";
 
-/// About as long as what we text at the beginning of a conversation.
+/// About as long as the texts at the beginning of a conversation.
 const BODY: &str =
     "Hi! Welcome to JobRun. To get you set up I have a few quick questions. What is the name of your business?";
 
-/// Processor time used so far, by whom.
+/// The processor time used so far, by process.
 #[derive(Clone, Copy)]
 pub(crate) struct Usage {
     postgres: Duration,
     ingress: Duration,
     workers: Duration,
-    /// The stand-in and the load generator, which are this process.
+    /// This process, which holds the stand-in and the load generator.
     this: Duration,
 }
 
 impl Usage {
-    /// Nothing, where the system does not tell.
-    pub(crate) fn now(bench: &Bench, stage: &Stage) -> Option<Self> {
+    /// Returns the present usage, or `None` where the system does not report it.
+    pub(crate) fn now(bench: &Bench, stage: &TestSystem) -> Option<Self> {
         Some(Self {
             postgres: cpu_of_tree(bench.postgres.pid().ok()?)?,
             ingress: cpu_of(stage.ingress.pid()?)?,
@@ -58,7 +58,7 @@ impl Usage {
         })
     }
 
-    /// What was used since `earlier`, for each of so many texts.
+    /// Returns the time used since `earlier`, divided by the count of texts.
     pub(crate) fn per_text_since(&self, earlier: &Self, texts: usize) -> PerText {
         let each = |now: Duration, then: Duration| micros(now.saturating_sub(then), texts);
         PerText {
@@ -84,7 +84,7 @@ pub(crate) struct PerText {
 }
 
 impl PerText {
-    /// What the system itself takes: the other end is somebody else's in real life.
+    /// Returns the time of the system itself. In production, the other end is not part of it.
     pub(crate) fn of_the_system(&self) -> f64 {
         self.postgres + self.ingress + self.workers
     }
@@ -93,24 +93,24 @@ impl PerText {
         self.of_the_system() + self.other_end
     }
 
-    /// How much of the daemons' time goes to HTTP, if each text comes with so many webhooks.
+    /// Returns how much of the daemons' time goes to HTTP, if each text has that many webhooks.
     pub(crate) fn http(&self, calibration: Calibration, webhooks: usize) -> f64 {
         let http = calibration.per_webhook * webhooks as f64 + calibration.per_post;
         http.min(self.ingress + self.workers)
     }
 }
 
-/// What HTTP alone takes, in microseconds.
+/// The processor time of HTTP alone, in microseconds.
 #[derive(Clone, Copy)]
 pub(crate) struct Calibration {
-    /// To answer a webhook without reading it.
+    /// To respond to a webhook without reading it.
     pub(crate) per_webhook: f64,
     /// To post a text to the stand-in.
     pub(crate) per_post: f64,
 }
 
 impl Calibration {
-    /// Nothing, where the system does not tell.
+    /// Returns `None` where the system does not report processor time.
     pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Option<Self>> {
         let stage = bench.stage(0, &[]).await?;
         stage.stand_in.reports(Reports::Missing);
@@ -121,7 +121,7 @@ impl Calibration {
     }
 }
 
-async fn answering(bench: &Bench, stage: &Stage) -> anyhow::Result<Option<f64>> {
+async fn answering(bench: &Bench, stage: &TestSystem) -> anyhow::Result<Option<f64>> {
     let server = servers::start(Kind::Plain, &stage.environment).await?;
     let requests = sender::texts_from(stage, &bench.strangers(WEBHOOKS));
     let pid = server.program.pid().context("the server runs")?;
@@ -130,17 +130,17 @@ async fn answering(bench: &Bench, stage: &Stage) -> anyhow::Result<Option<f64>> 
     Ok(before.zip(cpu_of(pid)).map(|(before, after)| micros(after.saturating_sub(before), WEBHOOKS)))
 }
 
-async fn posting(stage: &Stage) -> anyhow::Result<Option<f64>> {
+async fn posting(stage: &TestSystem) -> anyhow::Result<Option<f64>> {
     let mut program = servers::start_again(&["post", &POSTS.to_string()], &stage.environment)?;
     program.wait_for_line(A_POST_TAKES, POSTED_WITHIN).await?;
     program.wait().await?;
     Ok(program.lines().iter().find_map(|line| line.strip_prefix(A_POST_TAKES)?.parse().ok()))
 }
 
-/// What the process that posts does: hands texts to Twilio as the worker does, and says what that took.
+/// Runs in the process that posts: posts texts to the stand-in as the worker does, and prints the processor time of each.
 pub(crate) async fn post(count: usize) -> anyhow::Result<()> {
     let settings = config::Numbers::from_env()?;
-    let api = Api::new(&settings.twilio)?;
+    let api = Api::new(&settings.twilio.account)?;
     let from = settings.twilio.onboarding_number.as_str();
     let phones: Vec<String> = (1..=count).map(jobrun_tests::phone).collect();
     let before = cpu_of(std::process::id());

@@ -1,9 +1,9 @@
-//! What the daemons take of memory and of the processor: while nothing happens, and under full load.
+//! Memory and processor time of the daemons, idle and under full load.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use jobrun::demo::Stage;
+use jobrun::demo::TestSystem;
 use jobrun_stand_in::Reports;
 
 use crate::bench::Bench;
@@ -13,20 +13,20 @@ use crate::report::{Cell, Table};
 use crate::sender;
 use crate::texts::{self, Plan};
 
-/// How long nothing happens.
+/// How long the idle phase lasts.
 const IDLE: Duration = Duration::from_secs(10);
 
 /// The first load: webhooks, over many connections.
 const WEBHOOKS: usize = 20_000;
 const CONNECTIONS: usize = 512;
 
-/// How long the worker may take to catch up with it.
+/// How long the worker may take to catch up with the first load.
 const SETTLED_WITHIN: Duration = Duration::from_secs(300);
 
-/// The daemons, and how many megabytes each may take.
+/// The daemons, and their memory limits in megabytes.
 const LIMITS: [(&str, f64); 2] = [("jobrun-ingress", 40.0), ("jobrun-worker", 80.0)];
 
-/// What a run showed of one daemon. Shares of the processor are in percent of one core.
+/// The figures of one daemon in one run. Shares of the processor are in percent of one core.
 struct Footprint {
     idle: Option<Memory>,
     idle_cpu: Option<f64>,
@@ -99,13 +99,13 @@ async fn measure(bench: &Bench) -> anyhow::Result<[Footprint; 2]> {
     }))
 }
 
-/// The processes of the ingress and of the worker.
-fn pids(stage: &Stage) -> anyhow::Result<[u32; 2]> {
+/// Returns the process ids of the ingress and of the worker, in this order.
+fn pids(stage: &TestSystem) -> anyhow::Result<[u32; 2]> {
     let worker = stage.workers.first().and_then(|worker| worker.pid()).context("the worker runs")?;
     Ok([stage.ingress.pid().context("the ingress runs")?, worker])
 }
 
-/// Watches how much of the processor processes take.
+/// Measures the processor time of the two processes.
 struct Watch {
     pids: [u32; 2],
     began: Instant,
@@ -117,7 +117,7 @@ impl Watch {
         Self { pids, began: Instant::now(), before: pids.map(cpu_of) }
     }
 
-    /// In percent of one core, since the start.
+    /// Returns the shares of the processor since the start, in percent of one core.
     fn shares(&self) -> [Option<f64>; 2] {
         let elapsed = self.began.elapsed().as_secs_f64();
         [0, 1].map(|place| {

@@ -1,39 +1,38 @@
-//! Whether anything becomes dearer as the inbox grows: the same figures on few rows, and on many.
+//! Whether costs rise as the inbox grows: the same figures on few rows and on many.
 
 use std::time::Duration;
 
 use anyhow::ensure;
-use jobrun_shared::config::Secret;
 use jobrun_stand_in::Reports;
+use secrecy::SecretString;
 
 use crate::bench::Bench;
 use crate::figures::{RUNS, median_if_known, percentile_ms};
 use crate::latency::while_idle;
 use crate::report::{Cell, Table};
-use crate::rows;
-use crate::sender;
 use crate::texts::{self, Figures, Plan};
 use crate::webhooks::webhooks_of_a_run;
+use crate::{rows, sender};
 
 /// How many events the smaller inbox holds.
 pub(crate) const FEW: i64 = 10_000;
 
-/// Over how many connections webhooks come.
+/// How many connections send webhooks.
 const CONNECTIONS: usize = 32;
 
-/// How many webhooks show how many make a run.
+/// How many webhooks the warm-up sends. Its rate sets the size of a run.
 const WARM_UP: usize = 500;
 
 /// How many texts are timed one by one in each run.
 const PROBES: usize = 100;
 
-/// One in so many texts is from a client that is there already.
+/// One in this many texts is from an existing client.
 const ONE_IN: usize = 3;
 
-/// What is read from a run.
+/// Reads a figure from a run; `None` where the system does not report it.
 type Reading = fn(&Run) -> Option<f64>;
 
-/// What a run showed.
+/// The figures of one run.
 struct Run {
     texts: Figures,
     webhooks_per_second: f64,
@@ -96,7 +95,7 @@ fn compare([few, many]: &[Vec<Run>; 2]) -> Table {
     table
 }
 
-async fn measure(bench: &Bench, url: &Secret, number: usize) -> anyhow::Result<Run> {
+async fn measure(bench: &Bench, url: &SecretString, number: usize) -> anyhow::Result<Run> {
     let webhooks_per_second = webhooks(bench, url).await?;
     let stage = bench.stage_on(url, 1, &[]).await?;
     let plan = Plan::ours(1, Duration::ZERO);
@@ -105,23 +104,23 @@ async fn measure(bench: &Bench, url: &Secret, number: usize) -> anyhow::Result<R
     stage.settle().await?;
     stage.stand_in.reports(Reports::Missing);
     let idle = while_idle(bench, &stage, PROBES).await?;
-    stage.strike().await?;
+    stage.shut_down().await?;
     Ok(Run { texts, webhooks_per_second, idle_p50_ms: percentile_ms(&idle, 0.5) })
 }
 
-/// Puts clients that are there already in the places of some strangers: others in each run, because who texts again and
-/// again is not always answered.
+/// Replaces every [`ONE_IN`]th unknown client by an existing one: by others in each run, because a client who texts again
+/// and again does not always get an answer.
 fn some_known(mut phones: Vec<String>, number: usize) -> anyhow::Result<Vec<String>> {
     let each = phones.len().div_ceil(ONE_IN);
-    ensure!(each * RUNS <= rows::CLIENTS_MIN as usize, "there are clients enough for every run");
+    ensure!(each * RUNS <= rows::CLIENTS_MIN as usize, "there are not enough existing clients for every run");
     for (place, phone) in phones.iter_mut().step_by(ONE_IN).enumerate() {
         *phone = rows::phone(number * each + place);
     }
     Ok(phones)
 }
 
-/// Webhooks that nobody processes, which are removed again afterwards.
-async fn webhooks(bench: &Bench, url: &Secret) -> anyhow::Result<f64> {
+/// Measures webhooks a second without a worker, and removes the unprocessed events afterwards.
+async fn webhooks(bench: &Bench, url: &SecretString) -> anyhow::Result<f64> {
     let stage = bench.stage_on(url, 0, &[]).await?;
     let addr = sender::ingress_addr(&stage)?;
     let warm_up = sender::texts_from(&stage, &bench.strangers(WARM_UP));
@@ -131,6 +130,6 @@ async fn webhooks(bench: &Bench, url: &Secret) -> anyhow::Result<f64> {
     for statement in ["DELETE FROM events WHERE processed_at IS NULL", "VACUUM events", "CHECKPOINT"] {
         sqlx::raw_sql(statement).execute(&stage.pool).await?;
     }
-    stage.strike().await?;
+    stage.shut_down().await?;
     Ok(sent.per_second)
 }

@@ -1,12 +1,11 @@
-//! How long a single text takes, from the webhook until Twilio's stand-in has the answer: while nothing else happens,
-//! and at half of what one worker can do.
+//! How long a single text takes, from the webhook until the stand-in has the answer: idle, and at half of one worker's rate.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use chrono::{DateTime, Utc};
-use jobrun::demo::Stage;
+use jobrun::demo::TestSystem;
 use jobrun_shared::clock;
 use jobrun_stand_in::Reports;
 use tokio::task::JoinSet;
@@ -23,16 +22,16 @@ const PROBES: usize = 300;
 /// How long one text may take.
 const TAKEN_WITHIN: Duration = Duration::from_secs(30);
 
-/// How long everything may take to settle after the load.
+/// How long the test system may take to settle after the load.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 
-/// For how long there is something to send in the background: longer than the probes take.
+/// How long the background load lasts: longer than the probes take.
 const LOAD_LASTS_SECONDS: f64 = 30.0;
 
-/// Commits that a text cannot do without: the event, the decision, the claim, and what became of it.
+/// The commits that a text needs: the event, the decision, the claim, and the outcome.
 const COMMITS: usize = 4;
 
-/// How often they are timed in each run.
+/// How often that many bare commits are timed in each run.
 const BARE: usize = 100;
 
 pub(crate) async fn section(bench: &Bench) -> anyhow::Result<Vec<Table>> {
@@ -72,8 +71,8 @@ pub(crate) async fn section(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     Ok(vec![table])
 }
 
-/// How long as many commits of a single row take as no text can do without.
-async fn bare_commits(stage: &Stage) -> anyhow::Result<Vec<Duration>> {
+/// Times [`COMMITS`] commits of a single row each, without anything else. Returns the times, shortest first.
+async fn bare_commits(stage: &TestSystem) -> anyhow::Result<Vec<Duration>> {
     let mut conn = stage.pool.acquire().await?;
     sqlx::query("CREATE TABLE bare_commits (at TIMESTAMPTZ NOT NULL DEFAULT now())").execute(&mut *conn).await?;
     let mut times = Vec::new();
@@ -88,9 +87,9 @@ async fn bare_commits(stage: &Stage) -> anyhow::Result<Vec<Duration>> {
     Ok(times)
 }
 
-/// Texts one after the other, each when everything that the one before caused is done. Answers the times that they
+/// Sends texts one after the other, each once everything that the one before caused is done. Returns the times that they
 /// took, shortest first.
-pub(crate) async fn while_idle(bench: &Bench, stage: &Stage, probes: usize) -> anyhow::Result<Vec<Duration>> {
+pub(crate) async fn while_idle(bench: &Bench, stage: &TestSystem, probes: usize) -> anyhow::Result<Vec<Duration>> {
     let phones = bench.strangers(probes);
     let mut caller = Caller::connect(sender::ingress_addr(stage)?).await?;
     let mut sent = HashMap::new();
@@ -105,8 +104,8 @@ pub(crate) async fn while_idle(bench: &Bench, stage: &Stage, probes: usize) -> a
     times(stage, &sent)
 }
 
-/// The same while others text at a steady pace, and without waiting for what came of the text before.
-async fn under_load(bench: &Bench, stage: &Stage, per_second: f64) -> anyhow::Result<Vec<Duration>> {
+/// As [`while_idle`], beside a steady background load, and without waiting for the outcome of the text before.
+async fn under_load(bench: &Bench, stage: &TestSystem, per_second: f64) -> anyhow::Result<Vec<Duration>> {
     let addr = sender::ingress_addr(stage)?;
     let phones = bench.strangers(PROBES);
     let probes = sender::texts_from(stage, &phones);
@@ -131,13 +130,13 @@ async fn under_load(bench: &Bench, stage: &Stage, per_second: f64) -> anyhow::Re
     times(stage, &sent)
 }
 
-/// Short, and never the same twice running, so that no probe falls in step with something else.
+/// Sleeps between 5 and 23 ms, never the same twice in a row, so that no probe falls into step with a periodic task.
 async fn pause(place: usize) {
     tokio::time::sleep(Duration::from_millis(5 + (place as u64 * 7) % 19)).await;
 }
 
-/// When the stand-in took each answer is what it says itself, by the same clock.
-fn times(stage: &Stage, sent: &HashMap<&str, DateTime<Utc>>) -> anyhow::Result<Vec<Duration>> {
+/// Returns the times from `sent` to `date_created` of the replies, shortest first. Both are by the clock of this process.
+fn times(stage: &TestSystem, sent: &HashMap<&str, DateTime<Utc>>) -> anyhow::Result<Vec<Duration>> {
     let messages = stage.stand_in.messages();
     let mut times: Vec<Duration> = messages
         .iter()

@@ -1,8 +1,8 @@
-//! How much one machine takes, with everything on it: the daemons, PostgreSQL, the stand-in for Twilio, and the load.
+//! How much load one machine takes, with everything on it: the daemons, PostgreSQL, the stand-in for Twilio, and the load
+//! generator.
 //!
-//! Durability is on in every figure. Each is the median of several runs, and stands beside a reference that was
-//! measured in turn with it, run by run: what disturbs the machine disturbs both. Figures of one run can be compared
-//! with each other, and with nothing else.
+//! Durability is on in every figure. Each figure is the median of several runs, beside a reference that was measured in turn
+//! with it, run by run, so that a disturbance of the machine affects both. Figures are comparable only within one run.
 
 mod allocation;
 
@@ -41,10 +41,10 @@ use crate::bench::Bench;
 use crate::figures::RUNS;
 use crate::report::Table;
 
-/// Measures how much one machine takes, beside what it would take otherwise.
+/// Measures how much load one machine takes, beside references.
 ///
 /// PostgreSQL runs with fsync and synchronous_commit on, from the installed programs, on data that is thrown away.
-/// Every figure is the median of five runs, taken in turn with its reference. Progress goes to standard error, tables to
+/// Every figure is the median of five runs, measured in turn with its reference. Progress goes to standard error, tables to
 /// standard output.
 #[derive(Parser)]
 #[command(name = "load", disable_help_subcommand = true)]
@@ -52,17 +52,17 @@ use crate::report::Table;
 #[command(after_help = "Try it:      cargo bench --bench load -- webhooks\n\
     For scripts: cargo bench --bench load -- texts latency --json")]
 struct Arguments {
-    /// What is measured; everything, unless some are named
+    /// The sections to measure; all by default
     #[arg(value_enum, value_name = "SECTION")]
     sections: Vec<Section>,
     /// How many events the larger inbox of `growth` holds
     #[arg(long, value_name = "N", default_value_t = 10_000_000)]
     #[arg(value_parser = clap::value_parser!(i64).range(growth::FEW..=1_000_000_000))]
     rows: i64,
-    /// One JSON object instead of tables, once everything has been measured
+    /// Print one JSON object at the end instead of tables
     #[arg(long)]
     json: bool,
-    /// What cargo tells every benchmark
+    /// Cargo passes this to every benchmark
     #[arg(long = "bench", hide = true)]
     _bench: bool,
     #[command(subcommand)]
@@ -77,9 +77,9 @@ enum Section {
     Texts,
     /// How long a single text takes, idle and at half load, beside four bare commits
     Latency,
-    /// Numbers handed out a second by 64 transactions side by side, in slices and one by one, beside one alone; nobody may be refused
+    /// Numbers allocated a second by 64 concurrent transactions, in batches and one by one, beside one alone; none may be refused
     Allocation,
-    /// What ten million rows cost, beside ten thousand
+    /// The cost of ten million rows, beside ten thousand
     Growth,
     /// Memory and processor time of the daemons, idle and loaded, beside their limits
     Footprint,
@@ -102,16 +102,16 @@ impl Section {
     }
 }
 
-/// What this program does when it is started by itself, to have a process of its own.
+/// A part that this program runs in a process of its own, for which it starts itself again.
 #[derive(Subcommand)]
 enum Part {
-    /// Answers webhooks, and prints where
+    /// Serve webhooks, and print the address
     #[command(hide = true)]
     Serve {
         #[arg(value_enum)]
         kind: servers::Kind,
     },
-    /// Posts texts to the stand-in, and prints what that took
+    /// Post texts to the stand-in, and print the processor time of each
     #[command(hide = true)]
     Post { count: usize },
 }

@@ -1,13 +1,13 @@
-//! What processes use of the processor and of memory, as Linux tells it. Other systems tell nothing here.
+//! Processor time and memory of processes, as Linux reports them. On other systems, the functions return `None`.
 
 use std::collections::HashMap;
 use std::fs;
 use std::time::Duration;
 
-/// How finely Linux counts processor time for whoever asks, on every machine.
+/// The unit of processor times in /proc (`USER_HZ`), the same on every machine.
 const TICKS_PER_SECOND: u64 = 100;
 
-/// One line of /proc/PID/stat.
+/// Fields of /proc/PID/stat.
 struct Stat {
     parent: u32,
     /// Ticks of the process itself.
@@ -18,7 +18,7 @@ struct Stat {
 
 fn stat(pid: u32) -> Option<Stat> {
     let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name of the program comes before, in parentheses, and may hold anything.
+    // The program's name comes before these fields, in parentheses, and may contain any character.
     let fields: Vec<&str> = line.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks = |field: usize| fields.get(field)?.parse::<u64>().ok();
     Some(Stat {
@@ -32,12 +32,12 @@ fn as_duration(ticks: u64) -> Duration {
     Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
 }
 
-/// The processor time that a process has used, its children left out.
+/// Returns the processor time that a process has used, without its children.
 pub(crate) fn cpu_of(pid: u32) -> Option<Duration> {
     stat(pid).map(|stat| as_duration(stat.own))
 }
 
-/// The processor time that a process and everything below it has used, what has ended included.
+/// Returns the processor time that a process and its descendants have used, ended ones included.
 pub(crate) fn cpu_of_tree(root: u32) -> Option<Duration> {
     let all: HashMap<u32, Stat> = fs::read_dir("/proc")
         .ok()?
@@ -53,7 +53,7 @@ pub(crate) fn cpu_of_tree(root: u32) -> Option<Duration> {
     Some(as_duration(of_tree.map(|(_, stat)| stat.own + stat.of_ended_children).sum()))
 }
 
-/// Memory that is really there, in megabytes.
+/// Resident memory, in megabytes.
 #[derive(Clone, Copy)]
 pub(crate) struct Memory {
     pub(crate) now: f64,

@@ -1,4 +1,4 @@
-//! What was measured: tables for people, or one JSON object for programs.
+//! The results: tables for people, or one JSON object for programs.
 
 use serde_json::{Map, Value, json};
 
@@ -6,9 +6,9 @@ use serde_json::{Map, Value, json};
 pub(crate) enum Cell {
     /// A name, or a setting.
     Words(String),
-    /// A figure, and how many decimals of it mean something.
+    /// A figure, and how many of its decimals are significant.
     Figure(f64, usize),
-    /// Nothing was measured, or there is nothing to compare with.
+    /// Nothing was measured, or there is no reference.
     Nothing,
 }
 
@@ -42,7 +42,7 @@ impl Cell {
     }
 }
 
-/// A table. The first column names what was measured.
+/// A table. The first column has the names of the rows.
 pub(crate) struct Table {
     title: &'static str,
     columns: Vec<&'static str>,
@@ -58,7 +58,7 @@ impl Table {
         self.rows.push(cells.into());
     }
 
-    /// The table as people read it: names to the left, everything else to the right.
+    /// Returns the table for people: the first column aligned to the left, all others to the right.
     pub(crate) fn shown(&self) -> String {
         let lines: Vec<Vec<String>> = std::iter::once(self.columns.iter().map(ToString::to_string).collect())
             .chain(self.rows.iter().map(|row| row.iter().map(Cell::shown).collect()))
@@ -78,7 +78,7 @@ impl Table {
         format!("{}\n{}\n", self.title, lines.join("\n"))
     }
 
-    /// The table as programs read it: an object for each row, by the names of the columns.
+    /// Returns the table for programs: an object for each row, by the names of the columns.
     pub(crate) fn as_json(&self) -> Value {
         let object = |row: &Vec<Cell>| -> Map<String, Value> {
             self.columns.iter().zip(row).map(|(name, cell)| ((*name).to_owned(), cell.as_json())).collect()

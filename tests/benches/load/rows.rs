@@ -1,30 +1,30 @@
-//! Rows as years of business leave them: clients who are live, the texts they sent, and the answers they got.
+//! Rows as a year of business leaves them: clients who are live, the texts they sent, and the replies they got.
 
-use jobrun_shared::config::Secret;
 use jobrun_shared::db;
+use secrecy::SecretString;
 use sqlx::PgPool;
 
 /// How many rows one statement writes.
 const STEP: i64 = 250_000;
 
-/// How many events there are to a client, and to an answer: the latter a prime, which spreads answers over the clients.
+/// How many events there are per client, and per reply. The latter is a prime, so that replies spread over all clients.
 const EVENTS_OF_A_CLIENT: i64 = 100;
 const EVENTS_OF_AN_ANSWER: i64 = 11;
 
-/// How many clients there are at least, however few the events: the runs on these rows let each text once.
+/// The smallest count of clients, however few events there are: in the runs on these rows, each client texts at most once.
 pub(crate) const CLIENTS_MIN: i64 = 10_000;
 
-/// How many clients so many events come from.
+/// Returns how many clients send `events` events.
 fn clients_of(events: i64) -> i64 {
     (events / EVENTS_OF_A_CLIENT).max(CLIENTS_MIN)
 }
 
-/// The phone of the `n`th client, counted from 0.
+/// Returns the phone number, E.164, of the `n`th client, counted from 0.
 pub(crate) fn phone(n: usize) -> String {
     format!("+4478{n:08}")
 }
 
-/// Every other client holds a number, and the pool knows it.
+/// Inserts clients $1 to $2 - 1. Every other one holds a number, which is in the pool.
 const CLIENTS: &str = r#"
     WITH added AS (
         INSERT INTO clients (id, "businessName", "phoneNumber", "paymentActive", "paymentStanding", "twilioNumber",
@@ -40,7 +40,7 @@ const CLIENTS: &str = r#"
     INSERT INTO twilio_number_pool (phone_e164, status, client_id, assigned_at)
     SELECT number, 'ASSIGNED', id, now() - INTERVAL '1 year' FROM added WHERE number IS NOT NULL"#;
 
-/// Spread over the year that ended yesterday. $3 is how many there are, $4 how many clients.
+/// Inserts events $1 to $2 - 1, spread over the year that ended yesterday. $3 is the count of events, $4 that of clients.
 const EVENTS: &str = "
     INSERT INTO events (source, external_id, kind, lane, payload, received_at, processed_at, outcome, client_id, state)
     SELECT 'twilio', 'SM' || md5('event' || n), 'text', 'phone:' || phone,
@@ -51,7 +51,7 @@ const EVENTS: &str = "
          LATERAL (SELECT '4478' || lpad((n % $4)::TEXT, 8, '0') AS phone,
                          now() - INTERVAL '1 day' - INTERVAL '1 year' * (1 - n::FLOAT8 / $3) AS at) AS derived";
 
-/// Each answers one of the events that have been written. $3 is how many events there are to an answer.
+/// Inserts replies to the events with ids from $1 to $2 - 1. $3 is how many events there are per reply.
 const MESSAGES: &str = "
     INSERT INTO messages (status, client_id, event_id, kind, to_phone, from_number, body, attempts, claims,
                           attempted_at, twilio_sid, segments, encoding, expires_at, created_at, updated_at)
@@ -61,8 +61,8 @@ const MESSAGES: &str = "
            processed_at + INTERVAL '3 seconds'
     FROM events WHERE id >= $1 AND id < $2 AND id % $3 = 0";
 
-/// Fills the migrated, empty database at `url` with so many events, and what belongs to them.
-pub(crate) async fn fill(url: &Secret, events: i64) -> anyhow::Result<()> {
+/// Fills the migrated, empty database at `url` with `events` events, and with their clients and replies.
+pub(crate) async fn fill(url: &SecretString, events: i64) -> anyhow::Result<()> {
     let pool = db::connect(url, jobrun::CONNECTIONS).await?;
     let clients = clients_of(events);
     for (from, to) in steps(clients) {
@@ -89,7 +89,7 @@ async fn fill_messages(pool: &PgPool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// From 0 to `count`, in steps: where each begins, and where it ends.
+/// Splits 0 to `count` into steps. Returns the start of each, and its end, which is not part of it.
 fn steps(count: i64) -> impl Iterator<Item = (i64, i64)> {
     (0..count).step_by(STEP as usize).map(move |from| (from, (from + STEP).min(count)))
 }

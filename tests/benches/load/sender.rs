@@ -1,5 +1,5 @@
-//! The load generator. It shares the machine with what it loads, so it does as little as it can: requests are signed
-//! and written out before the clock starts, and each connection sends one and reads its answer before the next.
+//! The load generator. It shares the machine with the programs under load, so it does little work: requests are signed and
+//! serialised before the clock starts, and each connection sends one request and reads its response before the next.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,42 +8,42 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use futures::future::try_join_all;
-use jobrun::demo::Stage;
-use jobrun_ingress::webhooks::NO_ANSWER;
-use jobrun_shared::twilio::{signature, webhooks};
+use jobrun::demo::TestSystem;
+use jobrun_ingress::twilio::NO_ANSWER;
+use jobrun_twilio::{signature, webhooks};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-/// What everybody texts: the beginning of a conversation.
+/// The text that every client sends: the beginning of a conversation.
 const BODY: &str = "Plumber from London";
 
-/// Over how many tasks connections are spread.
+/// How many tasks share the connections.
 const TASKS: usize = 4;
 
-/// The longest that one load may take.
+/// The longest time that one load may take.
 const TIME_MAX: Duration = Duration::from_secs(180);
 
-/// Larger than any answer.
+/// Larger than any response.
 const ANSWER_BYTES_MAX: usize = 4096;
 
 const SUCCESS: &[u8] = b"HTTP/1.1 200 ";
 
-/// A webhook, as the bytes that go over the wire.
+/// A request to a webhook, as bytes on the wire.
 pub(crate) type Request = Vec<u8>;
 
-/// Where the ingress of a stage listens.
-pub(crate) fn ingress_addr(stage: &Stage) -> anyhow::Result<SocketAddr> {
+/// Returns the address of a test system's ingress.
+pub(crate) fn ingress_addr(stage: &TestSystem) -> anyhow::Result<SocketAddr> {
     let addr = stage.account.webhook_base_url.strip_prefix("http://").context("the ingress listens on plain HTTP")?;
     Ok(addr.parse()?)
 }
 
-/// A text from each of `phones`, as a webhook that the stage's account signed. Each has a name that no other has.
-pub(crate) fn texts_from(stage: &Stage, phones: &[String]) -> Vec<Request> {
+/// Returns a text from each of `phones`, as a request signed by the test system's account. Each has a SID of its own.
+pub(crate) fn texts_from(stage: &TestSystem, phones: &[String]) -> Vec<Request> {
     phones.iter().map(|phone| text_from(stage, phone)).collect()
 }
 
-fn text_from(stage: &Stage, phone: &str) -> Request {
+fn text_from(stage: &TestSystem, phone: &str) -> Request {
     let account = &stage.account;
     let form = stage.stand_in.text_form(phone, &account.onboarding_number, BODY);
     let url = format!("{}{}", account.webhook_base_url, webhooks::SMS);
@@ -61,9 +61,9 @@ fn text_from(stage: &Stage, phone: &str) -> Request {
     format!("{}\r\n\r\n{body}", head.join("\r\n")).into_bytes()
 }
 
-/// What became of a load.
+/// The result of a load.
 pub(crate) struct Sent {
-    /// When the first request left.
+    /// When the first request was sent.
     pub(crate) started: Instant,
     pub(crate) per_second: f64,
     /// How long each request took, shortest first.
@@ -82,7 +82,7 @@ impl Load {
     }
 }
 
-/// Sends all of `requests` as fast as they are answered.
+/// Sends all of `requests`, the next on each connection as soon as it has the response to the last.
 pub(crate) async fn send(addr: SocketAddr, requests: Vec<Request>, connections: usize) -> anyhow::Result<Sent> {
     let mut open = open(addr, connections).await?;
     let load = Arc::new(Load { requests, next: AtomicUsize::new(0) });
@@ -106,7 +106,7 @@ pub(crate) async fn send(addr: SocketAddr, requests: Vec<Request>, connections: 
     Ok(Sent { started, per_second, times })
 }
 
-/// Sends `requests` at a steady pace, over as many connections as it takes for none to wait for another.
+/// Sends `requests` at a steady pace, over enough connections that no request waits for another.
 pub(crate) async fn trickle(addr: SocketAddr, requests: Vec<Request>, per_second: f64) -> anyhow::Result<()> {
     const CONNECTIONS: usize = 32;
     let load = Load { requests, next: AtomicUsize::new(0) };
@@ -129,7 +129,7 @@ pub(crate) async fn trickle(addr: SocketAddr, requests: Vec<Request>, per_second
     Ok(())
 }
 
-/// A connection on which one request at a time is sent.
+/// A connection that sends one request at a time.
 pub(crate) struct Caller {
     stream: TcpStream,
     answer: Vec<u8>,
@@ -170,7 +170,7 @@ async fn converse(mut stream: TcpStream, load: &Load) -> anyhow::Result<Vec<Dura
     Ok(times)
 }
 
-/// Sends one request, and reads its answer to the end.
+/// Sends one request, and reads its response to the end.
 async fn exchange(stream: &mut TcpStream, request: &Request, answer: &mut [u8]) -> anyhow::Result<()> {
     stream.write_all(request).await?;
     let mut length = 0;

@@ -1,5 +1,4 @@
-//! Servers to compare the ingress with. Each runs in a process of its own, as the ingress does: this program started
-//! again.
+//! Reference servers for the ingress. Each runs in a process of its own, as the ingress does: this program started again.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -14,37 +13,36 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use clap::ValueEnum;
 use jobrun::programs::{Environment, Lines, Program};
-use jobrun_ingress::recorder::NotRecorded;
+use jobrun_ingress::group_commit::NotRecorded;
 use jobrun_ingress::rejection::Rejection;
-use jobrun_ingress::twilio;
-use jobrun_ingress::verify::signed_form;
-use jobrun_ingress::webhooks::{self, NO_ANSWER};
-use jobrun_shared::db::{self, Connections, events};
-use jobrun_shared::twilio::webhooks::SMS;
+use jobrun_ingress::signed::verify_form;
+use jobrun_ingress::twilio::{self, NO_ANSWER};
+use jobrun_shared::db::{self, Connections, inbox};
 use jobrun_shared::{clock, config};
+use jobrun_twilio::webhooks::SMS;
 use sqlx::PgPool;
 
-/// As many as the ingress has. Nobody is turned away for having to wait: that would end the comparison.
+/// As many as the ingress has. The timeout is long, because a webhook refused after a wait would end the comparison.
 const CONNECTIONS: Connections =
     Connections { kept: 16, max: 16, acquire_timeout: Duration::from_secs(60), ..jobrun::CONNECTIONS };
 
 /// How long a server may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// No server outlives this, should whoever started it be gone.
+/// A server ends after this time, in case the process that started it is gone.
 const LIFE_MAX: Duration = Duration::from_secs(6 * 60 * 60);
 
-/// What a server prints before its address.
+/// The words before the address in a server's output.
 const SERVES_ON: &str = "serves on ";
 
-/// What a server does with a webhook.
+/// How a server handles a webhook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
-    /// Verifies it, and records it in a transaction of its own.
+    /// It verifies the webhook, and records it in a transaction of its own.
     Committing,
-    /// Verifies it, reads it, and forgets it.
+    /// It verifies and parses the webhook, and records nothing.
     Forgetful,
-    /// Answers it unread.
+    /// It responds without verifying or parsing the webhook.
     Plain,
 }
 
@@ -64,7 +62,7 @@ pub(crate) struct Server {
     pub(crate) addr: SocketAddr,
 }
 
-/// Starts this program again.
+/// Starts this program again, in a process of its own.
 pub(crate) fn start_again(arguments: &[&str], environment: &Environment) -> anyhow::Result<Program> {
     let this = std::env::current_exe().context("finding out where this program lies")?;
     let dir = this.parent().context("finding the folder of this program")?;
@@ -81,7 +79,7 @@ pub(crate) async fn start(kind: Kind, environment: &Environment) -> anyhow::Resu
     Ok(Server { addr: addr.parse()?, program })
 }
 
-/// What the process of a server does.
+/// Serves webhooks in the process of a server.
 pub(crate) async fn serve(kind: Kind) -> anyhow::Result<()> {
     let settings = config::Ingress::from_env()?;
     let router = match kind {
@@ -90,7 +88,7 @@ pub(crate) async fn serve(kind: Kind) -> anyhow::Result<()> {
             Router::new().route(SMS, post(commit)).with_state((settings.twilio, pool))
         }
         Kind::Forgetful => Router::new().route(SMS, post(forget)).with_state(settings.twilio),
-        Kind::Plain => Router::new().route(SMS, post(async |_: Bytes| webhooks::xml(NO_ANSWER))),
+        Kind::Plain => Router::new().route(SMS, post(async |_: Bytes| twilio::xml(NO_ANSWER))),
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     writeln!(std::io::stdout(), "{SERVES_ON}{}", listener.local_addr()?)?;
@@ -107,12 +105,12 @@ async fn commit(
     body: Bytes,
 ) -> Result<Response, Response> {
     let refused = |rejection: Rejection| rejection.into_response();
-    let signed = signed_form(&account, &uri, &headers, &body).map_err(refused)?;
+    let signed = verify_form(&account, &uri, &headers, &body).map_err(refused)?;
     let event = twilio::text_event(&signed.form).map_err(refused)?;
-    let recorded = events::record(&pool, std::slice::from_ref(&event), clock::now()).await;
+    let recorded = inbox::record(&pool, std::slice::from_ref(&event), clock::now()).await;
     let why = |error: db::Error| NotRecorded::Refused(error.to_string());
     recorded.map_err(|error| refused(Rejection::NotRecorded { event: event.external_id.clone(), why: why(error) }))?;
-    Ok(webhooks::xml(NO_ANSWER))
+    Ok(twilio::xml(NO_ANSWER))
 }
 
 async fn forget(
@@ -121,6 +119,6 @@ async fn forget(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Rejection> {
-    twilio::text_event(&signed_form(&account, &uri, &headers, &body)?.form)?;
-    Ok(webhooks::xml(NO_ANSWER))
+    twilio::text_event(&verify_form(&account, &uri, &headers, &body)?.form)?;
+    Ok(twilio::xml(NO_ANSWER))
 }

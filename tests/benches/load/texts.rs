@@ -1,10 +1,10 @@
-//! Texts in to texts out: from the first webhook until Twilio's stand-in has taken the last text.
+//! Texts in to texts out: from the first webhook until the stand-in has accepted the last text.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use jobrun::demo::Stage;
+use jobrun::demo::TestSystem;
 use jobrun_stand_in::Reports;
 
 use crate::bench::{Bench, Settings, comes_true};
@@ -13,41 +13,41 @@ use crate::figures::{RUNS, median, median_if_known};
 use crate::report::{Cell, Table};
 use crate::sender;
 
-/// How many texts a run sends through, and how long it may take.
+/// How many texts a run sends, and how long it may take.
 const TEXTS: usize = 6_000;
 const TIME_MAX: Duration = Duration::from_secs(90);
 
-/// The same for the reference, which is cut short then: its pace is known by that time.
+/// The same for the reference. It is cut short after this time, when its pace is known.
 const TEXTS_ONE_BY_ONE: usize = 600;
 const CUT_SHORT_AFTER: Duration = Duration::from_secs(8);
 
-/// Over how many connections the webhooks come.
+/// How many connections send the webhooks.
 const CONNECTIONS: usize = 64;
 
-/// How often the rows are looked at while reports come in.
+/// How often the rows are polled while reports arrive.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 const WORKERS: [usize; 3] = [1, 2, 4];
 
-/// How long the stand-in takes to answer.
+/// After how long the stand-in responds.
 const ANSWERED_AFTER: [Duration; 2] = [Duration::ZERO, Duration::from_millis(100)];
 
-const ONE_BY_ONE: &Settings = &[("SLICE_MAX", "1")];
+const ONE_BY_ONE: &Settings = &[("BATCH_MAX", "1")];
 
-/// How texts are sent through.
+/// How a run sends texts.
 #[derive(Clone, Copy)]
 pub(crate) struct Plan {
     name: &'static str,
     workers: usize,
     settings: &'static Settings,
     answered_after: Duration,
-    /// Whether each text is followed by its two delivery reports, and the run by the last of them.
+    /// Whether each text gets its two delivery reports. If so, the run ends with the last of them.
     reports: bool,
     pub(crate) texts: usize,
 }
 
 impl Plan {
-    /// The programs as they are, without delivery reports.
+    /// Returns the plan with default settings, without delivery reports.
     pub(crate) const fn ours(workers: usize, answered_after: Duration) -> Self {
         Self { name: "as it is", workers, settings: &[], answered_after, reports: false, texts: TEXTS }
     }
@@ -57,7 +57,7 @@ impl Plan {
         Self { name, workers, settings: ONE_BY_ONE, answered_after, reports: false, texts: TEXTS_ONE_BY_ONE }
     }
 
-    /// Of different answers, workers and reports, all that are compared, each after its reference.
+    /// Returns every plan, each after its reference.
     fn all() -> Vec<Self> {
         let pairs = ANSWERED_AFTER
             .into_iter()
@@ -70,7 +70,7 @@ impl Plan {
         self.settings == ONE_BY_ONE
     }
 
-    /// Like is compared with like: no reference has reports.
+    /// A plan is compared with references of the same response time. No reference has reports, so a plan with reports has none.
     fn is_reference_of(&self, other: &Self) -> bool {
         self.is_reference() && self.answered_after == other.answered_after && !other.reports
     }
@@ -85,10 +85,10 @@ impl Plan {
     }
 }
 
-/// What a run showed.
+/// The figures of one run.
 pub(crate) struct Figures {
     pub(crate) per_second: f64,
-    /// Nothing if the run was cut short, or the system does not tell.
+    /// `None` if the run was cut short, or if the system does not report processor time.
     pub(crate) per_text: Option<PerText>,
 }
 
@@ -134,7 +134,7 @@ fn rates(measured: &[(Plan, Vec<Figures>)]) -> Table {
     table
 }
 
-/// The median processor time of each part, unless a run was cut short.
+/// Returns the median processor time of each part, unless a run was cut short.
 fn median_per_text(runs: &[Figures]) -> Option<PerText> {
     let part = |part: fn(&PerText) -> f64| median_if_known(runs, |figures| figures.per_text.as_ref().map(part));
     Some(PerText {
@@ -173,7 +173,7 @@ fn shares(measured: &[(Plan, Vec<Figures>)], calibration: Calibration) -> Table 
     let mut table = Table::new("Where the time goes", columns);
     for (plan, runs) in measured {
         let Some(per_text) = median_per_text(runs) else { continue };
-        // A text comes with one webhook, and with one more for each report.
+        // A text has one webhook, and one more for each of its two reports.
         let http = per_text.http(calibration, if plan.reports { 3 } else { 1 });
         let ours = per_text.ingress + per_text.workers - http;
         let share = |part: f64| Cell::Figure(100.0 * part / per_text.total(), 0);
@@ -198,7 +198,7 @@ fn http(calibration: Calibration) -> Table {
     table
 }
 
-/// A run on a database of its own.
+/// Runs a plan on a database of its own.
 pub(crate) async fn measure(bench: &Bench, plan: &Plan) -> anyhow::Result<Figures> {
     let stage = bench.stage(plan.workers, plan.settings).await?;
     let figures = measure_on(bench, &stage, plan, &bench.strangers(plan.texts)).await?;
@@ -206,10 +206,10 @@ pub(crate) async fn measure(bench: &Bench, plan: &Plan) -> anyhow::Result<Figure
     Ok(figures)
 }
 
-/// A run in which each of `phones` texts once, and is to be answered once.
+/// Runs a plan in which each of `phones` sends one text, and must get one answer.
 pub(crate) async fn measure_on(
     bench: &Bench,
-    stage: &Stage,
+    stage: &TestSystem,
     plan: &Plan,
     phones: &[String],
 ) -> anyhow::Result<Figures> {
@@ -236,7 +236,7 @@ pub(crate) async fn measure_on(
     })
 }
 
-async fn wait_for_reports(stage: &Stage, deadline: Instant) -> anyhow::Result<()> {
+async fn wait_for_reports(stage: &TestSystem, deadline: Instant) -> anyhow::Result<()> {
     loop {
         let waits: bool = sqlx::query_scalar(
             "SELECT EXISTS (SELECT FROM messages WHERE status <> 'delivered')
@@ -252,8 +252,8 @@ async fn wait_for_reports(stage: &Stage, deadline: Instant) -> anyhow::Result<()
     }
 }
 
-/// Nobody is texted twice; and nobody is left out, unless the run was cut short.
-fn ensure_answered_once(stage: &Stage, phones: &[String], complete: bool) -> anyhow::Result<()> {
+/// Checks that no phone got two texts in reply, and that each got one, unless the run was cut short.
+fn ensure_answered_once(stage: &TestSystem, phones: &[String], complete: bool) -> anyhow::Result<()> {
     let messages = stage.stand_in.messages();
     let mut answers: HashMap<&str, usize> = HashMap::new();
     for message in &messages {

@@ -1,10 +1,11 @@
-//! Acknowledged webhooks a second, and how long each waits for its answer.
+//! Acknowledged webhooks a second, and how long each waits for its response.
 
 use std::net::SocketAddr;
 
 use jobrun::CONNECTIONS;
-use jobrun::demo::Stage;
+use jobrun::demo::TestSystem;
 use jobrun_shared::db;
+use secrecy::ExposeSecret;
 use sqlx::PgPool;
 
 use crate::bench::Bench;
@@ -13,18 +14,18 @@ use crate::report::{Cell, Table};
 use crate::sender::{self, Sent};
 use crate::servers::{self, Kind};
 
-/// At how many connections webhooks are sent.
+/// The counts of connections that send webhooks.
 const AT_CONNECTIONS: [usize; 4] = [1, 32, 128, 512];
 
-/// How long a run is to take, and how many webhooks it sends at most.
+/// How long a run should take, and how many webhooks it sends at most.
 const SECONDS: f64 = 2.0;
 const WEBHOOKS_MAX: usize = 60_000;
 
-/// How many webhooks show how many make a run: enough for each connection to have had its turn a few times.
+/// How many webhooks the warm-up sends, in all and for each connection. Its rate sets the size of a run.
 const WARM_UP: usize = 400;
 const WARM_UP_EACH: usize = 4;
 
-/// A server, and the rows that it fills, if it does.
+/// A server, and the database that it fills, if it has one.
 struct Contender {
     name: &'static str,
     addr: SocketAddr,
@@ -36,7 +37,7 @@ pub(crate) async fn section(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     let url = bench.database().await;
     jobrun_tests::migrate(&url).await;
     let mut environment = stage.environment.clone();
-    environment.insert("DATABASE_URL".to_owned(), url.expose().to_owned());
+    environment.insert("DATABASE_URL".to_owned(), url.expose_secret().to_owned());
     let committing = servers::start(Kind::Committing, &environment).await?;
     let forgetful = servers::start(Kind::Forgetful, &environment).await?;
     let rows = db::connect(&url, CONNECTIONS).await?;
@@ -60,7 +61,7 @@ pub(crate) async fn section(bench: &Bench) -> anyhow::Result<Vec<Table>> {
 
 async fn compare(
     bench: &Bench,
-    stage: &Stage,
+    stage: &TestSystem,
     contenders: &[Contender; 3],
     connections: usize,
     table: &mut Table,
@@ -96,14 +97,14 @@ async fn compare(
     Ok(())
 }
 
-/// How many webhooks keep a server busy for as long as a run is to take.
+/// Returns how many webhooks keep a server busy for as long as a run should take.
 pub(crate) fn webhooks_of_a_run(per_second: f64, connections: usize) -> usize {
     ((per_second * SECONDS) as usize).clamp(WARM_UP_EACH * connections, WEBHOOKS_MAX)
 }
 
 async fn run(
     bench: &Bench,
-    stage: &Stage,
+    stage: &TestSystem,
     contender: &Contender,
     connections: usize,
     count: usize,
@@ -114,7 +115,7 @@ async fn run(
     sender::send(contender.addr, sender::texts_from(stage, &bench.strangers(count)), connections).await
 }
 
-/// Each run begins with an empty inbox, and with nothing left for the disk to catch up with.
+/// Empties the inbox and runs a checkpoint, so that no run pays for the writes of the one before.
 async fn forget_events(pool: &PgPool) -> anyhow::Result<()> {
     sqlx::raw_sql("TRUNCATE events CASCADE").execute(pool).await?;
     sqlx::raw_sql("CHECKPOINT").execute(pool).await?;

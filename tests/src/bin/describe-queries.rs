@@ -1,17 +1,17 @@
-//! Describes every query anew, against a database that the migrations have just made, into `.sqlx`.
+//! Describes every query anew in `.sqlx`, against a new database with all migrations.
 //!
-//! With `--check`, compares instead, and fails when what is committed differs. Needs no database of anybody's.
+//! With `--check`, it compares instead, and fails when the committed descriptions differ. It starts a PostgreSQL of its own.
 //!
-//! The tree is that in which it is started, which need not be the one that it was built from: `deploy/describe-queries` builds it
-//! from the last commit, because with a query that is not described yet nothing compiles.
+//! It describes the tree in which it is started. `deploy/describe-queries` builds it from another tree, that of the last
+//! commit, because a tree with a query that is not described yet does not compile.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::{fs, io};
 
-use jobrun_shared::config::Secret;
 use jobrun_tests::{empty_database, migrate};
+use secrecy::{ExposeSecret, SecretString};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{Connection, PgConnection};
 
@@ -30,7 +30,7 @@ async fn main() -> io::Result<ExitCode> {
     let described = root.join("target/described-queries");
     let _ = fs::remove_dir_all(&described);
     fs::create_dir_all(&described)?;
-    // A folder of its own for what is built: queries are described only when their crate is compiled, so it always must be.
+    // Queries are described only when their crate is compiled. A target folder of its own, cleaned first, makes sure of that.
     let built = root.join("target/describe-queries");
     let mut clean = Command::new(env!("CARGO"));
     clean.args(["clean", "--quiet", "--package", "jobrun-shared", "--target-dir"]).arg(&built).current_dir(&root);
@@ -38,9 +38,9 @@ async fn main() -> io::Result<ExitCode> {
     compile
         .args(["check", "--quiet", "--package", "jobrun-shared", "--target-dir"])
         .arg(&built)
-        // The compiler beside this cargo: what is found by its name may choose another by the folder of each dependency.
+        // The compiler beside this cargo. A `rustc` found by name may select another version by the folder of each dependency.
         .env("RUSTC", Path::new(env!("CARGO")).with_file_name("rustc"))
-        .env("SQLX_CHECK_DATABASE_URL", url.expose())
+        .env("SQLX_CHECK_DATABASE_URL", url.expose_secret())
         .env("SQLX_OFFLINE", "false")
         .env("SQLX_OFFLINE_DIR", &described)
         .current_dir(&root);
@@ -63,11 +63,11 @@ async fn main() -> io::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Applies the migrations of the tree that this was not built with.
-async fn migrate_as_in(root: &Path, url: &Secret) -> Result<(), MigrateError> {
-    let mut conn = PgConnection::connect(url.expose()).await?;
+/// Applies the migrations of the tree at `root`, on top of those of the tree that this program was built from.
+async fn migrate_as_in(root: &Path, url: &SecretString) -> Result<(), MigrateError> {
+    let mut conn = PgConnection::connect(url.expose_secret()).await?;
     let mut migrator = Migrator::new(root.join("migrations")).await?;
-    // The tree that this was built with may have steps that this one has not.
+    // The tree that this program was built from may have migrations that the tree at `root` lacks.
     migrator.set_ignore_missing(true);
     migrator.run(&mut conn).await
 }

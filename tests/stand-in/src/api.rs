@@ -1,4 +1,4 @@
-//! The REST API: creating messages, fetching and listing them.
+//! The REST API for messages: create, fetch and list.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,8 +10,10 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Form, Json, Router};
-use base64::{Engine, prelude::BASE64_STANDARD};
-use jobrun_shared::twilio::signature;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use jobrun_twilio::signature;
+use secrecy::ExposeSecret;
 use serde_json::json;
 
 use crate::connection::Connection;
@@ -19,7 +21,7 @@ use crate::faults::{Fault, Reports, Treatment};
 use crate::listing::Listing;
 use crate::{Direction, Message, MessageStatus, State, form};
 
-/// For how many seconds a message may wait to be sent at most, and if its creator does not say.
+/// The longest validity period of a message, in seconds, which is also the default.
 const VALIDITY_PERIOD_MAX: u32 = 36_000;
 
 pub(crate) fn router() -> Router<Arc<State>> {
@@ -34,9 +36,9 @@ pub(crate) fn refuse(status: StatusCode, code: u32, message: &str) -> Response {
     (status, Json(problem)).into_response()
 }
 
-/// The refusal of whoever is not the account.
+/// Returns a refusal, unless the credentials and the path name the account.
 pub(crate) fn unauthorised(state: &State, account: &str, headers: &HeaderMap) -> Option<Response> {
-    let credentials = format!("{}:{}", state.account.sid, state.account.auth_token.expose());
+    let credentials = format!("{}:{}", state.account.sid, state.account.auth_token.expose_secret());
     let expected = format!("Basic {}", BASE64_STANDARD.encode(credentials));
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let authorised = given == Some(&expected) && account == state.account.sid;
@@ -63,7 +65,7 @@ async fn create(
     spoilt(treatment.fault, answer, &connection).await
 }
 
-/// What the caller gets: `answer`, unless something goes wrong.
+/// Returns `answer`, or the response with which the fault replaces it.
 pub(crate) async fn spoilt(fault: Option<Fault>, answer: Response, connection: &Connection) -> Response {
     match fault {
         Some(fault) => fault.spoil(answer, connection).await,
@@ -71,7 +73,7 @@ pub(crate) async fn spoilt(fault: Option<Fault>, answer: Response, connection: &
     }
 }
 
-/// The message that a form asks for, or the code and the words of its refusal.
+/// Returns the message that a form asks for, or the error code and the words of its refusal.
 fn read_message(state: &State, fields: &HashMap<String, String>) -> Result<Message, (u32, &'static str)> {
     let get = |name: &str| fields.get(name).cloned().unwrap_or_default();
     let (to, from, body) = (get("To"), get("From"), get("Body"));
@@ -107,7 +109,7 @@ fn is_e164(number: &str) -> bool {
     (7..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Takes a message, and answers with it as it was then: its fate is known only to those who ask again.
+/// Accepts a message, and returns the response, in which it is queued. Only later fetches and lists show its fate.
 async fn take(state: &Arc<State>, mut message: Message, treatment: Treatment) -> Response {
     let answer = (StatusCode::CREATED, Json(message.as_json(&state.account.sid))).into_response();
     if let Some(status) = treatment.fate.steps().last() {
@@ -120,7 +122,7 @@ async fn take(state: &Arc<State>, mut message: Message, treatment: Treatment) ->
     state.taken.fetch_add(1, Ordering::Release);
 
     let answer_after = Duration::from_millis(state.answer_after_ms.load(Ordering::Relaxed));
-    // Reports come whether or not the caller waits for its answer.
+    // A task of their own sends the reports even if the caller stops waiting for the response.
     let reports_after = match treatment.reports {
         Reports::BeforeAnswer => Duration::ZERO,
         Reports::Late(by) => answer_after + by,
@@ -128,14 +130,14 @@ async fn take(state: &Arc<State>, mut message: Message, treatment: Treatment) ->
     };
     let reported = tokio::spawn(report(Arc::clone(state), message, treatment, reports_after));
     if treatment.reports == Reports::BeforeAnswer {
-        // It ends, well or not: the answer follows.
+        // The response follows even if the task failed.
         let _ = reported.await;
     }
     pause(answer_after).await;
     answer
 }
 
-/// Not even the shortest sleep when there is nothing to wait for.
+/// Sleeps for `duration`. Returns at once if it is zero.
 async fn pause(duration: Duration) {
     if !duration.is_zero() {
         tokio::time::sleep(duration).await;
@@ -154,7 +156,7 @@ async fn report(state: Arc<State>, message: Message, treatment: Treatment, after
         Reports::InOrder | Reports::Late(_) | Reports::BeforeAnswer => steps.collect(),
     };
     for status in steps {
-        // As with Twilio, a report that cannot be delivered is lost. The fragment is for Twilio, and not signed.
+        // As with Twilio, a report that cannot be delivered is lost. The fragment is meant for Twilio, and is not signed.
         let url = url.split('#').next().unwrap_or_default();
         let _ = state.post(url, &report_form(&state, &message, status)).await;
     }
@@ -213,7 +215,7 @@ async fn fetch(
     }
     let sid = file.strip_suffix(".json").unwrap_or_default();
     let found = state.messages().iter().find(|message| message.sid == sid).cloned();
-    // Names differ from run to run; what misbehaves by a seed must not.
+    // SIDs differ from run to run; faults by a seed must not. So they depend on recipient and body.
     let asked = found.as_ref().map(|message| format!("{} {}", message.to, message.body)).unwrap_or_default();
     let answer = match found {
         Some(message) => Json(message.as_json(&account)).into_response(),

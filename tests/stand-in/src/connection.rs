@@ -1,4 +1,4 @@
-//! Connections that can be cut: the caller then sees a connection that ends without an answer.
+//! Connections that can be cut. The caller then sees a connection that ends without a response.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -12,14 +12,14 @@ use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
-/// The connection that a request came by.
+/// The connection of a request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Connection {
     cut: Arc<AtomicBool>,
 }
 
 impl Connection {
-    /// Nothing more is written: the server finds the connection broken, and closes it.
+    /// Makes every later read and write fail: the server finds the connection broken, and closes it.
     pub(crate) fn cut(&self) {
         self.cut.store(true, Ordering::Release);
     }
@@ -53,7 +53,7 @@ impl Listener for Connections {
     }
 }
 
-/// The bytes of a connection, until it is cut.
+/// The stream of a connection, which fails once the connection is cut.
 #[derive(Debug)]
 pub(crate) struct Stream {
     tcp: TcpStream,

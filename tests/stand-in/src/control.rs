@@ -1,4 +1,4 @@
-//! What people use: text us, ring us, and read what was sent, with a browser or with curl.
+//! The control interface for people, with a browser or curl: send texts, place calls, order faults, read the messages.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -78,14 +78,14 @@ fn undelivered(error: &Undelivered) -> (StatusCode, String) {
     (StatusCode::BAD_GATEWAY, format!("the webhook was not delivered: {error}\n"))
 }
 
-/// What the webhook answered. Whoever sent it has to hear if that was a refusal.
+/// Describes the response to a webhook. A refusal is an error, so that the sender of the text sees it.
 fn describe(what: &str, answer: &Answer) -> Outcome {
     let line = format!("{what}: answered {} {}\n", answer.status, answer.body.trim());
     if (200..300).contains(&answer.status) { Ok(line) } else { Err((StatusCode::BAD_GATEWAY, line)) }
 }
 
-/// A phone as Twilio would name it: in E.164 where it can be told, and otherwise as it was typed. A plus sign in a form is a
-/// space, unless it is escaped: before a phone number it can only be a plus.
+/// Returns a phone number as Twilio would name it: E.164 where it can be parsed, else as it was typed.
+/// An unescaped plus sign in a form is decoded as a space, so a leading space is taken for a plus sign.
 fn phone(given: &str) -> String {
     let typed = given.strip_prefix(' ').map_or_else(|| given.to_owned(), |digits| format!("+{digits}"));
     as_people_write(&typed).map_or_else(|| typed.trim().to_owned(), |number| number.as_str().to_owned())
@@ -129,14 +129,14 @@ struct Order {
     percent: Option<u8>,
 }
 
-/// What `named` makes of a word, if there is one.
+/// Parses an optional word with `named`. An unknown word is refused with 400.
 fn word<T>(given: Option<&String>, named: impl Fn(&str) -> Option<T>) -> Result<Option<T>, (StatusCode, String)> {
     let known =
         |word: &String| named(word).ok_or_else(|| (StatusCode::BAD_REQUEST, format!("no such thing: {word}\n")));
     given.map(known).transpose()
 }
 
-/// Takes an order as a whole, or not at all.
+/// Applies an order as a whole, or not at all.
 async fn order(Shared(state): Shared<Arc<State>>, Form(order): Form<Order>) -> Outcome {
     let next = word(order.next.as_ref(), Fault::named)?;
     let always =

@@ -1,7 +1,7 @@
-//! Misbehaviour: what can go wrong with Twilio does, on command or at random.
+//! Misbehaviour: the stand-in fails as Twilio can, on command or at random.
 //!
-//! Whatever is random follows from the seed, the text and how often that text was attempted, never from the order of
-//! requests: the same seed brings the same accidents, however requests interleave.
+//! Random faults depend on the seed, the text and the count of its attempts, never on the order of requests: the same seed
+//! brings the same faults, however requests interleave.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
@@ -15,33 +15,33 @@ use crate::MessageStatus;
 use crate::api::refuse;
 use crate::connection::Connection;
 
-/// Longer than anybody waits for an answer.
+/// Longer than any caller waits for a response.
 const LATE: Duration = Duration::from_secs(10);
 
-/// What goes wrong with one request.
+/// A fault of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// 429, with a Retry-After of one second. Nothing is taken.
+    /// 429, with a `Retry-After` of one second. Nothing is accepted.
     RetryAfter,
-    /// 429, without a Retry-After. Nothing is taken.
+    /// 429, without a `Retry-After`. Nothing is accepted.
     TooMany,
-    /// 500. Nothing is taken.
+    /// 500. Nothing is accepted.
     ErrorBefore,
-    /// 500, and the text is taken all the same.
+    /// 500, but the text is accepted.
     ErrorAfter,
-    /// 503. Nothing is taken.
+    /// 503. Nothing is accepted.
     Unavailable,
-    /// The text is taken, and the answer comes when the caller has long given up.
+    /// The text is accepted, and the response comes after the caller's timeout.
     Late,
-    /// The connection breaks. Nothing is taken.
+    /// The connection breaks. Nothing is accepted.
     DroppedBefore,
-    /// The text is taken, and the connection breaks.
+    /// The text is accepted, and the connection breaks.
     DroppedAfter,
-    /// The text is taken, and the answer cannot be read.
+    /// The text is accepted, and the response cannot be parsed.
     Unreadable,
-    /// 401, as if our credentials were wrong. Nothing is taken.
+    /// 401, as if the credentials were wrong. Nothing is accepted.
     Unauthorised,
-    /// 400, with this error code. Nothing is taken.
+    /// 400, with this error code. Nothing is accepted.
     Refused(u32),
 }
 
@@ -59,7 +59,7 @@ impl Fault {
         ("401", Self::Unauthorised),
     ];
 
-    /// After each of these, the text can still be sent in the end.
+    /// The faults that occur at random. After each of them, a retry can still send the text.
     const AT_RANDOM: [Self; 9] = [
         Self::RetryAfter,
         Self::TooMany,
@@ -74,19 +74,19 @@ impl Fault {
 
     const OF_READS_AT_RANDOM: [Self; 3] = [Self::TooMany, Self::ErrorBefore, Self::DroppedBefore];
 
-    /// The fault of that name: one of a few words, or an error code of Twilio's.
+    /// Returns the fault of that name: a word such as `500-after`, or an error code of Twilio's (five digits).
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         let code = || name.parse().ok().filter(|code| (10_000..100_000).contains(code)).map(Self::Refused);
         Self::NAMES.iter().find(|(it, _)| *it == name).map(|(_, fault)| *fault).or_else(code)
     }
 
-    /// Whether the text is taken all the same.
+    /// Whether the text is accepted in spite of the fault.
     pub(crate) const fn takes(self) -> bool {
         matches!(self, Self::ErrorAfter | Self::Late | Self::DroppedAfter | Self::Unreadable)
     }
 
-    /// What the caller gets in place of `answer`.
+    /// Returns the response that the caller gets in place of `answer`.
     pub(crate) async fn spoil(self, answer: Response, connection: &Connection) -> Response {
         let too_many = || refuse(StatusCode::TOO_MANY_REQUESTS, 20429, "Too Many Requests");
         match self {
@@ -124,24 +124,24 @@ impl fmt::Display for Fault {
 /// How a text ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It stays with Twilio.
+    /// It stays queued at Twilio.
     Queued,
     /// It arrives.
     Delivered,
-    /// Nothing is heard of it after it was handed to the carrier.
+    /// It is handed to the carrier, and no report follows.
     Sent,
-    /// The carrier could not deliver it, for this reason.
+    /// The carrier could not deliver it, and this error code says why.
     Undelivered(u32),
-    /// It was never handed to the carrier, for this reason.
+    /// It was never handed to the carrier, and this error code says why.
     Failed(u32),
 }
 
 impl Fate {
-    /// None after which we leave the recipient alone, and so owe it nothing any more.
+    /// The random fates besides `Delivered`. After none of them does the worker give up the recipient, so it stays owed its texts.
     const OTHERS_AT_RANDOM: [Self; 5] =
         [Self::Sent, Self::Undelivered(30003), Self::Undelivered(30004), Self::Undelivered(30008), Self::Failed(30007)];
 
-    /// The fate of that name, such as `delivered` or `failed-30007`.
+    /// Returns the fate of that name, such as `delivered` or `failed-30007`.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         match name.split_once('-') {
@@ -154,7 +154,7 @@ impl Fate {
         }
     }
 
-    /// What the text's status becomes, one after the other.
+    /// Returns the statuses that the text has after `Queued`, in order.
     pub(crate) const fn steps(self) -> &'static [MessageStatus] {
         match self {
             Self::Queued => &[],
@@ -165,7 +165,7 @@ impl Fate {
         }
     }
 
-    /// Why it does not arrive.
+    /// Returns Twilio's error code, if the text does not arrive.
     pub(crate) const fn error_code(self) -> Option<u32> {
         match self {
             Self::Undelivered(code) | Self::Failed(code) => Some(code),
@@ -174,20 +174,20 @@ impl Fate {
     }
 }
 
-/// How the delivery reports of a text go.
+/// How the delivery reports of a text are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reports {
-    /// Each once, in order, as the text's own answer goes out.
+    /// Each once, in order, when the text's own response is sent.
     InOrder,
     /// Each twice.
     Twice,
-    /// The last one first.
+    /// Each once, in reverse order.
     Reordered,
-    /// After this long.
+    /// Each once, in order, this long after the text's own response.
     Late(Duration),
-    /// Before the text's own answer.
+    /// Each once, in order, before the text's own response.
     BeforeAnswer,
-    /// Not at all.
+    /// None is sent.
     Missing,
 }
 
@@ -201,19 +201,19 @@ impl Reports {
         ("missing", Self::Missing),
     ];
 
-    /// The way of that name.
+    /// Returns the value of that name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::NAMES.iter().find(|(it, _)| *it == name).map(|(_, reports)| *reports)
     }
 }
 
-/// Everything goes wrong at random, in `percent` of a hundred cases, as the seed will have it.
+/// Random misbehaviour of requests, fates, delivery reports and the list, each in `percent` of a hundred cases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Misbehaviour {
-    /// The same seed brings the same accidents.
+    /// The same seed brings the same faults.
     pub seed: u64,
-    /// In how many of a hundred cases something goes wrong.
+    /// In how many of a hundred cases each of them misbehaves.
     pub percent: u8,
 }
 
@@ -227,18 +227,18 @@ impl fmt::Display for Misbehaviour {
     }
 }
 
-/// What happens to one text.
+/// How one text is treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Treatment {
     pub(crate) fault: Option<Fault>,
     pub(crate) fate: Fate,
     pub(crate) reports: Reports,
-    /// How long the list does not show it.
+    /// For how long the list does not show it.
     pub(crate) unlisted: Duration,
 }
 
 impl Misbehaviour {
-    /// What happens at the given attempt, counted from 0, to send `body` to `to`.
+    /// Returns the treatment of the given attempt, counted from 0, to send `body` to `to`.
     fn treatment(self, to: &str, body: &str, attempt: u64) -> Treatment {
         let dice = |purpose: &str| Dice::new(self.seed, &[purpose, to, body], attempt);
         let (mut fault, mut fate, mut lag) = (dice("fault"), dice("fate"), dice("lag"));
@@ -258,19 +258,19 @@ impl Misbehaviour {
         dice.one_of(&[Reports::Twice, Reports::Reordered, late, Reports::BeforeAnswer, Reports::Missing])
     }
 
-    /// What goes wrong the given time, counted from 0, that the same is asked.
+    /// Returns the fault of a read. `time` counts the reads with the same key, from 0.
     fn of_read(self, asked: &str, time: u64) -> Option<Fault> {
         let mut dice = Dice::new(self.seed, &["read", asked], time);
         dice.hits(self.percent).then(|| dice.one_of(&Fault::OF_READS_AT_RANDOM))
     }
 }
 
-/// Numbers that look random: SplitMix64, begun where FNV-1a puts the seed and what they are for.
+/// A pseudorandom generator: SplitMix64, whose start is the FNV-1a hash of the seed, the purpose and the attempt.
 struct Dice(u64);
 
 impl Dice {
     fn new(seed: u64, about: &[&str], times: u64) -> Self {
-        // 255 is in no text, so that no two lists of words are the same bytes.
+        // The byte 255 occurs in no UTF-8 text, so different lists of words give different bytes.
         let words = about.iter().flat_map(|word| word.bytes().chain([255]));
         let bytes = seed.to_le_bytes().into_iter().chain(words).chain(times.to_le_bytes());
         let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
@@ -299,7 +299,7 @@ impl Dice {
     }
 }
 
-/// What is to go wrong, and what went wrong.
+/// The faults that were ordered, and the counts of those that occurred.
 #[derive(Debug, Default)]
 pub(crate) struct Faults(Mutex<Orders>);
 
@@ -307,18 +307,18 @@ pub(crate) struct Faults(Mutex<Orders>);
 pub(crate) struct Orders {
     pub(crate) next: VecDeque<Fault>,
     pub(crate) always: Option<Fault>,
-    /// What the next purchases of numbers are met with.
+    /// The faults of the next purchases of numbers, in order.
     pub(crate) purchases: VecDeque<Fault>,
-    /// The numbers that somebody else buys once a search has shown them.
+    /// The numbers that another buyer takes once a search has shown them.
     pub(crate) snatched: Vec<String>,
     pub(crate) fate: Option<Fate>,
     pub(crate) reports: Option<Reports>,
     pub(crate) misbehaviour: Option<Misbehaviour>,
-    /// How often each text was attempted, by receiver and body.
+    /// How often each text was attempted, by recipient and body.
     attempts: HashMap<(String, String), u64>,
-    /// How often each thing was asked for.
+    /// How often each read was made, by its key.
     reads: HashMap<String, u64>,
-    /// How often each fault came, by its name.
+    /// How often each fault occurred, by its name.
     pub(crate) counts: BTreeMap<String, u64>,
 }
 
@@ -327,7 +327,7 @@ impl Faults {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What happens to this attempt to send `body` to `to`: as ordered, or else as the seed has it.
+    /// Returns the treatment of this attempt to send `body` to `to`: as ordered, else by the seed. Counts the attempt.
     pub(crate) fn of_text(&self, to: &str, body: &str) -> Treatment {
         let mut orders = self.orders();
         let attempt = count(&mut orders.attempts, (to.to_owned(), body.to_owned()));
@@ -341,7 +341,7 @@ impl Faults {
         treatment
     }
 
-    /// What goes wrong with the next purchase of a number: only what was ordered.
+    /// Returns the fault of the next purchase of a number. Only ordered faults occur.
     pub(crate) fn of_purchase(&self) -> Option<Fault> {
         let mut orders = self.orders();
         let fault = orders.purchases.pop_front().or(orders.always);
@@ -349,7 +349,7 @@ impl Faults {
         fault
     }
 
-    /// What goes wrong with this request, which asks and changes nothing.
+    /// Returns the fault of this request, which changes nothing. Requests with the same key `asked` count as the same read.
     pub(crate) fn of_read(&self, asked: &str) -> Option<Fault> {
         let mut orders = self.orders();
         let time = count(&mut orders.reads, asked.to_owned());
@@ -368,7 +368,7 @@ impl Orders {
     }
 }
 
-/// How often this came before.
+/// Counts `key`, and returns how often it came before.
 fn count<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, u64>, key: K) -> u64 {
     let count = counts.entry(key).or_default();
     *count += 1;
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_brings_the_same_accidents_in_any_order() {
+    fn the_same_seed_brings_the_same_faults_in_any_order() {
         let forwards = treatments((0..200).chain(0..200));
         let mixed = treatments((0..200).rev().flat_map(|n| [n, n]));
         assert_eq!(forwards, mixed);
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn about_as_much_goes_wrong_as_was_asked_for() {
+    fn the_share_of_random_faults_is_about_the_percentage_ordered() {
         let drawn: Vec<Treatment> = (0..2000).map(|n| SEVEN.treatment(&format!("+4479{n:08}"), "Hi", 0)).collect();
         let reads = (0..2000).filter(|n| SEVEN.of_read("a list", *n).is_some()).count();
         for wrong in [
@@ -417,11 +417,11 @@ mod tests {
         for fault in Fault::AT_RANDOM {
             assert!(drawn.iter().any(|it| it.fault == Some(fault)), "{fault}");
         }
-        assert!(drawn.iter().all(|it| it.fate.error_code() != Some(21610)), "nobody is silenced at random");
+        assert!(drawn.iter().all(|it| it.fate.error_code() != Some(21610)), "no recipient opts out at random");
     }
 
     #[test]
-    fn names_lead_back_to_what_they_name() {
+    fn names_of_faults_and_fates_are_parsed_to_what_they_name() {
         for (name, fault) in Fault::NAMES {
             assert_eq!((Fault::named(name), fault.to_string().as_str()), (Some(fault), name));
         }

@@ -1,5 +1,6 @@
-//! What the stand-in remembers over a restart: texts both ways, numbers and sales, in a file that only grows, one JSON object a
-//! line. A later line about the same thing replaces the earlier one.
+//! The state that outlives a restart: texts in both directions, numbers and sales.
+//!
+//! It is in an append-only file, one JSON object a line. A later line about a number or a sale replaces the earlier one.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -12,19 +13,19 @@ use serde::{Deserialize, Serialize};
 use crate::stripe::Sale;
 use crate::{Direction, Message, Number, State};
 
-/// One line.
+/// One line of the file.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Entry {
-    /// A text that was taken, or came in.
+    /// A text that was accepted, or received.
     Text(Message),
     /// A number that was bought or set up.
     Number(Number),
-    /// Something that was sold.
+    /// A subscription that was sold.
     Sale(Sale),
 }
 
-/// The file.
+/// The open file.
 #[derive(Debug)]
 pub(crate) struct Kept {
     path: PathBuf,
@@ -32,8 +33,7 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// Opens the file, which is made if it is not there, and returns what it holds. A last line that was not written to its end
-    /// is taken off: what it says had not happened yet.
+    /// Opens or creates the file, and returns its entries. An incomplete last line is cut off: its request had no response yet.
     pub(crate) fn open(path: &Path) -> io::Result<(Self, Vec<Entry>)> {
         let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
         let mut bytes = Vec::new();
@@ -60,7 +60,7 @@ impl Kept {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let before = file.metadata()?.len();
         file.write_all(&line).or_else(|error| {
-            // The next line must not go on where this one broke off.
+            // The next line must not continue a partial one.
             file.set_len(before)?;
             Err(error)
         })
@@ -68,7 +68,7 @@ impl Kept {
 }
 
 impl State {
-    /// Writes an entry to the file, if there is one. The stand-in goes on without: what it plays must not depend on a full disk.
+    /// Writes an entry to the file, if there is one. An error is only printed: the stand-in must not depend on a full disk.
     pub(crate) fn keep(&self, entry: &Entry) {
         let Some(kept) = &self.kept else { return };
         if let Err(error) = kept.append(entry) {
@@ -77,7 +77,7 @@ impl State {
     }
 
     pub(crate) fn add_message(&self, message: Message) {
-        // In the file as in memory, texts lie in the order in which they were taken.
+        // The lock is held while the file is written, so that texts have the same order in the file and in memory.
         let mut messages = self.messages();
         self.keep(&Entry::Text(message.clone()));
         messages.push(message);
@@ -95,7 +95,7 @@ impl State {
         sales.insert(sale.subscription.clone(), sale);
     }
 
-    /// Takes back what an earlier stand-in kept.
+    /// Restores an entry that an earlier stand-in wrote.
     pub(crate) fn restore(&self, entry: Entry) {
         match entry {
             Entry::Text(message) => {

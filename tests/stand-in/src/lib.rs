@@ -1,9 +1,11 @@
 //! A stand-in for Twilio and Stripe, for demonstrations and tests.
 //!
-//! It takes messages as Twilio's REST API does and remembers them, over a restart if it is given a file (`kept.rs`), sends signed webhooks and delivery reports, and places
-//! calls; and it takes payments, and tells of them as Stripe does (`stripe.rs`). People use it over HTTP (`control.rs`), tests
-//! by calling its methods. It must never be lenient where Twilio is strict, and it goes wrong as Twilio can, on command or at
-//! random (`faults.rs`).
+//! It serves Twilio's REST API for messages and numbers, sends signed webhooks and delivery reports, and places calls.
+//! It takes payments, and sends signed events about them as Stripe does (`stripe.rs`).
+//! Given a file, it keeps its state over a restart (`kept.rs`).
+//!
+//! People use it over HTTP (`control.rs`); tests call its methods. It must never be more lenient than Twilio, and it
+//! misbehaves as Twilio can, on command or at random (`faults.rs`).
 
 mod api;
 
@@ -38,8 +40,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jobrun_onboarding::segments::segments;
-use jobrun_shared::config::Secret;
-use jobrun_shared::twilio::signature::{self, Form};
+use jobrun_twilio::signature::{self, Form};
+use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -52,18 +54,18 @@ pub use market::Offer;
 pub use message::{Direction, Message, MessageStatus};
 pub use numbers::Number;
 
-/// The account that the stand-in plays, and where its webhooks go.
+/// The account that the stand-in plays, and the address of its webhooks.
 #[derive(Clone, Debug)]
 pub struct Account {
     /// The account's SID.
     pub sid: String,
-    /// Its token: requests are authorised, and webhooks signed, with it.
-    pub auth_token: Secret,
-    /// The secret of the endpoint at Stripe: events are signed with it.
-    pub stripe_secret: Secret,
+    /// The auth token, which authorises requests and signs webhooks.
+    pub auth_token: SecretString,
+    /// The secret of Stripe's webhook endpoint, which signs events.
+    pub stripe_secret: SecretString,
     /// The number that clients text, E.164.
     pub onboarding_number: String,
-    /// The address that webhooks are signed for, and sent to.
+    /// The base URL that webhooks are signed for and sent to.
     pub webhook_base_url: String,
     /// Whether delivery reports are sent.
     pub delivery_reports: bool,
@@ -82,19 +84,19 @@ struct State {
     account: Account,
     http: reqwest::Client,
     messages: Mutex<Vec<Message>>,
-    /// How many of them were taken from us.
+    /// How many of the messages are outbound.
     taken: AtomicUsize,
     numbers: Mutex<Vec<Number>>,
     sales: Mutex<stripe::Sales>,
     market: Mutex<Vec<Offer>>,
     kept: Option<Kept>,
-    /// SIDs begin with the first, which is random, and count the second: no two are alike, over restarts as well.
+    /// A random prefix and a counter. Together they make SIDs unique, over restarts as well.
     sids: (u64, AtomicU64),
     answer_after_ms: AtomicU64,
     faults: Faults,
 }
 
-/// A webhook's answer.
+/// The response to a webhook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The HTTP status.
@@ -116,11 +118,11 @@ impl Answer {
     }
 }
 
-/// A webhook could not be delivered.
+/// The error of a webhook that could not be delivered.
 pub type Undelivered = reqwest::Error;
 
 impl StandIn {
-    /// Starts a stand-in on `listener`, whose state goes with it.
+    /// Starts a stand-in on `listener`. Its state is lost when it stops.
     ///
     /// # Panics
     /// When the listener has no address, or no HTTP client can be made.
@@ -129,10 +131,10 @@ impl StandIn {
         Self::serve(listener, State::new(account, None))
     }
 
-    /// Starts a stand-in on `listener`, which goes on where the last one with this file ended.
+    /// Starts a stand-in on `listener`, with the state that the last one wrote to `file`.
     ///
     /// # Errors
-    /// When the file cannot be read or written.
+    /// When the file cannot be read or written, or a complete line of it cannot be parsed.
     ///
     /// # Panics
     /// As [`StandIn::start`].
@@ -155,37 +157,37 @@ impl StandIn {
             .with_state(Arc::clone(&state));
         let service = router.into_make_service_with_connect_info::<Connection>();
         let server = tokio::spawn(async move {
-            // Ends only with the process, or when the stand-in is dropped.
+            // It serves until the process ends or the stand-in is dropped.
             let _ = axum::serve(Connections(listener), service).await;
         });
         Self { addr, state, server }
     }
 
-    /// The account that it plays.
+    /// Returns the account that the stand-in plays.
     #[must_use]
     pub fn account(&self) -> &Account {
         &self.state.account
     }
 
-    /// The base address of the REST API.
+    /// Returns the base URL of the REST API.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)
     }
 
-    /// Every message taken from us so far, in order.
+    /// Returns every outbound message, in the order in which they were accepted.
     #[must_use]
     pub fn messages(&self) -> Vec<Message> {
         self.state.messages().iter().filter(|message| message.direction == Direction::Outbound).cloned().collect()
     }
 
-    /// How many messages were taken from us so far: cheaper to ask again and again than for all of them.
+    /// Returns how many outbound messages there are. Cheaper than [`StandIn::messages`] for polling.
     #[must_use]
     pub fn message_count(&self) -> usize {
         self.state.taken.load(Ordering::Acquire)
     }
 
-    /// What was sent to `phone`, in order.
+    /// Returns the bodies of the messages sent to `phone` (E.164), in order.
     #[must_use]
     pub fn bodies_to(&self, phone: &str) -> Vec<String> {
         let messages = self.state.messages();
@@ -193,54 +195,56 @@ impl StandIn {
         sent.map(|message| message.body.clone()).collect()
     }
 
-    /// From now on, a message is answered only after this long: taken at once, or so it seems to the caller never.
+    /// From now on, a message is accepted at once, and its response is sent after `delay`. A caller with a shorter timeout
+    /// does not learn that its message was accepted.
     pub fn answer_after(&self, delay: Duration) {
         self.state.answer_after_ms.store(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// The next message is met with this fault, and the one after it with what was ordered after it.
+    /// Queues a fault. Each message to come takes the oldest fault of the queue.
     pub fn fail_next(&self, fault: Fault) {
         self.state.faults.orders().next.push_back(fault);
     }
 
-    /// The next purchase of a number is met with this fault, and the one after it with what was ordered after it.
+    /// Queues a fault of purchases. Each purchase of a number to come takes the oldest fault of the queue.
     pub fn fail_next_purchase(&self, fault: Fault) {
         self.state.faults.orders().purchases.push_back(fault);
     }
 
-    /// From now on every request of the REST API, lists and fetches included, is met with this fault, or with none.
+    /// From now on, every request of the REST API gets this fault, or none. Lists and fetches are included, updates of numbers
+    /// are not. Queued faults come first.
     pub fn always(&self, fault: Option<Fault>) {
         self.state.faults.orders().always = fault;
     }
 
-    /// From now on, messages end like this.
+    /// From now on, messages end with this fate.
     pub fn end_as(&self, fate: Fate) {
         self.state.faults.orders().fate = Some(fate);
     }
 
-    /// From now on, delivery reports go like this.
+    /// From now on, delivery reports are sent in this way.
     pub fn reports(&self, reports: Reports) {
         self.state.faults.orders().reports = Some(reports);
     }
 
-    /// From now on, what nobody ordered goes wrong at random. With 0 percent, nothing does.
+    /// From now on, requests and messages misbehave at random unless something was ordered for them. 0 percent ends that.
     pub fn misbehave(&self, misbehaviour: Misbehaviour) {
         self.state.faults.orders().misbehaviour = Some(misbehaviour);
     }
 
-    /// How many requests were met with the fault of this name, such as `401` or `500-after`.
+    /// Returns how many requests got the fault of this name, such as `401` or `500-after`.
     #[must_use]
     pub fn count(&self, fault: &str) -> u64 {
         self.state.faults.orders().counts.get(fault).copied().unwrap_or_default()
     }
 
-    /// How many requests were met with each fault, by its name.
+    /// Returns how many requests got each fault, by its name.
     #[must_use]
     pub fn refusals(&self) -> BTreeMap<String, u64> {
         self.state.faults.orders().counts.clone()
     }
 
-    /// Somebody texts the onboarding number. The account keeps the text even if its webhook cannot be delivered.
+    /// Sends a text to the onboarding number. The account keeps the text even if its webhook cannot be delivered.
     ///
     /// # Errors
     /// When the webhook cannot be delivered.
@@ -248,7 +252,7 @@ impl StandIn {
         self.state.text(from, &self.state.account.onboarding_number, body).await
     }
 
-    /// Somebody texts any of our numbers.
+    /// Sends a text to `to`, a number of the account. The account keeps it even if its webhook cannot be delivered.
     ///
     /// # Errors
     /// When the webhook cannot be delivered.
@@ -256,7 +260,7 @@ impl StandIn {
         self.state.text(from, to, body).await
     }
 
-    /// A call that arrives, is answered, and ends.
+    /// Places a call that arrives, is answered, and ends. Returns the responses to its two webhooks.
     ///
     /// # Errors
     /// When a webhook cannot be delivered.
@@ -264,27 +268,27 @@ impl StandIn {
         self.state.call(from, to).await
     }
 
-    /// The form of a text, as Twilio would post it.
+    /// Returns the form of a text, as Twilio posts it.
     #[must_use]
     pub fn text_form(&self, from: &str, to: &str, body: &str) -> Form {
         self.state.text_form(&self.new_sid("SM"), from, to, body)
     }
 
-    /// The form of a call with the given CallStatus, as Twilio would post it.
+    /// Returns the form of a call with the `CallStatus` given, as Twilio posts it.
     #[must_use]
     pub fn call_form(&self, sid: &str, from: &str, to: &str, status: &str) -> Form {
         self.state.call_form(sid, from, to, status)
     }
 
-    /// Posts a form to a path of ours, signed.
+    /// Posts a signed form to a path below the base URL of the webhooks, once.
     ///
     /// # Errors
-    /// When it cannot be delivered.
+    /// When the form cannot be delivered.
     pub async fn post(&self, path: &str, form: &Form) -> Result<Answer, Undelivered> {
         self.state.post(&format!("{}{path}", self.state.account.webhook_base_url), form).await
     }
 
-    /// A name that no message or call has had.
+    /// Returns a SID that no message or call has had.
     #[must_use]
     pub fn new_sid(&self, prefix: &str) -> String {
         self.state.new_sid(prefix)
@@ -300,7 +304,7 @@ impl Drop for StandIn {
 impl State {
     #[expect(clippy::expect_used, reason = "without a client or random numbers there is nothing to stand in with")]
     fn new(account: Account, kept: Option<Kept>) -> Self {
-        jobrun_shared::twilio::api::use_tls_provider();
+        jobrun_twilio::api::use_tls_provider();
         let http = reqwest::Client::builder().timeout(Duration::from_secs(15)).build().expect("an HTTP client");
         let mut random = [0; 8];
         File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random)).expect("random numbers");
@@ -327,7 +331,7 @@ impl State {
         self.sales.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Two letters and 32 hexadecimal digits, as Twilio's are.
+    /// Returns two letters and 32 hexadecimal digits, the format of Twilio's SIDs.
     fn new_sid(&self, prefix: &str) -> String {
         let (random, next) = &self.sids;
         format!("{prefix}{random:016x}{:016x}", next.fetch_add(1, Ordering::Relaxed))
@@ -381,7 +385,7 @@ impl State {
         Ok((arrived, ended))
     }
 
-    /// Posts a form, and tries again as the fragment `#rc=5&rp=ct,rt,5xx` of a webhook's address asks Twilio to.
+    /// Posts a form, with up to 5 retries, as the fragment `#rc=5&rp=ct,rt,5xx` of a webhook's address asks Twilio to.
     async fn deliver(&self, url: &str, form: &Form) -> Result<Answer, Undelivered> {
         let mut retries = 5;
         loop {
@@ -394,7 +398,7 @@ impl State {
     }
 
     async fn post(&self, url: &str, form: &Form) -> Result<Answer, Undelivered> {
-        // What follows the number sign is for Twilio itself: neither sent nor signed.
+        // The fragment is meant for Twilio itself: it is neither sent nor signed.
         let url = url.split('#').next().unwrap_or_default();
         let signature = signature::sign(&self.account.auth_token, url, form);
         let request = self.http.post(url).header(signature::HEADER, signature).form(form);

@@ -1,4 +1,4 @@
-//! The list of messages: which of them a page shows, and where the next one is.
+//! The list of messages: the messages that a page shows, and the link to the next page.
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde_json::json;
@@ -9,7 +9,7 @@ const PAGE_SIZE: usize = 50;
 
 const PAGE_SIZE_MAX: usize = 1000;
 
-/// What somebody asks of the list.
+/// A query of the list.
 #[derive(Debug)]
 pub(crate) struct Listing {
     to: Option<String>,
@@ -20,12 +20,12 @@ pub(crate) struct Listing {
     sent_until: Option<DateTime<Utc>>,
     page: usize,
     page_size: usize,
-    /// The last message of the page before.
+    /// The SID of the last message of the previous page.
     after: Option<String>,
 }
 
 impl Listing {
-    /// Reads a query. The error is the name of the parameter that makes no sense.
+    /// Parses a query. The error is the name of the invalid parameter.
     pub(crate) fn read(query: &[(String, String)]) -> Result<Self, String> {
         let mut listing = Self {
             to: None,
@@ -46,7 +46,7 @@ impl Listing {
         match name {
             "To" => self.to = Some(value.to_owned()),
             "From" => self.from = Some(value.to_owned()),
-            // `DateSent>=2026-11-22` is the name `DateSent>`; some write, or escape, one more equals sign.
+            // `DateSent>=2026-11-22` has the name `DateSent>`. Some clients write or escape a second equals sign.
             "DateSent>" | "DateSent>=" => self.sent_from = Some(moment(value)?),
             "DateSent<" | "DateSent<=" => self.sent_until = Some(moment(value)?),
             "DateSent" => {
@@ -57,18 +57,18 @@ impl Listing {
             "Page" => self.page = value.parse().ok()?,
             "PageSize" => self.page_size = value.parse().ok().filter(|size| (1..=PAGE_SIZE_MAX).contains(size))?,
             "PageToken" => self.after = Some(value.strip_prefix("PA")?.to_owned()),
-            // As with Twilio, what it does not know it does not mind.
+            // As with Twilio, unknown parameters are ignored.
             _ => {}
         }
         Some(())
     }
 
-    /// What is asked for, without what differs from run to run: names and dates.
+    /// Returns the query as a key for faults by a seed: without SIDs and dates, which differ from run to run.
     pub(crate) fn asked(&self) -> String {
         format!("{:?} {:?} {}", self.to, self.from, self.page)
     }
 
-    /// The page of `messages`, given in the order in which they were taken, as it is shown at `now`.
+    /// Returns a page as JSON, newest first, as the list shows it at `now`. `messages` are in the order of their acceptance.
     pub(crate) fn page(
         &self,
         messages: &[Message],
@@ -104,7 +104,7 @@ impl Listing {
     }
 
     fn fits(&self, message: &Message) -> bool {
-        // The API shows whole seconds, and compares them.
+        // The API shows and compares whole seconds.
         let sent = message.date_sent.map(|date| date.timestamp());
         self.to.as_ref().is_none_or(|to| *to == message.to)
             && self.from.as_ref().is_none_or(|from| *from == message.from)
@@ -113,7 +113,7 @@ impl Listing {
     }
 }
 
-/// A moment, or the midnight at which a day begins.
+/// Parses a time (RFC 3339), or a day, which stands for the midnight (UTC) at which it begins.
 fn moment(value: &str) -> Option<DateTime<Utc>> {
     let midnight = || Some(value.parse::<NaiveDate>().ok()?.and_hms_opt(0, 0, 0)?.and_utc());
     DateTime::parse_from_rfc3339(value).map(|moment| moment.to_utc()).ok().or_else(midnight)

@@ -1,6 +1,6 @@
-//! The numbers that can be bought: searching them, and what a buyer has to bring.
+//! The numbers for sale: the search, and the conditions of a purchase.
 //!
-//! Only numbers of the UK are sold. Nobody gets one there without a regulatory bundle.
+//! Only UK numbers are sold. Each purchase needs a regulatory bundle.
 
 use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -17,31 +17,31 @@ use crate::connection::Connection;
 use crate::numbers::LARGEST_PAGE;
 use crate::{StandIn, State};
 
-/// The only country that is served.
+/// The only country whose numbers are sold.
 const COUNTRY: &str = "GB";
 
-/// How many numbers there are at first.
+/// How many numbers are for sale at first.
 const FRESH: u32 = 100;
 
-/// A number that can be bought.
+/// A number for sale.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offer {
     /// The number, E.164.
     pub phone_number: String,
     /// Its type, as a search names it: `Mobile`, `Local`, `National` or `TollFree`.
     pub kind: &'static str,
-    /// Whether it can take texts.
+    /// Whether it supports texts.
     pub sms: bool,
-    /// Whether it can take calls.
+    /// Whether it supports calls.
     pub voice: bool,
-    /// Whether its buyer has to have an address: `none`, `any`, `local` or `foreign`.
+    /// The address that its buyer needs: `none`, `any`, `local` or `foreign`.
     pub address_requirements: &'static str,
-    /// Whether it is new to Twilio.
+    /// Whether it is new to Twilio (the filter `Beta` of a search).
     pub beta: bool,
 }
 
 impl Offer {
-    /// A mobile number that takes both texts and calls, and needs no address.
+    /// Returns a mobile number that supports texts and calls, and needs no address.
     #[must_use]
     pub fn new(phone_number: &str) -> Self {
         let phone_number = phone_number.to_owned();
@@ -62,24 +62,24 @@ impl Offer {
     }
 }
 
-/// The same at every start: +447400100001 and so on.
+/// Returns the numbers for sale at every start: +447400100001 and so on.
 pub(crate) fn fresh_numbers() -> Vec<Offer> {
     (1..=FRESH).map(|n| Offer::new(&format!("+447400{:06}", 100_000 + n))).collect()
 }
 
 impl StandIn {
-    /// From now on, these are the numbers that can be bought.
+    /// Replaces the numbers for sale.
     pub fn offer(&self, offers: Vec<Offer>) {
         *self.state.market() = offers;
     }
 
-    /// The numbers that can be bought.
+    /// Returns the numbers for sale.
     #[must_use]
     pub fn offers(&self) -> Vec<Offer> {
         self.state.market().clone()
     }
 
-    /// Somebody else buys a number just after the next search has shown it.
+    /// Makes another buyer take a number just after the next search, which still shows it.
     pub fn snatch(&self, phone_number: &str) {
         self.state.faults.orders().snatched.push(phone_number.to_owned());
     }
@@ -90,7 +90,7 @@ impl State {
         self.market.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes what is bought off the market, or answers the code and the words of a refusal.
+    /// Takes a number off the market, or returns the error code and the words of a refusal.
     pub(crate) fn take_from_market(
         &self,
         wanted: &str,
@@ -111,7 +111,7 @@ impl State {
     }
 }
 
-/// Two letters and 32 hexadecimal digits.
+/// Whether `sid` consists of `prefix` and 32 hexadecimal digits.
 fn is_sid(sid: &str, prefix: &str) -> bool {
     let digits = sid.strip_prefix(prefix).unwrap_or_default();
     digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
@@ -140,7 +140,7 @@ async fn search(
     spoilt(state.faults.of_read("numbers for sale"), answer, &connection).await
 }
 
-/// What fits the filters. As with Twilio, what is not filtered by is shown whatever it is.
+/// Returns the numbers that match the filters. As with Twilio, an absent filter matches every number.
 fn shown(state: &State, kind: &str, query: &HashMap<String, String>) -> Vec<Value> {
     let asked = |name: &str| query.get(name).map(|value| value == "true");
     let fits = |asked: Option<bool>, is: bool| asked.is_none_or(|asked| asked == is);
@@ -150,7 +150,7 @@ fn shown(state: &State, kind: &str, query: &HashMap<String, String>) -> Vec<Valu
         .iter()
         .filter(|offer| offer.kind == kind)
         .filter(|offer| fits(asked("SmsEnabled"), offer.sms) && fits(asked("VoiceEnabled"), offer.voice))
-        // Without the filter, numbers that are new to Twilio are among them.
+        // Only `Beta=false` leaves out numbers that are new to Twilio.
         .filter(|offer| asked("Beta") != Some(false) || !offer.beta)
         .take(size)
         .map(Offer::as_json)

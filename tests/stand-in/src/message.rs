@@ -1,45 +1,45 @@
-//! A text as the account keeps it.
+//! A message as Twilio's account stores it.
 
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::segments::segments;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-/// A text that was taken from us, or that somebody sent to one of our numbers.
+/// An outbound text that the stand-in accepted, or an inbound text to a number of the account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
-    /// Its name.
+    /// The SID, `SM…`.
     pub sid: String,
-    /// From which number.
+    /// The sender, E.164 where it has such a number.
     pub from: String,
-    /// To whom.
+    /// The recipient, E.164.
     pub to: String,
-    /// What it says.
+    /// The body.
     pub body: String,
-    /// Who sent it.
+    /// Whether it was sent or received.
     pub direction: Direction,
-    /// The address of its delivery reports.
+    /// The URL that its delivery reports go to.
     pub status_callback: Option<String>,
-    /// For how many seconds it may wait to be sent; nothing for a text that came in.
+    /// How many seconds it may wait to be sent; `None` for an inbound text.
     pub validity_period: Option<u32>,
-    /// How far it got, whatever the delivery reports say.
+    /// Its true status, which the delivery reports need not show.
     pub status: MessageStatus,
-    /// Why it did not arrive.
+    /// Twilio's error code, if it did not arrive.
     pub error_code: Option<u32>,
-    /// When it was taken.
+    /// When it was accepted, or received.
     pub date_created: DateTime<Utc>,
-    /// When it was handed to the carrier.
+    /// When it was handed to the carrier, or received.
     pub date_sent: Option<DateTime<Utc>>,
-    /// Since when the list shows it.
+    /// The list shows it from this time on.
     pub(crate) listed_from: DateTime<Utc>,
 }
 
-/// Who sent a message.
+/// The direction of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Direction {
-    /// Somebody, to one of our numbers.
+    /// From a phone to a number of the account.
     Inbound,
-    /// We, with the REST API.
+    /// From the account, through the REST API.
     Outbound,
 }
 
@@ -52,25 +52,25 @@ impl Direction {
     }
 }
 
-/// How far a message got.
+/// The status of a message at Twilio.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MessageStatus {
-    /// Taken.
+    /// Accepted.
     Queued,
     /// Handed to the carrier.
     Sent,
-    /// Arrived.
+    /// Arrived on the phone.
     Delivered,
     /// The carrier could not deliver it.
     Undelivered,
-    /// It was never handed to the carrier.
+    /// Never handed to the carrier.
     Failed,
-    /// It came in.
+    /// Received from a phone.
     Received,
 }
 
 impl MessageStatus {
-    /// Twilio's name for it.
+    /// Returns Twilio's name for the status.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -85,7 +85,7 @@ impl MessageStatus {
 }
 
 impl Message {
-    /// A text that somebody sends to one of our numbers now.
+    /// Returns a text that a number of the account receives now.
     pub(crate) fn received(sid: &str, from: &str, to: &str, body: &str) -> Self {
         let now = jobrun_shared::clock::now();
         Self {
@@ -104,7 +104,7 @@ impl Message {
         }
     }
 
-    /// The message as the REST API shows it.
+    /// Returns the message as the REST API shows it.
     pub(crate) fn as_json(&self, account: &str) -> serde_json::Value {
         json!({
             "account_sid": account,
@@ -131,7 +131,7 @@ impl Message {
 mod tests {
     use super::*;
 
-    /// Computed with the calculator that Twilio publishes.
+    /// The expected counts are from the calculator that Twilio publishes.
     #[test]
     fn segments_are_counted_as_twilio_counts_them() {
         let split = format!("{}€{}", "a".repeat(152), "a".repeat(152));

@@ -1,4 +1,4 @@
-//! The REST API for the numbers of the account: listing them, page by page, buying them, and setting them up.
+//! The REST API for the numbers of the account: list them page by page, buy them, and update their settings.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -17,10 +17,10 @@ use crate::faults::Fault;
 use crate::kept::Entry;
 use crate::{StandIn, State};
 
-/// The most numbers on a page. Twilio's limit is 1000, which no test would ever reach.
+/// The largest page. Twilio's limit is 1000, which no test would reach.
 pub(crate) const LARGEST_PAGE: usize = 50;
 
-/// What can be set, as an update names it and as an answer does.
+/// The settable fields: the name in an update, and the name in a response.
 const FIELDS: [(&str, &str); 10] = [
     ("SmsUrl", "sms_url"),
     ("SmsMethod", "sms_method"),
@@ -39,20 +39,20 @@ const FIELDS: [(&str, &str); 10] = [
 pub struct Number {
     /// The number, E.164.
     pub phone_number: String,
-    /// Whether it can take texts.
+    /// Whether it supports texts.
     pub sms: bool,
-    /// Whether it can take calls.
+    /// Whether it supports calls.
     pub voice: bool,
-    /// What is set, by the names that updates use: `SmsUrl` and so on.
+    /// The fields that are set, by the names that updates use: `SmsUrl` and so on.
     pub fields: BTreeMap<String, String>,
     /// How often it has been updated.
     pub updates: u32,
-    /// Whether it answers updates with 503.
+    /// Whether updates of it are refused with 503.
     pub refuses_updates: bool,
 }
 
 impl Number {
-    /// A number as it is bought: its texts and calls go to a demonstration of Twilio's.
+    /// Returns a number as Twilio sells it: its texts and calls go to Twilio's demonstration.
     #[must_use]
     pub fn new(phone_number: &str) -> Self {
         let number = Self {
@@ -71,20 +71,20 @@ impl Number {
             .with("StatusCallbackMethod", "POST")
     }
 
-    /// The same number with something set.
+    /// Returns the number with a field set.
     #[must_use]
     pub fn with(mut self, field: &str, value: &str) -> Self {
         self.fields.insert(field.to_owned(), value.to_owned());
         self
     }
 
-    /// Twilio's name for it.
+    /// Returns the SID, `PN…`.
     #[must_use]
     pub fn sid(&self) -> String {
         format!("PN{:0>32}", self.phone_number.trim_start_matches('+'))
     }
 
-    /// Sets what can be set. As with Twilio, the rest is passed over.
+    /// Sets the settable fields. As with Twilio, others are ignored.
     fn set(&mut self, fields: HashMap<String, String>) {
         self.fields.extend(fields.into_iter().filter(|(field, _)| FIELDS.iter().any(|(name, _)| name == field)));
     }
@@ -99,7 +99,7 @@ impl Number {
         });
         for (field, name) in FIELDS {
             let value = self.fields.get(field).filter(|value| !value.is_empty());
-            // Twilio shows an address that is not set as nothing between quotes, and a name that is not set as null.
+            // Twilio shows an unset SID as null, and another unset field as an empty string.
             let unset = if name.ends_with("_sid") { Value::Null } else { json!("") };
             shown[name] = value.map_or(unset, |value| json!(value));
         }
@@ -108,19 +108,19 @@ impl Number {
 }
 
 impl StandIn {
-    /// From now on, these are the numbers of the account.
+    /// Replaces the numbers of the account.
     pub fn set_numbers(&self, numbers: Vec<Number>) {
         *self.state.numbers() = numbers;
     }
 
-    /// Sets up these numbers of the account anew. Other numbers that it has stay as they are.
+    /// Puts these numbers first in the account, in place of those with the same phone number. Others stay as they are.
     pub fn set_up_numbers(&self, set_up: Vec<Number>) {
         let mut numbers = self.state.numbers();
         numbers.retain(|number| set_up.iter().all(|it| it.phone_number != number.phone_number));
         numbers.splice(0..0, set_up);
     }
 
-    /// The numbers of the account.
+    /// Returns the numbers of the account.
     #[must_use]
     pub fn numbers(&self) -> Vec<Number> {
         self.state.numbers().clone()

@@ -1,6 +1,6 @@
-//! Stripe: its events in the shapes that it gives them, signed, and a page to pay on.
+//! Stripe: signed events in Stripe's own shapes, and a page to pay on.
 //!
-//! A [`Sale`] knows what Stripe would say of it; what is said, and in which order, is up to whoever holds it.
+//! A [`Sale`] builds the events that Stripe would send about it. Its holder chooses which to send, and in which order.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -13,34 +13,34 @@ use axum::response::Html;
 use axum::routing::{get, post};
 use axum::{Form, Router};
 use jobrun_shared::clock;
-use jobrun_shared::stripe::{WEBHOOK, signature};
+use jobrun_stripe::{WEBHOOK, signature};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{Answer, StandIn, State, Undelivered};
 
-/// The secret of the endpoint that events are sent to, where databases are thrown away.
+/// The secret of the webhook endpoint on test systems, whose databases are thrown away.
 pub const SECRET: &str = "whsec_stand_in";
 
-/// In pence.
+/// The price of a month, in pence.
 const PRICE: i64 = 2900;
 
 const MONTH_S: i64 = 30 * 24 * 60 * 60;
 
-/// In which version of the API things are said: some have moved within their objects.
+/// The version of Stripe's API. Some fields have moved within their objects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Shape {
     /// Before March 2025.
     Old,
-    /// Since then.
+    /// Since March 2025.
     #[default]
     New,
 }
 
-/// Something that was sold by a payment link, and what Stripe says of it.
+/// A subscription that was sold through a payment link. Its methods return the events that Stripe sends about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sale {
-    /// What rode in the link as `client_reference_id`.
+    /// The `client_reference_id` of the link.
     pub reference: Option<String>,
     /// The checkout session, `cs_…`.
     pub session: String,
@@ -48,16 +48,16 @@ pub struct Sale {
     pub subscription: String,
     /// The payer, `cus_…`.
     pub customer: String,
-    /// Which month was paid for last, from 1: each has an invoice and a payment of its own.
+    /// The month that was paid for last, counted from 1. Each month has an invoice and a payment of its own.
     pub month: u32,
-    /// The version of the API.
+    /// The version of the API that its events have.
     pub shape: Shape,
-    /// The time that events bear, in seconds since 1970.
+    /// The `created` time of its events, in seconds since 1970.
     pub at: i64,
 }
 
 impl Sale {
-    /// A sale with names of its own, at the present time.
+    /// Returns a sale with ids of its own, at the present time.
     #[must_use]
     pub fn new(reference: Option<&str>) -> Self {
         let n = unique();
@@ -72,20 +72,20 @@ impl Sale {
         }
     }
 
-    /// The same sale, some seconds later.
+    /// Returns the same sale, some seconds later.
     #[must_use]
     pub fn after(&self, seconds: i64) -> Self {
         Self { at: self.at + seconds, ..self.clone() }
     }
 
-    /// The same sale, in the month after.
+    /// Returns the same sale, one month (30 days) later.
     #[must_use]
     pub fn next_month(&self) -> Self {
         Self { month: self.month + 1, ..self.after(MONTH_S) }
     }
 
-    /// What one of the objects of this month's payment is called: its invoice (`in`), payment intent (`pi`), charge (`ch`),
-    /// refund (`re`) or dispute (`du`).
+    /// Returns the id of an object of this month's payment: its invoice (`in`), invoice payment (`inpay`), payment intent
+    /// (`pi`), charge (`ch`), refund (`re`) or dispute (`du`).
     #[must_use]
     pub fn name(&self, kind: &str) -> String {
         format!("{kind}_{}_{}", self.subscription.trim_start_matches("sub_"), self.month)
@@ -108,21 +108,21 @@ impl Sale {
         })
     }
 
-    /// `checkout.session.completed`, with a payment status of `paid`, `unpaid` or `no_payment_required`.
+    /// Returns `checkout.session.completed`, with a payment status of `paid`, `unpaid` or `no_payment_required`.
     #[must_use]
     pub fn checkout_completed(&self, payment_status: &str) -> Value {
         self.event("checkout.session.completed", &self.session(payment_status))
     }
 
-    /// `checkout.session.async_payment_succeeded`, or `…_failed`.
+    /// Returns `checkout.session.async_payment_succeeded`, or `…_failed`.
     #[must_use]
     pub fn delayed_payment(&self, succeeded: bool) -> Value {
         let (end, status) = if succeeded { ("succeeded", "paid") } else { ("failed", "unpaid") };
         self.event(&format!("checkout.session.async_payment_{end}"), &self.session(status))
     }
 
-    /// `customer.subscription.created`, `updated`, `deleted`, `paused` or `resumed`, with the status that it has from then on,
-    /// and the one that it had before, if that changed.
+    /// Returns `customer.subscription.created`, `updated`, `deleted`, `paused` or `resumed`, with the new status, and with the
+    /// previous one (`was`) if it changed.
     #[must_use]
     pub fn subscription(&self, change: &str, status: &str, was: Option<&str>) -> Value {
         let end = self.at + MONTH_S;
@@ -154,7 +154,7 @@ impl Sale {
                 invoice["payment_intent"] = json!(self.name("pi"));
                 invoice["charge"] = json!(self.name("ch"));
             }
-            // What it was paid with is in an event of its own.
+            // The payment is in an event of its own, `invoice_payment.paid`.
             Shape::New => {
                 invoice["parent"] = json!({"type": "subscription_details",
                                            "subscription_details": {"subscription": self.subscription}});
@@ -163,19 +163,19 @@ impl Sale {
         self.event(kind, &invoice)
     }
 
-    /// `invoice.paid`.
+    /// Returns `invoice.paid`.
     #[must_use]
     pub fn invoice_paid(&self) -> Value {
         self.invoice("invoice.paid", PRICE, "paid")
     }
 
-    /// `invoice.payment_failed`.
+    /// Returns `invoice.payment_failed`.
     #[must_use]
     pub fn invoice_payment_failed(&self) -> Value {
         self.invoice("invoice.payment_failed", 0, "open")
     }
 
-    /// `invoice_payment.paid`, which says what this month's invoice was paid with.
+    /// Returns `invoice_payment.paid`, which links this month's invoice to its payment intent.
     #[must_use]
     pub fn invoice_payment_paid(&self) -> Value {
         let payment = json!({
@@ -186,7 +186,7 @@ impl Sale {
         self.event("invoice_payment.paid", &payment)
     }
 
-    /// `charge.refunded`, all of what this month was paid with.
+    /// Returns `charge.refunded`, for the full amount of this month's payment.
     #[must_use]
     pub fn refunded(&self) -> Value {
         let mut charge = json!({
@@ -199,7 +199,7 @@ impl Sale {
         self.event("charge.refunded", &charge)
     }
 
-    /// `refund.failed`, `refund.updated` or `charge.refund.updated`, about the refund of this month.
+    /// Returns `refund.failed`, `refund.updated` or `charge.refund.updated`, about the refund of this month's payment.
     #[must_use]
     pub fn refund(&self, kind: &str, status: &str) -> Value {
         let refund = json!({
@@ -209,7 +209,7 @@ impl Sale {
         self.event(kind, &refund)
     }
 
-    /// `charge.dispute.created`, `updated`, `closed` or others, about what this month was paid with.
+    /// Returns `charge.dispute.created`, `updated`, `closed` or others, about this month's payment.
     #[must_use]
     pub fn dispute(&self, change: &str, status: &str) -> Value {
         let dispute = json!({
@@ -220,7 +220,7 @@ impl Sale {
         self.event(&format!("charge.dispute.{change}"), &dispute)
     }
 
-    /// What Stripe sends when somebody pays by card, in the order in which it mostly does.
+    /// Returns the events that Stripe sends about a payment by card, in their usual order.
     #[must_use]
     pub fn paid_by_card(&self) -> Vec<Value> {
         let mut events = vec![
@@ -235,7 +235,7 @@ impl Sale {
         events
     }
 
-    /// What Stripe sends when the subscription comes to have `status`, or the money is given back.
+    /// Returns the events that Stripe sends when the subscription gets `status`, or when the payment is refunded.
     fn becomes(&self, status: &str) -> Option<Vec<Value>> {
         Some(match status {
             "active" => {
@@ -251,7 +251,7 @@ impl Sale {
     }
 }
 
-/// What no event, subscription or payer was called before, in this process or an earlier one.
+/// Returns an id that no event, subscription or payer has had, in this process or an earlier one.
 fn unique() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let began = clock::now().timestamp_micros().unsigned_abs();
@@ -259,7 +259,7 @@ fn unique() -> String {
 }
 
 impl StandIn {
-    /// Stripe tells us of something.
+    /// Sends an event of Stripe's, signed. Retries it as Stripe does.
     ///
     /// # Errors
     /// When the webhook cannot be delivered.
@@ -267,18 +267,18 @@ impl StandIn {
         self.state.stripe(event).await
     }
 
-    /// Posts any body to the address that is meant for Stripe, with any signature.
+    /// Posts any body to the webhook of Stripe's events, once, with any signature or none.
     ///
     /// # Errors
-    /// When it cannot be delivered.
+    /// When the request cannot be delivered.
     pub async fn post_stripe(&self, body: Vec<u8>, signature: Option<&str>) -> Result<Answer, Undelivered> {
         self.state.post_stripe(body, signature).await
     }
 }
 
 impl State {
-    /// Whoever answers that something is wrong on his side is asked again, as often as Stripe would in its three days, and each
-    /// time with a new signature.
+    /// Sends an event, each time with a new signature, until the response is not a 5xx. The 16 attempts are as many as Stripe
+    /// makes in its three days.
     async fn stripe(&self, event: &Value) -> Result<Answer, Undelivered> {
         let body = event.to_string().into_bytes();
         let mut attempts_left = 16;
@@ -300,7 +300,7 @@ impl State {
     }
 }
 
-/// Sales that were made on the page, by subscription.
+/// The sales made on the page, by subscription.
 pub(crate) type Sales = BTreeMap<String, Sale>;
 
 pub(crate) fn router() -> Router<Arc<State>> {
@@ -316,7 +316,7 @@ type Outcome = Result<String, (StatusCode, String)>;
 
 async fn page(Query(checkout): Query<Checkout>) -> Html<String> {
     let reference = checkout.client_reference_id.unwrap_or_default();
-    // As Stripe does, what cannot be a reference is dropped without a word.
+    // As Stripe does, the page drops silently what cannot be a reference; here, only the characters that cannot.
     let reference: String = reference.chars().filter(|it| it.is_ascii_alphanumeric() || "-_".contains(*it)).collect();
     Html(format!(
         "<!doctype html><title>Pay</title><p>This stands in for Stripe.</p><form method=post action=/pay>\
@@ -341,7 +341,7 @@ struct Changed {
 async fn change(Shared(state): Shared<Arc<State>>, Form(changed): Form<Changed>) -> Outcome {
     let sale = state.sales().get(&changed.subscription).cloned();
     let sale = sale.ok_or((StatusCode::NOT_FOUND, format!("no such subscription: {}\n", changed.subscription)))?;
-    // Another month is paid for.
+    // The status `active` pays for another month.
     let month = sale.month + u32::from(changed.status == "active");
     let sale = Sale { month, at: clock::now().timestamp(), ..sale };
     let events = sale.becomes(&changed.status);

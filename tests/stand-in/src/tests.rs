@@ -1,11 +1,11 @@
-//! The stand-in as its callers see it.
+//! Tests of the stand-in, as its callers see it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use jobrun_shared::config::Secret;
 use reqwest::{RequestBuilder, Response};
+use secrecy::SecretString;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -16,18 +16,18 @@ use crate::{Account, Fate, Fault, Misbehaviour, Reports, StandIn};
 const PHONE: &str = "+447900000001";
 const NUMBER: &str = "+447100000000";
 
-/// Nobody answers the webhooks.
+/// Starts a stand-in whose webhooks reach no server.
 async fn stand_in() -> StandIn {
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     stand_in_beside(nobody).await
 }
 
-/// The webhooks go to `addr`.
+/// Starts a stand-in whose webhooks go to `addr`.
 async fn stand_in_beside(addr: SocketAddr) -> StandIn {
     let account = Account {
         sid: "AC00000000000000000000000000000000".to_owned(),
-        auth_token: Secret::new("token"),
-        stripe_secret: Secret::new(stripe::SECRET),
+        auth_token: SecretString::from("token"),
+        stripe_secret: SecretString::from(stripe::SECRET),
         onboarding_number: NUMBER.to_owned(),
         webhook_base_url: format!("http://{addr}"),
         delivery_reports: true,
@@ -59,7 +59,7 @@ async fn get(stand_in: &StandIn, path: &str) -> (u16, Value) {
     (response.status().as_u16(), response.json().await.unwrap())
 }
 
-/// What the messages on a page say.
+/// Returns the bodies of the messages on a page.
 fn bodies(page: &Value) -> Vec<&str> {
     page["messages"].as_array().unwrap().iter().map(|message| message["body"].as_str().unwrap()).collect()
 }
@@ -71,7 +71,7 @@ async fn listed(stand_in: &StandIn, query: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_dropped_connection_is_broken_and_the_text_taken_or_not_as_the_fault_says() {
+async fn a_fault_drops_the_connection_before_or_after_the_text_is_accepted() {
     let stand_in = stand_in().await;
     for (fault, taken) in [(Fault::DroppedBefore, 0), (Fault::DroppedAfter, 1)] {
         stand_in.fail_next(fault);
@@ -80,7 +80,7 @@ async fn a_dropped_connection_is_broken_and_the_text_taken_or_not_as_the_fault_s
         assert_eq!(listed(&stand_in, "").await.len(), taken, "{fault}");
         assert_eq!(stand_in.count(&fault.to_string()), 1);
     }
-    assert_eq!(create(&stand_in, "Hi").await.unwrap().status(), 201, "the next one finds everything well");
+    assert_eq!(create(&stand_in, "Hi").await.unwrap().status(), 201, "the next message is accepted");
 }
 
 #[tokio::test]
@@ -101,7 +101,7 @@ async fn faults_come_in_the_order_in_which_they_were_ordered() {
 }
 
 #[tokio::test]
-async fn what_always_happens_happens_to_lists_and_fetches_as_well() {
+async fn a_permanent_fault_affects_lists_and_fetches_as_well() {
     let stand_in = stand_in().await;
     stand_in.always(Some(Fault::Unauthorised));
     assert_eq!(create(&stand_in, "Hi").await.unwrap().status(), 401);
@@ -115,7 +115,7 @@ async fn what_always_happens_happens_to_lists_and_fetches_as_well() {
 }
 
 #[tokio::test]
-async fn a_message_is_fetched_by_its_name_and_shows_its_fate() {
+async fn a_message_is_fetched_by_its_sid_and_shows_its_final_status() {
     let stand_in = stand_in().await;
     stand_in.end_as(Fate::Undelivered(30003));
     let created: Value = create(&stand_in, "Hi").await.unwrap().json().await.unwrap();
@@ -128,7 +128,7 @@ async fn a_message_is_fetched_by_its_name_and_shows_its_fate() {
 }
 
 #[tokio::test]
-async fn pages_lead_to_each_other_whatever_is_sent_meanwhile() {
+async fn pages_of_the_list_link_to_each_other_even_if_messages_are_sent_meanwhile() {
     let stand_in = stand_in().await;
     for n in 1..=5 {
         create(&stand_in, &n.to_string()).await.unwrap();
@@ -146,7 +146,7 @@ async fn pages_lead_to_each_other_whatever_is_sent_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_text_that_came_in_is_kept_and_listed_though_nobody_heard_of_it() {
+async fn an_inbound_text_is_kept_and_listed_even_if_its_webhook_cannot_be_delivered() {
     let stand_in = stand_in().await;
     stand_in.text(PHONE, "Hello").await.unwrap_err();
     stand_in.end_as(Fate::Queued);
@@ -181,14 +181,14 @@ async fn a_validity_period_out_of_range_is_refused() {
 }
 
 #[tokio::test]
-async fn at_random_every_text_is_taken_in_the_end_and_shown_soon() {
+async fn under_random_faults_every_text_is_accepted_after_retries_and_soon_listed() {
     let stand_in = stand_in().await;
     stand_in.misbehave(Misbehaviour { seed: 1, percent: 60 });
     for n in 0..20 {
         let body = n.to_string();
         let taken = || stand_in.messages().iter().any(|message| message.body == body);
         while !taken() {
-            // A late answer is not waited for.
+            // The timeout is shorter than a late response.
             let _ = tokio::time::timeout(Duration::from_millis(200), create(&stand_in, &body)).await;
         }
     }
@@ -199,7 +199,7 @@ async fn at_random_every_text_is_taken_in_the_end_and_shown_soon() {
 }
 
 #[tokio::test]
-async fn people_order_faults_with_a_form() {
+async fn a_form_orders_faults_and_an_invalid_order_is_refused() {
     let stand_in = stand_in().await;
     let order = async |form: &'static str| {
         let request = stand_in.state.http.post(stand_in.url() + "/faults").body(form);
@@ -218,7 +218,7 @@ async fn people_order_faults_with_a_form() {
     }
 }
 
-/// Refuses every webhook, and passes on its body.
+/// Starts a server that refuses every webhook, and passes on its body.
 async fn refuser() -> (SocketAddr, UnboundedReceiver<String>) {
     let (sender, bodies) = unbounded_channel();
     let refuse = async move |body: String| {
@@ -233,7 +233,7 @@ async fn refuser() -> (SocketAddr, UnboundedReceiver<String>) {
 }
 
 #[tokio::test]
-async fn reports_go_as_ordered_and_say_why_a_text_did_not_arrive() {
+async fn delivery_reports_are_sent_as_ordered_and_carry_the_error_code() {
     let (addr, mut bodies) = refuser().await;
     let stand_in = stand_in_beside(addr).await;
     stand_in.end_as(Fate::Undelivered(30003));
@@ -249,7 +249,7 @@ async fn reports_go_as_ordered_and_say_why_a_text_did_not_arrive() {
         stand_in.reports(reports);
         create_with(&stand_in, &[("Body", "Hi"), ("StatusCallback", &callback)]).await.unwrap();
         if reports == Reports::BeforeAnswer {
-            assert_eq!(bodies.len(), expected.len(), "all are there when the answer is");
+            assert_eq!(bodies.len(), expected.len(), "all reports arrive before the response");
         }
         for status in expected {
             let body = bodies.recv().await.unwrap();
@@ -261,7 +261,7 @@ async fn reports_go_as_ordered_and_say_why_a_text_did_not_arrive() {
 }
 
 #[tokio::test]
-async fn people_hear_that_their_text_was_refused() {
+async fn the_sender_of_a_text_sees_that_the_webhook_was_refused() {
     let (addr, _bodies) = refuser().await;
     let stand_in = stand_in_beside(addr).await;
     let request = stand_in.state.http.post(stand_in.url() + "/texts").form(&[("from", PHONE), ("body", "Hi")]);
@@ -271,7 +271,7 @@ async fn people_hear_that_their_text_was_refused() {
 }
 
 #[tokio::test]
-async fn a_phone_is_named_as_twilio_would_however_it_is_typed() {
+async fn a_typed_phone_number_is_sent_as_e164_where_it_can_be_parsed() {
     let (addr, mut bodies) = refuser().await;
     let stand_in = stand_in_beside(addr).await;
     for (typed, named) in [
@@ -292,7 +292,7 @@ async fn a_phone_is_named_as_twilio_would_however_it_is_typed() {
     }
 }
 
-/// A file of its own in the folder for temporary files.
+/// Returns a path of its own in the folder for temporary files, and removes any file there.
 fn kept_file(name: &str) -> std::path::PathBuf {
     let file = std::env::temp_dir().join(format!("jobrun-stand-in-{}-{name}", std::process::id()));
     let _ = std::fs::remove_file(&file);
@@ -305,7 +305,7 @@ async fn kept(file: &std::path::Path) -> std::io::Result<StandIn> {
 }
 
 #[tokio::test]
-async fn a_stand_in_with_a_file_goes_on_where_the_last_one_ended() {
+async fn a_stand_in_with_a_file_restores_the_state_of_the_last_one() {
     let file = kept_file("goes-on");
     let first = kept(&file).await.unwrap();
     first.text(PHONE, "Hello").await.unwrap_err();
@@ -336,7 +336,7 @@ async fn a_stand_in_with_a_file_goes_on_where_the_last_one_ended() {
 }
 
 #[tokio::test]
-async fn a_last_line_that_was_not_written_to_its_end_is_taken_off_and_a_broken_one_before_it_is_named() {
+async fn an_incomplete_last_line_is_cut_off_and_a_broken_line_before_it_is_an_error() {
     let file = kept_file("torn");
     let first = kept(&file).await.unwrap();
     create(&first, "1").await.unwrap();

@@ -1,7 +1,6 @@
-//! Plays the six scenarios on real programs and a real database, and compares everything with the plan.
+//! Plays the six scenarios on real programs and a real database, and compares every result with the plan.
 //!
-//! The plan is `plan.md`, verbatim: texts, logs and SQL are read from it and not written anew, so that nothing here can drift
-//! away from it.
+//! The plan is `plan.md`. Texts, logs and SQL are read from it and not repeated here, so that they cannot drift away from it.
 
 mod plan;
 
@@ -13,4 +12,4 @@ mod stage;
 
 pub use report::{Check, Report};
 pub use scenarios::play;
-pub use stage::Stage;
+pub use stage::TestSystem;

@@ -1,10 +1,10 @@
-//! Reading `plan.md`: its code blocks, by the headings they stand under.
+//! Reads the code blocks of `plan.md` by the headings above them.
 
 /// The plan.
 const PLAN: &str = include_str!("plan.md");
 
-/// The contents of every code block under the second-level heading that begins with `section` and, within it, the
-/// third-level heading that begins with `part` (none, when `part` is empty), in order.
+/// Returns the contents of every code block, in order, under the second-level heading that begins with `section` and, unless
+/// `part` is empty, under the third-level heading within it that begins with `part`.
 pub(super) fn blocks(section: &str, part: &str) -> Vec<&'static str> {
     let section = under(PLAN, "\n## ", section);
     let text = if part.is_empty() { section } else { under(section, "\n### ", part) };
@@ -19,12 +19,12 @@ pub(super) fn blocks(section: &str, part: &str) -> Vec<&'static str> {
     blocks
 }
 
-/// The only code block under these headings.
+/// Returns the first code block under these headings, or an empty text.
 pub(super) fn block(section: &str, part: &str) -> &'static str {
     blocks(section, part).first().copied().unwrap_or_default()
 }
 
-/// Every SQL statement under these headings, verbatim, in order.
+/// Returns every SQL statement under these headings, verbatim, in order.
 pub(super) fn statements(section: &str, part: &str) -> Vec<&'static str> {
     blocks(section, part).into_iter().flat_map(statements_of).collect()
 }

@@ -1,4 +1,4 @@
-//! What was checked, shown to people beside what was expected.
+//! The report of the checks: prints each result beside the expected one.
 
 use std::io::{self, Write};
 
@@ -7,22 +7,22 @@ use unicode_width::UnicodeWidthChar;
 /// How wide each of the two columns is, in characters of a terminal.
 const COLUMN: usize = 62;
 
-/// One thing that must hold.
+/// The comparison of a result with the plan.
 #[derive(Clone, Debug)]
 pub struct Check {
     /// The scenario.
     pub scenario: &'static str,
-    /// What it is.
+    /// Its title.
     pub title: String,
-    /// What the plan says.
+    /// The result that the plan expects.
     pub expected: String,
-    /// What came.
+    /// The result.
     pub found: String,
     /// Whether they agree.
     pub holds: bool,
 }
 
-/// Every check so far. Shows each as it is made.
+/// Every check so far. Each is printed as it is made.
 pub struct Report<'w> {
     out: &'w mut (dyn Write + Send),
     colours: bool,
@@ -31,18 +31,18 @@ pub struct Report<'w> {
 }
 
 impl<'w> Report<'w> {
-    /// An empty report that is shown on `out`.
+    /// Returns an empty report that is printed to `out`.
     pub fn new(out: &'w mut (dyn Write + Send), colours: bool) -> Self {
         Self { out, colours, scenario: "", checks: Vec::new() }
     }
 
-    /// Every check, in order.
+    /// Returns every check, in order.
     #[must_use]
     pub fn checks(&self) -> &[Check] {
         &self.checks
     }
 
-    /// The checks that do not hold.
+    /// Returns the checks that do not hold.
     #[must_use]
     pub fn failures(&self) -> Vec<&Check> {
         self.checks.iter().filter(|check| !check.holds).collect()
@@ -54,12 +54,12 @@ impl<'w> Report<'w> {
         writeln!(self.out, "{}", "─".repeat(2 * COLUMN + 7))
     }
 
-    /// Something that happens, and is not checked by itself.
+    /// Prints a step that is not checked by itself.
     pub(super) fn note(&mut self, note: &str) -> io::Result<()> {
         writeln!(self.out, "    {note}")
     }
 
-    /// Records whether `found` is what was `expected`, and shows both.
+    /// Records a check, and prints `expected` and `found` side by side.
     pub(super) fn check(&mut self, title: &str, expected: &str, found: &str, holds: bool) -> io::Result<()> {
         let (mark, colour) = if holds { ("✔", "32") } else { ("✘", "31") };
         writeln!(self.out, "  {} {title}", self.coloured(colour, mark))?;
@@ -78,12 +78,12 @@ impl<'w> Report<'w> {
         Ok(())
     }
 
-    /// Records whether `found` equals what was `expected`.
+    /// Checks that `found` equals `expected`.
     pub(super) fn equal(&mut self, title: &str, expected: &str, found: &str) -> io::Result<()> {
         self.check(title, expected, found, expected == found)
     }
 
-    /// The last line: how many checks hold.
+    /// Prints the last line: how many checks hold.
     pub(super) fn end(&mut self) -> io::Result<()> {
         let (all, failed) = (self.checks.len(), self.failures().len());
         let verdict =
@@ -104,7 +104,7 @@ fn width_of(text: &str) -> usize {
     unicode_width::UnicodeWidthStr::width(text)
 }
 
-/// The lines of `text`, none wider than a column.
+/// Returns the lines of `text`, none wider than a column.
 fn wrapped(text: &str) -> Vec<String> {
     let mut lines = Vec::new();
     for line in text.lines() {
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_line_up_whatever_stands_in_them() {
+    fn columns_line_up_despite_wide_characters_and_long_lines() {
         let mut out = Vec::new();
         let mut report = Report::new(&mut out, false);
         report.equal("a text", "💳 [GATE]\nlong ".repeat(20).trim(), "short").unwrap();

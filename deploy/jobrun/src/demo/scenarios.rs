@@ -1,7 +1,7 @@
 //! The six scenarios, step by step.
 //!
-//! Texts go through the stand-in's signed webhooks, allocations through the operator's command, and SQL through the plan's
-//! own statements. What is expected stands in the plan; only what the plan says in prose is written out here.
+//! Texts go through the stand-in's signed webhooks, allocations through the operator's command, and SQL statements are the plan's
+//! own. Expected results are read from the plan; only those that it gives in prose are written out here.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use sqlx::{AssertSqlSafe, Column, Row, ValueRef};
 
 use super::plan;
 use super::report::Report;
-use super::stage::{ONBOARDING_NUMBER, Stage};
-use crate::up::TEN_NUMBERS;
+use super::stage::{ONBOARDING_NUMBER, TestSystem};
+use crate::commands::up::TEN_NUMBERS;
 
 const ONE: &str = "Test Scenario 1";
 const TWO: &str = "Test Scenario 2";
@@ -24,14 +24,14 @@ const CLIENT_1: &str = "+447900000001";
 const CLIENT_2: &str = "+447900000002";
 const CLIENT_WITHOUT_NUMBER: &str = "+447900000999";
 
-/// How long a log line may take to be printed after its commit, and a sweep to come round.
+/// How long a log line may take to be printed after its commit, and the next sweep to run.
 const SOON: Duration = Duration::from_secs(20);
 
-/// Plays every scenario in order, and reports on each thing that the plan expects.
+/// Plays every scenario in order, and reports on each result that the plan expects.
 ///
 /// # Errors
-/// When the system breaks down, so that playing on makes no sense. What merely differs from the plan is in the report.
-pub async fn play(stage: &Stage, report: &mut Report<'_>) -> anyhow::Result<()> {
+/// When the system fails, so that further steps make no sense. A result that differs from the plan is in the report instead.
+pub async fn play(stage: &TestSystem, report: &mut Report<'_>) -> anyhow::Result<()> {
     let mut player = Player { stage, report };
     player.setup().await?;
     player.payment_inactive().await?;
@@ -46,7 +46,7 @@ pub async fn play(stage: &Stage, report: &mut Report<'_>) -> anyhow::Result<()> 
 }
 
 struct Player<'s, 'r, 'w> {
-    stage: &'s Stage,
+    stage: &'s TestSystem,
     report: &'r mut Report<'w>,
 }
 
@@ -101,7 +101,7 @@ impl Player<'_, '_, '_> {
         self.test_call("+447111111111").await
     }
 
-    /// The call arrives, which makes it S9; it ends, which makes it COMPLETE.
+    /// Plays a test call. Its arrival moves the client to S9, and its end to COMPLETE.
     async fn test_call(&mut self, number: &str) -> anyhow::Result<()> {
         let sid = self.stage.stand_in.new_sid("CA");
         for (status, path, state) in [("ringing", "voice", "S9_TEST_CALL"), ("completed", "voice/status", "COMPLETE")] {
@@ -178,7 +178,7 @@ impl Player<'_, '_, '_> {
         self.facts(SIX, "Expected DB", &["test-client-no-number | S6_PHONE_TYPE"]).await
     }
 
-    /// What the texts promised, and the plan leaves to the system.
+    /// Checks the promises that the texts make, and that the plan does not check.
     async fn promises_kept(&mut self) -> anyhow::Result<()> {
         self.report.begin("The promises kept")?;
         let reply = self.say(CLIENT_WITHOUT_NUMBER, "READY").await?;
@@ -189,7 +189,7 @@ impl Player<'_, '_, '_> {
         let ready = "Good news! Your JobRun number is ready for you.\n\nReply READY to continue.";
         let told = || self.stage.stand_in.bodies_to(CLIENT_2).iter().filter(|body| *body == ready).count();
         let _ = within(SOON, || told() > 0).await;
-        self.report.equal("who waited was told, once, that a number is ready", "1", &told().to_string())?;
+        self.report.equal("the waiting client was told, once, that a number is ready", "1", &told().to_string())?;
         let reply = self.say(CLIENT_2, "READY").await?;
         self.report.check("READY turns the hold into a number", "1 iPhone …", &reply, reply.contains("1 iPhone"))?;
         self.state("test-client-2", "S6_PHONE_TYPE").await
@@ -207,7 +207,7 @@ impl Player<'_, '_, '_> {
 
     // Steps.
 
-    /// Sends a text through the webhook, waits until everything it causes is done, and answers what came back.
+    /// Sends a text through the webhook, waits until everything that it causes is done, and returns the replies.
     async fn say(&mut self, phone: &str, body: &str) -> anyhow::Result<String> {
         let before = self.stage.stand_in.bodies_to(phone).len();
         self.report.note(&format!("✉  {phone} → {ONBOARDING_NUMBER}: {body}"))?;
@@ -218,7 +218,7 @@ impl Player<'_, '_, '_> {
         Ok(replies.get(before..).unwrap_or_default().join("\n--- and ---\n"))
     }
 
-    /// S1 to S4, each answered with the next question.
+    /// Plays S1 to S4. The reply to each text is the next question.
     async fn answer_questions(&mut self, phone: &str, answers: [&str; 4]) -> anyhow::Result<()> {
         let client = if phone == CLIENT_1 { "test-client-1" } else { "test-client-2" };
         let states = ["S2_BUSINESS_NAME", "S3_OWNER_NAME", "S4_NOTIFICATION_PREF", "S5_CONFIRM_LIVE"];
@@ -235,7 +235,7 @@ impl Player<'_, '_, '_> {
         Ok(())
     }
 
-    /// How many lines each worker has printed.
+    /// Returns how many lines each worker has printed.
     fn mark(&self) -> Vec<usize> {
         self.stage.workers.iter().map(|worker| worker.lines().len()).collect()
     }
@@ -247,7 +247,7 @@ impl Player<'_, '_, '_> {
             workers.map(|(worker, before)| worker.lines().split_off(*before)).collect()
         };
         let block = || printed().iter().find_map(|lines| find_block(expected, lines));
-        // Printed after the commit, so perhaps a moment after the rows show it.
+        // The lines are printed after the commit, so perhaps a moment after the rows have changed.
         let _ = within(SOON, || block().is_some()).await;
         let found = block();
         let shown = found.clone().unwrap_or_else(|| printed().concat().join("\n"));
@@ -286,7 +286,7 @@ impl Player<'_, '_, '_> {
         Ok(self.report.check(&statement.replace('\n', " "), expected, &found, holds)?)
     }
 
-    /// The rows of a statement as psql prints them: a line each, columns between bars.
+    /// Returns the rows of a statement as psql prints them: a line each, columns between bars.
     async fn rows(&self, statement: &str) -> anyhow::Result<String> {
         let rows = sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).fetch_all(&self.stage.pool).await;
         let rows = rows.with_context(|| statement.to_owned())?;
@@ -301,7 +301,7 @@ impl Player<'_, '_, '_> {
     }
 }
 
-/// A value as the server printed it: statements that are not prepared are answered in text.
+/// Returns a value as the server printed it: results of unprepared statements are in text format.
 fn text_of(value: &sqlx::postgres::PgValueRef<'_>) -> anyhow::Result<String> {
     match value.as_str() {
         Ok(text) => Ok(text.to_owned()),
@@ -309,14 +309,14 @@ fn text_of(value: &sqlx::postgres::PgValueRef<'_>) -> anyhow::Result<String> {
     }
 }
 
-/// The plan gives no order for rows, so none is asked for.
+/// Sorts the rows, because the plan gives no order for them.
 fn sorted(rows: &str) -> Vec<&str> {
     let mut rows: Vec<&str> = rows.lines().collect();
     rows.sort_unstable();
     rows
 }
 
-/// The lines of `expected`, one after the other, somewhere in `lines`.
+/// Returns the lines of `expected`, if they stand one after the other somewhere in `lines`.
 fn find_block(expected: &str, lines: &[String]) -> Option<String> {
     let expected: Vec<&str> = expected.lines().collect();
     lines
@@ -330,7 +330,7 @@ fn same_lines(expected: &str, found: &str) -> bool {
     found.len() == expected.lines().count() && find_block(expected, &found).is_some()
 }
 
-/// Whether a line is the expected one, to the letter; `timestamp: '...'` stands for any time in the documented form.
+/// Returns whether a line is exactly the expected one. `timestamp: '...'` stands for any time in the documented form.
 fn is_line(expected: &str, found: &str) -> bool {
     let Some((before, after)) = expected.split_once("'...'") else {
         return expected == found;
@@ -345,7 +345,7 @@ fn is_line(expected: &str, found: &str) -> bool {
     })
 }
 
-/// Waits until `condition` holds. Answers whether it did before `timeout`.
+/// Waits until `condition` holds. Returns whether it did before `timeout`.
 async fn within(timeout: Duration, condition: impl Fn() -> bool) -> bool {
     let deadline = tokio::time::Instant::now() + timeout;
     while !condition() {
@@ -362,7 +362,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_compared_to_the_letter() {
+    fn lines_are_compared_exactly_except_for_their_times() {
         let line = "POOL_EMPTY { clientId: 'a', timestamp: '...' }";
         assert!(is_line(line, "POOL_EMPTY { clientId: 'a', timestamp: '2026-11-22T10:00:00.123Z' }"));
         assert!(!is_line(line, "POOL_EMPTY { clientId: 'a', timestamp: '2026-11-22T10:00:00Z' }"));

@@ -1,31 +1,31 @@
-//! The stage: a throw-away database, a stand-in for Twilio and Stripe, and the real ingress and workers.
+//! The test system: a throw-away database, a stand-in for Twilio and Stripe, and the real ingress and workers.
 
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use jobrun_shared::config::Secret;
-use jobrun_shared::{db, operator};
+use jobrun_shared::db;
 use jobrun_stand_in::{Account, StandIn, stripe};
+use secrecy::{ExposeSecret, SecretString};
 use sqlx::PgPool;
 
 use crate::CONNECTIONS;
+use crate::commands::up;
 use crate::programs::{Environment, Lines, Program, free_port};
-use crate::up;
 
 /// How long a program may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long the system may take until nothing waits any more.
+/// How long the system may take until no event and no text waits.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How often the rows are looked at while waiting for them.
+/// The interval at which the database is queried for waiting events and texts.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The number that clients text.
 pub(super) const ONBOARDING_NUMBER: &str = "+447476955179";
 
-/// As by default, but for what people would have to wait for.
+/// The settings that differ from their defaults, above all so that a test need not wait.
 const SETTINGS: [(&str, &str); 7] = [
     ("PAYMENT_LINK_URL", ""),
     ("LOG_FORMAT", "plain"),
@@ -33,18 +33,18 @@ const SETTINGS: [(&str, &str); 7] = [
     ("SWEEP_INTERVAL", "1s"),
     ("AUDIT_INTERVAL", "1s"),
     ("TWILIO_SEGMENTS_PER_SECOND", "1000000"),
-    // Pools of a few numbers are what most stories are about.
+    // Most tests use a pool of a few numbers, which would count as low stock.
     ("POOL_LEVEL_MIN", "0"),
 ];
 
 /// The real programs, with a stand-in for Twilio and Stripe, and a database of their own.
 #[derive(Debug)]
-pub struct Stage {
-    /// The rows.
+pub struct TestSystem {
+    /// The database.
     pub pool: PgPool,
     /// The stand-in.
     pub stand_in: StandIn,
-    /// The account that it plays.
+    /// The account that the stand-in plays.
     pub account: Account,
     /// The running ingress.
     pub ingress: Program,
@@ -52,26 +52,31 @@ pub struct Stage {
     pub workers: Vec<Program>,
     /// The folder of the programs.
     pub programs: std::path::PathBuf,
-    /// The settings that they run with.
+    /// The settings that the programs run with.
     pub environment: Environment,
 }
 
-impl Stage {
+impl TestSystem {
     /// Migrates the empty database at `url`, and starts everything on it.
     ///
     /// # Errors
     /// When something does not start.
-    pub async fn set(programs: &Path, url: &Secret, workers: usize, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+    pub async fn start(
+        programs: &Path,
+        url: &SecretString,
+        workers: usize,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
         let pool = db::connect(url, CONNECTIONS).await?;
-        operator::migrate(&pool).await?;
+        db::migrate(&pool).await?;
 
         let ingress_addr = format!("127.0.0.1:{}", free_port()?);
-        // The database is thrown away, and so are these.
-        let (token, stripe_secret) = (Secret::new("stand-in-token"), Secret::new(stripe::SECRET));
+        // The secrets may be constants, because the database is thrown away.
+        let (token, stripe_secret) = (SecretString::from("stand-in-token"), SecretString::from(stripe::SECRET));
         let account = up::stand_in_account(&format!("http://{ingress_addr}"), ONBOARDING_NUMBER, token, stripe_secret);
         let stand_in = up::start_stand_in("127.0.0.1:0", &account).await?;
         let mut environment = up::environment_of(&account, &stand_in);
-        environment.insert("DATABASE_URL".to_owned(), url.expose().to_owned());
+        environment.insert("DATABASE_URL".to_owned(), url.expose_secret().to_owned());
         environment.insert("PUBLIC_BASE_URL".to_owned(), account.webhook_base_url.clone());
         environment.insert("INGRESS_ADDR".to_owned(), ingress_addr.clone());
         for (name, value) in SETTINGS.iter().chain(settings) {
@@ -109,7 +114,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Runs a command of the operator's, and answers its exit code, standard output and standard error.
+    /// Runs `jobrun` with `arguments`, and returns its exit code (-1 after a signal), standard output and standard error.
     ///
     /// # Errors
     /// When it cannot be run.
@@ -123,15 +128,15 @@ impl Stage {
     /// Waits until no event waits in the inbox, and no text in the outbox.
     ///
     /// # Errors
-    /// When something still does after a minute.
+    /// When an event or a text still waits after a minute.
     pub async fn settle(&self) -> anyhow::Result<()> {
         self.settle_within(SETTLE_TIMEOUT).await
     }
 
-    /// As [`Stage::settle`], with another limit.
+    /// As [`TestSystem::settle`], with another limit.
     ///
     /// # Errors
-    /// When something still waits after `timeout`.
+    /// When an event or a text still waits after `timeout`.
     pub async fn settle_within(&self, timeout: Duration) -> anyhow::Result<()> {
         let deadline = tokio::time::Instant::now() + timeout;
         loop {
@@ -151,7 +156,7 @@ impl Stage {
         }
     }
 
-    /// The last lines that the workers printed.
+    /// Returns the last ten lines of each worker.
     #[must_use]
     pub fn last_lines(&self) -> String {
         let last =
@@ -163,7 +168,7 @@ impl Stage {
     ///
     /// # Errors
     /// When a program does not stop in time.
-    pub async fn strike(mut self) -> anyhow::Result<()> {
+    pub async fn shut_down(mut self) -> anyhow::Result<()> {
         self.ingress.stop().await?;
         for worker in &mut self.workers {
             worker.stop().await?;

@@ -1,32 +1,33 @@
-//! Texts about money: a subscription is to end, money is asked back, and questions about price and contract.
+//! Texts about money: cancelling a subscription, asking for money back, and questions about price and contract.
 //!
-//! Only a plain wish cancels. A question is answered, a denial is none, and the boiler service of a client's customer is not ours.
+//! Only a plain wish cancels. A question gets a reply, and a denial does not count. The boiler service of a client's customer is
+//! not our subscription.
 
-use super::names::asks;
+use super::form::asks;
 use super::trades::TRADES;
 use super::words::{any_among, has_phrase, is_negated, place_of, plain, sentences};
 
-/// Names a subscription.
+/// Words for a subscription.
 #[rustfmt::skip]
 const SUBSCRIPTIONS: &[&str] = &[
     "subscription", "subscriptions", "subscribtion", "subsciption", "sub", "membership", "account", "contract",
     "service", "services", "plan", "payment", "payments", "debit", "dd", "jobrun", "charging", "billing",
 ];
 
-/// Ends a subscription.
+/// Words that end a subscription.
 #[rustfmt::skip]
 const ENDS: &[&str] = &[
     "cancel", "canceling", "cancelling", "cancelled", "canceled", "cancellation", "cancle", "terminate",
 ];
 
-/// Ends a subscription if that is named beside it.
+/// Words that end a subscription if the sentence names one.
 const MAY_END: &[&str] = &["stop", "end", "quit", "close", "closed", "delete"];
 
-/// Stands before one of [`MAY_END`] that is a noun, or is told of others: "by month end", "put a stop on it".
+/// Words before one of [`MAY_END`] that is a noun, or about others: "by month end", "put a stop on it".
 const BEFORE_NO_END: &[&str] =
     &["month", "months", "year", "years", "week", "weeks", "the", "a", "at", "was", "been", "got", "bank", "put"];
 
-/// Ends a subscription in several words.
+/// Phrases that end a subscription.
 #[rustfmt::skip]
 const ENDING: &[&str] = &[
     "want to leave jobrun", "leave jobrun", "leaving jobrun", "dont want my subscription", "dont want the subscription",
@@ -35,7 +36,7 @@ const ENDING: &[&str] = &[
     "please put a stop to", "want to put a stop to", "like to put a stop to", "stop taking my money", "stop taking money", "stop taking payments",
 ];
 
-/// Leaves, if nothing but [`BESIDE_LEAVING`] stands beside it.
+/// Phrases that end a subscription if only [`BESIDE_LEAVING`] stands beside them.
 #[rustfmt::skip]
 const LEAVING: &[&str] = &[
     "want to leave", "like to leave", "want out", "want to quit", "no longer need", "no longer needed", "no longer want", "not happy want out",
@@ -48,7 +49,7 @@ const BESIDE_LEAVING: &[&str] = &[
     "im", "would", "the", "service", "number", "mate",
 ];
 
-/// Stands beside "cancel" when nothing else is named.
+/// Words that may stand beside "cancel" where no subscription is named.
 #[rustfmt::skip]
 const BESIDE_CANCEL: &[&str] = &[
     "i", "id", "like", "want", "to", "wanna", "please", "pls", "plz", "it", "this", "now", "how", "do", "can",
@@ -57,41 +58,41 @@ const BESIDE_CANCEL: &[&str] = &[
     "about", "where", "know", "tell", "possible", "way", "will", "ill", "should", "be", "is", "am", "if", "what", "happens", "when", "get",
 ];
 
-/// Belongs to a customer of our client.
+/// Words about a customer of our client.
 #[rustfmt::skip]
 const OF_OTHERS: &[&str] = &[
     "customer", "customers", "client", "clients", "tenant", "landlord", "his", "her", "their", "he", "she", "booking",
     "appointment", "job", "order", "visit",
 ];
 
-/// Names our own subscription. Words that belong to others count for nothing beside it.
+/// Phrases for our own subscription. Beside one of them, [`OF_OTHERS`] does not count.
 #[rustfmt::skip]
 const OURS: &[&str] = &[
     "my subscription", "my account", "my contract", "my membership", "my plan", "jobrun", "my sub", "my direct debit",
 ];
 
-/// Begins a wish in the form of a question.
+/// Phrases that begin a wish in the form of a question.
 #[rustfmt::skip]
 const WISHES: &[&str] = &[
     "can you", "can u", "could you", "could u", "will you", "will u", "would you", "would u", "please can you",
     "pls can you", "can we", "can you please", "hi can you", "please could you",
 ];
 
-/// Begins the complaint that nothing has been cancelled.
+/// Phrases that begin the complaint that nothing was cancelled.
 #[rustfmt::skip]
 const COMPLAINTS: &[&str] = &[
     "you havent", "you have not", "you didnt", "you did not", "u havent", "u didnt", "why havent you",
     "why didnt you", "why have you not", "still not", "still hasnt", "still havent",
 ];
 
-/// Says that cancelling is always possible.
+/// Phrases that say when cancelling is possible, so that a sentence with one cancels nothing.
 #[rustfmt::skip]
 const ANY_TIME: &[&str] = &[
     "any time", "anytime", "whenever", "at any point", "any point", "any moment", "when i want", "later", "easily",
     "after a month", "early",
 ];
 
-/// Asks for money back.
+/// Phrases that ask for money back.
 #[rustfmt::skip]
 const REFUNDS: &[&str] = &[
     "want a refund", "refund please", "please refund", "refund me", "refund my", "refund pls", "need a refund",
@@ -100,7 +101,7 @@ const REFUNDS: &[&str] = &[
     "refund the payment", "refund it", "our money back", "request a refund", "owed a refund", "demand a refund",
 ];
 
-/// Asks about the price.
+/// Phrases that ask about the price.
 #[rustfmt::skip]
 const PRICES: &[&str] = &[
     "how much", "what does it cost", "what does this cost", "what do you charge", "what do u charge", "whats the cost",
@@ -114,18 +115,18 @@ const PRICES: &[&str] = &[
     "monthly cost", "monthly price", "monthly fee", "cancellation fee", "cancellation charge",
 ];
 
-/// Asks about the price when nothing else is said.
+/// Phrases that ask about the price as the whole of a sentence.
 #[rustfmt::skip]
 const PRICES_ALONE: &[&str] = &["price", "prices", "cost", "costs", "pricing", "fees", "price please", "cost please", "free trial", "free trial please"];
 
-/// Says "how much" of something that is no money.
+/// Phrases with "how much" or "is it really" that are not about money.
 #[rustfmt::skip]
 const NO_PRICES: &[&str] = &[
     "how much longer", "how much time", "how much more time", "how much notice", "how much work", "how much data",
     "is it really you", "is it really a person", "is it really live", "is it really working", "is it really done",
 ];
 
-/// Asks about the contract.
+/// Phrases that ask about the contract.
 #[rustfmt::skip]
 const CONTRACTS: &[&str] = &[
     "is there a contract", "is it a contract", "any contract", "is there any contract", "what contract",
@@ -135,25 +136,25 @@ const CONTRACTS: &[&str] = &[
     "a contract", "sign a contract", "the contract",
 ];
 
-/// Begins a question about leaving.
+/// Phrases that begin a question about leaving.
 #[rustfmt::skip]
 const MAY_LEAVE: &[&str] = &[
     "can i leave", "can i stop paying", "can i quit", "can you leave", "can i end it", "can i get out", "can i pull out",
 ];
 
-/// The wish in one sentence of a text.
+/// The meaning of a sentence about cancelling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wish {
     Cancels,
     AsksHow,
 }
 
-/// Whether a subscription is to end, which is more than no more texts.
+/// Returns whether the sender cancels a subscription, which is more than an opt-out.
 pub(super) fn cancels(body: &str) -> bool {
     sentences(body).iter().any(|sentence| wish(sentence) == Some(Wish::Cancels))
 }
 
-/// Whether the sender asks how to cancel.
+/// Returns whether the sender asks how to cancel.
 pub(super) fn asks_how_to_cancel(body: &str) -> bool {
     sentences(body).iter().any(|sentence| wish(sentence) == Some(Wish::AsksHow))
 }
@@ -182,9 +183,9 @@ fn wish(sentence: &str) -> Option<Wish> {
     }
 }
 
-/// Returns the place of the word that ends a subscription: "cancel" alone, or beside one that is named.
+/// Returns the place of the word that ends a subscription: "cancel" alone, or a word in a sentence that names a subscription.
 fn ending_word(said: &[String]) -> Option<usize> {
-    // "Stripe cancelled my payment" tells what others did, and "had to cancel" what the sender did.
+    // "Stripe cancelled my payment" reports what others did, and "had to cancel" what the sender did.
     let is_wish = |(place, word): (usize, &String)| {
         let before = said.get(..place).unwrap_or_default();
         let is_past = matches!(word.as_str(), "cancelled" | "canceled" | "closed");
@@ -209,7 +210,7 @@ fn ending_word(said: &[String]) -> Option<usize> {
     };
     let named = said.iter().enumerate().any(|(place, word)| {
         let before = place.checked_sub(1).and_then(|before| said.get(before));
-        // "A boiler service" is work, and no subscription.
+        // "A boiler service" is work and not a subscription.
         let of_trade = before.is_some_and(|word| TRADES.contains(&word.as_str()) || word == "car");
         SUBSCRIPTIONS.contains(&word.as_str()) && !of_trade
     });
@@ -218,7 +219,7 @@ fn ending_word(said: &[String]) -> Option<usize> {
     ends.or_else(|| among(MAY_END).filter(|_| named && !has_condition(said)))
 }
 
-/// Whether a sentence says that its sender leaves, and no more.
+/// Returns whether a sentence says only that its sender leaves.
 fn is_leaving(said: &[String]) -> bool {
     let told = said.iter().map(String::as_str).filter(|word| !BESIDE_LEAVING.contains(word));
     LEAVING.contains(&told.collect::<Vec<_>>().join(" ").as_str())
@@ -232,7 +233,7 @@ fn begins_wish(said: &[String]) -> bool {
     WISHES.iter().any(|begin| place_of(said, begin).is_some_and(|place| place <= 2))
 }
 
-/// Whether money is asked back.
+/// Returns whether the sender wants money back.
 pub(super) fn wants_refund(body: &str) -> bool {
     sentences(body).iter().any(|sentence| {
         let said = plain(sentence);
@@ -247,11 +248,11 @@ pub(super) fn wants_refund(body: &str) -> bool {
     })
 }
 
-/// Whether the sender asks what it costs, or about the contract.
+/// Returns whether the sender asks about the price or the contract.
 pub(super) fn asks_terms(body: &str) -> bool {
     sentences(body).iter().any(|sentence| {
         let said = plain(sentence);
-        // "Price" is a name as well.
+        // "Price" is also a surname.
         let alone = PRICES_ALONE.contains(&said.join(" ").as_str()) && (sentence.contains('?') || said.len() > 1);
         let names_price = sentence.contains('?') && said.iter().any(|word| word == "29");
         let price = has_any(&said, PRICES) || alone || names_price;
@@ -264,7 +265,7 @@ pub(super) fn asks_terms(body: &str) -> bool {
     })
 }
 
-/// "I will cancel later" asks nothing.
+/// Returns whether a sentence states rather than asks: "I will cancel later".
 fn is_statement(said: &[String]) -> bool {
     said.first().is_some_and(|word| matches!(word.as_str(), "i" | "ill" | "im" | "we" | "id"))
 }

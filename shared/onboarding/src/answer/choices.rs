@@ -1,6 +1,6 @@
-//! Answers that choose: yes or no, texts, a phone, done.
+//! Reads the answers of S4 to S7: yes or no, texts, a kind of phone, done.
 
-use super::names;
+use super::form;
 use super::words::{
     AGREES, ANDROID, ANY_WAY, BESIDE_CHOICE, BESIDE_DONE, BESIDE_NO, BESIDE_TEXTS, BESIDE_YES, BUT, COURTESY, DONE,
     GOES_AHEAD, IPHONE, LANDLINE, LANDLINE_PLACES, LATER, NO, OTHER_WAYS, PLAIN_NO, POLITE, TEXTS, WHAT_NEXT, WILLING,
@@ -8,10 +8,10 @@ use super::words::{
 };
 use crate::PhoneType;
 
-/// Typing errors that still leave the name of a phone clear.
+/// The most typing errors with which the name of a phone is still clear.
 const TYPOS_MAX: usize = 2;
 
-/// Declines as often as it agrees, as the whole of a text.
+/// Texts that decline as often as they agree.
 const DECLINES: &[&str] = &["its fine", "its ok", "its okay", "it is fine", "it is ok", "its alright"];
 
 /// The reply to a request to go ahead.
@@ -19,12 +19,12 @@ const DECLINES: &[&str] = &["its fine", "its ok", "its okay", "it is fine", "it 
 pub(super) enum Assent {
     Yes,
     No,
-    /// Thanks, or emoji, and nothing else.
+    /// Only thanks, or emoji.
     Thanks,
     Unclear,
 }
 
-/// The first line of a text whose other lines merely sign it; otherwise the whole text.
+/// Returns the first line of a text if the other lines only sign it, and otherwise the whole text.
 fn unsigned(body: &str) -> &str {
     let Some((first, rest)) = body.trim().split_once('\n') else {
         return body;
@@ -34,12 +34,12 @@ fn unsigned(body: &str) -> &str {
     if is_signature && !meant(first).is_empty() { first } else { body }
 }
 
-/// Whether a question is asked, other than what comes next. "Why not?" is an assent.
+/// Returns whether a text asks a question other than "what next?". "Why not?" is an assent.
 fn asks(body: &str, said: &[String]) -> bool {
-    plain(body) != ["why", "not"] && names::asks(body) && said.len() == said_before_what_next(said).len()
+    plain(body) != ["why", "not"] && form::asks(body) && said.len() == said_before_what_next(said).len()
 }
 
-/// The words before "what next?".
+/// Returns the words before "what next?".
 fn said_before_what_next(said: &[String]) -> &[String] {
     let ends =
         |phrase: &&&str| said.len() > phrase.split(' ').count() && said.join(" ").ends_with(&format!(" {phrase}"));
@@ -61,7 +61,7 @@ pub(super) fn assent(body: &str) -> Assent {
     if asks || any_among(said, BUT) {
         return Assent::Unclear;
     }
-    // "You ok?" asks, with or without its mark.
+    // "You ok" asks even without its question mark.
     let of_us = said.first().is_some_and(|word| matches!(word.as_str(), "you" | "u"));
     let declines = DECLINES.contains(&said.join(" ").as_str());
     if of_us || declines {
@@ -78,17 +78,17 @@ pub(super) fn assent(body: &str) -> Assent {
     }
 }
 
-/// Whether a text begins with "no", and so answers the question.
+/// Returns whether a text begins with "no", so that it answers the question.
 pub(super) fn begins_with_no(body: &str) -> bool {
     plain(body).first().is_some_and(|word| matches!(word.as_str(), "no" | "nope" | "nah"))
 }
 
-/// Whether "I'm good" or the like is said, which declines as often as it agrees.
+/// Returns whether a text says "I'm good" or the like, which declines as often as it agrees.
 pub(super) fn is_content(body: &str) -> bool {
     any_among(&meant(body), &["content"])
 }
 
-/// Whether a text says "go" or "I'm in" and no more: "I'm in a meeting" says where its sender is.
+/// Returns whether a text says only "go" or "I'm in". "I'm in a meeting" says where its sender is.
 fn goes_ahead(body: &str, said: &[String]) -> bool {
     let core: Vec<&str> = said
         .iter()
@@ -100,24 +100,24 @@ fn goes_ahead(body: &str, said: &[String]) -> bool {
     GOES_AHEAD.contains(&core.as_str()) && is_share
 }
 
-/// Whether texts are chosen, which are all that we offer: a yes will do.
+/// Returns whether the sender chooses texts. A yes is enough, because we offer nothing else.
 pub(super) fn prefers_sms(body: &str) -> bool {
     let said = meant(unsigned(body));
     let chosen = all_among(&said, &[TEXTS, YES, AGREES, COURTESY, BESIDE_TEXTS]) && !any_among(&said, &["got"]);
-    // "Ok, can you text me" is a wish, without the mark of a question.
-    let asks = names::asks(body) && (body.contains('?') || !has_phrase(&said, "can you"));
+    // "Ok, can you text me" without a question mark is a wish.
+    let asks = form::asks(body) && (body.contains('?') || !has_phrase(&said, "can you"));
     let named = any_among(&said, TEXTS) && chosen && !any_among(&said, OTHER_WAYS) && !asks;
     named || is_any_way(&said) || assent(body) == Assent::Yes
 }
 
-/// Whether any way will do: "whatever is best", "not bothered", but not "not easy".
+/// Returns whether the sender accepts any way: "easiest is best", "not bothered", but not "not easy".
 fn is_any_way(said: &[String]) -> bool {
     let chooses = any_among(said, ANY_WAY) || has_phrase(said, "is best");
     let denies = any_among(said, &["not"]) && !any_among(said, &["fussed", "bothered"]);
     chooses && !denies && all_among(said, &[ANY_WAY, COURTESY, &["not", "best"]])
 }
 
-/// The kind of phone, by digit or by name. Two kinds in one text are no answer, and a digit in a sentence is a number.
+/// Returns the chosen kind of phone, by digit or by name. Two kinds in one text choose none, and a digit in a sentence is a number.
 pub(super) fn phone_type(body: &str) -> Option<PhoneType> {
     let body = unsigned(body);
     let said = meant(body);
@@ -129,14 +129,14 @@ pub(super) fn phone_type(body: &str) -> Option<PhoneType> {
         return Some(chosen);
     }
     let kinds = named(&said);
-    // "1 samsung" says two things.
+    // "1 samsung" names two kinds.
     let digit = said.first().and_then(|word| digit(word));
     let mut kinds = kinds.into_iter().chain(digit);
     let kind = kinds.next().filter(|_| !named(&said).is_empty())?;
     (!any_among(&said, NO) && kinds.all(|other| other == kind)).then_some(kind)
 }
 
-/// Whether Three is the network of a phone: "I'm on 3". "I'll go with 3" chooses.
+/// Returns whether "3" is the network Three: "I'm on 3". "I'll go with 3" chooses.
 fn is_on_network(said: &[String]) -> bool {
     let begins = |place: usize| said.get(place).is_some_and(|word| matches!(word.as_str(), "on" | "with"));
     let chooses = any_among(said, &["go", "going", "option", "choose", "number", "landline", "ill"]);
@@ -146,7 +146,7 @@ fn is_on_network(said: &[String]) -> bool {
     (follows && !chooses) || names_it
 }
 
-/// The phone that a digit chooses, however it is written.
+/// Returns the kind of phone that a digit chooses, in any spelling.
 fn digit(word: &str) -> Option<PhoneType> {
     match word {
         "1" | "one" | "1st" | "first" => Some(PhoneType::IPhone),
@@ -157,21 +157,21 @@ fn digit(word: &str) -> Option<PhoneType> {
 }
 
 fn by_digit(said: &[String], body: &str) -> Option<PhoneType> {
-    // "No" beside nothing but a digit is short for "number".
+    // "No" beside only a digit is short for "number".
     let mut others = said.iter().filter(|word| digit(word).is_none());
     let beside =
         others.clone().all(|word| all_among(std::slice::from_ref(word), &[COURTESY, BESIDE_CHOICE, YES, AGREES]));
     let is_number = said.len() == 2 || !others.any(|word| word == "no");
     let mut digits = said.iter().filter_map(|word| digit(word));
     let first = digits.next()?;
-    // "This one" is not the first, and "the second one" is the second.
+    // In "the second one", "one" is not the first.
     let ordinal = |word: &String| matches!(word.as_str(), "second" | "third" | "last" | "2nd" | "3rd");
     let chosen = said.iter().find(|word| ordinal(word)).and_then(|word| digit(word)).unwrap_or(first);
     let agree = said.iter().filter(|word| word.as_str() != "one").filter_map(|word| digit(word)).all(|it| it == chosen);
     (beside && is_number && agree && !body.contains('?')).then_some(chosen)
 }
 
-/// The kinds of phone that are named, each as often as it is.
+/// Returns the kinds of phone that are named, with repetitions.
 fn named(said: &[String]) -> Vec<PhoneType> {
     let landline = |place: usize, word: &str| {
         let before = place.checked_sub(1).and_then(|before| said.get(before));
@@ -190,7 +190,7 @@ fn kind_named(word: &str) -> Option<PhoneType> {
         _ if IPHONE.contains(&name) || name.starts_with("iphone") || is_typo_of(name, "iphone") => {
             Some(PhoneType::IPhone)
         }
-        // "S24", "A53": the models of the most common make.
+        // "S24", "A53": models of Samsung, the most common make.
         _ if matches!(name, "s" | "a") && word.len() == 3 => Some(PhoneType::Android),
         _ if ANDROID.contains(&name) || is_typo_of(name, "android") || is_typo_of(name, "samsung") => {
             Some(PhoneType::Android)
@@ -200,12 +200,12 @@ fn kind_named(word: &str) -> Option<PhoneType> {
     }
 }
 
-/// Whether `name` is `right` with a typing error or two: the same first letter, and few letters changed.
+/// Returns whether `name` is `right` with at most [`TYPOS_MAX`] typing errors. The first letter has to be the same.
 fn is_typo_of(name: &str, right: &str) -> bool {
     name.len() >= 5 && name.chars().next() == right.chars().next() && edits(name, right) <= TYPOS_MAX
 }
 
-/// How many letters are added, left out or changed between two words.
+/// Returns the Levenshtein distance of two words: the letters added, left out or changed.
 fn edits(one: &str, other: &str) -> usize {
     let mut row: Vec<usize> = (0..=other.chars().count()).collect();
     for (place, letter) in one.chars().enumerate() {
@@ -220,7 +220,7 @@ fn edits(one: &str, other: &str) -> usize {
     row.last().copied().unwrap_or_default()
 }
 
-/// Whether forwarding is set up.
+/// Returns whether a text says that forwarding is set up.
 pub(super) fn is_done(body: &str) -> bool {
     let body = unsigned(body);
     let said = meant(body);
@@ -238,7 +238,7 @@ pub(super) fn is_done(body: &str) -> bool {
     says_so && all_among(&beside, &[DONE, YES, AGREES, COURTESY, BESIDE_DONE]) && !asks
 }
 
-/// Whether a yes says that it is done. "Sure", "yes please" and "yes, doing it now" say that it will be.
+/// Returns whether a yes says that forwarding is set up. "Sure", "yes please" and "yes, doing it now" say that it will be.
 fn is_yes_to_done(body: &str) -> bool {
     let said = uttered(body);
     let says_yes = said.iter().any(|word| is_among(word, YES) && !is_among(word, WILLING));
@@ -247,7 +247,7 @@ fn is_yes_to_done(body: &str) -> bool {
     (says_yes || has_phrase(&said, "all good")) && !is_to_be
 }
 
-/// Whether something is still to be done, is asked of us, or has been undone.
+/// Returns whether a text says that forwarding will be set up, asks us to do it, or says that it is off again.
 fn is_planned(said: &[String]) -> bool {
     let asked = said.windows(2).any(|pair| {
         matches!(pair, [first, then] if matches!(first.as_str(), "please" | "pls" | "you" | "to" | "ill" | "lets")
@@ -258,7 +258,7 @@ fn is_planned(said: &[String]) -> bool {
     asked || any_among(said, &planned) || owed
 }
 
-/// Whether "working" is said of the sender rather than of the forwarding: "im working".
+/// Returns whether "working" is about the sender rather than the forwarding: "im working".
 fn is_at_work(said: &[String]) -> bool {
     let what = [
         "it",
@@ -286,14 +286,14 @@ fn is_at_work(said: &[String]) -> bool {
         && (!any_among(said, &what) || any_among(said, &["im", "am"]) || has_phrase(said, "on it"))
 }
 
-/// Whether "don" is a name rather than "done" without its end: "thanks Don".
+/// Returns whether "don" is a name rather than a misspelt "done": "thanks Don".
 fn is_don(said: &[String], body: &str) -> bool {
     let alone = said.iter().all(|word| matches!(word.as_str(), "don" | "all" | "it" | "its" | "yes" | "ok" | "now"));
     let says_done = said.iter().any(|word| word != "don" && is_among(word, DONE));
     !says_done && said.iter().any(|word| word == "don") && (!alone || (said.len() > 1 && body.contains("Don")))
 }
 
-/// Whether a text says that it was read, and no more.
+/// Returns whether a text says only that ours was read.
 pub(super) fn acknowledges(body: &str) -> bool {
     let said = meant(unsigned(body));
     !asks(body, &said) && !any_among(&said, NO) && all_among(&said, &[YES, AGREES, DONE, COURTESY])

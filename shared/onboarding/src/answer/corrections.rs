@@ -1,13 +1,13 @@
-//! Corrections of earlier answers: "sorry, business name is Smith & Sons".
+//! Reads corrections: "sorry, business name is Smith & Sons".
 
-use super::names::{is_no_name, tidy};
+use super::form::{is_no_name, tidy};
 use super::trade_and_place::trade_and_place;
 use super::trades::TRADES;
 use super::words::{LATER, NO, SENTENCE, TEXTS, YES, any_among, begins_with, has_phrase, plain};
 use super::{ANSWER_CHARS_MAX, Field, Half, Meaning};
 use crate::State;
 
-/// Comes before a correction, and says nothing by itself.
+/// Words that may come before a correction.
 #[rustfmt::skip]
 const BEFORE: &[&str] = &[
     "sorry", "oops", "actually", "correction", "no", "wait", "hi", "hey", "edit", "typo", "please", "pls", "can",
@@ -15,7 +15,7 @@ const BEFORE: &[&str] = &[
     "so",
 ];
 
-/// The words that name what is corrected. Longer ones come first.
+/// Phrases that name the corrected answer. Longer ones come first.
 const NAMES_FIELD: &[(&str, Field)] = &[
     ("change my business name to", Field::BusinessName),
     ("change the business name to", Field::BusinessName),
@@ -48,7 +48,7 @@ const NAMES_FIELD: &[(&str, Field)] = &[
     ("my trade and area is", Field::TradeAndPlace),
 ];
 
-/// Names what is corrected once the name of the owner has been given; before, they introduce an answer.
+/// Phrases that name the corrected answer only after S3, because until then they introduce an answer.
 const NAMES_OWNER: &[(&str, Field)] = &[
     ("surname should be", Field::Surname),
     ("surname is", Field::Surname),
@@ -58,37 +58,37 @@ const NAMES_OWNER: &[(&str, Field)] = &[
     ("full name is", Field::OwnerName),
 ];
 
-/// Introduces another trade after one of [`TAKES_BACK`]: "actually I'm an electrician".
+/// Phrases that introduce another trade after one of [`TAKES_BACK`]: "actually I'm an electrician".
 const NAMES_TRADE: &[&str] = &["im an", "im a", "i am an", "i am a", "were", "we are", "i do", "we do"];
 
 #[rustfmt::skip]
 const TAKES_BACK: &[&str] = &["actually", "sorry", "no", "wait", "oops", "correction", "mistake"];
 
-/// Begins the right spelling, if " not " and the wrong one follow.
+/// Phrases that begin the right spelling, if " not " and the wrong one follow.
 #[rustfmt::skip]
 const SPELLS: &[&str] = &[
     "it should be", "should be", "thats", "that is", "its spelt", "it is spelt", "its spelled", "spelt", "spelled",
     "its", "it is",
 ];
 
-/// Begins a correction of the last answer, if a mark or a capital follows.
+/// Words that begin a correction of the last answer, if a mark or a capital follows.
 const MARKS_TYPO: &[&str] = &["typo", "correction", "oops"];
 
-/// Begins a correction of the last answer that is a name.
+/// Phrases that begin a correction of the last answer, if it is a name.
 #[rustfmt::skip]
 const LAST_NAME: &[&str] = &[
     "the name should be", "name should be", "it should be spelt", "should be spelt", "its spelt", "it is spelt",
     "its spelled", "should read", "it should read",
 ];
 
-/// Begins a correction of the last answer.
+/// Phrases that begin a correction of the last answer.
 #[rustfmt::skip]
 const LAST_ANSWER: &[&str] = &[
     "i meant to say", "i meant to put", "i meant", "meant to say", "meant", "should be", "it should be",
     "that should be", "should have said", "it should say", "i mean",
 ];
 
-/// Is no new answer: "business name is fine", "I meant yes".
+/// Words that are no new answer: "business name is fine", "I meant yes".
 #[rustfmt::skip]
 const NO_VALUES: &[&str] = &[
     "fine", "correct", "right", "ok", "okay", "same", "good", "great", "perfect", "unchanged", "yes", "yeah", "yep",
@@ -96,28 +96,28 @@ const NO_VALUES: &[&str] = &[
     "that", "this", "there", "above", "everything", "nothing", "thanks", "different", "important", "on", "all",
 ];
 
-/// Stands beside [`NO_VALUES`].
+/// Words that may stand beside [`NO_VALUES`].
 #[rustfmt::skip]
 const BESIDE_NO_VALUES: &[&str] = &[
     "the", "still", "as", "is", "be", "already", "now", "a", "before", "you", "have", "put", "said", "i", "do", "done",
     "please", "thanks", "mate", "really", "quite", "very", "spelt", "me", "up", "one",
 ];
 
-/// Begins what is no new answer: "my business name is on the website".
+/// Phrases that begin no new answer: "my business name is on the website".
 #[rustfmt::skip]
 const NO_VALUE_BEGINS: &[&str] = &[
     "to", "on the", "on my", "in the", "in my", "at the", "as above", "as before", "is", "a secret", "for", "going to", "the same", "already", "still",
     "too", "very", "under", "with", "about", "what", "that i", "i", "you",
 ];
 
-/// Reads a correction: which answer, and what it is to be. At COMPLETE there is none.
+/// Reads a correction: the field, and its new answer. At COMPLETE there is none.
 pub(super) fn correction(body: &str, asked: State) -> Option<(Field, String)> {
     let text = tidy(body);
     if asked == State::Complete || text.contains('?') {
         return None;
     }
     let words: Vec<&str> = text.split(' ').collect();
-    // "*Smith Heating", or "Smith Heating*", as people mend what they have typed.
+    // People mark a correction of their typing with an asterisk: "*Smith Heating" or "Smith Heating*".
     if let Some(mended) = text.strip_prefix('*').or_else(|| text.strip_suffix('*')) {
         return Some((Field::before(asked)?, value(mended)?));
     }
@@ -144,20 +144,20 @@ pub(super) fn correction(body: &str, asked: State) -> Option<(Field, String)> {
     named.or_else(|| (0..=skipped).find_map(typo))
 }
 
-/// The rest of a text, as it was written and as it was said, word by word.
+/// The rest of a text, word by word: as written, and in the plain form of [`plain`].
 struct Rest<'a> {
     words: &'a [&'a str],
     said: &'a [String],
 }
 
 impl Rest<'_> {
-    /// Returns the text after `begin`, as it was written.
+    /// Returns the text after `begin`, as written.
     fn after(&self, begin: &str) -> Option<String> {
         let follows = || self.words.get(begin.split(' ').count()..).unwrap_or_default().join(" ");
         begins_with(self.said, begin).then(follows)
     }
 
-    /// Reads another trade than the one that was given, if `is_back` says that something is taken back.
+    /// Reads another trade than the given one, if `is_back` says that the text takes something back.
     fn another_trade(&self, is_back: bool, asked: State) -> Option<(Field, String)> {
         if !is_back || asked == State::S1BusinessTypeLocation || asked > State::S5ConfirmLive {
             return None;
@@ -176,12 +176,12 @@ impl Rest<'_> {
     }
 }
 
-/// Whether a capital or a mark tells a name from chatter: "I meant Smyth", and not "it should be quick".
+/// Returns whether a text has a capital or a mark, which tells a name from chatter: "I meant Smyth", but not "it should be quick".
 fn is_marked(written: &str) -> bool {
     written.contains(char::is_uppercase) || written.contains(['"', '“', '&', ':', '*'])
 }
 
-/// "A driver at the moment" is no trade.
+/// Returns whether a text is about the moment, so that it is no trade: "a driver at the moment".
 fn is_of_the_moment(text: &str) -> bool {
     let said = plain(text);
     ["at the moment", "right now", "today", "atm", "now", "at work", "tonight"]
@@ -193,7 +193,7 @@ fn takes_back(word: &str) -> bool {
     TAKES_BACK.contains(&word)
 }
 
-/// What follows "typo": a mark and the answer, or an answer that begins with a capital. A sentence is none.
+/// Reads the answer after "typo". It follows a mark or begins with a capital, and is not a sentence.
 fn marked(written: &str) -> Option<String> {
     let first = written.chars().next()?;
     let is_marked = matches!(first, '-' | '–' | ':' | ',') || first.is_uppercase();
@@ -230,7 +230,7 @@ pub(super) fn respelling(body: &str, asked: State) -> Option<(String, String)> {
     (is_name(right) && is_name(wrong)).then(|| (right.to_owned(), wrong.to_owned()))
 }
 
-/// The new answer: what is said about it is taken off.
+/// Returns the new answer without the words about it, if it is one.
 fn value(written: impl AsRef<str>) -> Option<String> {
     let marks = |it: char| it.is_whitespace() || matches!(it, '"' | '“' | '”' | ':' | ',' | '*' | '!');
     let mut text = written.as_ref().trim_matches(marks);

@@ -1,8 +1,8 @@
-//! Texts that decline without opting out: no interest, a wrong number, the wish for the last question.
+//! Reads texts that decline without opting out: no interest, a wrong number, going back to the last question.
 
 use super::words::{has_phrase, meant, plain};
 
-/// Wants nothing of this, and says so kindly: another question would be a bother.
+/// Phrases that politely decline to sign up. Their sender is not asked again.
 #[rustfmt::skip]
 pub(super) const NOT_INTERESTED: &[&str] = &[
     "not interested", "no interest", "no thanks", "no thank you", "no thankyou", "no ta", "no thx", "nah thanks",
@@ -12,7 +12,7 @@ pub(super) const NOT_INTERESTED: &[&str] = &[
     "not today thanks", "not today thank you", "no longer interested", "no need thanks", "not intrested", "uninterested",
 ];
 
-/// Stands beside [`NOT_INTERESTED`].
+/// Words that may stand beside [`NOT_INTERESTED`].
 #[rustfmt::skip]
 const BESIDE_NOT_INTERESTED: &[&str] = &[
     "im", "i", "am", "we", "were", "are", "really", "sorry", "mate", "thanks", "thank", "you", "cheers", "ta", "at",
@@ -21,7 +21,7 @@ const BESIDE_NOT_INTERESTED: &[&str] = &[
     "actually", "ok", "x", "today", "your", "company", "service", "services", "offer", "any", "more", "anymore",
 ];
 
-/// Says that another person was meant, or asks who we are.
+/// Phrases that say that another person was meant, or ask who we are.
 #[rustfmt::skip]
 pub(super) const WRONG_NUMBER: &[&str] = &[
     "wrong number", "wrong num", "wrong no", "wrong person", "who is this", "whos this", "who this", "who dis",
@@ -30,7 +30,7 @@ pub(super) const WRONG_NUMBER: &[&str] = &[
     "wrong contact", "wrong chat", "wrong company", "wrong business",
 ];
 
-/// Whether the sender wants nothing of this, and says no more than that.
+/// Returns whether a text says only that its sender is not interested.
 pub(super) fn is_not_interested(body: &str) -> bool {
     let said = plain(body);
     let told = format!(" {} ", said.join(" "));
@@ -44,13 +44,13 @@ pub(super) fn is_not_interested(body: &str) -> bool {
     !body.contains('?') && found.clone().any(|phrase| rest(&phrase))
 }
 
-/// Whether another person was meant, or asks who we are.
+/// Returns whether the sender meant another person, or asks who we are.
 pub(super) fn is_wrong_number(body: &str) -> bool {
     let said = plain(body);
     WRONG_NUMBER.iter().any(|phrase| has_phrase(&said, phrase))
 }
 
-/// Whether the last question is to be asked again.
+/// Returns whether the sender wants to go back to the last question.
 pub(super) fn goes_back(body: &str) -> bool {
     let said = meant(body).join(" ");
     matches!(

@@ -1,10 +1,10 @@
-//! Texts that only say where their sender is, or fill a pause: "up a ladder", "brb". None of them is an answer.
+//! Recognises texts that only say where their sender is, or fill a pause: "up a ladder", "brb". They answer no question.
 
-use super::names::{is_titled, without_courtesy};
+use super::form::{is_titled, without_courtesy};
 use super::trades::{OF_BUSINESSES, PLACES, TRADES};
 use super::words::{any_among, begins_with, has_phrase, plain};
 
-/// Begins an excuse in small letters, and no name.
+/// Phrases that begin an excuse rather than a name, in small letters.
 #[rustfmt::skip]
 const BEGINS: &[&str] = &[
     "in", "on", "at", "up", "just", "under", "out", "off to", "off out", "with a", "with my", "with the", "bear with",
@@ -16,7 +16,7 @@ const BEGINS: &[&str] = &[
     "should be", "will be", "i am in", "i am at", "i am on", "i am up", "im in", "im at", "im on", "im up", "im just", "i am just", "were at",
 ];
 
-/// Fills a pause, as the whole of a text.
+/// Texts that fill a pause.
 #[rustfmt::skip]
 const FILLERS: &[&str] = &[
     "meh", "brb", "bbl", "ttyl", "afk", "omg", "ugh", "argh", "arghh", "zzz", "zz", "yawn", "bored", "tired",
@@ -25,7 +25,7 @@ const FILLERS: &[&str] = &[
     "out", "away", "lunch", "dinner", "later", "soon", "tomorrow", "nope", "meeting", "shower", "bath", "bed",
 ];
 
-/// Ends an excuse even where a trade or a place is asked for: "in a meeting".
+/// Words that end an excuse even where a trade or a place is asked for: "in a meeting".
 #[rustfmt::skip]
 const WHEREABOUTS: &[&str] = &[
     "meeting", "work", "job", "shop", "shops", "pub", "gym", "van", "car", "bed", "shower", "hospital", "doctors",
@@ -35,7 +35,7 @@ const WHEREABOUTS: &[&str] = &[
     "funeral", "wedding", "holiday", "holidays", "train", "bus", "plane", "court", "hurry", "rush", "home",
 ];
 
-/// Things that a trade works on, and places where work is done: "on the roof" names no business.
+/// Things that a trade works on, and places of work. They do not end the name of a business: "on the roof".
 #[rustfmt::skip]
 const NO_BUSINESS: &[&str] = &[
     "roof", "roofs", "kitchen", "kitchens", "bathroom", "bathrooms", "garden", "gardens", "window", "windows", "boiler",
@@ -44,7 +44,7 @@ const NO_BUSINESS: &[&str] = &[
     "walking", "teaching", "building",
 ];
 
-/// Chatter, as the whole of a text.
+/// Texts that are chatter.
 #[rustfmt::skip]
 const CHATTER: &[&str] = &[
     "start again", "start over", "restart", "begin again", "never mind", "nevermind", "too expensive", "too dear", "too much",
@@ -53,21 +53,21 @@ const CHATTER: &[&str] = &[
     "too pricey", "reset", "new customer", "not a customer", "boiler not working", "heating not working", "customer", "a customer", "im a customer", "i am a customer", "existing customer",
 ];
 
-/// Begins chatter, in any letters.
+/// Phrases that begin chatter, in capitals or small letters.
 #[rustfmt::skip]
 const CHATTER_BEGINS: &[&str] = &[
     "running late", "be there", "thanks for", "thank you for", "cheers for", "still waiting", "too expensive", "never mind",
     "job in", "job at", "a job in", "a job at", "job as", "jobs in", "got a job", "see you", "see u", "start again", "start over", "send me more",
 ];
 
-/// Is said by those who look for a trade, and stands in no name.
+/// Phrases of people who look for a trade. They are in no name.
 #[rustfmt::skip]
 const NEEDS: &[&str] = &[
     "burst pipe", "burst pipes", "blocked drain", "blocked toilet", "blocked sink", "no hot water", "no heating", "boiler broken",
     "broken boiler", "leaking tap", "leaking pipe", "leaking roof", "is leaking", "leak in", "leak at", "not working",
 ];
 
-/// Whether a text is said in passing, and is no answer to any question.
+/// Returns whether a text is chatter, so that it is no answer.
 pub(super) fn is_chatter(text: &str) -> bool {
     let text = without_courtesy(text);
     let said = plain(text);
@@ -96,7 +96,7 @@ pub(super) fn is_chatter(text: &str) -> bool {
         || is_ready
 }
 
-/// Whether a text excuses its sender, or fills a pause, where a name is asked for.
+/// Returns whether a text excuses its sender, or fills a pause, where a name is asked for.
 pub(super) fn is_filler(text: &str) -> bool {
     let said = plain(text);
     if FILLERS.contains(&said.join(" ").as_str()) || is_chatter(text) {
@@ -109,7 +109,7 @@ pub(super) fn is_filler(text: &str) -> bool {
     begins && !introduces && !is_titled(text) && !names_a_business(&said)
 }
 
-/// Whether small letters name a business all the same: "up and running electrics", but not "just painting".
+/// Returns whether words in small letters name a business: "up and running electrics", but not "just painting".
 fn names_a_business(said: &[String]) -> bool {
     let last = said.last().map(String::as_str).unwrap_or_default();
     let before = said.iter().rev().nth(1).map(String::as_str).unwrap_or_default();
@@ -120,7 +120,7 @@ fn names_a_business(said: &[String]) -> bool {
     said.len() > 2 && (ends || (TRADES.contains(&last) && !is_thing))
 }
 
-/// Whether a text says where its sender is at the moment, where a trade and a place are asked for.
+/// Returns whether a text says where its sender is at the moment, where a trade and a place are asked for.
 pub(super) fn is_whereabouts(text: &str) -> bool {
     let said = plain(text);
     let begins = ["in", "on", "at", "up", "just", "out", "with"].iter().any(|begin| begins_with(&said, begin));

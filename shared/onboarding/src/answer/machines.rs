@@ -1,15 +1,15 @@
-//! Texts that a machine sends for its owner: reactions, automatic replies, absences.
+//! Recognises texts that a machine sends for its owner: reactions, automatic replies, absences.
 
 use super::words::{DONE, YES, has_phrase, is_among, plain, sentences};
 
-/// The beginnings that phones give to what they send for a reaction.
+/// The words with which phones begin the text of a reaction.
 #[rustfmt::skip]
 const REACTIONS: &[&str] = &[
     "Liked", "Loved", "Disliked", "Laughed at", "Emphasized", "Emphasised", "Questioned", "Removed a", "Reacted",
     "Removed",
 ];
 
-/// Is said by phones and mailboxes rather than by people.
+/// Phrases of phones and mailboxes rather than of people.
 #[rustfmt::skip]
 const AUTOMATIC: &[&str] = &[
     "driving focus", "not receiving notifications", "auto reply", "autoreply", "automatic reply", "automated reply",
@@ -18,7 +18,7 @@ const AUTOMATIC: &[&str] = &[
     "your message has been received", "this mailbox is not monitored", "this number is not monitored", "cannot receive messages",
 ];
 
-/// Is said by machines and by people.
+/// Phrases of machines and of people.
 #[rustfmt::skip]
 const PERHAPS_AUTOMATIC: &[&str] = &[
     "do not disturb", "out of office", "out of the office", "im driving right now", "i am driving right now", "im currently driving",
@@ -26,7 +26,7 @@ const PERHAPS_AUTOMATIC: &[&str] = &[
     "away from my desk",
 ];
 
-/// Whether a phone sent this because its owner reacted to a text of ours.
+/// Returns whether a phone sent this because its owner reacted to a text of ours.
 pub(super) fn is_reaction(body: &str) -> bool {
     let body = body.trim();
     let quotes = |rest: &str| rest.trim_start().starts_with(['“', '"', '”', '«', '„']);
@@ -37,25 +37,25 @@ pub(super) fn is_reaction(body: &str) -> bool {
             quotes(rest) || what(rest) || (is_short(rest, quoted) && quoted.is_some_and(quotes))
         })
     });
-    // As some Android phones write it: 👍 to “Great, thanks!”.
+    // Some Android phones write: 👍 to “Great, thanks!”.
     let emoji_to = body.split_once(" to ").is_some_and(|(before, quoted)| {
         !before.is_empty() && !before.contains(char::is_alphanumeric) && quotes(quoted)
     });
     begins || emoji_to
 }
 
-/// Whether little stands between the verb of a reaction and what it quotes: an emoji, or "heart".
+/// Returns whether little stands between the verb of a reaction and its quotation: an emoji, or "heart".
 fn is_short(rest: &str, quoted: Option<&str>) -> bool {
     quoted.is_some_and(|quoted| rest.len() - quoted.len() < 40)
 }
 
-/// Whether a machine answers for its owner.
+/// Returns whether a machine replies for its owner.
 pub(super) fn is_automatic(body: &str) -> bool {
     let said = plain(body);
     AUTOMATIC.iter().any(|phrase| has_phrase(&said, phrase))
 }
 
-/// Returns what is said beside a clause that may be a machine's, if there is such a clause: "YES" of "YES, I'm on annual leave".
+/// Returns the words beside a clause that may be a machine's, if there is such a clause: "YES" of "YES, I'm on annual leave".
 pub(super) fn beside_excuse(body: &str) -> Option<String> {
     let is_excuse = |clause: &str| {
         let said = plain(clause);
@@ -68,13 +68,13 @@ pub(super) fn beside_excuse(body: &str) -> Option<String> {
     clauses.iter().any(|clause| is_excuse(clause)).then(|| clauses.iter().map(beside).collect::<Vec<_>>().join(" "))
 }
 
-/// The yes, the no or the "done" that a clause begins with: "YES I'm on annual leave".
+/// Returns the yes, no or "done" with which a clause begins: "YES I'm on annual leave".
 fn answer_before_excuse(clause: &str) -> String {
     let is_answer = |word: &String| [YES, DONE, &["no", "nope", "nah"]].iter().any(|list| is_among(word, list));
     plain(clause).into_iter().take_while(is_answer).collect::<Vec<_>>().join(" ")
 }
 
-/// Whether the sender is away for a while.
+/// Returns whether the sender is away for a while.
 pub(super) fn is_away(body: &str) -> bool {
     let said = plain(body);
     ["away until", "away till", "im away", "i am away", "on holiday"].iter().any(|phrase| has_phrase(&said, phrase))

@@ -1,17 +1,24 @@
-//! Reading what people type: what a text is taken for, given the question that is open.
+//! Reads what people type: finds the meaning of a text, given the open question.
 //!
-//! Reading is forgiving about case, punctuation, politeness and typing errors, and strict about everything that would move a
-//! client on by accident or store what is no answer. It knows nothing but the text and the question: no clock, no history.
-//! `words.rs` and `trades.rs` have the tables; `tests/answers.txt` has examples, which a test reads line by line.
+//! Reading is forgiving about case, punctuation, politeness and typing errors. It is strict where a misreading would move a client
+//! on by accident or store a wrong answer. It uses the text, the question and a known half of the answer to S1, but no clock and
+//! no history.
+//!
+//! `words.rs` and `trades.rs` have the tables, and each file the tables that it alone uses. `tests/answers.txt` has examples, and a
+//! test reads every line of it.
 
 mod cancelling;
 mod choices;
 mod corrections;
 mod declines;
 mod fillers;
+mod form;
 mod machines;
+
 mod names;
+
 mod person_wanted;
+mod plain_names;
 mod refusals;
 mod trade_and_place;
 mod trades;
@@ -23,24 +30,24 @@ use std::fmt;
 use crate::{PhoneType, State};
 use choices::Assent;
 
-/// The longest answer that is taken as a name or a description, in characters.
+/// The longest text that is stored as a name or a trade and place, in characters.
 pub const ANSWER_CHARS_MAX: usize = 100;
 
-/// A word that carriers and Twilio act on, whatever the conversation is about.
+/// A word that carriers and Twilio act on in every conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keyword {
-    /// No more texts.
+    /// Opts out.
     Stop,
-    /// Texts again.
+    /// Opts in again.
     Start,
-    /// Answered by Twilio itself.
+    /// Asks for help. Twilio itself replies to it.
     Help,
 }
 
-/// The keyword that a text consists of; a keyword inside a sentence is just a word.
+/// Returns the keyword that is the whole of a text. A keyword inside a sentence does not count.
 ///
-/// The lists are Twilio's defaults for long codes, REVOKE and OPTOUT included. YES is left out: for everybody who has
-/// not opted out it is an answer.
+/// The lists are Twilio's defaults for long codes, with REVOKE and OPTOUT. YES is left out, because it answers questions unless the
+/// client has opted out.
 #[must_use]
 pub fn keyword(body: &str) -> Option<Keyword> {
     match words::plain(body).join(" ").as_str() {
@@ -51,7 +58,7 @@ pub fn keyword(body: &str) -> Option<Keyword> {
     }
 }
 
-/// Half of the answer to S1, kept until the other half arrives.
+/// Half of the answer to S1, stored until the other half arrives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Half {
     /// A trade without a place.
@@ -61,7 +68,7 @@ pub enum Half {
 }
 
 impl Half {
-    /// Reads a stored answer to S1 as the half that it is, if it is one.
+    /// Reads a stored answer to S1 as a half, if it is only a half.
     pub(crate) fn of(stored: &str) -> Option<Self> {
         if let Meaning::Half(half) = trade_and_place::trade_and_place(stored, None) { Some(half) } else { None }
     }
@@ -82,14 +89,14 @@ pub enum Field {
     BusinessName,
     /// The answer to S3.
     OwnerName,
-    /// The trade in the answer to S1; the place stays.
+    /// The trade in the answer to S1. The place stays.
     Trade,
-    /// The last name in the answer to S3; the first stays.
+    /// The last name in the answer to S3. The first name stays.
     Surname,
 }
 
 impl Field {
-    /// The question that asks for it.
+    /// Returns the state whose question asks for the field.
     pub(crate) const fn asked_at(self) -> State {
         match self {
             Self::TradeAndPlace | Self::Trade => State::S1BusinessTypeLocation,
@@ -98,7 +105,7 @@ impl Field {
         }
     }
 
-    /// The answer that was given before `asked` was asked.
+    /// Returns the field that was answered just before `asked` was asked.
     const fn before(asked: State) -> Option<Self> {
         match asked {
             State::S2BusinessName => Some(Self::TradeAndPlace),
@@ -118,37 +125,37 @@ impl Field {
 /// The meaning of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Meaning {
-    /// A phone says that its owner reacted to a text of ours. Nothing answers it.
+    /// A phone reports that its owner reacted to a text of ours. It gets no reply.
     Reaction,
-    /// A machine answers for its owner. Nothing answers it, or two machines would go on for ever.
+    /// A machine replies for its owner. It gets no reply, or two machines would go on for ever.
     AutoReply,
-    /// The sender is away: a person or a machine says so. It is answered, and is no misunderstanding.
+    /// A person or a machine says that the sender is away. It gets a reply, and is no misunderstanding.
     Away,
-    /// No more texts are wanted, in words that Twilio does not know.
+    /// The sender wants no more texts, in words that Twilio does not know.
     Refusal,
-    /// Nothing of this is wanted, as those say it who have not signed up.
+    /// The sender is not interested in signing up.
     NotInterested,
-    /// A subscription is to end.
+    /// The sender cancels a subscription.
     CancelSubscription,
-    /// The question how a subscription can be ended.
+    /// The sender asks how to cancel a subscription.
     AsksHowToCancel,
-    /// Money is asked back.
+    /// The sender wants money back.
     Refund,
-    /// The question what it costs, or how long one is bound.
+    /// The sender asks for the price or the term of the contract.
     AsksTerms,
-    /// The text is meant for another number, or asks who we are.
+    /// The sender meant another number, or asks who we are.
     WrongNumber,
-    /// A person is to answer, or to call.
+    /// The sender asks for a person, or for a call.
     WantsPerson,
-    /// The last question is to be asked again.
+    /// The sender wants to go back to the last question.
     Back,
-    /// An earlier answer is to be another.
+    /// The sender corrects an earlier answer. Holds the new answer.
     Correction(Field, String),
-    /// A word in an earlier answer is to be another.
+    /// The sender corrects a word in an earlier answer.
     Respelling {
-        /// The word as it should be.
+        /// The right word.
         right: String,
-        /// The word as it was given.
+        /// The word that the answer has.
         wrong: String,
     },
     /// The answer to S1.
@@ -163,7 +170,7 @@ pub enum Meaning {
     OwnerName(String),
     /// The answer to S4.
     Sms,
-    /// An assent, where one was asked for.
+    /// An assent, where the question asks for one.
     Yes,
     /// No, or not now.
     No,
@@ -171,17 +178,17 @@ pub enum Meaning {
     Phone(PhoneType),
     /// The answer to S7.
     Done,
-    /// The text was read, and answers nothing.
+    /// The sender has read our text, and answers no question.
     Thanks,
-    /// Hello, or the wish to join.
+    /// A greeting, or the wish to join.
     Greeting,
-    /// Too long to be kept.
+    /// Too long to be stored.
     TooLong,
-    /// Anything else: questions, and what cannot be told.
+    /// Any other text, such as a question.
     Unclear,
 }
 
-/// As the file of examples writes it.
+/// Writes a meaning as `tests/answers.txt` does.
 impl fmt::Display for Meaning {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -224,7 +231,7 @@ impl fmt::Display for Meaning {
     }
 }
 
-/// Reads a text that came while `asked` was the open question. `known` is the half of the answer to S1 that was given before.
+/// Returns the meaning of a text, with `asked` as the open question. `known` is the half of the answer to S1 that was given before.
 #[must_use]
 pub fn read(body: &str, asked: State, known: Option<&Half>) -> Meaning {
     let in_any_state = of_any_state(body, asked);
@@ -245,20 +252,22 @@ pub fn read(body: &str, asked: State, known: Option<&Half>) -> Meaning {
     if is_too_long && meaning == Meaning::Unclear { Meaning::TooLong } else { meaning }
 }
 
-/// Whether a text asks for no more texts in plain words. The words of Twilio's are [`keyword`]s.
+/// Returns whether a text asks for no more texts in plain words. Twilio's own words are [`keyword`]s.
 #[must_use]
 pub fn refuses(body: &str) -> bool {
     !machines::is_reaction(body) && refusals::refuses(body)
 }
 
-/// Reads the meanings that do not depend on the question. At S2 a text that looks like a business name is one.
+/// Reads the meanings that every state has. At S2 a text that looks like a business name has none of them, unless it refuses.
 fn of_any_state(body: &str, asked: State) -> Option<Meaning> {
     if machines::is_reaction(body) {
         return Some(Meaning::Reaction);
     }
-    if asked == State::S2BusinessName && names::looks_like_a_business(names::introduced_business(&names::tidy(body))) {
-        let to_us = refusals::is_said_to_us(body, names::is_titled(body.trim()));
-        let may_be_sentence = !names::is_named_for_sure(body.trim());
+    if asked == State::S2BusinessName
+        && plain_names::looks_like_a_business(plain_names::introduced_business(&form::tidy(body)))
+    {
+        let to_us = refusals::is_said_to_us(body, form::is_titled(body.trim()));
+        let may_be_sentence = !plain_names::is_named_for_sure(body.trim());
         let refuses = (to_us || may_be_sentence) && refusals::refuses(body);
         return if refuses { Some(Meaning::Refusal) } else { corrected(body, asked) };
     }
@@ -283,14 +292,14 @@ fn of_any_state(body: &str, asked: State) -> Option<Meaning> {
     }
 }
 
-/// Returns the answer that a person gives `beside` a clause that may be a machine's. Names are too free to tell, and a machine says
-/// how to opt out.
+/// Returns the answer that a person gives `beside` a clause that may be a machine's. Names are left out, because any words can be
+/// one. A refusal with the word "reply" is left out, because a machine says how to opt out.
 fn said_by_person(body: &str, beside: &str, asked: State) -> Option<Meaning> {
     if refusals::refuses(body) && !words::plain(body).iter().any(|word| word == "reply") {
         return Some(Meaning::Refusal);
     }
     let meaning = read(beside, asked, None);
-    // "We are plumbers in Leeds" is what a machine says of its owner.
+    // A machine says "We are plumbers in Leeds" of its owner.
     let is_of_person = words::any_among(&words::plain(beside), &["i", "im"]);
     let is_trade = matches!(meaning, Meaning::TradeAndPlace(_)) && is_of_person;
     let is_answer = matches!(
@@ -308,7 +317,8 @@ fn said_by_person(body: &str, beside: &str, asked: State) -> Option<Meaning> {
     (is_trade || is_answer).then_some(meaning)
 }
 
-/// Whether a no answers the question: "no thanks" at S4, and every plain no at S5. "I'm good thanks" may agree there.
+/// Returns whether a no answers the question: "no thanks" at S4, every plain no at S5, and "I'm good thanks", which may agree, at
+/// both.
 fn may_answer_no(body: &str, asked: State) -> bool {
     match asked {
         State::S1BusinessTypeLocation | State::S2BusinessName | State::S3OwnerName => false,
@@ -318,7 +328,8 @@ fn may_answer_no(body: &str, asked: State) -> bool {
     }
 }
 
-/// A correction of an earlier answer. One of the answer that is asked for is that answer, and one of a later is none.
+/// Reads a correction of an earlier answer. A correction of the answer that is asked for is that answer. A correction of a later
+/// answer is unclear.
 fn corrected(body: &str, asked: State) -> Option<Meaning> {
     if let Some((right, wrong)) = corrections::respelling(body, asked) {
         return Some(Meaning::Respelling { right, wrong });
@@ -342,48 +353,48 @@ fn corrected(body: &str, asked: State) -> Option<Meaning> {
 }
 
 fn without_signature_of_phone(body: &str) -> String {
-    body.lines().filter(|line| !names::is_added_by_the_phone(line)).collect::<Vec<_>>().join("\n")
+    body.lines().filter(|line| !form::is_added_by_the_phone(line)).collect::<Vec<_>>().join("\n")
 }
 
 fn assented(body: &str) -> Meaning {
-    if names::only_greets(body) {
+    if form::only_greets(body) {
         return Meaning::Greeting;
     }
     match choices::assent(body) {
         Assent::Yes => Meaning::Yes,
         Assent::No => Meaning::No,
         Assent::Thanks => Meaning::Thanks,
-        Assent::Unclear if names::greets(body) => Meaning::Greeting,
+        Assent::Unclear if form::greets(body) => Meaning::Greeting,
         Assent::Unclear => Meaning::Unclear,
     }
 }
 
-/// Where no assent is asked for, one says that the text was read.
+/// Reads a text where no assent is asked for: an assent says that our text was read.
 fn heard(body: &str) -> Meaning {
-    if names::only_greets(body) {
+    if form::only_greets(body) {
         return Meaning::Greeting;
     }
     match choices::assent(body) {
         Assent::No => Meaning::No,
         Assent::Yes | Assent::Thanks | Assent::Unclear if choices::acknowledges(body) => Meaning::Thanks,
-        Assent::Yes | Assent::Thanks | Assent::Unclear if names::greets(body) => Meaning::Greeting,
+        Assent::Yes | Assent::Thanks | Assent::Unclear if form::greets(body) => Meaning::Greeting,
         Assent::Yes | Assent::Thanks | Assent::Unclear => Meaning::Unclear,
     }
 }
 
-/// Whether a text can be nothing but this answer, even if it was sent before the question: people who know what comes send all at
-/// once. Nothing that goes through a gate is plain.
+/// Returns whether a text can be no other answer, so that it counts even if sent before the question: people who know the
+/// questions send all answers at once. No answer at the payment gate or after it counts so.
 pub(crate) fn is_plain(meaning: &Meaning, body: &str) -> bool {
     if let Meaning::BusinessName(name) = meaning {
         names::is_plainly_a_business(name)
     } else if let Meaning::OwnerName(name) = meaning {
-        names::is_plainly_a_person(name)
+        plain_names::is_plainly_a_person(name)
     } else {
         *meaning == Meaning::Sms && words::plain(body) == ["sms"]
     }
 }
 
-/// The stored answer to S1 with another trade in it, if it can be told where its trade ends: "Plumber from London".
+/// Returns the stored answer to S1 with another trade, if a word or a comma marks where the trade ends: "Plumber from London".
 pub(crate) fn with_trade(stored: &str, trade: &str) -> Option<String> {
     let words: Vec<&str> = stored.split(' ').collect();
     let between = words.iter().position(|word| trades::BETWEEN.contains(&word.to_lowercase().as_str()));
@@ -392,13 +403,13 @@ pub(crate) fn with_trade(stored: &str, trade: &str) -> Option<String> {
     by_word.or_else(|| stored.split_once(", ").map(|(_, place)| format!("{trade}, {place}")))
 }
 
-/// A name with another last name in it.
+/// Returns the stored name with another last name. A `surname` of several words replaces the whole name.
 pub(crate) fn with_surname(stored: Option<&str>, surname: &str) -> String {
     let first = stored.and_then(|name| name.split(' ').next()).filter(|_| !surname.contains(' '));
     first.map_or_else(|| surname.to_owned(), |first| format!("{first} {surname}"))
 }
 
-/// An answer with `right` in the place of `wrong`, if that stands in it as a word.
+/// Returns the stored answer with `right` in place of `wrong`, if it contains `wrong` as a whole word.
 pub(crate) fn respelt(stored: &str, right: &str, wrong: &str) -> Option<String> {
     let (lower, wrong) = (stored.to_ascii_lowercase(), wrong.to_ascii_lowercase());
     let at = lower.find(&wrong)?;
@@ -408,17 +419,17 @@ pub(crate) fn respelt(stored: &str, right: &str, wrong: &str) -> Option<String> 
     is_word.then(|| format!("{before}{right}{after}"))
 }
 
-/// Whether two texts say the same, word by word.
+/// Returns whether two texts say the same, word by word.
 pub(crate) fn is_the_same(one: &str, other: &str) -> bool {
     one == other || words::meant(one) == words::meant(other)
 }
 
-/// Whether a subscription is to end, by the keyword CANCEL or in other words, or money is asked back.
+/// Returns whether the sender cancels a subscription, by the keyword CANCEL or in other words, or wants money back.
 pub(crate) fn wants_to_cancel(body: &str) -> bool {
     !machines::is_reaction(body) && (cancelling::cancels(body) || cancelling::wants_refund(body))
 }
 
-/// Whether a client who opted out asks to be texted again. YES does, from such a client alone.
+/// Returns whether a client who has opted out asks to be texted again. YES means this only from such a client.
 pub(crate) fn asks_back_in(body: &str) -> bool {
     keyword(body) == Some(Keyword::Start) || words::plain(body).join(" ") == "yes"
 }

@@ -1,15 +1,15 @@
-//! The wish for a person: "speak to a human", "call me please".
+//! Recognises the wish for a person: "speak to a human", "call me please".
 
 use super::words::{any_among, has_phrase, is_negated, place_of, plain, sentences};
 
-/// Wants a person, as the whole of a sentence.
+/// Phrases that ask for a person as the whole of a sentence.
 #[rustfmt::skip]
 const ALONE: &[&str] = &[
     "operator", "human", "a human", "person", "a person", "real person", "a real person", "agent", "an agent", "someone real",
     "representative", "customer service", "customer services", "customer support", "real human", "a real human",
 ];
 
-/// Wants a person, wherever it stands in a sentence.
+/// Phrases that ask for a person anywhere in a sentence.
 #[rustfmt::skip]
 const ASKS_FOR_PERSON: &[&str] = &[
     "speak to a human", "speak to a person", "speak to a real", "speak to someone", "speak to somebody", "speak to an operator",
@@ -19,7 +19,7 @@ const ASKS_FOR_PERSON: &[&str] = &[
     "chat to someone", "chat with someone", "connect me to",
 ];
 
-/// Asks for a call, if nothing but [`BESIDE_CALL`] stands beside it: "please call me Dave" gives a name.
+/// Phrases that ask for a call if only [`BESIDE_CALL`] stands beside them: "please call me Dave" gives a name.
 #[rustfmt::skip]
 const ASKS_FOR_CALL: &[&str] = &[
     "call me please", "please call me", "call me back", "call me pls", "pls call me", "can you call me", "could you call me",
@@ -35,20 +35,20 @@ const BESIDE_CALL: &[&str] = &[
     "somebody", "anyone", "from", "your", "team",
 ];
 
-/// Stands beside [`ALONE`].
+/// Words that may stand beside [`ALONE`].
 #[rustfmt::skip]
 const BESIDE_ALONE: &[&str] = &[
     "please", "pls", "plz", "hi", "hello", "thanks", "now", "i", "want", "need", "id", "like", "just", "can", "get", "have",
     "may", "could", "give", "me",
 ];
 
-/// Wants to talk to others than us, or only tells of it.
+/// Words about a talk with others than us, or about a condition.
 #[rustfmt::skip]
 const OF_OTHERS: &[&str] = &[
     "customer", "customers", "client", "clients", "they", "he", "she", "first", "wife", "husband", "partner", "accountant", "if",
 ];
 
-/// Whether the sender asks for a person, or to be called.
+/// Returns whether the sender asks for a person, or to be called.
 pub(super) fn wants_person(body: &str) -> bool {
     sentences(body).iter().any(|sentence| {
         let said = plain(sentence);

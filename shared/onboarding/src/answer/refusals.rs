@@ -1,17 +1,17 @@
-//! Refusals: texts that want no more texts.
+//! Recognises refusals: texts that ask for no more texts.
 //!
-//! A refusal is looked for in each sentence. One word such as "stop" refuses only if it stands alone; a phrase such as "stop
-//! texting" refuses wherever it stands, unless it is denied or put off.
+//! Each sentence is searched for a refusal. One word such as "stop" refuses only if it stands alone. A phrase such as "stop
+//! texting" refuses anywhere, unless it is denied or postponed.
 
 use super::declines::{NOT_INTERESTED, WRONG_NUMBER};
-use super::names::{asks, is_titled};
+use super::form::{asks, is_titled};
 use super::trades::{LEGAL_FORMS, OF_BUSINESSES, TRADES};
 use super::words::{
     GREETINGS, OTHER_WAYS, POLITE, SENTENCE, TEXTS, any_among, begins_with, has_phrase, is_among, is_negated, place_of,
     plain, sentences,
 };
 
-/// Each alone says that no more texts are wanted.
+/// Phrases each of which alone asks for no more texts.
 #[rustfmt::skip]
 const REFUSES: &[&str] = &[
     "stop texting", "stop messaging", "stop contacting", "stop sending me", "stop sending us", "stop sending texts", "stop sending messages", "stop sending these", "stop bothering", "stop spamming",
@@ -42,7 +42,7 @@ const REFUSES: &[&str] = &[
     "the fuck alone", "the hell alone",
 ];
 
-/// Refuses only as a wish to us: "customers stop texting me" is none.
+/// Beginnings of phrases that refuse only if they are said to us: "customers stop texting me" does not.
 const IMPERATIVES: &[&str] = &[
     "stop texting",
     "stop messaging",
@@ -64,13 +64,13 @@ const IMPERATIVES: &[&str] = &[
     "stop message me",
 ];
 
-/// Says nothing but anger, wherever it stands.
+/// Words that say only anger, and are removed from a text.
 #[rustfmt::skip]
 const SWEARING: &[&str] = &[
     "fucking", "fuckin", "fking", "fkin", "effing", "feckin", "bloody", "sodding", "frigging", "friggin", "freaking", "damn", "damned",
 ];
 
-/// Verbs without their last letter.
+/// Verbs without their last letter, and with it.
 const CLIPPED: &[(&str, &str)] = &[
     ("textin", "texting"),
     ("txtin", "txting"),
@@ -82,7 +82,7 @@ const CLIPPED: &[(&str, &str)] = &[
     ("spammin", "spamming"),
 ];
 
-/// Stands between "send" and the texts that are sent.
+/// Words that may stand between "send" and the texts.
 #[rustfmt::skip]
 const BEFORE_TEXTS: &[&str] = &[
     "me", "us", "any", "more", "of", "no", "this", "these", "those", "that", "your", "ur", "the", "such", "all", "a", "another",
@@ -90,16 +90,16 @@ const BEFORE_TEXTS: &[&str] = &[
     "plz", "thanks", "now", "mate",
 ];
 
-/// Names texts without respect.
+/// Disrespectful words for texts.
 const AS_TEXTS: &[&str] = &["anything", "stuff", "rubbish", "nonsense", "crap", "shit", "spam", "things"];
 
-/// Follows "take me off" where something of ours is meant, and nothing else is said.
+/// Words that may follow "take me off" where it is about us, if no other word follows.
 #[rustfmt::skip]
 const OFF_THIS: &[&str] = &[
     "your", "ur", "this", "these", "it", "here", "that", "of", "please", "pls", "plz", "now", "thanks", "thank", "you", "mate",
 ];
 
-/// Comes before an imperative.
+/// Words that may come before an imperative.
 #[rustfmt::skip]
 const BEFORE_IMPERATIVE: &[&str] = &[
     "please", "pls", "plz", "just", "hi", "hello", "hey", "hiya", "and", "so", "now", "then", "mate", "said", "ffs", "no",
@@ -107,7 +107,7 @@ const BEFORE_IMPERATIVE: &[&str] = &[
     "interested", "person", "it",
 ];
 
-/// Stands before a verb that is no imperative.
+/// Words before a verb that is no imperative.
 #[rustfmt::skip]
 const SUBJECTS: &[&str] = &[
     "i", "we", "you", "u", "they", "he", "she", "it", "who", "that", "people", "customers", "customer", "clients", "client",
@@ -116,29 +116,29 @@ const SUBJECTS: &[&str] = &[
     "boss", "google", "didnt", "doesnt", "dont", "might", "may", "number",
 ];
 
-/// Opts out of what our clients send.
+/// Words for people who opt out of texts from our clients.
 const OTHERS: &[&str] =
     &["customers", "customer", "clients", "client", "people", "they", "callers", "caller", "he", "she"];
 
-/// Follows STOP in capitals where a subscription or the forwarding is to end, and not the texts.
+/// Words after STOP in capitals that end a subscription or the forwarding, but not the texts.
 #[rustfmt::skip]
 const NOT_TEXTS: &[&str] = &[
     "charging", "billing", "taking", "subscription", "payment", "payments", "membership", "debit", "forwarding", "forwarded",
     "divert", "diverting", "calls", "voicemail",
 ];
 
-/// Begins a wish to us in the form of a question.
+/// Phrases that begin a wish to us in the form of a question.
 #[rustfmt::skip]
 const WISHES: &[&str] = &[
     "can you", "can u", "could you", "could u", "will you", "will u", "would you", "would u", "please", "pls", "plz",
     "when will you", "when are you", "why dont you", "why wont you", "why cant you", "how many times",
 ];
 
-/// Asks how to be rid of us, which is answered as if it were done.
+/// Phrases with which a question how to opt out counts as an opt-out.
 const ASKS_HOW: &[&str] =
     &["unsubscribe", "stop these", "stop the texts", "stop your texts", "stop getting", "stop receiving"];
 
-/// Follows "remove my number" where the number is to be changed rather than forgotten.
+/// Phrases after "remove my number" that change the number rather than remove it.
 const REPLACES: &[&str] = &[
     "and use",
     "and put",
@@ -152,14 +152,14 @@ const REPLACES: &[&str] = &[
     "start afresh",
 ];
 
-/// Follows "remove me from" where something of ours is meant.
+/// Words after "remove me from" where it is about us.
 #[rustfmt::skip]
 const OF_US: &[&str] = &[
     "your", "ur", "this", "the", "these", "it", "here", "all", "any", "every", "everything", "list", "lists", "mailing",
     "marketing", "database", "system", "contacts", "texts", "messages", "jobrun", "future", "further", "you", "list", "records", "books", "file", "getting", "receiving",
 ];
 
-/// The whole of a complaint that refuses.
+/// Complaints that refuse as the whole of a sentence.
 #[rustfmt::skip]
 const COMPLAINTS: &[&str] = &[
     "spam text", "spam texts", "too many texts", "too many messages", "way too many texts", "sick of texts",
@@ -167,18 +167,18 @@ const COMPLAINTS: &[&str] = &[
     "stop jobrun", "jobrun stop", "end jobrun texts",
 ];
 
-/// Follows "don't text" where texts of ours are meant.
+/// Words after "don't text" where it is about our texts.
 #[rustfmt::skip]
 const AFTER_DONT: &[&str] = &[
     "me", "us", "this", "these", "my", "our", "again", "anymore", "any", "here", "ever", "please", "pls", "plz", "thanks",
     "thank", "back", "now", "him", "her", "it", "mate", "to", "from", "with", "the", "or", "nor",
 ];
 
-/// Says "stop" in one word.
+/// Words that say "stop".
 #[rustfmt::skip]
 const STOPS: &[&str] = &["stop", "stopall", "optout", "stpo", "sotp", "stopit", "unsubscribe", "unsub", "unsubscribed", "unsubscibe", "unsuscribe", "unsubcribe", "unsubscrib"];
 
-/// Makes a refusal of STOP, if nothing else stands beside it.
+/// Words that may stand beside [`STOPS`] in a refusal.
 #[rustfmt::skip]
 const BESIDE_STOP: &[&str] = &[
     "please", "pls", "plz", "pleas", "thank", "thanks", "you", "u", "ty", "ta", "cheers", "now", "it", "this",
@@ -189,7 +189,7 @@ const BESIDE_STOP: &[&str] = &[
     "x", "xx", "xxx", "thx", "tnx", "pal", "love", "m8", "bud", "buddy", "hun", "bro", "darling", "thankyou", "mean", "meant",
 ];
 
-/// Refuses only if nothing but [`BESIDE_RUDE`] stands beside it: "Go Away Pests" is a business.
+/// Phrases that refuse only if nothing but [`BESIDE_RUDE`] stands beside them: "Go Away Pests" is a business.
 const RUDE: &[&str] = &["go away", "get lost", "do one", "jog on", "get stuffed"];
 
 #[rustfmt::skip]
@@ -199,7 +199,7 @@ const BESIDE_RUDE: &[&str] = &[
     "me", "alone", "stop",
 ];
 
-/// Takes a number off a list, if one of [`OWN`] stands between the two words: "take my firm off your list".
+/// Pairs of words that take a number off a list, if one of [`OWN`] stands between them: "take my firm off your list".
 const TAKES_OFF: &[(&str, &str)] = &[
     ("take", "off"),
     ("get", "off"),
@@ -211,20 +211,20 @@ const TAKES_OFF: &[(&str, &str)] = &[
 
 const OWN: &[&str] = &["my", "me", "our", "us", "this"];
 
-/// Names what a number is taken off.
+/// Words for the list that a number is taken off.
 #[rustfmt::skip]
 const LISTS: &[&str] = &[
     "list", "lists", "database", "system", "books", "records", "company", "contacts", "mailing", "marketing", "phone",
     "phones", "files", "file", "spam", "group",
 ];
 
-/// Puts a condition on a refusal that it follows, so that it is none, or not yet.
+/// Words that put a condition on the refusal before them, so that it does not count, or not yet.
 #[rustfmt::skip]
 const CONDITIONS: &[&str] = &[
     "if", "later", "until", "untill", "till", "til", "unless", "when", "while", "whilst", "during", "instead", "between", "past",
 ];
 
-/// Puts off a refusal if a time follows: "after 6pm", but not "before I report you".
+/// Words that postpone a refusal if a time follows: "after 6pm", but not "before I report you".
 const TIMES: &[&str] = &["after", "before", "at", "on"];
 
 #[rustfmt::skip]
@@ -234,20 +234,20 @@ const HOURS: &[&str] = &[
     "six", "seven", "eight", "nine", "ten", "five", "school", "the", "evening", "evenings", "morning", "mornings",
 ];
 
-/// Follows "I'm" in a reason for no texts at the moment.
+/// Words after "I'm" in a reason for no texts at the moment.
 const BUSY: &[&str] = &["driving", "working", "busy", "asleep", "sleeping", "at"];
 
-/// Stands before a way that is not wanted either: "don't text or call me".
+/// Words before another way that is refused too: "don't text or call me".
 const NO_OTHER_WAY: &[&str] = &["or", "nor", "and", "dont", "not", "never", "no", "ill", "will", "to"];
 
-/// Stands between a refusal and its condition.
+/// Words that may stand between a refusal and its condition.
 #[rustfmt::skip]
 const BEFORE_CONDITION: &[&str] = &[
     "me", "us", "this", "my", "number", "phone", "please", "pls", "texts", "messages", "stuff", "again", "to", "it",
     "so", "too", "now",
 ];
 
-/// Whether no more texts are wanted, in words that are not Twilio's. A question about stopping is none.
+/// Returns whether a text asks for no more texts, in words that are not Twilio's. A question about stopping does not.
 pub(super) fn refuses(body: &str) -> bool {
     if begins_with_stop(body) || is_bare_removal(body) {
         return true;
@@ -266,7 +266,7 @@ pub(super) fn refuses(body: &str) -> bool {
     })
 }
 
-/// The words of a sentence without those of [`SWEARING`], and with the last letter of [`CLIPPED`] verbs.
+/// Returns the words of a sentence without [`SWEARING`], and with the last letter of [`CLIPPED`] verbs.
 fn without_swearing(sentence: &str) -> Vec<String> {
     let whole = |word: String| {
         CLIPPED.iter().find(|(clipped, _)| *clipped == word).map_or(word, |(_, whole)| (*whole).to_owned())
@@ -274,7 +274,7 @@ fn without_swearing(sentence: &str) -> Vec<String> {
     plain(sentence).into_iter().filter(|word| !SWEARING.contains(&word.as_str())).map(whole).collect()
 }
 
-/// Whether a text says "remove" or "delete", and no more.
+/// Returns whether a text says only "remove" or "delete".
 fn is_bare_removal(body: &str) -> bool {
     let said = plain(body);
     let mut told = said.iter().filter(|word| !is_among(word, POLITE) && !GREETINGS.contains(&word.as_str()));
@@ -282,7 +282,8 @@ fn is_bare_removal(body: &str) -> bool {
     removes && told.next().is_none() && !body.contains('?')
 }
 
-/// Whether texts are sent, and at all times: "any more texts", "this rubbish", "this", but not "anything until Monday".
+/// Returns whether the words after "send" are about texts without a condition: "any more texts", "this rubbish", but not "anything
+/// until Monday".
 fn sends_texts(after: &[String]) -> bool {
     let skipped = after.iter().take_while(|word| BEFORE_TEXTS.contains(&word.as_str())).count();
     let is_text = |word: &String| is_among(word, TEXTS) || AS_TEXTS.contains(&word.as_str());
@@ -294,7 +295,8 @@ fn sends_texts(after: &[String]) -> bool {
         && !is_put_off(rest)
 }
 
-/// Whether a phrase of [`REFUSES`] stands in a sentence, is meant for us, is not denied, and has no condition.
+/// Returns whether a sentence is one of [`COMPLAINTS`], or has a phrase of [`REFUSES`] that is said to us, is not denied, and has
+/// no condition.
 fn refuses_in_words(said: &[String], sentence: &str, text: &[String]) -> bool {
     let complains = said
         .iter()
@@ -322,7 +324,7 @@ fn is_refused_by(phrase: &str, said: &[String], sentence: &str) -> bool {
         && !begins_clause(phrase, sentence)
         && !follows_question(before);
     let of_customers = ["opt", "unsub", "off"].iter().any(|word| phrase.contains(word)) && any_among(before, OTHERS);
-    // "What if I opt out?" asks.
+    // "What if I opt out?" is a question.
     let supposes = any_among(before, &["if", "before"]) && sentence.contains('?');
     let wants_calls = phrase.ends_with("receive")
         && !any_among(after, TEXTS)
@@ -341,8 +343,8 @@ fn is_refused_by(phrase: &str, said: &[String], sentence: &str) -> bool {
         && !has_condition(after)
 }
 
-/// Whether the texts that a plea is about are ours. "I don't text much" is about the sender, "don't message much" about a
-/// habit, and "don't text my customers" about others.
+/// Returns whether a phrase is about our texts. "I don't text much" is about the sender, "don't message much" about a habit, and
+/// "don't text my customers" about others.
 fn is_about_us(phrase: &str, before: &[String], after: &[String]) -> bool {
     let is_plea = is_plea(phrase);
     let is_stop = ["texting", "messaging", "contacting", "bothering", "spamming"].iter().any(|it| phrase.ends_with(it));
@@ -366,13 +368,13 @@ fn is_about_us(phrase: &str, before: &[String], after: &[String]) -> bool {
         && (!is_plea || (!of_sender && to_us && !of_others))
 }
 
-/// Whether a phrase asks for no texts: "don't text".
+/// Returns whether a phrase is a plea for no texts: "don't text".
 fn is_plea(phrase: &str) -> bool {
     let ends = ["text", "txt", "message", "msg", "contact", "send"].iter().any(|verb| phrase.ends_with(verb));
     ends && ["do", "never", "not"].iter().any(|begin| phrase.starts_with(begin))
 }
 
-/// Whether what follows a plea, in its sentence or the next, names another way or a reason: "Don't text me. I'm driving".
+/// Returns whether the words after a plea, in its sentence or the next, name another way or a reason: "Don't text me. I'm driving".
 fn is_qualified(phrase: &str, text: &[String]) -> bool {
     let place = place_of(text, phrase).map_or(text.len(), |place| place + phrase.split(' ').count());
     let after = text.get(place..).unwrap_or_default();
@@ -380,12 +382,12 @@ fn is_qualified(phrase: &str, text: &[String]) -> bool {
     may_be && (names_other_way(phrase, after) || is_put_off(after))
 }
 
-/// Whether another way than texts is wanted: "don't text me, call me", but not "don't text or call me".
+/// Returns whether the sender wants another way than texts: "don't text me, call me", but not "don't text or call me".
 fn names_other_way(phrase: &str, after: &[String]) -> bool {
     let word = |place: usize| after.get(place).map(String::as_str).unwrap_or_default();
     let is_wished = |place: usize| match word(place + 1) {
         "me" | "us" | "instead" | "only" => true,
-        // "Don't contact me by email" wants nothing at all.
+        // "Don't contact me by email" wants no other way.
         _ if phrase.ends_with("contact") => false,
         "" | "please" | "pls" | "plz" | "thanks" | "on" | "if" => true,
         "is" | "are" => any_among(after, &["better", "best", "easier", "fine", "good"]),
@@ -397,7 +399,7 @@ fn names_other_way(phrase: &str, after: &[String]) -> bool {
     })
 }
 
-/// Whether a plea is for the moment, or for a time of day: "don't text me I'm driving", "this late".
+/// Returns whether a plea is only for the moment or a time of day: "don't text me I'm driving", "this late".
 fn is_put_off(after: &[String]) -> bool {
     let before_reason = |word: &&String| BEFORE_CONDITION.contains(&word.as_str());
     let rest: Vec<&str> = after.iter().skip_while(before_reason).map(String::as_str).collect();
@@ -412,12 +414,12 @@ fn is_put_off(after: &[String]) -> bool {
     }
 }
 
-/// Whether "can you stop it?" asks about a thing rather than about texts: a tap leaks.
+/// Returns whether "can you stop it?" may be about a thing, such as a leaking tap, rather than about texts.
 fn asks_about_it(said: &[String], sentence: &str) -> bool {
     any_among(said, &["it"]) && (sentence.contains('?') || any_among(said, &["can", "could"]))
 }
 
-/// Whether a wish to us begins a sentence: "can you remove my number?".
+/// Returns whether a wish to us begins a sentence: "can you remove my number?".
 fn is_wish(before: &[String], said: &[String]) -> bool {
     let begins = WISHES.iter().filter_map(|wish| place_of(said, wish).map(|place| (place, wish)));
     let greeted = |place: usize| {
@@ -428,7 +430,7 @@ fn is_wish(before: &[String], said: &[String]) -> bool {
     begins.into_iter().any(|(place, wish)| place + wish.split(' ').count() <= before.len() && greeted(place))
 }
 
-/// Whether a phrase is said to us: first in a clause, after "please", or after "I want you to".
+/// Returns whether a phrase is said to us: it is first in a clause, after "please", or after "I want you to".
 fn is_imperative(phrase: &str, before: &[String], sentence: &str) -> bool {
     let last = before.last().map(String::as_str).unwrap_or_default();
     let to_you = last == "to" && any_among(before, &["you", "u"]) && !any_among(before, &["why"]);
@@ -443,25 +445,25 @@ fn is_imperative(phrase: &str, before: &[String], sentence: &str) -> bool {
         || follows_question(before)
 }
 
-/// Whether a phrase, or the word after it, names the sender: "stop texting me".
+/// Returns whether a phrase, or the word after it, has a word of `list`: "stop texting me".
 fn has_any(phrase: &str, after: &[String], list: &[&str]) -> bool {
     let next = after.first().map(String::as_str).unwrap_or_default();
     list.contains(&next) || phrase.split(' ').any(|word| list.contains(&word))
 }
 
-/// Whether the words before a verb end with its subject: "my customers stop texting me".
+/// Returns whether the words before a verb end with its subject: "my customers stop texting me".
 fn ends_with_subject(before: &[String]) -> bool {
     let last = before.last().map(String::as_str).unwrap_or_default();
     let is_plural = last.len() > 4 && last.ends_with('s') && !last.ends_with("ss") && last != "thanks";
     is_plural || SUBJECTS.contains(&last)
 }
 
-/// Whether "who is this" or the like is all that stands before.
+/// Returns whether the words before end with "who is this", "not interested" or the like.
 fn follows_question(before: &[String]) -> bool {
     WRONG_NUMBER.iter().chain(NOT_INTERESTED).any(|phrase| before.join(" ").ends_with(phrase))
 }
 
-/// Whether a phrase stands first after a comma or a dash, or after the "please" that follows one.
+/// Returns whether a phrase is first after a comma or a dash, or follows a "please" there.
 fn begins_clause(phrase: &str, sentence: &str) -> bool {
     let clauses = sentence.split([',', ':', '…', '–', '(']).flat_map(|clause| clause.split(" -")).skip(1);
     clauses.map(without_swearing).any(|clause| {
@@ -471,7 +473,7 @@ fn begins_clause(phrase: &str, sentence: &str) -> bool {
     })
 }
 
-/// Whether what is removed is to be replaced, or to be removed from a list that is not ours.
+/// Returns whether the sender replaces rather than removes a number, or is removed from a list that is not ours.
 fn is_replaced(phrase: &str, after: &[String]) -> bool {
     let from =
         after.iter().position(|word| matches!(word.as_str(), "from" | "off")).and_then(|place| after.get(place + 1));
@@ -480,7 +482,7 @@ fn is_replaced(phrase: &str, after: &[String]) -> bool {
     (is_removed && REPLACES.iter().any(|it| has_phrase(after, it))) || of_others
 }
 
-/// Whether the words after a refusal put a condition on it: "don't text me after 6pm".
+/// Returns whether the words after a refusal put a condition on it: "don't text me after 6pm".
 fn has_condition(after: &[String]) -> bool {
     let mut rest = after.iter().map(String::as_str).skip_while(|word| BEFORE_CONDITION.contains(word));
     let (first, second) = (rest.next().unwrap_or_default(), rest.next().unwrap_or_default());
@@ -489,7 +491,7 @@ fn has_condition(after: &[String]) -> bool {
     (CONDITIONS.contains(&first) && !is_courtesy) || (TIMES.contains(&first) && is_time)
 }
 
-/// Whether a sentence says "stop" and no more: "stop at 5" says more.
+/// Returns whether a sentence says only "stop": "stop at 5" says more.
 fn stops(said: &[String], sentence: &str) -> bool {
     let is_stop = |word: &String| is_among(word, STOPS);
     let Some(place) = said.iter().position(is_stop) else { return false };
@@ -500,14 +502,14 @@ fn stops(said: &[String], sentence: &str) -> bool {
     let threatens = place == 0
         && said.iter().any(|word| word == "or")
         && until_or.clone().all(|word| is_among(word, STOPS) || BESIDE_STOP.contains(&word.as_str()));
-    // "Can I stop?" asks what is possible, and "can you stop?" is a wish.
+    // "Can I stop?" is a question, and "can you stop?" is a wish.
     let asks = asks_about_it(said, sentence)
         || (sentence.contains('?') && !any_among(said, &["you", "u", "please", "pls", "this"]))
         || matches!(said.iter().map(String::as_str).collect::<Vec<_>>().as_slice(), ["can" | "could", "i" | "we", ..]);
     (alone || threatens) && !asks && !is_negated(said, place)
 }
 
-/// Whether a text begins with STOP in capitals, or with "stop" and a comma or a dash.
+/// Returns whether a text begins with STOP in capitals, or with "stop" and a comma or a dash.
 fn begins_with_stop(body: &str) -> bool {
     let body = body.trim_start_matches(|it: char| !it.is_alphanumeric());
     let Some((first, rest)) = body.split_at_checked(4).filter(|(first, _)| first.eq_ignore_ascii_case("stop")) else {
@@ -530,7 +532,7 @@ fn is_trade_or_form(said: &[String]) -> bool {
     any_among(said, TRADES) || any_among(said, OF_BUSINESSES)
 }
 
-/// Whether a sentence about texts ends with the wish that they stop: "you keep texting me please stop".
+/// Returns whether a sentence about texts ends with the wish that they stop: "you keep texting me please stop".
 fn ends_with_stop(said: &[String]) -> bool {
     let told = said.join(" ");
     let wishes =
@@ -549,7 +551,7 @@ fn is_rude(said: &[String]) -> bool {
     })
 }
 
-/// Whether a number is to be taken off a list, or off anything that is ours.
+/// Returns whether a sentence takes a number off a list, or off something of ours.
 fn takes_off(said: &[String]) -> bool {
     TAKES_OFF.iter().any(|(verb, off)| {
         let (Some(from), Some(to)) = (place_of(said, verb), place_of(said, off)) else { return false };
@@ -563,14 +565,14 @@ fn takes_off(said: &[String]) -> bool {
     })
 }
 
-/// Whether a refusal is said to us: "remove my number", in small letters, is no name.
+/// Returns whether a refusal is said to us: "remove my number" in small letters is no name.
 pub(super) fn is_said_to_us(text: &str, is_titled: bool) -> bool {
     let said = plain(text);
     any_among(&said, &["your", "ur"]) || !is_titled && any_among(&said, &["my", "me", "our", "us", "i", "im", "you"])
 }
 
-/// Whether a text begins as a refusal does. It is stored as no name, even if it may be one ("Stop Cocks Plumbing"), unless a legal
-/// form ends it and it refuses nothing: "Stop Leaks Ltd".
+/// Returns whether a text begins as a refusal does. Such a text is not stored as a name, even if it may be one ("Stop Cocks
+/// Plumbing"), unless it ends with a legal form and does not refuse ("Stop Leaks Ltd").
 pub(super) fn may_refuse(body: &str) -> bool {
     let said = plain(body);
     let word = |place: usize| said.get(place).map(String::as_str).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Rules of reading that the file of examples does not show one by one.
+//! Tests of reading for rules that `tests/answers.txt` does not show one by one.
 
 use super::*;
 
@@ -15,7 +15,7 @@ fn s3(body: &str) -> Option<String> {
 }
 
 #[test]
-fn keywords_stand_alone() {
+fn a_keyword_counts_only_as_the_whole_of_a_text() {
     for body in
         ["STOP", "stop.", " Stop! ", "\"STOP\"", "STOPALL", "unsubscribe", "Cancel", "END", "quit", "REVOKE", "optout"]
     {
@@ -30,7 +30,7 @@ fn keywords_stand_alone() {
 }
 
 #[test]
-fn trade_and_place_wants_both() {
+fn the_answer_to_s1_needs_a_trade_and_a_place() {
     assert_eq!(s1(" Plumber\n from  London ").as_deref(), Some("Plumber from London"));
     assert!(s1("Plumber, London").is_some());
     for body in ["Hi", "Good morning", "hello there", "Plumber", "", "🙂🙂", "1 2", "Hi plumber", "What is this?"] {
@@ -41,7 +41,7 @@ fn trade_and_place_wants_both() {
 }
 
 #[test]
-fn halves_are_joined_in_either_order() {
+fn two_halves_of_the_answer_to_s1_are_joined_in_either_order() {
     let trade = Half::of("Plumber").unwrap();
     let place = Half::of("Leeds").unwrap();
     assert_eq!((&trade, &place), (&Half::Trade("Plumber".to_owned()), &Half::Place("Leeds".to_owned())));
@@ -55,7 +55,7 @@ fn halves_are_joined_in_either_order() {
 }
 
 #[test]
-fn names_are_names() {
+fn names_are_read_and_digits_or_marks_alone_are_no_name() {
     assert_eq!(s2("ABC\tPlumbing").as_deref(), Some("ABC Plumbing"));
     assert!(s2("4U").is_some());
     assert_eq!(s2("???"), None);
@@ -64,7 +64,7 @@ fn names_are_names() {
 }
 
 #[test]
-fn assent_is_short() {
+fn an_assent_or_a_no_says_nothing_else() {
     let at_s5 = |body| read(body, State::S5ConfirmLive, None);
     for body in ["YES", "yes please", "Ready", "READY!", "ok", "Yeah go on"] {
         assert_eq!(at_s5(body), Meaning::Yes, "{body}");
@@ -78,7 +78,7 @@ fn assent_is_short() {
 }
 
 #[test]
-fn a_phone_is_named_by_digit_or_name() {
+fn a_phone_is_chosen_by_digit_or_by_name() {
     let phone_type = choices::phone_type;
     assert_eq!(phone_type("1"), Some(PhoneType::IPhone));
     assert_eq!(phone_type("1 iPhone"), Some(PhoneType::IPhone));
@@ -91,7 +91,7 @@ fn a_phone_is_named_by_digit_or_name() {
 }
 
 #[test]
-fn done_is_done_and_not_done_is_not() {
+fn done_sms_and_opting_in_are_recognised_and_negations_are_not() {
     for body in ["DONE", "done!", "All done", "it's done"] {
         assert!(choices::is_done(body), "{body}");
     }

@@ -1,13 +1,12 @@
-//! The answer to S1: a trade and a place, or half of it.
+//! Reads the answer to S1: a trade and a place, or half of it.
 
 use super::fillers::{is_chatter, is_whereabouts};
-use super::names::{asks, fitting, greets, has_address, introduced, is_no_name, tidy, without_courtesy};
-use super::trades::{BESIDE_PLACE, BESIDE_TRADE, BETWEEN, NO_TRADE, PLACES, TRADES};
-use super::two_answers;
+use super::form::{asks, fitting, greets, has_address, introduced, is_no_name, tidy, without_courtesy};
+use super::trades::{BESIDE_PLACE, BESIDE_TRADE, BETWEEN, is_place, is_trade};
 use super::words::{ASKS, GREETINGS, NO, PERHAPS_SENTENCE, SENTENCE, any_among, has_phrase, is_among, plain};
-use super::{ANSWER_CHARS_MAX, Half, Meaning};
+use super::{ANSWER_CHARS_MAX, Half, Meaning, two_answers};
 
-/// Introduces a trade or a place, and is no part of it.
+/// Phrases that introduce a trade or a place, and are no part of it.
 #[rustfmt::skip]
 const OF_TRADE: &[&str] = &[
     "actually im a", "actually im an", "actually i am a", "actually i am an", "sorry im a", "sorry im an",
@@ -15,15 +14,15 @@ const OF_TRADE: &[&str] = &[
     "i do", "i cover", "we cover", "i live", "i am based", "im based", "i run a", "i have a", "i work", "i am", "im", "it is", "its", "my trade is", "trade is",
 ];
 
-/// Looks for a trade rather than offering one, or puts a condition.
+/// Words of people who look for a trade rather than offer one, or who set a condition.
 #[rustfmt::skip]
 const OF_CUSTOMERS: &[&str] = &[
     "need", "needs", "needed", "wanted", "require", "required", "requires", "asap", "urgent", "urgently", "quote",
     "recommend", "recommended", "broken", "leaking", "if", "unless", "provided",
 ];
 
-/// S1: a trade and a place; or half of it, to be joined with the `half` that is known. The name of a business or of its owner
-/// that follows is left out.
+/// Reads a trade and a place, or half of it, which is joined with the known `half`. A name of a business or of its owner that
+/// follows is left out.
 pub(super) fn trade_and_place(body: &str, half: Option<&Half>) -> Meaning {
     let before = two_answers::trade_and_place_of(body).map(|before| whole_or_half(&before, half));
     match before {
@@ -80,7 +79,7 @@ fn whole_or_half(body: &str, half: Option<&Half>) -> Meaning {
     }
     let whole = || Meaning::TradeAndPlace(answer.to_owned());
     match parts(answer, &said) {
-        // "Plumber", "Dog walking"; not "Plumber Nempnett", whose second word may be a place.
+        // "Plumber", "Dog walking", but not "Plumber Nempnett", whose second word may be a place.
         Parts { trade: true, place: false, between: false, sentence } if ends_with_trade(&said) => {
             if sentence {
                 return Meaning::Unclear;
@@ -113,11 +112,11 @@ fn whole_or_half(body: &str, half: Option<&Half>) -> Meaning {
     }
 }
 
-/// The parts of a trade and a place that a text has.
+/// The parts of a trade and a place that are in a text.
 struct Parts {
     trade: bool,
     place: bool,
-    /// Two parts, by a word such as "from", or a comma.
+    /// Whether a word such as "from", a comma or a slash divides the text into two parts.
     between: bool,
     sentence: bool,
 }
@@ -131,23 +130,7 @@ fn parts(answer: &str, said: &[String]) -> Parts {
     }
 }
 
-pub(super) fn is_trade(word: &str) -> bool {
-    const ENDINGS: [&str; 6] = ["er", "ers", "ist", "ian", "man", "smith"];
-    let ends = word.len() >= 6 && ENDINGS.iter().any(|end| word.ends_with(end));
-    TRADES.contains(&word) || (ends && !NO_TRADE.contains(&word) && !BETWEEN.contains(&word) && !is_place(word))
-}
-
-/// A place that we know, or a postcode: "LS1".
-pub(super) fn is_place(word: &str) -> bool {
-    let is_postcode = || {
-        let letters = word.bytes().take_while(u8::is_ascii_alphabetic).count();
-        let digits = word.bytes().skip(letters).take_while(u8::is_ascii_digit).count();
-        (1..=2).contains(&letters) && (1..=2).contains(&digits) && word.len() <= letters + digits + 1
-    };
-    PLACES.contains(&word) || is_postcode()
-}
-
-/// Whether there is nothing but a trade, or its last word is one.
+/// Returns whether the last word is a trade, or there is only a trade and words that may stand beside it.
 fn ends_with_trade(said: &[String]) -> bool {
     said.last().is_some_and(|word| is_trade(word)) || only_of(said, is_trade, BESIDE_TRADE)
 }
@@ -156,13 +139,13 @@ fn only_of(said: &[String], is_one: impl Fn(&str) -> bool, beside: &[&str]) -> b
     said.iter().all(|word| is_one(word) || is_among(word, beside) || is_among(word, GREETINGS))
 }
 
-/// Whether this is a place and nothing else: "Leeds", "from Leeds", "in the Leeds area".
+/// Returns whether a text is only a place: "Leeds", "from Leeds", "in the Leeds area".
 fn half_of_place(answer: &str, said: &[String]) -> bool {
     let begins = said.first().is_some_and(|word| BETWEEN.contains(&word.as_str()));
     begins || (!answer.contains('/') && only_of(said, |word| is_place(word) || BETWEEN.contains(&word), BESIDE_PLACE))
 }
 
-/// Joins two halves; otherwise what is new is a half.
+/// Joins two halves. Without a fitting known half, the new one stays a half.
 fn complete(known: Option<&Half>, new: Half) -> Meaning {
     let (trade, place) = match (known, &new) {
         (Some(Half::Trade(trade)), Half::Place(place)) | (Some(Half::Place(place)), Half::Trade(trade)) => {

@@ -1,6 +1,6 @@
-//! The tables of trades, places and businesses.
+//! The tables of words for trades, places and businesses.
 
-/// Trades, and what they work on.
+/// Trades, and the things that they work on.
 #[rustfmt::skip]
 pub(super) const TRADES: &[&str] = &[
     "plumber", "plumbers", "plumbing", "electrician", "electricians", "electrics", "sparky", "sparks", "spark",
@@ -21,7 +21,7 @@ pub(super) const TRADES: &[&str] = &[
     "walking", "sitting", "training", "valeting", "detailing", "rendering", "surfacing", "tarmac", "wiring", "welding", "moving", "removing", "pointing", "bricklaying", "upholstery", "curtains", "blinds", "shutters", "hairdressing", "tutoring", "teaching", "driving",
 ];
 
-/// Stands beside a trade, and is neither a trade nor a place.
+/// Words that may stand beside a trade, and are neither a trade nor a place.
 #[rustfmt::skip]
 pub(super) const BESIDE_TRADE: &[&str] = &[
     "emergency", "local", "mobile", "qualified", "registered", "self", "employed", "domestic", "commercial",
@@ -29,7 +29,7 @@ pub(super) const BESIDE_TRADE: &[&str] = &[
     "a", "an", "services", "work", "by",
 ];
 
-/// Ends like a trade, and is none.
+/// Words that end like a trade but are none.
 #[rustfmt::skip]
 pub(super) const NO_TRADE: &[&str] = &[
     "another", "other", "never", "number", "whatever", "however", "later", "after", "order", "answer", "offer",
@@ -40,13 +40,13 @@ pub(super) const NO_TRADE: &[&str] = &[
     "december", "summer", "winter",
 ];
 
-/// Stands between a trade and a place.
+/// Words that stand between a trade and a place.
 #[rustfmt::skip]
 pub(super) const BETWEEN: &[&str] = &[
     "from", "in", "near", "around", "at", "covering", "based", "outside", "across", "within", "round", "serving",
 ];
 
-/// Where people work, as far as a single word tells.
+/// Places of one word where people work.
 #[rustfmt::skip]
 pub(super) const PLACES: &[&str] = &[
     "aberdeen", "antrim", "ayr", "bangor", "barking", "barnet", "barnsley", "barrow", "basildon", "basingstoke",
@@ -70,7 +70,7 @@ pub(super) const PLACES: &[&str] = &[
     "wigan", "wolverhampton", "worcester", "worthing", "wrexham", "yeovil", "york", "yorkshire",
 ];
 
-/// Stands beside a place.
+/// Words that may stand beside a place.
 #[rustfmt::skip]
 pub(super) const BESIDE_PLACE: &[&str] = &[
     "north", "south", "east", "west", "central", "greater", "area", "city", "centre", "milton", "keynes", "st", "the",
@@ -78,10 +78,10 @@ pub(super) const BESIDE_PLACE: &[&str] = &[
     "all", "over", "whole", "surrounding", "areas", "nearby", "round", "ldn",
 ];
 
-/// Ends the name of a registered business.
+/// Legal forms, which end the name of a registered business.
 pub(super) const LEGAL_FORMS: &[&str] = &["ltd", "limited", "llp", "plc", "inc", "cyf"];
 
-/// Ends, or is part of, the name of a business.
+/// Words that are part of the name of a business, often its last.
 #[rustfmt::skip]
 pub(super) const OF_BUSINESSES: &[&str] = &[
     "ltd", "limited", "llp", "plc", "inc", "sons", "son", "bros", "brothers", "services", "solutions", "group",
@@ -89,9 +89,25 @@ pub(super) const OF_BUSINESSES: &[&str] = &[
     "cyf",
 ];
 
-/// Names the work of a business: it stands in the name of one, and hardly in a person's.
+/// Words for the work of a business. They are common in the name of a business and rare in a person's.
 #[rustfmt::skip]
 pub(super) const OF_WORK: &[&str] = &[
     "plumbing", "heating", "roofing", "electrical", "building", "joinery", "drains", "drainage", "landscaping",
     "plastering", "scaffolding", "decorating", "services", "boilers",
 ];
+
+pub(super) fn is_trade(word: &str) -> bool {
+    const ENDINGS: [&str; 6] = ["er", "ers", "ist", "ian", "man", "smith"];
+    let ends = word.len() >= 6 && ENDINGS.iter().any(|end| word.ends_with(end));
+    TRADES.contains(&word) || (ends && !NO_TRADE.contains(&word) && !BETWEEN.contains(&word) && !is_place(word))
+}
+
+/// Returns whether a word is a known place, or looks like a postcode: "LS1".
+pub(super) fn is_place(word: &str) -> bool {
+    let is_postcode = || {
+        let letters = word.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let digits = word.bytes().skip(letters).take_while(u8::is_ascii_digit).count();
+        (1..=2).contains(&letters) && (1..=2).contains(&digits) && word.len() <= letters + digits + 1
+    };
+    PLACES.contains(&word) || is_postcode()
+}

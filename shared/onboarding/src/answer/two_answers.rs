@@ -1,22 +1,22 @@
-//! Two answers in one text: "Smith Plumbing, Dave Smith". The one that was asked for is read, if it is plain which it is.
+//! Reads two answers in one text: "Smith Plumbing, Dave Smith". The one that was asked for is used, if it is clear which it is.
 
-use super::names::{has_address, is_plainly_a_person, is_titled, looks_like_a_business, tidy};
-use super::trade_and_place::{is_place, is_trade};
-use super::trades::{BETWEEN, OF_BUSINESSES, OF_WORK};
+use super::form::{has_address, is_titled, tidy};
+use super::plain_names::{is_plainly_a_person, looks_like_a_business};
+use super::trades::{BETWEEN, OF_BUSINESSES, OF_WORK, is_place, is_trade};
 use super::words::{AGREES, COURTESY, TEXTS, YES, all_among, any_among, has_phrase, place_of, plain};
 
-/// Introduces the sender after another answer.
+/// Phrases that introduce the sender after another answer.
 #[rustfmt::skip]
 const INTRODUCES: &[&str] = &["my name is", "my names", "and my name is", "owner is", "the owner is", "im called"];
 
-/// The parts of a text, by comma, line or dash.
+/// Returns the parts of a text, divided by commas, semicolons, lines or dashes.
 fn parts(body: &str) -> Vec<String> {
     let dashed = body.replace(" - ", "\n").replace(" – ", "\n");
     let parts = dashed.split(['\n', ',', ';']).map(tidy);
     parts.filter(|part| part.chars().any(char::is_alphanumeric)).collect()
 }
 
-/// Whether a part can be no part of a business's name, but is a person, or the wish for texts.
+/// Returns whether a part is not of a business's name: it is a person, a trade and a place, or the wish for texts.
 fn is_of_somebody(part: &str) -> bool {
     let said = plain(part);
     let small = |word: &String| matches!(word.as_str(), "and" | "the" | "of" | "for" | "no" | "in" | "all" | "your");
@@ -50,12 +50,12 @@ fn is_business(part: &str) -> bool {
     looks_like_a_business(part) || (said.len() > 1 && (OF_WORK.contains(&last) || is_of_trade(last)))
 }
 
-/// "Smith Roofers", "jones electrics".
+/// Returns whether a word is a trade that ends the name of a business: "Smith Roofers", "jones electrics".
 fn is_of_trade(word: &str) -> bool {
     super::trades::TRADES.contains(&word) && !word.ends_with("er")
 }
 
-/// The name of the business in a text that names its owner as well.
+/// Returns the name of the business in a text that also names its owner.
 pub(super) fn business_of(body: &str) -> Option<String> {
     let parts = parts(body);
     if let (Some(first), Some(second), 2..=4) = (parts.first(), parts.get(1), parts.len()) {
@@ -75,18 +75,18 @@ pub(super) fn business_of(body: &str) -> Option<String> {
     is_business(before).then(|| before.to_owned())
 }
 
-/// "Smith & Sons Ltd" after "Jones" is the rest of one name, and "Smith Plumbing" is a name of its own.
+/// Returns whether a part is a name of its own, such as "Smith Plumbing". "Smith & Sons Ltd" after "Jones" is the rest of one name.
 fn has_own_name(part: &str) -> bool {
     !part.contains('&') && is_titled(part)
 }
 
-/// Whether what follows a person's name is the name of a business, or the wish for texts.
+/// Returns whether the words after a person's name are the name of a business, or the wish for texts.
 pub(super) fn is_no_person(rest: &str) -> bool {
     let rest = tidy(rest);
     is_business(&rest) || wants_texts(&plain(&rest))
 }
 
-/// The trade and the place in a text that goes on with the name of the business or of the sender.
+/// Returns the text before the name of the business or of the sender, for a text that ends with one.
 pub(super) fn trade_and_place_of(body: &str) -> Option<String> {
     let commas: Vec<(usize, char)> =
         body.char_indices().filter(|(_, it)| matches!(it, ',' | '\n' | ';' | '.')).collect();
@@ -103,13 +103,13 @@ pub(super) fn trade_and_place_of(body: &str) -> Option<String> {
     text_before.filter(|before| plain(before).len() > 1)
 }
 
-/// A text without the addresses in it, if there are any.
+/// Returns a text without its addresses, or `None` if it has none.
 pub(super) fn without_addresses(text: &str) -> Option<String> {
     let kept: Vec<&str> = text.split(' ').filter(|word| !is_address(word)).collect();
     (kept.len() < text.split(' ').count()).then(|| kept.join(" ").trim_end_matches([',', '-', ' ']).to_owned())
 }
 
-/// A web page or a mailbox: "abcplumbing.co.uk".
+/// Returns whether a word is an address of a web page or a mailbox: "abcplumbing.co.uk".
 fn is_address(word: &str) -> bool {
     const ENDS: [&str; 9] = [".uk", ".com", ".net", ".org", ".biz", ".info", ".wales", ".scot", ".london"];
     let word = word.trim_matches([',', '.', '(', ')']).to_lowercase();

@@ -1,6 +1,6 @@
-//! The words that people use, as tables, and how a text is split into words.
+//! The tables of words that people use, and the functions that split a text into words.
 
-/// Emoji that say something, and the word for it. Other emoji say nothing.
+/// Emoji with a meaning, and the word for it. Other emoji have none.
 const EMOJI: &[(char, &str)] = &[
     ('👍', "ok"),
     ('👌', "ok"),
@@ -22,7 +22,7 @@ const EMOJI: &[(char, &str)] = &[
     ('👋', "hello"),
 ];
 
-/// Phrases that mean something else than their words, or one thing in several words. Longer ones come first.
+/// Phrases with one meaning that their words alone do not have, and the word for it. Longer ones come first.
 const PHRASES: &[(&str, &str)] = &[
     ("dont mind if i do", "yes"),
     ("wouldnt say no", "yes"),
@@ -67,7 +67,7 @@ const PHRASES: &[(&str, &str)] = &[
     ("happy days", "ok"),
     ("too right", "yes"),
     ("for sure", "yes"),
-    // "I'm good" declines as often as it agrees.
+    // "I'm good" declines as often as it agrees, so its word is "content". The longer phrases with it agree.
     ("im all good to go", "yes"),
     ("im good to go", "yes"),
     ("good to go", "yes"),
@@ -155,11 +155,11 @@ const PHRASES: &[(&str, &str)] = &[
     ("went through", "done"),
 ];
 
-/// Follows an answer, and asks what everybody wants to know.
+/// Questions that may follow an answer without changing it.
 pub(super) const WHAT_NEXT: &[&str] =
     &["what next", "whats next", "what now", "now what", "whats the next step", "what happens next"];
 
-/// Says yes, whatever else is said.
+/// Words that say yes.
 #[rustfmt::skip]
 pub(super) const YES: &[&str] = &[
     "yes", "y", "ye", "yea", "yeah", "yep", "yup", "yh", "yas", "yess", "yse", "yeh", "yus", "yer", "aye", "ya",
@@ -169,13 +169,13 @@ pub(super) const YES: &[&str] = &[
     "agree", "agrees",
 ];
 
-/// Says yes to a request rather than to "is it done?".
+/// Words of [`YES`] that agree to a request, and do not say that it is done.
 #[rustfmt::skip]
 pub(super) const WILLING: &[&str] = &[
     "sure", "certainly", "absolutely", "definitely", "defo", "deffo", "definately", "agreed", "agree", "agrees",
 ];
 
-/// Agrees to what was asked. After instructions it may mean no more than "I have read this".
+/// Words that agree to a question. After instructions they may mean only "I have read this".
 #[rustfmt::skip]
 pub(super) const AGREES: &[&str] = &[
     "ok", "okay", "okey", "oki", "k", "kk", "ready", "rdy", "redy", "reddy", "fine", "great", "good", "perfect",
@@ -185,13 +185,13 @@ pub(super) const AGREES: &[&str] = &[
     "correct", "indeed",
 ];
 
-/// Says no by itself; the others of [`NO`] may as well begin a complaint: "it won't let me".
+/// Words that say no by themselves. The others of [`NO`] may also begin a complaint: "it won't let me".
 #[rustfmt::skip]
 pub(super) const PLAIN_NO: &[&str] = &[
     "no", "nope", "nah", "naw", "not", "never", "later", "wait",
 ];
 
-/// Says no, or not now.
+/// Words that say no, or not now.
 #[rustfmt::skip]
 pub(super) const NO: &[&str] = &[
     "no", "nope", "nah", "naw", "not", "dont", "never", "cant", "wont", "later", "wait", "cannot", "didnt", "isnt",
@@ -199,20 +199,20 @@ pub(super) const NO: &[&str] = &[
     "havent", "hasnt", "arent", "wouldnt", "shouldnt",
 ];
 
-/// Puts off what was asked.
+/// Words that postpone.
 #[rustfmt::skip]
 pub(super) const LATER: &[&str] = &[
     "tomorrow", "tonight", "week", "weekend", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday",
     "sunday", "month", "payday", "soon",
 ];
 
-/// Says that any way will do.
+/// Words that accept any way.
 #[rustfmt::skip]
 pub(super) const ANY_WAY: &[&str] = &[
     "either", "any", "anything", "whatever", "whichever", "easiest", "fussed", "bothered", "easy", "choose",
 ];
 
-/// Stands beside a plain no.
+/// Words that may stand beside a plain no.
 #[rustfmt::skip]
 pub(super) const BESIDE_NO: &[&str] = &[
     "today", "tonight", "tomorrow", "right", "moment", "at", "interested", "yet", "now", "want", "need", "sure",
@@ -220,7 +220,7 @@ pub(super) const BESIDE_NO: &[&str] = &[
     "sorted",
 ];
 
-/// Stands beside an answer and changes nothing.
+/// Words beside an answer that do not change it.
 #[rustfmt::skip]
 pub(super) const COURTESY: &[&str] = &[
     "please", "pls", "plz", "pleas", "mate", "m8", "pal", "love", "bud", "buddy", "boss", "sir", "bro", "hun", "man",
@@ -233,7 +233,7 @@ pub(super) const COURTESY: &[&str] = &[
     "by", "thatll", "have", "say",
 ];
 
-/// Stands beside an assent and changes nothing of it.
+/// Words beside an assent that do not change it.
 #[rustfmt::skip]
 pub(super) const BESIDE_YES: &[&str] = &[
     "dokey", "dokie", "dokes", "beans", "stuff", "news", "idea", "job", "one", "pleaee", "pleae", "plese", "plase",
@@ -241,27 +241,27 @@ pub(super) const BESIDE_YES: &[&str] = &[
     "really", "keen", "ahead", "make", "let", "lads", "team", "jobrun",
 ];
 
-/// Politeness in a text that goes ahead in a word or two: "go", "do it".
+/// Polite words in a text that goes ahead in a word or two: "go", "do it".
 #[rustfmt::skip]
 pub(super) const POLITE: &[&str] = &[
     "please", "pls", "plz", "mate", "m8", "pal", "bud", "buddy", "boss", "sir", "bro", "thanks", "thank", "you", "ta",
     "cheers", "then", "now", "lets", "let", "just", "so", "well", "x", "xx", "lol", "haha",
 ];
 
-/// The words that go ahead when nothing but politeness and assents stand beside them.
+/// Phrases that go ahead if only [`POLITE`] words and assents stand beside them.
 #[rustfmt::skip]
 pub(super) const GOES_AHEAD: &[&str] = &[
     "go", "go go", "go go go", "do it", "do this", "do that", "100", "1000", "100 percent", "im in", "i am in",
 ];
 
-/// Turns an assent into a question or a condition.
+/// Words that turn an assent into a question or a condition.
 #[rustfmt::skip]
 pub(super) const BUT: &[&str] = &[
     "but", "if", "what", "how", "when", "why", "who", "where", "after", "once", "before", "until", "unless", "except",
     "tho", "though",
 ];
 
-/// Greets, or asks to join.
+/// Words that greet, or ask to join.
 #[rustfmt::skip]
 pub(super) const GREETINGS: &[&str] = &[
     "hi", "hello", "hey", "hiya", "heya", "hullo", "good", "morning", "afternoon", "evening", "there", "jobrun",
@@ -269,19 +269,19 @@ pub(super) const GREETINGS: &[&str] = &[
     "helo",
 ];
 
-/// Greets, whatever else is said.
+/// Words that only greet.
 #[rustfmt::skip]
 pub(super) const HELLOS: &[&str] = &[
     "hi", "hello", "hey", "hiya", "heya", "hullo", "morning", "afternoon", "evening", "helo",
 ];
 
-/// Names texts as the way to be told.
+/// Words for texts as the way to be told.
 #[rustfmt::skip]
 pub(super) const TEXTS: &[&str] = &[
     "sms", "text", "texts", "txt", "txts", "message", "messages", "msg", "msgs", "texting", "texted", "sns", "smss",
 ];
 
-/// Stands beside [`TEXTS`] in a choice of them.
+/// Words that may stand beside [`TEXTS`] where they are chosen.
 #[rustfmt::skip]
 pub(super) const BESIDE_TEXTS: &[&str] = &[
     "only", "best", "via", "through", "prefer", "preferred", "preference", "choose", "send", "option", "suits", "suit",
@@ -291,19 +291,19 @@ pub(super) const BESIDE_TEXTS: &[&str] = &[
     "number", "here", "alert", "drop", "preferable", "probs", "guess", "suppose", "preferably", "simple", "missed", "about", "them",
 ];
 
-/// Names another way to be told, which we do not offer.
+/// Words for other ways to be told, which we do not offer.
 #[rustfmt::skip]
 pub(super) const OTHER_WAYS: &[&str] = &[
     "email", "emails", "mail", "whatsapp", "whatsap", "call", "calls", "ring", "app", "telegram", "facebook", "post",
 ];
 
-/// Names a phone that is set up as an iPhone is.
+/// Words for a phone that is set up as an iPhone is.
 #[rustfmt::skip]
 pub(super) const IPHONE: &[&str] = &[
     "iphone", "iphones", "apple", "aple", "ios", "iph", "ifone",
 ];
 
-/// Names a phone that is set up as an Android phone is: by dialling codes.
+/// Words for a phone that is set up as an Android phone is: by dialling codes.
 #[rustfmt::skip]
 pub(super) const ANDROID: &[&str] = &[
     "android", "androids", "droid", "samsung", "sammy", "galaxy", "pixel", "google", "huawei", "oneplus", "motorola",
@@ -311,19 +311,19 @@ pub(super) const ANDROID: &[&str] = &[
     "lg", "zte", "fairphone", "doro", "tcl", "alcatel", "poco",
 ];
 
-/// Names a landline.
+/// Words for a landline.
 pub(super) const LANDLINE: &[&str] = &["landline", "landlines", "bt", "housephone"];
 
-/// Stands beside the name of a phone, or makes two words one: "house phone".
+/// Words that make a landline of the "phone" after them: "house phone".
 pub(super) const LANDLINE_PLACES: &[&str] = &["house", "home", "office", "desk", "shop"];
 
-/// Stands beside a digit that chooses.
+/// Words that may stand beside a digit that chooses.
 #[rustfmt::skip]
 pub(super) const BESIDE_CHOICE: &[&str] = &[
     "option", "number", "num", "no", "answer", "choice", "choose", "pick", "st", "nd", "rd", "phone", "work", "think",
 ];
 
-/// Says that forwarding is set up.
+/// Words that say that forwarding is set up.
 #[rustfmt::skip]
 pub(super) const DONE: &[&str] = &[
     "done", "dun", "doen", "dne", "donne", "doned", "finished", "complete", "completed", "sorted", "set", "setup",
@@ -333,7 +333,7 @@ pub(super) const DONE: &[&str] = &[
     "diverted",
 ];
 
-/// Stands beside DONE.
+/// Words that may stand beside [`DONE`].
 #[rustfmt::skip]
 pub(super) const BESIDE_DONE: &[&str] = &[
     "up", "ive", "have", "been", "both", "everything", "codes", "code", "forwarding", "call", "calls", "are",
@@ -342,7 +342,7 @@ pub(super) const BESIDE_DONE: &[&str] = &[
     "hopefully", "says",
 ];
 
-/// Makes a sentence of what might be a name.
+/// Words that make a sentence of a text that might be a name.
 #[rustfmt::skip]
 pub(super) const SENTENCE: &[&str] = &[
     "i", "im", "ive", "id", "ill", "youre", "u", "want", "need", "dont", "cant", "wont", "didnt", "havent", "isnt",
@@ -351,33 +351,33 @@ pub(super) const SENTENCE: &[&str] = &[
     "scam", "spam", "scammers", "fuck", "fucking", "shit", "bollocks", "wanker", "twat", "piss", "thinking", "deciding", "busy", "driving",
 ];
 
-/// Makes a sentence of what might be a name, unless that is of a trade.
+/// Words that make a sentence of a text that might be a name, unless it names a trade or a company.
 #[rustfmt::skip]
 pub(super) const PERHAPS_SENTENCE: &[&str] = &[
     "you", "your", "we", "me", "my", "not", "no", "this", "that", "it", "is", "are", "was", "do", "can", "get",
 ];
 
-/// Begins a question.
+/// Words that begin a question.
 #[rustfmt::skip]
 pub(super) const ASKS: &[&str] = &[
     "how", "what", "whats", "who", "whos", "why", "whys", "when", "where", "wheres", "which", "hows", "wat", "wot",
     "whats", "whens",
 ];
 
-/// Begins a question if one of [`ASKED`] follows.
+/// Words that begin a question if one of [`ASKED`] follows.
 #[rustfmt::skip]
 pub(super) const MAY_ASK: &[&str] = &[
     "is", "are", "can", "could", "do", "does", "did", "will", "would", "should", "am", "have", "has", "may", "shall",
     "r",
 ];
 
-/// Follows one of [`MAY_ASK`].
+/// Words that follow one of [`MAY_ASK`] in a question.
 #[rustfmt::skip]
 pub(super) const ASKED: &[&str] = &[
     "i", "you", "u", "we", "it", "this", "that", "there", "they", "the", "he", "she", "anyone", "my",
 ];
 
-/// Is never a name by itself.
+/// Words that are never a name by themselves.
 #[rustfmt::skip]
 pub(super) const NO_NAME: &[&str] = &[
     "sms", "text", "txt", "email", "idk", "dunno", "same", "na", "test", "testing", "asdf", "nothing", "none", "done",
@@ -388,7 +388,7 @@ pub(super) const NO_NAME: &[&str] = &[
     "here", "home", "interesting", "cancelled", "canceled",
 ];
 
-/// Whether a character is part of an emoji.
+/// Returns whether a character is part of an emoji.
 pub(super) fn is_emoji(character: char) -> bool {
     matches!(u32::from(character), 0x1F000..=0x1FAFF | 0x2600..=0x27BF | 0xFE0F | 0x200D | 0x20E3)
 }
@@ -397,7 +397,7 @@ pub(super) fn is_apostrophe(character: char) -> bool {
     matches!(character, '\'' | '’' | '‘' | '`' | '´')
 }
 
-/// The words of a text in lower case, without apostrophes and emoji: `" Yes, don't! "` becomes `["yes", "dont"]`.
+/// Returns the words of a text in lower case, without apostrophes and emoji: `" Yes, don't! "` becomes `["yes", "dont"]`.
 pub(super) fn plain(body: &str) -> Vec<String> {
     body.split(|character: char| !character.is_alphanumeric() && !is_apostrophe(character))
         .map(|word| word.replace(is_apostrophe, "").to_lowercase())
@@ -405,12 +405,12 @@ pub(super) fn plain(body: &str) -> Vec<String> {
         .collect()
 }
 
-/// The words of a text: as [`plain`], with emoji put into words.
+/// Returns the words of a text as [`plain`] does, but with emoji put into words.
 pub(super) fn uttered(body: &str) -> Vec<String> {
     if body.is_ascii() { plain(body) } else { plain(&spoken(body)) }
 }
 
-/// The words of an answer: as [`uttered`], with phrases put into words.
+/// Returns the words of an answer as [`uttered`] does, but with each phrase of [`PHRASES`] put into its word.
 pub(super) fn meant(body: &str) -> Vec<String> {
     let mut said = uttered(body).join(" ");
     said.insert(0, ' ');
@@ -423,7 +423,7 @@ pub(super) fn meant(body: &str) -> Vec<String> {
     said.split_whitespace().map(str::to_owned).collect()
 }
 
-/// A text with its emoji put into words.
+/// Returns a text with its emoji put into words.
 fn spoken(body: &str) -> String {
     let mut spoken = String::with_capacity(body.len());
     for character in body.chars() {
@@ -435,18 +435,18 @@ fn spoken(body: &str) -> String {
     spoken
 }
 
-/// Whether `said` begins with the words of `phrase`.
+/// Returns whether `said` begins with the words of `phrase`.
 pub(super) fn begins_with<S: AsRef<str>>(said: &[S], phrase: &str) -> bool {
     let mut said = said.iter();
     phrase.split(' ').all(|word| said.next().is_some_and(|it| it.as_ref() == word))
 }
 
-/// Whether a word is in a list, with the last letter as often as people like: "yesss", "doneeee".
+/// Returns whether a word is in a list. The last letter may be repeated: "yesss", "doneeee".
 pub(super) fn is_among(word: &str, list: &[&str]) -> bool {
     list.contains(&word) || word != "off" && once_at_the_end(word).is_some_and(|short| list.contains(&short))
 }
 
-/// The word with its last letter once, if it ends with the same letter twice or more.
+/// Returns the word with its last letter once, if that letter is repeated.
 fn once_at_the_end(word: &str) -> Option<&str> {
     let last = word.chars().next_back()?;
     let begin = word.trim_end_matches(last);
@@ -454,17 +454,17 @@ fn once_at_the_end(word: &str) -> Option<&str> {
     (short.len() < word.len()).then_some(short)
 }
 
-/// Whether all of `said` is in one of `lists`.
+/// Returns whether every word of `said` is in one of `lists`.
 pub(super) fn all_among(said: &[String], lists: &[&[&str]]) -> bool {
     said.iter().all(|word| lists.iter().any(|list| is_among(word, list)))
 }
 
-/// Whether any of `said` is in `list`.
+/// Returns whether a word of `said` is in `list`.
 pub(super) fn any_among(said: &[String], list: &[&str]) -> bool {
     said.iter().any(|word| is_among(word, list))
 }
 
-/// Whether `said` has `phrase` in it, word by word.
+/// Returns whether `said` contains `phrase`, word by word.
 pub(super) fn has_phrase(said: &[String], phrase: &str) -> bool {
     (0..said.len()).any(|from| {
         let mut rest = said.iter().skip(from);
@@ -472,12 +472,12 @@ pub(super) fn has_phrase(said: &[String], phrase: &str) -> bool {
     })
 }
 
-/// The place in `said` where `phrase` begins.
+/// Returns the place in `said` where `phrase` begins.
 pub(super) fn place_of(said: &[String], phrase: &str) -> Option<usize> {
     (0..said.len()).find(|from| begins_with(said.get(*from..).unwrap_or_default(), phrase))
 }
 
-/// The sentences of a text, each with its closing mark: "Why? Stop" is two. A full stop within a word ends none.
+/// Returns the sentences of a text, each with its closing mark: "Why? Stop" has two. A full stop within a word ends none.
 pub(super) fn sentences(body: &str) -> Vec<&str> {
     let mut sentences = Vec::new();
     let mut begin = 0;
@@ -494,14 +494,14 @@ pub(super) fn sentences(body: &str) -> Vec<&str> {
     sentences
 }
 
-/// Stands between a negation and what it denies: "I don't want you to cancel".
+/// Words that may stand between a negation and the word that it denies: "I don't want you to cancel".
 #[rustfmt::skip]
 const BETWEEN_NEGATION: &[&str] = &[
     "to", "want", "wanted", "ask", "asked", "wish", "going", "gonna", "wanna", "please", "pls", "even", "actually",
     "you", "u", "ever", "be", "been", "need", "mean", "meant", "have", "say", "said", "really", "just", "trying",
 ];
 
-/// Whether the word at `place` is denied: "please do not close", but not "why don't you stop".
+/// Returns whether the word at `place` is denied: "please do not close", but not "why don't you stop".
 pub(super) fn is_negated(said: &[String], place: usize) -> bool {
     let before = said.get(..place).unwrap_or_default();
     let skipped = before.iter().rev().take_while(|word| BETWEEN_NEGATION.contains(&word.as_str())).count();

@@ -1,4 +1,4 @@
-//! The file of examples: what people answer, and what each answer is taken for.
+//! Tests the examples of `tests/answers.txt`: texts of people, and the meaning of each.
 
 use std::collections::HashSet;
 
@@ -6,7 +6,7 @@ use jobrun_onboarding::{Half, State, read};
 
 const EXAMPLES: &str = include_str!("../answers.txt");
 
-/// The lines that are examples: answer, open question, what it is taken for.
+/// Returns the lines that are examples: text, open question, meaning.
 fn examples() -> Vec<[&'static str; 3]> {
     let lines = EXAMPLES.lines().filter(|line| !line.is_empty() && !line.starts_with("# ") && *line != "#");
     lines

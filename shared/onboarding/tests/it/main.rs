@@ -1,4 +1,4 @@
-//! The heart as a whole: its transition table, for people to read, and the rules that no conversation may break.
+//! Tests of the whole core: its transition table, which people can read, and the rules that no conversation may break.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
@@ -12,7 +12,7 @@ mod table;
 
 mod rules;
 
-/// A client at `state`, of whom nothing else is known yet.
+/// Returns a client at `state` that has given no answer yet.
 fn client_at(state: State) -> Client {
     Client {
         id: "c".to_owned(),
@@ -29,7 +29,7 @@ fn client_at(state: State) -> Client {
     }
 }
 
-/// The facts of a decision where time does not matter.
+/// Returns the facts of a decision in which time does not matter.
 fn facts(allocation: Option<Allocation>) -> Facts<'static> {
     Facts {
         payment_link: Some("https://pay"),

@@ -1,4 +1,4 @@
-//! The rules that no conversation may break, tried on conversations of every kind.
+//! The rules that no conversation may break, tested on random conversations.
 
 use jobrun_onboarding::{
     Allocation, Call, Client, Collected, Decision, E164, Event, Exchange, Keyword, OptChange, Payment, PhoneType,
@@ -109,7 +109,7 @@ prop_compose! {
     }
 }
 
-/// What a conversation does with an event, and whether it asked the pool.
+/// Returns the decision for an event, and whether it asked the pool.
 fn step(client: &Client, event: &Event, pool: &Allocation) -> (Decision, bool) {
     match decide(client, event, &facts(None)) {
         Step::Decided(decision) => (*decision, false),
@@ -124,12 +124,12 @@ fn pools() -> impl Strategy<Value = Allocation> {
     prop::sample::select(vec![Allocation::Assigned(number()), EMPTY])
 }
 
-/// Where a client may stand one step after `state`: where it was, or the next state. Calls prove more than one thing at a
-/// time, so they may carry a client from S7 or S8 to S9, and, over, to the end.
+/// Returns whether `next` may follow `state`: it is the same or the next state. A call proves more than one thing, so its arrival
+/// may move a client from S7 to S9, and its end from S7 or S8 to COMPLETE.
 fn may_follow(state: State, next: State, event: &Event) -> bool {
     let place = |state: State| State::ALL.iter().position(|it| *it == state).unwrap();
     match event {
-        // "Back" asks the question before again, but never one before the gate from behind it.
+        // "back" asks the previous question again, but does not go back through the payment gate.
         Event::Text { body, .. } if body == "back" => {
             let is_behind = state > State::S5ConfirmLive;
             next == state || (place(next) + 1 == place(state) && (!is_behind || next > State::S5ConfirmLive))
@@ -137,7 +137,7 @@ fn may_follow(state: State, next: State, event: &Event) -> bool {
         Event::Text { .. } | Event::NumberDue | Event::OptedOut | Event::Unreachable | Event::Reached => {
             next == state || place(next) == place(state) + 1 || (state, next) == (State::S7FwdSent, State::S6PhoneType)
         }
-        // Who waits at the gate goes through it; whose service ends, or whose number is lost, stands before it again.
+        // A payment lets a client through the payment gate. The end of the service or the loss of the number moves it back.
         Event::PaymentStands(_) | Event::NumberLost(_) => {
             let gate = [State::S5ConfirmLive, State::S6PhoneType];
             next == state || (state >= State::S5ConfirmLive && gate.contains(&next)) || place(next) == place(state) + 1
@@ -150,7 +150,7 @@ fn may_follow(state: State, next: State, event: &Event) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]
 
-    /// That it does not panic is part of every property.
+    /// Every property also shows that `decide` does not panic.
     #[test]
     fn no_number_is_asked_for_before_payment(client in a_client(), event in an_event(), pool in pools()) {
         let (_, asked) = step(&client, &event, &pool);
@@ -159,7 +159,7 @@ proptest! {
     }
 
     #[test]
-    fn nobody_who_opted_out_is_texted(client in a_client(), event in an_event(), pool in pools()) {
+    fn no_opted_out_or_unreachable_client_is_texted(client in a_client(), event in an_event(), pool in pools()) {
         let (decision, _) = step(&client, &event, &pool);
         let wants_texts = !client.opted_out || decision.opt == Some(OptChange::In);
         prop_assert!(wants_texts || decision.texts.is_empty());
@@ -175,7 +175,7 @@ proptest! {
     }
 
     #[test]
-    fn nobody_gets_past_the_gate_without_a_number(client in a_client(), event in an_event(), pool in pools()) {
+    fn no_client_passes_the_payment_gate_without_a_number(client in a_client(), event in an_event(), pool in pools()) {
         let (decision, asked) = step(&client, &event, &pool);
         if client.state == State::S5ConfirmLive && decision.next == State::S6PhoneType {
             prop_assert!(asked && pool != EMPTY);
@@ -186,18 +186,18 @@ proptest! {
     }
 
     #[test]
-    fn every_text_is_one_that_twilio_takes(client in a_client(), event in an_event(), pool in pools()) {
+    fn every_text_is_accepted_by_twilio(client in a_client(), event in an_event(), pool in pools()) {
         let (decision, _) = step(&client, &event, &pool);
         for text in &decision.texts {
             prop_assert!(!text.body.is_empty() && text.body.chars().count() <= 1600);
         }
-        // A payment that is late already opens the gate all the same, and both are worth saying.
+        // A payment that is overdue still opens the payment gate, and the client gets a text about each.
         let late = event == Event::PaymentStands(Payment::PastDue);
         prop_assert!(decision.texts.len() <= 1 + usize::from(late));
     }
 
     #[test]
-    fn whose_service_has_ended_holds_nothing_and_stands_before_the_gate(client in a_client(), pool in pools()) {
+    fn the_end_of_the_service_takes_the_number_and_closes_the_payment_gate(client in a_client(), pool in pools()) {
         let (decision, asked) = step(&client, &Event::PaymentStands(Payment::Ended), &pool);
         let news = client.payment != Payment::Ended && client.payment != Payment::Awaited;
         prop_assert!(!asked);
@@ -206,7 +206,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_no_news_changes_nothing(client in a_client(), pool in pools()) {
+    fn an_unchanged_payment_status_changes_nothing(client in a_client(), pool in pools()) {
         let (decision, _) = step(&client, &Event::PaymentStands(client.payment), &pool);
         prop_assert_eq!(decision, Decision::nothing(&client));
     }
@@ -218,7 +218,7 @@ proptest! {
         prop_assert!(quiet || decision.texts.len() == 1);
     }
 
-    /// Whole conversations: state carries over, and the rules hold all the way.
+    /// Tests whole conversations: each event starts from the client that the last one left.
     #[test]
     fn a_conversation_gets_a_number_once_and_only_when_paid(
         events in prop::collection::vec((an_event(), any::<bool>(), pools()), 1..60)
@@ -255,7 +255,7 @@ proptest! {
     }
 }
 
-/// Carriers and Twilio act on these words, so no text of ours asks for one.
+/// Carriers and Twilio act on these words, so no text of ours may ask for one.
 #[test]
 fn no_text_asks_for_a_word_that_twilio_acts_on() {
     let words = ["STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPTOUT", "HELP", "INFO"];

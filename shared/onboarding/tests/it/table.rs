@@ -1,6 +1,6 @@
-//! The whole transition table: every state, every kind of event, and every fact that matters there.
+//! The transition table: every state, every kind of event, and every fact that matters there.
 //!
-//! It is committed as `transition_table.txt`, for a reviewer to read; this test generates it anew and compares.
+//! It is committed as `tests/transition_table.txt`, so that a reviewer can read it. This test generates it anew and compares.
 
 use std::fmt::Write;
 
@@ -13,7 +13,7 @@ use crate::facts;
 
 const COMMITTED: &str = include_str!("../transition_table.txt");
 
-/// One text for each kind of answer, and everything else that can happen.
+/// One text for each meaning, and the keywords.
 const TEXTS: [&str; 28] = [
     "Plumber from London",
     "Plumber",
@@ -47,13 +47,13 @@ const TEXTS: [&str; 28] = [
 
 const OWNER: &str = "+447900000001";
 
-/// The facts that decisions can depend on, in the order of the columns.
+/// The facts on which decisions can depend, in the order of the columns.
 const FACTS: [&str; 5] = ["opted out", "unreachable", "paid", "has number", "gave phone type"];
 
-/// The facts of one row: each yes, no, or of no matter here.
+/// The facts of one row. `None` is a fact that does not matter there.
 type Known = [Option<bool>; FACTS.len()];
 
-/// How a payment stood when the client last heard of it, and how it stands.
+/// Changes of the payment: the status about which the client was last told, and the new status.
 const PAYMENTS: [(Payment, Payment); 14] = [
     (Payment::None, Payment::Awaited),
     (Payment::None, Payment::Active),
@@ -71,7 +71,7 @@ const PAYMENTS: [(Payment, Payment); 14] = [
     (Payment::Ended, Payment::Active),
 ];
 
-/// What can happen, and how the payment stood when the client last heard of it.
+/// Returns the events with their names in the table, each with the payment status about which the client was last told.
 fn events() -> Vec<(String, Payment, Event)> {
     let text =
         |body: &str, taken_for| Event::Text { body: body.to_owned(), taken_for, received_at: Default::default() };
@@ -170,7 +170,7 @@ fn describe(client: &Client, decision: &Decision) -> String {
     if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") }
 }
 
-/// Splits the facts only where they matter, so that a row says as much as it must and no more.
+/// Returns the rows of a state and an event. Facts are split only where they matter, so that there are as few rows as possible.
 fn rows(state: State, heard: Payment, event: &Event, known: Known) -> Vec<(Known, String)> {
     let all = completions(known);
     let first = outcome(&client(state, heard, all[0]), event);
@@ -196,7 +196,7 @@ fn rows(state: State, heard: Payment, event: &Event, known: Known) -> Vec<(Known
         .collect()
 }
 
-/// Every way to fill in the facts that are left open.
+/// Returns every way to fill in the open facts.
 fn completions(known: Known) -> Vec<[bool; FACTS.len()]> {
     (0..1usize << FACTS.len())
         .map(|bits| std::array::from_fn(|fact| bits >> fact & 1 == 1))
@@ -236,7 +236,7 @@ fn generate() -> String {
 }
 
 #[test]
-fn the_transition_table_is_the_committed_one() {
+fn the_committed_transition_table_is_up_to_date() {
     let generated = generate();
     if generated != COMMITTED {
         let fresh = concat!(env!("CARGO_TARGET_TMPDIR"), "/transition_table.txt");

@@ -1,4 +1,4 @@
-//! How texts are taken that are more than an answer to the open question: halves, repeats, what crossed, corrections, misfits.
+//! Tests of texts that are more than an answer to the open question: halves, repeats, crossed texts, corrections, misfits.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::{
@@ -12,7 +12,7 @@ fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds)
 }
 
-/// Texts `body`, received at `seconds` and decided at once; the client is as it stands after.
+/// Decides the text `body` as soon as it is received, at `seconds`, and changes the client accordingly.
 fn text(client: &mut Client, body: &str, seconds: i64) -> Decision {
     heard(client, body, at(seconds), at(seconds), true)
 }
@@ -35,14 +35,14 @@ fn heard(
     *decision
 }
 
-/// What is said, in a word.
+/// Returns the kind of the text in a decision, if it has one.
 fn kind(decision: &Decision) -> Option<TextKind> {
     assert!(decision.texts.len() <= 1, "{decision:?}");
     decision.texts.first().map(|text| text.kind)
 }
 
 #[test]
-fn a_split_answer_is_joined() {
+fn two_halves_of_an_answer_are_joined() {
     for (first, second, joined) in [
         ("Plumber", "Leeds", "Plumber, Leeds"),
         ("Leeds", "Plumber", "Plumber, Leeds"),
@@ -65,7 +65,7 @@ fn a_split_answer_is_joined() {
 }
 
 #[test]
-fn half_an_answer_is_asked_for_the_other_half_as_often_as_it_takes() {
+fn after_half_an_answer_the_other_half_is_asked_for_until_it_arrives() {
     let mut ann = client_at(State::S1BusinessTypeLocation);
     text(&mut ann, "Plumber", 0);
     let again = text(&mut ann, "why?", 10);
@@ -75,7 +75,7 @@ fn half_an_answer_is_asked_for_the_other_half_as_often_as_it_takes() {
 }
 
 #[test]
-fn the_same_text_within_seconds_answers_nothing_more() {
+fn the_same_text_again_within_seconds_does_not_answer_the_next_question() {
     let mut ann = client_at(State::S1BusinessTypeLocation);
     text(&mut ann, "Plumber from London", 0);
     let again = text(&mut ann, "Plumber from London ", 2);
@@ -89,7 +89,7 @@ fn the_same_text_within_seconds_answers_nothing_more() {
 
     let mut sole = client_at(State::S2BusinessName);
     text(&mut sole, "John Smith", 0);
-    assert_eq!(text(&mut sole, "John Smith", 2).next, State::S3OwnerName, "the name of the business once more");
+    assert_eq!(text(&mut sole, "John Smith", 2).next, State::S3OwnerName, "the repeat does not answer S3");
     assert_eq!(
         text(&mut sole, "John Smith", 30).next,
         State::S4NotificationPref,
@@ -98,7 +98,7 @@ fn the_same_text_within_seconds_answers_nothing_more() {
 }
 
 #[test]
-fn what_was_sent_before_the_question_is_no_answer_to_it() {
+fn a_text_sent_before_the_question_does_not_answer_it() {
     let mut ann = client_at(State::S1BusinessTypeLocation);
     let asked_at = at(60);
     heard(&mut ann, "Plumber from London", at(0), asked_at, true);
@@ -111,7 +111,7 @@ fn what_was_sent_before_the_question_is_no_answer_to_it() {
 }
 
 #[test]
-fn who_knows_what_comes_and_sends_it_at_once_is_understood_up_to_the_gate() {
+fn answers_sent_all_at_once_are_read_up_to_the_payment_gate() {
     let mut ann = client_at(State::S1BusinessTypeLocation);
     for body in ["Plumber from London", "ABC Plumbing", "John Smith", "SMS"] {
         heard(&mut ann, body, at(0), at(60), true);
@@ -123,7 +123,7 @@ fn who_knows_what_comes_and_sends_it_at_once_is_understood_up_to_the_gate() {
 }
 
 #[test]
-fn what_might_be_another_answer_is_not_plain() {
+fn a_text_that_may_be_another_answer_does_not_count_before_its_question() {
     for (state, body) in [
         (State::S2BusinessName, "Plumber in London"),
         (State::S2BusinessName, "bathrooms too"),
@@ -143,7 +143,7 @@ fn what_might_be_another_answer_is_not_plain() {
 }
 
 #[test]
-fn the_same_phone_again_gets_the_same_instructions() {
+fn choosing_the_same_phone_again_repeats_the_instructions() {
     let number = E164::parse("+447111111111").ok();
     let mut ann = Client { payment_active: true, number, ..client_at(State::S6PhoneType) };
     text(&mut ann, "2", 0);
@@ -151,7 +151,7 @@ fn the_same_phone_again_gets_the_same_instructions() {
 }
 
 #[test]
-fn two_yeses_in_one_go_pass_one_question() {
+fn two_yeses_in_one_batch_answer_only_one_question() {
     let mut ann = client_at(State::S4NotificationPref);
     heard(&mut ann, "Yes", at(0), at(60), true);
     let second = heard(&mut ann, "Yes please", at(30), at(60), true);
@@ -170,7 +170,7 @@ fn a_refusal_and_a_correction_count_whenever_they_were_sent() {
 }
 
 #[test]
-fn an_earlier_answer_is_corrected_until_all_is_over() {
+fn an_earlier_answer_can_be_corrected_until_complete() {
     for state in State::ALL {
         let mut ann = client_at(state);
         ann.collected.business_name = Some("ABC".to_owned());
@@ -202,7 +202,7 @@ fn back_asks_the_last_question_again_and_undoes_no_payment() {
 }
 
 #[test]
-fn the_third_misfit_in_a_row_offers_a_person_once() {
+fn the_third_misfit_in_a_row_offers_a_person_and_later_ones_do_not() {
     let mut ann = client_at(State::S2BusinessName);
     for (body, concern) in [
         ("what is this", None),
@@ -217,11 +217,11 @@ fn the_third_misfit_in_a_row_offers_a_person_once() {
         assert_eq!(decision.next, State::S2BusinessName);
     }
     text(&mut ann, "ABC Plumbing", 10);
-    assert_eq!(ann.exchange.misfits, 0, "who goes on is not stuck");
+    assert_eq!(ann.exchange.misfits, 0, "a client who goes on is not stuck");
 }
 
 #[test]
-fn the_wish_for_a_person_reaches_the_operator_at_once() {
+fn a_client_who_asks_for_a_person_reaches_the_operator_at_once() {
     for state in State::ALL {
         let mut ann = client_at(state);
         let decision = text(&mut ann, "can I speak to a human?", 0);
@@ -235,7 +235,7 @@ fn the_wish_for_a_person_reaches_the_operator_at_once() {
 }
 
 #[test]
-fn a_client_who_pays_and_is_in_trouble_reaches_the_operator_at_complete() {
+fn misfits_of_a_paying_client_at_complete_reach_the_operator() {
     let mut ann = client_at(State::Complete);
     ann.payment_active = true;
     for (body, concern) in [
@@ -257,7 +257,7 @@ fn a_client_who_pays_and_is_in_trouble_reaches_the_operator_at_complete() {
 }
 
 #[test]
-fn an_answer_that_fits_ends_the_row_even_if_nothing_moves() {
+fn an_answer_that_fits_ends_a_row_of_misfits_even_if_the_state_stays() {
     let mut ann = client_at(State::S5ConfirmLive);
     for body in ["what?", "how?", "yes", "what?", "how?", "not now", "what?"] {
         assert_eq!(text(&mut ann, body, 0).concern, None, "{body}");
@@ -278,7 +278,7 @@ fn thanks_reactions_and_greetings_at_the_start_are_no_misfits() {
 }
 
 #[test]
-fn machines_are_not_answered() {
+fn machines_get_no_reply() {
     for state in State::ALL {
         for body in ["Liked “Great, thanks!”", "I'm driving right now", "Auto-reply: I am out of the office"] {
             let decision = text(&mut client_at(state), body, 0);
@@ -288,7 +288,7 @@ fn machines_are_not_answered() {
 }
 
 #[test]
-fn a_too_long_answer_hears_so() {
+fn a_trade_or_a_name_over_100_characters_is_too_long() {
     for state in [State::S1BusinessTypeLocation, State::S2BusinessName, State::S3OwnerName] {
         let decision = text(&mut client_at(state), &"Plumber London ".repeat(10), 0);
         assert_eq!(kind(&decision), Some(TextKind::TooLong), "{state:?}");
@@ -297,7 +297,7 @@ fn a_too_long_answer_hears_so() {
 }
 
 #[test]
-fn a_long_text_hears_so_wherever_an_answer_is_asked_for() {
+fn a_long_text_is_too_long_at_the_questions_from_s4_to_s7() {
     for state in [State::S4NotificationPref, State::S5ConfirmLive, State::S6PhoneType, State::S7FwdSent] {
         let decision = text(&mut client_at(state), &"the bananas are ripe ".repeat(20), 0);
         assert_eq!(kind(&decision), Some(TextKind::TooLong), "{state:?}");
@@ -305,7 +305,7 @@ fn a_long_text_hears_so_wherever_an_answer_is_asked_for() {
 }
 
 #[test]
-fn cancelling_is_no_opt_out_and_concerns_whoever_pays() {
+fn cancelling_is_no_opt_out_and_alerts_the_operator_if_the_client_pays() {
     for state in State::ALL {
         for (pays, kind_said) in [(true, TextKind::HowToCancel), (false, TextKind::NothingCharged)] {
             let mut ann = Client { payment_active: pays, ..client_at(state) };
@@ -324,12 +324,12 @@ fn cancelling_is_no_opt_out_and_concerns_whoever_pays() {
         let mut ann = Client { payment_active: true, ..client_at(state) };
         assert_eq!(text(&mut ann, "STOP", 0).concern, None);
         let decision = text(&mut ann, "cancel my subscription", 10);
-        assert_eq!((kind(&decision), decision.concern), (None, Some(Concern::CancelAsked)), "heard, without a word");
+        assert_eq!((kind(&decision), decision.concern), (None, Some(Concern::CancelAsked)), "alerted, without a text");
     }
 }
 
 #[test]
-fn a_refusal_that_cancels_as_well_is_both() {
+fn a_text_can_opt_out_and_cancel() {
     for body in ["stop texting me and cancel my subscription", "Stop. Cancel my account", "remove me, I want a refund"]
     {
         for (pays, concern) in [(true, Some(Concern::CancelAsked)), (false, None)] {
@@ -345,7 +345,7 @@ fn a_refusal_that_cancels_as_well_is_both() {
 }
 
 #[test]
-fn a_question_about_cancelling_is_answered_and_cancels_nothing() {
+fn a_question_about_cancelling_gets_a_reply_and_cancels_nothing() {
     for state in State::ALL {
         let mut ann = Client { payment_active: true, ..client_at(state) };
         let decision = text(&mut ann, "how do I cancel?", 0);
@@ -377,7 +377,7 @@ fn a_first_payment_on_its_way_can_be_cancelled() {
 }
 
 #[test]
-fn who_has_paid_and_asks_for_money_back_concerns_the_operator() {
+fn a_client_who_has_paid_and_wants_its_money_back_reaches_the_operator() {
     for (payment_active, payment) in [(true, Payment::None), (true, Payment::Active), (false, Payment::Ended)] {
         let mut ann = Client { payment_active, payment, ..client_at(State::Complete) };
         let decision = text(&mut ann, "I want my money back", 0);
@@ -388,7 +388,7 @@ fn who_has_paid_and_asks_for_money_back_concerns_the_operator() {
 }
 
 #[test]
-fn price_and_contract_are_answered_and_the_question_asked_again() {
+fn questions_about_price_and_contract_get_a_reply_with_the_open_question() {
     for state in State::ALL {
         for body in ["how much is it", "is there a contract", "can i cancel any time", "is it really £29"] {
             let mut ann = client_at(state);
@@ -403,7 +403,7 @@ fn price_and_contract_are_answered_and_the_question_asked_again() {
 }
 
 #[test]
-fn who_is_not_interested_hears_one_closing_text_and_may_go_on() {
+fn a_client_who_is_not_interested_gets_one_closing_text_and_may_go_on() {
     for (state, answer) in [
         (State::S1BusinessTypeLocation, "Plumber from London"),
         (State::S2BusinessName, "ABC Plumbing"),
@@ -455,7 +455,7 @@ fn going_back_twice_within_seconds_goes_back_two_questions() {
 }
 
 #[test]
-fn a_text_that_says_where_its_sender_is_takes_no_number() {
+fn a_text_about_where_its_sender_is_does_not_pass_the_payment_gate() {
     let paid = || Client { payment_active: true, ..client_at(State::S5ConfirmLive) };
     for body in ["I'm in a meeting", "I'm in Spain", "yes cancel it", "ready in 5", "I'm good thanks", "ok got to go"] {
         assert_eq!(text(&mut paid(), body, 0).next, State::S5ConfirmLive, "{body}");
@@ -463,7 +463,7 @@ fn a_text_that_says_where_its_sender_is_takes_no_number() {
 }
 
 #[test]
-fn where_we_have_no_numbers_nobody_is_asked_to_pay() {
+fn no_client_in_a_country_without_numbers_is_asked_to_pay() {
     for state in [State::S1BusinessTypeLocation, State::S2BusinessName, State::S5ConfirmLive] {
         for body in ["Hi", "Plumber from Dublin", "YES"] {
             let decision = heard(&mut client_at(state), body, at(0), at(0), false);
@@ -476,7 +476,7 @@ fn where_we_have_no_numbers_nobody_is_asked_to_pay() {
 }
 
 #[test]
-fn phones_have_a_home_and_landlines_take_no_texts() {
+fn a_phone_has_a_home_region_and_a_uk_landline_takes_no_texts() {
     let phone = |text: &str| E164::parse(text).unwrap();
     for (number, region) in
         [("+447900000001", "UK"), ("+353871234567", "IE"), ("+48501234567", "PL"), ("+999123456789", "UK")]

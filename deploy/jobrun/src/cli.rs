@@ -1,0 +1,206 @@
+//! The command line: commands, their arguments and help.
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Parser, Subcommand};
+use jobrun::commands::up;
+use jobrun_onboarding::region_of;
+use jobrun_twilio::numbers::NumberType;
+
+/// Runs JobRun onboarding, and does by hand what its worker does automatically.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+#[command(after_help = "Settings come from the environment; deploy/guide/settings.md lists them.\n\n\
+    Try it:           jobrun up\n\
+    See it proved:    jobrun demo\n\
+    Set up a server:  DATABASE_URL=postgres://… jobrun migrate, then jobrun pool seed +447…\n\n\
+    Exit status: 0 done; 1 the answer is no, or it could not be done; 2 settings or arguments are wrong;\n\
+    130 stopped before the end.")]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The placeholder for a client in `--help`.
+const CLIENT: &str = "ID|PHONE";
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Bring everything up on this machine: database, ingress, worker, and a stand-in for Twilio unless an account is set
+    ///
+    /// Uses DATABASE_URL, or else a PostgreSQL server of its own from the installed programs. Data is kept. Ctrl-C stops all.
+    Up(up::Options),
+    /// Play the six scenarios on a throw-away database, and compare every result with the plan
+    ///
+    /// Exit status 0 only if every check holds.
+    Demo {
+        /// How many worker processes share the work
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+        workers: u8,
+    },
+    /// Every setting: its value, with secrets hidden, and where the value comes from; exit status 2 if one cannot be found out
+    Settings {
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
+    },
+    /// Apply all migrations, the job queue's included; safe to repeat, and to run twice at once
+    Migrate,
+    /// The pool: the numbers that clients can be given
+    #[command(subcommand)]
+    Pool(Pool),
+    /// The webhook addresses at Twilio: print them, or check and set them
+    #[command(subcommand)]
+    Numbers(Numbers),
+    /// Payments that belong to no known client
+    ///
+    /// A payment names its client by a reference in the payment link. One without a reference, or with one that is no client's, is
+    /// listed here.
+    Payments {
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
+        #[command(subcommand)]
+        assign: Option<Payments>,
+    },
+    /// Offer free numbers to the waiting list now, and print the clients that were texted
+    Sweep,
+    /// Clients that wait for a number: since when, and by when one was promised
+    ///
+    /// Clients are listed in the order in which they are served. close: 20 of the promised 24 hours have passed; late: the promise
+    /// is broken; held: a number is kept free, and the client has been told; not textable: opted out, out of reach, or not paid.
+    Waiting {
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
+    },
+    /// One client's history: texts, calls, payments and numbers, oldest first; exit status 1 if there is no such client
+    Client {
+        /// clients.id or its beginning, or the phone: +447911123456 or 07911 123456
+        #[arg(value_name = CLIENT)]
+        client: String,
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
+    },
+    /// Alerts that need attention; exit status 1 if there are any
+    Alerts {
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
+        /// Clear the alert with this id, once it has been dealt with
+        #[arg(long, value_name = "ID", conflicts_with = "json")]
+        clear: Option<i64>,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Pool {
+    /// Add numbers to the pool, and tell waiting clients at once
+    Seed {
+        /// Numbers such as +447911123456 or 07911123456, separated by spaces or commas [default: TWILIO_POOL_NUMBERS]
+        numbers: Vec<String>,
+    },
+    /// Count the numbers, forecast how long those of each region last, and list them
+    ///
+    /// RUNS DRY is a forecast. It assumes that numbers are handed out as fast as in the last 7 days, that numbers that cool down
+    /// come back on time, and that none are added or drained.
+    Status {
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put a number back into the pool, and tell waiting clients as soon as it is available
+    ///
+    /// A number that a client holds is taken only with --yes. The client is given another number, or a place on the waiting list,
+    /// and is texted that its number had to change; it does not get the same number back. The number first cools down for
+    /// NUMBER_COOLING, because the client's phone may still forward calls to it.
+    Release {
+        /// The number, such as +447911123456 or "07911 123456"
+        number: String,
+        /// Take the number even if a client holds it
+        #[arg(long)]
+        yes: bool,
+        /// Make it available at once instead of letting it cool down: the next client may then answer calls that the former
+        /// client's phone still forwards
+        #[arg(long)]
+        now: bool,
+    },
+    /// Give a number to no further client; a client that holds it keeps it
+    Drain {
+        /// The number, such as +447911123456 or "07911 123456"
+        number: String,
+        /// Let clients be given it again, and tell waiting clients at once
+        #[arg(long)]
+        undo: bool,
+    },
+    /// Give a client a number exactly as the conversation does; JSON on standard output, exit status 1 when refused
+    Allocate {
+        /// clients.id or its beginning, or the phone
+        #[arg(value_name = CLIENT)]
+        client: String,
+    },
+    /// Buy numbers at Twilio, with our webhooks, and put them into the pool; without --yes, only show what it would do
+    ///
+    /// Numbers take both texts and calls. They are bought under TWILIO_BUNDLE_SID and TWILIO_ADDRESS_SID, where those are set.
+    /// At most POOL_BUY_MAX numbers (10 by default) are bought within 30 days, by all runs together. The limit is a count, because
+    /// Twilio does not tell prices when it offers numbers.
+    ///
+    /// Safe to run again after any failure: purchases that an earlier run left open are settled first, and count towards --count.
+    ///
+    /// Exit status 0 if all are bought, or would be; 1 if fewer; 2 if the count is over the limit.
+    Buy {
+        /// How many
+        #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+        count: u16,
+        /// The country, by the two letters of ISO 3166
+        #[arg(long, default_value = "GB", value_parser = country)]
+        country: String,
+        /// Which type of number
+        #[arg(long = "type", value_name = "TYPE", default_value = NumberType::Mobile.name(), value_parser = number_type())]
+        kind: NumberType,
+        /// Buy, and pay, instead of only showing what would be bought
+        #[arg(long)]
+        yes: bool,
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn country(given: &str) -> Result<String, &'static str> {
+    let country = region_of(given);
+    let is_shaped = country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase());
+    if is_shaped { Ok(country) } else { Err("not a country by the two letters of ISO 3166, such as GB") }
+}
+
+fn number_type() -> impl TypedValueParser<Value = NumberType> {
+    let named = |name: String| NumberType::named(&name).ok_or("no such type");
+    PossibleValuesParser::new(NumberType::ALL.map(NumberType::name)).try_map(named)
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Payments {
+    /// Assign a payment to a client, as if the payment had named the client
+    Assign {
+        /// The subscription, sub_…, or the checkout session, cs_…, of a payment without one
+        payment: String,
+        /// clients.id or its beginning, or the phone
+        #[arg(value_name = CLIENT)]
+        client: String,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Numbers {
+    /// Print the addresses to be entered at Twilio
+    Webhooks,
+    /// Compare every number of the account with the pool, and list the problems; exit status 0 only if there are none
+    Check {
+        /// First set the addresses of the onboarding number and of the pool; other numbers are never touched
+        #[arg(long)]
+        fix: bool,
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
+    },
+}

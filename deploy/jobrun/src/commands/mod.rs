@@ -1,0 +1,47 @@
+//! The commands of `jobrun`, one file each.
+
+pub mod alerts;
+
+pub mod buy;
+
+pub mod client;
+
+pub mod demo;
+
+pub mod migrate;
+
+pub mod numbers;
+
+pub mod payments;
+
+pub mod pool;
+
+pub mod settings;
+
+pub mod sweep;
+
+pub mod up;
+
+pub mod waiting;
+
+use crate::CONNECTIONS;
+use jobrun_shared::config;
+use jobrun_shared::db;
+use sqlx::PgPool;
+
+/// Connects to the database.
+///
+/// # Errors
+/// When `DATABASE_URL` is not set, or the database cannot be reached.
+pub async fn connect(settings: &config::Operator) -> anyhow::Result<PgPool> {
+    let missing = || config::Problems::not_set("DATABASE_URL", "postgres://jobrun:password@localhost/jobrun");
+    let url = settings.database_url.as_ref().ok_or_else(missing)?;
+    Ok(db::connect(url, CONNECTIONS).await?)
+}
+
+/// Connects, and fails if the database is not migrated: every command but `migrate` needs the tables.
+pub async fn connect_migrated(settings: &config::Operator) -> anyhow::Result<PgPool> {
+    let pool = connect(settings).await?;
+    db::ensure_migrated(&pool).await?;
+    Ok(pool)
+}

@@ -1,0 +1,128 @@
+//! `jobrun waiting`: prints the waiting clients, how long they have waited, and by when each was promised a number.
+
+use std::io::Write;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use jobrun_onboarding::waiting::{Place, PlaceStatus};
+use jobrun_shared::db::waiting_list;
+use jobrun_shared::{clock, config};
+use serde_json::{Value, json};
+
+use crate::commands::connect_migrated;
+use crate::table::{self, Column};
+
+const COLUMNS: [Column; 7] = [
+    Column::text("PLACE", 5),
+    Column::text("REGION", 6),
+    Column::text("CLIENT", 36),
+    Column::text("SINCE (UTC)", 16),
+    Column::text("WAITS FOR", 12),
+    Column::text("PROMISED BY", 16),
+    Column::state("STANDS", 0),
+];
+
+/// The format of a time, in UTC.
+const MINUTE: &str = "%Y-%m-%d %H:%M";
+
+/// Prints a summary, and `places`, which are in the order in which they are served.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub fn print(out: &mut impl Write, places: &[Place], now: DateTime<Utc>) -> std::io::Result<()> {
+    if places.is_empty() {
+        return writeln!(out, "nobody waits for a number");
+    }
+    writeln!(out, "{}\n", summary(places, now))?;
+    let row = |(in_line, place): (usize, &Place)| {
+        let (since, promised) = (place.joined_at.format(MINUTE), place.promised_by.format(MINUTE));
+        vec![
+            in_line.to_string(),
+            place.region.clone(),
+            place.client_id.clone(),
+            since.to_string(),
+            hours_and_minutes(now - place.joined_at),
+            promised.to_string(),
+            words(place, now),
+        ]
+    };
+    table::print(out, &COLUMNS, numbered(places).map(row).collect())
+}
+
+/// Returns the places as JSON, for scripts.
+#[must_use]
+pub fn as_json(places: &[Place], now: DateTime<Utc>) -> Value {
+    let one = |(in_line, place): (usize, &Place)| {
+        json!({
+            "place": in_line,
+            "region": place.region,
+            "clientId": place.client_id,
+            "since": place.joined_at,
+            "promisedBy": place.promised_by,
+            "standing": name(place.standing(now)),
+            "heldUntil": place.held_until,
+            "lapsed": place.lapsed,
+            "toldLate": place.told_late,
+        })
+    };
+    numbered(places).map(one).collect()
+}
+
+/// Counts places from 1 in each region, because each region has numbers of its own.
+fn numbered(places: &[Place]) -> impl Iterator<Item = (usize, &Place)> {
+    let first = |region: &str| places.iter().position(|place| place.region == region).unwrap_or_default();
+    places.iter().enumerate().map(move |(place, it)| (place - first(&it.region) + 1, it))
+}
+
+fn summary(places: &[Place], now: DateTime<Utc>) -> String {
+    let count = |names: &[&str]| places.iter().filter(|place| names.contains(&name(place.standing(now)))).count();
+    let clients = match places.len() {
+        1 => "1 client waits".to_owned(),
+        many => format!("{many} clients wait"),
+    };
+    format!(
+        "{clients}: {} close to the promise or past it, {} with a number held",
+        count(&["close", "late"]),
+        count(&["held"])
+    )
+}
+
+const fn name(standing: PlaceStatus) -> &'static str {
+    match standing {
+        PlaceStatus::Held(_) => "held",
+        PlaceStatus::NotTextable => "notTextable",
+        PlaceStatus::Late => "late",
+        PlaceStatus::Close => "close",
+        PlaceStatus::Waiting => "waiting",
+    }
+}
+
+fn words(place: &Place, now: DateTime<Utc>) -> String {
+    let stands = match place.standing(now) {
+        PlaceStatus::Held(until) => format!("held until {}", until.format(MINUTE)),
+        PlaceStatus::NotTextable => "not textable".to_owned(),
+        other @ (PlaceStatus::Late | PlaceStatus::Close | PlaceStatus::Waiting) => name(other).to_owned(),
+    };
+    match place.lapsed {
+        0 => stands,
+        1 => format!("{stands}, 1 hold let lapse"),
+        lapsed => format!("{stands}, {lapsed} holds let lapse"),
+    }
+}
+
+fn hours_and_minutes(wait: TimeDelta) -> String {
+    format!("{} h {:02} min", wait.num_hours(), wait.num_minutes() % 60)
+}
+
+/// Prints the waiting list.
+///
+/// # Errors
+/// When the settings, the database or the output fail.
+pub async fn run(settings: &config::Operator, json: bool) -> anyhow::Result<()> {
+    let mut conn = connect_migrated(settings).await?.acquire().await?;
+    let (places, now) = (waiting_list::list_places(&mut conn).await?, clock::now());
+    let mut out = table::stdout();
+    if json {
+        return Ok(writeln!(out, "{:#}", as_json(&places, now))?);
+    }
+    Ok(print(&mut out, &places, now)?)
+}

@@ -1,0 +1,72 @@
+//! The router: webhooks and health checks, with their time limit and the log of refusals.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, Uri};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use jobrun_shared::db;
+use jobrun_twilio::webhooks;
+
+use crate::group_commit::ANSWER_WITHIN;
+use crate::refusal_log::{self, Kind, log_refusal};
+use crate::state::AppState;
+use crate::{stripe, twilio};
+
+/// The time limit for a request, its arrival included.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Returns the router of every address.
+pub fn router(state: AppState) -> Router {
+    let webhooks = Router::new()
+        .route(webhooks::SMS, post(twilio::sms))
+        .route(webhooks::SMS_STATUS, post(twilio::sms_status))
+        .route(webhooks::VOICE, post(twilio::voice))
+        .route(webhooks::VOICE_STATUS, post(twilio::voice_status))
+        .route(jobrun_stripe::WEBHOOK, post(stripe::event))
+        .layer(middleware::from_fn(within_time))
+        // A route layer leaves unknown addresses out: the probes of strangers would fill the log.
+        .route_layer(middleware::from_fn(log_refusal));
+    let health = Router::new()
+        .route("/healthz", get(|| async { "alive\n" }))
+        .route("/readyz", get(ready))
+        .layer(middleware::from_fn(within_time));
+    webhooks.merge(health).fallback(nowhere).with_state(state)
+}
+
+/// Responds 404 to an unknown address. One that resembles ours is logged: it may have been entered wrongly at Twilio.
+async fn nowhere(uri: Uri) -> StatusCode {
+    let path = uri.path();
+    let kind = Kind { path: "elsewhere".to_owned(), status: StatusCode::NOT_FOUND, why: String::new() };
+    let is_like_ours = ["webhook", "twilio"].iter().any(|word| path.to_ascii_lowercase().contains(word));
+    if is_like_ours && refusal_log::is_to_be_told(&kind) {
+        let path: String = path.chars().take(100).collect();
+        tracing::warn!(path, status = 404, why = "there is no such address", "a webhook was turned away");
+    }
+    StatusCode::NOT_FOUND
+}
+
+/// Responds 408 to a request that takes longer than [`REQUEST_TIMEOUT`], so that none is waited for without end.
+async fn within_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => (StatusCode::REQUEST_TIMEOUT, "the request did not arrive in time\n").into_response(),
+    }
+}
+
+/// Returns `ready` if webhooks can be recorded, as far as the last commit shows, and the database has every table that this version
+/// needs.
+async fn ready(State(state): State<AppState>, _: Request) -> Result<&'static str, (StatusCode, String)> {
+    let unavailable = |why: String| (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"));
+    if let Some(failed) = state.recorder.failure() {
+        return Err(unavailable(format!("the last webhook could not be recorded: {failed}")));
+    }
+    match tokio::time::timeout(ANSWER_WITHIN, db::ensure_migrated(&state.pool)).await {
+        Ok(Ok(())) => Ok("ready\n"),
+        Ok(Err(error)) => Err(unavailable(error.to_string())),
+        Err(_) => Err(unavailable("the database did not answer in time".to_owned())),
+    }
+}

@@ -1,0 +1,18 @@
+//! Stripe's webhooks. An event is stored as it is; the worker decides its meaning.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use jobrun_shared::db::inbox::{NewEvent, Payload, Source};
+
+use crate::rejection::Rejection;
+use crate::signed::SignedEvent;
+use crate::state::AppState;
+
+pub(crate) async fn event(State(state): State<AppState>, signed: SignedEvent) -> Result<StatusCode, Rejection> {
+    if let Some(incoming) = signed.event {
+        let payload = Payload::Stripe { id: incoming.id.clone(), event: incoming.event };
+        let event = NewEvent { source: Source::Stripe, external_id: incoming.id, payload };
+        state.record(event.into(), signed.bytes).await?;
+    }
+    Ok(StatusCode::OK)
+}

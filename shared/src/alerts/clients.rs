@@ -1,0 +1,75 @@
+//! Alerts about a client who needs a person.
+
+use jobrun_onboarding::State;
+
+use super::Kind;
+use crate::db::alerts::NewAlert;
+
+/// The conversation does not understand the client.
+#[must_use]
+pub fn stuck(client_id: &str, state: State) -> NewAlert {
+    NewAlert {
+        cause: Kind::Stuck.of(client_id),
+        about: format!(
+            "Client {client_id} and the conversation do not understand each other at {}. The client was told that our team will get \
+             in touch: see `jobrun client {client_id}`.",
+            state.name()
+        ),
+    }
+}
+
+/// The client asked for a person.
+#[must_use]
+pub fn person_wanted(client_id: &str) -> NewAlert {
+    NewAlert {
+        cause: Kind::PersonWanted.of(client_id),
+        about: format!(
+            "Client {client_id} asked for a person, and was told that our team will get in touch: see `jobrun client {client_id}`. \
+             Get in touch, then clear this."
+        ),
+    }
+}
+
+/// The client asked to cancel, or for its money back.
+#[must_use]
+pub fn cancel_asked(client_id: &str) -> NewAlert {
+    NewAlert {
+        cause: Kind::CancelAsked.of(client_id),
+        about: format!(
+            "Client {client_id} asked to cancel, or for its money back. Cancel or refund in Stripe, or get in touch."
+        ),
+    }
+}
+
+/// The service of a client began, ended or changed its number, and no text can tell the client.
+#[must_use]
+pub fn untold(client_id: &str) -> NewAlert {
+    NewAlert {
+        cause: Kind::Untold.of(client_id),
+        about: format!(
+            "Something happened to the service of client {client_id}, who takes no texts, or whom none reaches: see `jobrun client \
+             {client_id}`, and get in touch another way. Then clear this."
+        ),
+    }
+}
+
+/// No text reaches a client who pays.
+#[must_use]
+pub fn unreachable(client_id: &str) -> NewAlert {
+    NewAlert {
+        cause: Kind::Unreachable.of(client_id),
+        about: format!("No text reaches client {client_id}, who pays. Get in touch another way."),
+    }
+}
+
+/// A client who pays has opted out of texts.
+#[must_use]
+pub fn opted_out(client_id: &str) -> NewAlert {
+    NewAlert {
+        cause: Kind::OptedOut.of(client_id),
+        about: format!(
+            "Client {client_id} pays, and has opted out of texts: it hears of no missed call and of no change. Get in touch another \
+             way. This is over when it texts START, or stops paying."
+        ),
+    }
+}

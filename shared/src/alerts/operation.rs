@@ -1,0 +1,54 @@
+//! Alerts about the programs, the database and the webhooks.
+
+use chrono::{DateTime, Utc};
+
+use super::Kind;
+use crate::db::alerts::NewAlert;
+
+/// A session holds locks that workers wait for. Its transaction has been open since `since`, `None` if our role may not see that.
+#[must_use]
+pub fn blocked_by(pid: i32, application: &str, since: Option<DateTime<Utc>>, tables: &str) -> NewAlert {
+    let since = since.map_or_else(|| "some time".to_owned(), |at| at.format("%Y-%m-%d %H:%M:%S UTC").to_string());
+    NewAlert {
+        cause: Kind::BlockedBy.of(pid),
+        about: format!(
+            "Session {pid} ({application}) has had a transaction open since {since}, and holds locks on {tables} while workers wait \
+             for locks. Commit it or roll it back there, or end it: SELECT pg_terminate_backend({pid})."
+        ),
+    }
+}
+
+/// Webhooks with a wrong signature are let in.
+#[must_use]
+pub fn signatures_not_enforced() -> NewAlert {
+    NewAlert {
+        cause: Kind::SignaturesNotEnforced.name().to_owned(),
+        about: "Webhooks are taken whoever signed them: set TWILIO_SIGNATURE_MODE to enforce as soon as no more mismatches come \
+                in."
+        .to_owned(),
+    }
+}
+
+/// The inbox lacked texts that Twilio lists.
+#[must_use]
+pub fn texts_missed() -> NewAlert {
+    NewAlert {
+        cause: Kind::TextsMissed.name().to_owned(),
+        about: "Texts reached Twilio and not us. They have been fetched, and the worker's log says how many; if the ingress was \
+                not down, look at `jobrun numbers check`."
+            .to_owned(),
+    }
+}
+
+/// Texts that came in from `from` to `to` are too old to be compared with the inbox.
+#[must_use]
+pub fn texts_too_old(from: DateTime<Utc>, to: DateTime<Utc>) -> NewAlert {
+    let (from, to) = (from.format("%Y-%m-%d %H:%M"), to.format("%Y-%m-%d %H:%M UTC"));
+    NewAlert {
+        cause: Kind::TextsTooOld.name().to_owned(),
+        about: format!(
+            "Texts that came in between {from} and {to} were not compared with the inbox: an answer would come too late. Look at \
+             Twilio's log for texts that nobody has answered, and then clear this."
+        ),
+    }
+}

@@ -1,0 +1,51 @@
+//! The settings of the programs: the only reader of the environment.
+//!
+//! Every setting that is missing or makes no sense is named at once. Only values of settings that hold no secret are shown:
+//! durations, counts, addresses to listen at, and choices.
+
+mod pool;
+
+mod problems;
+
+mod programs;
+
+mod reader;
+
+mod shown;
+
+mod stripe;
+
+mod table;
+
+#[cfg(test)]
+mod tests;
+
+mod twilio;
+
+pub use problems::{Problems, near_misses};
+pub use programs::{Buying, Ingress, Numbers, Operator, Worker};
+pub use reader::Origin;
+pub use shown::{Shown, show};
+pub use stripe::Stripe;
+pub use table::{SETTINGS, Setting};
+pub use twilio::{AccountKind, STAND_IN_ACCOUNT_SID, SignatureMode, Twilio};
+
+/// The format and the filter of log lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// `LOG_FORMAT`: `plain`, `full` or `json`.
+    pub format: LogFormat,
+    /// `RUST_LOG`: which lines are printed. The journal is always printed.
+    pub filter: String,
+}
+
+/// The format of a printed line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// The message and nothing else.
+    Plain,
+    /// Time, level and target before the message.
+    Full,
+    /// One JSON object.
+    Json,
+}

@@ -1,0 +1,341 @@
+//! The settings of each program.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use jobrun_onboarding::E164;
+use secrecy::SecretString;
+
+use super::problems::Problems;
+use super::reader::{Environment, Reader, Source};
+use super::stripe::Stripe;
+use super::twilio::{AccountKind, Twilio};
+use super::{Log, LogFormat};
+
+/// The settings of `jobrun-ingress`.
+#[derive(Clone, Debug)]
+pub struct Ingress {
+    /// `DATABASE_URL`.
+    pub database_url: SecretString,
+    /// The account at Twilio.
+    pub twilio: Twilio,
+    /// The account at Stripe.
+    pub stripe: Stripe,
+    /// `INGRESS_ADDR`.
+    pub addr: SocketAddr,
+    /// `STOP_WITH_STDIN`: whether the end of standard input means to stop.
+    pub stop_with_stdin: bool,
+    /// How lines are printed.
+    pub log: Log,
+}
+
+/// The settings of `jobrun-worker`.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    /// `DATABASE_URL`.
+    pub database_url: SecretString,
+    /// The account at Twilio.
+    pub twilio: Twilio,
+    /// `PAYMENT_LINK_URL`, to which each client's reference is added, if it is set.
+    pub payment_link: Option<String>,
+    /// `SWEEP_INTERVAL`.
+    pub sweep_interval: Duration,
+    /// `HOLD_DURATION`: how long a number is kept free for a waiting client before the place may pass on.
+    pub hold: Duration,
+    /// `NUMBER_COOLING`: how long a number that a client has left is kept from other clients. Zero: not at all.
+    pub cooling: Duration,
+    /// `AUDIT_INTERVAL`: how often Twilio's list of received texts is compared with the inbox.
+    pub audit_interval: Duration,
+    /// `TWILIO_SEGMENTS_PER_SECOND`: the most segments that each of our numbers sends per second.
+    pub segments_per_second: u32,
+    /// `POOL_LEVEL_MIN`: the operator is alerted when a region has fewer free numbers that no client has a claim on. 0: never.
+    pub pool_level_min: u32,
+    /// `BATCH_MAX`: the most clients, texts or reports that share a transaction.
+    pub batch_max: u32,
+    /// `RETENTION`: how long events and texts that are over are kept. Zero: for ever.
+    pub retention: Duration,
+    /// `STOP_WITH_STDIN`: whether the end of standard input means to stop.
+    pub stop_with_stdin: bool,
+    /// How lines are printed.
+    pub log: Log,
+}
+
+/// The settings of `jobrun`, whose commands differ in what they need.
+#[derive(Clone, Debug)]
+pub struct Operator {
+    /// `DATABASE_URL`, if it is set.
+    pub database_url: Option<SecretString>,
+    /// `TWILIO_POOL_NUMBERS`: comma separated.
+    pub pool_numbers: Vec<String>,
+    /// `TWILIO_ONBOARDING_NUMBER`.
+    pub onboarding_number: E164,
+    /// `HOLD_DURATION`.
+    pub hold: Duration,
+    /// `NUMBER_COOLING`.
+    pub cooling: Duration,
+    /// The kind of the account in `TWILIO_ACCOUNT_SID`, if that is set. Otherwise a stand-in is used.
+    pub twilio_account: Option<AccountKind>,
+    /// `PUBLIC_BASE_URL`, if it is set.
+    pub public_base_url: Option<String>,
+    /// `INGRESS_ADDR`. The default is reachable from this machine only.
+    pub ingress_addr: SocketAddr,
+    /// `STAND_IN_ADDR`: the address at which the stand-in for Twilio and Stripe listens.
+    pub stand_in_addr: SocketAddr,
+    /// `JOBRUN_DATA`: the folder in which `jobrun up` keeps its data, if it is set.
+    pub data_dir: Option<String>,
+    /// `STOP_WITH_STDIN`: whether the end of standard input means to stop.
+    pub stop_with_stdin: bool,
+    /// `PATH`, in which PostgreSQL's programs are looked for.
+    pub path: String,
+    /// `HOME`, below which data is kept, unless the program runs as root.
+    pub home: Option<String>,
+    /// How lines are printed.
+    pub log: Log,
+}
+
+/// The settings of `jobrun numbers check`, which reads both the account and the pool.
+#[derive(Clone, Debug)]
+pub struct Numbers {
+    /// `DATABASE_URL`.
+    pub database_url: SecretString,
+    /// The account at Twilio.
+    pub twilio: Twilio,
+}
+
+/// The settings of `jobrun pool buy`.
+#[derive(Clone, Debug)]
+pub struct Buying {
+    /// `DATABASE_URL`.
+    pub database_url: SecretString,
+    /// The account at Twilio.
+    pub twilio: Twilio,
+    /// `TWILIO_BUNDLE_SID`, if it is set: the regulatory bundle that numbers are bought under.
+    pub bundle_sid: Option<String>,
+    /// `TWILIO_ADDRESS_SID`, if it is set: the address that numbers are bought under.
+    pub address_sid: Option<String>,
+    /// `POOL_BUY_MAX`: the most numbers that may be bought within 30 days.
+    pub max: u32,
+}
+
+impl Ingress {
+    /// Reads the settings of the ingress from the environment.
+    ///
+    /// # Errors
+    /// Names every setting that is missing or makes no sense.
+    pub fn from_env() -> Result<Self, Problems> {
+        Self::read(&Environment).map_err(Problems::or_misspelt)
+    }
+
+    pub(super) fn read(source: &dyn Source) -> Result<Self, Problems> {
+        let mut reader = Reader::new(source);
+        let stripe = reader.stripe();
+        let stop_with_stdin = reader.stop_with_stdin();
+        let settings =
+            (reader.database_url(), reader.twilio(), reader.addr("INGRESS_ADDR", "0.0.0.0:8080"), reader.log());
+        match settings {
+            (Some(database_url), Some(twilio), Some(addr), Some(log)) if reader.is_well() => {
+                Ok(Self { database_url, twilio, stripe, addr, stop_with_stdin, log })
+            }
+            _ => Err(reader.problems()),
+        }
+    }
+}
+
+impl Worker {
+    /// Reads the settings of the worker from the environment.
+    ///
+    /// # Errors
+    /// Names every setting that is missing or makes no sense.
+    pub fn from_env() -> Result<Self, Problems> {
+        Self::read(&Environment).map_err(Problems::or_misspelt)
+    }
+
+    pub(super) fn read(source: &dyn Source) -> Result<Self, Problems> {
+        let mut reader = Reader::new(source);
+        let payment_link = reader.payment_link();
+        let sweep_interval = reader.interval("SWEEP_INTERVAL");
+        let audit_interval = reader.interval("AUDIT_INTERVAL");
+        let (hold, cooling, segments_per_second) = (reader.hold(), reader.cooling(), reader.segments_per_second());
+        let pool_level_min = reader.pool_level_min();
+        let (batch_max, retention) = (reader.batch_max(), reader.retention());
+        let stop_with_stdin = reader.stop_with_stdin();
+        let settings = (reader.database_url(), reader.twilio(), reader.log());
+        let intervals = (sweep_interval, audit_interval, hold, cooling, retention);
+        match (settings, intervals, segments_per_second, pool_level_min, batch_max) {
+            (
+                (Some(database_url), Some(twilio), Some(log)),
+                (Some(sweep_interval), Some(audit_interval), Some(hold), Some(cooling), Some(retention)),
+                Some(segments_per_second),
+                Some(pool_level_min),
+                Some(batch_max),
+            ) if reader.is_well() => Ok(Self {
+                database_url,
+                twilio,
+                payment_link,
+                sweep_interval,
+                hold,
+                cooling,
+                audit_interval,
+                segments_per_second,
+                pool_level_min,
+                batch_max,
+                retention,
+                stop_with_stdin,
+                log,
+            }),
+            _ => Err(reader.problems()),
+        }
+    }
+}
+
+impl Operator {
+    /// Reads the settings of the operator's command from the environment.
+    ///
+    /// # Errors
+    /// Names every setting that makes no sense.
+    pub fn from_env() -> Result<Self, Problems> {
+        Self::read(&Environment).map_err(Problems::or_misspelt)
+    }
+
+    pub(super) fn read(source: &dyn Source) -> Result<Self, Problems> {
+        let mut reader = Reader::new(source);
+        let database_url = reader.database_url_if_set();
+        let public_base_url = reader.get("PUBLIC_BASE_URL").and_then(|_| reader.base_url("PUBLIC_BASE_URL"));
+        let pool_numbers = reader.list("TWILIO_POOL_NUMBERS");
+        let paces = (reader.hold(), reader.cooling());
+        let addrs = (reader.up_ingress_addr(), reader.addr("STAND_IN_ADDR", "127.0.0.1:8090"));
+        let stop_with_stdin = reader.stop_with_stdin();
+        reader.check_settings_of_other_programs();
+        match (reader.onboarding_number(), reader.log(), addrs, paces) {
+            (
+                Some(onboarding_number),
+                Some(log),
+                (Some(ingress_addr), Some(stand_in_addr)),
+                (Some(hold), Some(cooling)),
+            ) if reader.is_well() => Ok(Self {
+                database_url,
+                pool_numbers,
+                onboarding_number,
+                hold,
+                cooling,
+                twilio_account: reader.get("TWILIO_ACCOUNT_SID").map(|sid| AccountKind::of(&sid)),
+                public_base_url,
+                ingress_addr,
+                stand_in_addr,
+                data_dir: reader.get("JOBRUN_DATA"),
+                stop_with_stdin,
+                path: reader.get("PATH").unwrap_or_default(),
+                home: reader.get("HOME"),
+                log,
+            }),
+            _ => Err(reader.problems()),
+        }
+    }
+}
+
+impl Numbers {
+    /// Reads the settings of `jobrun numbers check` from the environment.
+    ///
+    /// # Errors
+    /// Names every setting that is missing or makes no sense.
+    pub fn from_env() -> Result<Self, Problems> {
+        Self::read(&Environment).map_err(Problems::or_misspelt)
+    }
+
+    pub(super) fn read(source: &dyn Source) -> Result<Self, Problems> {
+        let mut reader = Reader::new(source);
+        match (reader.database_url(), reader.twilio()) {
+            (Some(database_url), Some(twilio)) if reader.is_well() => Ok(Self { database_url, twilio }),
+            _ => Err(reader.problems()),
+        }
+    }
+}
+
+impl Buying {
+    /// Reads the settings of `jobrun pool buy` from the environment.
+    ///
+    /// # Errors
+    /// Names every setting that is missing or makes no sense.
+    pub fn from_env() -> Result<Self, Problems> {
+        Self::read(&Environment).map_err(Problems::or_misspelt)
+    }
+
+    pub(super) fn read(source: &dyn Source) -> Result<Self, Problems> {
+        let mut reader = Reader::new(source);
+        let bundle_sid = reader.sid_if_set("TWILIO_BUNDLE_SID", "BU");
+        let address_sid = reader.sid_if_set("TWILIO_ADDRESS_SID", "AD");
+        let max = reader.buy_max();
+        match (reader.database_url(), reader.twilio(), max) {
+            (Some(database_url), Some(twilio), Some(max)) if reader.is_well() => {
+                Ok(Self { database_url, twilio, bundle_sid, address_sid, max })
+            }
+            _ => Err(reader.problems()),
+        }
+    }
+}
+
+impl Reader<'_> {
+    /// `jobrun up` is for trying out: by default other machines do not reach it.
+    pub(super) fn up_ingress_addr(&mut self) -> Option<SocketAddr> {
+        const HERE: &str = "127.0.0.1:8080";
+        if self.is_default("INGRESS_ADDR") { HERE.parse().ok() } else { self.addr("INGRESS_ADDR", HERE) }
+    }
+
+    pub(super) fn database_url(&mut self) -> Option<SecretString> {
+        self.required("DATABASE_URL", "postgres://jobrun:password@localhost/jobrun")?;
+        self.database_url_if_set()
+    }
+
+    pub(super) fn database_url_if_set(&mut self) -> Option<SecretString> {
+        let url = self.get("DATABASE_URL")?;
+        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            self.problem("DATABASE_URL does not begin with postgres://");
+        }
+        Some(SecretString::from(url))
+    }
+
+    /// Checks settings that a command may do without, so that the first command that runs names a wrong one.
+    pub(super) fn check_settings_of_other_programs(&mut self) {
+        self.account_sid_if_set();
+        // A file that a secret is in may be missing.
+        for secret in ["TWILIO_AUTH_TOKEN", "TWILIO_SHARED_KEYS"] {
+            self.get(secret);
+        }
+        self.signature_algorithms();
+        self.signature_mode();
+        self.base_url("TWILIO_API_BASE_URL");
+        self.segments_per_second();
+        self.sid_if_set("TWILIO_BUNDLE_SID", "BU");
+        self.sid_if_set("TWILIO_ADDRESS_SID", "AD");
+        self.buy_max();
+        self.payment_link();
+        self.webhook_secrets();
+        self.livemode_if_set();
+        self.interval("SWEEP_INTERVAL");
+        self.interval("AUDIT_INTERVAL");
+        self.pool_level_min();
+        self.batch_max();
+        self.retention();
+    }
+
+    pub(super) fn stop_with_stdin(&mut self) -> bool {
+        self.parsed("STOP_WITH_STDIN", "true or false").unwrap_or_default()
+    }
+
+    pub(super) fn log(&mut self) -> Option<Log> {
+        let format = match self.get("LOG_FORMAT").unwrap_or_default().as_str() {
+            "plain" => Some(LogFormat::Plain),
+            "full" => Some(LogFormat::Full),
+            "json" => Some(LogFormat::Json),
+            _ => {
+                self.unreadable("LOG_FORMAT", "none of plain, full and json");
+                None
+            }
+        };
+        let filter = self.get("RUST_LOG").unwrap_or_default();
+        if filter.parse::<tracing_subscriber::EnvFilter>().is_err() {
+            self.unreadable("RUST_LOG", "not a filter, such as info or jobrun_worker=debug");
+        }
+        format.map(|format| Log { format, filter })
+    }
+}

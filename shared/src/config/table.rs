@@ -1,0 +1,211 @@
+//! The table of settings. It drives the reader, `jobrun settings` and the warning about near misses. The operator's guide is
+//! written by hand, and a test compares it with this table.
+
+/// A setting.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// The environment variable.
+    pub name: &'static str,
+    /// An earlier name, which is still read.
+    pub earlier_name: Option<&'static str>,
+    /// The programs that read it.
+    pub read_by: &'static str,
+    /// Its default.
+    pub default: Option<&'static str>,
+    /// Whether it is a secret. A secret is never shown, and may be kept in a file that `…_FILE` names.
+    pub is_secret: bool,
+    /// Its meaning, for the operator.
+    pub meaning: &'static str,
+}
+
+impl Setting {
+    /// Returns the setting of this name.
+    pub(super) fn named(name: &str) -> Option<&'static Self> {
+        SETTINGS.iter().find(|setting| setting.name == name)
+    }
+
+    /// Returns the environment variable that names a file with its value, if it is a secret.
+    #[must_use]
+    pub fn file_name(&self) -> Option<String> {
+        self.is_secret.then(|| format!("{}_FILE", self.name))
+    }
+}
+
+const fn setting(
+    name: &'static str,
+    read_by: &'static str,
+    default: Option<&'static str>,
+    meaning: &'static str,
+) -> Setting {
+    Setting { name, earlier_name: None, read_by, default, is_secret: false, meaning }
+}
+
+const fn secret(name: &'static str, read_by: &'static str, meaning: &'static str) -> Setting {
+    Setting { is_secret: true, ..setting(name, read_by, None, meaning) }
+}
+
+/// Every setting, by name.
+pub const SETTINGS: [Setting; 32] = [
+    setting(
+        "AUDIT_INTERVAL",
+        "worker",
+        Some("5m"),
+        "How often Twilio's list of texts that came in, but for the last 15 seconds, is compared with the inbox.",
+    ),
+    Setting {
+        earlier_name: Some("SLICE_MAX"),
+        ..setting(
+            "BATCH_MAX",
+            "worker",
+            Some("200"),
+            "How many clients, texts or reports share a transaction at most, and, below 100, how many texts a sending job has under way. 1 gives each a transaction of its own.",
+        )
+    },
+    secret("DATABASE_URL", "all", "postgres://user:password@host/database. `jobrun up` and `jobrun demo` do without."),
+    setting(
+        "HOLD_DURATION",
+        "worker, jobrun",
+        Some("48h"),
+        "How long a number is kept free for a waiting client before the place may pass on.",
+    ),
+    setting("HOME", "jobrun", None, "Where `jobrun up` keeps its data, unless JOBRUN_DATA says so."),
+    setting(
+        "INGRESS_ADDR",
+        "ingress, jobrun up",
+        Some("0.0.0.0:8080"),
+        "Where webhooks are taken. The default of `jobrun up` is 127.0.0.1:8080; `jobrun up --port` replaces the port.",
+    ),
+    setting(
+        "JOBRUN_DATA",
+        "jobrun up",
+        None,
+        "The folder of its data. The default is /var/lib/jobrun for root, else ~/.local/share/jobrun; `jobrun up --data` goes before it.",
+    ),
+    setting(
+        "LOG_FORMAT",
+        "all",
+        Some("plain"),
+        "`plain` (the line and nothing else), `full` (time, level, target) or `json`.",
+    ),
+    setting(
+        "NUMBER_COOLING",
+        "worker, jobrun",
+        Some("30d"),
+        "How long a number is kept from other clients after its client has left. `0s`: not at all.",
+    ),
+    setting("PATH", "jobrun", None, "Where PostgreSQL's programs are looked for."),
+    setting(
+        "PAYMENT_LINK_URL",
+        "ingress, worker",
+        None,
+        "Where clients pay: a payment link of Stripe's, https://buy.stripe.com/…; each client's reference is added to it. Without it, clients are sent a placeholder.",
+    ),
+    setting(
+        "POOL_BUY_MAX",
+        "jobrun pool buy",
+        Some("10"),
+        "How many numbers may be bought within 30 days, by all runs together.",
+    ),
+    setting(
+        "POOL_LEVEL_MIN",
+        "worker",
+        Some("3"),
+        "An alert is raised when a region has fewer numbers that no client has a claim on. `0`: never.",
+    ),
+    setting(
+        "PUBLIC_BASE_URL",
+        "ingress, worker, jobrun numbers, jobrun pool buy",
+        None,
+        "What Twilio was given, and signs, to the letter: https://onboarding.example.com.",
+    ),
+    setting(
+        "RETENTION",
+        "worker",
+        Some("400d"),
+        "How long events and texts that are over are kept, 30 days at least. `0s`: for ever.",
+    ),
+    setting("RUST_LOG", "all", Some("info"), "Which lines are printed. The journal always is."),
+    setting(
+        "STAND_IN_ADDR",
+        "jobrun up",
+        Some("127.0.0.1:8090"),
+        "Where the stand-in for Twilio and Stripe listens. `jobrun up --stand-in-port` replaces the port.",
+    ),
+    setting(
+        "STOP_WITH_STDIN",
+        "ingress, worker, jobrun up",
+        Some("false"),
+        "`true`: the end of standard input means to stop, as SIGTERM does; for a program that starts them and may be killed.",
+    ),
+    setting(
+        "STRIPE_LIVEMODE",
+        "ingress",
+        None,
+        "`true` takes live events only, `false` test ones only. The default is `true`, unless the payment link is a test one (…/test_…) or not set.",
+    ),
+    secret(
+        "STRIPE_WEBHOOK_SECRET",
+        "ingress",
+        "whsec_…, the signing secret of the endpoint at Stripe; comma separated during rotation. To be set when PAYMENT_LINK_URL is.",
+    ),
+    setting(
+        "SWEEP_INTERVAL",
+        "worker",
+        Some("60s"),
+        "How often each worker sweeps; the work is done once between them.",
+    ),
+    setting("TWILIO_ACCOUNT_SID", "ingress, worker, jobrun numbers check, jobrun pool buy", None, "AC…"),
+    setting(
+        "TWILIO_ADDRESS_SID",
+        "jobrun pool buy",
+        None,
+        "AD…: the address that numbers are bought under, where one is asked for.",
+    ),
+    setting(
+        "TWILIO_API_BASE_URL",
+        "ingress, worker, jobrun numbers check, jobrun pool buy",
+        Some("https://api.twilio.com"),
+        "Where Twilio's API is.",
+    ),
+    secret(
+        "TWILIO_AUTH_TOKEN",
+        "ingress, worker, jobrun numbers check, jobrun pool buy",
+        "The auth tokens: one, or several, comma separated, during rotation. The first is used for sending.",
+    ),
+    setting(
+        "TWILIO_BUNDLE_SID",
+        "jobrun pool buy",
+        None,
+        "BU…: the regulatory bundle that numbers are bought under, which the UK asks for.",
+    ),
+    setting("TWILIO_ONBOARDING_NUMBER", "all", Some("+447476955179"), "The number that clients text."),
+    setting(
+        "TWILIO_POOL_NUMBERS",
+        "jobrun",
+        None,
+        "The numbers that `jobrun pool seed` adds when it is given none, comma separated.",
+    ),
+    setting(
+        "TWILIO_SEGMENTS_PER_SECOND",
+        "worker",
+        Some("10"),
+        "How many segments each of our numbers sends a second at most. Twilio takes ten outside North America.",
+    ),
+    secret(
+        "TWILIO_SHARED_KEYS",
+        "ingress, worker, jobrun numbers check, jobrun pool buy",
+        "Secrets for `sha256`, comma separated during rotation. To be set exactly when `sha256` is listed.",
+    ),
+    setting(
+        "TWILIO_SIGNATURE_ALGORITHMS",
+        "ingress, worker, jobrun numbers check, jobrun pool buy",
+        Some("sha1"),
+        "Which signatures webhooks may have: `sha1` (by an auth token), `sha256` (by a shared key) or `sha1,sha256`.",
+    ),
+    setting(
+        "TWILIO_SIGNATURE_MODE",
+        "ingress, worker, jobrun numbers check, jobrun pool buy",
+        Some("enforce"),
+        "`report` lets webhooks in whoever signed them, while an installation is set up.",
+    ),
+];

@@ -1,0 +1,201 @@
+//! Records events: each once, in the order given, with the job that processes it.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use jobrun_twilio::signature::SignedDigest;
+use sqlx::types::Json;
+use sqlx::{PgConnection, PgPool};
+
+use super::payload::Payload;
+use crate::db::{Error, Patience};
+use crate::queue::{self, Queue};
+
+/// Where an event comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A webhook of Twilio's.
+    Twilio,
+    /// A webhook of Stripe's.
+    Stripe,
+    /// An operator, by a command.
+    Operator,
+    /// Our own program, as a consequence of another event.
+    System,
+}
+
+impl Source {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Twilio => "twilio",
+            Self::Stripe => "stripe",
+            Self::Operator => "operator",
+            Self::System => "system",
+        }
+    }
+}
+
+/// An event to be recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEvent {
+    /// Where the event comes from.
+    pub source: Source,
+    /// The name that the source gives it. The same name is the same event, however often it arrives.
+    pub external_id: String,
+    /// The payload.
+    pub payload: Payload,
+}
+
+/// An event as a webhook received it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// The event.
+    pub event: NewEvent,
+    /// The digest of the signed content, if the signature does not fix the boundaries of its parts: one digest is one
+    /// event, under any name.
+    pub signed_digest: Option<SignedDigest>,
+}
+
+impl From<NewEvent> for Received {
+    fn from(event: NewEvent) -> Self {
+        Self { event, signed_digest: None }
+    }
+}
+
+/// Records events and the job that processes them, in a transaction of its own. Once this returns, nothing can be lost.
+/// Returns how many events were new.
+///
+/// # Errors
+/// When the database does not accept them. Then nothing is recorded.
+pub async fn record(pool: &PgPool, events: &[NewEvent], now: DateTime<Utc>) -> Result<usize, Error> {
+    let mut tx = pool.begin().await?;
+    let recorded = insert(&mut tx, events, now).await?;
+    tx.commit().await?;
+    Ok(recorded)
+}
+
+/// Like [`record`], but skips events whose lanes another session has locked instead of waiting for them. Skips also the
+/// events whose lanes are in `passed_over`, and adds to it the lanes that it finds locked. Returns for each event, in
+/// order, whether it is recorded.
+///
+/// # Errors
+/// When the database does not accept them. Then nothing is recorded.
+pub async fn record_free(
+    pool: &PgPool,
+    events: &[Received],
+    passed_over: &mut HashSet<String>,
+    patience: Patience,
+    now: DateTime<Utc>,
+) -> Result<Vec<bool>, Error> {
+    let mut tx = crate::db::begin(pool, patience).await?;
+    let recorded = write_free(&mut tx, events, passed_over, now).await;
+    crate::db::finish(tx, recorded).await
+}
+
+async fn write_free(
+    conn: &mut PgConnection,
+    events: &[Received],
+    passed_over: &mut HashSet<String>,
+    now: DateTime<Utc>,
+) -> Result<Vec<bool>, Error> {
+    let locked_by_others = sqlx::query_scalar!(
+        r#"SELECT lane AS "lane!" FROM unnest($1::TEXT[]) AS l (lane) WHERE NOT pg_try_advisory_xact_lock(1, hashtext(lane))"#,
+        &lanes_to_lock(events.iter().map(|it| &it.event))
+    );
+    passed_over.extend(locked_by_others.fetch_all(&mut *conn).await?);
+    let is_free = |it: &Received| passed_over.is_empty() || !passed_over.contains(&it.event.payload.lane());
+    let recorded: Vec<bool> = events.iter().map(is_free).collect();
+    let free = events.iter().zip(&recorded).filter(|(_, recorded)| **recorded);
+    let free: Vec<(&NewEvent, Option<&[u8]>)> =
+        free.map(|(it, _)| (&it.event, it.signed_digest.as_ref().map(|digest| digest.as_slice()))).collect();
+    write(conn, &free, now).await?;
+    Ok(recorded)
+}
+
+/// Returns the events that are not recorded yet, in order.
+pub async fn list_new(conn: &mut PgConnection, events: Vec<NewEvent>) -> Result<Vec<NewEvent>, Error> {
+    let ids: Vec<&str> = events.iter().map(|event| event.external_id.as_str()).collect();
+    let sources: Vec<&str> = events.iter().map(|event| event.source.name()).collect();
+    let are_new = sqlx::query_scalar!(
+        r#"SELECT (SELECT events.id FROM events WHERE events.source = e.source AND events.external_id = e.external_id) IS NULL
+               AS "is_new!"
+           FROM unnest($1::TEXT[], $2::TEXT[]) WITH ORDINALITY AS e (source, external_id, place) ORDER BY place"#,
+        &sources as &[&str],
+        &ids as &[&str]
+    );
+    let are_new = are_new.fetch_all(conn).await?;
+    Ok(events.into_iter().zip(are_new).filter_map(|(event, is_new)| is_new.then_some(event)).collect())
+}
+
+/// Inserts events, in the order given, and one job if any of them is new. Returns how many are new. Locks their lanes
+/// until the transaction ends.
+pub async fn insert(conn: &mut PgConnection, events: &[NewEvent], now: DateTime<Utc>) -> Result<usize, Error> {
+    if events.is_empty() {
+        return Ok(0);
+    }
+    // Sorted by the locked hash, so that two transactions cannot deadlock.
+    sqlx::query!(
+        "SELECT pg_advisory_xact_lock(1, hashtext(lane)) FROM unnest($1::TEXT[]) WITH ORDINALITY AS l (lane, place)
+         ORDER BY hashtext(lane)",
+        &lanes_to_lock(events)
+    )
+    .execute(&mut *conn)
+    .await?;
+    let events: Vec<(&NewEvent, Option<&[u8]>)> = events.iter().map(|event| (event, None)).collect();
+    write(conn, &events, now).await
+}
+
+/// Returns the lanes of events, once each.
+///
+/// Ids are assigned at insertion, and transactions commit in any order. Without a lock on the lane a later text could
+/// become visible, and be answered, before an earlier one of the same sender. The lock is on a hash, so two lanes may
+/// share one; the only cost is a short wait.
+fn lanes_to_lock<'a>(events: impl IntoIterator<Item = &'a NewEvent>) -> Vec<String> {
+    let mut lanes: Vec<String> = events.into_iter().map(|event| event.payload.lane()).collect();
+    lanes.sort_unstable();
+    lanes.dedup();
+    lanes
+}
+
+/// Inserts events whose lanes are locked, in the order given, and one job if any of them is new. Returns how many are
+/// new.
+///
+/// Each event comes with the digest of its signed content, if it has one. An event is a repeat by its name or by its
+/// digest.
+async fn write(
+    conn: &mut PgConnection,
+    events: &[(&NewEvent, Option<&[u8]>)],
+    now: DateTime<Utc>,
+) -> Result<usize, Error> {
+    if events.is_empty() {
+        return Ok(0);
+    }
+    let ids: Vec<&str> = events.iter().map(|(event, _)| event.external_id.as_str()).collect();
+    let sources: Vec<&str> = events.iter().map(|(event, _)| event.source.name()).collect();
+    let kinds: Vec<&str> = events.iter().map(|(event, _)| event.payload.kind()).collect();
+    let lanes: Vec<String> = events.iter().map(|(event, _)| event.payload.lane()).collect();
+    let payloads: Vec<Json<&Payload>> = events.iter().map(|(event, _)| Json(&event.payload)).collect();
+    let digests: Vec<Option<&[u8]>> = events.iter().map(|(_, digest)| *digest).collect();
+    let result = sqlx::query!(
+        "INSERT INTO events (source, external_id, kind, lane, payload, signed_digest, received_at)
+         SELECT source, external_id, kind, lane, payload, signed_digest, $7
+         FROM unnest($1::TEXT[], $2::TEXT[], $3::TEXT[], $4::TEXT[], $5::JSONB[], $6::BYTEA[])
+             WITH ORDINALITY AS e (source, external_id, kind, lane, payload, signed_digest, place)
+         ORDER BY place
+         ON CONFLICT DO NOTHING",
+        &sources as &[&str],
+        &ids as &[&str],
+        &kinds as &[&str],
+        &lanes,
+        &payloads as &[Json<&Payload>],
+        &digests as &[Option<&[u8]>],
+        now
+    )
+    .execute(&mut *conn)
+    .await?;
+    let recorded = usize::try_from(result.rows_affected()).unwrap_or(usize::MAX);
+    if recorded > 0 {
+        queue::enqueue(conn, Queue::ProcessEvents).await?;
+    }
+    Ok(recorded)
+}

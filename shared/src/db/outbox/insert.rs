@@ -1,0 +1,140 @@
+//! Adds texts to the outbox, and counts recent ones for the loop guard.
+
+use std::collections::{BTreeSet, HashSet};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use jobrun_onboarding::loop_guard::{self, LoopGuard};
+use jobrun_onboarding::segments::segments;
+use jobrun_onboarding::{E164, Text, TextKind};
+use sqlx::PgConnection;
+
+use crate::db::Error;
+use crate::queue::{self, Queue};
+
+/// A text to be sent.
+#[derive(Clone, Debug)]
+pub struct NewMessage {
+    /// The client it is for; empty for a stranger.
+    pub client_id: Option<String>,
+    /// The event that it replies to.
+    pub event_id: Option<i64>,
+    /// The recipient.
+    pub to: E164,
+    /// The sender, one of our numbers.
+    pub from: E164,
+    /// The kind and the body.
+    pub text: Text,
+    /// Whether it is stored but not sent, because its recipient has had too many texts in too short a time.
+    pub held_back: bool,
+    /// The earliest time to send it, if it is important and its recipient has had too many texts in too short a time.
+    pub deferred_until: Option<DateTime<Utc>>,
+}
+
+impl NewMessage {
+    /// Stores whether and when the loop guard lets the text leave.
+    pub fn admit_as(&mut self, admission: loop_guard::Admission) {
+        self.held_back = admission == loop_guard::Admission::HeldBack;
+        self.deferred_until = match admission {
+            loop_guard::Admission::Deferred(at) => Some(at),
+            loop_guard::Admission::Now | loop_guard::Admission::HeldBack => None,
+        };
+    }
+}
+
+/// Queues texts, in order, and enqueues the jobs that send them. A text whose `once_key` is known is skipped.
+pub async fn insert(conn: &mut PgConnection, messages: &[NewMessage], now: DateTime<Utc>) -> Result<(), Error> {
+    if messages.is_empty() {
+        return Ok(());
+    }
+    let clients: Vec<Option<&str>> = messages.iter().map(|it| it.client_id.as_deref()).collect();
+    let events: Vec<Option<i64>> = messages.iter().map(|it| it.event_id).collect();
+    let kinds: Vec<&str> = messages.iter().map(|it| it.text.kind.name()).collect();
+    let to: Vec<&str> = messages.iter().map(|it| it.to.as_str()).collect();
+    let from: Vec<&str> = messages.iter().map(|it| it.from.as_str()).collect();
+    let bodies: Vec<&str> = messages.iter().map(|it| it.text.body.as_str()).collect();
+    let keys: Vec<Option<&str>> = messages.iter().map(|it| it.text.once_key.as_deref()).collect();
+    let (counts, encodings): (Vec<i32>, Vec<&str>) = messages
+        .iter()
+        .map(|it| segments(&it.text.body))
+        .map(|it| (i32::try_from(it.count).unwrap_or(i32::MAX), it.encoding.name()))
+        .unzip();
+    let leaves_at = |it: &NewMessage| it.deferred_until.unwrap_or(now);
+    let expiries: Vec<DateTime<Utc>> = messages.iter().map(|it| leaves_at(it) + it.text.kind.stale_after()).collect();
+    let held_back: Vec<bool> = messages.iter().map(|it| it.held_back).collect();
+    let deferred: Vec<Option<DateTime<Utc>>> = messages.iter().map(|it| it.deferred_until).collect();
+    sqlx::query!(
+        "INSERT INTO messages (client_id, event_id, kind, to_phone, from_number, body, once_key, segments, encoding,
+                               expires_at, held_back, deferred_until, next_attempt_at, status, error_message, created_at,
+                               updated_at)
+         SELECT client_id, event_id, kind, to_phone, from_number, body, once_key, segments, encoding, expires_at, held_back,
+                deferred_until, deferred_until, CASE WHEN held_back THEN 'failed' ELSE 'queued' END,
+                CASE WHEN held_back THEN 'too many texts to this person in too short a time' END, $13, $13
+         FROM unnest($1::TEXT[], $2::BIGINT[], $3::TEXT[], $4::TEXT[], $5::TEXT[], $6::TEXT[], $7::TEXT[], $8::INTEGER[],
+                     $9::TEXT[], $10::TIMESTAMPTZ[], $11::BOOLEAN[], $12::TIMESTAMPTZ[])
+             WITH ORDINALITY AS m (client_id, event_id, kind, to_phone, from_number, body, once_key, segments, encoding,
+                                   expires_at, held_back, deferred_until, place)
+         ORDER BY place
+         ON CONFLICT ON CONSTRAINT a_text_with_a_key_is_said_once DO NOTHING",
+        &clients as &[Option<&str>],
+        &events as &[Option<i64>],
+        &kinds as &[&str],
+        &to as &[&str],
+        &from as &[&str],
+        &bodies as &[&str],
+        &keys as &[Option<&str>],
+        &counts,
+        &encodings as &[&str],
+        &expiries,
+        &held_back,
+        &deferred as &[Option<DateTime<Utc>>],
+        now
+    )
+    .execute(&mut *conn)
+    .await?;
+    queue::enqueue(conn, Queue::SendMessages).await?;
+    enqueue_in_each_second(conn, deferred.into_iter().flatten()).await
+}
+
+/// Enqueues one job for each second in which a text is due: the queue keeps time in seconds.
+pub(super) async fn enqueue_in_each_second(
+    conn: &mut PgConnection,
+    due: impl Iterator<Item = DateTime<Utc>>,
+) -> Result<(), Error> {
+    let seconds: BTreeSet<i64> = due.map(|at| at.timestamp()).collect();
+    for at in seconds.into_iter().filter_map(|second| DateTime::from_timestamp(second, 0)) {
+        queue::enqueue_at(conn, Queue::SendMessages, at).await?;
+    }
+    Ok(())
+}
+
+/// How old a deferred text may be for the loop guard to still count it. Longer than most deferrals.
+const DEFERRALS_END_WITHIN: TimeDelta = TimeDelta::minutes(15);
+
+/// Returns the recent texts to `phones`, for the loop guard. Held-back texts do not count, and a deferred text counts
+/// from the time at which it may leave.
+pub async fn loop_guard(conn: &mut PgConnection, phones: &[&E164], now: DateTime<Utc>) -> Result<LoopGuard, Error> {
+    let mut guard = LoopGuard::default();
+    let digits: Vec<&str> = phones.iter().map(|phone| phone.as_str()).collect();
+    let rows = sqlx::query!(
+        r#"SELECT to_phone, kind, body, GREATEST(created_at, deferred_until) AS "at!" FROM messages
+           WHERE to_phone = ANY($1) AND created_at > $3 AND GREATEST(created_at, deferred_until) > $2 AND NOT held_back"#,
+        &digits as &[&str],
+        now - loop_guard::WINDOW,
+        now - DEFERRALS_END_WITHIN
+    )
+    .fetch_all(conn)
+    .await?;
+    for row in rows {
+        if let Some(phone) = phones.iter().find(|phone| phone.as_str() == row.to_phone) {
+            guard.saw(phone, TextKind::from_name(&row.kind), &row.body, row.at);
+        }
+    }
+    Ok(guard)
+}
+
+/// Returns which of `keys` belong to texts that are stored already.
+pub async fn list_known_keys(conn: &mut PgConnection, keys: &[&str]) -> Result<HashSet<String>, Error> {
+    let known =
+        sqlx::query_scalar!(r#"SELECT once_key AS "key!" FROM messages WHERE once_key = ANY($1)"#, keys as &[&str]);
+    Ok(known.fetch_all(conn).await?.into_iter().collect())
+}

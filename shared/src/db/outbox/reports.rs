@@ -1,0 +1,274 @@
+//! Twilio's delivery reports about texts, and the texts that have none.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use jobrun_twilio::errors;
+use sqlx::{PgConnection, PgPool};
+
+use crate::db::Error;
+
+/// A delivery report about a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryReport {
+    /// Our `messages.id`, if the report carries it.
+    pub message_id: Option<i64>,
+    /// Twilio's name for the text.
+    pub sid: String,
+    /// The recipient, E.164, if the report contains it. A report with an id of ours but another recipient is about a
+    /// text that is not ours.
+    pub to: Option<String>,
+    /// How far Twilio got.
+    pub progress: DeliveryProgress,
+    /// Twilio's error code.
+    pub error_code: Option<i32>,
+}
+
+/// How far Twilio got with a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DeliveryProgress {
+    /// Twilio has the text.
+    Taken,
+    /// Twilio has passed the text to the carrier.
+    Sent,
+    /// The carrier reports that it arrived.
+    Delivered,
+    /// The carrier reports that it did not arrive.
+    Undelivered,
+    /// Twilio gave up.
+    Failed,
+}
+
+impl DeliveryProgress {
+    /// Maps Twilio's MessageStatus. Every status proves that Twilio has the text.
+    #[must_use]
+    pub fn of_status(status: &str) -> Self {
+        match status {
+            "delivered" | "read" => Self::Delivered,
+            "undelivered" => Self::Undelivered,
+            "failed" | "canceled" => Self::Failed,
+            "sent" => Self::Sent,
+            _ => Self::Taken,
+        }
+    }
+
+    /// Returns whether this proves that the account may send. `Undelivered` does not: the account may be the reason.
+    #[must_use]
+    pub const fn shows_it_left(self) -> bool {
+        matches!(self, Self::Sent | Self::Delivered)
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Taken | Self::Sent => "sent",
+            Self::Delivered => "delivered",
+            Self::Undelivered => "undelivered",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// A text of ours, after a report about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reported {
+    /// `messages.id`.
+    pub id: i64,
+    /// The kind of the text, by name.
+    pub kind: String,
+    /// The client it is for.
+    pub client_id: Option<String>,
+    /// The recipient, E.164.
+    pub to: String,
+    /// When the reported attempt began.
+    pub attempted_at: Option<DateTime<Utc>>,
+    /// Whether this is the second try of a text that was not delivered.
+    pub second_try: bool,
+    /// Whether the report changed the status.
+    pub moved: bool,
+    /// Whether the text was reported as lost before, and arrived after all.
+    pub arrived_after_all: bool,
+    /// Twilio's error code of the text before this report.
+    pub code_before: Option<i32>,
+}
+
+/// Applies delivery reports, in the order given. Returns for each the text of ours that it is about, if there is one.
+///
+/// A report that says less than is known changes nothing. An arrival is final: it replaces an earlier report of a loss,
+/// and no later report undoes it. Locks the texts of each round by id, so that two transactions hardly ever deadlock.
+pub async fn apply_reports(
+    conn: &mut PgConnection,
+    reports: &[DeliveryReport],
+    now: DateTime<Utc>,
+) -> Result<Vec<Option<Reported>>, Error> {
+    let ids = resolve(conn, reports).await?;
+    let mut reported: Vec<Option<Reported>> = reports.iter().map(|_| None).collect();
+    for round in rounds(&ids) {
+        let together: Vec<(i64, &DeliveryReport)> =
+            round.iter().filter_map(|(id, place)| Some((*id, reports.get(*place)?))).collect();
+        let texts = apply_together(conn, &together, now).await?;
+        for (id, place) in round {
+            if let Some(answer) = reported.get_mut(place) {
+                *answer = texts.get(&id).cloned();
+            }
+        }
+    }
+    Ok(reported)
+}
+
+/// Returns the text that each report is about: by the id in the report, or else by Twilio's name for the text.
+async fn resolve(conn: &mut PgConnection, reports: &[DeliveryReport]) -> Result<Vec<Option<i64>>, Error> {
+    let nameless = reports.iter().filter(|report| report.message_id.is_none());
+    let sids: Vec<&str> = nameless.map(|report| report.sid.as_str()).collect();
+    let mut known = HashMap::new();
+    if !sids.is_empty() {
+        let rows = sqlx::query!(
+            r#"SELECT id, twilio_sid AS "sid!" FROM messages WHERE twilio_sid = ANY($1)"#,
+            &sids as &[&str]
+        );
+        known.extend(rows.fetch_all(conn).await?.into_iter().map(|row| (row.sid, row.id)));
+    }
+    Ok(reports.iter().map(|report| report.message_id.or_else(|| known.get(&report.sid).copied())).collect())
+}
+
+/// Groups reports into as few rounds as possible, so that no two in a round are about the same text: the reports about
+/// one text are applied in order. Returns the texts, each with the index of its report.
+fn rounds(ids: &[Option<i64>]) -> Vec<Vec<(i64, usize)>> {
+    let mut rounds: Vec<Vec<(i64, usize)>> = Vec::new();
+    let mut told: HashMap<i64, usize> = HashMap::new();
+    for (place, id) in ids.iter().enumerate().filter_map(|(place, id)| Some((place, (*id)?))) {
+        let round = told.entry(id).or_default();
+        match rounds.get_mut(*round) {
+            Some(places) => places.push((id, place)),
+            None => rounds.push(vec![(id, place)]),
+        }
+        *round += 1;
+    }
+    rounds
+}
+
+/// Applies reports of which no two are about the same text. Returns by `messages.id` the texts that match their
+/// reports.
+async fn apply_together(
+    conn: &mut PgConnection,
+    reports: &[(i64, &DeliveryReport)],
+    now: DateTime<Utc>,
+) -> Result<HashMap<i64, Reported>, Error> {
+    let ids: Vec<i64> = reports.iter().map(|(id, _)| *id).collect();
+    let sids: Vec<&str> = reports.iter().map(|(_, it)| it.sid.as_str()).collect();
+    let statuses: Vec<&str> = reports.iter().map(|(_, it)| it.progress.name()).collect();
+    let codes: Vec<Option<i32>> = reports.iter().map(|(_, it)| it.error_code).collect();
+    let to: Vec<Option<&str>> = reports.iter().map(|(_, it)| it.to.as_deref()).collect();
+    let meaning =
+        |it: &DeliveryReport| (it.progress > DeliveryProgress::Delivered).then(|| errors::meaning(it.error_code));
+    let meanings: Vec<Option<&str>> = reports.iter().map(|(_, it)| meaning(it)).collect();
+    let texts = sqlx::query_as!(
+        Reported,
+        r#"WITH came AS (
+               SELECT * FROM unnest($1::BIGINT[], $2::TEXT[], $3::TEXT[], $4::INTEGER[], $5::TEXT[], $6::TEXT[])
+                   AS came (id, sid, status, code, to_phone, meaning)
+           ), before AS (
+               SELECT m.id, came.sid, came.status, came.code, came.meaning, m.status AS was, m.error_code AS code_before,
+                      m.status IN ('queued', 'sending', 'unknown', 'sent')
+                          OR (m.status IN ('undelivered', 'failed') AND came.status = 'delivered') AS open
+               FROM came JOIN messages m ON m.id = came.id
+               WHERE (m.twilio_sid IS NULL OR m.twilio_sid = came.sid) AND m.attempted_at IS NOT NULL
+                 AND (came.to_phone IS NULL OR m.to_phone = came.to_phone)
+               ORDER BY m.id FOR UPDATE OF m
+           )
+           UPDATE messages
+           SET twilio_sid = COALESCE(twilio_sid, before.sid), updated_at = $7,
+               error_code = CASE WHEN open THEN before.code ELSE error_code END,
+               error_message = CASE WHEN open THEN before.meaning ELSE error_message END, next_attempt_at = NULL,
+               status = CASE WHEN open THEN before.status ELSE messages.status END,
+               check_at = CASE WHEN NOT open OR before.status <> 'sent' THEN NULL ELSE COALESCE(check_at, $8) END
+           FROM before WHERE messages.id = before.id
+           RETURNING messages.id, kind, client_id, to_phone AS "to", attempted_at, retry_of IS NOT NULL AS "second_try!",
+                     open AND was <> before.status AS "moved!",
+                     open AND was IN ('undelivered', 'failed') AS "arrived_after_all!", before.code_before"#,
+        &ids,
+        &sids as &[&str],
+        &statuses as &[&str],
+        &codes as &[Option<i32>],
+        &to as &[Option<&str>],
+        &meanings as &[Option<&str>],
+        now,
+        now + CHECK_AFTER
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(texts.into_iter().map(|text| (text.id, text)).collect())
+}
+
+/// Events after the sending of a text that is now known not to have arrived.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LaterActivity {
+    /// The conversation went on, so that the text is out of date.
+    pub went_on: bool,
+    /// Its recipient opted in again.
+    pub opted_in: bool,
+}
+
+/// Returns what happened since the texts `ids` were sent.
+pub async fn list_later_activity(conn: &mut PgConnection, ids: &[i64]) -> Result<HashMap<i64, LaterActivity>, Error> {
+    let rows = sqlx::query!(
+        r#"SELECT m.id,
+                  EXISTS (SELECT FROM messages newer WHERE newer.client_id = m.client_id AND newer.id > m.id
+                            AND newer.event_id IS NOT NULL AND newer.retry_of IS NULL AND NOT newer.held_back
+                            AND newer.status NOT IN ('undelivered', 'failed')
+                            -- These leave the client where it was, and do not repeat what it missed.
+                            AND newer.kind NOT IN ('missed_call', 'no_hurry', 'ask_confirm_live', 'remind_forwarding')
+                  ) AS "went_on!",
+                  EXISTS (SELECT FROM opt_changes o WHERE o.phone = substr(m.to_phone, 2) AND o.change = 'in'
+                            AND o.changed_at > m.attempted_at) AS "opted_in!"
+           FROM messages m WHERE m.id = ANY($1)"#,
+        ids
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.id, LaterActivity { went_on: row.went_on, opted_in: row.opted_in })).collect())
+}
+
+/// How long after sending a text without a final report Twilio is asked for its status.
+pub const CHECK_AFTER: TimeDelta = TimeDelta::minutes(15);
+
+/// How long after each question without a final status the next one follows, in seconds. After the last one the text
+/// stays sent: not every carrier reports.
+const CHECK_AGAIN_AFTER: [i32; 3] = [3_600, 6 * 3_600, 24 * 3_600];
+
+/// A text without a final report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreported {
+    /// `messages.id`.
+    pub id: i64,
+    /// Twilio's name for it.
+    pub sid: String,
+}
+
+/// Claims texts whose status is due to be asked for, at most `limit`. Schedules the next question at once, so that no
+/// two workers ask at the same time.
+pub async fn claim_unreported(pool: &PgPool, now: DateTime<Utc>, limit: i64) -> Result<Vec<Unreported>, Error> {
+    let claimed = sqlx::query_as!(
+        Unreported,
+        r#"UPDATE messages
+           SET checks = checks + 1, check_at = $1 + make_interval(secs => ($3::INTEGER[])[checks + 1])
+           -- Of a time that it does not know, the planner takes a third of all rows to be before it, empty or not.
+           WHERE id IN (SELECT id FROM messages
+                        WHERE check_at IS NOT NULL AND check_at <= $1 AND twilio_sid IS NOT NULL
+                        ORDER BY check_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+           RETURNING id, twilio_sid AS "sid!""#,
+        now,
+        limit,
+        &CHECK_AGAIN_AFTER
+    );
+    Ok(claimed.fetch_all(pool).await?)
+}
+
+/// Returns whether the status of any text is due to be asked for.
+pub async fn any_unreported(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<bool, Error> {
+    // `check_at IS NOT NULL` is needed here as in `claim_unreported`: without it, every look reads the whole outbox.
+    let any = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM messages WHERE check_at IS NOT NULL AND check_at <= $1) AS "any!""#,
+        now
+    );
+    Ok(any.fetch_one(conn).await?)
+}

@@ -1,0 +1,62 @@
+//! The promise to clients who wait for a number: each is told before it is broken, and the operator is alerted.
+//!
+//! [`waiting()`] takes no input but the rows, the settings and the time, and tells each client once. So every worker may call it at
+//! any time.
+
+use chrono::{DateTime, Utc};
+use jobrun_onboarding::waiting::{self, Watch};
+use jobrun_onboarding::{E164, wording};
+use sqlx::{PgConnection, PgPool};
+
+use crate::alerts::{cause_of_waiting, numbers as alert_of};
+use crate::db::alerts::{self, NewAlert};
+use crate::db::{self, numbers, waiting_list};
+use crate::numbers::offer;
+
+/// The changes that a check made, for the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Watched {
+    /// The clients who were told that it will take longer.
+    pub told: Vec<String>,
+    /// New alerts, for [`crate::telemetry::raised`].
+    pub raised: Vec<NewAlert>,
+    /// The causes of cleared alerts, for [`crate::telemetry::cleared`].
+    pub cleared: Vec<String>,
+}
+
+/// Tells each waiting client once, two hours before the promise runs out, that it takes longer. Alerts the operator when the first
+/// clients are close to the end of the promise, and when they are past it; clears the alerts when that is over.
+///
+/// Takes the exclusive allocation lock, but only if there is something to do. Commits.
+pub async fn waiting(pool: &PgPool, onboarding_number: &E164, now: DateTime<Utc>) -> Result<Watched, db::Error> {
+    let mut tx = pool.begin().await?;
+    // Usually nothing is due. Then allocations are not blocked.
+    let watch = look(&mut tx, now).await?;
+    if !is_due(&mut tx, &watch).await? {
+        return Ok(Watched::default());
+    }
+    numbers::lock_allocation_exclusive(&mut tx).await?;
+    let watch = look(&mut tx, now).await?;
+    waiting_list::save_watch(&mut tx, &watch, now).await?;
+    offer::tell(&mut tx, &watch.tell, onboarding_number, &wording::still_waiting(), now).await?;
+    let crossed: Vec<NewAlert> = watch.crossed.iter().map(|hours| alert_of::waiting(*hours)).collect();
+    let raised = alerts::raise(&mut tx, &crossed, now).await?;
+    let cleared = alerts::clear(&mut tx, &causes_of(&watch.clear), now).await?;
+    tx.commit().await?;
+    Ok(Watched { told: watch.tell, raised, cleared })
+}
+
+async fn look(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<Watch, db::Error> {
+    Ok(waiting::watch(&waiting_list::list_places(conn).await?, now))
+}
+
+async fn is_due(conn: &mut PgConnection, watch: &Watch) -> Result<bool, db::Error> {
+    if !watch.tell.is_empty() || !watch.marked.is_empty() {
+        return Ok(true);
+    }
+    Ok(!alerts::list_open_causes(conn, &causes_of(&watch.clear)).await?.is_empty())
+}
+
+fn causes_of(marks: &[i32]) -> Vec<String> {
+    marks.iter().copied().map(cause_of_waiting).collect()
+}

@@ -1,0 +1,287 @@
+//! The backend of a worker: takes jobs from apalis's tables, and gives them back.
+
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use apalis::prelude::{Backend, Task, TaskBuilder, WorkerContext};
+use apalis_core::backend::BackendConfig;
+use apalis_core::backend::finalize::Ephemeral;
+use apalis_postgres::queries::{keep_alive, reenqueue_orphaned};
+use backon::{BackoffBuilder, ExponentialBuilder};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use sqlx::PgPool;
+use tower_layer::Identity;
+
+use super::enqueue::{ATTEMPTS_MAX, Error, Queue, enqueue};
+use super::notify::{JobNotifier, RESTART_DELAY};
+use crate::db::{ConnectionLost, Health};
+
+/// The time between two heartbeats of a worker.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// After so many seconds without a heartbeat a worker counts as dead, and its jobs go to others.
+const DEAD_AFTER_SECONDS: u64 = 15;
+
+/// The most jobs that are taken as one.
+const TAKEN_AT_ONCE: i64 = 1000;
+
+/// A job that a worker has taken.
+#[derive(Clone, Debug)]
+pub struct Job {
+    queue: Queue,
+    id: String,
+    worker: String,
+    /// Which attempt this is, from 1.
+    pub attempt: usize,
+}
+
+/// How a job ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// No work is left.
+    Done,
+    /// There may be more work: the job is enqueued again, for any worker.
+    Again,
+    /// The job failed, and is tried again after a delay.
+    Failed,
+}
+
+/// The backend of one worker, which takes the jobs of one queue.
+pub struct Jobs {
+    pool: PgPool,
+    queue: Queue,
+    notifier: JobNotifier,
+    life: Life,
+    taking: Option<BoxFuture<'static, Result<Job, Error>>>,
+    closing: Option<BoxFuture<'static, Result<(), Error>>>,
+}
+
+/// The registration of a worker. Its heartbeats tell the others that it lives.
+enum Life {
+    Unregistered { delay: Duration },
+    Registering(BoxFuture<'static, Result<(), Error>>),
+    Alive(BoxFuture<'static, Error>),
+}
+
+impl Jobs {
+    /// Returns the backend of a worker of `queue`. A worker that has restarted (`restarts` > 0) waits before it registers.
+    #[must_use]
+    pub fn new(pool: &PgPool, queue: Queue, notifier: &JobNotifier, restarts: usize) -> Self {
+        let delay = if restarts == 0 { Duration::ZERO } else { RESTART_DELAY };
+        let life = Life::Unregistered { delay };
+        Self { pool: pool.clone(), queue, notifier: notifier.clone(), life, taking: None, closing: None }
+    }
+}
+
+impl Backend for Jobs {
+    type Task = Task<Job>;
+    type Error = Error;
+
+    /// Ready once the worker is registered. Polling drives its heartbeats.
+    fn poll_ready(&mut self, cx: &mut Context<'_>, worker: &WorkerContext) -> Poll<Result<(), Error>> {
+        loop {
+            match &mut self.life {
+                Life::Unregistered { delay } => {
+                    let registering = register(self.pool.clone(), self.queue, worker.clone(), *delay);
+                    self.life = Life::Registering(unless_lost(self.notifier.health.clone(), registering).boxed());
+                }
+                Life::Registering(registering) => {
+                    ready!(registering.poll_unpin(cx))?;
+                    let alive = stay_alive(self.pool.clone(), self.queue, self.notifier.clone(), worker.clone());
+                    self.life = Life::Alive(alive.boxed());
+                }
+                Life::Alive(alive) => {
+                    return match alive.poll_unpin(cx) {
+                        Poll::Pending => Poll::Ready(Ok(())),
+                        Poll::Ready(error) => Poll::Ready(Err(error)),
+                    };
+                }
+            }
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>, worker: &WorkerContext) -> Poll<Option<Result<Task<Job>, Error>>> {
+        let taking = self.taking.get_or_insert_with(|| {
+            take_next(self.pool.clone(), self.queue, self.notifier.clone(), worker.name().to_owned()).boxed()
+        });
+        let taken = ready!(taking.poll_unpin(cx));
+        self.taking = None;
+        Poll::Ready(Some(taken.map(|job| TaskBuilder::new(job).build())))
+    }
+
+    /// Called when every taken job has ended. A job that was just being taken goes back to the queue.
+    fn poll_close(&mut self, cx: &mut Context<'_>, worker: &WorkerContext) -> Poll<Result<(), Error>> {
+        self.taking = None;
+        let closing = self.closing.get_or_insert_with(|| leave(self.pool.clone(), worker.name().to_owned()).boxed());
+        closing.poll_unpin(cx)
+    }
+}
+
+impl BackendConfig for Jobs {
+    type Args = Job;
+    type Id = String;
+    type Kind = Ephemeral;
+    type Config = Queue;
+    type Layer = Identity;
+
+    fn config(&self) -> &Queue {
+        &self.queue
+    }
+
+    fn middleware(&mut self, _: &mut WorkerContext) -> Identity {
+        Identity::new()
+    }
+}
+
+/// Registers the worker, so that its jobs are given to others if it dies.
+async fn register(pool: PgPool, queue: Queue, worker: WorkerContext, delay: Duration) -> Result<(), Error> {
+    tokio::time::sleep(delay).await;
+    sqlx::query!(
+        "INSERT INTO apalis.workers (id, worker_type, storage_name, layers, last_seen) VALUES ($1, $2, 'jobrun', '', now())
+         ON CONFLICT (id) DO UPDATE SET last_seen = now()",
+        worker.name(),
+        queue.name()
+    )
+    .execute(&pool)
+    .await?;
+    Ok(())
+}
+
+/// Sends heartbeats, and gives the jobs of dead workers to others. Returns the first error.
+async fn stay_alive(pool: PgPool, queue: Queue, notifier: JobNotifier, worker: WorkerContext) -> Error {
+    loop {
+        if let Err(error) = unless_lost(notifier.health.clone(), heartbeat(&pool, queue, &worker)).await {
+            return error;
+        }
+        tokio::time::sleep(HEARTBEAT).await;
+    }
+}
+
+async fn heartbeat(pool: &PgPool, queue: Queue, worker: &WorkerContext) -> Result<(), Error> {
+    let mut conn = pool.acquire().await?;
+    keep_alive(&mut *conn, queue.name(), worker).await?;
+    reenqueue_orphaned(&mut *conn, queue.name(), DEAD_AFTER_SECONDS).await?;
+    Ok(())
+}
+
+/// Takes the due jobs, or waits until there are some.
+async fn take_next(pool: PgPool, queue: Queue, notifier: JobNotifier, worker: String) -> Result<Job, Error> {
+    loop {
+        if let Some(job) = unless_lost(notifier.health.clone(), take(&pool, queue, &worker)).await? {
+            return Ok(job);
+        }
+        notifier.wait(queue).await;
+    }
+}
+
+/// Gives up `work` when the connections to the database are given up.
+async fn unless_lost<T>(health: Health, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let lost =
+        |_: ConnectionLost| Error::Database(sqlx::Error::Protocol("the database does not answer any more".to_owned()));
+    health.unless_lost(work).await.map_err(lost)?
+}
+
+/// Takes all due jobs as one: keeps the one with the fewest attempts, and deletes the others.
+async fn take(pool: &PgPool, queue: Queue, worker: &str) -> Result<Option<Job>, Error> {
+    let taken = sqlx::query!(
+        r#"WITH due AS (
+               SELECT id, attempts FROM apalis.jobs
+               WHERE job_type = $2 AND run_at < now() AND (status = 'Pending' OR (status = 'Failed' AND attempts < max_attempts))
+               ORDER BY priority DESC, run_at LIMIT $3
+               FOR UPDATE SKIP LOCKED
+           ), kept AS (
+               SELECT id FROM due ORDER BY attempts LIMIT 1
+           ), dropped AS (
+               DELETE FROM apalis.jobs AS jobs USING due WHERE jobs.id = due.id AND due.id <> (SELECT id FROM kept)
+           )
+           -- In hand, it keeps nobody from pushing another for the same time: that one may be needed again.
+           UPDATE apalis.jobs AS jobs SET status = 'Queued', lock_by = $1, lock_at = now(), idempotency_key = NULL
+           FROM kept WHERE jobs.id = kept.id
+           RETURNING jobs.id, jobs.attempts"#,
+        worker,
+        queue.name(),
+        TAKEN_AT_ONCE
+    )
+    .fetch_optional(pool)
+    .await?;
+    let job = |id, attempts| {
+        let (worker, attempt) = (worker.to_owned(), usize::try_from(attempts).unwrap_or(0) + 1);
+        Job { queue, id, worker, attempt }
+    };
+    Ok(taken.map(|row| job(row.id, row.attempts)))
+}
+
+/// Ends a job: removes it, or gives it back to be tried again. Does nothing if the worker was taken for dead and another one has
+/// the job.
+///
+/// # Errors
+/// The caller has to try again: as long as the worker lives, no other is given the job.
+pub async fn end(pool: &PgPool, job: &Job, end: End) -> Result<(), Error> {
+    match end {
+        End::Failed if job.attempt < ATTEMPTS_MAX => defer(pool, job, delay_after_failure(job.attempt)).await,
+        End::Done | End::Failed => remove(pool, job).await,
+        End::Again => {
+            // A new job, because only new ones are announced. A crash in between leaves two jobs, which are taken as one.
+            enqueue(&mut *pool.acquire().await?, job.queue).await?;
+            remove(pool, job).await
+        }
+    }
+}
+
+async fn remove(pool: &PgPool, job: &Job) -> Result<(), Error> {
+    let gone = sqlx::query!("DELETE FROM apalis.jobs WHERE id = $1 AND lock_by = $2", job.id, job.worker);
+    gone.execute(pool).await?;
+    Ok(())
+}
+
+async fn defer(pool: &PgPool, job: &Job, delay: Duration) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE apalis.jobs SET status = 'Pending', lock_by = NULL, lock_at = NULL, attempts = $3,
+                                run_at = now() + make_interval(secs => $4)
+         WHERE id = $1 AND lock_by = $2",
+        job.id,
+        job.worker,
+        i32::try_from(job.attempt).unwrap_or(i32::MAX),
+        delay.as_secs_f64()
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Gives back the jobs of a worker that ends, and unregisters it. If that fails, the others notice that its heartbeats stop.
+async fn leave(pool: PgPool, worker: String) -> Result<(), Error> {
+    let left = async {
+        sqlx::query!(
+            "UPDATE apalis.jobs SET status = 'Pending', lock_by = NULL, lock_at = NULL
+             WHERE lock_by = $1 AND status = 'Queued'",
+            worker
+        )
+        .execute(&pool)
+        .await?;
+        sqlx::query!("DELETE FROM apalis.workers WHERE id = $1", worker).execute(&pool).await
+    };
+    if let Err(error) = left.await {
+        tracing::warn!(%error, worker, "a worker that ends could not give back its jobs");
+    }
+    Ok(())
+}
+
+/// Returns how long a job waits after its `attempt`th failure: half a second at first, doubling up to eight seconds.
+fn delay_after_failure(attempt: usize) -> Duration {
+    let delays =
+        ExponentialBuilder::new().with_min_delay(Duration::from_millis(500)).with_max_delay(Duration::from_secs(8));
+    delays.without_max_times().build().nth(attempt.saturating_sub(1)).unwrap_or(Duration::from_secs(8))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_delay_of_a_failing_job_doubles_up_to_eight_seconds() {
+        let delays: Vec<u128> = (1..=6).map(|attempt| delay_after_failure(attempt).as_millis()).collect();
+        assert_eq!(delays, [500, 1000, 2000, 4000, 8000, 8000]);
+    }
+}

@@ -1,5 +1,0 @@
-//! What others have published about the protocols, held against the code.
-
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
-
-mod signatures;

@@ -1,0 +1,232 @@
+//! Queries cost the same however much the tables hold.
+
+use std::fs;
+use std::path::Path;
+
+use jobrun_tests::{count, migrated_database, texts};
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+
+use super::execute;
+
+/// Tables with one row, or with no more rows than there is waiting work: a scan costs no more than that work.
+const SMALL: [&str; 6] = ["audits", "installation", "sending", "sweeps", "waiting_list", "workers"];
+
+/// Indexes that hold only rows that wait or are being handled: a query may read them whole.
+const OF_WHAT_WAITS: [&str; 11] = [
+    "a_cause_has_one_open_alert",
+    "a_number_is_intended_once",
+    "attempted_messages",
+    "cooling_numbers",
+    "cooling_numbers_of_a_client",
+    "messages_to_be_checked",
+    "queued_messages",
+    "queued_messages_that_expire",
+    "unsettled_messages_of_a_recipient",
+    "waiting_events",
+    "waiting_events_by_lane",
+];
+
+/// Queries that may read a growing table whole, each with words that no other query contains and the reason.
+const ALLOWED: [(&str, &str); 8] = [
+    (r#"clients.id AS "holder_id?""#, "`jobrun pool status` lists the whole pool"),
+    (r#"AS "assigned_in_30_days!""#, "the level of the whole pool, and its forecast: once a sweep, and by hand"),
+    ("WITH gone AS MATERIALIZED", "numbers whose clients were deleted are looked for in the whole pool: once a sweep"),
+    ("FROM unnest($1::TEXT[]) AS r (region)", "asked only about clients of other countries, before they pay"),
+    ("starts_with(id, $1)", "an operator's command finds a client by the beginning of its id"),
+    ("FROM number_purchases WHERE state <> 'not_bought'", "`jobrun pool buy` counts purchases before it makes one"),
+    (OLD_TEXTS, "the thousand oldest that are settled, which are nearly all"),
+    (OLD_EVENTS, "the thousand oldest that are processed, which are nearly all"),
+];
+
+const OLDEST_WAITING: &str = "due_at IS NULL AND id > $3";
+const OLD_TEXTS: &str = "messages again WHERE again.retry_of";
+const OLD_EVENTS: &str = "messages.event_id = events.id";
+
+/// A query as it is compiled into the programs.
+struct Query {
+    text: String,
+    parameters: usize,
+}
+
+impl Query {
+    fn may_read_everything(&self) -> bool {
+        ALLOWED.iter().any(|(words, _)| self.text.contains(words))
+    }
+}
+
+fn queries() -> Vec<Query> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.sqlx");
+    let queries: Vec<Query> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| {
+            let described: Value = serde_json::from_slice(&fs::read(entry.unwrap().path()).unwrap()).unwrap();
+            let parameters = described["describe"]["parameters"]["Left"].as_array().unwrap().len();
+            Query { text: described["query"].as_str().unwrap().to_owned(), parameters }
+        })
+        .collect();
+    assert!(queries.len() > 100, "the queries have been found");
+    queries
+}
+
+/// Returns a migrated database with large tables.
+async fn grown_database() -> PgPool {
+    let pool = migrated_database(2).await;
+    sqlx::raw_sql(include_str!("query_plans.sql")).execute(&pool).await.unwrap();
+    pool
+}
+
+/// Returns the generic plan of a query, which does not depend on its values, on a connection like those of the programs.
+async fn generic_plan(conn: &mut PgConnection, query: &Query, options: &str, values: &[&str]) -> Value {
+    execute(conn, format!("PREPARE planned AS {}", query.text)).await;
+    let values = if values.is_empty() { String::new() } else { format!("({})", values.join(", ")) };
+    let explain = format!("EXPLAIN (FORMAT JSON{options}) EXECUTE planned{values}");
+    let plans: Value = sqlx::raw_sql(AssertSqlSafe(explain)).fetch_one(&mut *conn).await.map(first).unwrap();
+    execute(conn, "DEALLOCATE planned".to_owned()).await;
+    plans[0]["Plan"].clone()
+}
+
+fn first(row: sqlx::postgres::PgRow) -> Value {
+    sqlx::Row::get(&row, 0)
+}
+
+/// Collects the parts of a plan whose cost grows with the number of rows.
+fn what_grows(plan: &Value, found: &mut Vec<String>) {
+    let said = |key: &str| plan[key].as_str().unwrap_or_default();
+    let (table, index) = (said("Relation Name"), said("Index Name"));
+    if said("Node Type") == "Seq Scan" && !SMALL.contains(&table) {
+        found.push(format!("reads all of {table}"));
+    }
+    // A limit does not help: when no row matches, the whole index is read.
+    let of_what_waits = OF_WHAT_WAITS.contains(&index) || SMALL.contains(&table);
+    if !index.is_empty() && plan["Index Cond"].is_null() && !of_what_waits {
+        found.push(format!("reads all of the index {index}"));
+    }
+    for child in plan["Plans"].as_array().into_iter().flatten() {
+        what_grows(child, found);
+    }
+}
+
+/// Returns every query whose cost grows with the number of rows, and the part of it that grows.
+async fn queries_that_grow(pool: &PgPool, queries: &[Query]) -> Vec<(String, String)> {
+    let mut conn = pool.acquire().await.unwrap();
+    let mut growing = Vec::new();
+    for query in queries {
+        let plan = generic_plan(&mut conn, query, "", &vec!["NULL"; query.parameters]).await;
+        let mut found = Vec::new();
+        what_grows(&plan, &mut found);
+        growing.extend(found.into_iter().map(|what| (query.text.clone(), what)));
+    }
+    growing
+}
+
+/// Returns how many pages a query touches with real values. Rolls back its writes.
+async fn pages(pool: &PgPool, queries: &[Query], words: &str, values: &[&str]) -> u64 {
+    let known_by: Vec<&Query> = queries.iter().filter(|query| query.text.contains(words)).collect();
+    let [query] = known_by[..] else { panic!("{} queries say {words}", known_by.len()) };
+    let mut tx = pool.begin().await.unwrap();
+    let plan = generic_plan(&mut tx, query, ", ANALYZE, BUFFERS", values).await;
+    tx.rollback().await.unwrap();
+    ["Shared Hit Blocks", "Shared Read Blocks"].iter().map(|key| plan[key].as_u64().unwrap()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_query_reads_a_growing_table_or_index_whole() {
+    let pool = grown_database().await;
+    let (allowed, others): (Vec<Query>, Vec<Query>) = queries().into_iter().partition(Query::may_read_everything);
+    let growing = queries_that_grow(&pool, &others).await;
+    assert!(growing.is_empty(), "{growing:#?}");
+    for query in &allowed {
+        let growing = queries_that_grow(&pool, std::slice::from_ref(query)).await;
+        assert!(!growing.is_empty(), "need not be allowed any more: {}", query.text);
+    }
+    assert_eq!(allowed.len(), ALLOWED.len(), "every allowed query exists");
+
+    // The check detects a missing index: it names the queries that need it.
+    execute(&mut pool.acquire().await.unwrap(), "DROP INDEX messages_to_be_checked".to_owned()).await;
+    let growing = queries_that_grow(&pool, &others).await;
+    assert!(!growing.is_empty(), "the missing index is detected");
+    assert!(growing.iter().all(|(query, what)| query.contains("check_at <= $1") && what.starts_with("reads all of")));
+}
+
+/// A query can use an index and still skip nearly all the rows that it finds, so the hottest queries are measured.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hottest_queries_touch_few_pages_of_large_tables() {
+    let (pool, queries) = (grown_database().await, queries());
+    let kinds = "ARRAY['text', 'call_ended', 'delivery_report', 'stripe']";
+    let oldest_waiting = ["50", kinds, "0"];
+    let hottest: [(&str, &[&str], u64); 9] = [
+        (OLDEST_WAITING, &oldest_waiting, 100),
+        ("AND (due_at, id) > ($4, $5)", &["now()", "20", kinds, "now() - INTERVAL '1 day'", "0"], 100),
+        ("AND (due_at IS NULL OR due_at <= $1)) AS", &["now()", kinds], 100),
+        ("s.free_at > $3", &["now()", "10", "now()"], 500),
+        ("AND next_attempt_at <= $1\n", &["now()", "1", "now()"], 100),
+        ("AND (next_attempt_at IS NULL OR next_attempt_at <= $1)) AS", &["now()"], 100),
+        ("SELECT min(free_at) FROM senders", &["now()"], 100),
+        // No row is that old.
+        (OLD_TEXTS, &["now() - INTERVAL '9 years'", "1000"], 200),
+        (OLD_EVENTS, &["now() - INTERVAL '9 years'", "1000"], 200),
+    ];
+    for (words, values, most) in hottest {
+        let touched = pages(&pool, &queries, words, values).await;
+        assert!(touched <= most, "{touched} pages for the query that says {words}");
+    }
+
+    let drop = "DROP INDEX waiting_events, waiting_events_by_lane";
+    execute(&mut pool.acquire().await.unwrap(), drop.to_owned()).await;
+    let touched = pages(&pool, &queries, OLDEST_WAITING, &oldest_waiting).await;
+    assert!(touched > 1_000, "{touched} pages show that an index is missing");
+}
+
+/// A plan is made once, perhaps while no work waits. It must stay good when much work waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_made_while_no_work_waits_stays_good_when_much_work_waits() {
+    let (pool, queries) = (migrated_database(2).await, queries());
+    let lanes = "ARRAY['phone:447900000007', 'phone:447900000008']";
+    let (kinds, phones) = ("ARRAY['text']", "ARRAY['447900000007', '447900000008']");
+    let planned: [(&str, &[&str], u64); 5] = [
+        ("s.free_at > $3", &["now()", "10", "now()"], 500),
+        ("AS asked (lane)", &[lanes, kinds], 50),
+        ("IS NOT FALSE AND id = ANY($1)", &["ARRAY[7, 8]"], 50),
+        ("FOR NO KEY UPDATE SKIP LOCKED", &[phones, "ARRAY['']", "ARRAY['']"], 50),
+        ("UPDATE events SET processed_at = $5", &["ARRAY[7, 8]", "ARRAY['x', 'x']", "NULL", "NULL", "now()"], 100),
+    ];
+    let mut conn = pool.acquire().await.unwrap();
+    let names = planned.iter().map(|(words, values, most)| (words, values.join(", "), most)).zip(0..);
+    let names: Vec<((&&str, String, &u64), i32)> = names.collect();
+    for ((words, values, _), name) in &names {
+        let [query] = queries.iter().filter(|query| query.text.contains(**words)).collect::<Vec<_>>()[..] else {
+            panic!("not one query says {words}")
+        };
+        execute(&mut conn, format!("PREPARE q{name} AS {}; EXECUTE q{name}({values})", query.text)).await;
+    }
+    sqlx::raw_sql(
+        r#"INSERT INTO clients (id, "phoneNumber") SELECT 'client-' || n, 447900000000 + n FROM generate_series(1, 4000) AS n;
+           INSERT INTO events (source, external_id, kind, lane, payload, received_at)
+           SELECT 'twilio', 'SM' || n, 'text', 'phone:' || 447900000000 + n, '{}', now() FROM generate_series(1, 4000) AS n;
+           INSERT INTO messages (client_id, kind, to_phone, from_number, body, created_at, updated_at)
+           SELECT 'client-' || n, 'welcome', '+' || 447900000000 + n, '+447476955179', 'Hello', now(), now()
+           FROM generate_series(1, 4000) AS n"#,
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    for ((words, values, most), name) in &names {
+        let explain = format!("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE q{name}({values})");
+        let plan: Value = sqlx::raw_sql(AssertSqlSafe(explain)).fetch_one(&mut *conn).await.map(first).unwrap();
+        let keys = ["Shared Hit Blocks", "Shared Read Blocks"];
+        let touched: u64 = keys.iter().map(|key| plan[0]["Plan"][*key].as_u64().unwrap()).sum();
+        assert!(touched <= **most, "{touched} pages for the query that says {words}");
+    }
+}
+
+/// Deleting a row searches every table that refers to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_foreign_key_has_an_index() {
+    let pool = migrated_database(1).await;
+    let unfound = "SELECT conname::TEXT FROM pg_constraint AS rule WHERE contype = 'f' AND NOT EXISTS (
+                       SELECT FROM pg_index
+                       WHERE indrelid = rule.conrelid AND indkey[0] = rule.conkey[1] AND indpred IS NULL)";
+    assert_eq!(texts(&pool, unfound).await, Vec::<String>::new());
+    assert!(count(&pool, "SELECT count(*) FROM pg_constraint WHERE contype = 'f'").await > 8);
+}

@@ -1,0 +1,7 @@
+//! The conversation, from the first text to the test call.
+
+mod scenarios;
+
+mod conversation;
+
+mod understanding;

@@ -1,0 +1,3 @@
+//! Jobs and commits that share work.
+
+mod batching;

@@ -1,0 +1,121 @@
+//! The context of every job: connections, the account at Twilio, settings.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use jobrun_onboarding::{E164, can_hold_a_conversation};
+use jobrun_shared::db::inbox::{Payload, PendingEvent};
+use jobrun_shared::db::{self, Health, blockers};
+use jobrun_shared::{clock, telemetry};
+use jobrun_twilio::api::Api;
+use sqlx::PgPool;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+/// The time that a job runs before it leaves the rest to the next one, so that the queue sees that its workers are alive.
+const JOB_TIME_BUDGET: TimeDelta = TimeDelta::seconds(5);
+
+/// The shortest time between two searches for sessions that hold locks.
+const BLOCKERS_LOOKED_FOR_EVERY: TimeDelta = TimeDelta::seconds(1);
+
+/// The progress of a job when it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// No work is left that the job could do.
+    Drained,
+    /// There may be more to do.
+    MoreToDo,
+}
+
+/// The connections and settings that every job uses.
+#[derive(Clone, Debug)]
+pub(crate) struct JobContext {
+    /// Connections to the database.
+    pub(crate) pool: PgPool,
+    /// Whether the connections to the database can be trusted.
+    pub(crate) health: Health,
+    /// The account at Twilio.
+    pub(crate) twilio: Api,
+    /// The number that clients text, and that texts come from.
+    pub(crate) onboarding_number: E164,
+    /// The address at which clients pay, before the reference of each is added; nothing if no link is set up yet.
+    pub(crate) payment_link: Option<String>,
+    /// The time that a number is held for a waiting client.
+    pub(crate) hold: Duration,
+    /// The time that a number is kept from other clients after its client has left.
+    pub(crate) cooling: Duration,
+    /// The interval of the scheduled sweeps.
+    pub(crate) sweep_interval: Duration,
+    /// The interval at which Twilio's list of received texts is compared with the inbox.
+    pub(crate) audit_interval: Duration,
+    /// The largest number of segments that each of our numbers sends a second.
+    pub(crate) segments_per_second: u32,
+    /// The number of unclaimed numbers below which a region has too few; 0 for never.
+    pub(crate) pool_level_min: u32,
+    /// The largest number of clients, texts or reports in a transaction.
+    pub(crate) batch_max: u32,
+    /// The time that processed events and settled texts are kept; zero if for ever.
+    pub(crate) retention: Duration,
+    /// The time of the last search for sessions that hold locks.
+    pub(crate) blockers_looked_for_at: Arc<Mutex<Option<DateTime<Utc>>>>,
+    /// Set when the process is to end: jobs finish the batch in hand, and begin no other.
+    pub(crate) stop: CancellationToken,
+}
+
+impl JobContext {
+    /// Returns the sender of a text to the onboarding number, if it can hold a conversation. Such a text makes its sender a client,
+    /// now or on a retry, and is never an unmatched event.
+    pub(crate) fn newcomer(&self, event: &PendingEvent) -> Option<E164> {
+        match &event.payload {
+            Some(Payload::Text { from, to, .. }) if to == self.onboarding_number.as_str() => {
+                E164::parse(from).ok().filter(can_hold_a_conversation)
+            }
+            _ => None,
+        }
+    }
+
+    /// Does `work`, and fails at once if the connections to the database are given up meanwhile.
+    pub(crate) async fn unless_lost<T, E>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, db::Error>
+    where
+        db::Error: From<E>,
+    {
+        Ok(self.health.unless_lost(work).await??)
+    }
+
+    /// Raises alerts about sessions that hold locks for long. Best effort, and once a second at most: the work that waits for the
+    /// locks is retried anyway.
+    pub(crate) async fn alert_of_blockers(&self) {
+        let now = clock::now();
+        let mut looked_at = self.blockers_looked_for_at.lock().await;
+        if looked_at.is_some_and(|at| now - at < BLOCKERS_LOOKED_FOR_EVERY) {
+            return;
+        }
+        *looked_at = Some(now);
+        drop(looked_at);
+        let alerting = async {
+            let mut tx = self.pool.begin().await?;
+            let raised = blockers::alert(&mut tx, now).await?;
+            tx.commit().await?;
+            Ok::<_, db::Error>(raised)
+        };
+        match alerting.await {
+            Ok(raised) => telemetry::raised(&raised),
+            Err(error) => tracing::warn!(%error, "cannot find out which sessions hold locks"),
+        }
+    }
+
+    /// Repeats `batch` until it returns 0, the job has used up its time, or the process is to end.
+    pub(crate) async fn run_until_drained<S, E>(&self, mut batch: impl FnMut() -> S + Send) -> Result<Progress, E>
+    where
+        S: Future<Output = Result<usize, E>> + Send,
+    {
+        let end = clock::now() + JOB_TIME_BUDGET;
+        while !self.stop.is_cancelled() && clock::now() < end {
+            if batch().await? == 0 {
+                return Ok(Progress::Drained);
+            }
+        }
+        Ok(Progress::MoreToDo)
+    }
+}

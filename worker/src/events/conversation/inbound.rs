@@ -1,0 +1,73 @@
+//! Stored events, converted into events of the conversation.
+
+use std::collections::HashSet;
+
+use jobrun_onboarding::{Call, E164, Event, Keyword, caller, keyword};
+use jobrun_shared::db::inbox::{Payload, PendingEvent};
+
+use super::work::ClientWork;
+use crate::context::JobContext;
+use crate::events::unmatched;
+
+/// A stored event, as the conversation receives it.
+pub(super) enum Inbound {
+    /// An event of the conversation.
+    Event(Event),
+    /// A text to a number of ours that is neither the onboarding number nor the client's own.
+    Misdirected,
+    /// An event that is not for a conversation, or cannot be read.
+    Nothing,
+}
+
+impl ClientWork {
+    pub(super) fn to_domain_event(&self, context: &JobContext, event: &PendingEvent) -> Inbound {
+        let call = |from: &str, sid: &Option<String>| Call { sid: sid.clone(), caller: caller(from) };
+        match &event.payload {
+            Some(Payload::Text { to, body, opt_out_type, .. }) if !self.speaks_to_us_on(context, to) => {
+                self.to_other_number(event, body, opt_out_type.as_deref())
+            }
+            Some(Payload::Text { body, opt_out_type, .. }) => {
+                let taken_for = opt_out_type.as_deref().and_then(keyword);
+                Inbound::Event(Event::Text { body: body.clone(), taken_for, received_at: event.received_at })
+            }
+            Some(Payload::CallArrived { from, sid, .. }) => Inbound::Event(Event::CallArrived(call(from, sid))),
+            Some(Payload::CallEnded { from, sid, .. }) => Inbound::Event(Event::CallEnded(call(from, sid))),
+            Some(Payload::NumberDue { .. }) => Inbound::Event(Event::NumberDue),
+            Some(Payload::OptedOut { .. }) => Inbound::Event(Event::OptedOut),
+            Some(Payload::Unreachable { .. }) => Inbound::Event(Event::Unreachable),
+            Some(Payload::Reached { .. }) => Inbound::Event(Event::Reached),
+            Some(Payload::PaymentChanged { .. }) => {
+                Inbound::Event(Event::PaymentStands(self.payment.unwrap_or_default()))
+            }
+            Some(Payload::NumberLost { number, .. }) => {
+                E164::parse(number).map_or(Inbound::Nothing, |it| Inbound::Event(Event::NumberLost(it)))
+            }
+            Some(Payload::DeliveryReport { .. } | Payload::Stripe { .. }) | None => Inbound::Nothing,
+        }
+    }
+
+    /// Returns whether a text to `number` is addressed to us: it is the onboarding number, or the client's own. On any other number
+    /// a client is treated like everyone else.
+    fn speaks_to_us_on(&self, context: &JobContext, number: &str) -> bool {
+        let own = self.loaded.client.number.as_ref().map(E164::as_str);
+        number == context.onboarding_number.as_str() || Some(number) == own
+    }
+
+    /// STOP and START count on every number of ours, because an opt-out belongs to the person. Any other text is for the holder of
+    /// that number, and so is a START from a client who takes texts.
+    fn to_other_number(&self, event: &PendingEvent, body: &str, opt_out_type: Option<&str>) -> Inbound {
+        let taken_for = unmatched::opt_keyword(body, opt_out_type);
+        let counts = match taken_for {
+            Some(Keyword::Stop) => true,
+            Some(Keyword::Start) => self.loaded.client.opted_out,
+            Some(Keyword::Help) | None => false,
+        };
+        let text = || Event::Text { body: body.to_owned(), taken_for, received_at: event.received_at };
+        if counts { Inbound::Event(text()) } else { Inbound::Misdirected }
+    }
+
+    pub(super) fn answer_misdirected(&mut self, context: &JobContext, event: &PendingEvent, ours: &HashSet<String>) {
+        self.record_outcome(event, "misdirected");
+        self.texts.extend(unmatched::answer(event, context, ours).filter(|_| !self.loaded.client.opted_out));
+    }
+}

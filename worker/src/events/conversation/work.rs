@@ -1,0 +1,198 @@
+//! A client in hand: its events, decided one after the other, and their results.
+
+use std::collections::VecDeque;
+
+use chrono::{DateTime, Utc};
+use jobrun_onboarding::{Allocation, Client, Concern, Decision, E164, Event, Facts, OptChange, Payment, Step, decide};
+use jobrun_shared::db::clients::{self, OptChangeRecord};
+use jobrun_shared::db::inbox::{NewEvent, Outcome, Payload, PendingEvent, Source};
+use jobrun_shared::db::numbers;
+use jobrun_shared::db::outbox::NewMessage;
+
+use crate::context::JobContext;
+
+/// A client in hand, the events that it still waits to be told of, and the results of the others.
+pub(super) struct ClientWork {
+    pub(super) loaded: clients::Loaded,
+    pub(super) waiting: VecDeque<PendingEvent>,
+    /// The event that needs a number, stored and converted, until the pool has replied.
+    pub(super) asking: Option<(PendingEvent, Event)>,
+    /// The client's payment status by its subscriptions, if an event about a change of it waits. `loaded.client` holds the status
+    /// that the client was told.
+    pub(super) payment: Option<Payment>,
+    /// Set if the client gives up its place on the waiting list, and the number that it holds, if it holds one.
+    pub(super) gives_up: Option<Option<E164>>,
+    pub(super) payment_updated: bool,
+    pub(super) outcomes: Vec<Outcome>,
+    pub(super) texts: Vec<NewMessage>,
+    pub(super) moved: bool,
+    pub(super) misfits_changed: bool,
+    /// Whether the pool has numbers of the client's region.
+    pub(super) region_served: bool,
+    /// When a question that is asked now counts as asked: after the arrival of every event in hand.
+    pub(super) asked_at: DateTime<Utc>,
+    /// Whether the client asked to cancel, or for its money back.
+    pub(super) cancel_asked: bool,
+    /// Whether the client asked for a person.
+    pub(super) person_wanted: bool,
+    /// Whether the client and the conversation misunderstand each other.
+    pub(super) stuck: bool,
+    pub(super) opt_changes: Vec<OptChangeRecord>,
+    pub(super) reach_changed: bool,
+    /// Whether the pool had no number for the client.
+    pub(super) found_pool_empty: bool,
+    /// Whether a change of the service could not be texted, because the client takes no texts, or none reaches it.
+    pub(super) missed_service_notice: bool,
+    pub(super) numbers_due: Vec<NewEvent>,
+    pub(super) journal: Vec<Vec<String>>,
+}
+
+impl ClientWork {
+    pub(super) fn new(loaded: clients::Loaded, waiting: Vec<PendingEvent>) -> Self {
+        Self {
+            loaded,
+            waiting: waiting.into(),
+            asking: None,
+            payment: None,
+            gives_up: None,
+            payment_updated: false,
+            outcomes: Vec::new(),
+            texts: Vec::new(),
+            moved: false,
+            misfits_changed: false,
+            region_served: true,
+            asked_at: DateTime::default(),
+            cancel_asked: false,
+            person_wanted: false,
+            stuck: false,
+            opt_changes: Vec::new(),
+            reach_changed: false,
+            found_pool_empty: false,
+            missed_service_notice: false,
+            numbers_due: Vec::new(),
+            journal: Vec::new(),
+        }
+    }
+
+    /// Records the outcome of an event, and the client's state after it.
+    pub(super) fn record_outcome(&mut self, event: &PendingEvent, word: &'static str) {
+        let client = &self.loaded.client;
+        self.outcomes.push(Outcome { event_id: event.id, word, client: Some((client.id.clone(), client.state)) });
+    }
+
+    fn facts<'a>(&self, context: &'a JobContext, allocation: Option<Allocation>, now: DateTime<Utc>) -> Facts<'a> {
+        Facts {
+            payment_link: context.payment_link.as_deref(),
+            allocation,
+            region_served: self.region_served,
+            now,
+            asked_at: self.asked_at,
+        }
+    }
+
+    pub(super) fn take_up(&mut self, context: &JobContext, event: PendingEvent, heard: Event, now: DateTime<Utc>) {
+        let facts = self.facts(context, None, now);
+        match decide(&self.loaded.client, &heard, &facts) {
+            Step::Decided(decision) => self.apply(context, &event, *decision),
+            Step::AskPool => self.asking = Some((event, heard)),
+        }
+    }
+
+    /// Returns the client's request for a number, if it asks for one.
+    pub(super) fn number_request(&self) -> Option<numbers::NumberRequest> {
+        let (event, _) = self.asking.as_ref()?;
+        let client = &self.loaded.client;
+        let since = match event.payload {
+            Some(Payload::PaymentChanged { since, .. }) => since,
+            _ => event.received_at,
+        };
+        Some(numbers::NumberRequest {
+            client_id: client.id.clone(),
+            region: self.loaded.region.clone(),
+            number: client.number.clone(),
+            since,
+        })
+    }
+
+    /// Decides the event that asked the pool, with the pool's reply.
+    pub(super) fn answer(&mut self, context: &JobContext, allocation: Allocation, now: DateTime<Utc>) {
+        let Some((event, heard)) = self.asking.take() else {
+            return;
+        };
+        let facts = self.facts(context, Some(allocation.clone()), now);
+        let step = decide(&self.loaded.client, &heard, &facts);
+        match allocation {
+            Allocation::Assigned(number) => self.loaded.client.number = Some(number),
+            Allocation::AlreadyAssigned(_) => {}
+            Allocation::PoolEmpty { .. } => self.found_pool_empty = true,
+        }
+        match step {
+            Step::Decided(decision) => self.apply(context, &event, *decision),
+            Step::AskPool => tracing::error!(event = event.id, "a decision asked the pool twice"),
+        }
+    }
+
+    /// Returns the payment status that the client was told just now, if any.
+    pub(super) fn payment_update(&self) -> Option<clients::PaymentUpdate<'_>> {
+        let Client { id, payment, payment_active, .. } = &self.loaded.client;
+        let heard = clients::PaymentUpdate { client_id: id, payment: *payment, payment_active: *payment_active };
+        self.payment_updated.then_some(heard)
+    }
+
+    fn apply(&mut self, context: &JobContext, event: &PendingEvent, decision: Decision) {
+        let client = &mut self.loaded.client;
+        let outcome = match (decision.next == client.state, decision.texts.is_empty()) {
+            (false, _) => "moved",
+            (true, false) => "answered",
+            (true, true) => "noted",
+        };
+        self.moved |= decision.next != client.state || decision.collected != client.collected;
+        self.misfits_changed |= decision.exchange.misfits != client.exchange.misfits;
+        let goes_on = decision.next != client.state;
+        client.state = decision.next;
+        client.collected = decision.collected;
+        client.exchange = decision.exchange;
+        self.cancel_asked |= decision.concern == Some(Concern::CancelAsked);
+        self.person_wanted |= decision.concern == Some(Concern::PersonWanted);
+        self.stuck = decision.concern == Some(Concern::Stuck) || (self.stuck && !goes_on);
+        self.payment_updated |= decision.payment.is_some();
+        let of_service = matches!(event.payload, Some(Payload::PaymentChanged { .. } | Payload::NumberLost { .. }));
+        self.missed_service_notice |= of_service
+            && (client.opted_out || client.unreachable)
+            && (outcome == "moved" || decision.payment_active.is_some());
+        client.payment = decision.payment.unwrap_or(client.payment);
+        client.payment_active = decision.payment_active.unwrap_or(client.payment_active);
+        if decision.gives_up_number {
+            self.gives_up = Some(client.number.take());
+        }
+        if let Some(change) = decision.opt {
+            client.opted_out = change == OptChange::Out;
+            self.opt_changes.push(OptChangeRecord { phone: client.owner_phone.clone(), change, event_id: event.id });
+        }
+        if let Some(reachable) = decision.reachable {
+            client.unreachable = !reachable;
+            self.reach_changed = true;
+        }
+        if client.opted_out || client.unreachable {
+            self.texts.clear();
+        }
+        self.texts.extend(decision.texts.into_iter().map(|text| NewMessage {
+            client_id: Some(client.id.clone()),
+            event_id: Some(event.id),
+            to: client.owner_phone.clone(),
+            from: context.onboarding_number.clone(),
+            text,
+            held_back: false,
+            deferred_until: None,
+        }));
+        if decision.number_due {
+            self.numbers_due.push(NewEvent {
+                source: Source::System,
+                external_id: format!("number-due:{}", event.id),
+                payload: Payload::NumberDue { client_id: client.id.clone() },
+            });
+        }
+        self.journal.push(decision.journal);
+        self.record_outcome(event, outcome);
+    }
+}

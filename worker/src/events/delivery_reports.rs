@@ -1,0 +1,165 @@
+//! Twilio's delivery reports, applied to the outbox.
+//!
+//! Reports come in any order, twice, or never. A text's status only moves forward.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use jobrun_onboarding::TextKind;
+use jobrun_shared::alerts::cause_of_undelivered;
+use jobrun_shared::db::alerts::{self, NewAlert};
+use jobrun_shared::db::inbox::{self, Outcome, Payload, PendingEvent};
+use jobrun_shared::db::outbox::pace::KnownBy;
+use jobrun_shared::db::outbox::{self, DeliveryProgress, DeliveryReport, LaterActivity, Reported};
+use jobrun_shared::db::{self, Patience};
+use jobrun_shared::queue::{self, Queue};
+use jobrun_shared::{clock, telemetry};
+use jobrun_twilio::errors;
+use sqlx::PgConnection;
+
+use crate::context::JobContext;
+use crate::events::{Handler, Item, handle};
+use crate::send_failures::{self, Arrived, Failed};
+
+const HANDLER: Handler = Handler { name: "a delivery report", retry_after: TimeDelta::minutes(10) };
+
+/// Applies the delivery reports among the `oldest` events. Returns how many.
+pub(crate) async fn process(context: &JobContext, oldest: &[PendingEvent]) -> Result<usize, db::Error> {
+    let reports: Vec<Item<'_, &PendingEvent>> =
+        oldest.iter().filter(|event| as_report(event).is_some()).map(Item::of_event).collect();
+    let handled = handle(context, HANDLER, &reports, |part, patience| apply(context, part, patience)).await?;
+    Ok(handled.count)
+}
+
+async fn apply(
+    context: &JobContext,
+    reports: &[Item<'_, &PendingEvent>],
+    patience: Patience,
+) -> Result<usize, db::Error> {
+    let ids: Vec<i64> = reports.iter().map(|item| item.of.id).collect();
+    let mut tx = db::begin(&context.pool, patience).await?;
+    let told = apply_in(&mut tx, &ids).await;
+    let told = db::finish(tx, told).await?;
+
+    for failed in told.failed {
+        let (message_id, code) = (failed.id, failed.code);
+        tracing::warn!(message_id, code, why = errors::meaning(code), "a text was not delivered");
+    }
+    telemetry::raised(&told.raised);
+    telemetry::cleared(&told.cleared);
+    Ok(told.applied)
+}
+
+async fn apply_in(conn: &mut PgConnection, ids: &[i64]) -> Result<Told, db::Error> {
+    let locked = inbox::lock_pending(conn, ids).await?;
+    if locked.is_empty() {
+        return Ok(Told::default());
+    }
+    let mut reports: Vec<(i64, DeliveryReport)> =
+        locked.iter().filter_map(|event| Some((event.id, as_report(event)?))).collect();
+    reports.sort_by_key(|(id, report)| (report.message_id, *id));
+
+    let now = clock::now();
+    let (event_ids, reports): (Vec<i64>, Vec<DeliveryReport>) = reports.into_iter().unzip();
+    let reported = outbox::apply_reports(conn, &reports, now).await?;
+    let outcome = |text: &Option<Reported>| if text.is_some() { "applied" } else { "not_our_text" };
+    let outcomes: Vec<Outcome> =
+        event_ids.into_iter().zip(&reported).map(|(id, text)| Outcome::of_nobody(id, outcome(text))).collect();
+    inbox::mark_processed(conn, &outcomes, now).await?;
+    let news: Vec<(&DeliveryReport, &Reported)> =
+        reports.iter().zip(&reported).filter_map(|(report, text)| Some((report, text.as_ref()?))).collect();
+    let told = follow(conn, &news, now).await?;
+    // A report may settle a text of unknown outcome, and then the next one to the same person can leave.
+    queue::enqueue(conn, Queue::SendMessages).await?;
+    Ok(Told { applied: outcomes.len(), ..told })
+}
+
+/// The news of a batch, for the log after the commit.
+#[derive(Default)]
+struct Told {
+    /// The number of reports that were applied.
+    applied: usize,
+    failed: Vec<Failed>,
+    raised: Vec<NewAlert>,
+    cleared: Vec<String>,
+}
+
+/// Carries out the actions that follow from reports. Returns the news for the log.
+async fn follow(
+    conn: &mut PgConnection,
+    news: &[(&DeliveryReport, &Reported)],
+    now: DateTime<Utc>,
+) -> Result<Told, db::Error> {
+    let left = news.iter().filter(|(report, _)| report.progress.shows_it_left());
+    let mut cleared = match left.filter_map(|(_, text)| text.attempted_at).max() {
+        Some(began_at) => send_failures::account_accepted(conn, began_at, KnownBy::Report, now).await?,
+        None => Vec::new(),
+    };
+    let mut failed: Vec<Failed> = news.iter().filter_map(|(report, text)| as_failed(report, text)).collect();
+    if !failed.is_empty() {
+        let ids: Vec<i64> = failed.iter().map(|failed| failed.id).collect();
+        let later = outbox::list_later_activity(conn, &ids).await?;
+        for failed in &mut failed {
+            failed.later = later.get(&failed.id).copied().unwrap_or_default();
+        }
+    }
+    let arrived: Vec<Arrived> = news.iter().filter_map(|(_, text)| as_arrived(text)).collect();
+    let raised = send_failures::carry_out(conn, &failed, &arrived, now).await?;
+    let over: Vec<String> = news.iter().filter_map(|(report, text)| cause_that_is_gone(report, text)).collect();
+    cleared.extend(alerts::clear(conn, &over, now).await?);
+    Ok(Told { failed, raised, cleared, ..Told::default() })
+}
+
+/// Returns the failed text, if a report says for the first time that it was not delivered.
+fn as_failed(report: &DeliveryReport, text: &Reported) -> Option<Failed> {
+    (text.moved && report.progress > DeliveryProgress::Delivered).then(|| Failed {
+        id: text.id,
+        kind: TextKind::from_name(&text.kind),
+        client_id: text.client_id.clone(),
+        to: text.to.clone(),
+        began_at: text.attempted_at.unwrap_or(DateTime::UNIX_EPOCH),
+        second_try: text.second_try,
+        class: errors::class_of(report.error_code),
+        code: report.error_code,
+        kept: false,
+        reported: true,
+        later: LaterActivity::default(),
+    })
+}
+
+/// Returns the text, if it arrived after it was taken for lost.
+fn as_arrived(text: &Reported) -> Option<Arrived> {
+    text.arrived_after_all.then(|| Arrived {
+        id: text.id,
+        is_for_a_client: text.client_id.is_some(),
+        to: text.to.clone(),
+        class_before: errors::class_of(text.code_before),
+    })
+}
+
+/// Returns the cause of the alert that a delivered text ends, if there is one.
+fn cause_that_is_gone(report: &DeliveryReport, text: &Reported) -> Option<String> {
+    let kind = TextKind::from_name(&text.kind).filter(|kind| kind.matters())?;
+    let client_id = text.client_id.as_deref()?;
+    (report.progress == DeliveryProgress::Delivered).then(|| cause_of_undelivered(kind, client_id))
+}
+
+fn as_report(event: &PendingEvent) -> Option<DeliveryReport> {
+    match event.payload.as_ref()? {
+        Payload::DeliveryReport { message_id, sid, status, error_code, to } => Some(DeliveryReport {
+            message_id: *message_id,
+            sid: sid.clone(),
+            to: to.clone(),
+            progress: DeliveryProgress::of_status(status),
+            error_code: *error_code,
+        }),
+        Payload::Text { .. }
+        | Payload::CallArrived { .. }
+        | Payload::CallEnded { .. }
+        | Payload::NumberDue { .. }
+        | Payload::OptedOut { .. }
+        | Payload::Unreachable { .. }
+        | Payload::Reached { .. }
+        | Payload::Stripe { .. }
+        | Payload::PaymentChanged { .. }
+        | Payload::NumberLost { .. } => None,
+    }
+}

@@ -1,0 +1,9 @@
+//! The jobs, one for each queue.
+
+pub(crate) mod process_events;
+
+pub(crate) mod reconcile;
+
+pub(crate) mod send_messages;
+
+pub(crate) mod sweep;

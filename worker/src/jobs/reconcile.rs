@@ -1,0 +1,142 @@
+//! The job `reconcile`: asks Twilio for what it has not reported.
+//!
+//! Delivery reports get lost, and so do texts that arrive while no ingress can take them. Twilio does not deliver either again. The
+//! job records its findings in the inbox like any other event, once, however often it finds them.
+
+use chrono::TimeDelta;
+use futures::StreamExt;
+use jobrun_json::storable;
+use jobrun_shared::alerts::{Kind, operation};
+use jobrun_shared::db::alerts::{self, NewAlert};
+use jobrun_shared::db::inbox::{self, NewEvent, Payload, Source};
+use jobrun_shared::db::outbox::{self, DeliveryProgress, Unreported};
+use jobrun_shared::db::{self, audits, numbers};
+use jobrun_shared::queue::{self, Queue};
+use jobrun_shared::{clock, telemetry};
+use jobrun_twilio::lists::Inbound;
+
+use crate::context::{JobContext, Progress};
+
+/// The number of texts asked about at a time.
+const SLICE: usize = 10;
+
+/// The number of received texts recorded in one transaction.
+const FILED_AT_ONCE: usize = 100;
+
+/// The time for which Twilio tries to deliver a text: a younger one may still be on its way to us.
+const ON_ITS_WAY: TimeDelta = TimeDelta::seconds(15);
+
+/// How far each comparison looks back beyond the last one: the delay until Twilio's list shows a text is undocumented.
+const OVERLAP: TimeDelta = TimeDelta::minutes(10);
+
+/// Texts older than this are not fetched, because they are not answered any more.
+const OLDEST: TimeDelta = TimeDelta::hours(24);
+
+pub(crate) async fn run(context: &JobContext) -> Result<Progress, db::Error> {
+    audit(context).await?;
+    context.run_until_drained(|| ask_about_unreported(context)).await
+}
+
+async fn ask_about_unreported(context: &JobContext) -> Result<usize, db::Error> {
+    let unreported = outbox::claim_unreported(&context.pool, clock::now(), SLICE as i64).await?;
+    let asked = unreported.len();
+    let answers = futures::stream::iter(unreported).map(|text| ask_about(context, text)).buffer_unordered(SLICE);
+    let reports: Vec<NewEvent> = answers.filter_map(std::future::ready).collect().await;
+    if !reports.is_empty() {
+        inbox::record(&context.pool, &reports, clock::now()).await?;
+    }
+    Ok(asked)
+}
+
+/// Returns the report that Twilio would have sent. Returns nothing if the text has not left Twilio yet, or Twilio does not say: the
+/// next question is scheduled already.
+async fn ask_about(context: &JobContext, text: Unreported) -> Option<NewEvent> {
+    let standing = match context.twilio.find_message(&text.sid).await {
+        Ok(standing) => standing?,
+        Err(error) => {
+            tracing::warn!(message_id = text.id, %error, "cannot find out what became of a text");
+            return None;
+        }
+    };
+    (DeliveryProgress::of_status(&standing.status) >= DeliveryProgress::Sent).then(|| NewEvent {
+        source: Source::System,
+        external_id: format!("asked:{}:{}", text.sid, standing.status),
+        payload: Payload::DeliveryReport {
+            message_id: Some(text.id),
+            sid: text.sid,
+            status: standing.status,
+            error_code: standing.error_code,
+            to: None,
+        },
+    })
+}
+
+/// Compares Twilio's list of received texts with the inbox, and records those that never arrived.
+async fn audit(context: &JobContext) -> Result<(), db::Error> {
+    let now = clock::now();
+    let Some(audited_until) = audits::claim(&context.pool, context.audit_interval, now).await? else {
+        return Ok(());
+    };
+    // Each comparison schedules the next, so that its interval does not depend on another schedule. If that job is lost, the sweep
+    // enqueues one.
+    let next = now + TimeDelta::from_std(context.audit_interval).unwrap_or(TimeDelta::hours(1));
+    queue::enqueue_once_at(&context.pool, Queue::Reconcile, next).await?;
+    // Twilio's dates are cut to whole seconds. One second more includes the texts of the first second.
+    let since = (audited_until - OVERLAP).max(now - OLDEST) - TimeDelta::seconds(1);
+    let until = now - ON_ITS_WAY;
+    let listed = match context.twilio.list_inbound(since).await {
+        Ok(listed) => listed,
+        Err(error) => {
+            tracing::warn!(%error, "cannot compare Twilio's list with the inbox, and will try again");
+            return Ok(());
+        }
+    };
+    let arrived =
+        of_ours(context, listed.into_iter().filter(|text| text.sent_at >= since && text.sent_at <= until)).await?;
+    let compared = arrived.len();
+    // Recording an event locks the lane of its sender, so texts that are recorded already are left out.
+    let arrived = inbox::list_new(&mut *context.pool.acquire().await?, arrived).await?;
+    let mut missed = 0;
+    for texts in arrived.chunks(FILED_AT_ONCE) {
+        missed += inbox::record(&context.pool, texts, now).await?;
+    }
+    let mut tx = context.pool.begin().await?;
+    audits::save(&mut tx, until).await?;
+    let mut alerts: Vec<NewAlert> = (missed > 0).then(operation::texts_missed).into_iter().collect();
+    alerts.extend((audited_until < now - OLDEST).then(|| operation::texts_too_old(audited_until, since)));
+    let raised = alerts::raise(&mut tx, &alerts, now).await?;
+    let over: Vec<String> = (missed == 0).then(|| Kind::TextsMissed.name().to_owned()).into_iter().collect();
+    let cleared = alerts::clear(&mut tx, &over, now).await?;
+    tx.commit().await?;
+    telemetry::raised(&raised);
+    telemetry::cleared(&cleared);
+    if missed > 0 {
+        tracing::warn!(missed, "fetched texts that had not reached us");
+    }
+    tracing::debug!(compared, missed, "compared Twilio's list with the inbox");
+    Ok(())
+}
+
+/// Returns the events of texts to our numbers. The account may have other numbers, whose texts do not concern us.
+async fn of_ours(context: &JobContext, texts: impl Iterator<Item = Inbound>) -> Result<Vec<NewEvent>, db::Error> {
+    let texts: Vec<Inbound> = texts.collect();
+    let numbers: Vec<&str> = texts.iter().map(|text| text.to.as_str()).collect();
+    let mut conn = context.pool.acquire().await?;
+    let mut ours = numbers::list_known(&mut conn, &numbers).await?;
+    ours.insert(context.onboarding_number.as_str().to_owned());
+    Ok(texts.into_iter().filter(|text| ours.contains(&text.to)).map(as_event).collect())
+}
+
+/// Returns the event that the webhook would have recorded.
+fn as_event(text: Inbound) -> NewEvent {
+    NewEvent {
+        source: Source::Twilio,
+        external_id: text.sid,
+        payload: Payload::Text {
+            from: storable(&text.from),
+            to: storable(&text.to),
+            body: storable(&text.body),
+            opt_out_type: None,
+        },
+    }
+}
