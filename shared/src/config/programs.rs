@@ -297,10 +297,6 @@ impl Reader<'_> {
     /// Checks settings that a command may do without, so that the first command that runs names a wrong one.
     pub(super) fn check_settings_of_other_programs(&mut self) {
         self.account_sid_if_set();
-        // A file that a secret is in may be missing.
-        for secret in ["TWILIO_AUTH_TOKEN", "TWILIO_SHARED_KEYS"] {
-            self.get(secret);
-        }
         self.signature_algorithms();
         self.signature_mode();
         self.base_url("TWILIO_API_BASE_URL");
@@ -309,7 +305,9 @@ impl Reader<'_> {
         self.sid_if_set("TWILIO_ADDRESS_SID", "AD");
         self.buy_max();
         self.payment_link();
-        self.webhook_secrets();
+        if !self.is_in_a_file("STRIPE_WEBHOOK_SECRET") {
+            self.webhook_secrets();
+        }
         self.livemode_if_set();
         self.interval("SWEEP_INTERVAL");
         self.interval("AUDIT_INTERVAL");

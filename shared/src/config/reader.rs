@@ -92,7 +92,9 @@ impl<'a> Reader<'a> {
     }
 
     fn find(&self, name: &str) -> Option<(Option<String>, Origin)> {
-        match find(self.source, Setting::named(name)?) {
+        let setting = Setting::named(name);
+        debug_assert!(setting.is_some(), "{name} is not in the table of settings");
+        match find(self.source, setting?) {
             Ok(found) => Some(found),
             Err(problem) => {
                 let mut problems = self.problems.borrow_mut();
@@ -102,6 +104,17 @@ impl<'a> Reader<'a> {
                 None
             }
         }
+    }
+
+    /// Returns whether it can be told whether the setting is set. If not, the problem is noted already.
+    pub(super) fn can_be_found(&self, name: &str) -> bool {
+        self.find(name).is_some()
+    }
+
+    /// Returns whether a setting is kept in a file, which may be readable only for the program that needs it.
+    pub(super) fn is_in_a_file(&self, name: &str) -> bool {
+        let file_name = Setting::named(name).and_then(Setting::file_name);
+        file_name.is_some_and(|file_name| self.source.get(&file_name).is_some())
     }
 
     /// Returns the problems so far.
@@ -119,7 +132,7 @@ impl<'a> Reader<'a> {
 
     pub(super) fn required(&mut self, name: &str, example: &str) -> Option<String> {
         let value = self.get(name);
-        if value.is_none() {
+        if value.is_none() && self.can_be_found(name) {
             self.problem(not_set(name, example));
         }
         value
@@ -127,7 +140,9 @@ impl<'a> Reader<'a> {
 
     /// Adds the problem that a setting has the wrong form, and shows its value. Only for settings that hold no secret.
     pub(super) fn unreadable(&mut self, name: &str, expected: &str) {
-        let value = self.get(name).filter(|value| value.chars().count() <= SHOWN_CHARS_MAX);
+        let Some((value, origin)) = self.find(name) else { return };
+        let name = if let Origin::Environment(variable) = origin { variable } else { name.to_owned() };
+        let value = value.filter(|value| value.chars().count() <= SHOWN_CHARS_MAX);
         let shown = value.map(|value| format!(": {value:?}")).unwrap_or_default();
         self.problem(format!("{name} is {expected}{shown}"));
     }

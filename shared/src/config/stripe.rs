@@ -55,7 +55,7 @@ impl Reader<'_> {
     pub(super) fn stripe(&mut self) -> Stripe {
         let webhook_secrets = self.webhook_secrets();
         let link = self.payment_link();
-        if link.is_some() && webhook_secrets.is_empty() {
+        if link.is_some() && webhook_secrets.is_empty() && self.can_be_found("STRIPE_WEBHOOK_SECRET") {
             self.problem(
                 "STRIPE_WEBHOOK_SECRET is not set, and PAYMENT_LINK_URL is: nobody would hear of the payments \
                  (example: whsec_…, comma separated during rotation)",

@@ -274,7 +274,9 @@ fn a_setting_is_read_under_its_earlier_name() {
     let with = |settings: &[(&str, &str)]| Worker::read(&List(&[&GOOD[..], settings].concat())).map(|it| it.batch_max);
     assert_eq!((with(&[("SLICE_MAX", "7")]), with(&[("BATCH_MAX", "8")])), (Ok(7), Ok(8)));
     let problems = with(&[("SLICE_MAX", "7"), ("BATCH_MAX", "8")]).unwrap_err().to_string();
-    assert!(problems.contains("BATCH_MAX and SLICE_MAX are both set"), "{problems}");
+    assert!(problems.contains("BATCH_MAX and SLICE_MAX are both set") && !problems.contains("is not"), "{problems}");
+    let problems = with(&[("SLICE_MAX", "0")]).unwrap_err().to_string();
+    assert!(problems.contains("SLICE_MAX is not") && !problems.contains("BATCH_MAX"), "{problems}");
 }
 
 #[test]
@@ -298,7 +300,9 @@ fn a_secret_may_be_in_a_file_and_no_other_setting_may() {
     assert!(empty.contains("TWILIO_AUTH_TOKEN_FILE names an empty file"), "{empty}");
     std::fs::remove_file(path).unwrap();
     let missing = read(&[("TWILIO_AUTH_TOKEN_FILE", path)]).unwrap_err().to_string();
-    assert!(missing.contains("TWILIO_AUTH_TOKEN_FILE cannot be read: "), "{missing}");
+    assert!(missing.contains("TWILIO_AUTH_TOKEN_FILE cannot be read: ") && !missing.contains("not set"), "{missing}");
+    let operator = Operator::read(&List(&[("STRIPE_WEBHOOK_SECRET_FILE", path)]));
+    assert!(operator.is_ok(), "a file of the ingress is not the operator's to read");
     let plain = [("TWILIO_AUTH_TOKEN", "token"), ("BATCH_MAX_FILE", path)];
     assert_eq!(read(&plain).unwrap().batch_max, 200, "it is no secret");
 }

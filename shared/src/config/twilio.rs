@@ -90,7 +90,7 @@ impl Reader<'_> {
         self.required("TWILIO_ACCOUNT_SID", "ACxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
         let account_sid = self.account_sid_if_set();
         let tokens = self.list("TWILIO_AUTH_TOKEN");
-        if tokens.is_empty() {
+        if tokens.is_empty() && self.can_be_found("TWILIO_AUTH_TOKEN") {
             self.problem("TWILIO_AUTH_TOKEN is not set (the account's primary token; comma separated during rotation)");
         }
         let api_base_url = self.base_url("TWILIO_API_BASE_URL");

@@ -19,6 +19,7 @@ pub struct ClientHistory {
     /// The client's current state.
     pub client: Header,
     /// Everything that has happened, oldest first.
+    #[serde(rename = "happenings")]
     pub entries: Vec<TimelineEntry>,
 }
 

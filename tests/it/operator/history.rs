@@ -143,7 +143,7 @@ async fn payments_numbers_calls_and_opt_changes_have_their_place_in_a_history() 
 
     let (code, json, _) = system.operator(&["client", "client-1", "--json"]).await.unwrap();
     let story: Value = serde_json::from_str(&json).unwrap();
-    let entries = story["entries"].as_array().unwrap();
+    let entries = story["happenings"].as_array().unwrap();
     let kinds: Vec<&str> = entries.iter().map(|it| it["kind"].as_str().unwrap()).collect();
     assert_eq!(
         kinds,

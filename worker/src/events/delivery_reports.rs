@@ -19,14 +19,13 @@ use crate::context::JobContext;
 use crate::events::{Handler, Item, handle};
 use crate::send_failures::{self, Arrived, Failed};
 
-const HANDLER: Handler = Handler { name: "a delivery report", retry_after: TimeDelta::minutes(10) };
+const HANDLER: Handler = Handler { name: "a delivery report", retry_after: TimeDelta::minutes(10), alert: None };
 
 /// Applies the delivery reports among the `oldest` events. Returns how many.
 pub(crate) async fn process(context: &JobContext, oldest: &[PendingEvent]) -> Result<usize, db::Error> {
     let reports: Vec<Item<'_, &PendingEvent>> =
         oldest.iter().filter(|event| as_report(event).is_some()).map(Item::of_event).collect();
-    let handled = handle(context, HANDLER, &reports, |part, patience| apply(context, part, patience)).await?;
-    Ok(handled.count)
+    handle(context, HANDLER, &reports, |part, patience| apply(context, part, patience)).await
 }
 
 async fn apply(

@@ -19,9 +19,10 @@ use crate::context::JobContext;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use jobrun_shared::clock;
+use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::inbox::{self, PendingEvent};
 use jobrun_shared::db::{self, Patience};
+use jobrun_shared::{clock, telemetry};
 
 use crate::batch::run_bisecting;
 
@@ -35,12 +36,21 @@ pub(super) struct Item<'a, T> {
     pub(super) lane: &'a str,
     /// The arrival of the first event of the lane.
     pub(super) since: DateTime<Utc>,
+    /// `events.id`, if the item is one event.
+    pub(super) event: Option<i64>,
     pub(super) of: T,
+}
+
+impl<'a, T> Item<'a, T> {
+    /// Makes an item of the whole lane of `event`.
+    pub(super) fn of_lane(event: &'a PendingEvent, of: T) -> Self {
+        Self { lane: &event.lane, since: event.received_at, event: None, of }
+    }
 }
 
 impl<'a> Item<'a, &'a PendingEvent> {
     pub(super) fn of_event(event: &'a PendingEvent) -> Self {
-        Self { lane: &event.lane, since: event.received_at, of: event }
+        Self { lane: &event.lane, since: event.received_at, event: Some(event.id), of: event }
     }
 }
 
@@ -51,14 +61,8 @@ pub(super) struct Handler {
     pub(super) name: &'static str,
     /// The delay of an item whose rows are refused.
     pub(super) retry_after: TimeDelta,
-}
-
-/// The result of a handler.
-pub(super) struct Handled<'a, T> {
-    /// The number of items that are done or deferred.
-    pub(super) count: usize,
-    /// The items that were deferred because their rows are refused.
-    pub(super) refused: Vec<&'a Item<'a, T>>,
+    /// The alert about an event whose row is refused, if there is one. It is raised before the event is deferred.
+    pub(super) alert: Option<fn(i64) -> NewAlert>,
 }
 
 /// Applies `work` to `items`, together where possible ([`run_bisecting`]). An item that fails alone is logged and deferred: for the
@@ -68,38 +72,42 @@ pub(super) async fn handle<'a, T, W>(
     handler: Handler,
     items: &'a [Item<'a, T>],
     work: impl FnMut(&'a [Item<'a, T>], Patience) -> W + Send,
-) -> Result<Handled<'a, T>, db::Error>
+) -> Result<usize, db::Error>
 where
     T: Sync,
     W: Future<Output = Result<usize, db::Error>> + Send,
 {
-    let mut refused = Vec::new();
-    let count = run_bisecting(items, work, |item, error| {
-        if !error.is_lock_timeout() {
-            refused.push(item);
-        }
-        defer(context, handler, item.lane, item.since, error)
-    })
-    .await?;
-    Ok(Handled { count, refused })
+    run_bisecting(items, work, |item, error| defer(context, handler, item.event, item.lane, item.since, error)).await
 }
 
 async fn defer(
     context: &JobContext,
     handler: Handler,
+    event: Option<i64>,
     lane: &str,
     since: DateTime<Utc>,
     error: Arc<db::Error>,
 ) -> Result<(), db::Error> {
     let item = handler.name;
     if error.is_lock_timeout() {
-        tracing::warn!(item, %error, "waits for a lock that another session holds");
+        tracing::warn!(item, event, %error, "waits for a lock that another session holds");
         context.alert_of_blockers().await;
     } else {
-        tracing::error!(item, %error, "cannot be processed, and is deferred");
+        tracing::error!(item, event, %error, "cannot be processed, and is deferred");
+        if let Some(alert) = handler.alert.zip(event).map(|(alert, event)| alert(event)) {
+            raise(context, alert).await?;
+        }
     }
     let now = clock::now();
     inbox::defer(&context.pool, lane, now + deferral(&error, handler.retry_after, since, now)).await
+}
+
+async fn raise(context: &JobContext, alert: NewAlert) -> Result<(), db::Error> {
+    let mut tx = context.pool.begin().await?;
+    let raised = alerts::raise(&mut tx, &[alert], clock::now()).await?;
+    tx.commit().await?;
+    telemetry::raised(&raised);
+    Ok(())
 }
 
 /// Returns the delay of an item that failed alone. It is short for a lock, which may be released at any time.

@@ -19,7 +19,8 @@ use super::subscription_change::Changed;
 use crate::context::JobContext;
 use crate::events::{Handler, Item, handle, stripe_alerts};
 
-const HANDLER: Handler = Handler { name: "an event of Stripe's", retry_after: TimeDelta::minutes(10) };
+const HANDLER: Handler =
+    Handler { name: "an event of Stripe's", retry_after: TimeDelta::minutes(10), alert: Some(alert_of::stuck) };
 
 /// Applies the `oldest` events that are Stripe's. Returns how many.
 pub(crate) async fn process(context: &JobContext, oldest: &[PendingEvent]) -> Result<usize, db::Error> {
@@ -28,19 +29,7 @@ pub(crate) async fn process(context: &JobContext, oldest: &[PendingEvent]) -> Re
         .filter(|event| matches!(event.payload, Some(Payload::Stripe { .. })))
         .map(Item::of_event)
         .collect();
-    let handled = handle(context, HANDLER, &of_stripe, |part, patience| apply(context, part, patience)).await?;
-    for item in handled.refused {
-        alert_of_deferred(context, item.of.id).await?;
-    }
-    Ok(handled.count)
-}
-
-async fn alert_of_deferred(context: &JobContext, event_id: i64) -> Result<(), db::Error> {
-    let mut tx = context.pool.begin().await?;
-    let raised = alerts::raise(&mut tx, &[alert_of::stuck(event_id)], clock::now()).await?;
-    tx.commit().await?;
-    telemetry::raised(&raised);
-    Ok(())
+    handle(context, HANDLER, &of_stripe, |part, patience| apply(context, part, patience)).await
 }
 
 async fn apply(

@@ -17,13 +17,13 @@ use sqlx::PgConnection;
 use crate::context::JobContext;
 use crate::events::{Handler, Item, handle};
 
-const HANDLER: Handler = Handler { name: "an event of no client", retry_after: TimeDelta::minutes(10) };
+const HANDLER: Handler = Handler { name: "an event of no client", retry_after: TimeDelta::minutes(10), alert: None };
 
 /// Processes the unmatched events among the `oldest`. Returns how many.
 pub(crate) async fn process(context: &JobContext, oldest: &[PendingEvent]) -> Result<usize, db::Error> {
     let unmatched = list_unmatched(context, oldest).await?;
     let unmatched: Vec<Item<'_, &PendingEvent>> = unmatched.into_iter().map(Item::of_event).collect();
-    Ok(handle(context, HANDLER, &unmatched, |part, patience| file(context, part, patience)).await?.count)
+    handle(context, HANDLER, &unmatched, |part, patience| file(context, part, patience)).await
 }
 
 /// Returns those of the `oldest` events that are for a conversation and have no client. A newcomer's text is never among them. Nor

@@ -28,7 +28,7 @@ use jobrun_shared::db::{self, Patience, numbers, subscriptions};
 use jobrun_shared::{clock, telemetry};
 use sqlx::{Acquire, PgConnection, Postgres, Transaction};
 
-const HANDLER: Handler = Handler { name: "a client's events", retry_after: TimeDelta::seconds(60) };
+const HANDLER: Handler = Handler { name: "a client's events", retry_after: TimeDelta::seconds(60), alert: None };
 
 /// Processes the `oldest` events that belong to clients, and all other waiting events of the same clients. Clients that others have
 /// locked are passed over. Returns the number of clients in hand, and of those whose events were deferred.
@@ -40,11 +40,11 @@ pub(crate) async fn process(context: &JobContext, oldest: &[PendingEvent]) -> Re
     let is_heard = |event: &&PendingEvent| event.payload.as_ref().is_none_or(Payload::is_for_a_conversation);
     let mut lanes: BTreeMap<&str, Item<'_, ()>> = BTreeMap::new();
     for event in oldest.iter().filter(is_heard) {
-        lanes.entry(&event.lane).or_insert(Item { lane: &event.lane, since: event.received_at, of: () });
+        lanes.entry(&event.lane).or_insert(Item::of_lane(event, ()));
     }
     let lanes: Vec<Item<'_, ()>> = lanes.into_values().collect();
-    let handled = handle(context, HANDLER, &lanes, |part, patience| process_lanes(context, part, patience)).await?;
-    Ok(handled.count + ensured?)
+    let done = handle(context, HANDLER, &lanes, |part, patience| process_lanes(context, part, patience)).await?;
+    Ok(done + ensured?)
 }
 
 /// Makes clients of the phones that text the onboarding number. Returns how many were deferred. It has a transaction of its own:
@@ -53,7 +53,7 @@ async fn ensure_newcomers(context: &JobContext, oldest: &[PendingEvent]) -> Resu
     let mut newcomers: BTreeMap<&str, Item<'_, E164>> = BTreeMap::new();
     for event in oldest {
         if let Some(phone) = context.newcomer(event) {
-            newcomers.entry(&event.lane).or_insert(Item { lane: &event.lane, since: event.received_at, of: phone });
+            newcomers.entry(&event.lane).or_insert(Item::of_lane(event, phone));
         }
     }
     let newcomers: Vec<Item<'_, E164>> = newcomers.into_values().collect();
@@ -72,7 +72,7 @@ async fn ensure_newcomers(context: &JobContext, oldest: &[PendingEvent]) -> Resu
         }
         Ok(0)
     };
-    Ok(handle(context, HANDLER, &newcomers, ensure).await?.count)
+    handle(context, HANDLER, &newcomers, ensure).await
 }
 
 async fn process_lanes(context: &JobContext, lanes: &[Item<'_, ()>], patience: Patience) -> Result<usize, db::Error> {
