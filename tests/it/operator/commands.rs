@@ -45,6 +45,43 @@ async fn daemons_print_their_help_and_refuse_unknown_arguments() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn settings_are_shown_with_their_origin_and_secrets_are_hidden() {
+    let file = std::env::temp_dir().join(format!("jobrun-settings-{}", std::process::id()));
+    std::fs::write(&file, "hush-in-a-file\n").unwrap();
+    let path = file.to_str().unwrap();
+    let link = format!("https://buy.stripe.com/{}", "x".repeat(100));
+    let settings = [
+        ("TWILIO_AUTH_TOKEN_FILE", path),
+        ("DATABASE_URL", "postgres://jobrun:hush@localhost/jobrun"),
+        ("SLICE_MAX", "7"),
+        ("PAYMENT_LINK_URL", &link),
+    ];
+    let (code, table, _) = run("jobrun", &["settings"], &settings).await;
+    let cells = |name: &str| {
+        let row = table.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap_or_default();
+        row.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).skip(1).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(code, 0, "{table}");
+    let token = cells("TWILIO_AUTH_TOKEN");
+    assert!(token[0] == "(hidden)" && token[1].starts_with(&format!("file {path}")), "{table}");
+    assert_eq!(cells("DATABASE_URL"), ["(hidden)", "environment", "all"], "{table}");
+    assert_eq!(cells("BATCH_MAX"), ["7", "environment, as SLICE_MAX", "worker"], "{table}");
+    assert_eq!(cells("RETENTION"), ["400d", "default", "worker"], "{table}");
+    assert_eq!(cells("PUBLIC_BASE_URL")[..2], ["-", "not set"], "{table}");
+    assert!(cells("PAYMENT_LINK_URL")[0].contains("xxx…") && !table.contains("hush"), "{table}");
+
+    let (_, json, _) = run("jobrun", &["settings", "--json"], &settings).await;
+    let shown: Vec<Value> = serde_json::from_str(&json).unwrap();
+    assert_eq!(shown.iter().find(|it| it["name"] == "PAYMENT_LINK_URL").unwrap()["value"], link.as_str());
+    assert!(!json.contains("hush"), "{json}");
+
+    std::fs::remove_file(&file).unwrap();
+    let (code, table, _) = run("jobrun", &["settings"], &settings).await;
+    assert_eq!(code, 2);
+    assert!(table.contains("TWILIO_AUTH_TOKEN_FILE cannot be read"), "{table}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn wrong_settings_and_usage_exit_with_2_and_a_refusal_exits_with_1() {
     let url = empty_database().await;
     migrate(&url).await;

@@ -26,8 +26,17 @@ pub fn run(json: bool) -> anyhow::Result<bool> {
     Ok(shown.iter().all(|it| it.origin.is_ok()))
 }
 
+/// The longest value that the table shows whole. JSON shows every value whole.
+const SHOWN_CHARS_MAX: usize = 40;
+
 fn row(shown: &Shown) -> Vec<String> {
-    let value = shown.value.clone().unwrap_or_else(|| "-".to_owned());
+    let value = match &shown.value {
+        None => "-".to_owned(),
+        Some(value) if value.chars().count() > SHOWN_CHARS_MAX => {
+            value.chars().take(SHOWN_CHARS_MAX - 1).chain(['…']).collect()
+        }
+        Some(value) => value.clone(),
+    };
     vec![shown.setting.name.to_owned(), value, origin(shown), shown.setting.read_by.to_owned()]
 }
 
