@@ -38,13 +38,18 @@ pub enum Origin {
     NotSet,
 }
 
+/// Returns the value of a variable without white space around it. An empty value counts as not set.
+fn value_of(source: &dyn Source, name: &str) -> Option<String> {
+    source.get(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+}
+
 /// Finds a setting: in the environment, there under its earlier name, in the file that `…_FILE` names, or its default. An empty
 /// value counts as not set.
 ///
 /// # Errors
 /// A sentence that says that two of these hold a value, or that the file cannot be read or is empty.
 pub(super) fn find(source: &dyn Source, setting: &Setting) -> Result<(Option<String>, Origin), String> {
-    let get = |name: &str| source.get(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+    let get = |name: &str| value_of(source, name);
     let name = setting.name;
     let mut found: Vec<(String, Origin)> = Vec::new();
     for variable in [Some(name), setting.earlier_name].into_iter().flatten() {
@@ -114,7 +119,7 @@ impl<'a> Reader<'a> {
     /// Returns whether a setting is kept in a file, which may be readable only for the program that needs it.
     pub(super) fn is_in_a_file(&self, name: &str) -> bool {
         let file_name = Setting::named(name).and_then(Setting::file_name);
-        file_name.is_some_and(|file_name| self.source.get(&file_name).is_some())
+        file_name.is_some_and(|file_name| value_of(self.source, &file_name).is_some())
     }
 
     /// Returns the problems so far.

@@ -206,6 +206,6 @@ pub const SETTINGS: [Setting; 32] = [
         "TWILIO_SIGNATURE_MODE",
         "ingress, worker, jobrun numbers check, jobrun pool buy",
         Some("enforce"),
-        "`report` lets webhooks in whoever signed them, while an installation is set up.",
+        "`report` lets webhooks with a wrong signature in, while an installation is set up.",
     ),
 ];
