@@ -5,11 +5,15 @@
 
 mod batch;
 
+mod claim;
+
 mod context;
 
 mod events;
 
 mod jobs;
+
+mod pace;
 
 mod send_failures;
 

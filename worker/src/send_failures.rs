@@ -9,11 +9,13 @@ use jobrun_shared::alerts::{Kind, texts};
 use jobrun_shared::db;
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::inbox::{self, NewEvent, Payload, Source};
-use jobrun_shared::db::outbox::pace::{self, KnownBy};
+use jobrun_shared::db::outbox::pace::{KnownBy, park, unpark};
 use jobrun_shared::db::outbox::{self, LaterActivity};
 use jobrun_shared::queue::{self, Queue};
 use jobrun_twilio::errors::{self, Class};
 use sqlx::PgConnection;
+
+use crate::pace;
 
 /// The age at which a report that the account was refused no longer stops sending.
 const OLD_NEWS: TimeDelta = TimeDelta::minutes(10);
@@ -186,7 +188,7 @@ pub(crate) async fn carry_out(
                     outbox::try_again(conn, id, at, at + kind.stale_after(), now).await?;
                 }
                 FailureAction::Park { began_at, known_by } => {
-                    if pace::park(conn, began_at, known_by, now).await? {
+                    if park(conn, began_at, known_by, pace::next_probe(known_by, now), now).await? {
                         alerts.push(texts::account(failed.code));
                     }
                 }
@@ -214,7 +216,7 @@ pub(crate) async fn account_accepted(
     known_by: KnownBy,
     now: DateTime<Utc>,
 ) -> Result<Vec<String>, db::Error> {
-    if !pace::unpark(conn, began_at, known_by, now).await? {
+    if !unpark(conn, began_at, known_by, now).await? {
         return Ok(Vec::new());
     }
     queue::enqueue(conn, Queue::SendMessages).await?;

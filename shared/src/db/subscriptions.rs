@@ -105,33 +105,8 @@ pub async fn load_concerned(conn: &mut PgConnection, told: &[(i64, StripeFact)])
     let named: Vec<&str> = each().filter_map(|it| it.subscription_id.as_deref()).collect();
     let customers: Vec<&str> = each().filter_map(|it| it.customer_id.as_deref()).collect();
     let events: Vec<&str> = each().map(|it| it.id.as_str()).collect();
-    let rows = sqlx::query!(
-        r#"WITH RECURSIVE related AS (
-               SELECT id, subscription_id, payment_intent_id, invoice_id, charge_id
-               FROM payment_events WHERE stripe_id = ANY($3)
-               -- From a refund to its payment, from there to the invoice, and so to the subscription. One query for each name,
-               -- because no index answers an OR.
-               UNION
-               SELECT same.* FROM related CROSS JOIN LATERAL (
-                   SELECT id, subscription_id, payment_intent_id, invoice_id, charge_id
-                   FROM payment_events WHERE payment_intent_id = related.payment_intent_id
-                   UNION ALL
-                   SELECT id, subscription_id, payment_intent_id, invoice_id, charge_id
-                   FROM payment_events WHERE invoice_id = related.invoice_id
-                   UNION ALL
-                   SELECT id, subscription_id, payment_intent_id, invoice_id, charge_id
-                   FROM payment_events WHERE charge_id = related.charge_id
-               ) AS same
-           )
-           SELECT s.id, s.client_id, s.standing,
-                  (SELECT c.id FROM payment_events e JOIN clients c ON c."paymentReference" = e.reference
-                   WHERE e.subscription_id = s.id ORDER BY e.happened_at, e.stripe_id LIMIT 1) AS named_client_id
-           FROM subscriptions s
-           -- One array of ids, and not three conditions with OR, which no index answers together.
-           WHERE s.id = ANY(ARRAY(SELECT unnest($1::TEXT[])
-                                  UNION SELECT subscription_id FROM payment_events WHERE customer_id = ANY($2)
-                                  UNION SELECT subscription_id FROM related))
-           ORDER BY s.id"#,
+    let rows = sqlx::query_file!(
+        "src/db/load_concerned_subscriptions.sql",
         &named as &[&str],
         &customers as &[&str],
         &events as &[&str]

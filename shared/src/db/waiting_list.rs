@@ -25,8 +25,8 @@ pub(crate) async fn is_empty(conn: &mut PgConnection, region: &str) -> Result<bo
 pub async fn list(conn: &mut PgConnection, region: &str) -> Result<Vec<WaitingClient>, Error> {
     let waiting = sqlx::query_as!(
         WaitingClient,
-        r#"SELECT w.client_id, w.held_until, c."paymentActive" AND c."optedOutAt" IS NULL AND c."unreachableAt" IS NULL AS "reachable!"
-           FROM waiting_list w JOIN clients c ON c.id = w.client_id
+        r#"SELECT w.client_id, w.held_until, c."paymentActive" AND r.may_be_texted AS "reachable!"
+           FROM waiting_list w JOIN clients c ON c.id = w.client_id JOIN client_reach r ON r.id = w.client_id
            WHERE w.region = $1 AND c."twilioNumber" IS NULL ORDER BY w.lapsed, w.joined_at, w.client_id"#,
         region
     )
@@ -40,9 +40,9 @@ pub async fn list_places(conn: &mut PgConnection) -> Result<Vec<Place>, Error> {
     let places = sqlx::query_as!(
         Place,
         r#"SELECT w.client_id, w.region, w.joined_at, w.promised_by, w.held_until, w.lapsed,
-                  c."paymentActive" AND c."optedOutAt" IS NULL AND c."unreachableAt" IS NULL AS "reachable!",
+                  c."paymentActive" AND r.may_be_texted AS "reachable!",
                   w.told_late_at IS NOT NULL AS "told_late!", w.alerted_hours
-           FROM waiting_list w JOIN clients c ON c.id = w.client_id
+           FROM waiting_list w JOIN clients c ON c.id = w.client_id JOIN client_reach r ON r.id = w.client_id
            WHERE c."twilioNumber" IS NULL ORDER BY w.region, w.lapsed, w.joined_at, w.client_id"#
     );
     Ok(places.fetch_all(conn).await?)

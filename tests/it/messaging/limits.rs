@@ -70,8 +70,12 @@ async fn a_deferred_text_is_overtaken_by_missed_call_texts_and_by_no_other() {
     let pool = migrated_database(2).await;
     sqlx::raw_sql(AFTER_A_DEFERRED_TEXT).execute(&pool).await.unwrap();
     let claim = async |at| {
-        let claimed = outbox::claim(&pool, at, 100, 10).await.unwrap().into_iter();
-        sqlx::raw_sql("UPDATE messages SET status = 'sent' WHERE status = 'sending'").execute(&pool).await.unwrap();
+        let mut tx = pool.begin().await.unwrap();
+        let due = outbox::lock_due(&mut tx, at, 100, at).await.unwrap();
+        let ids: Vec<i64> = due.into_iter().map(|text| text.id).collect();
+        let claimed = outbox::mark_sending(&mut tx, &ids, at, at).await.unwrap().into_iter();
+        sqlx::raw_sql("UPDATE messages SET status = 'sent' WHERE status = 'sending'").execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
         claimed.map(|text| text.kind).collect::<Vec<String>>()
     };
     let now = clock::now();

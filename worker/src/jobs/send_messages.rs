@@ -10,13 +10,14 @@ use futures::StreamExt;
 use jobrun_onboarding::TextKind;
 use jobrun_shared::alerts::{Kind, cause_of_code};
 use jobrun_shared::db::outbox::pace::KnownBy;
-use jobrun_shared::db::outbox::{self, AttemptOutcome, LOOK_AGAIN_AFTER, LaterActivity, Outgoing, SendResult};
+use jobrun_shared::db::outbox::{self, AttemptOutcome, LaterActivity, Outgoing, SendResult};
 use jobrun_shared::db::{self, Patience, alerts};
 use jobrun_shared::{clock, telemetry};
 use jobrun_twilio::api::{Post, Posted};
 use jobrun_twilio::errors::{self, Class};
 
 use crate::batch::run_bisecting;
+use crate::claim::{self, LOOK_AGAIN_AFTER};
 use crate::context::{JobContext, Progress};
 use crate::send_failures::{self, Failed};
 
@@ -27,7 +28,7 @@ const UNDER_WAY_MAX: usize = 100;
 const LOOKED_FOR_AT_ONCE: usize = 10;
 
 /// A text claimed longer ago than this is not posted any more: the process may have been suspended, and another worker may take it
-/// for dead. Much shorter than [`outbox::ATTEMPT_ENDS_WITHIN`].
+/// for dead. Much shorter than [`claim::ATTEMPT_ENDS_WITHIN`].
 const CLAIM_GOES_STALE_AFTER: TimeDelta = TimeDelta::seconds(2);
 
 /// The delay of a text that was refused because of the account. Another text is the next probe, in case it is this text that is
@@ -50,7 +51,7 @@ async fn batch(context: &JobContext) -> Result<usize, db::Error> {
 
 async fn send_due(context: &JobContext) -> Result<usize, db::Error> {
     let limit = under_way_max(context);
-    let claimed = outbox::claim(&context.pool, clock::now(), limit as i64, context.segments_per_second).await?;
+    let claimed = claim::claim_due(&context.pool, clock::now(), limit as i64, context.segments_per_second).await?;
     let count = claimed.len();
     // Results are recorded as they come: a slow response does not delay the others.
     let mut outcomes = futures::stream::iter(claimed)
@@ -224,7 +225,7 @@ fn log(message: &Outgoing, result: &SendResult) {
 }
 
 async fn look_for_unknown(context: &JobContext) -> Result<usize, db::Error> {
-    let claimed = outbox::claim_unknown(&context.pool, clock::now(), LOOKED_FOR_AT_ONCE as i64).await?;
+    let claimed = claim::claim_unknown(&context.pool, clock::now(), LOOKED_FOR_AT_ONCE as i64).await?;
     let count = claimed.len();
     let mut looks = futures::stream::iter(claimed)
         .map(|message| async move { (look_for(context, &message).await, message) })

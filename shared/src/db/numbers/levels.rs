@@ -66,42 +66,6 @@ pub struct RegionLevel {
 pub async fn list_regions(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<Vec<RegionLevel>, Error> {
     let week = now - TimeDelta::days(7);
     let month = now - TimeDelta::days(30);
-    // Free numbers and clients to be offered one are counted as allocation sees them: the client is right about which
-    // number it holds, and no number is kept for a client who cannot be offered one.
-    let levels = sqlx::query_as!(
-        RegionLevel,
-        r#"WITH unheld AS (
-               SELECT region, status, cools_until, drained_at FROM twilio_number_pool AS pool
-               WHERE NOT EXISTS (SELECT FROM clients WHERE "twilioNumber" = pool.phone_e164)
-           ),
-           assigned AS (
-               SELECT pool.region, changes.changed_at
-               FROM number_changes AS changes JOIN twilio_number_pool AS pool ON pool.phone_e164 = changes.number
-               WHERE changes.change = 'assigned' AND changes.why <> 'the client returned' AND changes.changed_at > $2 AND changes.changed_at <= $3
-           ),
-           waiting AS (
-               SELECT w.region FROM waiting_list w JOIN clients c ON c.id = w.client_id
-               WHERE c."twilioNumber" IS NULL
-                 AND (w.held_until IS NOT NULL
-                      OR (c."paymentActive" AND c."optedOutAt" IS NULL AND c."unreachableAt" IS NULL))
-           ),
-           regions AS (SELECT region FROM twilio_number_pool UNION SELECT region FROM waiting)
-           SELECT r.region AS "region!",
-                  (SELECT count(*) FROM unheld u WHERE u.region = r.region
-                     AND u.status = 'AVAILABLE' AND u.drained_at IS NULL) AS "free!",
-                  (SELECT count(*) FROM waiting w WHERE w.region = r.region) AS "spoken_for!",
-                  (SELECT count(*) FROM unheld u WHERE u.region = r.region AND u.status = 'COOLING_DOWN') AS "cooling!",
-                  (SELECT count(*) FROM unheld u WHERE u.region = r.region
-                     AND u.status = 'AVAILABLE' AND u.drained_at IS NOT NULL) AS "drained!",
-                  (SELECT count(*) FROM assigned a WHERE a.region = r.region AND a.changed_at > $1) AS "assigned_in_7_days!",
-                  (SELECT count(*) FROM assigned a WHERE a.region = r.region) AS "assigned_in_30_days!",
-                  ARRAY(SELECT u.cools_until FROM unheld u
-                        WHERE u.region = r.region AND u.status = 'COOLING_DOWN' AND u.drained_at IS NULL
-                        ORDER BY u.cools_until) AS "returns!"
-           FROM regions r ORDER BY r.region"#,
-        week,
-        month,
-        now
-    );
+    let levels = sqlx::query_file_as!(RegionLevel, "src/db/numbers/list_region_levels.sql", week, month, now);
     Ok(levels.fetch_all(conn).await?)
 }

@@ -50,8 +50,8 @@ pub async fn drop_second_tries_to(
 pub async fn drop_unwanted(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<u64, Error> {
     let dropped = sqlx::query!(
         r#"UPDATE messages SET status = 'failed', error_message = 'the recipient is not to be texted', updated_at = $1
-           WHERE id IN (SELECT m.id FROM messages m JOIN clients c ON c."phoneNumber" = substr(m.to_phone, 2)
-                        WHERE m.status = 'queued' AND (c."optedOutAt" IS NOT NULL OR c."unreachableAt" IS NOT NULL)
+           WHERE id IN (SELECT m.id FROM messages m JOIN client_reach r ON r.phone = substr(m.to_phone, 2)
+                        WHERE m.status = 'queued' AND NOT r.may_be_texted
                         ORDER BY m.id LIMIT $2 FOR UPDATE OF m SKIP LOCKED)"#,
         now,
         SETTLED_AT_ONCE as i64

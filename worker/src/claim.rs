@@ -1,0 +1,86 @@
+//! Claims texts to send, as many as may leave now, and schedules the job that looks at the rest.
+//!
+//! A claim is committed before a text is posted. Scheduling is best effort: the sweep is the fallback.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use jobrun_shared::db;
+use jobrun_shared::db::outbox::{self, Outgoing};
+use jobrun_shared::queue::{self, Queue};
+use sqlx::PgPool;
+
+use crate::pace::{self, Admission};
+
+/// An attempt without a recorded outcome after this long was cut off: its worker is gone. Longer than
+/// [`jobrun_twilio::api::TIMEOUT`], which bounds every attempt.
+pub(crate) const ATTEMPT_ENDS_WITHIN: TimeDelta = TimeDelta::seconds(12);
+
+/// How long after a look that did not find a text the next one follows. How soon Twilio's list shows a text is undocumented.
+pub(crate) const LOOK_AGAIN_AFTER: TimeDelta = TimeDelta::seconds(30);
+
+/// How long scheduling the next look may take: the claimed texts must be posted before their claim goes stale.
+const SCHEDULED_WITHIN: Duration = Duration::from_millis(500);
+
+/// Claims queued texts that are due, at most `limit`, and no text whose recipient still has an earlier one unsettled. No sender
+/// gets more than `segments_per_second`. While sending is parked, claims one text at each probe.
+///
+/// If `limit` texts are claimed, the job of another worker begins at once: more texts may be due, and they need not wait for the
+/// results of these.
+pub(crate) async fn claim_due(
+    pool: &PgPool,
+    now: DateTime<Utc>,
+    limit: i64,
+    segments_per_second: u32,
+) -> Result<Vec<Outgoing>, db::Error> {
+    let mut tx = pool.begin().await?;
+    let admitted = match pace::admit(&mut tx, now).await? {
+        Admission::Open => limit,
+        Admission::Probe => 1,
+        Admission::Parked { probe_at } => {
+            tx.rollback().await?;
+            look_again_at(pool, probe_at).await;
+            return Ok(Vec::new());
+        }
+    };
+    let due = outbox::lock_due(&mut tx, now, admitted, now + pace::BURST).await?;
+    let charged = pace::charge(&mut tx, &due, segments_per_second, now).await?;
+    let claimed = outbox::mark_sending(&mut tx, &charged.admitted, now, now + ATTEMPT_ENDS_WITHIN).await?;
+    let come_back_at = match charged.come_back_at {
+        // `lock_due` leaves out texts of a sender that is already over its pace.
+        None if (due.len() as i64) < admitted => pace::next_at_pace(&mut tx, now).await?,
+        at => at,
+    };
+    if claimed.len() as i64 == limit {
+        queue::enqueue(&mut tx, Queue::SendMessages).await?;
+    }
+    tx.commit().await?;
+    if !claimed.is_empty() {
+        look_again_at(pool, now + ATTEMPT_ENDS_WITHIN).await;
+    }
+    if let Some(at) = come_back_at {
+        look_again_at(pool, at).await;
+    }
+    Ok(claimed)
+}
+
+/// Claims texts whose attempt ended with an unknown outcome or was cut off, and that are due to be looked for, at most `limit`.
+pub(crate) async fn claim_unknown(pool: &PgPool, now: DateTime<Utc>, limit: i64) -> Result<Vec<Outgoing>, db::Error> {
+    let claimed = outbox::claim_unknown(pool, now, now + LOOK_AGAIN_AFTER, limit).await?;
+    if !claimed.is_empty() {
+        look_again_at(pool, now + LOOK_AGAIN_AFTER).await;
+    }
+    Ok(claimed)
+}
+
+/// Schedules a send job, best effort; the sweep is the fallback. The claim is committed whether this succeeds or not.
+async fn look_again_at(pool: &PgPool, at: DateTime<Utc>) {
+    let scheduling = queue::enqueue_once_at(pool, Queue::SendMessages, at);
+    match tokio::time::timeout(SCHEDULED_WITHIN, scheduling).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "texts are not looked at again before the sweep does"),
+        Err(_) => {
+            tracing::warn!("texts are not looked at again before the sweep does: no job could be pushed in time")
+        }
+    }
+}
