@@ -1,6 +1,6 @@
 //! Reading the forms that Twilio posts.
 //!
-//! The signature covers bytes, so a form is verified as bytes, and read as text afterwards.
+//! The signature covers bytes, so a form is verified as bytes, and read as text afterwards. This module never checks a value.
 
 use std::borrow::Cow;
 
@@ -27,7 +27,7 @@ fn decode(encoded: &[u8]) -> Vec<u8> {
 }
 
 /// Returns the form as text. An invalid UTF-8 sequence becomes the replacement character, so that the rest of the text is kept.
-pub(crate) fn as_text(form: RawForm) -> Form {
+pub(crate) fn into_text(form: RawForm) -> Form {
     let text =
         |bytes| String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
     form.into_iter().map(|(name, value)| (text(name), text(value))).collect()
@@ -39,7 +39,7 @@ pub(crate) fn get<'a>(form: &'a Form, name: &str) -> Option<&'a str> {
 }
 
 /// Returns a name that the form has more than once, if there is one.
-pub(crate) fn repeated(form: &Form) -> Option<&str> {
+pub(crate) fn repeated_name(form: &Form) -> Option<&str> {
     let mut names: Vec<&str> = form.iter().map(|(name, _)| name.as_str()).collect();
     names.sort_unstable();
     names.windows(2).find_map(|pair| match pair {
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     fn parsed(body: &'static [u8]) -> Form {
-        as_text(parse(&Bytes::from_static(body)))
+        into_text(parse(&Bytes::from_static(body)))
     }
 
     #[test]
@@ -71,17 +71,17 @@ mod tests {
         assert_eq!(form, expected);
         assert_eq!(get(&form, "Body"), Some("Plumber from London!"));
         assert_eq!(get(&form, "body"), None);
-        assert_eq!(repeated(&form), Some("Body"));
+        assert_eq!(repeated_name(&form), Some("Body"));
         assert_eq!(parsed(b""), Form::new());
         let form = parsed("Body=\u{1F44D}=%F0%9F%91%8D&body=".as_bytes().to_vec().leak());
-        assert_eq!((get(&form, "Body"), repeated(&form)), (Some("👍=👍"), None));
+        assert_eq!((get(&form, "Body"), repeated_name(&form)), (Some("👍=👍"), None));
     }
 
     #[test]
     fn invalid_utf8_is_kept_as_bytes_and_replaced_in_the_text() {
         let body = Bytes::from_static(b"Body=caf%E9+%FF&From=\xC3\x28");
         assert_eq!(parse(&body)[0].1, b"caf\xE9 \xFF");
-        let form = as_text(parse(&body));
+        let form = into_text(parse(&body));
         assert_eq!((get(&form, "Body"), get(&form, "From")), (Some("caf\u{FFFD} \u{FFFD}"), Some("\u{FFFD}(")));
     }
 }

@@ -1,8 +1,8 @@
 //! The ingress: verifies webhooks, records them, and acknowledges them.
 //!
-//! A webhook passes [`routes`], [`signed`] (verification), [`twilio`] or `stripe` (conversion into an event) and [`group_commit`].
-//! It is acknowledged only after the commit of its event and of the job that processes it. A webhook that fails verification leaves
-//! only a log line. Nothing here decides the meaning of an event.
+//! A webhook passes [`server`], [`routes`], [`signed`] (verification), [`twilio`] or `stripe` (conversion into an event) and
+//! [`group_commit`]. It is acknowledged only after the commit of its event and of the job that processes it. A webhook that fails
+//! verification leaves only a log line. This crate never decides what an event means.
 
 mod body;
 

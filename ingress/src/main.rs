@@ -1,4 +1,4 @@
-//! `jobrun-ingress`: start-up and shut-down.
+//! `jobrun-ingress`: start-up and shut-down. It never handles a webhook itself.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-/// The connections that webhooks share. `acquire_timeout` is less than
-/// [`ANSWER_WITHIN`](jobrun_ingress::group_commit::ANSWER_WITHIN), so that a wait for a connection is reported as such.
+/// The database connections. `acquire_timeout` is less than [`RECORD_TIMEOUT`](jobrun_ingress::group_commit::RECORD_TIMEOUT), so
+/// that a wait for a connection is reported as such.
 const CONNECTIONS: db::Connections = db::Connections {
     application: "jobrun-ingress",
     kept: 16,
@@ -66,9 +66,9 @@ async fn run() -> anyhow::Result<()> {
     db::ensure_migrated(&pool).await?;
     let account_kind = settings.twilio.account_kind();
     installation::mark(&pool, account_kind, clock::now()).await?.ensure_is_of(account_kind)?;
-    // Texts may have been missed while no ingress ran. Fetching them at once puts them before the next texts of their senders.
+    // Texts may have been missed while no ingress ran. Fetching them now records them before later texts of their senders.
     audits::hurry(&pool, clock::now()).await?;
-    alert_of_report_mode(&pool, settings.twilio.signature_mode).await?;
+    update_report_mode_alert(&pool, settings.twilio.signature_mode).await?;
 
     if settings.twilio.signature_mode == config::SignatureMode::Report {
         tracing::warn!(
@@ -80,19 +80,19 @@ async fn run() -> anyhow::Result<()> {
     let (recorder, recording) = Recorder::start(pool.clone(), health);
     let state = AppState { pool, recorder, twilio: settings.twilio, stripe: settings.stripe };
     let router = routes::router(state);
-    let asked_to_stop = shutdown::requested(settings.stop_with_stdin)?;
+    let stop_requested = shutdown::requested(settings.stop_with_stdin)?;
     tracing::info!("ingress listens on {}", listener.local_addr()?);
-    let stop = Arc::new(Notify::new());
-    let told = Arc::clone(&stop);
-    let serve = server::serve(listener, router, async move { told.notified().await });
-    let stopping = async move {
-        asked_to_stop.await;
-        stop.notify_one();
+    let drain = Arc::new(Notify::new());
+    let drain_started = Arc::clone(&drain);
+    let serve = server::serve(listener, router, async move { drain_started.notified().await });
+    let drain_timed_out = async move {
+        stop_requested.await;
+        drain.notify_one();
         tokio::time::sleep(DRAIN_TIMEOUT).await;
     };
     tokio::select! {
         () = serve => {}
-        () = stopping => tracing::warn!("ingress leaves connections that did not finish in time"),
+        () = drain_timed_out => tracing::warn!("ingress leaves connections that did not finish in time"),
         ended = recording => bail!("recording has failed, and a new process is needed: {ended:?}"),
     }
     tracing::info!("ingress has answered what had arrived");
@@ -100,7 +100,7 @@ async fn run() -> anyhow::Result<()> {
 }
 
 /// Raises an alert while report mode is on, because in that mode a webhook needs no valid signature. Clears it otherwise.
-async fn alert_of_report_mode(pool: &PgPool, mode: SignatureMode) -> Result<(), db::Error> {
+async fn update_report_mode_alert(pool: &PgPool, mode: SignatureMode) -> Result<(), db::Error> {
     let alert = operation::signatures_not_enforced();
     let mut tx = pool.begin().await?;
     let (raised, cleared) = match mode {

@@ -1,4 +1,4 @@
-//! The log lines about refused webhooks, limited in number: a flood of attempts must not become a flood of lines.
+//! The log lines about refused webhooks. A flood of webhooks never becomes a flood of lines: they are limited in number.
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
@@ -11,47 +11,47 @@ use axum::response::Response;
 
 use crate::rejection::Rejection;
 
-/// The largest number of lines a second about one kind of refusal.
+/// The largest number of lines about one kind of refusal in one [`WINDOW`].
 const LINES_MAX: u64 = 10;
 
 const WINDOW: Duration = Duration::from_secs(1);
 
 /// Refusals that are counted together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Kind {
+pub(crate) struct RefusalKind {
     /// The path: one of our addresses, or one word for all others.
     pub(crate) path: String,
     /// The status of the response.
     pub(crate) status: StatusCode,
-    /// The reason, without the details that differ from one to the next.
+    /// The reason, without details that differ between refusals of this kind.
     pub(crate) why: String,
 }
 
-/// The number of refusals of each kind, in the second that began with the first of them.
-static LATEST: LazyLock<Mutex<HashMap<Kind, u64>>> = LazyLock::new(Mutex::default);
+/// The number of refusals of each kind, in the window that began with the first of them.
+static COUNTS: LazyLock<Mutex<HashMap<RefusalKind, u64>>> = LazyLock::new(Mutex::default);
 
-fn latest() -> MutexGuard<'static, HashMap<Kind, u64>> {
-    LATEST.lock().unwrap_or_else(PoisonError::into_inner)
+fn counts() -> MutexGuard<'static, HashMap<RefusalKind, u64>> {
+    COUNTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Returns whether one more refusal of this kind gets a line. Those without one are counted in a line at the end of the second.
-pub(crate) fn is_to_be_told(kind: &Kind) -> bool {
-    let mut latest = latest();
-    if let Some(count) = latest.get_mut(kind) {
+/// Counts one more refusal, and returns whether it gets a line. Those without one are counted in a line at the end of the window.
+pub(crate) fn should_log(kind: &RefusalKind) -> bool {
+    let mut counts = counts();
+    if let Some(count) = counts.get_mut(kind) {
         *count += 1;
         return *count <= LINES_MAX;
     }
-    latest.insert(kind.clone(), 1);
-    drop(latest);
-    tokio::spawn(end_second(kind.clone()));
+    counts.insert(kind.clone(), 1);
+    drop(counts);
+    tokio::spawn(end_window(kind.clone()));
     true
 }
 
-async fn end_second(kind: Kind) {
+async fn end_window(kind: RefusalKind) {
     tokio::time::sleep(WINDOW).await;
-    let count = latest().remove(&kind).unwrap_or_default();
+    let count = counts().remove(&kind).unwrap_or_default();
     if count > LINES_MAX {
-        let (more, Kind { path, status, why }) = (grouped(count - LINES_MAX), kind);
+        let (more, RefusalKind { path, status, why }) = (with_thousands_separators(count - LINES_MAX), kind);
         let status = status.as_u16();
         if status >= 500 {
             tracing::error!(path, status, why, "and {more} more");
@@ -62,20 +62,20 @@ async fn end_second(kind: Kind) {
 }
 
 /// Formats `4211` as `4,211`.
-fn grouped(number: u64) -> String {
+fn with_thousands_separators(number: u64) -> String {
     let digits = number.to_string();
-    let mut grouped = String::new();
+    let mut separated = String::new();
     for (place, digit) in digits.chars().enumerate() {
         if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            grouped.push(',');
+            separated.push(',');
         }
-        grouped.push(digit);
+        separated.push(digit);
     }
-    grouped
+    separated
 }
 
 /// Logs the path and the reason of each refused webhook, whether the handler or a layer refused it, within the limit of
-/// [`is_to_be_told`]. Never logs the query, the form or the signature.
+/// [`should_log`]. Never logs the query, the form or the signature.
 pub(crate) async fn log_refusal(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let response = next.run(request).await;
@@ -83,8 +83,8 @@ pub(crate) async fn log_refusal(request: Request, next: Next) -> Response {
     if status.is_client_error() || status.is_server_error() {
         let rejection = response.extensions().get::<Rejection>();
         let canonical = || status.canonical_reason().unwrap_or_default().to_owned();
-        let kind = Kind { path, status, why: rejection.map_or_else(canonical, Rejection::reason) };
-        if is_to_be_told(&kind) {
+        let kind = RefusalKind { path, status, why: rejection.map_or_else(canonical, Rejection::reason) };
+        if should_log(&kind) {
             let why = rejection.map_or_else(canonical, ToString::to_string);
             let path = kind.path;
             if status.is_server_error() {
@@ -103,9 +103,13 @@ mod tests {
 
     #[tokio::test]
     async fn each_kind_of_refusal_has_a_limit_of_lines_of_its_own() {
-        let kind = |why: &str| Kind { path: "/a".to_owned(), status: StatusCode::FORBIDDEN, why: why.to_owned() };
-        let told = |why: &str| (0..5000).filter(|_| is_to_be_told(&kind(why))).count();
-        assert_eq!((told("one"), told("another")), (10, 10));
-        assert_eq!([7, 999, 1000, 4211, 1_234_567].map(grouped), ["7", "999", "1,000", "4,211", "1,234,567"]);
+        let kind =
+            |why: &str| RefusalKind { path: "/a".to_owned(), status: StatusCode::FORBIDDEN, why: why.to_owned() };
+        let logged = |why: &str| (0..5000).filter(|_| should_log(&kind(why))).count();
+        assert_eq!((logged("one"), logged("another")), (10, 10));
+        assert_eq!(
+            [7, 999, 1000, 4211, 1_234_567].map(with_thousands_separators),
+            ["7", "999", "1,000", "4,211", "1,234,567"]
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! The router: webhooks and health checks, with their time limit and the log of refusals.
+//! The router: webhooks and health checks, with their time limit and the log of refusals. Never handles a webhook itself.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use axum::routing::{get, post};
 use jobrun_shared::db;
 use jobrun_twilio::webhooks;
 
-use crate::group_commit::ANSWER_WITHIN;
-use crate::refusal_log::{self, Kind, log_refusal};
+use crate::group_commit::RECORD_TIMEOUT;
+use crate::refusal_log::{self, RefusalKind, log_refusal};
 use crate::state::AppState;
 use crate::{stripe, twilio};
 
@@ -27,44 +27,43 @@ pub fn router(state: AppState) -> Router {
         .route(webhooks::VOICE, post(twilio::voice))
         .route(webhooks::VOICE_STATUS, post(twilio::voice_status))
         .route(jobrun_stripe::WEBHOOK, post(stripe::event))
-        .layer(middleware::from_fn(within_time))
-        // A route layer leaves unknown addresses out: the probes of strangers would fill the log.
+        .layer(middleware::from_fn(limit_time))
+        // A route layer does not log unknown addresses: scanners would fill the log.
         .route_layer(middleware::from_fn(log_refusal));
     let health = Router::new()
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
-        .layer(middleware::from_fn(within_time));
-    webhooks.merge(health).fallback(nowhere).with_state(state)
+        .layer(middleware::from_fn(limit_time));
+    webhooks.merge(health).fallback(not_found).with_state(state)
 }
 
 /// Responds 404 to an unknown address. One that resembles ours is logged: it may have been entered wrongly at Twilio.
-async fn nowhere(uri: Uri) -> StatusCode {
+async fn not_found(uri: Uri) -> StatusCode {
     let path = uri.path();
-    let kind = Kind { path: "elsewhere".to_owned(), status: StatusCode::NOT_FOUND, why: String::new() };
-    let is_like_ours = ["webhook", "twilio"].iter().any(|word| path.to_ascii_lowercase().contains(word));
-    if is_like_ours && refusal_log::is_to_be_told(&kind) {
+    let kind = RefusalKind { path: "elsewhere".to_owned(), status: StatusCode::NOT_FOUND, why: String::new() };
+    let resembles_ours = ["webhook", "twilio"].iter().any(|word| path.to_ascii_lowercase().contains(word));
+    if resembles_ours && refusal_log::should_log(&kind) {
         let path: String = path.chars().take(100).collect();
         tracing::warn!(path, status = 404, why = "there is no such address", "a webhook was turned away");
     }
     StatusCode::NOT_FOUND
 }
 
-/// Responds 408 to a request that takes longer than [`REQUEST_TIMEOUT`], so that none is waited for without end.
-async fn within_time(request: Request, next: Next) -> Response {
+/// Responds 408 to a request that takes longer than [`REQUEST_TIMEOUT`].
+async fn limit_time(request: Request, next: Next) -> Response {
     match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
         Ok(response) => response,
         Err(_) => (StatusCode::REQUEST_TIMEOUT, "the request did not arrive in time\n").into_response(),
     }
 }
 
-/// Returns `ready` if webhooks can be recorded, as far as the last commit shows, and the database has every table that this version
-/// needs.
+/// Returns `ready` if webhooks can be recorded, as far as the last commit shows, and the database is migrated.
 async fn ready(State(state): State<AppState>, _: Request) -> Result<&'static str, (StatusCode, String)> {
     let unavailable = |why: String| (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"));
-    if let Some(failed) = state.recorder.failure() {
-        return Err(unavailable(format!("the last webhook could not be recorded: {failed}")));
+    if let Some(failure) = state.recorder.failure() {
+        return Err(unavailable(format!("the last webhook could not be recorded: {failure}")));
     }
-    match tokio::time::timeout(ANSWER_WITHIN, db::ensure_migrated(&state.pool)).await {
+    match tokio::time::timeout(RECORD_TIMEOUT, db::ensure_migrated(&state.pool)).await {
         Ok(Ok(())) => Ok("ready\n"),
         Ok(Err(error)) => Err(unavailable(error.to_string())),
         Err(_) => Err(unavailable("the database did not answer in time".to_owned())),

@@ -1,8 +1,8 @@
 //! Connections: how many may be open, and how long each may take to send a request.
 //!
-//! A connection that has sent a whole request is served to its end. Any other may be closed: when it takes too long, or when it is
-//! the longest waiting one and a new connection finds no free slot. So connections that are opened and left alone never keep a
-//! webhook out. Twilio's requests arrive in one piece, so they are not affected.
+//! A connection is closed when it times out, or when it has waited longest and a new connection needs its slot. So idle and slow
+//! connections keep no webhook out. A connection whose whole request has arrived is never closed before its response. Twilio's
+//! requests arrive in one piece, so these limits do not affect them.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -28,40 +28,40 @@ use tokio::time::{Instant, MissedTickBehavior};
 const CONNECTIONS_MAX: usize = 900;
 
 /// The time that a new connection has to send the head of its first request.
-const FIRST_REQUEST_WITHIN: Duration = Duration::from_secs(5);
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The time that a connection is kept for its next request. It is longer than proxies keep theirs: a proxy could otherwise send a
-/// request on a connection that is being closed.
-const KEPT_FOR: Duration = Duration::from_secs(75);
+/// The time that a connection is kept for its next request. It is longer than the timeout of proxies, which could otherwise send
+/// a request on a connection that is being closed.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// The delay after no connection could be accepted, because the process has too many files open.
-const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// The delay after a failed `accept`, which usually means that the process has too many files open.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
 
-/// How soon another connection is closed if the first one that was chosen does not end.
-const ADMIT_AGAIN_AFTER: Duration = Duration::from_millis(20);
+/// The time that a connection has to close and free its slot. After it, another one is closed.
+const SLOT_RETRY_DELAY: Duration = Duration::from_millis(20);
 
 /// Serves connections until `stop`, and then until each has its pending response.
 pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
-    let (clients, graceful) = (Arc::new(Clients::new()), GracefulShutdown::new());
+    let (connections, graceful) = (Arc::new(Connections::new()), GracefulShutdown::new());
     let mut stop = pin!(stop);
     let mut each_second = tokio::time::interval(Duration::from_secs(1));
     each_second.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = &mut stop => break,
-            _ = each_second.tick() => clients.close_overdue(),
+            _ = each_second.tick() => connections.close_timed_out(),
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => tokio::select! {
                     () = &mut stop => break,
-                    client = clients.admit() => {
-                        tokio::spawn(serve_client(stream, client, router.clone(), graceful.watcher()));
+                    slot = connections.acquire_slot() => {
+                        tokio::spawn(serve_connection(stream, slot, router.clone(), graceful.watcher()));
                     }
                 },
-                Err(error) if is_of_the_connection(&error) => {}
+                Err(error) if is_connection_error(&error) => {}
                 Err(error) => {
                     tracing::error!(%error, "no connection can be accepted");
-                    clients.close_longest_waiting();
-                    tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
+                    connections.close_longest_waiting();
+                    tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                 }
             },
         }
@@ -70,166 +70,163 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
     graceful.shutdown().await;
 }
 
-/// Returns whether only this one connection could not be accepted.
-fn is_of_the_connection(error: &std::io::Error) -> bool {
+/// Returns whether `accept` failed because of this one connection. Others can be accepted at once.
+fn is_connection_error(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-async fn serve_client(stream: TcpStream, admitted: Admitted, router: Router, watcher: Watcher) {
-    let client = &admitted.client;
+async fn serve_connection(stream: TcpStream, slot: Slot, router: Router, watcher: Watcher) {
+    let connection = &slot.connection;
     let router = TowerToHyperService::new(router);
-    let service = service_fn(|request: Request<Incoming>| answer(&router, Arc::clone(client), request));
-    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(watcher.watch(connection));
+    let service = service_fn(|request: Request<Incoming>| serve_request(&router, Arc::clone(connection), request));
+    let serving = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let mut serving = pin!(watcher.watch(serving));
     loop {
         tokio::select! {
             // The error needs no handling: no event is acknowledged before it is recorded.
-            _ = &mut connection => return,
+            _ = &mut serving => return,
             // A whole request may have arrived meanwhile, and is served.
-            () = client.close.notified() => if client.waiting_since().is_some() { return },
+            () = connection.close.notified() => if connection.waiting_since().is_some() { return },
         }
     }
 }
 
-async fn answer(
+async fn serve_request(
     router: &TowerToHyperService<Router>,
-    client: Arc<Client>,
+    connection: Arc<Connection>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let mut request = request.map(Body::new);
-    client.begins_to_ask();
-    request.extensions_mut().insert(Arc::clone(&client));
+    connection.mark_head_received();
+    request.extensions_mut().insert(Arc::clone(&connection));
     let response = router.call(request).await;
-    client.is_answered();
+    connection.mark_waiting();
     response
 }
 
 /// An open connection.
 #[derive(Debug)]
-pub(crate) struct Client {
+pub(crate) struct Connection {
     /// The zero of `waiting_since`, the same for all connections.
     epoch: Instant,
-    /// When the wait for the next request, or for the rest of it, began, in milliseconds since `epoch`; [`ASKED`] while a whole
+    /// When the wait for the next request, or for the rest of it, began, in milliseconds since `epoch`; [`SERVING`] while a whole
     /// request is being served.
     waiting_since: AtomicU64,
     /// Whether the head of any request has arrived.
-    has_begun: AtomicBool,
+    head_received: AtomicBool,
     close: Notify,
 }
 
-const ASKED: u64 = u64::MAX;
+const SERVING: u64 = u64::MAX;
 
-impl Client {
+impl Connection {
     fn new(epoch: Instant) -> Self {
-        let client =
-            Self { epoch, waiting_since: AtomicU64::new(0), has_begun: AtomicBool::new(false), close: Notify::new() };
-        client.waits_from_now_on();
-        client
+        let waiting_since = AtomicU64::new(0);
+        let connection = Self { epoch, waiting_since, head_received: AtomicBool::new(false), close: Notify::new() };
+        connection.mark_waiting();
+        connection
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(ASKED - 1)
+        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(SERVING - 1)
     }
 
-    fn waits_from_now_on(&self) {
+    fn mark_waiting(&self) {
         self.waiting_since.store(self.now(), Ordering::Relaxed);
     }
 
-    fn begins_to_ask(&self) {
-        self.has_begun.store(true, Ordering::Relaxed);
-        self.waits_from_now_on();
+    fn mark_head_received(&self) {
+        self.head_received.store(true, Ordering::Relaxed);
+        self.mark_waiting();
     }
 
     /// Marks that a whole request has arrived: it is served to its end.
-    pub(crate) fn has_asked(&self) {
-        self.waiting_since.store(ASKED, Ordering::Relaxed);
-    }
-
-    fn is_answered(&self) {
-        self.waits_from_now_on();
+    pub(crate) fn mark_request_received(&self) {
+        self.waiting_since.store(SERVING, Ordering::Relaxed);
     }
 
     /// Returns when the wait began, in milliseconds since `epoch`; nothing while a request is being served.
     fn waiting_since(&self) -> Option<u64> {
         let since = self.waiting_since.load(Ordering::Relaxed);
-        (since != ASKED).then_some(since)
+        (since != SERVING).then_some(since)
     }
 
-    fn is_overdue(&self) -> bool {
-        let patience = if self.has_begun.load(Ordering::Relaxed) { KEPT_FOR } else { FIRST_REQUEST_WITHIN };
-        let patience = u64::try_from(patience.as_millis()).unwrap_or(ASKED);
-        self.waiting_since().is_some_and(|since| self.now().saturating_sub(since) > patience)
+    fn is_timed_out(&self) -> bool {
+        let is_kept_alive = self.head_received.load(Ordering::Relaxed);
+        let timeout = if is_kept_alive { KEEP_ALIVE_TIMEOUT } else { FIRST_REQUEST_TIMEOUT };
+        let timeout = u64::try_from(timeout.as_millis()).unwrap_or(SERVING);
+        self.waiting_since().is_some_and(|since| self.now().saturating_sub(since) > timeout)
     }
 }
 
 /// Every open connection.
 #[derive(Debug)]
-struct Clients {
+struct Connections {
     epoch: Instant,
     slots: Arc<Semaphore>,
-    by_number: Mutex<HashMap<u64, Arc<Client>>>,
-    numbers: AtomicU64,
+    by_id: Mutex<HashMap<u64, Arc<Connection>>>,
+    next_id: AtomicU64,
 }
 
 /// A connection's slot. Dropping this frees the slot.
 #[derive(Debug)]
-struct Admitted {
-    client: Arc<Client>,
-    number: u64,
-    clients: Arc<Clients>,
-    _slot: OwnedSemaphorePermit,
+struct Slot {
+    connection: Arc<Connection>,
+    id: u64,
+    connections: Arc<Connections>,
+    _permit: OwnedSemaphorePermit,
 }
 
-impl Drop for Admitted {
+impl Drop for Slot {
     fn drop(&mut self) {
-        self.clients.by_number().remove(&self.number);
+        self.connections.by_id().remove(&self.id);
     }
 }
 
-impl Clients {
+impl Connections {
     fn new() -> Self {
         Self {
             epoch: Instant::now(),
             slots: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-            by_number: Mutex::default(),
-            numbers: AtomicU64::new(0),
+            by_id: Mutex::default(),
+            next_id: AtomicU64::new(0),
         }
     }
 
-    fn by_number(&self) -> MutexGuard<'_, HashMap<u64, Arc<Client>>> {
-        self.by_number.lock().unwrap_or_else(PoisonError::into_inner)
+    fn by_id(&self) -> MutexGuard<'_, HashMap<u64, Arc<Connection>>> {
+        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a slot for one more connection. If none is free, closes the longest waiting connection, or waits until one waits.
-    async fn admit(self: &Arc<Self>) -> Admitted {
-        let slot = loop {
-            if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
-                break slot;
+    async fn acquire_slot(self: &Arc<Self>) -> Slot {
+        let permit = loop {
+            if let Ok(permit) = Arc::clone(&self.slots).try_acquire_owned() {
+                break permit;
             }
             // The connection that was chosen may have sent a request meanwhile: then another one is chosen.
             self.close_longest_waiting();
             let freed = Arc::clone(&self.slots).acquire_owned();
-            if let Ok(Ok(slot)) = tokio::time::timeout(ADMIT_AGAIN_AFTER, freed).await {
-                break slot;
+            if let Ok(Ok(permit)) = tokio::time::timeout(SLOT_RETRY_DELAY, freed).await {
+                break permit;
             }
         };
-        let client = Arc::new(Client::new(self.epoch));
-        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        self.by_number().insert(number, Arc::clone(&client));
-        Admitted { client, number, clients: Arc::clone(self), _slot: slot }
+        let connection = Arc::new(Connection::new(self.epoch));
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        self.by_id().insert(id, Arc::clone(&connection));
+        Slot { connection, id, connections: Arc::clone(self), _permit: permit }
     }
 
     fn close_longest_waiting(&self) {
-        let clients = self.by_number();
-        let waiting = clients.values().filter_map(|client| Some((client.waiting_since()?, client)));
-        if let Some((_, client)) = waiting.min_by_key(|(since, _)| *since) {
-            client.close.notify_one();
+        let connections = self.by_id();
+        let waiting = connections.values().filter_map(|connection| Some((connection.waiting_since()?, connection)));
+        if let Some((_, connection)) = waiting.min_by_key(|(since, _)| *since) {
+            connection.close.notify_one();
         }
     }
 
-    fn close_overdue(&self) {
-        self.by_number().values().filter(|client| client.is_overdue()).for_each(|client| client.close.notify_one());
+    fn close_timed_out(&self) {
+        self.by_id().values().filter(|it| it.is_timed_out()).for_each(|it| it.close.notify_one());
     }
 }
 
@@ -240,24 +237,24 @@ mod tests {
     /// On a runtime of one thread, yielding lets every other task go on until it waits.
     #[tokio::test]
     async fn a_connection_that_finds_all_others_served_gets_the_slot_of_the_first_that_waits_again() {
-        let clients = Arc::new(Clients::new());
+        let connections = Arc::new(Connections::new());
         let mut others = Vec::new();
         for _ in 0..CONNECTIONS_MAX {
-            let admitted = clients.admit().await;
-            admitted.client.has_asked();
-            others.push(admitted);
+            let slot = connections.acquire_slot().await;
+            slot.connection.mark_request_received();
+            others.push(slot);
         }
         let newest = tokio::spawn({
-            let clients = Arc::clone(&clients);
-            async move { clients.admit().await.number }
+            let connections = Arc::clone(&connections);
+            async move { connections.acquire_slot().await.id }
         });
         tokio::task::yield_now().await;
         assert!(!newest.is_finished(), "no slot is free, and no connection waits");
 
         let other = others.swap_remove(7);
-        other.client.is_answered();
+        other.connection.mark_waiting();
         let closed = tokio::spawn(async move {
-            other.client.close.notified().await;
+            other.connection.close.notified().await;
             drop(other);
         });
         let patience = Duration::from_secs(10);

@@ -1,7 +1,7 @@
 //! Extractors of signed requests: a handler that takes one runs only for a request that Twilio or Stripe signed.
 //!
-//! Twilio signs the address: `PUBLIC_BASE_URL` with the path and the query as they came in. Nothing else that a request says about
-//! itself is trusted: neither its `Host`, nor the header that names an algorithm.
+//! Twilio signs the address: `PUBLIC_BASE_URL` with the path and the query as they arrived. Nothing else that a request says
+//! about itself is ever trusted: neither its `Host`, nor the header that names an algorithm.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,14 +14,14 @@ use jobrun_stripe::event::Incoming;
 use jobrun_twilio::signature::{self, Content, Form, SignatureError, SignedDigest};
 use tokio::time::Instant;
 
-use crate::body::Room;
+use crate::body::BodyBudget;
 use crate::form;
-use crate::refusal_log::{self, Kind};
+use crate::refusal_log::{self, RefusalKind};
 use crate::rejection::Rejection;
 use crate::state::AppState;
 
-/// The number of webhooks that were let in since this process started although their signature did not match.
-static LET_IN: AtomicU64 = AtomicU64::new(0);
+/// The number of webhooks that report mode accepted since this process started although their signature did not match.
+static ACCEPTED_MISMATCHES: AtomicU64 = AtomicU64::new(0);
 
 /// The largest form, in bytes. Twilio's largest is a text of 1600 characters with its parameters.
 const FORM_BYTES_MAX: usize = 64 * 1024;
@@ -29,16 +29,16 @@ const FORM_BYTES_MAX: usize = 64 * 1024;
 /// The largest event of Stripe's, in bytes: an invoice with all its lines can be long.
 const EVENT_BYTES_MAX: usize = 1024 * 1024;
 
-/// Room for unverified forms that are arriving, and apart from it for events of Stripe's, so that neither keeps the other out.
-static FORMS: Room = Room::new(FORM_BYTES_MAX, 8 * 1024 * 1024);
-static STRIPE_EVENTS: Room = Room::new(EVENT_BYTES_MAX, 16 * 1024 * 1024);
+/// The budgets for unverified bodies. Twilio and Stripe have one each, so that neither keeps the other out.
+static TWILIO_BODIES: BodyBudget = BodyBudget::new(FORM_BYTES_MAX, 8 * 1024 * 1024);
+static STRIPE_BODIES: BodyBudget = BodyBudget::new(EVENT_BYTES_MAX, 16 * 1024 * 1024);
 
 /// A webhook that Twilio signed.
 #[derive(Clone, Debug)]
 pub(crate) struct SignedForm {
     /// When its head arrived.
     pub(crate) arrived_at: Instant,
-    /// The path and the query, as they came in.
+    /// The path and the query, as they arrived.
     pub(crate) uri: Uri,
     /// Its parameters: no name occurs twice, and the account is ours.
     pub(crate) form: Form,
@@ -54,9 +54,9 @@ impl FromRequest<AppState> for SignedForm {
     async fn from_request(request: Request, state: &AppState) -> Result<Self, Rejection> {
         let arrived_at = Instant::now();
         let (head, body) = request.into_parts();
-        ensure_twilio_may_be_it(&state.twilio, &head.headers)?;
-        let body = FORMS.read(body, head.extensions.get()).await?;
-        let Verified { form, digest } = verify_form(&state.twilio, &head.uri, &head.headers, &body.bytes)?;
+        ensure_twilio_signature_present(&state.twilio, &head.headers)?;
+        let body = TWILIO_BODIES.read(body, head.extensions.get()).await?;
+        let VerifiedForm { form, digest } = verify_form(&state.twilio, &head.uri, &head.headers, &body.bytes)?;
         Ok(Self { arrived_at, uri: head.uri, form, digest, bytes: body.bytes.len() })
     }
 }
@@ -64,7 +64,7 @@ impl FromRequest<AppState> for SignedForm {
 /// A webhook that Stripe signed.
 #[derive(Debug)]
 pub(crate) struct SignedEvent {
-    /// The event; nothing for a thin event, to which we do not subscribe.
+    /// The event; `None` for a thin event, to which we do not subscribe.
     pub(crate) event: Option<Incoming>,
     /// The length of its body, in bytes.
     pub(crate) bytes: usize,
@@ -75,8 +75,8 @@ impl FromRequest<AppState> for SignedEvent {
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, Rejection> {
         let (head, body) = request.into_parts();
-        ensure_stripe_may_be_it(&state.stripe, &head.headers)?;
-        let body = STRIPE_EVENTS.read(body, head.extensions.get()).await?;
+        ensure_stripe_signature_present(&state.stripe, &head.headers)?;
+        let body = STRIPE_BODIES.read(body, head.extensions.get()).await?;
         let event = verify_event(&state.stripe, &head.headers, &body.bytes)?;
         Ok(Self { event, bytes: body.bytes.len() })
     }
@@ -84,15 +84,15 @@ impl FromRequest<AppState> for SignedEvent {
 
 /// The parameters of a form that Twilio signed.
 #[derive(Clone, Debug)]
-pub struct Verified {
+pub struct VerifiedForm {
     /// No name occurs twice, and the account is ours.
     pub form: Form,
     /// The digest of the signed content, without the boundaries between parameters.
     pub digest: SignedDigest,
 }
 
-/// The parameters that an error may name. Other names may hold anything.
-const KNOWN: [&str; 14] = [
+/// The parameters that an error may name. Other names may contain anything.
+const KNOWN_PARAMETERS: [&str; 14] = [
     "AccountSid",
     "ApiVersion",
     "Body",
@@ -112,11 +112,11 @@ const KNOWN: [&str; 14] = [
 /// Refuses a request that cannot be Twilio's, before its body is read.
 ///
 /// # Errors
-/// [`Rejection::BadSignature`], if it has no signature and signatures are enforced.
-fn ensure_twilio_may_be_it(account: &config::Twilio, headers: &HeaderMap) -> Result<(), Rejection> {
-    match account.signature_mode {
+/// [`Rejection::BadTwilioSignature`], if it has no signature and signatures are enforced.
+fn ensure_twilio_signature_present(settings: &config::Twilio, headers: &HeaderMap) -> Result<(), Rejection> {
+    match settings.signature_mode {
         SignatureMode::Enforce if !headers.contains_key(signature::HEADER) => {
-            Err(Rejection::BadSignature(SignatureError::Missing))
+            Err(Rejection::BadTwilioSignature(SignatureError::Missing))
         }
         SignatureMode::Enforce | SignatureMode::Report => Ok(()),
     }
@@ -125,90 +125,90 @@ fn ensure_twilio_may_be_it(account: &config::Twilio, headers: &HeaderMap) -> Res
 /// Refuses a request that cannot be Stripe's, before its body is read.
 ///
 /// # Errors
-/// [`Rejection::NoSecret`], or [`Rejection::NotSignedByStripe`], if it has no signature.
-fn ensure_stripe_may_be_it(account: &config::Stripe, headers: &HeaderMap) -> Result<(), Rejection> {
-    if account.webhook_secrets.is_empty() {
-        return Err(Rejection::NoSecret);
+/// [`Rejection::NoStripeSecret`], or [`Rejection::BadStripeSignature`], if it has no signature.
+fn ensure_stripe_signature_present(settings: &config::Stripe, headers: &HeaderMap) -> Result<(), Rejection> {
+    if settings.webhook_secrets.is_empty() {
+        return Err(Rejection::NoStripeSecret);
     }
     if !headers.contains_key(jobrun_stripe::signature::HEADER) {
-        return Err(Rejection::NotSignedByStripe(jobrun_stripe::signature::SignatureError::Missing));
+        return Err(Rejection::BadStripeSignature(jobrun_stripe::signature::SignatureError::Missing));
     }
     Ok(())
 }
 
-/// Returns the form if Twilio signed it, for the public address at which it reached us. In report mode a signature that does not
-/// match is only logged. An invalid UTF-8 sequence affects only itself, because the signature is over bytes.
+/// Returns the form if Twilio signed it, for the public address that it was sent to. In report mode a signature that does not
+/// match is only logged. The signature is over bytes, so it also covers invalid UTF-8.
 ///
 /// # Errors
-/// [`Rejection::NotAForm`], [`Rejection::BadSignature`], [`Rejection::Repeated`], [`Rejection::Missing`], or
-/// [`Rejection::OtherAccount`].
+/// [`Rejection::NotAForm`], [`Rejection::BadTwilioSignature`], [`Rejection::RepeatedParameter`],
+/// [`Rejection::MissingParameter`], or [`Rejection::WrongAccount`].
 pub fn verify_form(
-    account: &config::Twilio,
+    settings: &config::Twilio,
     uri: &Uri,
     headers: &HeaderMap,
     body: &Bytes,
-) -> Result<Verified, Rejection> {
+) -> Result<VerifiedForm, Rejection> {
     if is_json(headers) {
-        ensure_signed(account, uri, headers, Content::Json(body))?;
+        ensure_signed_by_twilio(settings, uri, headers, Content::Json(body))?;
         return Err(Rejection::NotAForm);
     }
     let raw = form::parse(body);
-    ensure_signed(account, uri, headers, Content::Raw(&raw))?;
+    ensure_signed_by_twilio(settings, uri, headers, Content::Raw(&raw))?;
     let digest = signature::digest(path_and_query(uri), Content::Raw(&raw));
-    let form = form::as_text(raw);
-    if let Some(name) = form::repeated(&form) {
-        return Err(Rejection::Repeated(KNOWN.into_iter().find(|known| *known == name)));
+    let form = form::into_text(raw);
+    if let Some(name) = form::repeated_name(&form) {
+        return Err(Rejection::RepeatedParameter(KNOWN_PARAMETERS.into_iter().find(|known| *known == name)));
     }
     match form::get(&form, "AccountSid") {
-        None => Err(Rejection::Missing("AccountSid")),
-        Some(sid) if sid != account.account.sid => Err(Rejection::OtherAccount),
-        Some(_) => Ok(Verified { form, digest }),
+        None => Err(Rejection::MissingParameter("AccountSid")),
+        Some(sid) if sid != settings.account.sid => Err(Rejection::WrongAccount),
+        Some(_) => Ok(VerifiedForm { form, digest }),
     }
 }
 
-/// Returns the event if Stripe signed it recently, and in our mode. Returns nothing for a thin event, to which we do not subscribe.
+/// Returns the event if Stripe signed it recently, and in our mode. Returns `None` for a thin event: we subscribe to none.
 ///
 /// # Errors
-/// [`Rejection::NoSecret`], [`Rejection::NotSignedByStripe`], [`Rejection::NotAnEvent`], or [`Rejection::OtherMode`].
-fn verify_event(account: &config::Stripe, headers: &HeaderMap, body: &[u8]) -> Result<Option<Incoming>, Rejection> {
-    if account.webhook_secrets.is_empty() {
-        return Err(Rejection::NoSecret);
+/// [`Rejection::NoStripeSecret`], [`Rejection::BadStripeSignature`], [`Rejection::NotAnEvent`], or [`Rejection::WrongMode`].
+fn verify_event(settings: &config::Stripe, headers: &HeaderMap, body: &[u8]) -> Result<Option<Incoming>, Rejection> {
+    if settings.webhook_secrets.is_empty() {
+        return Err(Rejection::NoStripeSecret);
     }
-    let signature = text(headers, HeaderName::from_static(jobrun_stripe::signature::HEADER));
-    jobrun_stripe::signature::verify(&account.webhook_secrets, signature, body, clock::now())
-        .map_err(Rejection::NotSignedByStripe)?;
+    let signature = header_text(headers, HeaderName::from_static(jobrun_stripe::signature::HEADER));
+    jobrun_stripe::signature::verify(&settings.webhook_secrets, signature, body, clock::now())
+        .map_err(Rejection::BadStripeSignature)?;
     match jobrun_stripe::event::read(body).map_err(Rejection::NotAnEvent)? {
         jobrun_stripe::event::Body::Thin => Ok(None),
-        jobrun_stripe::event::Body::Event(event) if event.livemode == account.livemode => Ok(Some(event)),
-        jobrun_stripe::event::Body::Event(event) => Err(Rejection::OtherMode { livemode: event.livemode }),
+        jobrun_stripe::event::Body::Event(event) if event.livemode == settings.livemode => Ok(Some(event)),
+        jobrun_stripe::event::Body::Event(event) => Err(Rejection::WrongMode { livemode: event.livemode }),
     }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let essence = text(headers, header::CONTENT_TYPE).and_then(|value| value.split(';').next());
+    let essence = header_text(headers, header::CONTENT_TYPE).and_then(|value| value.split(';').next());
     essence.is_some_and(|it| it.trim().eq_ignore_ascii_case("application/json"))
 }
 
-fn ensure_signed(
-    account: &config::Twilio,
+fn ensure_signed_by_twilio(
+    settings: &config::Twilio,
     uri: &Uri,
     headers: &HeaderMap,
     content: Content<'_>,
 ) -> Result<(), Rejection> {
-    let keys = &account.webhook_keys;
-    let url = format!("{}{}", account.account.public_base_url, path_and_query(uri));
-    let signature = text(headers, HeaderName::from_static(signature::HEADER));
+    let keys = &settings.webhook_keys;
+    let url = format!("{}{}", settings.account.public_base_url, path_and_query(uri));
+    let signature = header_text(headers, HeaderName::from_static(signature::HEADER));
     if signature.is_some_and(|signature| signature::is_valid(keys, &url, content, signature)) {
         return Ok(());
     }
-    let why = signature::signature_error(keys, &url, content, signature, text(headers, header::HOST));
-    match account.signature_mode {
-        SignatureMode::Enforce => Err(Rejection::BadSignature(why)),
+    let why = signature::signature_error(keys, &url, content, signature, header_text(headers, header::HOST));
+    match settings.signature_mode {
+        SignatureMode::Enforce => Err(Rejection::BadTwilioSignature(why)),
         SignatureMode::Report => {
-            let mismatches = LET_IN.fetch_add(1, Ordering::Relaxed) + 1;
+            let mismatches = ACCEPTED_MISMATCHES.fetch_add(1, Ordering::Relaxed) + 1;
             let path = uri.path();
-            let kind = Kind { path: path.to_owned(), status: StatusCode::OK, why: why.to_string() };
-            if refusal_log::is_to_be_told(&kind) {
+            let kind = RefusalKind { path: path.to_owned(), status: StatusCode::OK, why: why.to_string() };
+            if refusal_log::should_log(&kind) {
                 tracing::warn!(path, why = %why, mismatches, "a webhook was let in although its signature does not match");
             }
             Ok(())
@@ -221,6 +221,6 @@ fn path_and_query(uri: &Uri) -> &str {
 }
 
 /// Returns the value of a header. A value that is not text counts as empty.
-fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+fn header_text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name).map(|value| value.to_str().unwrap_or_default())
 }

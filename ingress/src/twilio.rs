@@ -1,6 +1,6 @@
-//! Twilio's webhooks: converts each form into an event, and responds to it.
+//! Twilio's webhooks: converts each form into an event, records it, and responds. Never decides what an event means.
 //!
-//! A valid signature proves neither the end of a value nor its name, so the format of every parameter that is read is checked too.
+//! A signature does not fix the boundaries between names and values, so the format of every parameter that is read is checked.
 
 use axum::extract::State;
 use axum::http::{StatusCode, Uri, header};
@@ -13,24 +13,23 @@ use jobrun_twilio::signature::Form;
 use tokio::time::Instant;
 
 use crate::form;
-use crate::group_commit::ANSWER_WITHIN;
+use crate::group_commit::RECORD_TIMEOUT;
 use crate::rejection::Rejection;
 use crate::signed::SignedForm;
 use crate::state::AppState;
 
 /// The response to a text: empty, because a reply is sent later.
-pub const NO_ANSWER: &str = "<Response/>";
+pub const EMPTY_TWIML: &str = "<Response/>";
 
-/// The response to a call to a number that a client holds, or may hold. Nothing more is needed: the arrival of the call is the
-/// event.
-pub const CALL_ANSWER: &str = concat!(
+/// The response to a call to a number that a client holds, or may hold. The arrival of the call is the event.
+pub const CALL_TWIML: &str = concat!(
     r#"<?xml version="1.0" encoding="UTF-8"?><Response><Say language="en-GB">"#,
     "Thank you for calling. Nobody can take your call right now. Please try again later. Goodbye.",
     "</Say></Response>"
 );
 
-/// The response to a call to a number of ours that no client holds: it cools down, or waits for its next client.
-pub const UNUSED_ANSWER: &str = concat!(
+/// The response to a call to a number of ours that no client holds: it cools down, or is free.
+pub const UNUSED_NUMBER_TWIML: &str = concat!(
     r#"<?xml version="1.0" encoding="UTF-8"?><Response><Say language="en-GB">"#,
     "Sorry, the number you have called is no longer in use.",
     "</Say><Hangup/></Response>"
@@ -38,20 +37,20 @@ pub const UNUSED_ANSWER: &str = concat!(
 
 pub(crate) async fn sms(State(state): State<AppState>, signed: SignedForm) -> Result<Response, Rejection> {
     record(&state, text_event(&signed.form)?, &signed).await?;
-    Ok(xml(NO_ANSWER))
+    Ok(twiml_response(EMPTY_TWIML))
 }
 
 pub(crate) async fn voice(State(state): State<AppState>, signed: SignedForm) -> Result<Response, Rejection> {
     record(&state, call_event(&signed.form)?, &signed).await?;
-    let unused = is_unused(&state, &required(&signed.form, "To")?, signed.arrived_at + ANSWER_WITHIN).await;
-    Ok(xml(if unused { UNUSED_ANSWER } else { CALL_ANSWER }))
+    let unused = is_unused(&state, &required(&signed.form, "To")?, signed.arrived_at + RECORD_TIMEOUT).await;
+    Ok(twiml_response(if unused { UNUSED_NUMBER_TWIML } else { CALL_TWIML }))
 }
 
-/// Returns whether the number that was called is one of ours that no client holds. The call is recorded already, and gets its
-/// response by `deadline` in any case: a number counts as held unless it is known to be unused.
+/// Returns whether the called number is one of ours that no client holds. The call is recorded already, so it gets its response
+/// by `deadline` in any case: a number counts as held unless it is known to be unused.
 async fn is_unused(state: &AppState, number: &str, deadline: Instant) -> bool {
-    let asking = async { numbers::is_unused(&mut *state.pool.acquire().await?, number).await };
-    let why = match tokio::time::timeout_at(deadline, asking).await {
+    let lookup = async { numbers::is_unused(&mut *state.pool.acquire().await?, number).await };
+    let why = match tokio::time::timeout_at(deadline, lookup).await {
         Ok(Ok(unused)) => return unused,
         Ok(Err(error)) => error.to_string(),
         Err(_) => "the database did not answer in time".to_owned(),
@@ -66,11 +65,10 @@ pub(crate) async fn voice_status(State(state): State<AppState>, signed: SignedFo
 }
 
 pub(crate) async fn sms_status(State(state): State<AppState>, signed: SignedForm) -> Result<StatusCode, Rejection> {
-    record(&state, report_event(&signed.form, &signed.uri)?, &signed).await?;
+    record(&state, delivery_report_event(&signed.form, &signed.uri)?, &signed).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Once this returns `Ok`, the event cannot be lost.
 async fn record(state: &AppState, event: NewEvent, signed: &SignedForm) -> Result<(), Rejection> {
     let received = Received { event, signed_digest: Some(signed.digest) };
     state.record(received, signed.bytes).await
@@ -78,21 +76,21 @@ async fn record(state: &AppState, event: NewEvent, signed: &SignedForm) -> Resul
 
 /// Returns a response of the type that Twilio expects.
 #[must_use]
-pub fn xml(body: &'static str) -> Response {
+pub fn twiml_response(body: &'static str) -> Response {
     ([(header::CONTENT_TYPE, "text/xml")], body).into_response()
 }
 
 /// Returns the event of a received text.
 ///
 /// # Errors
-/// [`Rejection::Missing`] or [`Rejection::Malformed`], with the name of the parameter.
+/// [`Rejection::MissingParameter`] or [`Rejection::MalformedParameter`], with the name of the parameter.
 pub fn text_event(form: &Form) -> Result<NewEvent, Rejection> {
     Ok(NewEvent {
         source: Source::Twilio,
-        external_id: shaped(form, "MessageSid", parameters::is_message_sid)?,
+        external_id: validated(form, "MessageSid", parameters::is_message_sid)?,
         payload: Payload::Text {
-            from: shaped(form, "From", parameters::is_sender)?,
-            to: shaped(form, "To", parameters::is_our_number)?,
+            from: validated(form, "From", parameters::is_sender)?,
+            to: validated(form, "To", parameters::is_our_number)?,
             // A picture may have no words.
             body: storable(form::get(form, "Body").unwrap_or_default()),
             opt_out_type: form::get(form, "OptOutType").map(storable),
@@ -100,14 +98,13 @@ pub fn text_event(form: &Form) -> Result<NewEvent, Rejection> {
     })
 }
 
-/// Returns the event of a call that arrives, or has ended, by its `CallStatus`: either may come to both addresses.
-///
-/// Every spelling of the caller is accepted, also an empty or absent one: the call matters more than the name of its caller.
+/// Returns the event of a call that arrives or has ended, by its `CallStatus`: either may come to both addresses. The caller may
+/// be absent or in any format, because the call matters more than its caller.
 fn call_event(form: &Form) -> Result<NewEvent, Rejection> {
-    let sid = shaped(form, "CallSid", parameters::is_call_sid)?;
+    let sid = validated(form, "CallSid", parameters::is_call_sid)?;
     let status = required(form, "CallStatus")?;
-    let progress = parameters::call_progress(&status).ok_or(Rejection::Malformed("CallStatus"))?;
-    let to = shaped(form, "To", parameters::is_our_number)?;
+    let progress = parameters::call_progress(&status).ok_or(Rejection::MalformedParameter("CallStatus"))?;
+    let to = validated(form, "To", parameters::is_our_number)?;
     let from = storable(form::get(form, "From").unwrap_or_default());
     let external_id = format!("{sid}:{status}");
     let payload = match progress {
@@ -118,10 +115,10 @@ fn call_event(form: &Form) -> Result<NewEvent, Rejection> {
 }
 
 /// Returns the event of a delivery report. `uri` is the address that Twilio was given with the text.
-fn report_event(form: &Form, uri: &Uri) -> Result<NewEvent, Rejection> {
-    let sid = shaped(form, "MessageSid", parameters::is_message_sid)?;
-    let status = shaped(form, "MessageStatus", parameters::is_message_status)?;
-    let to = form::get(form, "To").map(|_| shaped(form, "To", parameters::is_our_number)).transpose()?;
+fn delivery_report_event(form: &Form, uri: &Uri) -> Result<NewEvent, Rejection> {
+    let sid = validated(form, "MessageSid", parameters::is_message_sid)?;
+    let status = validated(form, "MessageStatus", parameters::is_message_status)?;
+    let to = form::get(form, "To").map(|_| validated(form, "To", parameters::is_our_number)).transpose()?;
     Ok(NewEvent {
         source: Source::Twilio,
         external_id: format!("{sid}:{status}"),
@@ -135,20 +132,20 @@ fn report_event(form: &Form, uri: &Uri) -> Result<NewEvent, Rejection> {
     })
 }
 
-/// Returns our own id of the text, which the address of its delivery reports carries: `?m=<messages.id>`.
+/// Returns our id of the text, which the address of its delivery reports contains: `?m=<messages.id>`.
 fn message_id(uri: &Uri) -> Option<i64> {
     uri.query()?.split('&').find_map(|pair| pair.strip_prefix("m="))?.parse().ok()
 }
 
-/// Returns the value of a parameter that must be present and have its format.
-fn shaped(form: &Form, name: &'static str, has_shape: fn(&str) -> bool) -> Result<String, Rejection> {
+/// Returns the value of a parameter that must be present and valid.
+fn validated(form: &Form, name: &'static str, is_valid: fn(&str) -> bool) -> Result<String, Rejection> {
     let value = required(form, name)?;
-    if has_shape(&value) { Ok(value) } else { Err(Rejection::Malformed(name)) }
+    if is_valid(&value) { Ok(value) } else { Err(Rejection::MalformedParameter(name)) }
 }
 
 fn required(form: &Form, name: &'static str) -> Result<String, Rejection> {
     match form::get(form, name) {
         Some(value) if !value.is_empty() => Ok(storable(value)),
-        _ => Err(Rejection::Missing(name)),
+        _ => Err(Rejection::MissingParameter(name)),
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use futures::future::try_join_all;
 use jobrun::demo::TestSystem;
-use jobrun_ingress::twilio::NO_ANSWER;
+use jobrun_ingress::twilio::EMPTY_TWIML;
 use jobrun_twilio::{signature, webhooks};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -183,7 +183,7 @@ async fn exchange(stream: &mut TcpStream, request: &Request, answer: &mut [u8]) 
             let status = String::from_utf8_lossy(so_far).lines().next().unwrap_or_default().to_owned();
             anyhow::bail!("a webhook was answered {status}");
         }
-        if so_far.ends_with(NO_ANSWER.as_bytes()) {
+        if so_far.ends_with(EMPTY_TWIML.as_bytes()) {
             return Ok(());
         }
         ensure!(length < answer.len(), "a webhook's answer does not end as it should");

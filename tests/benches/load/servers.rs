@@ -13,10 +13,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use clap::ValueEnum;
 use jobrun::programs::{Environment, Lines, Program};
-use jobrun_ingress::group_commit::NotRecorded;
+use jobrun_ingress::group_commit::RecordError;
 use jobrun_ingress::rejection::Rejection;
 use jobrun_ingress::signed::verify_form;
-use jobrun_ingress::twilio::{self, NO_ANSWER};
+use jobrun_ingress::twilio::{self, EMPTY_TWIML};
 use jobrun_shared::db::{self, Connections, inbox};
 use jobrun_shared::{clock, config};
 use jobrun_twilio::webhooks::SMS;
@@ -88,7 +88,7 @@ pub(crate) async fn serve(kind: Kind) -> anyhow::Result<()> {
             Router::new().route(SMS, post(commit)).with_state((settings.twilio, pool))
         }
         Kind::Forgetful => Router::new().route(SMS, post(forget)).with_state(settings.twilio),
-        Kind::Plain => Router::new().route(SMS, post(async |_: Bytes| twilio::xml(NO_ANSWER))),
+        Kind::Plain => Router::new().route(SMS, post(async |_: Bytes| twilio::twiml_response(EMPTY_TWIML))),
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     writeln!(std::io::stdout(), "{SERVES_ON}{}", listener.local_addr()?)?;
@@ -108,9 +108,9 @@ async fn commit(
     let signed = verify_form(&account, &uri, &headers, &body).map_err(refused)?;
     let event = twilio::text_event(&signed.form).map_err(refused)?;
     let recorded = inbox::record(&pool, std::slice::from_ref(&event), clock::now()).await;
-    let why = |error: db::Error| NotRecorded::Refused(error.to_string());
+    let why = |error: db::Error| RecordError::Refused(error.to_string());
     recorded.map_err(|error| refused(Rejection::NotRecorded { event: event.external_id.clone(), why: why(error) }))?;
-    Ok(twilio::xml(NO_ANSWER))
+    Ok(twilio::twiml_response(EMPTY_TWIML))
 }
 
 async fn forget(
@@ -120,5 +120,5 @@ async fn forget(
     body: Bytes,
 ) -> Result<Response, Rejection> {
     twilio::text_event(&verify_form(&account, &uri, &headers, &body)?.form)?;
-    Ok(twilio::xml(NO_ANSWER))
+    Ok(twilio::twiml_response(EMPTY_TWIML))
 }

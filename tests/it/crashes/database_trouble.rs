@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jobrun::demo::TestSystem;
-use jobrun_ingress::group_commit::{NotRecorded, Recorder};
+use jobrun_ingress::group_commit::{RecordError, Recorder};
 use jobrun_shared::db::inbox::{NewEvent, Payload, Source};
 use jobrun_shared::db::{self, ConnectError, Connections, Unfit};
 use jobrun_shared::numbers::seed_release;
@@ -358,7 +358,7 @@ async fn ready_means_that_the_last_commit_succeeded() {
     };
     assert!(recorder.record(event.clone(), 200).await.is_err());
     eventually(PATIENCE, "the failure is known", async || {
-        matches!(recorder.failure(), Some(NotRecorded::Late | NotRecorded::Refused(_)))
+        matches!(recorder.failure(), Some(RecordError::TimedOut | RecordError::Refused(_)))
     })
     .await;
     obstacle.rollback().await.unwrap();

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::try_join_all;
-use jobrun_ingress::group_commit::ANSWER_WITHIN;
-use jobrun_ingress::twilio::{CALL_ANSWER, UNUSED_ANSWER};
+use jobrun_ingress::group_commit::RECORD_TIMEOUT;
+use jobrun_ingress::twilio::{CALL_TWIML, UNUSED_NUMBER_TWIML};
 use jobrun_onboarding::{Allocation, E164};
 use jobrun_shared::clock;
 use jobrun_shared::db::numbers::{Loss, NumberRequest};
@@ -565,11 +565,11 @@ async fn a_caller_of_a_number_that_no_client_holds_is_told_so_and_never_kept_wai
         assert_eq!((arrived.status, ended.status), (200, 204));
         arrived.body
     };
-    assert_eq!(hears(FIRST).await, CALL_ANSWER, "client-1 holds it");
-    assert_eq!(hears(SECOND).await, UNUSED_ANSWER, "no client has it yet");
-    assert_eq!(hears(&system.account.onboarding_number).await, CALL_ANSWER, "it is not in the pool");
+    assert_eq!(hears(FIRST).await, CALL_TWIML, "client-1 holds it");
+    assert_eq!(hears(SECOND).await, UNUSED_NUMBER_TWIML, "no client has it yet");
+    assert_eq!(hears(&system.account.onboarding_number).await, CALL_TWIML, "it is not in the pool");
     leave(&system.pool, "client-1").await;
-    assert_eq!(hears(FIRST).await, UNUSED_ANSWER, "it cools down");
+    assert_eq!(hears(FIRST).await, UNUSED_NUMBER_TWIML, "it cools down");
     system.settle().await.unwrap();
 
     // The pool is locked, but the inbox accepts the call.
@@ -580,10 +580,10 @@ async fn a_caller_of_a_number_that_no_client_holds_is_told_so_and_never_kept_wai
     let form = system.stand_in.call_form(&system.stand_in.new_sid("CA"), "+447700900123", FIRST, "ringing");
     let asked = tokio::time::Instant::now();
     let answer = system.stand_in.post("/webhooks/twilio/voice", &form).await.unwrap();
-    assert!(asked.elapsed() < ANSWER_WITHIN + Duration::from_secs(1), "{:?}", asked.elapsed());
-    assert_eq!((answer.status, answer.body.as_str()), (200, CALL_ANSWER));
+    assert!(asked.elapsed() < RECORD_TIMEOUT + Duration::from_secs(1), "{:?}", asked.elapsed());
+    assert_eq!((answer.status, answer.body.as_str()), (200, CALL_TWIML));
     assert_eq!(calls().await, before + 1);
     locked.rollback().await.unwrap();
-    assert_eq!(hears(FIRST).await, UNUSED_ANSWER);
+    assert_eq!(hears(FIRST).await, UNUSED_NUMBER_TWIML);
     system.shut_down().await.unwrap();
 }

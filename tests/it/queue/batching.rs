@@ -7,7 +7,7 @@ use std::task::Poll;
 use chrono::TimeDelta;
 use futures::future::join_all;
 use futures::{StreamExt, poll, stream};
-use jobrun_ingress::group_commit::{NotRecorded, Recorder};
+use jobrun_ingress::group_commit::{RecordError, Recorder};
 use jobrun_shared::db::inbox::{self, NewEvent, Payload, Source};
 use jobrun_shared::queue::{self, Queue};
 use jobrun_shared::{clock, db};
@@ -51,7 +51,7 @@ async fn obstacle(pool: &PgPool) -> Transaction<'static, Postgres> {
 }
 
 /// Records events that all arrive before the first can be committed. Returns the result of each.
-async fn record_together(pool: &PgPool, events: impl Iterator<Item = NewEvent>) -> Vec<Result<(), NotRecorded>> {
+async fn record_together(pool: &PgPool, events: impl Iterator<Item = NewEvent>) -> Vec<Result<(), RecordError>> {
     let (recorder, _recording) = Recorder::start(pool.clone(), db::Health::default());
     let obstacle = obstacle(pool).await;
     let mut recordings: Vec<_> = events.map(|event| Box::pin(recorder.record(event, 200))).collect();
@@ -104,7 +104,7 @@ async fn when_too_many_bytes_wait_a_webhook_is_refused_at_once_and_there_is_room
         assert_eq!(poll!(recording), Poll::Pending);
     }
     let one_more = pin!(recorder.record(text(100), 1));
-    assert_eq!(poll!(one_more), Poll::Ready(Err(NotRecorded::Full)), "it is refused without waiting");
+    assert_eq!(poll!(one_more), Poll::Ready(Err(RecordError::QueueFull)), "it is refused without waiting");
     obstacle.commit().await.unwrap();
     // Some of them may have waited too long; an event that was given up takes no room either.
     join_all(large).await;
@@ -117,7 +117,7 @@ async fn a_webhook_that_the_database_refuses_fails_alone() {
     let pool = migrated_database(8).await;
     let event = |n: usize| if n == 33 || n == 90 { refused(n) } else { text(n) };
     for (n, recorded) in record_together(&pool, (0..100).map(event)).await.into_iter().enumerate() {
-        let was_refused = matches!(recorded, Err(NotRecorded::Refused(_)));
+        let was_refused = matches!(recorded, Err(RecordError::Refused(_)));
         assert_eq!(was_refused, n == 33 || n == 90, "{n}: {recorded:?}");
     }
     assert_eq!(count(&pool, "SELECT count(*) FROM events").await, 98);
@@ -146,9 +146,9 @@ async fn a_webhook_whose_lane_is_locked_delays_only_its_own_lane() {
     assert_eq!(count(&pool, "SELECT count(*) FROM events").await, 41);
 }
 
-/// A lane is unlocked while its batch is bisected: the lane's later event must not overtake the earlier one, which was left out.
+/// A lane is unlocked while its batch is bisected: the lane's later event must not overtake the skipped one.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lane_that_is_unlocked_in_the_middle_of_a_round_stays_left_out_until_the_next() {
+async fn a_lane_that_is_unlocked_in_the_middle_of_a_round_stays_skipped_until_the_next() {
     let pool = migrated_database(8).await;
     let (earlier, lane) = (text(1), text(1).payload.lane());
     let later = NewEvent { external_id: "SMlater".to_owned(), ..text(1) };
