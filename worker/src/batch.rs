@@ -112,18 +112,18 @@ pub(crate) mod tests {
     /// Runs `items`, of which those in `locked` are locked. Returns the parts that were tried, each with its patience, then the
     /// deferred items, and the result.
     async fn tried(items: &[i32], locked: &[i32]) -> (Vec<(Vec<i32>, Patience)>, Vec<i32>, Result<usize, db::Error>) {
-        let (mut parts, mut left) = (Vec::new(), Vec::new());
+        let (mut parts, mut deferred) = (Vec::new(), Vec::new());
         let work = |part: &[i32], patience| {
             parts.push((part.to_vec(), patience));
             let (count, is_locked) = (part.len(), part.iter().any(|item| locked.contains(item)));
             async move { if is_locked { Err(lock_timeout()) } else { Ok(count) } }
         };
         let defer = |item: &i32, _| {
-            left.push(*item);
+            deferred.push(*item);
             async { Ok(()) }
         };
         let done = run_bisecting(items, work, defer).await;
-        (parts, left, done)
+        (parts, deferred, done)
     }
 
     #[tokio::test]

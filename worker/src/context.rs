@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 const JOB_TIME_BUDGET: TimeDelta = TimeDelta::seconds(5);
 
 /// The shortest time between two searches for sessions that hold locks.
-const BLOCKERS_LOOKED_FOR_EVERY: TimeDelta = TimeDelta::seconds(1);
+const BLOCKER_CHECK_INTERVAL: TimeDelta = TimeDelta::seconds(1);
 
 /// The progress of a job when it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub(crate) struct JobContext {
     pub(crate) twilio: Api,
     /// The number that clients text, and that texts come from.
     pub(crate) onboarding_number: E164,
-    /// The address at which clients pay, before the reference of each is added; nothing if no link is set up yet.
+    /// The address at which clients pay, without the client's reference; nothing if no link is set up yet.
     pub(crate) payment_link: Option<String>,
     /// The time that a number is held for a waiting client.
     pub(crate) hold: Duration,
@@ -58,7 +58,7 @@ pub(crate) struct JobContext {
     /// The time that processed events and settled texts are kept; zero if for ever.
     pub(crate) retention: Duration,
     /// The time of the last search for sessions that hold locks.
-    pub(crate) blockers_looked_for_at: Arc<Mutex<Option<DateTime<Utc>>>>,
+    pub(crate) last_blocker_check: Arc<Mutex<Option<DateTime<Utc>>>>,
     /// Set when the process is to end: jobs finish the batch in hand, and begin no other.
     pub(crate) stop: CancellationToken,
 }
@@ -66,7 +66,7 @@ pub(crate) struct JobContext {
 impl JobContext {
     /// Returns the sender of a text to the onboarding number, if it can hold a conversation. Such a text makes its sender a client,
     /// now or on a retry, and is never an unmatched event.
-    pub(crate) fn newcomer(&self, event: &PendingEvent) -> Option<E164> {
+    pub(crate) fn signup_phone(&self, event: &PendingEvent) -> Option<E164> {
         match &event.payload {
             Some(Payload::Text { from, to, .. }) if to == self.onboarding_number.as_str() => {
                 E164::parse(from).ok().filter(can_hold_a_conversation)
@@ -75,7 +75,7 @@ impl JobContext {
         }
     }
 
-    /// Does `work`, and fails at once if the connections to the database are given up meanwhile.
+    /// Awaits `work`, and fails at once if the database is lost meanwhile.
     pub(crate) async fn unless_lost<T, E>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, db::Error>
     where
         db::Error: From<E>,
@@ -85,14 +85,14 @@ impl JobContext {
 
     /// Raises alerts about sessions that hold locks for long. Best effort, and once a second at most: the work that waits for the
     /// locks is retried anyway.
-    pub(crate) async fn alert_of_blockers(&self) {
+    pub(crate) async fn raise_blocker_alerts(&self) {
         let now = clock::now();
-        let mut looked_at = self.blockers_looked_for_at.lock().await;
-        if looked_at.is_some_and(|at| now - at < BLOCKERS_LOOKED_FOR_EVERY) {
+        let mut last_check = self.last_blocker_check.lock().await;
+        if last_check.is_some_and(|at| now - at < BLOCKER_CHECK_INTERVAL) {
             return;
         }
-        *looked_at = Some(now);
-        drop(looked_at);
+        *last_check = Some(now);
+        drop(last_check);
         let alerting = async {
             let mut tx = self.pool.begin().await?;
             let raised = blockers::alert(&mut tx, now).await?;

@@ -17,8 +17,7 @@ mod pace;
 
 mod send_failures;
 
-use crate::context::JobContext;
-use crate::context::Progress;
+use crate::context::{JobContext, Progress};
 use crate::jobs::{process_events, reconcile, send_messages, sweep};
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
@@ -36,10 +35,9 @@ use jobrun_shared::{clock, config, db, exit, shutdown, telemetry};
 use jobrun_twilio::api::Api;
 use tokio_util::sync::CancellationToken;
 
-/// Some for each job under way, and one that listens for notifications.
+/// Enough for every job under way, and for the one connection that listens for notifications.
 ///
-/// Locks are released within milliseconds, unless a session has a transaction open by hand. Work that waits for such a lock is
-/// deferred.
+/// Locks are released within milliseconds, unless a session has a transaction open by hand. Work that needs one is deferred.
 const CONNECTIONS: db::Connections = db::Connections {
     application: "jobrun-worker",
     kept: 8,
@@ -50,7 +48,7 @@ const CONNECTIONS: db::Connections = db::Connections {
 };
 
 /// The delay before the next attempt to end a job, when the database did not respond.
-const END_AGAIN_AFTER: Duration = Duration::from_secs(1);
+const END_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// The time that jobs have to finish the work in hand at shut-down.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(20);
@@ -105,24 +103,24 @@ async fn start() -> anyhow::Result<()> {
         pool_level_min: settings.pool_level_min,
         batch_max: settings.batch_max,
         retention: settings.retention,
-        blockers_looked_for_at: Arc::default(),
+        last_blocker_check: Arc::default(),
         stop: stop.clone(),
     });
     let monitor = monitor(&context, settings.sweep_interval);
     tracing::info!("worker {} takes jobs", process_name());
-    let asked_to_stop = shutdown::requested(settings.stop_with_stdin)?;
-    let tell_the_jobs = async move {
-        asked_to_stop.await;
+    let stop_requested = shutdown::requested(settings.stop_with_stdin)?;
+    let stop_jobs = async move {
+        stop_requested.await;
         stop.cancel();
         Ok(())
     };
-    monitor.run_with_signal(tell_the_jobs).await?;
+    monitor.run_with_signal(stop_jobs).await?;
     tracing::info!("worker {} has finished what it had in hand", process_name());
     Ok(())
 }
 
 fn monitor(context: &Arc<JobContext>, sweep_interval: Duration) -> Monitor {
-    let monitor = Monitor::new().should_restart(begins_anew).shutdown_timeout(SHUTDOWN_TIMEOUT);
+    let monitor = Monitor::new().should_restart(restart_queue).shutdown_timeout(SHUTDOWN_TIMEOUT);
     let notifier = JobNotifier::listen(&context.pool, &context.health);
     let monitor = with_queue(monitor, context, &notifier, Queue::ProcessEvents);
     let monitor = with_queue(monitor, context, &notifier, Queue::SendMessages);
@@ -131,20 +129,20 @@ fn monitor(context: &Arc<JobContext>, sweep_interval: Duration) -> Monitor {
     let context = Arc::clone(context);
     monitor.register(move |_| {
         WorkerBuilder::new(format!("sweep-schedule-{}", process_name()))
-            .backend(CronScheduler::new(Every(sweep_interval)))
+            .backend(CronScheduler::new(FixedInterval(sweep_interval)))
             .data(Arc::clone(&context))
             .build(sweep_on_schedule)
     })
 }
 
 /// Restarts a queue that lost its database, for as long as the process lives.
-fn begins_anew(worker: &WorkerContext, error: &WorkerError) -> bool {
+fn restart_queue(worker: &WorkerContext, error: &WorkerError) -> bool {
     tracing::warn!(queue = worker.name(), %error, "the job queue lost its database, and begins anew");
     true
 }
 
 /// Returns how many jobs of a queue a process runs at the same time.
-const fn jobs_at_once(queue: Queue) -> usize {
+const fn concurrency_of(queue: Queue) -> usize {
     match queue {
         Queue::ProcessEvents | Queue::Sweep | Queue::Reconcile => 1,
         // One job claims and records while another waits for Twilio.
@@ -159,7 +157,7 @@ fn with_queue(monitor: Monitor, context: &Arc<JobContext>, notifier: &JobNotifie
     monitor.register(move |restarts| {
         WorkerBuilder::new(format!("{}-{}-{restarts}", queue.name(), process_name()))
             .backend(Jobs::new(&context.pool, queue, &notifier, restarts))
-            .concurrency(jobs_at_once(queue))
+            .concurrency(concurrency_of(queue))
             // As tasks of their own, jobs go on while their queue restarts after losing its database for a moment.
             .parallelize(tokio::spawn)
             .data(Arc::clone(&context))
@@ -174,7 +172,7 @@ async fn run(queue: Queue, job: Job, context: Data<Arc<JobContext>>) -> Result<(
         Ok(Ok(Progress::MoreToDo)) => End::Again,
         Ok(Err(error)) => {
             tracing::warn!(job = queue.name(), attempt = job.attempt, %error, "a job failed, and is tried again");
-            learn_from(&error, &context).await;
+            handle_database_error(&error, &context).await;
             End::Failed
         }
         Err(_) => {
@@ -185,20 +183,20 @@ async fn run(queue: Queue, job: Job, context: Data<Arc<JobContext>>) -> Result<(
     while let Err(error) = context.unless_lost(queue::end(&context.pool, &job, end)).await {
         tracing::warn!(job = queue.name(), %error, "a job cannot be ended yet");
         tokio::select! {
-            () = tokio::time::sleep(END_AGAIN_AFTER) => {}
+            () = tokio::time::sleep(END_RETRY_DELAY) => {}
             () = context.stop.cancelled() => return Err(error.into()),
         }
     }
     Ok(())
 }
 
-/// Leaves a server that was lost or takes no writes, and raises alerts about sessions that hold locks.
-async fn learn_from(error: &db::Error, context: &JobContext) {
+/// Gives up a server that was lost or takes no writes, and raises alerts about sessions that hold locks.
+async fn handle_database_error(error: &db::Error, context: &JobContext) {
     if error.is_of_the_connection() {
         context.health.distrust();
     }
     if error.is_lock_timeout() {
-        context.alert_of_blockers().await;
+        context.raise_blocker_alerts().await;
     }
 }
 
@@ -214,15 +212,15 @@ async fn work(queue: Queue, context: &JobContext) -> Result<Progress, db::Error>
 async fn sweep_on_schedule(_: Tick, context: Data<Arc<JobContext>>) {
     if let Err(error) = context.unless_lost(sweep::run(&context)).await {
         tracing::warn!(%error, "a sweep failed; the next one follows on schedule");
-        learn_from(&error, &context).await;
+        handle_database_error(&error, &context).await;
     }
 }
 
 /// A schedule of ticks at a fixed interval, from the start of the process.
 #[derive(Clone, Debug)]
-struct Every(Duration);
+struct FixedInterval(Duration);
 
-impl<Zone> Schedule<Zone> for Every {
+impl<Zone> Schedule<Zone> for FixedInterval {
     fn next_tick(&mut self, _: &Zone) -> Option<Tick<Zone>> {
         let next = clock::now() + self.0;
         Some(Tick::new(u64::try_from(next.timestamp()).ok()?))

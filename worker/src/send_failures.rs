@@ -1,7 +1,7 @@
 //! The actions after a failed text: one that Twilio did not take, or reports as not delivered.
 //!
-//! `shared/twilio/src/errors.rs` gives each code a class. [`of`] is a pure function: it decides what each class means for the text,
-//! its recipient, the queue and the operator. [`carry_out`] executes that. Nothing here sends a text.
+//! `shared/twilio/src/errors.rs` gives each code a class. The pure function [`actions_for`] decides what each class means for the
+//! text, its recipient, the queue and the operator. [`carry_out`] executes that. Nothing here sends a text.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::TextKind;
@@ -17,11 +17,11 @@ use sqlx::PgConnection;
 
 use crate::pace;
 
-/// The age at which a report that the account was refused no longer stops sending.
-const OLD_NEWS: TimeDelta = TimeDelta::minutes(10);
+/// The age of an attempt at which a report that the account was refused no longer stops sending.
+const REPORT_STALE_AFTER: TimeDelta = TimeDelta::minutes(10);
 
 /// The delay of the second try of a text that was lost because of the account.
-const AFTER_ACCOUNT: TimeDelta = TimeDelta::minutes(10);
+const ACCOUNT_RETRY_DELAY: TimeDelta = TimeDelta::minutes(10);
 
 /// A text that was refused, or not delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ pub(crate) enum FailureAction {
         known_by: KnownBy,
     },
     /// The recipient's conversation receives an event.
-    Tell(NewEvent),
+    RecordEvent(NewEvent),
     /// The text is tried once more.
     TryAgain {
         /// `messages.id`.
@@ -85,24 +85,24 @@ pub(crate) enum FailureAction {
         at: DateTime<Utc>,
     },
     /// An alert is raised for the operator.
-    Raise(NewAlert),
+    RaiseAlert(NewAlert),
 }
 
 /// Returns the actions after a failed text.
-pub(crate) fn of(failed: &Failed, now: DateTime<Utc>) -> Vec<FailureAction> {
-    of_class(failed, now).into_iter().chain(of_loss(failed, now)).collect()
+pub(crate) fn actions_for(failed: &Failed, now: DateTime<Utc>) -> Vec<FailureAction> {
+    action_for_class(failed, now).into_iter().chain(action_for_loss(failed, now)).collect()
 }
 
 /// Returns the action on the loss of this one text.
-fn of_loss(failed: &Failed, now: DateTime<Utc>) -> Option<FailureAction> {
-    // A text that still waits is not lost. A text that the conversation has overtaken is not missed.
+fn action_for_loss(failed: &Failed, now: DateTime<Utc>) -> Option<FailureAction> {
+    // A text that still waits is not lost. If the client has gone on without the text, it is not missed.
     let kind = failed.kind.filter(|_| !failed.kept && !failed.later.went_on)?;
-    match may_try_again(failed) {
-        // Twilio refused the account, and did not look at the text: every text is tried again, without limit.
+    match second_try_delay(failed) {
+        // Twilio refused the account, not the text: every text is tried again, without limit.
         Some(after) if failed.class == Class::Account || (kind.matters() && !failed.second_try) => {
             Some(FailureAction::TryAgain { id: failed.id, kind, at: now + after })
         }
-        _ if kind.matters() && failed.class != Class::OptedOut => Some(FailureAction::Raise(texts::undelivered(
+        _ if kind.matters() && failed.class != Class::OptedOut => Some(FailureAction::RaiseAlert(texts::undelivered(
             kind,
             failed.client_id.as_deref(),
             errors::meaning(failed.code),
@@ -111,20 +111,20 @@ fn of_loss(failed: &Failed, now: DateTime<Utc>) -> Option<FailureAction> {
     }
 }
 
-fn of_class(failed: &Failed, now: DateTime<Utc>) -> Option<FailureAction> {
+fn action_for_class(failed: &Failed, now: DateTime<Utc>) -> Option<FailureAction> {
     let (message_id, phone) = (failed.id, failed.to.clone());
     // Without a client id, the text went to a stranger, who has no conversation, or to a client from a pool number that is not its
     // own. A refusal of such a number says nothing about the onboarding number.
-    let tell = |name: &str, payload| {
+    let record_event = |name: &str, payload| {
         let external_id = format!("{name}:{message_id}");
         failed
             .client_id
             .as_ref()
-            .map(|_| FailureAction::Tell(NewEvent { source: Source::System, external_id, payload }))
+            .map(|_| FailureAction::RecordEvent(NewEvent { source: Source::System, external_id, payload }))
     };
     match failed.class {
         // A report about an old attempt says nothing about the account now.
-        Class::Account if now - failed.began_at > OLD_NEWS => None,
+        Class::Account if now - failed.began_at > REPORT_STALE_AFTER => None,
         Class::Account => {
             let known_by = if failed.reported { KnownBy::Report } else { KnownBy::Answer };
             Some(FailureAction::Park { began_at: failed.began_at, known_by })
@@ -132,18 +132,18 @@ fn of_class(failed: &Failed, now: DateTime<Utc>) -> Option<FailureAction> {
         // A report can be hours old. A later opt-in, or a later text from the recipient, overrides it.
         Class::OptedOut if failed.later.opted_in => None,
         Class::Recipient if failed.later.went_on => None,
-        Class::OptedOut => tell("opted-out", Payload::OptedOut { phone, message_id }),
-        Class::Recipient => tell("unreachable", Payload::Unreachable { phone, message_id }),
-        Class::Configuration => Some(FailureAction::Raise(texts::configuration(failed.code))),
+        Class::OptedOut => record_event("opted-out", Payload::OptedOut { phone, message_id }),
+        Class::Recipient => record_event("unreachable", Payload::Unreachable { phone, message_id }),
+        Class::Configuration => Some(FailureAction::RaiseAlert(texts::configuration(failed.code))),
         Class::Content | Class::Loop | Class::Defect | Class::Unlisted => {
-            Some(FailureAction::Raise(texts::refused(failed.code)))
+            Some(FailureAction::RaiseAlert(texts::refused(failed.code)))
         }
         Class::Passing(_) | Class::Uncertain | Class::Blocked | Class::Expired => None,
     }
 }
 
 /// Returns the event that a recipient can be reached again, for a conversation that was told the opposite.
-fn news_of_arrival(arrived: &Arrived) -> Option<NewEvent> {
+fn reached_event(arrived: &Arrived) -> Option<NewEvent> {
     (arrived.is_for_a_client && arrived.class_before == Class::Recipient).then(|| NewEvent {
         source: Source::System,
         external_id: format!("reached:{}", arrived.id),
@@ -152,12 +152,12 @@ fn news_of_arrival(arrived: &Arrived) -> Option<NewEvent> {
 }
 
 /// Returns the delay of a second try, if there may be one: the text was surely not delivered, and a second try may succeed.
-fn may_try_again(failed: &Failed) -> Option<TimeDelta> {
+fn second_try_delay(failed: &Failed) -> Option<TimeDelta> {
     match failed.class {
         _ if !failed.reported => None,
         Class::Passing(after) => Some(after),
         Class::Expired => Some(TimeDelta::zero()),
-        Class::Account => Some(AFTER_ACCOUNT),
+        Class::Account => Some(ACCOUNT_RETRY_DELAY),
         Class::Uncertain
         | Class::Recipient
         | Class::Blocked
@@ -180,10 +180,10 @@ pub(crate) async fn carry_out(
 ) -> Result<Vec<NewAlert>, db::Error> {
     let (mut events, mut alerts) = (Vec::new(), Vec::new());
     for failed in failed {
-        for action in of(failed, now) {
+        for action in actions_for(failed, now) {
             match action {
-                FailureAction::Tell(event) => events.push(event),
-                FailureAction::Raise(alert) => alerts.push(alert),
+                FailureAction::RecordEvent(event) => events.push(event),
+                FailureAction::RaiseAlert(alert) => alerts.push(alert),
                 FailureAction::TryAgain { id, kind, at } => {
                     outbox::try_again(conn, id, at, at + kind.stale_after(), now).await?;
                 }
@@ -199,7 +199,7 @@ pub(crate) async fn carry_out(
         let ids: Vec<i64> = arrived.iter().map(|text| text.id).collect();
         outbox::drop_second_tries_of(conn, &ids, now).await?;
     }
-    events.extend(arrived.iter().filter_map(news_of_arrival));
+    events.extend(arrived.iter().filter_map(reached_event));
     if !events.is_empty() {
         inbox::insert(conn, &events, now).await?;
     }
@@ -249,11 +249,11 @@ mod tests {
     fn words(failed: &Failed) -> Vec<String> {
         let word = |action: FailureAction| match action {
             FailureAction::Park { .. } => "park".to_owned(),
-            FailureAction::Tell(event) => event.payload.kind().to_owned(),
+            FailureAction::RecordEvent(event) => event.payload.kind().to_owned(),
             FailureAction::TryAgain { at, .. } => format!("again after {}", (at - DateTime::UNIX_EPOCH).num_minutes()),
-            FailureAction::Raise(alert) => alert.cause,
+            FailureAction::RaiseAlert(alert) => alert.cause,
         };
-        of(failed, DateTime::UNIX_EPOCH).into_iter().map(word).collect()
+        actions_for(failed, DateTime::UNIX_EPOCH).into_iter().map(word).collect()
     }
 
     #[test]
@@ -287,7 +287,7 @@ mod tests {
     fn only_a_client_reported_as_unreachable_is_reported_as_reached() {
         let after = |code, is_for_a_client| {
             let class_before = errors::class_of(Some(code));
-            news_of_arrival(&Arrived { id: 7, is_for_a_client, to: "+447900000001".to_owned(), class_before })
+            reached_event(&Arrived { id: 7, is_for_a_client, to: "+447900000001".to_owned(), class_before })
         };
         assert_eq!(after(30005, true).map(|event| event.external_id), Some("reached:7".to_owned()));
         assert!(after(30003, true).is_none() && after(30005, false).is_none());

@@ -1,4 +1,4 @@
-//! The catalogue of alerts: every kind, its stored name, its message for the operator, and when it ends.
+//! The catalogue of alerts: every kind, its stored name, and its message for the operator. It raises none.
 //!
 //! A cause is stored as the name of its kind and, after a colon, its subject: `stuck:CLIENT_ID`. Stored names never change. The
 //! operator's guide has an entry for each kind. A message names the problem and the remedy, and holds no phone number.
@@ -16,17 +16,6 @@ pub mod texts;
 use std::fmt::Display;
 
 use jobrun_onboarding::TextKind;
-
-/// When an alert ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ends {
-    /// When a program finds that its cause is gone.
-    WhenOver,
-    /// When its cause has not shown for a day.
-    WhenQuiet,
-    /// When an operator clears it.
-    ByHand,
-}
 
 /// A kind of alert.
 #[expect(missing_docs, reason = "the table says what each is")]
@@ -66,41 +55,45 @@ pub enum Kind {
     DisputeLost,
 }
 
-/// Every kind, in the order of [`Kind`], with its stored name and when its alerts end.
-pub const KINDS: [(Kind, &str, Ends); 32] = [
-    (Kind::NoWorker, "no-worker", Ends::WhenOver),
-    (Kind::EventsWaiting, "events-waiting", Ends::WhenOver),
-    (Kind::TextsWaiting, "texts-waiting", Ends::WhenOver),
-    (Kind::NoSweep, "no-sweep", Ends::WhenOver),
-    (Kind::BlockedBy, "blocked-by", Ends::WhenOver),
-    (Kind::SignaturesNotEnforced, "signatures-not-enforced", Ends::WhenOver),
-    (Kind::TextsMissed, "texts-missed", Ends::WhenOver),
-    (Kind::TextsTooOld, "texts-too-old", Ends::ByHand),
-    (Kind::Account, "account", Ends::WhenOver),
-    (Kind::Configuration, "configuration", Ends::WhenQuiet),
-    (Kind::Refused, "refused", Ends::WhenQuiet),
-    (Kind::Undelivered, "undelivered", Ends::WhenOver),
-    (Kind::Loop, "loop", Ends::WhenQuiet),
-    (Kind::PoolEmpty, "pool-empty", Ends::WhenOver),
-    (Kind::PoolLow, "pool-low", Ends::WhenOver),
-    (Kind::Waiting, "waiting", Ends::WhenOver),
-    (Kind::UnclearHolder, "unclear-holder", Ends::WhenOver),
-    (Kind::Stuck, "stuck", Ends::WhenOver),
-    (Kind::PersonWanted, "person-wanted", Ends::ByHand),
-    (Kind::CancelAsked, "cancel-asked", Ends::WhenOver),
-    (Kind::Untold, "untold", Ends::WhenOver),
-    (Kind::Unreachable, "unreachable", Ends::WhenOver),
-    (Kind::OptedOut, "opted-out", Ends::WhenOver),
-    (Kind::PaymentUnassigned, "payment-unassigned", Ends::WhenOver),
-    (Kind::PaymentStuck, "payment-stuck", Ends::WhenOver),
-    (Kind::PaidTwice, "paid-twice", Ends::WhenOver),
-    (Kind::PaidAfterEnd, "paid-after-end", Ends::WhenOver),
-    (Kind::CheckoutUnclear, "checkout-unclear", Ends::WhenOver),
-    (Kind::RefundUnclear, "refund-unclear", Ends::WhenOver),
-    (Kind::RefundFailed, "refund-failed", Ends::ByHand),
-    (Kind::Dispute, "dispute", Ends::WhenOver),
-    (Kind::DisputeLost, "dispute-lost", Ends::ByHand),
+/// Every kind, in the order of [`Kind`], with its stored name.
+pub const KINDS: [(Kind, &str); 32] = [
+    (Kind::NoWorker, "no-worker"),
+    (Kind::EventsWaiting, "events-waiting"),
+    (Kind::TextsWaiting, "texts-waiting"),
+    (Kind::NoSweep, "no-sweep"),
+    (Kind::BlockedBy, "blocked-by"),
+    (Kind::SignaturesNotEnforced, "signatures-not-enforced"),
+    (Kind::TextsMissed, "texts-missed"),
+    (Kind::TextsTooOld, "texts-too-old"),
+    (Kind::Account, "account"),
+    (Kind::Configuration, "configuration"),
+    (Kind::Refused, "refused"),
+    (Kind::Undelivered, "undelivered"),
+    (Kind::Loop, "loop"),
+    (Kind::PoolEmpty, "pool-empty"),
+    (Kind::PoolLow, "pool-low"),
+    (Kind::Waiting, "waiting"),
+    (Kind::UnclearHolder, "unclear-holder"),
+    (Kind::Stuck, "stuck"),
+    (Kind::PersonWanted, "person-wanted"),
+    (Kind::CancelAsked, "cancel-asked"),
+    (Kind::Untold, "untold"),
+    (Kind::Unreachable, "unreachable"),
+    (Kind::OptedOut, "opted-out"),
+    (Kind::PaymentUnassigned, "payment-unassigned"),
+    (Kind::PaymentStuck, "payment-stuck"),
+    (Kind::PaidTwice, "paid-twice"),
+    (Kind::PaidAfterEnd, "paid-after-end"),
+    (Kind::CheckoutUnclear, "checkout-unclear"),
+    (Kind::RefundUnclear, "refund-unclear"),
+    (Kind::RefundFailed, "refund-failed"),
+    (Kind::Dispute, "dispute"),
+    (Kind::DisputeLost, "dispute-lost"),
 ];
+
+/// The kinds whose alerts end when their cause has not shown for a day. All others end when a program finds that the cause is gone,
+/// or when an operator clears them. Each needs a subject, because the sweep finds its causes by the name and a colon.
+const END_WHEN_QUIET: [Kind; 3] = [Kind::Configuration, Kind::Refused, Kind::Loop];
 
 impl Kind {
     /// Returns its stored name.
@@ -125,7 +118,7 @@ impl Kind {
 /// Returns the prefixes of the causes that end when they have not shown for a day.
 #[must_use]
 pub fn prefixes_that_end_when_quiet() -> Vec<String> {
-    KINDS.iter().filter(|(_, _, ends)| *ends == Ends::WhenQuiet).map(|(kind, _, _)| kind.prefix()).collect()
+    END_WHEN_QUIET.iter().map(|kind| kind.prefix()).collect()
 }
 
 /// Returns the cause of the alert that clients have waited for `hours`.
@@ -153,7 +146,7 @@ mod tests {
 
     #[test]
     fn the_table_is_in_the_order_of_the_kinds() {
-        for (place, (kind, _, _)) in KINDS.iter().enumerate() {
+        for (place, (kind, _)) in KINDS.iter().enumerate() {
             assert_eq!(*kind as usize, place, "{kind:?}");
         }
         assert_eq!(KINDS.len(), Kind::DisputeLost as usize + 1, "the last kind is in it");

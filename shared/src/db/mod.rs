@@ -188,7 +188,7 @@ pub async fn begin(pool: &PgPool, patience: Patience) -> Result<Transaction<'sta
 ///
 /// # Errors
 /// The error of the work, or the error of ending the transaction.
-pub async fn finish<T>(tx: Transaction<'static, Postgres>, work: Result<T, Error>) -> Result<T, Error> {
+pub async fn finish<T>(tx: Transaction<'_, Postgres>, work: Result<T, Error>) -> Result<T, Error> {
     match work {
         Ok(done) => {
             tx.commit().await?;

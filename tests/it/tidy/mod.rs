@@ -111,7 +111,7 @@ fn the_guide_describes_every_setting_as_the_table_does() {
 #[test]
 fn the_guide_has_an_entry_for_every_alert() {
     let guide = document("deploy/guide/operating.md");
-    for (_, name, _) in jobrun_shared::alerts::KINDS {
+    for (_, name) in jobrun_shared::alerts::KINDS {
         let entry = guide.split(&format!("\n### `{name}`\n")).nth(1);
         let entry = entry.unwrap_or_else(|| panic!("{name} has no entry in deploy/guide/operating.md"));
         let entry = entry.split("\n### ").next().unwrap();

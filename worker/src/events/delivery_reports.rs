@@ -33,24 +33,24 @@ async fn apply(
     reports: &[Item<'_, &PendingEvent>],
     patience: Patience,
 ) -> Result<usize, db::Error> {
-    let ids: Vec<i64> = reports.iter().map(|item| item.of.id).collect();
+    let ids: Vec<i64> = reports.iter().map(|item| item.value.id).collect();
     let mut tx = db::begin(&context.pool, patience).await?;
-    let told = apply_in(&mut tx, &ids).await;
-    let told = db::finish(tx, told).await?;
+    let applied = apply_in(&mut tx, &ids).await;
+    let applied = db::finish(tx, applied).await?;
 
-    for failed in told.failed {
+    for failed in applied.failed {
         let (message_id, code) = (failed.id, failed.code);
         tracing::warn!(message_id, code, why = errors::meaning(code), "a text was not delivered");
     }
-    telemetry::raised(&told.raised);
-    telemetry::cleared(&told.cleared);
-    Ok(told.applied)
+    telemetry::raised(&applied.raised);
+    telemetry::cleared(&applied.cleared);
+    Ok(applied.count)
 }
 
-async fn apply_in(conn: &mut PgConnection, ids: &[i64]) -> Result<Told, db::Error> {
+async fn apply_in(conn: &mut PgConnection, ids: &[i64]) -> Result<Applied, db::Error> {
     let locked = inbox::lock_pending(conn, ids).await?;
     if locked.is_empty() {
-        return Ok(Told::default());
+        return Ok(Applied::default());
     }
     let mut reports: Vec<(i64, DeliveryReport)> =
         locked.iter().filter_map(|event| Some((event.id, as_report(event)?))).collect();
@@ -63,36 +63,36 @@ async fn apply_in(conn: &mut PgConnection, ids: &[i64]) -> Result<Told, db::Erro
     let outcomes: Vec<Outcome> =
         event_ids.into_iter().zip(&reported).map(|(id, text)| Outcome::of_nobody(id, outcome(text))).collect();
     inbox::mark_processed(conn, &outcomes, now).await?;
-    let news: Vec<(&DeliveryReport, &Reported)> =
+    let matched: Vec<(&DeliveryReport, &Reported)> =
         reports.iter().zip(&reported).filter_map(|(report, text)| Some((report, text.as_ref()?))).collect();
-    let told = follow(conn, &news, now).await?;
+    let applied = act_on(conn, &matched, now).await?;
     // A report may settle a text of unknown outcome, and then the next one to the same person can leave.
     queue::enqueue(conn, Queue::SendMessages).await?;
-    Ok(Told { applied: outcomes.len(), ..told })
+    Ok(Applied { count: outcomes.len(), ..applied })
 }
 
-/// The news of a batch, for the log after the commit.
+/// The results of a batch, for the log after the commit.
 #[derive(Default)]
-struct Told {
-    /// The number of reports that were applied.
-    applied: usize,
+struct Applied {
+    /// The number of reports that were processed.
+    count: usize,
     failed: Vec<Failed>,
     raised: Vec<NewAlert>,
     cleared: Vec<String>,
 }
 
-/// Carries out the actions that follow from reports. Returns the news for the log.
-async fn follow(
+/// Carries out the actions that follow from `matched`, the reports that have a text. Does not set the count.
+async fn act_on(
     conn: &mut PgConnection,
-    news: &[(&DeliveryReport, &Reported)],
+    matched: &[(&DeliveryReport, &Reported)],
     now: DateTime<Utc>,
-) -> Result<Told, db::Error> {
-    let left = news.iter().filter(|(report, _)| report.progress.shows_it_left());
+) -> Result<Applied, db::Error> {
+    let left = matched.iter().filter(|(report, _)| report.progress.shows_it_left());
     let mut cleared = match left.filter_map(|(_, text)| text.attempted_at).max() {
         Some(began_at) => send_failures::account_accepted(conn, began_at, KnownBy::Report, now).await?,
         None => Vec::new(),
     };
-    let mut failed: Vec<Failed> = news.iter().filter_map(|(report, text)| as_failed(report, text)).collect();
+    let mut failed: Vec<Failed> = matched.iter().filter_map(|(report, text)| as_failed(report, text)).collect();
     if !failed.is_empty() {
         let ids: Vec<i64> = failed.iter().map(|failed| failed.id).collect();
         let later = outbox::list_later_activity(conn, &ids).await?;
@@ -100,11 +100,11 @@ async fn follow(
             failed.later = later.get(&failed.id).copied().unwrap_or_default();
         }
     }
-    let arrived: Vec<Arrived> = news.iter().filter_map(|(_, text)| as_arrived(text)).collect();
+    let arrived: Vec<Arrived> = matched.iter().filter_map(|(_, text)| as_arrived(text)).collect();
     let raised = send_failures::carry_out(conn, &failed, &arrived, now).await?;
-    let over: Vec<String> = news.iter().filter_map(|(report, text)| cause_that_is_gone(report, text)).collect();
-    cleared.extend(alerts::clear(conn, &over, now).await?);
-    Ok(Told { failed, raised, cleared, ..Told::default() })
+    let resolved: Vec<String> = matched.iter().filter_map(|(report, text)| resolved_cause(report, text)).collect();
+    cleared.extend(alerts::clear(conn, &resolved, now).await?);
+    Ok(Applied { failed, raised, cleared, ..Applied::default() })
 }
 
 /// Returns the failed text, if a report says for the first time that it was not delivered.
@@ -124,7 +124,7 @@ fn as_failed(report: &DeliveryReport, text: &Reported) -> Option<Failed> {
     })
 }
 
-/// Returns the text, if it arrived after it was taken for lost.
+/// Returns the text, if it arrived after it was reported as lost.
 fn as_arrived(text: &Reported) -> Option<Arrived> {
     text.arrived_after_all.then(|| Arrived {
         id: text.id,
@@ -135,7 +135,7 @@ fn as_arrived(text: &Reported) -> Option<Arrived> {
 }
 
 /// Returns the cause of the alert that a delivered text ends, if there is one.
-fn cause_that_is_gone(report: &DeliveryReport, text: &Reported) -> Option<String> {
+fn resolved_cause(report: &DeliveryReport, text: &Reported) -> Option<String> {
     let kind = TextKind::from_name(&text.kind).filter(|kind| kind.matters())?;
     let client_id = text.client_id.as_deref()?;
     (report.progress == DeliveryProgress::Delivered).then(|| cause_of_undelivered(kind, client_id))

@@ -1,7 +1,7 @@
-//! Stripe's events, applied to subscriptions. Each client whose payment status changes is told through its conversation.
+//! Stripe's events, applied to subscriptions. A client whose payment status changes is told by its conversation.
 //!
-//! Stripe's events come in any order. So the status of a subscription never follows from the last event: it is computed anew from
-//! everything that is known. The conversation decides what that means for the client.
+//! Stripe's events come in any order, so the status of a subscription never follows from the last event: it is computed from all
+//! facts that are known. The conversation decides what that means for the client.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,7 +15,7 @@ use jobrun_shared::{clock, telemetry};
 use jobrun_stripe::facts::{self, StripeFact};
 use sqlx::PgConnection;
 
-use super::subscription_change::Changed;
+use super::subscription_change::SubscriptionChange;
 use crate::context::JobContext;
 use crate::events::{Handler, Item, handle, stripe_alerts};
 
@@ -24,20 +24,20 @@ const HANDLER: Handler =
 
 /// Applies the `oldest` events that are Stripe's. Returns how many.
 pub(crate) async fn process(context: &JobContext, oldest: &[PendingEvent]) -> Result<usize, db::Error> {
-    let of_stripe: Vec<Item<'_, &PendingEvent>> = oldest
+    let events: Vec<Item<'_, &PendingEvent>> = oldest
         .iter()
         .filter(|event| matches!(event.payload, Some(Payload::Stripe { .. })))
         .map(Item::of_event)
         .collect();
-    handle(context, HANDLER, &of_stripe, |part, patience| apply(context, part, patience)).await
+    handle(context, HANDLER, &events, |part, patience| apply(context, part, patience)).await
 }
 
 async fn apply(
     context: &JobContext,
-    of_stripe: &[Item<'_, &PendingEvent>],
+    events: &[Item<'_, &PendingEvent>],
     patience: Patience,
 ) -> Result<usize, db::Error> {
-    let ids: Vec<i64> = of_stripe.iter().map(|item| item.of.id).collect();
+    let ids: Vec<i64> = events.iter().map(|item| item.value.id).collect();
     let now = clock::now();
     let mut tx = db::begin(&context.pool, patience).await?;
     let applied = apply_in(&mut tx, &ids, now).await;
@@ -47,7 +47,7 @@ async fn apply(
     Ok(count)
 }
 
-/// Returns the number of events applied, the new alerts, and the causes of those that are over.
+/// Returns the number of events applied, the new alerts, and the causes of the resolved ones.
 ///
 /// Locks subscriptions first, before any other lock.
 async fn apply_in(
@@ -56,21 +56,21 @@ async fn apply_in(
     now: DateTime<Utc>,
 ) -> Result<(usize, Vec<NewAlert>, Vec<String>), db::Error> {
     subscriptions::lock(conn).await?;
-    let waiting = inbox::lock_pending(conn, ids).await?;
-    let told: Vec<(i64, StripeFact)> = waiting.iter().filter_map(|event| Some((event.id, as_fact(event)?))).collect();
-    subscriptions::record(conn, &told, now).await?;
-    let changes: Vec<Changed> =
-        subscriptions::load_concerned(conn, &told).await?.into_iter().map(Changed::of).collect();
-    let saved: Vec<(&str, Option<&str>, Payment)> = changes.iter().map(Changed::as_saved).collect();
-    subscriptions::save(conn, &saved).await?;
+    let pending = inbox::lock_pending(conn, ids).await?;
+    let facts: Vec<(i64, StripeFact)> = pending.iter().filter_map(|event| Some((event.id, as_fact(event)?))).collect();
+    subscriptions::record(conn, &facts, now).await?;
+    let changes: Vec<SubscriptionChange> =
+        subscriptions::load_concerned(conn, &facts).await?.into_iter().map(SubscriptionChange::new).collect();
+    let rows: Vec<(&str, Option<&str>, Payment)> = changes.iter().map(SubscriptionChange::as_row).collect();
+    subscriptions::save(conn, &rows).await?;
 
-    inbox::insert(conn, &news(&changes, &waiting, &told), now).await?;
-    let alerts = stripe_alerts::update(conn, &changes, &told, now).await?;
-    let settled: Vec<String> = told.iter().map(|(event_id, _)| Kind::PaymentStuck.of(*event_id)).collect();
-    let settled = alerts::clear(conn, &settled, now).await?;
-    let outcomes: Vec<Outcome> = waiting.iter().map(|event| outcome(event, &told)).collect();
+    inbox::insert(conn, &payment_changed_events(&changes, &pending, &facts), now).await?;
+    let alerts = stripe_alerts::update(conn, &changes, &facts, now).await?;
+    let no_longer_stuck: Vec<String> = facts.iter().map(|(event_id, _)| Kind::PaymentStuck.of(*event_id)).collect();
+    let no_longer_stuck = alerts::clear(conn, &no_longer_stuck, now).await?;
+    let outcomes: Vec<Outcome> = pending.iter().map(|event| outcome(event, &facts)).collect();
     inbox::mark_processed(conn, &outcomes, now).await?;
-    Ok((outcomes.len(), alerts.raised, [alerts.cleared, settled].concat()))
+    Ok((outcomes.len(), alerts.raised, [alerts.cleared, no_longer_stuck].concat()))
 }
 
 fn as_fact(event: &PendingEvent) -> Option<StripeFact> {
@@ -80,26 +80,30 @@ fn as_fact(event: &PendingEvent) -> Option<StripeFact> {
     }
 }
 
-fn outcome(event: &PendingEvent, told: &[(i64, StripeFact)]) -> Outcome {
-    let concerns_us = told.iter().any(|(id, _)| *id == event.id);
+fn outcome(event: &PendingEvent, facts: &[(i64, StripeFact)]) -> Outcome {
+    let concerns_us = facts.iter().any(|(id, _)| *id == event.id);
     Outcome::of_nobody(event.id, if concerns_us { "applied" } else { "of_no_concern" })
 }
 
-/// Returns the events for the conversations: that there is something to look at, and since when. Each is named after the latest
-/// event of the batch, so that the same news is recorded once.
-fn news(changes: &[Changed], batch: &[PendingEvent], told: &[(i64, StripeFact)]) -> Vec<NewEvent> {
+/// Returns an event `payment_changed` for each client whose payment changed, with the time since when. Each is named after the
+/// latest event of the batch, so that a repetition is recorded once.
+fn payment_changed_events(
+    changes: &[SubscriptionChange],
+    batch: &[PendingEvent],
+    facts: &[(i64, StripeFact)],
+) -> Vec<NewEvent> {
     let Some((first, last)) = batch.first().zip(batch.last()) else { return Vec::new() };
     let received: HashMap<i64, DateTime<Utc>> = batch.iter().map(|event| (event.id, event.received_at)).collect();
     // The batch is in order. It is read backwards, so that the earliest event about each subscription counts.
     let mut since: HashMap<&str, DateTime<Utc>> = HashMap::new();
-    for (event_id, told) in told.iter().rev() {
-        since.extend(told.subscription_id.as_deref().zip(received.get(event_id).copied()));
+    for (event_id, fact) in facts.iter().rev() {
+        since.extend(fact.subscription_id.as_deref().zip(received.get(event_id).copied()));
     }
     let mut clients: BTreeMap<&str, DateTime<Utc>> = BTreeMap::new();
     for change in changes {
         // A refund names no subscription, so the first event of the batch counts.
         let since = since.get(change.subscription.id.as_str()).copied().unwrap_or(first.received_at);
-        clients.extend(change.client_with_news().map(|client| (client, since)));
+        clients.extend(change.client_to_notify().map(|client| (client, since)));
     }
     // Numbers may be few: the client who paid first asks first.
     let mut clients: Vec<(&str, DateTime<Utc>)> = clients.into_iter().collect();
@@ -112,16 +116,15 @@ fn news(changes: &[Changed], batch: &[PendingEvent], told: &[(i64, StripeFact)])
     clients.into_iter().map(event).collect()
 }
 
-/// The time in which the checkout arrives that names the client of a subscription. A paid subscription without one after this long
-/// was made in another way, and the operator has to assign it.
-const CHECKOUT_COMES_WITHIN: TimeDelta = TimeDelta::hours(1);
+/// The time in which the checkout that names the client of a subscription arrives. A paid subscription that has none by then was
+/// made in another way, and the operator has to assign it.
+const CHECKOUT_TIMEOUT: TimeDelta = TimeDelta::hours(1);
 
-/// Raises an alert, once, for each payment of which the client is still unknown after [`CHECKOUT_COMES_WITHIN`]. A part of the
-/// sweep.
-pub(crate) async fn alert_of_forgotten(context: &JobContext, now: DateTime<Utc>) -> Result<(), db::Error> {
+/// Raises an alert, once, for each payment whose client is still unknown after [`CHECKOUT_TIMEOUT`]. A part of the sweep.
+pub(crate) async fn raise_unassigned_payment_alerts(context: &JobContext, now: DateTime<Utc>) -> Result<(), db::Error> {
     let mut tx = context.pool.begin().await?;
     subscriptions::lock(&mut tx).await?;
-    let forgotten = subscriptions::list_forgotten(&mut tx, now - CHECKOUT_COMES_WITHIN).await?;
+    let forgotten = subscriptions::list_forgotten(&mut tx, now - CHECKOUT_TIMEOUT).await?;
     let alerts: Vec<NewAlert> = forgotten.iter().map(|id| alert_of::unassigned(id)).collect();
     let raised = alerts::raise(&mut tx, &alerts, now).await?;
     tx.commit().await?;

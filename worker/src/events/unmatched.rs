@@ -1,7 +1,6 @@
 //! Unmatched events: a stranger texts a pool number, a short code texts us, a number rings that no client holds.
 //!
-//! They are kept like all others, marked with an outcome, and answered if the sender can be texted back. They never make their
-//! sender a client.
+//! Each gets an outcome, and a reply if its sender can be texted back. None makes its sender a client.
 
 use std::collections::HashSet;
 
@@ -15,7 +14,7 @@ use jobrun_shared::db::{self, Patience, numbers};
 use sqlx::PgConnection;
 
 use crate::context::JobContext;
-use crate::events::{Handler, Item, handle};
+use crate::events::{Handler, Item, handle, is_for_a_conversation};
 
 const HANDLER: Handler = Handler { name: "an event of no client", retry_after: TimeDelta::minutes(10), alert: None };
 
@@ -23,25 +22,24 @@ const HANDLER: Handler = Handler { name: "an event of no client", retry_after: T
 pub(crate) async fn process(context: &JobContext, oldest: &[PendingEvent]) -> Result<usize, db::Error> {
     let unmatched = list_unmatched(context, oldest).await?;
     let unmatched: Vec<Item<'_, &PendingEvent>> = unmatched.into_iter().map(Item::of_event).collect();
-    handle(context, HANDLER, &unmatched, |part, patience| file(context, part, patience)).await
+    handle(context, HANDLER, &unmatched, |part, patience| process_batch(context, part, patience)).await
 }
 
-/// Returns those of the `oldest` events that are for a conversation and have no client. A newcomer's text is never among them. Nor
-/// is an event behind one: it waits with the text until the client could be made.
+/// Returns those of the `oldest` events that are for a conversation and have no client. A text that makes its sender a client is
+/// never among them, and neither is an event that would overtake a deferred one of its lane.
 async fn list_unmatched<'a>(
     context: &JobContext,
     oldest: &'a [PendingEvent],
 ) -> Result<Vec<&'a PendingEvent>, db::Error> {
-    let is_heard = |event: &&PendingEvent| event.payload.as_ref().is_none_or(Payload::is_for_a_conversation);
-    let heard: Vec<&PendingEvent> =
-        oldest.iter().filter(is_heard).filter(|event| context.newcomer(event).is_none()).collect();
-    if heard.is_empty() {
-        return Ok(heard);
+    let candidates: Vec<&PendingEvent> =
+        oldest.iter().filter(|event| is_for_a_conversation(event) && context.signup_phone(event).is_none()).collect();
+    if candidates.is_empty() {
+        return Ok(candidates);
     }
-    let lanes: Vec<String> = heard.iter().map(|event| event.lane.clone()).collect();
+    let lanes: Vec<String> = candidates.iter().map(|event| event.lane.clone()).collect();
     let mut conn = context.pool.acquire().await?;
     let known = clients::list_known_lanes(&mut conn, &lanes).await?;
-    let unmatched: Vec<&PendingEvent> = heard.into_iter().filter(|event| !known.contains(&event.lane)).collect();
+    let unmatched: Vec<&PendingEvent> = candidates.into_iter().filter(|event| !known.contains(&event.lane)).collect();
     if unmatched.is_empty() {
         return Ok(unmatched);
     }
@@ -49,14 +47,14 @@ async fn list_unmatched<'a>(
     Ok(unmatched.into_iter().filter(|event| !behind.contains(&event.id)).collect())
 }
 
-async fn file(
+async fn process_batch(
     context: &JobContext,
     unmatched: &[Item<'_, &PendingEvent>],
     patience: Patience,
 ) -> Result<usize, db::Error> {
-    let ids: Vec<i64> = unmatched.iter().map(|item| item.of.id).collect();
+    let ids: Vec<i64> = unmatched.iter().map(|item| item.value.id).collect();
     let mut tx = db::begin(&context.pool, patience).await?;
-    let outcomes = file_in(&mut tx, context, &ids).await;
+    let outcomes = process_in(&mut tx, context, &ids).await;
     let outcomes = db::finish(tx, outcomes).await?;
     for Outcome { event_id, word, .. } in &outcomes {
         tracing::warn!(event = event_id, outcome = word, "an event belongs to no client");
@@ -64,24 +62,24 @@ async fn file(
     Ok(outcomes.len())
 }
 
-async fn file_in(conn: &mut PgConnection, context: &JobContext, ids: &[i64]) -> Result<Vec<Outcome>, db::Error> {
+async fn process_in(conn: &mut PgConnection, context: &JobContext, ids: &[i64]) -> Result<Vec<Outcome>, db::Error> {
     let unmatched = inbox::lock_pending(conn, ids).await?;
     let outcomes: Vec<Outcome> = unmatched.iter().map(|event| Outcome::of_nobody(event.id, outcome(event))).collect();
     let now = clock::now();
     let opted_out = insert_opt_changes(conn, &unmatched, now).await?;
-    let ours = pool_numbers(conn, context, &unmatched).await?;
-    let answers: Vec<NewMessage> = unmatched
+    let pool_numbers = list_pool_numbers(conn, context, &unmatched).await?;
+    let replies: Vec<NewMessage> = unmatched
         .iter()
-        .filter_map(|event| answer(event, context, &ours))
-        .filter(|answer| !opted_out.contains(answer.to.digits()))
+        .filter_map(|event| misdirected_reply(event, context, &pool_numbers))
+        .filter(|reply| !opted_out.contains(reply.to.digits()))
         .collect();
-    outbox::insert(conn, &answers, now).await?;
+    outbox::insert(conn, &replies, now).await?;
     inbox::mark_processed(conn, &outcomes, now).await?;
     Ok(outcomes)
 }
 
-/// Records the opt-out changes of strangers, and drops texts to those who opted out that have not left yet. Returns the senders who
-/// take no texts, in digits without the plus sign.
+/// Records the opt-out changes of strangers, and drops queued texts to those who opted out. Returns the senders who have opted out,
+/// in digits without the plus sign.
 async fn insert_opt_changes(
     conn: &mut PgConnection,
     unmatched: &[PendingEvent],
@@ -114,8 +112,7 @@ fn opt_change(event: &PendingEvent) -> Option<OptChangeRecord> {
     Some(OptChangeRecord { phone: E164::parse(from).ok()?, change, event_id: event.id })
 }
 
-/// Returns the keyword in a text to any number of ours: the one that Twilio recognised, or else one in words that Twilio may not
-/// know.
+/// Returns the keyword in a text to any number of ours: the one that Twilio recognised, or else one that only we recognise.
 pub(crate) fn opt_keyword(body: &str, opt_out_type: Option<&str>) -> Option<Keyword> {
     match opt_out_type {
         Some(taken_for) => keyword(taken_for),
@@ -147,8 +144,8 @@ fn outcome(event: &PendingEvent) -> &'static str {
 }
 
 /// Returns which of the numbers that were texted, other than the onboarding number, are in the pool. A number that is not may
-/// belong to another account by now. The pool is not asked if only the onboarding number was texted, as is usual.
-pub(crate) async fn pool_numbers(
+/// belong to another account by now. Does not query if only the onboarding number was texted, as is usual.
+pub(crate) async fn list_pool_numbers(
     conn: &mut PgConnection,
     context: &JobContext,
     events: impl IntoIterator<Item = &PendingEvent>,
@@ -166,14 +163,18 @@ pub(crate) async fn pool_numbers(
     numbers::list_known(conn, &texted).await
 }
 
-/// Returns the text that tells a stranger who texts a pool number where to turn: once, and from that number. A keyword for Twilio
-/// is left to Twilio.
-pub(crate) fn answer(event: &PendingEvent, context: &JobContext, ours: &HashSet<String>) -> Option<NewMessage> {
+/// Returns the text that gives a stranger who texts a pool number the onboarding number: once, and from the pool number. Twilio
+/// replies to its own keywords.
+pub(crate) fn misdirected_reply(
+    event: &PendingEvent,
+    context: &JobContext,
+    pool_numbers: &HashSet<String>,
+) -> Option<NewMessage> {
     let Some(Payload::Text { from, to, body, opt_out_type }) = &event.payload else {
         return None;
     };
     let (to_stranger, from_number) = (sender(from)?, E164::parse(to).ok()?);
-    if opt_out_type.is_some() || keyword(body).is_some() || refuses(body) || !ours.contains(to) {
+    if opt_out_type.is_some() || keyword(body).is_some() || refuses(body) || !pool_numbers.contains(to) {
         return None;
     }
     Some(NewMessage {

@@ -16,73 +16,72 @@ use crate::events::{conversation, delivery_reports, stripe, unmatched};
 const LOOK_AGAIN_AFTER: TimeDelta = TimeDelta::seconds(1);
 
 /// The largest batch of deferred events.
-const DUE_AGAIN_MAX: i64 = 20;
+const DEFERRED_BATCH_MAX: i64 = 20;
 
 pub(crate) async fn run(context: &JobContext) -> Result<Progress, db::Error> {
     context.run_until_drained(|| batch(context)).await
 }
 
+/// The two lists of pending events.
+#[derive(Clone, Copy)]
+enum EventList {
+    /// Events that were never deferred.
+    New,
+    /// Deferred events that are due. Most of them fail again, each alone, while new ones wait, so the batches are small.
+    Deferred,
+}
+
 /// Returns how much was done: 0 only if nothing waits, or other sessions have locked everything that waits.
 async fn batch(context: &JobContext) -> Result<usize, db::Error> {
     let now = clock::now();
-    let mut passed_over_since = None;
-    let new = process_new(context, &mut passed_over_since).await?;
-    let due_again = process_due_again(context, now, &mut passed_over_since).await?;
-    if new + due_again == 0
-        && let Some(since) = passed_over_since
+    let mut locked_since = None;
+    let new = process_list(context, EventList::New, now, &mut locked_since).await?;
+    let deferred = process_list(context, EventList::Deferred, now, &mut locked_since).await?;
+    if new + deferred == 0
+        && let Some(since) = locked_since
     {
         // Another worker's transaction takes milliseconds. One that has been open for longer may never end by itself.
         if now - since >= LOOK_AGAIN_AFTER {
-            context.alert_of_blockers().await;
+            context.raise_blocker_alerts().await;
         }
         queue::enqueue_once_at(&context.pool, Queue::ProcessEvents, now + LOOK_AGAIN_AFTER).await?;
     }
-    Ok(new + due_again)
+    Ok(new + deferred)
 }
 
-/// Processes the oldest new events that are not locked. Events after locked ones do not wait for them, however many those are.
-/// Lowers `passed_over_since` to the arrival of the first event that was passed over.
-async fn process_new(context: &JobContext, passed_over_since: &mut Option<DateTime<Utc>>) -> Result<usize, db::Error> {
-    let mut after = 0;
-    loop {
-        let mut conn = context.pool.acquire().await?;
-        let oldest = inbox::list_oldest(&mut conn, after, i64::from(context.batch_max)).await?;
-        drop(conn);
-        let Some(last) = oldest.last() else { return Ok(0) };
-        let done = process(context, &oldest).await?;
-        if done > 0 {
-            return Ok(done);
-        }
-        after = last.id;
-        note_passed_over(passed_over_since, &oldest);
-    }
-}
-
-/// As [`process_new`], for events that were deferred. Most of them fail again, each alone, while new ones wait, so the batches are
-/// small.
-async fn process_due_again(
+/// Processes the first batch of `list` that other sessions have not locked as a whole. Lowers `locked_since` to the arrival of the
+/// first event that was passed over.
+async fn process_list(
     context: &JobContext,
+    list: EventList,
     now: DateTime<Utc>,
-    passed_over_since: &mut Option<DateTime<Utc>>,
+    locked_since: &mut Option<DateTime<Utc>>,
 ) -> Result<usize, db::Error> {
     let mut after = (DateTime::UNIX_EPOCH, 0);
     loop {
-        let mut conn = context.pool.acquire().await?;
-        let oldest = inbox::list_due_again(&mut conn, after, now, DUE_AGAIN_MAX).await?;
-        drop(conn);
-        let Some((due_at, id)) = oldest.last().and_then(|last| Some((last.due_at?, last.id))) else { return Ok(0) };
-        let done = process(context, &oldest).await?;
+        let events = list_pending(context, list, after, now).await?;
+        let Some(last) = events.last() else { return Ok(0) };
+        let done = process(context, &events).await?;
         if done > 0 {
             return Ok(done);
         }
-        after = (due_at, id);
-        note_passed_over(passed_over_since, &oldest);
+        after = (last.due_at.unwrap_or_default(), last.id);
+        *locked_since = events.iter().map(|event| event.received_at).chain(*locked_since).min();
     }
 }
 
-fn note_passed_over(since: &mut Option<DateTime<Utc>>, events: &[PendingEvent]) {
-    let arrivals = events.iter().map(|event| event.received_at).chain(*since);
-    *since = arrivals.min();
+/// Returns the next batch of `list` after the event with this due time and id. The ids alone order new events.
+async fn list_pending(
+    context: &JobContext,
+    list: EventList,
+    after: (DateTime<Utc>, i64),
+    now: DateTime<Utc>,
+) -> Result<Vec<PendingEvent>, db::Error> {
+    let mut conn = context.pool.acquire().await?;
+    match list {
+        EventList::New => inbox::list_oldest(&mut conn, after.1, i64::from(context.batch_max)).await,
+        EventList::Deferred => inbox::list_due_again(&mut conn, after, now, DEFERRED_BATCH_MAX).await,
+    }
 }
 
 /// Returns how much was done.

@@ -17,55 +17,55 @@ use jobrun_twilio::lists::Inbound;
 
 use crate::context::{JobContext, Progress};
 
-/// The number of texts asked about at a time.
-const SLICE: usize = 10;
+/// The number of texts looked up at a time.
+const LOOKUPS_MAX: usize = 10;
 
 /// The number of received texts recorded in one transaction.
-const FILED_AT_ONCE: usize = 100;
+const RECORD_BATCH_MAX: usize = 100;
 
 /// The time for which Twilio tries to deliver a text: a younger one may still be on its way to us.
-const ON_ITS_WAY: TimeDelta = TimeDelta::seconds(15);
+const DELIVERY_GRACE: TimeDelta = TimeDelta::seconds(15);
 
 /// How far each comparison looks back beyond the last one: the delay until Twilio's list shows a text is undocumented.
 const OVERLAP: TimeDelta = TimeDelta::minutes(10);
 
 /// Texts older than this are not fetched, because they are not answered any more.
-const OLDEST: TimeDelta = TimeDelta::hours(24);
+const AGE_MAX: TimeDelta = TimeDelta::hours(24);
 
 pub(crate) async fn run(context: &JobContext) -> Result<Progress, db::Error> {
     audit(context).await?;
-    context.run_until_drained(|| ask_about_unreported(context)).await
+    context.run_until_drained(|| look_up_unreported(context)).await
 }
 
-async fn ask_about_unreported(context: &JobContext) -> Result<usize, db::Error> {
-    let unreported = outbox::claim_unreported(&context.pool, clock::now(), SLICE as i64).await?;
-    let asked = unreported.len();
-    let answers = futures::stream::iter(unreported).map(|text| ask_about(context, text)).buffer_unordered(SLICE);
-    let reports: Vec<NewEvent> = answers.filter_map(std::future::ready).collect().await;
+async fn look_up_unreported(context: &JobContext) -> Result<usize, db::Error> {
+    let unreported = outbox::claim_unreported(&context.pool, clock::now(), LOOKUPS_MAX as i64).await?;
+    let count = unreported.len();
+    let lookups = futures::stream::iter(unreported).map(|text| look_up(context, text)).buffer_unordered(LOOKUPS_MAX);
+    let reports: Vec<NewEvent> = lookups.filter_map(std::future::ready).collect().await;
     if !reports.is_empty() {
         inbox::record(&context.pool, &reports, clock::now()).await?;
     }
-    Ok(asked)
+    Ok(count)
 }
 
 /// Returns the report that Twilio would have sent. Returns nothing if the text has not left Twilio yet, or Twilio does not say: the
-/// next question is scheduled already.
-async fn ask_about(context: &JobContext, text: Unreported) -> Option<NewEvent> {
-    let standing = match context.twilio.find_message(&text.sid).await {
-        Ok(standing) => standing?,
+/// next look-up is scheduled already.
+async fn look_up(context: &JobContext, text: Unreported) -> Option<NewEvent> {
+    let message = match context.twilio.find_message(&text.sid).await {
+        Ok(message) => message?,
         Err(error) => {
             tracing::warn!(message_id = text.id, %error, "cannot find out what became of a text");
             return None;
         }
     };
-    (DeliveryProgress::of_status(&standing.status) >= DeliveryProgress::Sent).then(|| NewEvent {
+    (DeliveryProgress::of_status(&message.status) >= DeliveryProgress::Sent).then(|| NewEvent {
         source: Source::System,
-        external_id: format!("asked:{}:{}", text.sid, standing.status),
+        external_id: format!("asked:{}:{}", text.sid, message.status),
         payload: Payload::DeliveryReport {
             message_id: Some(text.id),
             sid: text.sid,
-            status: standing.status,
-            error_code: standing.error_code,
+            status: message.status,
+            error_code: message.error_code,
             to: None,
         },
     })
@@ -82,8 +82,8 @@ async fn audit(context: &JobContext) -> Result<(), db::Error> {
     let next = now + TimeDelta::from_std(context.audit_interval).unwrap_or(TimeDelta::hours(1));
     queue::enqueue_once_at(&context.pool, Queue::Reconcile, next).await?;
     // Twilio's dates are cut to whole seconds. One second more includes the texts of the first second.
-    let since = (audited_until - OVERLAP).max(now - OLDEST) - TimeDelta::seconds(1);
-    let until = now - ON_ITS_WAY;
+    let since = (audited_until - OVERLAP).max(now - AGE_MAX) - TimeDelta::seconds(1);
+    let until = now - DELIVERY_GRACE;
     let listed = match context.twilio.list_inbound(since).await {
         Ok(listed) => listed,
         Err(error) => {
@@ -92,21 +92,22 @@ async fn audit(context: &JobContext) -> Result<(), db::Error> {
         }
     };
     let arrived =
-        of_ours(context, listed.into_iter().filter(|text| text.sent_at >= since && text.sent_at <= until)).await?;
+        events_for_us(context, listed.into_iter().filter(|text| text.sent_at >= since && text.sent_at <= until))
+            .await?;
     let compared = arrived.len();
     // Recording an event locks the lane of its sender, so texts that are recorded already are left out.
     let arrived = inbox::list_new(&mut *context.pool.acquire().await?, arrived).await?;
     let mut missed = 0;
-    for texts in arrived.chunks(FILED_AT_ONCE) {
+    for texts in arrived.chunks(RECORD_BATCH_MAX) {
         missed += inbox::record(&context.pool, texts, now).await?;
     }
     let mut tx = context.pool.begin().await?;
     audits::save(&mut tx, until).await?;
     let mut alerts: Vec<NewAlert> = (missed > 0).then(operation::texts_missed).into_iter().collect();
-    alerts.extend((audited_until < now - OLDEST).then(|| operation::texts_too_old(audited_until, since)));
+    alerts.extend((audited_until < now - AGE_MAX).then(|| operation::texts_too_old(audited_until, since)));
     let raised = alerts::raise(&mut tx, &alerts, now).await?;
-    let over: Vec<String> = (missed == 0).then(|| Kind::TextsMissed.name().to_owned()).into_iter().collect();
-    let cleared = alerts::clear(&mut tx, &over, now).await?;
+    let resolved: Vec<String> = (missed == 0).then(|| Kind::TextsMissed.name().to_owned()).into_iter().collect();
+    let cleared = alerts::clear(&mut tx, &resolved, now).await?;
     tx.commit().await?;
     telemetry::raised(&raised);
     telemetry::cleared(&cleared);
@@ -118,7 +119,7 @@ async fn audit(context: &JobContext) -> Result<(), db::Error> {
 }
 
 /// Returns the events of texts to our numbers. The account may have other numbers, whose texts do not concern us.
-async fn of_ours(context: &JobContext, texts: impl Iterator<Item = Inbound>) -> Result<Vec<NewEvent>, db::Error> {
+async fn events_for_us(context: &JobContext, texts: impl Iterator<Item = Inbound>) -> Result<Vec<NewEvent>, db::Error> {
     let texts: Vec<Inbound> = texts.collect();
     let numbers: Vec<&str> = texts.iter().map(|text| text.to.as_str()).collect();
     let mut conn = context.pool.acquire().await?;

@@ -8,14 +8,14 @@ use jobrun_shared::db::alerts::NewAlert;
 use super::work::ClientWork;
 
 impl ClientWork {
-    /// Returns the causes of the alerts that end now: the client can be reached again, or has gone on without the text.
-    pub(super) fn causes_that_are_gone(&self) -> Vec<String> {
+    /// Returns the causes of the alerts that end now, because the client can be reached again, or has gone on without the text.
+    pub(super) fn resolved_causes(&self) -> Vec<String> {
         let client = &self.loaded.client;
         let missed = TextKind::ALL.into_iter().filter(|kind| self.moved && kind.matters());
         let missed = missed.map(|kind| cause_of_undelivered(kind, &client.id));
         let missed = missed.chain((self.moved && !self.missed_service_notice).then(|| Kind::Untold.of(&client.id)));
         let missed = missed.chain((self.moved && !self.stuck).then(|| Kind::Stuck.of(&client.id)));
-        // The service has ended: no alert about a client who pays stands any more, and there is nothing left to cancel.
+        // The service has ended: alerts about a client who pays end, and nothing is left to cancel.
         let ended = self.payment_updated && !client.payment_active;
         let reached = (self.reach_changed && !client.unreachable) || ended;
         let opted_in = (!self.opt_changes.is_empty() && !client.opted_out) || ended;
@@ -27,14 +27,13 @@ impl ClientWork {
     }
 
     /// Returns the alert about a client who cannot be texted that its service has begun or ended, or that its number has changed.
-    /// It has to be told in another way, because its callers may soon reach another client.
+    /// The operator has to tell it, because its callers may soon reach another client.
     pub(super) fn missed_service_alert(&self) -> Option<NewAlert> {
         self.missed_service_notice.then(|| alert_of::untold(&self.loaded.client.id))
     }
 
-    /// Returns the alerts about a client who pays and takes no texts, or whom none reaches: it has to be told things in another
-    /// way.
-    pub(super) fn out_of_reach(&self) -> Vec<NewAlert> {
+    /// Returns the alerts about a client who pays, and who has opted out or is unreachable.
+    pub(super) fn unreachable_payer_alerts(&self) -> Vec<NewAlert> {
         let Client { id, payment_active, opted_out, unreachable, .. } = &self.loaded.client;
         let unreachable = self.reach_changed && *unreachable && *payment_active;
         let is_news = !self.opt_changes.is_empty() || self.payment_updated;
@@ -43,14 +42,14 @@ impl ClientWork {
         unreachable.into_iter().chain(opted_out.then(|| alert_of::opted_out(id))).collect()
     }
 
-    /// Returns the alert that clients who paid wait. It is raised in the transaction that found the pool empty.
-    pub(super) fn waits_for_a_number(&self) -> Option<NewAlert> {
+    /// Returns the alert that the pool is empty for a client who paid.
+    pub(super) fn pool_empty_alert(&self) -> Option<NewAlert> {
         self.found_pool_empty.then(|| pool_empty(&self.loaded.region))
     }
 
     /// Returns the alerts about a client whom the conversation does not understand, or who asked for a person, to cancel, or for
     /// its money back.
-    pub(super) fn concerns(&self) -> Vec<NewAlert> {
+    pub(super) fn concern_alerts(&self) -> Vec<NewAlert> {
         let Client { id, state, .. } = &self.loaded.client;
         let stuck = self.stuck.then(|| alert_of::stuck(id, *state));
         let cancels = self.cancel_asked.then(|| alert_of::cancel_asked(id));

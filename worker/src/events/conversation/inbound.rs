@@ -23,8 +23,8 @@ impl ClientWork {
     pub(super) fn to_domain_event(&self, context: &JobContext, event: &PendingEvent) -> Inbound {
         let call = |from: &str, sid: &Option<String>| Call { sid: sid.clone(), caller: caller(from) };
         match &event.payload {
-            Some(Payload::Text { to, body, opt_out_type, .. }) if !self.speaks_to_us_on(context, to) => {
-                self.to_other_number(event, body, opt_out_type.as_deref())
+            Some(Payload::Text { to, body, opt_out_type, .. }) if !self.is_addressed_to_us(context, to) => {
+                self.convert_misdirected(event, body, opt_out_type.as_deref())
             }
             Some(Payload::Text { body, opt_out_type, .. }) => {
                 let taken_for = opt_out_type.as_deref().and_then(keyword);
@@ -46,16 +46,15 @@ impl ClientWork {
         }
     }
 
-    /// Returns whether a text to `number` is addressed to us: it is the onboarding number, or the client's own. On any other number
-    /// a client is treated like everyone else.
-    fn speaks_to_us_on(&self, context: &JobContext, number: &str) -> bool {
+    /// Returns whether `number` is the onboarding number or the client's own. On any other, a client is treated as a stranger.
+    fn is_addressed_to_us(&self, context: &JobContext, number: &str) -> bool {
         let own = self.loaded.client.number.as_ref().map(E164::as_str);
         number == context.onboarding_number.as_str() || Some(number) == own
     }
 
-    /// STOP and START count on every number of ours, because an opt-out belongs to the person. Any other text is for the holder of
-    /// that number, and so is a START from a client who takes texts.
-    fn to_other_number(&self, event: &PendingEvent, body: &str, opt_out_type: Option<&str>) -> Inbound {
+    /// Converts a text to another number of ours. STOP and START count on every number, because an opt-out belongs to the person.
+    /// All other texts are for the holder of that number, and so is a START from a client who takes texts.
+    fn convert_misdirected(&self, event: &PendingEvent, body: &str, opt_out_type: Option<&str>) -> Inbound {
         let taken_for = unmatched::opt_keyword(body, opt_out_type);
         let counts = match taken_for {
             Some(Keyword::Stop) => true,
@@ -66,8 +65,15 @@ impl ClientWork {
         if counts { Inbound::Event(text()) } else { Inbound::Misdirected }
     }
 
-    pub(super) fn answer_misdirected(&mut self, context: &JobContext, event: &PendingEvent, ours: &HashSet<String>) {
+    pub(super) fn reply_to_misdirected(
+        &mut self,
+        context: &JobContext,
+        event: &PendingEvent,
+        pool_numbers: &HashSet<String>,
+    ) {
         self.record_outcome(event, "misdirected");
-        self.texts.extend(unmatched::answer(event, context, ours).filter(|_| !self.loaded.client.opted_out));
+        self.texts.extend(
+            unmatched::misdirected_reply(event, context, pool_numbers).filter(|_| !self.loaded.client.opted_out),
+        );
     }
 }

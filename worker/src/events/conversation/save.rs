@@ -1,4 +1,4 @@
-//! The one place that writes decisions.
+//! Writes the decisions of a batch: clients, texts, opt-outs, outcomes, alerts. It decides nothing.
 
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::loop_guard::Admission;
@@ -14,18 +14,18 @@ use sqlx::PgConnection;
 use super::work::ClientWork;
 
 /// Writes the decisions of a batch. The numbers that the pool gave are written already, in the same transaction. Returns the new
-/// alerts, and the causes of those that are over.
+/// alerts, and the causes of the resolved ones.
 pub(super) async fn save(
     conn: &mut PgConnection,
     batch: &mut [ClientWork],
     now: DateTime<Utc>,
 ) -> Result<(Vec<NewAlert>, Vec<String>), db::Error> {
-    drop_what_was_said_before(conn, batch).await?;
-    let mut raised = hold_back(conn, batch, now).await?;
-    raised.extend(batch.iter().flat_map(ClientWork::out_of_reach));
-    raised.extend(batch.iter().filter_map(ClientWork::waits_for_a_number));
+    drop_texts_sent_before(conn, batch).await?;
+    let mut raised = apply_loop_guard(conn, batch, now).await?;
+    raised.extend(batch.iter().flat_map(ClientWork::unreachable_payer_alerts));
+    raised.extend(batch.iter().filter_map(ClientWork::pool_empty_alert));
     raised.extend(batch.iter().filter_map(ClientWork::missed_service_alert));
-    raised.extend(batch.iter().flat_map(ClientWork::concerns));
+    raised.extend(batch.iter().flat_map(ClientWork::concern_alerts));
     let progress: Vec<ConversationProgress<'_>> = batch
         .iter()
         .filter(|work| work.moved)
@@ -41,12 +41,12 @@ pub(super) async fn save(
     let misfits = batch.iter().filter(|work| work.misfits_changed).map(|work| &work.loaded.client);
     let misfits: Vec<(&str, u32)> = misfits.map(|client| (client.id.as_str(), client.exchange.misfits)).collect();
     clients::save_misfits(conn, &misfits).await?;
-    let heard: Vec<clients::PaymentUpdate<'_>> = batch.iter().filter_map(ClientWork::payment_update).collect();
-    clients::save_payments(conn, &heard).await?;
-    save_reach(conn, batch, now).await?;
+    let payment_updates: Vec<clients::PaymentUpdate<'_>> =
+        batch.iter().filter_map(ClientWork::payment_update).collect();
+    clients::save_payments(conn, &payment_updates).await?;
+    save_reachability(conn, batch, now).await?;
 
-    // A second try is overtaken only by what moves the client or by another text that matters: a reminder does not repeat what was
-    // missed.
+    // A second try is dropped if the client has moved on or gets another text that matters. A reminder does not repeat the text.
     let went_on = batch.iter().filter(|work| work.moved || work.texts.iter().any(|text| text.text.kind.matters()));
     let went_on: Vec<&str> = went_on.map(|work| work.loaded.client.id.as_str()).collect();
     outbox::drop_second_tries_to(conn, &went_on, now).await?;
@@ -58,28 +58,28 @@ pub(super) async fn save(
     let outcomes: Vec<Outcome> = batch.iter().flat_map(|work| work.outcomes.clone()).collect();
     inbox::mark_processed(conn, &outcomes, now).await?;
     tracing::debug!(clients = batch.len(), events = outcomes.len(), texts = texts.len(), "saved a batch");
-    let over: Vec<String> = batch.iter().flat_map(ClientWork::causes_that_are_gone).collect();
-    let cleared = alerts::clear(conn, &over, now).await?;
+    let resolved: Vec<String> = batch.iter().flat_map(ClientWork::resolved_causes).collect();
+    let cleared = alerts::clear(conn, &resolved, now).await?;
     Ok((alerts::raise(conn, &raised, now).await?, cleared))
 }
 
 /// Drops texts that are sent only once and were sent already, so that the loop guard does not count them.
-async fn drop_what_was_said_before(conn: &mut PgConnection, batch: &mut [ClientWork]) -> Result<(), db::Error> {
+async fn drop_texts_sent_before(conn: &mut PgConnection, batch: &mut [ClientWork]) -> Result<(), db::Error> {
     let texts = batch.iter().flat_map(|work| &work.texts);
     let keys: Vec<&str> = texts.filter_map(|text| text.text.once_key.as_deref()).collect();
     if keys.is_empty() {
         return Ok(());
     }
-    let mut said = outbox::list_known_keys(conn, &keys).await?;
+    let mut known_keys = outbox::list_known_keys(conn, &keys).await?;
     for work in batch {
-        work.texts.retain(|text| text.text.once_key.as_ref().is_none_or(|key| said.insert(key.clone())));
+        work.texts.retain(|text| text.text.once_key.as_ref().is_none_or(|key| known_keys.insert(key.clone())));
     }
     Ok(())
 }
 
 /// Marks the texts beyond the limits of the loop guard: those that matter are deferred, the others held back. Returns the alerts
 /// about them.
-async fn hold_back(
+async fn apply_loop_guard(
     conn: &mut PgConnection,
     batch: &mut [ClientWork],
     now: DateTime<Utc>,
@@ -95,7 +95,7 @@ async fn hold_back(
         for text in &mut work.texts {
             let admission = guard.admit(&text.to, &text.text, now);
             text.admit_as(admission);
-            // A caller who rings again and again is no loop.
+            // Repeated calls are no loop.
             if admission != Admission::Now && text.text.kind != TextKind::MissedCall {
                 alerts.push(texts::too_many(client_id));
             }
@@ -104,8 +104,8 @@ async fn hold_back(
     Ok(alerts)
 }
 
-/// Saves opt-outs and whether texts reach clients, and drops queued texts that are not to leave any more.
-async fn save_reach(conn: &mut PgConnection, batch: &[ClientWork], now: DateTime<Utc>) -> Result<(), db::Error> {
+/// Saves opt-outs and whether texts reach clients, and drops the queued texts that they forbid.
+async fn save_reachability(conn: &mut PgConnection, batch: &[ClientWork], now: DateTime<Utc>) -> Result<(), db::Error> {
     if batch.iter().all(|work| work.opt_changes.is_empty() && !work.reach_changed) {
         return Ok(());
     }
@@ -113,14 +113,15 @@ async fn save_reach(conn: &mut PgConnection, batch: &[ClientWork], now: DateTime
     clients::insert_opt_changes(conn, &opt_changes, now).await?;
     let client = |work: &ClientWork| work.loaded.client.clone();
     let opted: Vec<Client> = batch.iter().filter(|work| !work.opt_changes.is_empty()).map(client).collect();
-    let out: Vec<(&str, bool)> = opted.iter().map(|client| (client.id.as_str(), client.opted_out)).collect();
-    clients::save_opted_out(conn, &out, now).await?;
+    let opted_out: Vec<(&str, bool)> = opted.iter().map(|client| (client.id.as_str(), client.opted_out)).collect();
+    clients::save_opted_out(conn, &opted_out, now).await?;
     let phones: Vec<&E164> = opted.iter().filter(|it| it.opted_out).map(|client| &client.owner_phone).collect();
     outbox::drop_queued_to(conn, &phones, "the recipient opted out", now).await?;
 
     let reached: Vec<Client> = batch.iter().filter(|work| work.reach_changed).map(client).collect();
-    let gone: Vec<(&str, bool)> = reached.iter().map(|client| (client.id.as_str(), client.unreachable)).collect();
-    clients::save_unreachable(conn, &gone, now).await?;
+    let unreachable: Vec<(&str, bool)> =
+        reached.iter().map(|client| (client.id.as_str(), client.unreachable)).collect();
+    clients::save_unreachable(conn, &unreachable, now).await?;
     let phones: Vec<&E164> = reached.iter().filter(|it| it.unreachable).map(|client| &client.owner_phone).collect();
     outbox::drop_queued_to(conn, &phones, "texts do not reach the recipient", now).await
 }

@@ -1,9 +1,9 @@
-//! A client in hand: its events, decided one after the other, and their results.
+//! One locked client: its events, decided one after the other, and their results. It reads and writes no rows.
 
 use std::collections::VecDeque;
 
 use chrono::{DateTime, Utc};
-use jobrun_onboarding::{Allocation, Client, Concern, Decision, E164, Event, Facts, OptChange, Payment, Step, decide};
+use jobrun_onboarding::{Allocation, Client, Concern, Decision, Event, Facts, OptChange, Payment, Step, decide};
 use jobrun_shared::db::clients::{self, OptChangeRecord};
 use jobrun_shared::db::inbox::{NewEvent, Outcome, Payload, PendingEvent, Source};
 use jobrun_shared::db::numbers;
@@ -11,17 +11,16 @@ use jobrun_shared::db::outbox::NewMessage;
 
 use crate::context::JobContext;
 
-/// A client in hand, the events that it still waits to be told of, and the results of the others.
+/// A locked client, its events that are not decided yet, and the results of the others.
 pub(super) struct ClientWork {
     pub(super) loaded: clients::Loaded,
-    pub(super) waiting: VecDeque<PendingEvent>,
-    /// The event that needs a number, stored and converted, until the pool has replied.
-    pub(super) asking: Option<(PendingEvent, Event)>,
-    /// The client's payment status by its subscriptions, if an event about a change of it waits. `loaded.client` holds the status
-    /// that the client was told.
+    pub(super) pending: VecDeque<PendingEvent>,
+    /// The event that needs a number, as stored and as converted, until the pool has replied.
+    pub(super) awaiting_number: Option<(PendingEvent, Event)>,
+    /// The payment status by the subscriptions, if an event says that it changed. `loaded.client` holds the status before.
     pub(super) payment: Option<Payment>,
-    /// Set if the client gives up its place on the waiting list, and the number that it holds, if it holds one.
-    pub(super) gives_up: Option<Option<E164>>,
+    /// Set if the service has ended: the client gives up its number and its place on the waiting list.
+    pub(super) loss: Option<numbers::Loss>,
     pub(super) payment_updated: bool,
     pub(super) outcomes: Vec<Outcome>,
     pub(super) texts: Vec<NewMessage>,
@@ -29,7 +28,7 @@ pub(super) struct ClientWork {
     pub(super) misfits_changed: bool,
     /// Whether the pool has numbers of the client's region.
     pub(super) region_served: bool,
-    /// When a question that is asked now counts as asked: after the arrival of every event in hand.
+    /// The time at which a question asked now counts as asked: not before the arrival of any loaded event.
     pub(super) asked_at: DateTime<Utc>,
     /// Whether the client asked to cancel, or for its money back.
     pub(super) cancel_asked: bool,
@@ -48,13 +47,13 @@ pub(super) struct ClientWork {
 }
 
 impl ClientWork {
-    pub(super) fn new(loaded: clients::Loaded, waiting: Vec<PendingEvent>) -> Self {
+    pub(super) fn new(loaded: clients::Loaded, pending: Vec<PendingEvent>) -> Self {
         Self {
             loaded,
-            waiting: waiting.into(),
-            asking: None,
+            pending: pending.into(),
+            awaiting_number: None,
             payment: None,
-            gives_up: None,
+            loss: None,
             payment_updated: false,
             outcomes: Vec::new(),
             texts: Vec::new(),
@@ -90,21 +89,27 @@ impl ClientWork {
         }
     }
 
-    pub(super) fn take_up(&mut self, context: &JobContext, event: PendingEvent, heard: Event, now: DateTime<Utc>) {
+    pub(super) fn decide_event(
+        &mut self,
+        context: &JobContext,
+        stored: PendingEvent,
+        event: Event,
+        now: DateTime<Utc>,
+    ) {
         let facts = self.facts(context, None, now);
-        match decide(&self.loaded.client, &heard, &facts) {
-            Step::Decided(decision) => self.apply(context, &event, *decision),
-            Step::AskPool => self.asking = Some((event, heard)),
+        match decide(&self.loaded.client, &event, &facts) {
+            Step::Decided(decision) => self.apply(context, &stored, *decision),
+            Step::AskPool => self.awaiting_number = Some((stored, event)),
         }
     }
 
-    /// Returns the client's request for a number, if it asks for one.
+    /// Returns the client's request for a number, if it needs one.
     pub(super) fn number_request(&self) -> Option<numbers::NumberRequest> {
-        let (event, _) = self.asking.as_ref()?;
+        let (stored, _) = self.awaiting_number.as_ref()?;
         let client = &self.loaded.client;
-        let since = match event.payload {
+        let since = match stored.payload {
             Some(Payload::PaymentChanged { since, .. }) => since,
-            _ => event.received_at,
+            _ => stored.received_at,
         };
         Some(numbers::NumberRequest {
             client_id: client.id.clone(),
@@ -114,56 +119,54 @@ impl ClientWork {
         })
     }
 
-    /// Decides the event that asked the pool, with the pool's reply.
-    pub(super) fn answer(&mut self, context: &JobContext, allocation: Allocation, now: DateTime<Utc>) {
-        let Some((event, heard)) = self.asking.take() else {
-            return;
-        };
+    /// Decides the event that needs a number, with the pool's reply.
+    pub(super) fn decide_with_allocation(&mut self, context: &JobContext, allocation: Allocation, now: DateTime<Utc>) {
+        let Some((stored, event)) = self.awaiting_number.take() else { return };
         let facts = self.facts(context, Some(allocation.clone()), now);
-        let step = decide(&self.loaded.client, &heard, &facts);
+        let step = decide(&self.loaded.client, &event, &facts);
         match allocation {
             Allocation::Assigned(number) => self.loaded.client.number = Some(number),
             Allocation::AlreadyAssigned(_) => {}
             Allocation::PoolEmpty { .. } => self.found_pool_empty = true,
         }
         match step {
-            Step::Decided(decision) => self.apply(context, &event, *decision),
-            Step::AskPool => tracing::error!(event = event.id, "a decision asked the pool twice"),
+            Step::Decided(decision) => self.apply(context, &stored, *decision),
+            Step::AskPool => tracing::error!(event = stored.id, "a decision asked the pool twice"),
         }
     }
 
-    /// Returns the payment status that the client was told just now, if any.
+    /// Returns the payment status to save, if it changed.
     pub(super) fn payment_update(&self) -> Option<clients::PaymentUpdate<'_>> {
         let Client { id, payment, payment_active, .. } = &self.loaded.client;
-        let heard = clients::PaymentUpdate { client_id: id, payment: *payment, payment_active: *payment_active };
-        self.payment_updated.then_some(heard)
+        let update = clients::PaymentUpdate { client_id: id, payment: *payment, payment_active: *payment_active };
+        self.payment_updated.then_some(update)
     }
 
     fn apply(&mut self, context: &JobContext, event: &PendingEvent, decision: Decision) {
         let client = &mut self.loaded.client;
-        let outcome = match (decision.next == client.state, decision.texts.is_empty()) {
-            (false, _) => "moved",
-            (true, false) => "answered",
-            (true, true) => "noted",
+        let changes_state = decision.next != client.state;
+        let outcome = match (changes_state, decision.texts.is_empty()) {
+            (true, _) => "moved",
+            (false, false) => "answered",
+            (false, true) => "noted",
         };
-        self.moved |= decision.next != client.state || decision.collected != client.collected;
+        self.moved |= changes_state || decision.collected != client.collected;
         self.misfits_changed |= decision.exchange.misfits != client.exchange.misfits;
-        let goes_on = decision.next != client.state;
         client.state = decision.next;
         client.collected = decision.collected;
         client.exchange = decision.exchange;
         self.cancel_asked |= decision.concern == Some(Concern::CancelAsked);
         self.person_wanted |= decision.concern == Some(Concern::PersonWanted);
-        self.stuck = decision.concern == Some(Concern::Stuck) || (self.stuck && !goes_on);
+        self.stuck = decision.concern == Some(Concern::Stuck) || (self.stuck && !changes_state);
         self.payment_updated |= decision.payment.is_some();
         let of_service = matches!(event.payload, Some(Payload::PaymentChanged { .. } | Payload::NumberLost { .. }));
         self.missed_service_notice |= of_service
             && (client.opted_out || client.unreachable)
-            && (outcome == "moved" || decision.payment_active.is_some());
+            && (changes_state || decision.payment_active.is_some());
         client.payment = decision.payment.unwrap_or(client.payment);
         client.payment_active = decision.payment_active.unwrap_or(client.payment_active);
         if decision.gives_up_number {
-            self.gives_up = Some(client.number.take());
+            self.loss = Some(numbers::Loss { client_id: client.id.clone(), number: client.number.take() });
         }
         if let Some(change) = decision.opt {
             client.opted_out = change == OptChange::Out;
