@@ -18,7 +18,7 @@ const OVERDUE_AFTER: TimeDelta = TimeDelta::seconds(60);
 const SILENT_AFTER: TimeDelta = TimeDelta::seconds(30);
 
 /// The facts that the alerts depend on, all of the same moment.
-struct Signs {
+struct Snapshot {
     seen: Vec<(Queue, Option<DateTime<Utc>>)>,
     events: Overdue,
     texts: Overdue,
@@ -29,22 +29,22 @@ struct Signs {
 pub async fn list_alerts(pool: &PgPool, now: DateTime<Utc>) -> Result<Vec<Alert>, db::Error> {
     let mut tx = db::snapshot(pool).await?;
     let mut alerts = alerts::list_open(&mut *tx).await?;
-    let signs = Signs {
+    let snapshot = Snapshot {
         seen: queue::last_seen(&mut tx).await?,
         events: inbox::count_overdue(&mut tx, now - OVERDUE_AFTER).await?,
         texts: outbox::count_overdue(&mut tx, now - OVERDUE_AFTER, now).await?,
         sweeps: sweeps::find(&mut tx).await?,
     };
-    alerts.extend(read(&signs, now));
+    alerts.extend(find_alerts(&snapshot, now));
     Ok(alerts)
 }
 
-fn read(signs: &Signs, now: DateTime<Utc>) -> Vec<Alert> {
+fn find_alerts(snapshot: &Snapshot, now: DateTime<Utc>) -> Vec<Alert> {
     let found = [
-        no_worker(&signs.seen, now),
-        overdue(Kind::EventsWaiting, "event", &signs.events, "processed"),
-        overdue(Kind::TextsWaiting, "text", &signs.texts, "sent"),
-        late_sweeps(signs.sweeps, now),
+        no_worker(&snapshot.seen, now),
+        overdue(Kind::EventsWaiting, "event", &snapshot.events, "processed"),
+        overdue(Kind::TextsWaiting, "text", &snapshot.texts, "sent"),
+        late_sweeps(snapshot.sweeps, now),
     ];
     let alert = |(kind, since, about): Found| Alert {
         id: None,
@@ -115,46 +115,48 @@ mod tests {
 
     const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
 
-    fn well() -> Signs {
+    fn healthy() -> Snapshot {
         let none = Overdue { count: 0, since: None };
         let seen = [Queue::ProcessEvents, Queue::SendMessages].map(|queue| (queue, Some(NOW - TimeDelta::seconds(9))));
         let sweeps = Sweeps { last_success_at: None, late_after: NOW };
-        Signs { seen: seen.to_vec(), events: none, texts: none, sweeps }
+        Snapshot { seen: seen.to_vec(), events: none, texts: none, sweeps }
     }
 
-    fn abouts(signs: &Signs) -> Vec<String> {
-        read(signs, NOW).into_iter().map(|alert| format!("{}: {}", alert.cause, alert.about)).collect()
+    fn causes_and_messages(snapshot: &Snapshot) -> Vec<String> {
+        find_alerts(snapshot, NOW).into_iter().map(|alert| format!("{}: {}", alert.cause, alert.about)).collect()
     }
 
     #[test]
     fn running_workers_raise_no_alerts() {
-        assert!(abouts(&well()).is_empty());
+        assert!(causes_and_messages(&healthy()).is_empty());
     }
 
     #[test]
     fn silent_workers_overdue_work_and_late_sweeps_each_raise_an_alert() {
         let long_ago = NOW - TimeDelta::minutes(7);
-        let mut signs = well();
-        signs.seen[1].1 = Some(long_ago);
+        let mut snapshot = healthy();
+        snapshot.seen[1].1 = Some(long_ago);
         assert!(
-            abouts(&signs)[0].starts_with("no-worker: No worker runs for send-messages: the last was seen 7 min ago.")
+            causes_and_messages(&snapshot)[0]
+                .starts_with("no-worker: No worker runs for send-messages: the last was seen 7 min ago.")
         );
-        signs.seen.iter_mut().for_each(|(_, at)| *at = None);
-        assert!(abouts(&signs)[0].starts_with("no-worker: No worker runs at all: none is known."));
-        let signs = Signs {
+        snapshot.seen.iter_mut().for_each(|(_, at)| *at = None);
+        assert!(causes_and_messages(&snapshot)[0].starts_with("no-worker: No worker runs at all: none is known."));
+        let snapshot = Snapshot {
             events: Overdue { count: 1, since: Some(long_ago) },
             texts: Overdue { count: 30, since: Some(long_ago) },
             sweeps: Sweeps { last_success_at: Some(long_ago), late_after: NOW - TimeDelta::seconds(1) },
-            ..well()
+            ..healthy()
         };
-        let said = abouts(&signs);
+        let alerts_found = causes_and_messages(&snapshot);
         assert!(
-            said[0]
+            alerts_found[0]
                 .starts_with("events-waiting: 1 event has been due for more than a minute and has not been processed")
         );
         assert!(
-            said[1].starts_with("texts-waiting: 30 texts have been due for more than a minute and have not been sent")
+            alerts_found[1]
+                .starts_with("texts-waiting: 30 texts have been due for more than a minute and have not been sent")
         );
-        assert!(said[2].starts_with("no-sweep: The last sweep that succeeded was 7 min ago"));
+        assert!(alerts_found[2].starts_with("no-sweep: The last sweep that succeeded was 7 min ago"));
     }
 }

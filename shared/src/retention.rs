@@ -64,7 +64,7 @@ async fn remove_from(pool: &PgPool, table: Table, before: DateTime<Utc>) -> Resu
 /// Removes some of the oldest rows, and returns how many: none if no row is old enough, or if another worker is removing.
 async fn take_step(pool: &PgPool, table: Table, before: DateTime<Utc>) -> Result<usize, Error> {
     let mut tx = pool.begin().await?;
-    if !is_alone(&mut tx).await? {
+    if !try_lock_removal(&mut tx).await? {
         return Ok(0);
     }
     let ids = match table {
@@ -81,7 +81,7 @@ async fn take_step(pool: &PgPool, table: Table, before: DateTime<Utc>) -> Result
 }
 
 /// Takes the removal lock until the transaction ends. Returns false if another session has it.
-async fn is_alone(conn: &mut PgConnection) -> Result<bool, Error> {
+async fn try_lock_removal(conn: &mut PgConnection) -> Result<bool, Error> {
     let alone = sqlx::query_scalar!(r#"SELECT pg_try_advisory_xact_lock($1, 0) AS "alone!""#, REMOVAL);
     Ok(alone.fetch_one(conn).await?)
 }

@@ -41,7 +41,7 @@ pub struct Proxy {
 struct Shared {
     seen: BTreeSet<String>,
     armed: Option<(String, Failure)>,
-    struck: bool,
+    failed: bool,
 }
 
 impl Drop for Proxy {
@@ -88,13 +88,13 @@ impl Proxy {
     /// Makes the next execution of `statement` fail, and only that one. `statement` is spelled as in [`Proxy::seen`].
     pub fn fail_once(&self, statement: &str, failure: Failure) {
         let mut shared = lock(&self.shared);
-        (shared.armed, shared.struck) = (Some((statement.to_owned(), failure)), false);
+        (shared.armed, shared.failed) = (Some((statement.to_owned(), failure)), false);
     }
 
     /// Whether the failure that was ordered has happened.
     #[must_use]
-    pub fn has_struck(&self) -> bool {
-        lock(&self.shared).struck
+    pub fn has_failed(&self) -> bool {
+        lock(&self.shared).failed
     }
 
     /// From now on, nothing passes through the open connections, and neither end gets an error. New connections work.
@@ -313,7 +313,7 @@ impl Connection {
         let mut shared = lock(&self.shared);
         shared.seen.insert(statement.to_owned());
         let (_, failure) = shared.armed.take_if(|(armed, _)| armed == statement)?;
-        shared.struck = true;
+        shared.failed = true;
         Some(failure)
     }
 }

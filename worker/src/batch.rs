@@ -9,7 +9,7 @@ use std::sync::Arc;
 use jobrun_shared::db::{self, Bisect, Patience};
 
 /// If this many items in a row wait in vain for a lock, everything is probably locked.
-const LOCKED_IN_A_ROW_MAX: usize = 20;
+const LOCK_TIMEOUTS_MAX: usize = 20;
 
 /// Does `work` with `items`, as the module describes. An item that fails alone, or is not tried, is left to `defer`, and counts as
 /// done. Returns how much was done.
@@ -47,7 +47,7 @@ where
             defer(alone, Arc::clone(&error)).await?;
             done += 1;
         }
-        if locked_in_a_row > LOCKED_IN_A_ROW_MAX {
+        if locked_in_a_row > LOCK_TIMEOUTS_MAX {
             while let Some(part) = parts.next_part() {
                 for item in part {
                     defer(item, Arc::clone(&error)).await?;
@@ -147,7 +147,7 @@ pub(crate) mod tests {
     async fn after_many_lock_timeouts_in_a_row_the_rest_is_deferred_untried() {
         let all: Vec<i32> = (0..100).collect();
         let (parts, defer, done) = tried(&all, &all).await;
-        assert_eq!(parts.len(), LOCKED_IN_A_ROW_MAX + 1);
+        assert_eq!(parts.len(), LOCK_TIMEOUTS_MAX + 1);
         assert_eq!((defer, done.ok()), (all, Some(100)));
     }
 }

@@ -14,13 +14,13 @@ use crate::{Call, Client, Event, Exchange, State, service, texts, wording};
 /// After [`Step::AskPool`], the caller calls again with the pool's reply in `facts`. The second call always decides.
 #[must_use]
 pub fn decide(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
-    let step = match (reach(client, event), event) {
+    let step = match (change_reach(client, event), event) {
         (Some(decision), _) => decision.into(),
         (None, Event::PaymentStands(payment)) => service::payment_stands(client, *payment, facts),
         (None, Event::NumberLost(number)) => service::number_lost(client, number, facts),
-        (None, _) => in_state(client, event, facts),
+        (None, _) => decide_in_state(client, event, facts),
     };
-    match (exchanged(client, event, facts, step), event) {
+    match (with_exchange(client, event, facts, step), event) {
         (Step::AskPool, _) => Step::AskPool,
         // A text from the client proves that its phone is in reach.
         (Step::Decided(decision), Event::Text { .. }) if client.unreachable => decision.reachable(true).into(),
@@ -36,7 +36,7 @@ pub fn decide(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
 }
 
 /// After a move another question is open. Notes when it was asked, and which text led to it.
-fn exchanged(client: &Client, event: &Event, facts: &Facts<'_>, step: Step) -> Step {
+fn with_exchange(client: &Client, event: &Event, facts: &Facts<'_>, step: Step) -> Step {
     let led_by = match event {
         Event::Text { body, received_at, .. } => Some((body.clone(), *received_at)),
         Event::CallArrived(_)
@@ -57,13 +57,13 @@ fn exchanged(client: &Client, event: &Event, facts: &Facts<'_>, step: Step) -> S
     }
 }
 
-fn in_state(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
+fn decide_in_state(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
     match (event, client.state) {
-        (Event::Text { body, received_at, .. }, _) => texts::heard(client, body, *received_at, facts),
+        (Event::Text { body, received_at, .. }, _) => texts::decide_text(client, body, *received_at, facts),
         (Event::NumberDue, State::S6PhoneType) => number_in_the_background(client, facts),
         // A call proves the forwarding, so S7 does not wait for DONE.
         (Event::CallArrived(_) | Event::CallEnded(_), State::S7FwdSent | State::S8FwdConfirm | State::S9TestCall) => {
-            called(client, event).into()
+            advance_by_call(client, event).into()
         }
         // The first report tells the owner, because the other may be lost. The once key of the text prevents a second.
         (Event::CallArrived(call) | Event::CallEnded(call), State::Complete) => missed_call(client, call).into(),
@@ -91,10 +91,10 @@ fn in_state(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
 }
 
 /// Decides the events that change whether the client may and can be texted. They come first, in every state.
-fn reach(client: &Client, event: &Event) -> Option<Decision> {
+fn change_reach(client: &Client, event: &Event) -> Option<Decision> {
     let stay = Decision::nothing(client);
     match event {
-        Event::Text { body, taken_for, .. } => opting(client, body, *taken_for),
+        Event::Text { body, taken_for, .. } => opt_in_or_out(client, body, *taken_for),
         Event::OptedOut if client.opted_out => Some(stay),
         Event::OptedOut => Some(stay.opt(OptChange::Out)),
         Event::Unreachable if client.unreachable => Some(stay),
@@ -110,7 +110,7 @@ fn reach(client: &Client, event: &Event) -> Option<Decision> {
 }
 
 /// Decides the keywords that stop and restart texts.
-fn opting(client: &Client, body: &str, taken_for: Option<Keyword>) -> Option<Decision> {
+fn opt_in_or_out(client: &Client, body: &str, taken_for: Option<Keyword>) -> Option<Decision> {
     let stay = Decision::nothing(client);
     if client.opted_out {
         let back = taken_for == Some(Keyword::Start) || answer::asks_back_in(body);
@@ -124,7 +124,7 @@ fn opting(client: &Client, body: &str, taken_for: Option<Keyword>) -> Option<Dec
     // Twilio may take YES for START. From a client who has not opted out, YES answers the question.
     match taken_for.filter(|taken| *taken != Keyword::Start).or_else(|| keyword(body))? {
         // Twilio has replied already, and would refuse a text of ours.
-        Keyword::Stop => Some(texts::refused(client, body)),
+        Keyword::Stop => Some(texts::opt_out(client, body)),
         Keyword::Start => Some(stay.text(wording::reminder(client))),
         // Twilio replies to it.
         Keyword::Help => Some(stay),
@@ -132,7 +132,7 @@ fn opting(client: &Client, body: &str, taken_for: Option<Keyword>) -> Option<Dec
 }
 
 /// Decides a call on the client's number at S7 to S9. The end may be reported first, and proves the arrival.
-fn called(client: &Client, event: &Event) -> Decision {
+fn advance_by_call(client: &Client, event: &Event) -> Decision {
     let stay = Decision::nothing(client);
     match event {
         Event::CallArrived(_) => stay.to(State::S9TestCall),

@@ -41,8 +41,8 @@ impl Dispute {
 
 /// Returns the latest of the reported statuses, each with its time, in any order. A dispute that is over stays over.
 #[must_use]
-pub fn latest(told: &[(DateTime<Utc>, Dispute)]) -> Option<Dispute> {
-    told.iter().max_by_key(|(at, status)| (status.is_over(), *at, *status)).map(|(_, status)| *status)
+pub fn latest(reports: &[(DateTime<Utc>, Dispute)]) -> Option<Dispute> {
+    reports.iter().max_by_key(|(at, status)| (status.is_over(), *at, *status)).map(|(_, status)| *status)
 }
 
 #[cfg(test)]
@@ -52,17 +52,17 @@ mod tests {
     #[test]
     fn a_dispute_that_is_over_stays_over_in_any_order_of_reports() {
         use Dispute::{Lost, Open, UnderReview, Won};
-        let told = |statuses: &[(i64, Dispute)]| {
+        let latest_of = |statuses: &[(i64, Dispute)]| {
             let at = |second| DateTime::from_timestamp(second, 0).unwrap();
             latest(&statuses.iter().map(|(second, status)| (at(*second), *status)).collect::<Vec<_>>())
         };
-        assert_eq!(told(&[]), None);
-        assert_eq!(told(&[(1, Open)]), Some(Open));
-        assert_eq!(told(&[(2, UnderReview), (1, Open)]), Some(UnderReview));
-        assert_eq!(told(&[(3, Open), (2, UnderReview)]), Some(Open), "more evidence is wanted");
-        assert_eq!(told(&[(3, Lost), (1, Open), (9, UnderReview)]), Some(Lost));
-        assert_eq!(told(&[(3, Won), (3, Open)]), Some(Won));
-        assert_eq!(told(&[(9, Won), (3, Lost)]), Some(Won), "won in the end");
+        assert_eq!(latest_of(&[]), None);
+        assert_eq!(latest_of(&[(1, Open)]), Some(Open));
+        assert_eq!(latest_of(&[(2, UnderReview), (1, Open)]), Some(UnderReview));
+        assert_eq!(latest_of(&[(3, Open), (2, UnderReview)]), Some(Open), "more evidence is wanted");
+        assert_eq!(latest_of(&[(3, Lost), (1, Open), (9, UnderReview)]), Some(Lost));
+        assert_eq!(latest_of(&[(3, Won), (3, Open)]), Some(Won));
+        assert_eq!(latest_of(&[(9, Won), (3, Lost)]), Some(Won), "won in the end");
     }
 
     #[test]

@@ -30,19 +30,19 @@ pub fn can_be_offered(free: &[FreeNumber], waiting: &[WaitingClient]) -> Vec<Wai
     waiting.iter().map(look).collect()
 }
 
-/// Assigns `free`, in the order in which the numbers were seeded, to `seekers`, in the order in which they asked. Returns each
+/// Assigns `free`, in the order in which the numbers were seeded, to `client_ids`, in the order in which they asked. Returns each
 /// served client with its number. The other clients have to wait.
 #[must_use]
-pub fn hand_out<'a>(free: &[FreeNumber], waiting: &[WaitingClient], seekers: &[&'a str]) -> Vec<(&'a str, E164)> {
+pub fn hand_out<'a>(free: &[FreeNumber], waiting: &[WaitingClient], client_ids: &[&'a str]) -> Vec<(&'a str, E164)> {
     let waiting = can_be_offered(free, waiting);
-    let mut asking = seekers.to_vec();
+    let mut remaining = client_ids.to_vec();
     loop {
-        let served = serve(free.len(), &waiting, &asking);
-        let served: Vec<&str> = asking.iter().zip(served).filter(|(_, served)| *served).map(|(id, _)| *id).collect();
+        let served = serve(free.len(), &waiting, &remaining);
+        let served: Vec<&str> = remaining.iter().zip(served).filter(|(_, served)| *served).map(|(id, _)| *id).collect();
         match assign(free, &served) {
             Ok(assigned) => return assigned,
             // A number that is unsuitable for one client is left to the next.
-            Err(unsuited) => asking.retain(|id| *id != unsuited),
+            Err(unsuited) => remaining.retain(|id| *id != unsuited),
         }
     }
 }
@@ -82,9 +82,9 @@ mod tests {
     }
 
     /// Returns each served client with the last digits of its number.
-    fn handed(free: &[FreeNumber], waiting: &[WaitingClient], seekers: &[&str]) -> Vec<(String, String)> {
-        let handed = hand_out(free, waiting, seekers).into_iter();
-        handed.map(|(id, number)| (id.to_owned(), number.as_str()[11..].to_owned())).collect()
+    fn assignments(free: &[FreeNumber], waiting: &[WaitingClient], client_ids: &[&str]) -> Vec<(String, String)> {
+        let assignments = hand_out(free, waiting, client_ids).into_iter();
+        assignments.map(|(id, number)| (id.to_owned(), number.as_str()[11..].to_owned())).collect()
     }
 
     fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -94,27 +94,31 @@ mod tests {
     #[test]
     fn numbers_are_assigned_in_the_order_in_which_they_were_seeded() {
         let numbers = [free(9, None), free(1, None), free(5, None)];
-        assert_eq!(handed(&numbers, &[], &["a", "b"]), pairs(&[("a", "09"), ("b", "01")]));
+        assert_eq!(assignments(&numbers, &[], &["a", "b"]), pairs(&[("a", "09"), ("b", "01")]));
     }
 
     #[test]
     fn a_number_does_not_go_back_to_the_client_from_whom_it_was_taken() {
         let one = [free(1, Some("a"))];
-        assert_eq!(handed(&one, &[], &["a"]), pairs(&[]));
-        assert_eq!(handed(&one, &[], &["a", "b"]), pairs(&[("b", "01")]), "the number is left to the next client");
+        assert_eq!(assignments(&one, &[], &["a"]), pairs(&[]));
+        assert_eq!(assignments(&one, &[], &["a", "b"]), pairs(&[("b", "01")]), "the number is left to the next client");
         let two = [free(1, Some("a")), free(2, None)];
-        assert_eq!(handed(&two, &[], &["b", "a"]), pairs(&[("a", "02"), ("b", "01")]), "both are served");
+        assert_eq!(assignments(&two, &[], &["b", "a"]), pairs(&[("a", "02"), ("b", "01")]), "both are served");
         let swapped = [free(1, Some("a")), free(2, Some("b"))];
-        assert_eq!(handed(&swapped, &[], &["a", "b"]), pairs(&[("a", "02"), ("b", "01")]));
+        assert_eq!(assignments(&swapped, &[], &["a", "b"]), pairs(&[("a", "02"), ("b", "01")]));
         let three = [free(1, Some("a")), free(2, None), free(3, None)];
-        assert_eq!(handed(&three, &[], &["b", "c", "a"]).len(), 3);
+        assert_eq!(assignments(&three, &[], &["b", "c", "a"]).len(), 3);
     }
 
     #[test]
     fn a_number_is_not_reserved_for_a_waiting_client_for_whom_it_is_unsuitable() {
         let one = [free(1, Some("a"))];
-        assert_eq!(handed(&one, &[waits("a")], &["b"]), pairs(&[("b", "01")]));
-        assert_eq!(handed(&one, &[waits("c")], &["b"]), pairs(&[]), "but it is for a client for whom it is suitable");
+        assert_eq!(assignments(&one, &[waits("a")], &["b"]), pairs(&[("b", "01")]));
+        assert_eq!(
+            assignments(&one, &[waits("c")], &["b"]),
+            pairs(&[]),
+            "but it is for a client for whom it is suitable"
+        );
         assert!(can_be_offered(&one, &[waits("a"), waits("b")]).iter().map(|it| it.reachable).eq([false, true]));
         assert!(can_be_offered(&[], &[waits("a")]).iter().all(|it| !it.reachable));
     }

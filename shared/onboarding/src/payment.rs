@@ -191,7 +191,7 @@ pub fn standing(facts: &[Fact]) -> Payment {
 pub fn is_paid_after_end(facts: &[Fact]) -> bool {
     let ended = facts.iter().filter(|fact| is_end(&fact.what)).map(|fact| fact.at).min();
     let is_late = |fact: &Fact| ended.is_some_and(|ended| fact.at > ended) && proves_payment(&fact.what);
-    facts.iter().any(|fact| is_late(fact) && !is_given_back(facts, fact))
+    facts.iter().any(|fact| is_late(fact) && !is_payment_refunded(facts, fact))
 }
 
 const fn is_end(what: &FactKind) -> bool {
@@ -243,19 +243,23 @@ fn is_refunded(facts: &[Fact]) -> bool {
         paid.extend(facts.iter().filter(|fact| proves_payment(&fact.what)).map(|fact| (fact.at, fact)));
     }
     let Some(latest) = paid.iter().map(|(until, _)| *until).max() else { return false };
-    paid.iter().filter(|(until, _)| *until == latest).all(|(_, fact)| is_given_back(facts, fact))
+    paid.iter().filter(|(until, _)| *until == latest).all(|(_, fact)| is_payment_refunded(facts, fact))
 }
 
 /// Returns whether the payment that `fact` is about was refunded in full, and stayed so. An invoice can be paid in parts, and each
 /// part has to be refunded.
-fn is_given_back(facts: &[Fact], fact: &Fact) -> bool {
+fn is_payment_refunded(facts: &[Fact], fact: &Fact) -> bool {
     let names = names_of_payment(facts, fact);
     let parts = facts_about(facts, &names).filter(|it| it.what == FactKind::PaidWith);
     let parts: Vec<BTreeSet<&str>> = parts.map(|it| it.names.iter().map(String::as_str).collect()).collect();
-    if parts.is_empty() { is_returned(facts, &names) } else { parts.iter().all(|names| is_returned(facts, names)) }
+    if parts.is_empty() {
+        is_part_refunded(facts, &names)
+    } else {
+        parts.iter().all(|names| is_part_refunded(facts, names))
+    }
 }
 
-fn is_returned(facts: &[Fact], names: &BTreeSet<&str>) -> bool {
+fn is_part_refunded(facts: &[Fact], names: &BTreeSet<&str>) -> bool {
     let last = |what: &FactKind| facts_about(facts, names).filter(|it| it.what == *what).map(|it| it.at).max();
     let Some(refunded) = last(&FactKind::Refunded) else { return false };
     let is_less_again = last(&FactKind::NotRefunded).is_some_and(|at| at > refunded);

@@ -30,9 +30,9 @@ pub(crate) fn payment_stands(client: &Client, payment: Payment, facts: &Facts<'_
 /// Lets a client through that waits at the payment gate. Tells a client whose renewal has failed, once for each failure.
 fn paid(client: &Client, payment: Payment, facts: &Facts<'_>) -> Step {
     let serve = |decision: Decision| {
-        let told = payment == Payment::PastDue;
+        let is_past_due = payment == Payment::PastDue;
         let decision = decision.payment(payment).payment_active(true);
-        if told { decision.text(wording::payment_overdue(client.number.is_some())) } else { decision }
+        if is_past_due { decision.text(wording::payment_overdue(client.number.is_some())) } else { decision }
     };
     // A client that was served before is past the payment gate, or is on the waiting list and has been told so.
     if client.payment.is_served() {

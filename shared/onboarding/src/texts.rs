@@ -16,16 +16,16 @@ const REPEATED_WITHIN: TimeDelta = TimeDelta::seconds(5);
 const MISFITS_MAX: u32 = 3;
 
 /// Decides a text that is not a keyword.
-pub(crate) fn heard(client: &Client, body: &str, received_at: DateTime<Utc>, facts: &Facts<'_>) -> Step {
+pub(crate) fn decide_text(client: &Client, body: &str, received_at: DateTime<Utc>, facts: &Facts<'_>) -> Step {
     let half = half_known(client);
     let meaning = answer::read(body, client.state, half.as_ref());
     of_any_state(client, body, &meaning)
         .or_else(|| out_of_region(client, facts))
         .or_else(|| (meaning == Meaning::AsksTerms).then(|| asked_terms(client)))
-        .or_else(|| corrected(client, &meaning))
+        .or_else(|| correct_answer(client, &meaning))
         .or_else(|| too_early(client, body, &meaning, received_at))
-        .or_else(|| gone_back(client, &meaning))
-        .map_or_else(|| answered(client, meaning, facts), Step::from)
+        .or_else(|| go_back(client, &meaning))
+        .map_or_else(|| answer_question(client, meaning, facts), Step::from)
 }
 
 /// Returns the half of the answer to S1, if only a half is known.
@@ -43,7 +43,7 @@ fn of_any_state(client: &Client, body: &str, meaning: &Meaning) -> Option<Decisi
         // The same machine would reply to our reply.
         Meaning::Reaction | Meaning::AutoReply => Some(stay),
         // A refusal gets no reply: a confirmation would be one more text.
-        Meaning::Refusal => Some(refused(client, body)),
+        Meaning::Refusal => Some(opt_out(client, body)),
         Meaning::NotInterested => Some(stay.text(wording::closing(client))),
         Meaning::CancelSubscription if client.may_be_charged() => {
             Some(stay.text(wording::how_to_cancel(true)).concern(Concern::CancelAsked))
@@ -78,7 +78,7 @@ fn of_any_state(client: &Client, body: &str, meaning: &Meaning) -> Option<Decisi
 }
 
 /// Opts the client out. The operator is alerted if the same text cancels the subscription.
-pub(crate) fn refused(client: &Client, body: &str) -> Decision {
+pub(crate) fn opt_out(client: &Client, body: &str) -> Decision {
     let out = Decision::nothing(client).opt(OptChange::Out);
     let cancels = client.may_be_charged() && answer::wants_to_cancel(body);
     if cancels { out.concern(Concern::CancelAsked) } else { out }
@@ -100,7 +100,7 @@ fn open_question(client: &Client) -> Text {
 }
 
 /// Changes an earlier answer, and repeats the open question.
-fn corrected(client: &Client, meaning: &Meaning) -> Option<Decision> {
+fn correct_answer(client: &Client, meaning: &Meaning) -> Option<Decision> {
     let changed = if let Meaning::Correction(field, text) = meaning {
         corrected_answer(client, *field, text)
     } else if let Meaning::Respelling { right, wrong } = meaning {
@@ -109,7 +109,7 @@ fn corrected(client: &Client, meaning: &Meaning) -> Option<Decision> {
         return None;
     };
     // No earlier answer fits the correction, so the open question is repeated.
-    let Some((field, text)) = changed else { return Some(unanswered(client, &Meaning::Unclear)) };
+    let Some((field, text)) = changed else { return Some(repeat_question(client, &Meaning::Unclear)) };
     let mut collected = client.collected.clone();
     let answer = match field {
         Field::TradeAndPlace | Field::Trade => &mut collected.business_type_location,
@@ -118,29 +118,29 @@ fn corrected(client: &Client, meaning: &Meaning) -> Option<Decision> {
     };
     *answer = Some(text.clone());
     let changed = Decision::nothing(client).collect(collected);
-    Some(fitted(changed.text(wording::corrected(field, &text, &wording::reminder(client)))))
+    Some(end_misfits(changed.text(wording::corrected(field, &text, &wording::reminder(client)))))
 }
 
 /// Returns the corrected answer and its field.
 fn corrected_answer(client: &Client, field: Field, text: &str) -> Option<(Field, String)> {
-    let told = &client.collected;
+    let collected = &client.collected;
     match field {
         Field::Trade => {
-            let whole = answer::with_trade(told.business_type_location.as_deref()?, text)?;
+            let whole = answer::with_trade(collected.business_type_location.as_deref()?, text)?;
             Some((Field::TradeAndPlace, whole))
         }
-        Field::Surname => Some((Field::OwnerName, answer::with_surname(told.owner_name.as_deref(), text))),
+        Field::Surname => Some((Field::OwnerName, answer::with_surname(collected.owner_name.as_deref(), text))),
         Field::TradeAndPlace | Field::BusinessName | Field::OwnerName => Some((field, text.to_owned())),
     }
 }
 
 /// Returns the latest answer that contains the wrong word, with the right word in its place.
 fn respelt_answer(client: &Client, right: &str, wrong: &str) -> Option<(Field, String)> {
-    let told = &client.collected;
+    let collected = &client.collected;
     let answers = [
-        (Field::OwnerName, &told.owner_name),
-        (Field::BusinessName, &told.business_name),
-        (Field::TradeAndPlace, &told.business_type_location),
+        (Field::OwnerName, &collected.owner_name),
+        (Field::BusinessName, &collected.business_name),
+        (Field::TradeAndPlace, &collected.business_type_location),
     ];
     answers.into_iter().find_map(|(field, stored)| Some((field, answer::respelt(stored.as_deref()?, right, wrong)?)))
 }
@@ -175,7 +175,7 @@ fn too_early(client: &Client, body: &str, meaning: &Meaning, received_at: DateTi
 }
 
 /// Goes back to the last question. A payment and a number stay as they are.
-fn gone_back(client: &Client, meaning: &Meaning) -> Option<Decision> {
+fn go_back(client: &Client, meaning: &Meaning) -> Option<Decision> {
     let pays = client.may_be_charged();
     let before = match client.state {
         State::S2BusinessName => Some(State::S1BusinessTypeLocation),
@@ -200,7 +200,7 @@ fn gone_back(client: &Client, meaning: &Meaning) -> Option<Decision> {
     Some(Decision::nothing(client).to(before).text(wording::reminder(&there)))
 }
 
-fn answered(client: &Client, meaning: Meaning, facts: &Facts<'_>) -> Step {
+fn answer_question(client: &Client, meaning: Meaning, facts: &Facts<'_>) -> Step {
     match client.state {
         State::S1BusinessTypeLocation => trade_and_place(client, &meaning).into(),
         State::S2BusinessName => business_name(client, &meaning).into(),
@@ -209,12 +209,12 @@ fn answered(client: &Client, meaning: Meaning, facts: &Facts<'_>) -> Step {
         State::S5ConfirmLive => confirm_live(client, &meaning, facts),
         State::S6PhoneType => phone_type(client, &meaning, facts),
         State::S7FwdSent => forwarding_sent(client, &meaning, facts),
-        State::S8FwdConfirm | State::S9TestCall | State::Complete => unanswered(client, &meaning).into(),
+        State::S8FwdConfirm | State::S9TestCall | State::Complete => repeat_question(client, &meaning).into(),
     }
 }
 
 /// Stores an answer, and asks the next question.
-fn kept(client: &Client, keep: impl FnOnce(&mut Collected), next: State, ask: Text) -> Decision {
+fn store_answer(client: &Client, keep: impl FnOnce(&mut Collected), next: State, ask: Text) -> Decision {
     let mut collected = client.collected.clone();
     keep(&mut collected);
     Decision::nothing(client).collect(collected).to(next).text(ask)
@@ -226,62 +226,62 @@ fn trade_and_place(client: &Client, meaning: &Meaning) -> Decision {
         move |collected: &mut Collected| collected.business_type_location = Some(text)
     };
     if let Meaning::TradeAndPlace(text) = meaning {
-        kept(client, keep(text), State::S2BusinessName, wording::ask_business_name())
+        store_answer(client, keep(text), State::S2BusinessName, wording::ask_business_name())
     } else if let Meaning::Half(half) = meaning {
         let is_news = half_known(client).as_ref() != Some(half);
-        let kept = kept(client, keep(half.as_str()), client.state, wording::ask_other_half(half));
-        if is_news { fitted(kept) } else { unanswered(client, &Meaning::Unclear) }
+        let decision = store_answer(client, keep(half.as_str()), client.state, wording::ask_other_half(half));
+        if is_news { end_misfits(decision) } else { repeat_question(client, &Meaning::Unclear) }
     } else {
-        unanswered(client, meaning)
+        repeat_question(client, meaning)
     }
 }
 
 fn business_name(client: &Client, meaning: &Meaning) -> Decision {
     if let Meaning::BusinessName(name) = meaning {
         let keep = |collected: &mut Collected| collected.business_name = Some(name.clone());
-        kept(client, keep, State::S3OwnerName, wording::ask_owner_name())
+        store_answer(client, keep, State::S3OwnerName, wording::ask_owner_name())
     } else if *meaning == Meaning::NoBusinessName {
-        fitted(Decision::nothing(client).text(wording::own_name_will_do()))
+        end_misfits(Decision::nothing(client).text(wording::own_name_will_do()))
     } else {
-        unanswered(client, meaning)
+        repeat_question(client, meaning)
     }
 }
 
 fn owner_name(client: &Client, meaning: &Meaning) -> Decision {
     if let Meaning::OwnerName(name) = meaning {
         let keep = |collected: &mut Collected| collected.owner_name = Some(name.clone());
-        kept(client, keep, State::S4NotificationPref, wording::ask_notification_pref())
+        store_answer(client, keep, State::S4NotificationPref, wording::ask_notification_pref())
     } else {
-        unanswered(client, meaning)
+        repeat_question(client, meaning)
     }
 }
 
 fn notification_pref(client: &Client, meaning: &Meaning) -> Decision {
     if *meaning == Meaning::Sms {
         let keep = |collected: &mut Collected| collected.notification_pref = Some("SMS".to_owned());
-        kept(client, keep, State::S5ConfirmLive, wording::ask_confirm_live())
+        store_answer(client, keep, State::S5ConfirmLive, wording::ask_confirm_live())
     } else {
-        unanswered(client, meaning)
+        repeat_question(client, meaning)
     }
 }
 
 fn confirm_live(client: &Client, meaning: &Meaning, facts: &Facts<'_>) -> Step {
     if *meaning == Meaning::Yes {
-        with_fitting(gate(client, facts, |number| through_the_gate(client, number)))
+        step_that_ends_misfits(gate(client, facts, |number| through_the_gate(client, number)))
     } else if *meaning == Meaning::No {
-        fitted(Decision::nothing(client).text(wording::no_hurry())).into()
+        end_misfits(Decision::nothing(client).text(wording::no_hurry())).into()
     } else {
-        unanswered(client, meaning).into()
+        repeat_question(client, meaning).into()
     }
 }
 
 fn phone_type(client: &Client, meaning: &Meaning, facts: &Facts<'_>) -> Step {
     if let Meaning::Phone(phone_type) = meaning {
-        with_fitting(instructions(client, *phone_type, facts))
+        step_that_ends_misfits(instructions(client, *phone_type, facts))
     } else if *meaning == Meaning::Yes {
-        with_fitting(ready_for_phone_type(client, facts))
+        step_that_ends_misfits(ready_for_phone_type(client, facts))
     } else {
-        unanswered(client, meaning).into()
+        repeat_question(client, meaning).into()
     }
 }
 
@@ -290,27 +290,27 @@ fn forwarding_sent(client: &Client, meaning: &Meaning, facts: &Facts<'_>) -> Ste
         Decision::nothing(client).to(State::S8FwdConfirm).text(wording::ask_test_call()).into()
     } else if let Meaning::Phone(phone_type) = meaning {
         // A client who chose the wrong phone gets the right instructions.
-        with_fitting(instructions(client, *phone_type, facts))
+        step_that_ends_misfits(instructions(client, *phone_type, facts))
     } else {
-        unanswered(client, meaning).into()
+        repeat_question(client, meaning).into()
     }
 }
 
 /// Ends a row of misfits. An answer that fits does so even if it moves nothing.
-fn fitted(mut decision: Decision) -> Decision {
+fn end_misfits(mut decision: Decision) -> Decision {
     decision.exchange.misfits = 0;
     decision
 }
 
-fn with_fitting(step: Step) -> Step {
+fn step_that_ends_misfits(step: Step) -> Step {
     match step {
-        Step::Decided(decision) => fitted(*decision).into(),
+        Step::Decided(decision) => end_misfits(*decision).into(),
         Step::AskPool => Step::AskPool,
     }
 }
 
 /// Repeats the open question after a text that does not fit it. The third misfit in a row gets the offer of a person instead.
-fn unanswered(client: &Client, meaning: &Meaning) -> Decision {
+fn repeat_question(client: &Client, meaning: &Meaning) -> Decision {
     let mut stay = Decision::nothing(client);
     if is_misfit(client, meaning) {
         stay.exchange.misfits = stay.exchange.misfits.saturating_add(1);

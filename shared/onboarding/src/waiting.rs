@@ -20,24 +20,24 @@ pub struct WaitingClient {
     pub reachable: bool,
 }
 
-/// Returns for each of `seekers`, in the order in which they asked, whether it may take one of the `free` numbers.
+/// Returns for each of `client_ids`, in the order in which they asked, whether it may take one of the `free` numbers.
 ///
 /// A client that may not is on the waiting list from then on, at its end.
 #[must_use]
-pub fn serve(free: usize, waiting: &[WaitingClient], seekers: &[&str]) -> Vec<bool> {
+pub fn serve(free: usize, waiting: &[WaitingClient], client_ids: &[&str]) -> Vec<bool> {
     let mut free = free;
     let mut line: Vec<WaitingClient> = waiting.to_vec();
-    seekers
+    client_ids
         .iter()
-        .map(|seeker| {
-            let place = line.iter().position(|other| other.client_id == *seeker);
+        .map(|client_id| {
+            let place = line.iter().position(|other| other.client_id == *client_id);
             let served = free > reserved_for_others(&line, place);
             match (served, place) {
                 (true, Some(place)) => {
                     line.remove(place);
                 }
                 (false, None) => {
-                    line.push(WaitingClient { client_id: (*seeker).to_owned(), held_until: None, reachable: true });
+                    line.push(WaitingClient { client_id: (*client_id).to_owned(), held_until: None, reachable: true });
                 }
                 (true, None) | (false, Some(_)) => {}
             }
@@ -288,14 +288,14 @@ mod tests {
 
     #[test]
     fn a_waiting_client_is_told_once_two_hours_before_the_promise_runs_out() {
-        let told = |place: Place, hour| watch(&[place], hours(hour)).tell.len();
-        assert_eq!(told(place("a"), 21), 0);
-        assert_eq!(told(place("a"), 22), 1);
-        assert_eq!(told(place("a"), 40), 1, "late is better than never");
-        assert_eq!(told(Place { told_late: true, ..place("a") }, 23), 0);
-        assert_eq!(told(Place { held_until: Some(hours(60)), ..place("a") }, 23), 0, "has been offered one");
-        assert_eq!(told(Place { lapsed: 1, ..place("a") }, 23), 0, "was offered one");
-        assert_eq!(told(Place { reachable: false, ..place("a") }, 23), 0);
+        let count_told = |place: Place, hour| watch(&[place], hours(hour)).tell.len();
+        assert_eq!(count_told(place("a"), 21), 0);
+        assert_eq!(count_told(place("a"), 22), 1);
+        assert_eq!(count_told(place("a"), 40), 1, "late is better than never");
+        assert_eq!(count_told(Place { told_late: true, ..place("a") }, 23), 0);
+        assert_eq!(count_told(Place { held_until: Some(hours(60)), ..place("a") }, 23), 0, "has been offered one");
+        assert_eq!(count_told(Place { lapsed: 1, ..place("a") }, 23), 0, "was offered one");
+        assert_eq!(count_told(Place { reachable: false, ..place("a") }, 23), 0);
     }
 
     #[test]
@@ -343,8 +343,8 @@ mod tests {
         fn served_clients_never_exceed_free_numbers(free in 0usize..10, line in a_line(), newcomers in 0usize..5) {
             let names: Vec<String> = line.iter().map(|it| it.client_id.clone())
                 .chain((0..newcomers).map(|n| format!("n{n}"))).rev().collect();
-            let seekers: Vec<&str> = names.iter().map(String::as_str).collect();
-            let served = serve(free, &line, &seekers).into_iter().filter(|served| *served).count();
+            let client_ids: Vec<&str> = names.iter().map(String::as_str).collect();
+            let served = serve(free, &line, &client_ids).into_iter().filter(|served| *served).count();
             prop_assert!(served <= free);
         }
 

@@ -17,7 +17,7 @@ impl Reader<'_> {
         let expected = "a number of rows from 1 to 1000, such as 200";
         let rows = self.parsed("BATCH_MAX", expected)?;
         if !(1..=1_000).contains(&rows) {
-            self.unreadable("BATCH_MAX", &format!("not {expected}"));
+            self.add_invalid("BATCH_MAX", &format!("not {expected}"));
         }
         Some(rows)
     }
@@ -26,7 +26,7 @@ impl Reader<'_> {
         let hold = self.duration("HOLD_DURATION");
         let hold = hold.filter(|it| it.as_secs() >= 1 && it.as_secs() <= 366 * 24 * 60 * 60);
         if hold.is_none() {
-            self.unreadable("HOLD_DURATION", "not a duration of up to a year, such as 48h");
+            self.add_invalid("HOLD_DURATION", "not a duration of up to a year, such as 48h");
         }
         hold
     }
@@ -35,7 +35,7 @@ impl Reader<'_> {
         let cooling = self.duration("NUMBER_COOLING");
         let cooling = cooling.filter(|it| it.as_secs() <= 5 * 366 * 24 * 60 * 60);
         if cooling.is_none() {
-            self.unreadable("NUMBER_COOLING", "not a duration of up to five years, such as 30d or 0s");
+            self.add_invalid("NUMBER_COOLING", "not a duration of up to five years, such as 30d or 0s");
         }
         cooling
     }
@@ -47,7 +47,7 @@ impl Reader<'_> {
         let retention = retention.filter(|it| it.is_zero() || (30 * DAY..=36_600 * DAY).contains(&it.as_secs()));
         if retention.is_none() {
             let expected = "neither 0s, which keeps everything, nor a duration of 30 days or more, such as 400d";
-            self.unreadable("RETENTION", expected);
+            self.add_invalid("RETENTION", expected);
         }
         retention
     }

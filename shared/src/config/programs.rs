@@ -127,17 +127,15 @@ impl Ingress {
     }
 
     pub(super) fn read(source: &dyn Source) -> Result<Self, Problems> {
-        let mut reader = Reader::new(source);
-        let stripe = reader.stripe();
-        let stop_with_stdin = reader.stop_with_stdin();
-        let settings =
-            (reader.database_url(), reader.twilio(), reader.addr("INGRESS_ADDR", "0.0.0.0:8080"), reader.log());
-        match settings {
-            (Some(database_url), Some(twilio), Some(addr), Some(log)) if reader.is_well() => {
-                Ok(Self { database_url, twilio, stripe, addr, stop_with_stdin, log })
-            }
-            _ => Err(reader.problems()),
-        }
+        Reader::read(source, |reader| {
+            let stripe = reader.stripe();
+            let stop_with_stdin = reader.stop_with_stdin();
+            let database_url = reader.database_url();
+            let twilio = reader.twilio();
+            let addr = reader.addr("INGRESS_ADDR");
+            let log = reader.log();
+            Some(Self { database_url: database_url?, twilio: twilio?, stripe, addr: addr?, stop_with_stdin, log: log? })
+        })
     }
 }
 
@@ -151,40 +149,36 @@ impl Worker {
     }
 
     pub(super) fn read(source: &dyn Source) -> Result<Self, Problems> {
-        let mut reader = Reader::new(source);
-        let payment_link = reader.payment_link();
-        let sweep_interval = reader.interval("SWEEP_INTERVAL");
-        let audit_interval = reader.interval("AUDIT_INTERVAL");
-        let (hold, cooling, segments_per_second) = (reader.hold(), reader.cooling(), reader.segments_per_second());
-        let pool_level_min = reader.pool_level_min();
-        let (batch_max, retention) = (reader.batch_max(), reader.retention());
-        let stop_with_stdin = reader.stop_with_stdin();
-        let settings = (reader.database_url(), reader.twilio(), reader.log());
-        let intervals = (sweep_interval, audit_interval, hold, cooling, retention);
-        match (settings, intervals, segments_per_second, pool_level_min, batch_max) {
-            (
-                (Some(database_url), Some(twilio), Some(log)),
-                (Some(sweep_interval), Some(audit_interval), Some(hold), Some(cooling), Some(retention)),
-                Some(segments_per_second),
-                Some(pool_level_min),
-                Some(batch_max),
-            ) if reader.is_well() => Ok(Self {
-                database_url,
-                twilio,
+        Reader::read(source, |reader| {
+            let payment_link = reader.payment_link();
+            let sweep_interval = reader.interval("SWEEP_INTERVAL");
+            let audit_interval = reader.interval("AUDIT_INTERVAL");
+            let hold = reader.hold();
+            let cooling = reader.cooling();
+            let segments_per_second = reader.segments_per_second();
+            let pool_level_min = reader.pool_level_min();
+            let batch_max = reader.batch_max();
+            let retention = reader.retention();
+            let stop_with_stdin = reader.stop_with_stdin();
+            let database_url = reader.database_url();
+            let twilio = reader.twilio();
+            let log = reader.log();
+            Some(Self {
+                database_url: database_url?,
+                twilio: twilio?,
                 payment_link,
-                sweep_interval,
-                hold,
-                cooling,
-                audit_interval,
-                segments_per_second,
-                pool_level_min,
-                batch_max,
-                retention,
+                sweep_interval: sweep_interval?,
+                hold: hold?,
+                cooling: cooling?,
+                audit_interval: audit_interval?,
+                segments_per_second: segments_per_second?,
+                pool_level_min: pool_level_min?,
+                batch_max: batch_max?,
+                retention: retention?,
                 stop_with_stdin,
-                log,
-            }),
-            _ => Err(reader.problems()),
-        }
+                log: log?,
+            })
+        })
     }
 }
 
@@ -198,38 +192,35 @@ impl Operator {
     }
 
     pub(super) fn read(source: &dyn Source) -> Result<Self, Problems> {
-        let mut reader = Reader::new(source);
-        let database_url = reader.database_url_if_set();
-        let public_base_url = reader.get("PUBLIC_BASE_URL").and_then(|_| reader.base_url("PUBLIC_BASE_URL"));
-        let pool_numbers = reader.list("TWILIO_POOL_NUMBERS");
-        let paces = (reader.hold(), reader.cooling());
-        let addrs = (reader.up_ingress_addr(), reader.addr("STAND_IN_ADDR", "127.0.0.1:8090"));
-        let stop_with_stdin = reader.stop_with_stdin();
-        reader.check_settings_of_other_programs();
-        match (reader.onboarding_number(), reader.log(), addrs, paces) {
-            (
-                Some(onboarding_number),
-                Some(log),
-                (Some(ingress_addr), Some(stand_in_addr)),
-                (Some(hold), Some(cooling)),
-            ) if reader.is_well() => Ok(Self {
+        Reader::read(source, |reader| {
+            let database_url = reader.database_url_if_set();
+            let public_base_url = reader.get("PUBLIC_BASE_URL").and_then(|_| reader.base_url("PUBLIC_BASE_URL"));
+            let pool_numbers = reader.list("TWILIO_POOL_NUMBERS");
+            let hold = reader.hold();
+            let cooling = reader.cooling();
+            let ingress_addr = reader.up_ingress_addr();
+            let stand_in_addr = reader.addr("STAND_IN_ADDR");
+            let stop_with_stdin = reader.stop_with_stdin();
+            reader.check_settings_of_other_programs();
+            let onboarding_number = reader.onboarding_number();
+            let log = reader.log();
+            Some(Self {
                 database_url,
                 pool_numbers,
-                onboarding_number,
-                hold,
-                cooling,
+                onboarding_number: onboarding_number?,
+                hold: hold?,
+                cooling: cooling?,
                 twilio_account: reader.get("TWILIO_ACCOUNT_SID").map(|sid| AccountKind::of(&sid)),
                 public_base_url,
-                ingress_addr,
-                stand_in_addr,
+                ingress_addr: ingress_addr?,
+                stand_in_addr: stand_in_addr?,
                 data_dir: reader.get("JOBRUN_DATA"),
                 stop_with_stdin,
                 path: reader.get("PATH").unwrap_or_default(),
                 home: reader.get("HOME"),
-                log,
-            }),
-            _ => Err(reader.problems()),
-        }
+                log: log?,
+            })
+        })
     }
 }
 
@@ -243,11 +234,11 @@ impl Numbers {
     }
 
     pub(super) fn read(source: &dyn Source) -> Result<Self, Problems> {
-        let mut reader = Reader::new(source);
-        match (reader.database_url(), reader.twilio()) {
-            (Some(database_url), Some(twilio)) if reader.is_well() => Ok(Self { database_url, twilio }),
-            _ => Err(reader.problems()),
-        }
+        Reader::read(source, |reader| {
+            let database_url = reader.database_url();
+            let twilio = reader.twilio();
+            Some(Self { database_url: database_url?, twilio: twilio? })
+        })
     }
 }
 
@@ -261,24 +252,22 @@ impl Buying {
     }
 
     pub(super) fn read(source: &dyn Source) -> Result<Self, Problems> {
-        let mut reader = Reader::new(source);
-        let bundle_sid = reader.sid_if_set("TWILIO_BUNDLE_SID", "BU");
-        let address_sid = reader.sid_if_set("TWILIO_ADDRESS_SID", "AD");
-        let max = reader.buy_max();
-        match (reader.database_url(), reader.twilio(), max) {
-            (Some(database_url), Some(twilio), Some(max)) if reader.is_well() => {
-                Ok(Self { database_url, twilio, bundle_sid, address_sid, max })
-            }
-            _ => Err(reader.problems()),
-        }
+        Reader::read(source, |reader| {
+            let bundle_sid = reader.sid_if_set("TWILIO_BUNDLE_SID", "BU");
+            let address_sid = reader.sid_if_set("TWILIO_ADDRESS_SID", "AD");
+            let max = reader.buy_max();
+            let database_url = reader.database_url();
+            let twilio = reader.twilio();
+            Some(Self { database_url: database_url?, twilio: twilio?, bundle_sid, address_sid, max: max? })
+        })
     }
 }
 
 impl Reader<'_> {
     /// `jobrun up` is for trying out: by default other machines do not reach it.
     pub(super) fn up_ingress_addr(&mut self) -> Option<SocketAddr> {
-        const HERE: &str = "127.0.0.1:8080";
-        if self.is_default("INGRESS_ADDR") { HERE.parse().ok() } else { self.addr("INGRESS_ADDR", HERE) }
+        const DEFAULT: &str = "127.0.0.1:8080";
+        if self.is_default("INGRESS_ADDR") { DEFAULT.parse().ok() } else { self.addr_such_as("INGRESS_ADDR", DEFAULT) }
     }
 
     pub(super) fn database_url(&mut self) -> Option<SecretString> {
@@ -289,7 +278,7 @@ impl Reader<'_> {
     pub(super) fn database_url_if_set(&mut self) -> Option<SecretString> {
         let url = self.get("DATABASE_URL")?;
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-            self.problem("DATABASE_URL does not begin with postgres://");
+            self.add_problem("DATABASE_URL does not begin with postgres://");
         }
         Some(SecretString::from(url))
     }
@@ -326,13 +315,13 @@ impl Reader<'_> {
             "full" => Some(LogFormat::Full),
             "json" => Some(LogFormat::Json),
             _ => {
-                self.unreadable("LOG_FORMAT", "none of plain, full and json");
+                self.add_invalid("LOG_FORMAT", "none of plain, full and json");
                 None
             }
         };
         let filter = self.get("RUST_LOG").unwrap_or_default();
         if filter.parse::<tracing_subscriber::EnvFilter>().is_err() {
-            self.unreadable("RUST_LOG", "not a filter, such as info or jobrun_worker=debug");
+            self.add_invalid("RUST_LOG", "not a filter, such as info or jobrun_worker=debug");
         }
         format.map(|format| Log { format, filter })
     }

@@ -1,6 +1,7 @@
 //! Reads one setting: from the environment, from a file, or its default.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
@@ -38,6 +39,9 @@ pub enum Origin {
     NotSet,
 }
 
+/// The value of a setting, if it has one, and its origin.
+type Found = (Option<String>, Origin);
+
 /// Returns the value of a variable without white space around it. An empty value counts as not set.
 fn value_of(source: &dyn Source, name: &str) -> Option<String> {
     source.get(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
@@ -48,7 +52,7 @@ fn value_of(source: &dyn Source, name: &str) -> Option<String> {
 ///
 /// # Errors
 /// A sentence that says that two of these hold a value, or that the file cannot be read or is empty.
-pub(super) fn find(source: &dyn Source, setting: &Setting) -> Result<(Option<String>, Origin), String> {
+pub(super) fn find(source: &dyn Source, setting: &Setting) -> Result<Found, String> {
     let get = |name: &str| value_of(source, name);
     let name = setting.name;
     let mut found: Vec<(String, Origin)> = Vec::new();
@@ -79,15 +83,24 @@ pub(super) fn find(source: &dyn Source, setting: &Setting) -> Result<(Option<Str
 
 pub(super) struct Reader<'a> {
     source: &'a dyn Source,
+    /// The settings found so far. `None`: the setting has a problem.
+    found: RefCell<BTreeMap<&'static str, Option<Found>>>,
     problems: RefCell<Vec<String>>,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(source: &'a dyn Source) -> Self {
-        Self { source, problems: RefCell::default() }
+    /// Reads the settings of a program. `read` has to read all of them before its first `?`, so that every problem is named.
+    ///
+    /// # Errors
+    /// Every problem of the settings.
+    pub(super) fn read<T>(source: &'a dyn Source, read: impl FnOnce(&mut Self) -> Option<T>) -> Result<T, Problems> {
+        let mut reader = Self { source, found: RefCell::default(), problems: RefCell::default() };
+        let settings = read(&mut reader);
+        let problems = reader.problems.into_inner();
+        settings.filter(|_| problems.is_empty()).ok_or(Problems(problems))
     }
 
-    pub(super) fn problem(&mut self, problem: impl Into<String>) {
+    pub(super) fn add_problem(&mut self, problem: impl Into<String>) {
         self.problems.borrow_mut().push(problem.into());
     }
 
@@ -96,22 +109,23 @@ impl<'a> Reader<'a> {
         self.find(name)?.0
     }
 
-    fn find(&self, name: &str) -> Option<(Option<String>, Origin)> {
+    /// Finds a setting. It is looked for once, so that the file of a secret is read once.
+    fn find(&self, name: &str) -> Option<Found> {
         let setting = Setting::named(name);
         debug_assert!(setting.is_some(), "{name} is not in the table of settings");
-        match find(self.source, setting?) {
+        let setting = setting?;
+        let mut settings = self.found.borrow_mut();
+        let found = settings.entry(setting.name).or_insert_with(|| match find(self.source, setting) {
             Ok(found) => Some(found),
             Err(problem) => {
-                let mut problems = self.problems.borrow_mut();
-                if !problems.contains(&problem) {
-                    problems.push(problem);
-                }
+                self.problems.borrow_mut().push(problem);
                 None
             }
-        }
+        });
+        found.clone()
     }
 
-    /// Returns whether it can be told whether the setting is set. If not, the problem is noted already.
+    /// Returns whether the setting could be looked for, with or without a value. If not, its problem has been added.
     pub(super) fn can_be_found(&self, name: &str) -> bool {
         self.find(name).is_some()
     }
@@ -122,15 +136,6 @@ impl<'a> Reader<'a> {
         file_name.is_some_and(|file_name| value_of(self.source, &file_name).is_some())
     }
 
-    /// Returns the problems so far.
-    pub(super) fn problems(self) -> Problems {
-        Problems(self.problems.into_inner())
-    }
-
-    pub(super) fn is_well(&self) -> bool {
-        self.problems.borrow().is_empty()
-    }
-
     pub(super) fn is_default(&self, name: &str) -> bool {
         self.find(name).is_some_and(|(_, origin)| origin == Origin::Default)
     }
@@ -138,24 +143,24 @@ impl<'a> Reader<'a> {
     pub(super) fn required(&mut self, name: &str, example: &str) -> Option<String> {
         let value = self.get(name);
         if value.is_none() && self.can_be_found(name) {
-            self.problem(not_set(name, example));
+            self.add_problem(not_set(name, example));
         }
         value
     }
 
     /// Adds the problem that a setting has the wrong form, and shows its value. Only for settings that hold no secret.
-    pub(super) fn unreadable(&mut self, name: &str, expected: &str) {
+    pub(super) fn add_invalid(&mut self, name: &str, expected: &str) {
         let Some((value, origin)) = self.find(name) else { return };
         let name = if let Origin::Environment(variable) = origin { variable } else { name.to_owned() };
         let value = value.filter(|value| value.chars().count() <= SHOWN_CHARS_MAX);
         let shown = value.map(|value| format!(": {value:?}")).unwrap_or_default();
-        self.problem(format!("{name} is {expected}{shown}"));
+        self.add_problem(format!("{name} is {expected}{shown}"));
     }
 
     pub(super) fn parsed<T: FromStr>(&mut self, name: &str, expected: &str) -> Option<T> {
         let value = self.get(name).and_then(|value| value.parse().ok());
         if value.is_none() {
-            self.unreadable(name, &format!("not {expected}"));
+            self.add_invalid(name, &format!("not {expected}"));
         }
         value
     }
@@ -170,7 +175,7 @@ impl<'a> Reader<'a> {
         let sid = self.get(name)?;
         let digits = sid.strip_prefix(prefix).unwrap_or_default();
         if digits.len() != 32 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            self.problem(format!("{name} is not {prefix} and 32 hexadecimal digits"));
+            self.add_problem(format!("{name} is not {prefix} and 32 hexadecimal digits"));
         }
         Some(sid)
     }
@@ -181,20 +186,25 @@ impl<'a> Reader<'a> {
         let value = self.required(name, "https://onboarding.example.com")?;
         let rest = value.strip_prefix("https://").or_else(|| value.strip_prefix("http://"));
         match rest {
-            None => self.problem(format!("{name} does not begin with https:// or http://")),
+            None => self.add_problem(format!("{name} does not begin with https:// or http://")),
             Some(rest) if rest.contains(['@', '?', '#']) || rest.contains(char::is_whitespace) => {
-                self.problem(format!("{name} has more in it than a host, a port and a path"));
+                self.add_problem(format!("{name} has more in it than a host, a port and a path"));
             }
-            Some("") => self.problem(format!("{name} names no host")),
+            Some("") => self.add_problem(format!("{name} names no host")),
             Some(rest) if rest.split('/').next().is_some_and(|host| host.contains('_')) => {
-                self.problem(format!("{name} has an underscore in its host, which Twilio does not take"));
+                self.add_problem(format!("{name} has an underscore in its host, which Twilio does not take"));
             }
             Some(_) => {}
         }
         Some(value.trim_end_matches('/').to_owned())
     }
 
-    pub(super) fn addr(&mut self, name: &str, example: &str) -> Option<SocketAddr> {
+    /// Reads an address that has a default, which is the example as well.
+    pub(super) fn addr(&mut self, name: &str) -> Option<SocketAddr> {
+        self.addr_such_as(name, Setting::named(name)?.default?)
+    }
+
+    pub(super) fn addr_such_as(&mut self, name: &str, example: &str) -> Option<SocketAddr> {
         self.parsed(name, &format!("an address with a port, such as {example}"))
     }
 
@@ -206,7 +216,7 @@ impl<'a> Reader<'a> {
         let interval = self.duration(name);
         let interval = interval.filter(|it| it.as_secs() >= 1 && it.subsec_nanos() == 0);
         if interval.is_none() {
-            self.unreadable(name, "not a duration in whole seconds, such as 60s or 5m");
+            self.add_invalid(name, "not a duration in whole seconds, such as 60s or 5m");
         }
         interval
     }

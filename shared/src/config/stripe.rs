@@ -19,13 +19,13 @@ impl Reader<'_> {
         let link = self.get("PAYMENT_LINK_URL")?;
         let here = ["http://127.0.0.1:", "http://localhost:"].iter().any(|here| link.starts_with(here));
         if !here && !link.starts_with("https://") {
-            self.problem("PAYMENT_LINK_URL is not an https:// address");
+            self.add_problem("PAYMENT_LINK_URL is not an https:// address");
         }
         if link.contains('#') || link.contains(char::is_whitespace) {
-            self.problem("PAYMENT_LINK_URL has a # or white space in it");
+            self.add_problem("PAYMENT_LINK_URL has a # or white space in it");
         }
         if link.chars().count() > 300 {
-            self.problem("PAYMENT_LINK_URL is longer than 300 characters");
+            self.add_problem("PAYMENT_LINK_URL is longer than 300 characters");
         }
         Some(link)
     }
@@ -34,7 +34,7 @@ impl Reader<'_> {
         let webhook_secrets: Vec<SecretString> =
             self.list("STRIPE_WEBHOOK_SECRET").into_iter().map(SecretString::from).collect();
         if webhook_secrets.iter().any(|secret| !secret.expose_secret().starts_with("whsec_")) {
-            self.problem(
+            self.add_problem(
                 "STRIPE_WEBHOOK_SECRET does not begin with whsec_: it is the endpoint's secret, not an API key",
             );
         }
@@ -46,7 +46,7 @@ impl Reader<'_> {
             "true" => Some(true),
             "false" => Some(false),
             _ => {
-                self.unreadable("STRIPE_LIVEMODE", "neither true nor false");
+                self.add_invalid("STRIPE_LIVEMODE", "neither true nor false");
                 None
             }
         }
@@ -56,7 +56,7 @@ impl Reader<'_> {
         let webhook_secrets = self.webhook_secrets();
         let link = self.payment_link();
         if link.is_some() && webhook_secrets.is_empty() && self.can_be_found("STRIPE_WEBHOOK_SECRET") {
-            self.problem(
+            self.add_problem(
                 "STRIPE_WEBHOOK_SECRET is not set, and PAYMENT_LINK_URL is: nobody would hear of the payments \
                  (example: whsec_…, comma separated during rotation)",
             );
@@ -65,7 +65,7 @@ impl Reader<'_> {
         let is_test = link.as_deref().is_none_or(is_test_link);
         let livemode = self.livemode_if_set().unwrap_or(!is_test);
         if livemode && link.is_some() && is_test {
-            self.problem("STRIPE_LIVEMODE is true, and PAYMENT_LINK_URL is a test link");
+            self.add_problem("STRIPE_LIVEMODE is true, and PAYMENT_LINK_URL is a test link");
         }
         Stripe { webhook_secrets, livemode }
     }

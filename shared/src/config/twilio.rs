@@ -81,7 +81,7 @@ impl Reader<'_> {
     pub(super) fn account_sid_if_set(&mut self) -> Option<String> {
         let account_sid = self.get("TWILIO_ACCOUNT_SID")?;
         if !account_sid.starts_with("AC") {
-            self.problem("TWILIO_ACCOUNT_SID does not begin with AC: it is the account's SID, not an API key's");
+            self.add_problem("TWILIO_ACCOUNT_SID does not begin with AC: it is the account's SID, not an API key's");
         }
         Some(account_sid)
     }
@@ -91,7 +91,9 @@ impl Reader<'_> {
         let account_sid = self.account_sid_if_set();
         let tokens = self.list("TWILIO_AUTH_TOKEN");
         if tokens.is_empty() && self.can_be_found("TWILIO_AUTH_TOKEN") {
-            self.problem("TWILIO_AUTH_TOKEN is not set (the account's primary token; comma separated during rotation)");
+            self.add_problem(
+                "TWILIO_AUTH_TOKEN is not set (the account's primary token; comma separated during rotation)",
+            );
         }
         let api_base_url = self.base_url("TWILIO_API_BASE_URL");
         let public_base_url = self.base_url("PUBLIC_BASE_URL");
@@ -120,9 +122,11 @@ impl Reader<'_> {
         let shared_keys: Vec<SecretString> =
             self.list("TWILIO_SHARED_KEYS").into_iter().map(SecretString::from).collect();
         match (is_listed("sha256"), shared_keys.is_empty()) {
-            (true, true) => self.problem("TWILIO_SHARED_KEYS is not set, and TWILIO_SIGNATURE_ALGORITHMS lists sha256"),
+            (true, true) => {
+                self.add_problem("TWILIO_SHARED_KEYS is not set, and TWILIO_SIGNATURE_ALGORITHMS lists sha256")
+            }
             (false, false) => {
-                self.problem("TWILIO_SHARED_KEYS is set, and TWILIO_SIGNATURE_ALGORITHMS does not list sha256")
+                self.add_problem("TWILIO_SHARED_KEYS is set, and TWILIO_SIGNATURE_ALGORITHMS does not list sha256")
             }
             (true, false) | (false, true) => {}
         }
@@ -135,7 +139,7 @@ impl Reader<'_> {
         let names = self.get("TWILIO_SIGNATURE_ALGORITHMS").unwrap_or_default();
         let names: Vec<String> = names.split(',').map(|name| name.trim().to_owned()).collect();
         if names.iter().any(|name| !["sha1", "sha256"].contains(&name.as_str())) {
-            self.problem("TWILIO_SIGNATURE_ALGORITHMS is not a list of sha1 and sha256, such as sha1,sha256");
+            self.add_problem("TWILIO_SIGNATURE_ALGORITHMS is not a list of sha1 and sha256, such as sha1,sha256");
         }
         names
     }
@@ -145,7 +149,7 @@ impl Reader<'_> {
             "enforce" => Some(SignatureMode::Enforce),
             "report" => Some(SignatureMode::Report),
             _ => {
-                self.unreadable("TWILIO_SIGNATURE_MODE", "neither enforce nor report");
+                self.add_invalid("TWILIO_SIGNATURE_MODE", "neither enforce nor report");
                 None
             }
         }
@@ -154,7 +158,7 @@ impl Reader<'_> {
     pub(super) fn onboarding_number(&mut self) -> Option<E164> {
         let number = E164::parse(&self.get("TWILIO_ONBOARDING_NUMBER").unwrap_or_default()).ok();
         if number.is_none() {
-            self.problem("TWILIO_ONBOARDING_NUMBER is not in E.164 form, such as +447476955179");
+            self.add_problem("TWILIO_ONBOARDING_NUMBER is not in E.164 form, such as +447476955179");
         }
         number
     }
@@ -163,7 +167,7 @@ impl Reader<'_> {
         let expected = "a number of segments from 1 to 1000000, such as 10";
         let pace = self.parsed("TWILIO_SEGMENTS_PER_SECOND", expected)?;
         if !(1..=1_000_000).contains(&pace) {
-            self.unreadable("TWILIO_SEGMENTS_PER_SECOND", &format!("not {expected}"));
+            self.add_invalid("TWILIO_SEGMENTS_PER_SECOND", &format!("not {expected}"));
         }
         Some(pace)
     }

@@ -173,7 +173,7 @@ fn check(number: &str, purpose: Purpose, found: Option<&Number>, public_base_url
     let problems = match found {
         None => vec![NumberProblem::NotInAccount(purpose)],
         Some(found) => {
-            let addresses = webhooks::of(purpose).flat_map(|webhook| {
+            let addresses = webhooks::for_purpose(purpose).flat_map(|webhook| {
                 let ours = webhook.address(public_base_url);
                 check_address(found, webhook.occasion, &ours)
             });
@@ -243,7 +243,7 @@ pub fn set_up(purpose: Purpose, public_base_url: &str) -> Vec<(&'static str, Str
         let method = (occasion.method_field(), METHOD.to_owned());
         [(occasion.url_field(), webhook.address(public_base_url)), method]
     };
-    webhooks::of(purpose).flat_map(fields).collect()
+    webhooks::for_purpose(purpose).flat_map(fields).collect()
 }
 
 #[cfg(test)]

@@ -22,16 +22,16 @@ pub async fn level(pool: &PgPool, min: u32, now: DateTime<Utc>) -> Result<Watche
     let open = alerts::list_open_causes_of(&mut tx, &Kind::PoolLow.prefix()).await?;
     let mut current = Vec::new();
     for region in levels::list_regions(&mut tx, now).await? {
-        let level = level_of(&region, now);
+        let level = to_level(&region, now);
         if level.unclaimed() < min as usize {
             current.push(alert_of::pool_low(&region.region, &level, min));
         }
     }
-    bring_up_to_date(tx, open, current, now).await
+    update_alerts(tx, open, current, now).await
 }
 
 /// Raises the alerts in `current`, or updates their messages, and clears the causes in `open` that are not among them. Commits.
-async fn bring_up_to_date(
+async fn update_alerts(
     mut tx: Transaction<'_, Postgres>,
     mut open: Vec<String>,
     current: Vec<NewAlert>,
@@ -61,7 +61,7 @@ pub async fn empty_pools(pool: &PgPool, now: DateTime<Utc>) -> Result<Watched, d
     let regions = levels::list_regions(&mut tx, now).await?;
     let empty = regions.iter().filter(|region| region.spoken_for > region.free);
     let current = empty.map(|region| alert_of::pool_empty(&region.region)).collect();
-    bring_up_to_date(tx, open, current, now).await
+    update_alerts(tx, open, current, now).await
 }
 
 /// Raises an alert for each unclear holder, and clears it when that is settled. An unclear holder is an id that is no client's,
@@ -71,11 +71,11 @@ pub async fn unclear_holders(pool: &PgPool, now: DateTime<Utc>) -> Result<Watche
     let open = alerts::list_open_causes_of(&mut tx, &Kind::UnclearHolder.prefix()).await?;
     let unclear = ownerless::count_unclear(&mut tx).await?;
     let current = unclear.iter().map(|(id, numbers)| alert_of::unclear_holder(id, *numbers)).collect();
-    bring_up_to_date(tx, open, current, now).await
+    update_alerts(tx, open, current, now).await
 }
 
 /// Converts a row to the form that the core computes with.
-pub(crate) fn level_of(region: &RegionLevel, now: DateTime<Utc>) -> Level {
+pub(crate) fn to_level(region: &RegionLevel, now: DateTime<Utc>) -> Level {
     let count = |rows: i64| usize::try_from(rows).unwrap_or_default();
     let in_days = |at: &DateTime<Utc>| (*at - now).as_seconds_f64() / 86_400.0;
     Level {

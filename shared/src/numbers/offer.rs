@@ -32,13 +32,13 @@ pub async fn sweep(
     for region in waiting_list::list_regions(&mut tx).await? {
         offered.extend(offer_in(&mut tx, &region, hold, now).await?);
     }
-    tell(&mut tx, &offered, onboarding_number, &wording::number_ready(), now).await?;
+    queue_text(&mut tx, &offered, onboarding_number, &wording::number_ready(), now).await?;
     tx.commit().await?;
     Ok(offered)
 }
 
 /// Puts the same text to each of the clients `ids` into the outbox. The texts belong to no event.
-pub(crate) async fn tell(
+pub(crate) async fn queue_text(
     conn: &mut PgConnection,
     ids: &[String],
     onboarding_number: &E164,

@@ -31,14 +31,14 @@ pub struct Watched {
 pub async fn waiting(pool: &PgPool, onboarding_number: &E164, now: DateTime<Utc>) -> Result<Watched, db::Error> {
     let mut tx = pool.begin().await?;
     // Usually nothing is due. Then allocations are not blocked.
-    let watch = look(&mut tx, now).await?;
+    let watch = find_actions(&mut tx, now).await?;
     if !is_due(&mut tx, &watch).await? {
         return Ok(Watched::default());
     }
     numbers::lock_allocation_exclusive(&mut tx).await?;
-    let watch = look(&mut tx, now).await?;
+    let watch = find_actions(&mut tx, now).await?;
     waiting_list::save_watch(&mut tx, &watch, now).await?;
-    offer::tell(&mut tx, &watch.tell, onboarding_number, &wording::still_waiting(), now).await?;
+    offer::queue_text(&mut tx, &watch.tell, onboarding_number, &wording::still_waiting(), now).await?;
     let crossed: Vec<NewAlert> = watch.crossed.iter().map(|hours| alert_of::waiting(*hours)).collect();
     let raised = alerts::raise(&mut tx, &crossed, now).await?;
     let cleared = alerts::clear(&mut tx, &causes_of(&watch.clear), now).await?;
@@ -46,7 +46,7 @@ pub async fn waiting(pool: &PgPool, onboarding_number: &E164, now: DateTime<Utc>
     Ok(Watched { told: watch.tell, raised, cleared })
 }
 
-async fn look(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<Watch, db::Error> {
+async fn find_actions(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<Watch, db::Error> {
     Ok(waiting::watch(&waiting_list::list_places(conn).await?, now))
 }
 

@@ -129,7 +129,7 @@ fn describe(entry: levels::Entry) -> PoolNumber {
 }
 
 fn forecast(region: levels::RegionLevel, now: DateTime<Utc>) -> PoolRegion {
-    let level = low_stock::level_of(&region, now);
+    let level = low_stock::to_level(&region, now);
     let returning = |days| region.returns.iter().filter(|at| **at <= now + chrono::TimeDelta::days(days)).count();
     let forecast = level.forecast();
     PoolRegion {

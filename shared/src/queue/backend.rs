@@ -52,13 +52,13 @@ pub struct Jobs {
     pool: PgPool,
     queue: Queue,
     notifier: JobNotifier,
-    life: Life,
+    registration: Registration,
     taking: Option<BoxFuture<'static, Result<Job, Error>>>,
     closing: Option<BoxFuture<'static, Result<(), Error>>>,
 }
 
 /// The registration of a worker. Its heartbeats tell the others that it lives.
-enum Life {
+enum Registration {
     Unregistered { delay: Duration },
     Registering(BoxFuture<'static, Result<(), Error>>),
     Alive(BoxFuture<'static, Error>),
@@ -69,8 +69,8 @@ impl Jobs {
     #[must_use]
     pub fn new(pool: &PgPool, queue: Queue, notifier: &JobNotifier, restarts: usize) -> Self {
         let delay = if restarts == 0 { Duration::ZERO } else { RESTART_DELAY };
-        let life = Life::Unregistered { delay };
-        Self { pool: pool.clone(), queue, notifier: notifier.clone(), life, taking: None, closing: None }
+        let registration = Registration::Unregistered { delay };
+        Self { pool: pool.clone(), queue, notifier: notifier.clone(), registration, taking: None, closing: None }
     }
 }
 
@@ -81,17 +81,18 @@ impl Backend for Jobs {
     /// Ready once the worker is registered. Polling drives its heartbeats.
     fn poll_ready(&mut self, cx: &mut Context<'_>, worker: &WorkerContext) -> Poll<Result<(), Error>> {
         loop {
-            match &mut self.life {
-                Life::Unregistered { delay } => {
+            match &mut self.registration {
+                Registration::Unregistered { delay } => {
                     let registering = register(self.pool.clone(), self.queue, worker.clone(), *delay);
-                    self.life = Life::Registering(unless_lost(self.notifier.health.clone(), registering).boxed());
+                    self.registration =
+                        Registration::Registering(unless_lost(self.notifier.health.clone(), registering).boxed());
                 }
-                Life::Registering(registering) => {
+                Registration::Registering(registering) => {
                     ready!(registering.poll_unpin(cx))?;
-                    let alive = stay_alive(self.pool.clone(), self.queue, self.notifier.clone(), worker.clone());
-                    self.life = Life::Alive(alive.boxed());
+                    let alive = send_heartbeats(self.pool.clone(), self.queue, self.notifier.clone(), worker.clone());
+                    self.registration = Registration::Alive(alive.boxed());
                 }
-                Life::Alive(alive) => {
+                Registration::Alive(alive) => {
                     return match alive.poll_unpin(cx) {
                         Poll::Pending => Poll::Ready(Ok(())),
                         Poll::Ready(error) => Poll::Ready(Err(error)),
@@ -113,7 +114,8 @@ impl Backend for Jobs {
     /// Called when every taken job has ended. A job that was just being taken goes back to the queue.
     fn poll_close(&mut self, cx: &mut Context<'_>, worker: &WorkerContext) -> Poll<Result<(), Error>> {
         self.taking = None;
-        let closing = self.closing.get_or_insert_with(|| leave(self.pool.clone(), worker.name().to_owned()).boxed());
+        let closing =
+            self.closing.get_or_insert_with(|| unregister(self.pool.clone(), worker.name().to_owned()).boxed());
         closing.poll_unpin(cx)
     }
 }
@@ -149,7 +151,7 @@ async fn register(pool: PgPool, queue: Queue, worker: WorkerContext, delay: Dura
 }
 
 /// Sends heartbeats, and gives the jobs of dead workers to others. Returns the first error.
-async fn stay_alive(pool: PgPool, queue: Queue, notifier: JobNotifier, worker: WorkerContext) -> Error {
+async fn send_heartbeats(pool: PgPool, queue: Queue, notifier: JobNotifier, worker: WorkerContext) -> Error {
     loop {
         if let Err(error) = unless_lost(notifier.health.clone(), heartbeat(&pool, queue, &worker)).await {
             return error;
@@ -251,7 +253,7 @@ async fn defer(pool: &PgPool, job: &Job, delay: Duration) -> Result<(), Error> {
 }
 
 /// Gives back the jobs of a worker that ends, and unregisters it. If that fails, the others notice that its heartbeats stop.
-async fn leave(pool: PgPool, worker: String) -> Result<(), Error> {
+async fn unregister(pool: PgPool, worker: String) -> Result<(), Error> {
     let left = async {
         sqlx::query!(
             "UPDATE apalis.jobs SET status = 'Pending', lock_by = NULL, lock_at = NULL

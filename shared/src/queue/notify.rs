@@ -64,7 +64,7 @@ impl JobNotifier {
         listener.eager_reconnect(false);
         listener.listen_all([CHANNEL, ALIVE_CHANNEL]).await?;
         // Notifications before LISTEN did not arrive.
-        self.ring_all();
+        self.notify_all();
         loop {
             let says_so = sqlx::query("SELECT pg_notify($1, '')").bind(ALIVE_CHANNEL);
             let answered = tokio::time::timeout(ANSWERS_WITHIN, says_so.execute(&mut listener)).await;
@@ -79,7 +79,7 @@ impl JobNotifier {
                 if is_lost { false } else { self.relay_until(&mut listener, Instant::now() + ASKED_EVERY).await? };
             if is_lost || (expects_to_hear && !heard) {
                 self.health.lose();
-                self.ring_all();
+                self.notify_all();
                 return Err(sqlx::Error::Protocol("the database does not answer any more".to_owned()));
             }
         }
@@ -107,7 +107,7 @@ impl JobNotifier {
         }
     }
 
-    fn ring_all(&self) {
+    fn notify_all(&self) {
         self.rings.values().for_each(Notify::notify_one);
     }
 

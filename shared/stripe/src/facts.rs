@@ -48,7 +48,7 @@ pub struct StripeFact {
 #[must_use]
 pub fn read(event: &Value) -> Option<StripeFact> {
     let object = event.pointer("/data/object")?;
-    let told = StripeFact {
+    let fact = StripeFact {
         id: text(event, "/id")?,
         kind: text(event, "/type")?,
         happened_at: DateTime::from_timestamp(event.get("created")?.as_i64()?, 0)?,
@@ -63,36 +63,36 @@ pub fn read(event: &Value) -> Option<StripeFact> {
         currency: text(object, "/currency"),
         what: None,
     };
-    match told.kind.clone().as_str() {
-        "checkout.session.completed" => checkout(told, object, checkout_completed(object)),
+    match fact.kind.clone().as_str() {
+        "checkout.session.completed" => checkout(fact, object, checkout_completed(object)),
         "checkout.session.async_payment_succeeded" => {
-            checkout(told, object, FactKind::DelayedPayment { succeeded: true })
+            checkout(fact, object, FactKind::DelayedPayment { succeeded: true })
         }
         "checkout.session.async_payment_failed" => {
-            checkout(told, object, FactKind::DelayedPayment { succeeded: false })
+            checkout(fact, object, FactKind::DelayedPayment { succeeded: false })
         }
-        "customer.subscription.created" => subscription(told, event, Change::Created),
-        "customer.subscription.updated" => subscription(told, event, Change::Updated),
-        "customer.subscription.paused" => subscription(told, event, Change::Paused),
-        "customer.subscription.resumed" => subscription(told, event, Change::Resumed),
-        "customer.subscription.deleted" => subscription(told, event, Change::Deleted),
+        "customer.subscription.created" => subscription(fact, event, Change::Created),
+        "customer.subscription.updated" => subscription(fact, event, Change::Updated),
+        "customer.subscription.paused" => subscription(fact, event, Change::Paused),
+        "customer.subscription.resumed" => subscription(fact, event, Change::Resumed),
+        "customer.subscription.deleted" => subscription(fact, event, Change::Deleted),
         "invoice.paid" => {
             let amount = amount(object, "amount_paid");
             let what = Some(FactKind::InvoicePaid { amount: amount.unwrap_or_default(), until: paid_until(object) });
-            invoice(StripeFact { amount, what, ..told }, object)
+            invoice(StripeFact { amount, what, ..fact }, object)
         }
         // Has no fact: the subscription's status decides, after as many attempts as Stripe makes.
-        "invoice.payment_failed" => invoice(StripeFact { amount: amount(object, "amount_due"), ..told }, object),
-        "invoice_payment.paid" => Some(paid_with(told, object)),
-        "charge.refunded" | "charge.updated" => Some(charge(told, object)),
-        "refund.failed" | "refund.updated" | "charge.refund.updated" => refund(told, object),
-        kind if kind.starts_with("charge.dispute.") => dispute(told, object),
+        "invoice.payment_failed" => invoice(StripeFact { amount: amount(object, "amount_due"), ..fact }, object),
+        "invoice_payment.paid" => Some(paid_with(fact, object)),
+        "charge.refunded" | "charge.updated" => Some(charge(fact, object)),
+        "refund.failed" | "refund.updated" | "charge.refund.updated" => refund(fact, object),
+        kind if kind.starts_with("charge.dispute.") => dispute(fact, object),
         _ => None,
     }
 }
 
 /// Reads a checkout. One that only keeps a card for later (`setup`) pays nothing.
-fn checkout(told: StripeFact, object: &Value, what: FactKind) -> Option<StripeFact> {
+fn checkout(fact: StripeFact, object: &Value, what: FactKind) -> Option<StripeFact> {
     if object.get("mode").and_then(Value::as_str) == Some("setup") {
         return None;
     }
@@ -102,7 +102,7 @@ fn checkout(told: StripeFact, object: &Value, what: FactKind) -> Option<StripeFa
         reference: text(object, "/client_reference_id"),
         amount: amount(object, "amount_total"),
         what: Some(what),
-        ..told
+        ..fact
     })
 }
 
@@ -117,24 +117,24 @@ fn checkout_completed(object: &Value) -> FactKind {
 }
 
 /// Reads a charge. A refund in part is an apology, and does not end the service.
-fn charge(told: StripeFact, object: &Value) -> StripeFact {
+fn charge(fact: StripeFact, object: &Value) -> StripeFact {
     let is_refunded = object.get("refunded") == Some(&Value::Bool(true));
     StripeFact {
         charge_id: name_at(object, "/id"),
         amount: amount(object, "amount_refunded"),
         what: Some(if is_refunded { FactKind::Refunded } else { FactKind::NotRefunded }),
-        ..told
+        ..fact
     }
 }
 
 /// Reads a refund. It matters only if it fails: a refund that succeeds is reported by its charge.
-fn refund(told: StripeFact, object: &Value) -> Option<StripeFact> {
-    let has_failed = told.kind == "refund.failed" || matches!(text(object, "/status")?.as_str(), "failed" | "canceled");
+fn refund(fact: StripeFact, object: &Value) -> Option<StripeFact> {
+    let has_failed = fact.kind == "refund.failed" || matches!(text(object, "/status")?.as_str(), "failed" | "canceled");
     let what = FactKind::RefundFailed { refund: text(object, "/id")? };
-    has_failed.then(|| StripeFact { amount: amount(object, "amount"), what: Some(what), ..told })
+    has_failed.then(|| StripeFact { amount: amount(object, "amount"), what: Some(what), ..fact })
 }
 
-fn dispute(told: StripeFact, object: &Value) -> Option<StripeFact> {
+fn dispute(fact: StripeFact, object: &Value) -> Option<StripeFact> {
     let due_by = object.pointer("/evidence_details/due_by").and_then(Value::as_i64);
     let what = FactKind::Disputed {
         status: Dispute::from_stripe(&text(object, "/status").unwrap_or_default()),
@@ -144,21 +144,21 @@ fn dispute(told: StripeFact, object: &Value) -> Option<StripeFact> {
         dispute_id: Some(text(object, "/id")?),
         amount: amount(object, "amount"),
         what: Some(what),
-        ..told
+        ..fact
     })
 }
 
-fn paid_with(told: StripeFact, object: &Value) -> StripeFact {
+fn paid_with(fact: StripeFact, object: &Value) -> StripeFact {
     StripeFact {
         payment_intent_id: name_at(object, "/payment/payment_intent"),
         charge_id: name_at(object, "/payment/charge"),
         amount: amount(object, "amount_paid"),
         what: Some(FactKind::PaidWith),
-        ..told
+        ..fact
     }
 }
 
-fn subscription(told: StripeFact, event: &Value, change: Change) -> Option<StripeFact> {
+fn subscription(fact: StripeFact, event: &Value, change: Change) -> Option<StripeFact> {
     let object = event.pointer("/data/object")?;
     let status = object.get("status").and_then(|status| Status::deserialize(status).ok());
     // The payer is not billed while collection is paused, though the status does not show it.
@@ -170,7 +170,7 @@ fn subscription(told: StripeFact, event: &Value, change: Change) -> Option<Strip
     // A deleted subscription is over, even if its status is unknown.
     let deleted = FactKind::Subscription { change, status: Status::Canceled, was: None };
     let what = if change == Change::Deleted { Some(deleted) } else { what };
-    Some(StripeFact { subscription_id: Some(text(event, "/data/object/id")?), what, ..told })
+    Some(StripeFact { subscription_id: Some(text(event, "/data/object/id")?), what, ..fact })
 }
 
 fn status_before(event: &Value) -> Option<Status> {
@@ -179,7 +179,7 @@ fn status_before(event: &Value) -> Option<Status> {
 
 /// Reads an invoice. Its subscription and its payment moved to other fields in 2025, and accounts keep the version of the API
 /// that they had, so both places are read.
-fn invoice(told: StripeFact, object: &Value) -> Option<StripeFact> {
+fn invoice(fact: StripeFact, object: &Value) -> Option<StripeFact> {
     let subscription =
         name_at(object, "/parent/subscription_details/subscription").or_else(|| name_at(object, "/subscription"));
     let payments = || object.pointer("/payments/data").and_then(Value::as_array).into_iter().flatten();
@@ -188,9 +188,9 @@ fn invoice(told: StripeFact, object: &Value) -> Option<StripeFact> {
     Some(StripeFact {
         subscription_id: Some(subscription?),
         invoice_id: name_at(object, "/id"),
-        payment_intent_id: told.payment_intent_id.or_else(|| payment("/payment/payment_intent")),
-        charge_id: told.charge_id.or_else(|| payment("/payment/charge")),
-        ..told
+        payment_intent_id: fact.payment_intent_id.or_else(|| payment("/payment/payment_intent")),
+        charge_id: fact.charge_id.or_else(|| payment("/payment/charge")),
+        ..fact
     })
 }
 
@@ -235,12 +235,12 @@ mod tests {
 
     #[test]
     fn a_checkout_names_its_payer_and_subscription_and_whether_it_is_paid() {
-        let told = read(&event("checkout.session.completed", session("subscription", "paid"))).unwrap();
-        assert_eq!(told.subscription_id.as_deref(), Some("sub_1"));
-        assert_eq!((told.customer_id.as_deref(), told.reference.as_deref()), (Some("cus_1"), Some("ref")));
-        assert_eq!((told.amount, told.currency.as_deref()), (Some(2900), Some("gbp")));
-        assert_eq!(told.what, Some(FactKind::Checkout { paid: true }));
-        assert_eq!(told.happened_at.timestamp(), 1_700_000_000);
+        let fact = read(&event("checkout.session.completed", session("subscription", "paid"))).unwrap();
+        assert_eq!(fact.subscription_id.as_deref(), Some("sub_1"));
+        assert_eq!((fact.customer_id.as_deref(), fact.reference.as_deref()), (Some("cus_1"), Some("ref")));
+        assert_eq!((fact.amount, fact.currency.as_deref()), (Some(2900), Some("gbp")));
+        assert_eq!(fact.what, Some(FactKind::Checkout { paid: true }));
+        assert_eq!(fact.happened_at.timestamp(), 1_700_000_000);
         let what = |kind: &str, status: &str| read(&event(kind, session("subscription", status))).unwrap().what;
         assert_eq!(what("checkout.session.completed", "unpaid"), Some(FactKind::Checkout { paid: false }));
         assert_eq!(what("checkout.session.completed", "no_payment_required"), Some(FactKind::Checkout { paid: true }));
@@ -256,8 +256,8 @@ mod tests {
     fn a_payment_without_a_subscription_is_identified_by_its_checkout() {
         let mut session = session("payment", "paid");
         session["subscription"] = Value::Null;
-        let told = read(&event("checkout.session.completed", session)).unwrap();
-        assert_eq!(told.subscription_id.as_deref(), Some("cs_1"));
+        let fact = read(&event("checkout.session.completed", session)).unwrap();
+        assert_eq!(fact.subscription_id.as_deref(), Some("cs_1"));
     }
 
     #[test]
@@ -267,9 +267,9 @@ mod tests {
         let changed = |status, was| Some(FactKind::Subscription { change: Change::Updated, status, was });
         assert_eq!(read(&updated).unwrap().what, changed(Status::PastDue, Some(Status::Active)));
         updated["data"]["object"]["status"] = json!("something new");
-        let told = read(&updated).unwrap();
+        let fact = read(&updated).unwrap();
         assert_eq!(
-            (told.subscription_id.as_deref(), told.what),
+            (fact.subscription_id.as_deref(), fact.what),
             (Some("sub_1"), None),
             "an unknown status gives no fact"
         );
@@ -290,11 +290,11 @@ mod tests {
         let new = json!({"id": "in_1", "customer": "cus_1", "amount_paid": 2900,
                          "parent": {"subscription_details": {"subscription": "sub_1"}}});
         for shape in [old, new] {
-            let told = read(&event("invoice.paid", shape)).unwrap();
-            assert_eq!(told.subscription_id.as_deref(), Some("sub_1"));
-            assert_eq!(told.customer_id.as_deref(), Some("cus_1"));
-            assert_eq!(told.what, Some(FactKind::InvoicePaid { amount: 2900, until: None }));
-            assert_eq!(told.invoice_id.as_deref(), Some("in_1"));
+            let fact = read(&event("invoice.paid", shape)).unwrap();
+            assert_eq!(fact.subscription_id.as_deref(), Some("sub_1"));
+            assert_eq!(fact.customer_id.as_deref(), Some("cus_1"));
+            assert_eq!(fact.what, Some(FactKind::InvoicePaid { amount: 2900, until: None }));
+            assert_eq!(fact.invoice_id.as_deref(), Some("in_1"));
         }
         let failed = read(&event("invoice.payment_failed", json!({"subscription": "sub_1", "amount_due": 2900})));
         assert_eq!(failed.unwrap().what, None);
@@ -304,9 +304,9 @@ mod tests {
     #[test]
     fn a_refund_in_part_does_not_count_as_refunded() {
         let charge = |refunded: bool| json!({"id": "ch_1", "customer": "cus_1", "payment_intent": "pi_1", "refunded": refunded, "amount_refunded": 2900});
-        let told = read(&event("charge.refunded", charge(true))).unwrap();
-        assert_eq!((told.what, told.payment_intent_id.as_deref()), (Some(FactKind::Refunded), Some("pi_1")));
-        assert_eq!(told.charge_id.as_deref(), Some("ch_1"));
+        let fact = read(&event("charge.refunded", charge(true))).unwrap();
+        assert_eq!((fact.what, fact.payment_intent_id.as_deref()), (Some(FactKind::Refunded), Some("pi_1")));
+        assert_eq!(fact.charge_id.as_deref(), Some("ch_1"));
         assert_eq!(read(&event("charge.refunded", charge(false))).unwrap().what, Some(FactKind::NotRefunded));
         let mut of_invoice = charge(true);
         of_invoice["invoice"] = json!("in_1");
@@ -324,17 +324,17 @@ mod tests {
                          "parent": {"subscription_details": {"subscription": "sub_1"}},
                          "payments": {"data": [payment("open", "pi_0"), payment("paid", "pi_1")]}});
         for shape in [old, new] {
-            let told = read(&event("invoice.paid", shape)).unwrap();
-            assert_eq!(told.payment_intent_id.as_deref(), Some("pi_1"));
-            assert_eq!((told.invoice_id.as_deref(), told.charge_id.as_deref()), (Some("in_1"), Some("ch_1")));
+            let fact = read(&event("invoice.paid", shape)).unwrap();
+            assert_eq!(fact.payment_intent_id.as_deref(), Some("pi_1"));
+            assert_eq!((fact.invoice_id.as_deref(), fact.charge_id.as_deref()), (Some("in_1"), Some("ch_1")));
             let until = DateTime::from_timestamp(100, 0);
-            assert_eq!(told.what, Some(FactKind::InvoicePaid { amount: 2900, until }));
+            assert_eq!(fact.what, Some(FactKind::InvoicePaid { amount: 2900, until }));
         }
-        let told = json!({"id": "inpay_1", "object": "invoice_payment", "invoice": "in_1", "amount_paid": 2900,
+        let fact = json!({"id": "inpay_1", "object": "invoice_payment", "invoice": "in_1", "amount_paid": 2900,
                           "payment": {"type": "payment_intent", "payment_intent": "pi_1"}, "status": "paid"});
-        let told = read(&event("invoice_payment.paid", told)).unwrap();
-        assert_eq!((told.invoice_id.as_deref(), told.payment_intent_id.as_deref()), (Some("in_1"), Some("pi_1")));
-        assert_eq!((told.subscription_id, told.what), (None, Some(FactKind::PaidWith)));
+        let fact = read(&event("invoice_payment.paid", fact)).unwrap();
+        assert_eq!((fact.invoice_id.as_deref(), fact.payment_intent_id.as_deref()), (Some("in_1"), Some("pi_1")));
+        assert_eq!((fact.subscription_id, fact.what), (None, Some(FactKind::PaidWith)));
     }
 
     #[test]
@@ -348,9 +348,9 @@ mod tests {
         ] {
             let mut session = session("subscription", "paid");
             session[field] = value;
-            let told = read(&event("checkout.session.completed", session.clone())).unwrap();
-            assert_eq!((told.subscription_id.as_deref(), told.reference.as_deref()), (Some("sub_1"), Some("ref")));
-            assert_eq!(told.what, Some(FactKind::UnclearCheckout), "{field}");
+            let fact = read(&event("checkout.session.completed", session.clone())).unwrap();
+            assert_eq!((fact.subscription_id.as_deref(), fact.reference.as_deref()), (Some("sub_1"), Some("ref")));
+            assert_eq!(fact.what, Some(FactKind::UnclearCheckout), "{field}");
             let later = read(&event("checkout.session.async_payment_succeeded", session)).unwrap();
             assert_eq!(later.what, Some(FactKind::DelayedPayment { succeeded: true }), "its kind says so");
         }
@@ -370,10 +370,10 @@ mod tests {
             ("refund.updated", "pending", false),
             ("refund.created", "failed", false),
         ] {
-            let told = read(&event(kind, refund(status)));
-            assert_eq!(told.as_ref().map(|it| it.what.clone()), expected.then(|| failed.clone()), "{kind} {status}");
-            let names = |told: StripeFact| (told.charge_id, told.payment_intent_id);
-            assert!(told.is_none_or(|it| names(it) == (Some("ch_1".into()), Some("pi_1".into()))));
+            let fact = read(&event(kind, refund(status)));
+            assert_eq!(fact.as_ref().map(|it| it.what.clone()), expected.then(|| failed.clone()), "{kind} {status}");
+            let names = |fact: StripeFact| (fact.charge_id, fact.payment_intent_id);
+            assert!(fact.is_none_or(|it| names(it) == (Some("ch_1".into()), Some("pi_1".into()))));
         }
     }
 
@@ -381,10 +381,10 @@ mod tests {
     fn a_dispute_has_its_status_and_the_deadline_for_evidence() {
         let dispute = json!({"id": "du_1", "object": "dispute", "amount": 2900, "charge": "ch_1", "payment_intent": "pi_1",
                              "status": "needs_response", "evidence_details": {"due_by": 1_700_500_000}});
-        let told = read(&event("charge.dispute.created", dispute.clone())).unwrap();
-        assert_eq!((told.dispute_id.as_deref(), told.payment_intent_id.as_deref()), (Some("du_1"), Some("pi_1")));
+        let fact = read(&event("charge.dispute.created", dispute.clone())).unwrap();
+        assert_eq!((fact.dispute_id.as_deref(), fact.payment_intent_id.as_deref()), (Some("du_1"), Some("pi_1")));
         let due_by = DateTime::from_timestamp(1_700_500_000, 0);
-        assert_eq!(told.what, Some(FactKind::Disputed { status: Dispute::Open, due_by }));
+        assert_eq!(fact.what, Some(FactKind::Disputed { status: Dispute::Open, due_by }));
         for (kind, status, expected) in [
             ("charge.dispute.updated", json!("under_review"), Dispute::UnderReview),
             ("charge.dispute.closed", json!("lost"), Dispute::Lost),

@@ -176,11 +176,11 @@ async fn read_posted(response: Response) -> Posted {
     let mut why = format!("HTTP {}", status.as_u16());
     why.extend(code.map(|code| format!(", error {code}")));
     why.extend(request_id.map(|id| format!(", request {id}")));
-    sort_refusal(status, code, why, retry_after)
+    classify_refusal(status, code, why, retry_after)
 }
 
 /// Classifies a response that is no success. Source: Twilio's error pages for 20429, 20500 and 20503.
-fn sort_refusal(status: StatusCode, code: Option<i32>, why: String, retry_after: Option<Duration>) -> Posted {
+fn classify_refusal(status: StatusCode, code: Option<i32>, why: String, retry_after: Option<Duration>) -> Posted {
     if !status.is_client_error() {
         // No code changes this: "retrying after a 500 can send twice".
         return Posted::Unknown { why };
@@ -213,20 +213,20 @@ fn retry_after(response: &Response) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    fn sorted(status: u16, code: Option<i32>) -> Posted {
-        sort_refusal(StatusCode::from_u16(status).unwrap(), code, String::new(), None)
+    fn classified(status: u16, code: Option<i32>) -> Posted {
+        classify_refusal(StatusCode::from_u16(status).unwrap(), code, String::new(), None)
     }
 
     #[test]
     fn only_a_text_that_twilio_certainly_did_not_accept_may_be_sent_again() {
-        assert!(matches!(sorted(429, Some(20429)), Posted::NotTaken { .. }));
-        assert!(matches!(sorted(429, None), Posted::NotTaken { .. }));
-        assert!(matches!(sorted(400, None), Posted::NotTaken { .. }), "a response that is not Twilio's");
-        assert!(matches!(sorted(408, None), Posted::Unknown { .. }));
-        assert!(matches!(sorted(400, Some(21611)), Posted::NotTaken { retry_after: Some(_), .. }));
+        assert!(matches!(classified(429, Some(20429)), Posted::NotTaken { .. }));
+        assert!(matches!(classified(429, None), Posted::NotTaken { .. }));
+        assert!(matches!(classified(400, None), Posted::NotTaken { .. }), "a response that is not Twilio's");
+        assert!(matches!(classified(408, None), Posted::Unknown { .. }));
+        assert!(matches!(classified(400, Some(21611)), Posted::NotTaken { retry_after: Some(_), .. }));
         for status in [500, 502, 503, 504, 302] {
-            assert!(matches!(sorted(status, None), Posted::Unknown { .. }), "{status}");
-            assert!(matches!(sorted(status, Some(20429)), Posted::Unknown { .. }), "{status}");
+            assert!(matches!(classified(status, None), Posted::Unknown { .. }), "{status}");
+            assert!(matches!(classified(status, Some(20429)), Posted::Unknown { .. }), "{status}");
         }
     }
 
@@ -241,7 +241,7 @@ mod tests {
             (400, Some(21606), Class::Configuration),
             (400, Some(99999), Class::Unlisted),
         ] {
-            let Posted::Refused { class, .. } = sorted(status, code) else {
+            let Posted::Refused { class, .. } = classified(status, code) else {
                 panic!("{status} {code:?} is a refusal");
             };
             assert_eq!(class, expected, "{status} {code:?}");

@@ -85,7 +85,7 @@ impl Content<'_> {
     }
 
     /// Returns whether the address covers the content that is not signed itself: a JSON body, by its hash.
-    fn is_vouched_for_by(self, url: &str) -> bool {
+    fn is_covered_by(self, url: &str) -> bool {
         match self {
             Self::Form(_) | Self::Raw(_) => true,
             Self::Json(body) => body_sha256(url).is_some_and(|expected| expected == sha256(body)),
@@ -102,7 +102,7 @@ pub fn is_valid(keys: &[Key], url: &str, content: Content<'_>, signature: &str) 
     let Ok(signature) = BASE64_STANDARD.decode(signature) else {
         return false;
     };
-    content.is_vouched_for_by(url) && is_signed(keys, url, &content.parameters(), &signature)
+    content.is_covered_by(url) && is_signed(keys, url, &content.parameters(), &signature)
 }
 
 /// Returns the signature of a form posted to `url`, as Twilio makes it with an auth token: base64, 28 characters.
@@ -201,7 +201,7 @@ pub fn signature_error(
     let Some(algorithm) = Algorithm::ALL.into_iter().find(|it| it.length() == signature.len()) else {
         return SignatureError::NoSignature;
     };
-    if is_signed(&misused(keys, algorithm), url, &parameters, &signature) {
+    if is_signed(&other_secrets_as(keys, algorithm), url, &parameters, &signature) {
         return SignatureError::OtherAlgorithm(algorithm);
     }
     if keys.iter().all(|key| key.algorithm != algorithm) {
@@ -229,7 +229,7 @@ pub fn signature_error(
 }
 
 /// Returns the secrets of other algorithms, as if they were for this one.
-fn misused(keys: &[Key], algorithm: Algorithm) -> Vec<Key> {
+fn other_secrets_as(keys: &[Key], algorithm: Algorithm) -> Vec<Key> {
     let others = keys.iter().filter(|key| key.algorithm != algorithm);
     others.map(|key| Key { algorithm, secret: key.secret.clone() }).collect()
 }

@@ -107,7 +107,7 @@ pub const WEBHOOKS: [Webhook; 4] = [
 ];
 
 /// Returns the addresses to be entered for a number of this purpose.
-pub fn of(purpose: Purpose) -> impl Iterator<Item = Webhook> {
+pub fn for_purpose(purpose: Purpose) -> impl Iterator<Item = Webhook> {
     WEBHOOKS.into_iter().filter(move |webhook| webhook.purpose == purpose)
 }
 

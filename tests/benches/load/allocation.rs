@@ -36,14 +36,14 @@ struct Plan {
     name: &'static str,
     ways: u32,
     /// How many clients share a transaction.
-    slice: usize,
+    batch: usize,
     clients: usize,
 }
 
 const PLANS: [Plan; 3] = [
-    Plan { name: "one client a transaction", ways: 1, slice: 1, clients: CLIENTS_ALONE },
-    Plan { name: "one client a transaction", ways: SIDE_BY_SIDE, slice: 1, clients: CLIENTS },
-    Plan { name: "batches of clients", ways: SIDE_BY_SIDE, slice: 10, clients: CLIENTS },
+    Plan { name: "one client a transaction", ways: 1, batch: 1, clients: CLIENTS_ALONE },
+    Plan { name: "one client a transaction", ways: SIDE_BY_SIDE, batch: 1, clients: CLIENTS },
+    Plan { name: "batches of clients", ways: SIDE_BY_SIDE, batch: 10, clients: CLIENTS },
 ];
 
 pub(crate) async fn section(bench: &Bench) -> anyhow::Result<Vec<Table>> {
@@ -64,7 +64,7 @@ pub(crate) async fn section(bench: &Bench) -> anyhow::Result<Vec<Table>> {
         table.row([
             Cell::words(plan.name),
             Cell::count(plan.ways as usize),
-            Cell::count(plan.slice),
+            Cell::count(plan.batch),
             Cell::Figure(rate, 0),
             Cell::Figure(rate / rates[0], 2),
             // The first false refusal ends the benchmark with an error.
@@ -76,7 +76,7 @@ pub(crate) async fn section(bench: &Bench) -> anyhow::Result<Vec<Table>> {
 
 /// Returns the allocations a second of a plan, on a database of its own.
 async fn measure(bench: &Bench, plan: &Plan) -> anyhow::Result<f64> {
-    let Plan { ways, clients, slice, .. } = *plan;
+    let Plan { ways, clients, batch, .. } = *plan;
     let url = bench.database().await;
     jobrun_tests::migrate(&url).await;
     let pool =
@@ -90,7 +90,7 @@ async fn measure(bench: &Bench, plan: &Plan) -> anyhow::Result<f64> {
     let mut tasks = JoinSet::new();
     let started = Instant::now();
     for _ in 0..ways {
-        tasks.spawn(allocate(pool.clone(), Arc::clone(&ids), Arc::clone(&next), slice));
+        tasks.spawn(allocate(pool.clone(), Arc::clone(&ids), Arc::clone(&next), batch));
     }
     let mut handed_out = HashSet::new();
     while let Some(taken) = tasks.join_next().await {
@@ -110,10 +110,10 @@ async fn allocate(
     pool: PgPool,
     ids: Arc<Vec<String>>,
     next: Arc<AtomicUsize>,
-    slice: usize,
+    batch: usize,
 ) -> anyhow::Result<Vec<String>> {
     let mut numbers = Vec::new();
-    while let Some(ids) = ids.chunks(slice).nth(next.fetch_add(1, Ordering::Relaxed)) {
+    while let Some(ids) = ids.chunks(batch).nth(next.fetch_add(1, Ordering::Relaxed)) {
         match ids {
             [id] => {
                 let answer = allocate::allocate(&pool, id, clock::now()).await?;
@@ -139,9 +139,9 @@ async fn allocate_together(pool: &PgPool, ids: &[String]) -> anyhow::Result<Vec<
         number: loaded.client.number,
         since: now,
     };
-    let seekers: Vec<NumberRequest> = loaded.into_iter().map(request).collect();
-    ensure!(seekers.len() == ids.len(), "a client is missing, or another transaction has locked it");
-    let answers = db::numbers::allocate(&mut tx, &seekers, now).await?;
+    let requests: Vec<NumberRequest> = loaded.into_iter().map(request).collect();
+    ensure!(requests.len() == ids.len(), "a client is missing, or another transaction has locked it");
+    let answers = db::numbers::allocate(&mut tx, &requests, now).await?;
     tx.commit().await?;
     let number = |answer: Allocation| match answer {
         Allocation::Assigned(number) => Ok(number.as_str().to_owned()),

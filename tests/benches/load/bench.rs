@@ -18,7 +18,7 @@ const SETTINGS: [(&str, &str); 3] =
     [("SWEEP_INTERVAL", "60s"), ("AUDIT_INTERVAL", "5m"), ("RUST_LOG", "warn,jobrun_ingress=info,jobrun_worker=info")];
 
 /// How often a condition is polled.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
+const POLL_EVERY: Duration = Duration::from_millis(2);
 
 /// Settings of the daemons.
 pub(crate) type Settings = [(&'static str, &'static str)];
@@ -48,13 +48,13 @@ impl Bench {
     }
 
     /// Starts a test system on a new database.
-    pub(crate) async fn stage(&self, workers: usize, settings: &Settings) -> anyhow::Result<TestSystem> {
+    pub(crate) async fn test_system(&self, workers: usize, settings: &Settings) -> anyhow::Result<TestSystem> {
         let url = self.database().await;
-        self.stage_on(&url, workers, settings).await
+        self.test_system_on(&url, workers, settings).await
     }
 
     /// Starts a test system on the database at `url`.
-    pub(crate) async fn stage_on(
+    pub(crate) async fn test_system_on(
         &self,
         url: &SecretString,
         workers: usize,
@@ -65,9 +65,9 @@ impl Bench {
     }
 
     /// Stops the programs of a test system, and drops its database.
-    pub(crate) async fn clear_away(&self, stage: TestSystem) -> anyhow::Result<()> {
-        let url = SecretString::from(stage.environment.get("DATABASE_URL").context("DATABASE_URL is set")?.as_str());
-        stage.shut_down().await?;
+    pub(crate) async fn drop_system(&self, system: TestSystem) -> anyhow::Result<()> {
+        let url = SecretString::from(system.environment.get("DATABASE_URL").context("DATABASE_URL is set")?.as_str());
+        system.shut_down().await?;
         self.drop_database(&url).await
     }
 
@@ -90,22 +90,18 @@ impl Bench {
 }
 
 /// Waits until `condition` holds. Returns whether it held before `deadline`.
-pub(crate) async fn comes_true(deadline: Instant, mut condition: impl FnMut() -> bool) -> bool {
+pub(crate) async fn wait_until(deadline: Instant, mut condition: impl FnMut() -> bool) -> bool {
     while !condition() {
         if Instant::now() > deadline {
             return false;
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(POLL_EVERY).await;
     }
     true
 }
 
-/// As [`comes_true`], but it is an error if the condition does not hold in time.
-pub(crate) async fn must_come_true(
-    within: Duration,
-    what: &str,
-    condition: impl FnMut() -> bool,
-) -> anyhow::Result<()> {
-    ensure!(comes_true(Instant::now() + within, condition).await, "after {within:?}, still not so: {what}");
+/// As [`wait_until`], but it is an error if the condition does not hold in time.
+pub(crate) async fn ensure_within(within: Duration, what: &str, condition: impl FnMut() -> bool) -> anyhow::Result<()> {
+    ensure!(wait_until(Instant::now() + within, condition).await, "after {within:?}, still not so: {what}");
     Ok(())
 }

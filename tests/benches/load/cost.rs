@@ -49,11 +49,11 @@ pub(crate) struct Usage {
 
 impl Usage {
     /// Returns the present usage, or `None` where the system does not report it.
-    pub(crate) fn now(bench: &Bench, stage: &TestSystem) -> Option<Self> {
+    pub(crate) fn now(bench: &Bench, system: &TestSystem) -> Option<Self> {
         Some(Self {
             postgres: cpu_of_tree(bench.postgres.pid().ok()?)?,
-            ingress: cpu_of(stage.ingress.pid()?)?,
-            workers: stage.workers.iter().map(|worker| cpu_of(worker.pid()?)).sum::<Option<Duration>>()?,
+            ingress: cpu_of(system.ingress.pid()?)?,
+            workers: system.workers.iter().map(|worker| cpu_of(worker.pid()?)).sum::<Option<Duration>>()?,
             this: cpu_of(std::process::id())?,
         })
     }
@@ -112,26 +112,26 @@ pub(crate) struct Calibration {
 impl Calibration {
     /// Returns `None` where the system does not report processor time.
     pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Option<Self>> {
-        let stage = bench.stage(0, &[]).await?;
-        stage.stand_in.reports(Reports::Missing);
-        let per_webhook = answering(bench, &stage).await?;
-        let per_post = posting(&stage).await?;
-        bench.clear_away(stage).await?;
+        let system = bench.test_system(0, &[]).await?;
+        system.stand_in.reports(Reports::Missing);
+        let per_webhook = answering(bench, &system).await?;
+        let per_post = posting(&system).await?;
+        bench.drop_system(system).await?;
         Ok(per_webhook.zip(per_post).map(|(per_webhook, per_post)| Self { per_webhook, per_post }))
     }
 }
 
-async fn answering(bench: &Bench, stage: &TestSystem) -> anyhow::Result<Option<f64>> {
-    let server = servers::start(Kind::Plain, &stage.environment).await?;
-    let requests = sender::texts_from(stage, &bench.strangers(WEBHOOKS));
+async fn answering(bench: &Bench, system: &TestSystem) -> anyhow::Result<Option<f64>> {
+    let server = servers::start(Kind::Plain, &system.environment).await?;
+    let requests = sender::texts_from(system, &bench.strangers(WEBHOOKS));
     let pid = server.program.pid().context("the server runs")?;
     let before = cpu_of(pid);
     sender::send(server.addr, requests, CONNECTIONS).await?;
     Ok(before.zip(cpu_of(pid)).map(|(before, after)| micros(after.saturating_sub(before), WEBHOOKS)))
 }
 
-async fn posting(stage: &TestSystem) -> anyhow::Result<Option<f64>> {
-    let mut program = servers::start_again(&["post", &POSTS.to_string()], &stage.environment)?;
+async fn posting(system: &TestSystem) -> anyhow::Result<Option<f64>> {
+    let mut program = servers::start_again(&["post", &POSTS.to_string()], &system.environment)?;
     program.wait_for_line(A_POST_TAKES, POSTED_WITHIN).await?;
     program.wait().await?;
     Ok(program.lines().iter().find_map(|line| line.strip_prefix(A_POST_TAKES)?.parse().ok()))

@@ -71,25 +71,25 @@ pub(crate) async fn section(bench: &Bench) -> anyhow::Result<Vec<Table>> {
 }
 
 async fn measure(bench: &Bench) -> anyhow::Result<[Footprint; 2]> {
-    let stage = bench.stage(1, &[]).await?;
-    stage.stand_in.reports(Reports::Missing);
-    let pids = pids(&stage)?;
+    let system = bench.test_system(1, &[]).await?;
+    system.stand_in.reports(Reports::Missing);
+    let pids = pids(&system)?;
     let watch = Watch::start(pids);
     tokio::time::sleep(IDLE).await;
     let (idle, idle_cpu) = (pids.map(processes::memory_of), watch.shares());
 
-    let requests = sender::texts_from(&stage, &bench.strangers(WEBHOOKS));
+    let requests = sender::texts_from(&system, &bench.strangers(WEBHOOKS));
     let watch = Watch::start(pids);
-    sender::send(sender::ingress_addr(&stage)?, requests, CONNECTIONS).await?;
+    sender::send(sender::ingress_addr(&system)?, requests, CONNECTIONS).await?;
     let webhooks_cpu = watch.shares();
-    stage.settle_within(SETTLED_WITHIN).await?;
+    system.settle_within(SETTLED_WITHIN).await?;
 
     let plan = Plan::ours(1, Duration::ZERO);
     let phones = bench.strangers(plan.texts);
     let watch = Watch::start(pids);
-    texts::measure_on(bench, &stage, &plan, &phones).await?;
+    texts::measure_on(bench, &system, &plan, &phones).await?;
     let (loaded, texts_cpu) = (pids.map(processes::memory_of), watch.shares());
-    bench.clear_away(stage).await?;
+    bench.drop_system(system).await?;
     Ok([0, 1].map(|daemon| Footprint {
         idle: idle[daemon],
         idle_cpu: idle_cpu[daemon],
@@ -100,9 +100,9 @@ async fn measure(bench: &Bench) -> anyhow::Result<[Footprint; 2]> {
 }
 
 /// Returns the process ids of the ingress and of the worker, in this order.
-fn pids(stage: &TestSystem) -> anyhow::Result<[u32; 2]> {
-    let worker = stage.workers.first().and_then(|worker| worker.pid()).context("the worker runs")?;
-    Ok([stage.ingress.pid().context("the ingress runs")?, worker])
+fn pids(system: &TestSystem) -> anyhow::Result<[u32; 2]> {
+    let worker = system.workers.first().and_then(|worker| worker.pid()).context("the worker runs")?;
+    Ok([system.ingress.pid().context("the ingress runs")?, worker])
 }
 
 /// Measures the processor time of the two processes.

@@ -97,20 +97,20 @@ fn compare([few, many]: &[Vec<Run>; 2]) -> Table {
 
 async fn measure(bench: &Bench, url: &SecretString, number: usize) -> anyhow::Result<Run> {
     let webhooks_per_second = webhooks(bench, url).await?;
-    let stage = bench.stage_on(url, 1, &[]).await?;
+    let system = bench.test_system_on(url, 1, &[]).await?;
     let plan = Plan::ours(1, Duration::ZERO);
-    let phones = some_known(bench.strangers(plan.texts), number)?;
-    let texts = texts::measure_on(bench, &stage, &plan, &phones).await?;
-    stage.settle().await?;
-    stage.stand_in.reports(Reports::Missing);
-    let idle = while_idle(bench, &stage, PROBES).await?;
-    stage.shut_down().await?;
+    let phones = with_existing_clients(bench.strangers(plan.texts), number)?;
+    let texts = texts::measure_on(bench, &system, &plan, &phones).await?;
+    system.settle().await?;
+    system.stand_in.reports(Reports::Missing);
+    let idle = while_idle(bench, &system, PROBES).await?;
+    system.shut_down().await?;
     Ok(Run { texts, webhooks_per_second, idle_p50_ms: percentile_ms(&idle, 0.5) })
 }
 
 /// Replaces every [`ONE_IN`]th unknown client by an existing one: by others in each run, because a client who texts again
 /// and again does not always get an answer.
-fn some_known(mut phones: Vec<String>, number: usize) -> anyhow::Result<Vec<String>> {
+fn with_existing_clients(mut phones: Vec<String>, number: usize) -> anyhow::Result<Vec<String>> {
     let each = phones.len().div_ceil(ONE_IN);
     ensure!(each * RUNS <= rows::CLIENTS_MIN as usize, "there are not enough existing clients for every run");
     for (place, phone) in phones.iter_mut().step_by(ONE_IN).enumerate() {
@@ -121,15 +121,15 @@ fn some_known(mut phones: Vec<String>, number: usize) -> anyhow::Result<Vec<Stri
 
 /// Measures webhooks a second without a worker, and removes the unprocessed events afterwards.
 async fn webhooks(bench: &Bench, url: &SecretString) -> anyhow::Result<f64> {
-    let stage = bench.stage_on(url, 0, &[]).await?;
-    let addr = sender::ingress_addr(&stage)?;
-    let warm_up = sender::texts_from(&stage, &bench.strangers(WARM_UP));
+    let system = bench.test_system_on(url, 0, &[]).await?;
+    let addr = sender::ingress_addr(&system)?;
+    let warm_up = sender::texts_from(&system, &bench.strangers(WARM_UP));
     let warm_up = sender::send(addr, warm_up, CONNECTIONS).await?;
     let count = webhooks_of_a_run(warm_up.per_second, CONNECTIONS);
-    let sent = sender::send(addr, sender::texts_from(&stage, &bench.strangers(count)), CONNECTIONS).await?;
+    let sent = sender::send(addr, sender::texts_from(&system, &bench.strangers(count)), CONNECTIONS).await?;
     for statement in ["DELETE FROM events WHERE processed_at IS NULL", "VACUUM events", "CHECKPOINT"] {
-        sqlx::raw_sql(statement).execute(&stage.pool).await?;
+        sqlx::raw_sql(statement).execute(&system.pool).await?;
     }
-    stage.shut_down().await?;
+    system.shut_down().await?;
     Ok(sent.per_second)
 }

@@ -10,7 +10,7 @@ use jobrun_shared::clock;
 use jobrun_stand_in::Reports;
 use tokio::task::JoinSet;
 
-use crate::bench::{Bench, must_come_true};
+use crate::bench::{Bench, ensure_within};
 use crate::figures::{RUNS, median, percentile_ms};
 use crate::report::{Cell, Table};
 use crate::sender::{self, Caller};
@@ -41,12 +41,12 @@ pub(crate) async fn section(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     };
     let (mut bare, mut idle, mut busy) = (Vec::new(), Vec::new(), Vec::new());
     for number in 1..=RUNS {
-        let stage = bench.stage(1, &[]).await?;
-        stage.stand_in.reports(Reports::Missing);
-        bare.push(bare_commits(&stage).await?);
-        idle.push(while_idle(bench, &stage, PROBES).await?);
-        busy.push(under_load(bench, &stage, rate / 2.0).await?);
-        bench.clear_away(stage).await?;
+        let system = bench.test_system(1, &[]).await?;
+        system.stand_in.reports(Reports::Missing);
+        bare.push(bare_commits(&system).await?);
+        idle.push(while_idle(bench, &system, PROBES).await?);
+        busy.push(under_load(bench, &system, rate / 2.0).await?);
+        bench.drop_system(system).await?;
         let p50 = |runs: &[Vec<Duration>]| runs.last().map_or(f64::NAN, |run| percentile_ms(run, 0.5));
         let (bare, idle, busy) = (p50(&bare), p50(&idle), p50(&busy));
         eprintln!("latency: run {number}, bare commits {bare:.2} ms, idle {idle:.2} ms, half load {busy:.2} ms");
@@ -72,8 +72,8 @@ pub(crate) async fn section(bench: &Bench) -> anyhow::Result<Vec<Table>> {
 }
 
 /// Times [`COMMITS`] commits of a single row each, without anything else. Returns the times, shortest first.
-async fn bare_commits(stage: &TestSystem) -> anyhow::Result<Vec<Duration>> {
-    let mut conn = stage.pool.acquire().await?;
+async fn bare_commits(system: &TestSystem) -> anyhow::Result<Vec<Duration>> {
+    let mut conn = system.pool.acquire().await?;
     sqlx::query("CREATE TABLE bare_commits (at TIMESTAMPTZ NOT NULL DEFAULT now())").execute(&mut *conn).await?;
     let mut times = Vec::new();
     for _ in 0..BARE {
@@ -89,29 +89,29 @@ async fn bare_commits(stage: &TestSystem) -> anyhow::Result<Vec<Duration>> {
 
 /// Sends texts one after the other, each once everything that the one before caused is done. Returns the times that they
 /// took, shortest first.
-pub(crate) async fn while_idle(bench: &Bench, stage: &TestSystem, probes: usize) -> anyhow::Result<Vec<Duration>> {
+pub(crate) async fn while_idle(bench: &Bench, system: &TestSystem, probes: usize) -> anyhow::Result<Vec<Duration>> {
     let phones = bench.strangers(probes);
-    let mut caller = Caller::connect(sender::ingress_addr(stage)?).await?;
+    let mut caller = Caller::connect(sender::ingress_addr(system)?).await?;
     let mut sent = HashMap::new();
-    for (place, (phone, request)) in phones.iter().zip(sender::texts_from(stage, &phones)).enumerate() {
-        let taken = stage.stand_in.message_count();
+    for (place, (phone, request)) in phones.iter().zip(sender::texts_from(system, &phones)).enumerate() {
+        let taken = system.stand_in.message_count();
         pause(place).await;
         sent.insert(phone.as_str(), clock::now());
         caller.send(&request).await?;
-        must_come_true(TAKEN_WITHIN, "the text is taken", || stage.stand_in.message_count() > taken).await?;
-        stage.settle().await?;
+        ensure_within(TAKEN_WITHIN, "the text is taken", || system.stand_in.message_count() > taken).await?;
+        system.settle().await?;
     }
-    times(stage, &sent)
+    times(system, &sent)
 }
 
 /// As [`while_idle`], beside a steady background load, and without waiting for the outcome of the text before.
-async fn under_load(bench: &Bench, stage: &TestSystem, per_second: f64) -> anyhow::Result<Vec<Duration>> {
-    let addr = sender::ingress_addr(stage)?;
+async fn under_load(bench: &Bench, system: &TestSystem, per_second: f64) -> anyhow::Result<Vec<Duration>> {
+    let addr = sender::ingress_addr(system)?;
     let phones = bench.strangers(PROBES);
-    let probes = sender::texts_from(stage, &phones);
+    let probes = sender::texts_from(system, &phones);
     let others = bench.strangers((per_second * LOAD_LASTS_SECONDS) as usize);
     let mut load = JoinSet::new();
-    load.spawn(sender::trickle(addr, sender::texts_from(stage, &others), per_second));
+    load.spawn(sender::trickle(addr, sender::texts_from(system, &others), per_second));
     tokio::time::sleep(Duration::from_secs(1)).await;
 
     let mut caller = Caller::connect(addr).await?;
@@ -126,8 +126,8 @@ async fn under_load(bench: &Bench, stage: &TestSystem, per_second: f64) -> anyho
         anyhow::bail!("the load ended before the probes did");
     }
     load.shutdown().await;
-    stage.settle_within(SETTLED_WITHIN).await?;
-    times(stage, &sent)
+    system.settle_within(SETTLED_WITHIN).await?;
+    times(system, &sent)
 }
 
 /// Sleeps between 5 and 23 ms, never the same twice in a row, so that no probe falls into step with a periodic task.
@@ -136,8 +136,8 @@ async fn pause(place: usize) {
 }
 
 /// Returns the times from `sent` to `date_created` of the replies, shortest first. Both are by the clock of this process.
-fn times(stage: &TestSystem, sent: &HashMap<&str, DateTime<Utc>>) -> anyhow::Result<Vec<Duration>> {
-    let messages = stage.stand_in.messages();
+fn times(system: &TestSystem, sent: &HashMap<&str, DateTime<Utc>>) -> anyhow::Result<Vec<Duration>> {
+    let messages = system.stand_in.messages();
     let mut times: Vec<Duration> = messages
         .iter()
         .filter_map(|message| Some(message.date_created - *sent.get(message.to.as_str())?))

@@ -33,19 +33,19 @@ const SUCCESS: &[u8] = b"HTTP/1.1 200 ";
 pub(crate) type Request = Vec<u8>;
 
 /// Returns the address of a test system's ingress.
-pub(crate) fn ingress_addr(stage: &TestSystem) -> anyhow::Result<SocketAddr> {
-    let addr = stage.account.webhook_base_url.strip_prefix("http://").context("the ingress listens on plain HTTP")?;
+pub(crate) fn ingress_addr(system: &TestSystem) -> anyhow::Result<SocketAddr> {
+    let addr = system.account.webhook_base_url.strip_prefix("http://").context("the ingress listens on plain HTTP")?;
     Ok(addr.parse()?)
 }
 
 /// Returns a text from each of `phones`, as a request signed by the test system's account. Each has a SID of its own.
-pub(crate) fn texts_from(stage: &TestSystem, phones: &[String]) -> Vec<Request> {
-    phones.iter().map(|phone| text_from(stage, phone)).collect()
+pub(crate) fn texts_from(system: &TestSystem, phones: &[String]) -> Vec<Request> {
+    phones.iter().map(|phone| text_from(system, phone)).collect()
 }
 
-fn text_from(stage: &TestSystem, phone: &str) -> Request {
-    let account = &stage.account;
-    let form = stage.stand_in.text_form(phone, &account.onboarding_number, BODY);
+fn text_from(system: &TestSystem, phone: &str) -> Request {
+    let account = &system.account;
+    let form = system.stand_in.text_form(phone, &account.onboarding_number, BODY);
     let url = format!("{}{}", account.webhook_base_url, webhooks::SMS);
     let signature = signature::sign(&account.auth_token, &url, &form);
     let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(&form).finish();

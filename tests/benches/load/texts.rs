@@ -7,7 +7,7 @@ use anyhow::ensure;
 use jobrun::demo::TestSystem;
 use jobrun_stand_in::Reports;
 
-use crate::bench::{Bench, Settings, comes_true};
+use crate::bench::{Bench, Settings, wait_until};
 use crate::cost::{Calibration, PerText, Usage};
 use crate::figures::{RUNS, median, median_if_known};
 use crate::report::{Cell, Table};
@@ -25,7 +25,7 @@ const CUT_SHORT_AFTER: Duration = Duration::from_secs(8);
 const CONNECTIONS: usize = 64;
 
 /// How often the rows are polled while reports arrive.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const POLL_EVERY: Duration = Duration::from_millis(50);
 
 const WORKERS: [usize; 3] = [1, 2, 4];
 
@@ -200,35 +200,35 @@ fn http(calibration: Calibration) -> Table {
 
 /// Runs a plan on a database of its own.
 pub(crate) async fn measure(bench: &Bench, plan: &Plan) -> anyhow::Result<Figures> {
-    let stage = bench.stage(plan.workers, plan.settings).await?;
-    let figures = measure_on(bench, &stage, plan, &bench.strangers(plan.texts)).await?;
-    bench.clear_away(stage).await?;
+    let system = bench.test_system(plan.workers, plan.settings).await?;
+    let figures = measure_on(bench, &system, plan, &bench.strangers(plan.texts)).await?;
+    bench.drop_system(system).await?;
     Ok(figures)
 }
 
 /// Runs a plan in which each of `phones` sends one text, and must get one answer.
 pub(crate) async fn measure_on(
     bench: &Bench,
-    stage: &TestSystem,
+    system: &TestSystem,
     plan: &Plan,
     phones: &[String],
 ) -> anyhow::Result<Figures> {
-    let stand_in = &stage.stand_in;
+    let stand_in = &system.stand_in;
     stand_in.answer_after(plan.answered_after);
     stand_in.reports(if plan.reports { Reports::InOrder } else { Reports::Missing });
-    let requests = sender::texts_from(stage, phones);
+    let requests = sender::texts_from(system, phones);
     let already = stand_in.message_count();
-    let before = Usage::now(bench, stage);
-    let sent = sender::send(sender::ingress_addr(stage)?, requests, CONNECTIONS).await?;
+    let before = Usage::now(bench, system);
+    let sent = sender::send(sender::ingress_addr(system)?, requests, CONNECTIONS).await?;
     let deadline = sent.started + plan.time_max();
-    let complete = comes_true(deadline, || stand_in.message_count() >= already + phones.len()).await;
+    let complete = wait_until(deadline, || stand_in.message_count() >= already + phones.len()).await;
     ensure!(complete || plan.is_reference(), "texts are still missing after {TIME_MAX:?}");
     if complete && plan.reports {
-        wait_for_reports(stage, deadline).await?;
+        wait_for_reports(system, deadline).await?;
     }
     let (elapsed, taken) = (sent.started.elapsed(), stand_in.message_count() - already);
-    let after = Usage::now(bench, stage);
-    ensure_answered_once(stage, phones, complete)?;
+    let after = Usage::now(bench, system);
+    ensure_answered_once(system, phones, complete)?;
     let used = before.zip(after).filter(|_| complete);
     Ok(Figures {
         per_second: taken as f64 / elapsed.as_secs_f64(),
@@ -236,25 +236,25 @@ pub(crate) async fn measure_on(
     })
 }
 
-async fn wait_for_reports(stage: &TestSystem, deadline: Instant) -> anyhow::Result<()> {
+async fn wait_for_reports(system: &TestSystem, deadline: Instant) -> anyhow::Result<()> {
     loop {
         let waits: bool = sqlx::query_scalar(
             "SELECT EXISTS (SELECT FROM messages WHERE status <> 'delivered')
                  OR EXISTS (SELECT FROM events WHERE processed_at IS NULL)",
         )
-        .fetch_one(&stage.pool)
+        .fetch_one(&system.pool)
         .await?;
         if !waits {
             return Ok(());
         }
         ensure!(Instant::now() < deadline, "reports are still missing after {TIME_MAX:?}");
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(POLL_EVERY).await;
     }
 }
 
 /// Checks that no phone got two texts in reply, and that each got one, unless the run was cut short.
-fn ensure_answered_once(stage: &TestSystem, phones: &[String], complete: bool) -> anyhow::Result<()> {
-    let messages = stage.stand_in.messages();
+fn ensure_answered_once(system: &TestSystem, phones: &[String], complete: bool) -> anyhow::Result<()> {
+    let messages = system.stand_in.messages();
     let mut answers: HashMap<&str, usize> = HashMap::new();
     for message in &messages {
         *answers.entry(&message.to).or_default() += 1;

@@ -33,48 +33,48 @@ struct Contender {
 }
 
 pub(crate) async fn section(bench: &Bench) -> anyhow::Result<Vec<Table>> {
-    let stage = bench.stage(0, &[]).await?;
+    let system = bench.test_system(0, &[]).await?;
     let url = bench.database().await;
     jobrun_tests::migrate(&url).await;
-    let mut environment = stage.environment.clone();
+    let mut environment = system.environment.clone();
     environment.insert("DATABASE_URL".to_owned(), url.expose_secret().to_owned());
     let committing = servers::start(Kind::Committing, &environment).await?;
     let forgetful = servers::start(Kind::Forgetful, &environment).await?;
     let rows = db::connect(&url, CONNECTIONS).await?;
     let contenders = [
         Contender { name: "one commit per webhook", addr: committing.addr, rows: Some(rows.clone()) },
-        Contender { name: "jobrun-ingress", addr: sender::ingress_addr(&stage)?, rows: Some(stage.pool.clone()) },
+        Contender { name: "jobrun-ingress", addr: sender::ingress_addr(&system)?, rows: Some(system.pool.clone()) },
         Contender { name: "no database", addr: forgetful.addr, rows: None },
     ];
 
     let columns = ["server", "connections", "per second", "p50 ms", "p99 ms", "p99.9 ms", "× one commit", "% of no db"];
     let mut table = Table::new("Acknowledged webhooks", columns);
     for connections in AT_CONNECTIONS {
-        compare(bench, &stage, &contenders, connections, &mut table).await?;
+        compare(bench, &system, &contenders, connections, &mut table).await?;
     }
     drop((committing, forgetful));
     rows.close().await;
     bench.drop_database(&url).await?;
-    bench.clear_away(stage).await?;
+    bench.drop_system(system).await?;
     Ok(vec![table])
 }
 
 async fn compare(
     bench: &Bench,
-    stage: &TestSystem,
+    system: &TestSystem,
     contenders: &[Contender; 3],
     connections: usize,
     table: &mut Table,
 ) -> anyhow::Result<()> {
     let mut counts = Vec::new();
     for contender in contenders {
-        let warm_up = run(bench, stage, contender, connections, WARM_UP + WARM_UP_EACH * connections).await?;
+        let warm_up = run(bench, system, contender, connections, WARM_UP + WARM_UP_EACH * connections).await?;
         counts.push(webhooks_of_a_run(warm_up.per_second, connections));
     }
     let mut runs: [Vec<Sent>; 3] = Default::default();
     for number in 1..=RUNS {
         for ((contender, count), runs) in contenders.iter().zip(&counts).zip(&mut runs) {
-            let sent = run(bench, stage, contender, connections, *count).await?;
+            let sent = run(bench, system, contender, connections, *count).await?;
             let (name, rate) = (contender.name, sent.per_second);
             eprintln!("webhooks: {connections} connections, run {number}, {name}: {rate:.0} a second");
             runs.push(sent);
@@ -104,7 +104,7 @@ pub(crate) fn webhooks_of_a_run(per_second: f64, connections: usize) -> usize {
 
 async fn run(
     bench: &Bench,
-    stage: &TestSystem,
+    system: &TestSystem,
     contender: &Contender,
     connections: usize,
     count: usize,
@@ -112,7 +112,7 @@ async fn run(
     if let Some(pool) = &contender.rows {
         forget_events(pool).await?;
     }
-    sender::send(contender.addr, sender::texts_from(stage, &bench.strangers(count)), connections).await
+    sender::send(contender.addr, sender::texts_from(system, &bench.strangers(count)), connections).await
 }
 
 /// Empties the inbox and runs a checkpoint, so that no run pays for the writes of the one before.

@@ -44,7 +44,7 @@ async fn open_alerts(pool: &PgPool, beginning: &str) -> Vec<String> {
 
 /// Asserts that the other clients are answered while the session holds locks, that an alert names the session, and that the client
 /// held up is answered once the session ends.
-async fn costs_only_what_needs_it(
+async fn delays_only_the_locked_client(
     system: &TestSystem,
     mut session: PgConnection,
     held_up: usize,
@@ -71,8 +71,8 @@ async fn costs_only_what_needs_it(
     eventually(PATIENCE, "the alert is cleared", async || open_alerts(&system.pool, "blocked-by:").await.is_empty())
         .await;
     system.settle().await.unwrap();
-    let put_off = "SELECT count(*) FROM events WHERE outcome = 'misdirected'";
-    assert_eq!(count(&system.pool, put_off).await, 0);
+    let deferred = "SELECT count(*) FROM events WHERE outcome = 'misdirected'";
+    assert_eq!(count(&system.pool, deferred).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,7 +83,7 @@ async fn an_open_insert_of_a_client_delays_only_that_client() {
     for n in 1..=30 {
         assert_eq!(system.stand_in.text(&phone(n), "Plumber from London").await.unwrap().status, 200);
     }
-    costs_only_what_needs_it(&system, session, 1, &(2..=30).collect::<Vec<_>>(), 0).await;
+    delays_only_the_locked_client(&system, session, 1, &(2..=30).collect::<Vec<_>>(), 0).await;
     system.shut_down().await.unwrap();
 }
 
@@ -97,9 +97,9 @@ async fn many_open_inserts_delay_only_those_clients() {
     for n in 1..=300 {
         assert_eq!(system.stand_in.text(&phone(n), "Plumber from London").await.unwrap().status, 200);
     }
-    let put_off = "SELECT count(*) FROM events WHERE due_at IS NOT NULL AND processed_at IS NULL";
+    let deferred = "SELECT count(*) FROM events WHERE due_at IS NOT NULL AND processed_at IS NULL";
     eventually(PATIENCE, "the texts of all locked clients are deferred", async || {
-        count(&system.pool, put_off).await == 300
+        count(&system.pool, deferred).await == 300
     })
     .await;
     let waits = || system.workers[0].lines().iter().filter(|line| line.contains("wait for a lock")).count();
@@ -109,7 +109,7 @@ async fn many_open_inserts_delay_only_those_clients() {
         eventually(PATIENCE, "a newcomer is answered", async || answered(&system, n..=n, 1).await).await;
         assert!(waits() - before < 100, "a newcomer waits for a few lock timeouts, not for all");
     }
-    assert_eq!(count(&system.pool, put_off).await, 300);
+    assert_eq!(count(&system.pool, deferred).await, 300);
     assert!(answered(&system, 1..=300, 0).await);
     sqlx::raw_sql("ROLLBACK").execute(&mut session).await.unwrap();
     eventually(PATIENCE, "the locked clients are answered", async || answered(&system, 1..=300, 1).await).await;
@@ -124,10 +124,10 @@ async fn a_stop_waits_behind_the_text_that_makes_its_sender_a_client() {
     let insert = r#"INSERT INTO clients ("phoneNumber") VALUES ('447900000001')"#;
     let mut session = open_session(&system, insert).await;
     assert_eq!(system.stand_in.text(&phone(1), "Plumber from London").await.unwrap().status, 200);
-    let put_off = "SELECT count(*) FROM events WHERE due_at IS NOT NULL AND processed_at IS NULL";
-    eventually(PATIENCE, "the text is deferred", async || count(&system.pool, put_off).await == 1).await;
+    let deferred = "SELECT count(*) FROM events WHERE due_at IS NOT NULL AND processed_at IS NULL";
+    eventually(PATIENCE, "the text is deferred", async || count(&system.pool, deferred).await == 1).await;
     assert_eq!(system.stand_in.text_to(&phone(1), &numbers(1)[0], "STOP").await.unwrap().status, 200);
-    eventually(PATIENCE, "the STOP is deferred with it", async || count(&system.pool, put_off).await == 2).await;
+    eventually(PATIENCE, "the STOP is deferred with it", async || count(&system.pool, deferred).await == 2).await;
     sqlx::raw_sql("ROLLBACK").execute(&mut session).await.unwrap();
     system.settle().await.unwrap();
     let outcomes = "SELECT outcome FROM events WHERE kind = 'text' ORDER BY id";
@@ -169,7 +169,7 @@ async fn only_sessions_that_lock_our_rows_are_named_in_an_alert() {
     let insert = r#"INSERT INTO clients ("phoneNumber") VALUES ('447900000001')"#;
     let session = open_session(&system, insert).await;
     assert_eq!(system.stand_in.text(&phone(1), "Plumber from London").await.unwrap().status, 200);
-    costs_only_what_needs_it(&system, session, 1, &[], 0).await;
+    delays_only_the_locked_client(&system, session, 1, &[], 0).await;
     assert_eq!(count(&system.pool, "SELECT count(*) FROM alerts WHERE starts_with(cause, 'blocked-by:')").await, 1);
     system.shut_down().await.unwrap();
 }
@@ -186,7 +186,7 @@ async fn an_open_update_of_a_client_s_state_delays_only_that_client() {
     for n in 1..=5 {
         assert_eq!(system.stand_in.text(&phone(n), "ABC Plumbing").await.unwrap().status, 200);
     }
-    costs_only_what_needs_it(&system, session, 3, &[1, 2, 4, 5], 1).await;
+    delays_only_the_locked_client(&system, session, 3, &[1, 2, 4, 5], 1).await;
     system.shut_down().await.unwrap();
 }
 
@@ -210,7 +210,7 @@ async fn an_open_update_of_the_pool_delays_only_clients_who_ask_for_a_number() {
     }
     eventually(PATIENCE, "the newcomers are answered", async || answered(&system, newcomers.iter().copied(), 4).await)
         .await;
-    costs_only_what_needs_it(&system, session, 1, &[], 4).await;
+    delays_only_the_locked_client(&system, session, 1, &[], 4).await;
     assert_eq!(
         texts(&system.pool, r#"SELECT "twilioNumber" FROM clients WHERE id = 'client-1'"#).await,
         [numbers(1)[0].clone()]

@@ -94,9 +94,9 @@ impl System {
 
     /// Waits until the statement has failed. Some statements are periodic, such as a heartbeat's, some run only on a new
     /// connection, and some in jobs that only a long sign-up causes. So this cuts connections, enqueues these jobs and sends texts.
-    async fn wait_for_strike(&self, others: &str, what: &str) {
+    async fn wait_for_failure(&self, others: &str, what: &str) {
         eventually(PATIENCE, what, async || {
-            if !self.proxy.has_struck() {
+            if !self.proxy.has_failed() {
                 let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
                            WHERE datname = current_database() AND application_name = 'jobrun-worker'";
                 count(&self.test_system.pool, cut).await;
@@ -106,7 +106,7 @@ impl System {
                 self.test_system.stand_in.text(others, "Plumber from London").await.unwrap();
                 self.settle(what).await;
             }
-            self.proxy.has_struck()
+            self.proxy.has_failed()
         })
         .await;
     }
@@ -171,13 +171,13 @@ async fn a_sign_up_survives_one_failure_of_any_statement_of_a_worker() {
                 let (client, what) = (phone(n + 2), format!("{failure:?} at {statement}"));
                 system.proxy.fail_once(statement, *failure);
                 system.sign_up(&client, &what).await;
-                system.wait_for_strike(&phone(n + 100_000), &what).await;
+                system.wait_for_failure(&phone(n + 100_000), &what).await;
                 system.settle(&what).await;
                 assert_eq!(&system.outcome(&client, &what).await, expected, "{what}");
             }
-            let nobody_s =
+            let unmatched =
                 "SELECT external_id FROM events WHERE outcome IN ('misdirected', 'no_such_client', 'unreadable')";
-            assert_eq!(texts(&system.test_system.pool, nobody_s).await, Vec::<String>::new());
+            assert_eq!(texts(&system.test_system.pool, unmatched).await, Vec::<String>::new());
         }
     };
     join_all((0..SYSTEMS).map(of_one_system)).await;

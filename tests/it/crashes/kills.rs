@@ -24,7 +24,7 @@ const CLIENTS: usize = 300;
 const WEBHOOKS_AT_ONCE: usize = 50;
 
 /// Sends `body` from every client, as fast as the ingress accepts it.
-async fn all_say(system: &TestSystem, body: &str) {
+async fn send_from_every_client(system: &TestSystem, body: &str) {
     let texts = (1..=CLIENTS).map(|n| async move { system.stand_in.text(&phone(n), body).await.unwrap().status });
     let statuses: Vec<u16> = stream::iter(texts).buffer_unordered(WEBHOOKS_AT_ONCE).collect().await;
     assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
@@ -51,7 +51,7 @@ async fn a_worker_killed_in_the_middle_of_three_hundred_conversations_costs_no_c
     let steps = ["Plumber from London", "ABC Plumbing", "John Smith", "SMS", "YES", "1", "DONE"];
     for (step, body) in steps.into_iter().enumerate() {
         let before = system.stand_in.messages().len();
-        all_say(&system, body).await;
+        send_from_every_client(&system, body).await;
         if ["ABC Plumbing", "YES"].contains(&body) {
             kill_a_worker_in_the_middle(&mut system, before).await;
         }
@@ -111,7 +111,7 @@ async fn a_worker_asked_to_stop_finishes_the_texts_it_has_claimed() {
     let mut system = test_system_with(1, &[("SWEEP_INTERVAL", "1h")]).await;
     system.stand_in.answer_after(Duration::from_millis(500));
     paid_clients(&system.pool, "client", CLIENTS).await;
-    all_say(&system, "Plumber from London").await;
+    send_from_every_client(&system, "Plumber from London").await;
     eventually(PATIENCE, "some texts are under way", async || !system.stand_in.messages().is_empty()).await;
     let status = system.workers[0].stop().await.unwrap();
     assert!(status.success(), "{status}: {}", system.last_lines());
@@ -177,7 +177,7 @@ async fn a_webhook_whose_body_never_ends_does_not_keep_the_ingress_from_stopping
 #[tokio::test(flavor = "multi_thread")]
 async fn texts_that_arrive_while_no_worker_runs_are_answered_once_one_starts() {
     let mut system = TestSystem::start(&programs(), &empty_database().await, 0, &[]).await.unwrap();
-    all_say(&system, "Plumber from London").await;
+    send_from_every_client(&system, "Plumber from London").await;
     assert_eq!(count(&system.pool, "SELECT count(*) FROM events WHERE processed_at IS NULL").await, 300);
     system.start_worker().unwrap();
     system.settle().await.unwrap();

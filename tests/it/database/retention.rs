@@ -119,17 +119,17 @@ async fn concurrent_removals_remove_each_row_once_and_do_not_wait_for_each_other
     remove_old(&pool).await;
     assert_eq!(left(&pool).await, (vec!["5001".to_owned()], vec!["5001".to_owned()]));
 
-    let mut somebody = pool.begin().await.unwrap();
+    let mut other_session = pool.begin().await.unwrap();
     sqlx::query(
         "UPDATE events SET received_at = now() - INTERVAL '500 days', processed_at = now() - INTERVAL '500 days'",
     )
     .execute(&pool)
     .await
     .unwrap();
-    sqlx::query("SELECT pg_advisory_xact_lock(5, 0)").execute(&mut *somebody).await.unwrap();
+    sqlx::query("SELECT pg_advisory_xact_lock(5, 0)").execute(&mut *other_session).await.unwrap();
     let skipped = tokio::time::timeout(PATIENCE, remove_old(&pool)).await.expect("it does not wait for its turn");
     assert_eq!(skipped, Removed::default());
-    somebody.rollback().await.unwrap();
+    other_session.rollback().await.unwrap();
     assert_eq!(remove_old(&pool).await, Removed { texts: 0, events: 1 });
 }
 
@@ -137,15 +137,15 @@ async fn concurrent_removals_remove_each_row_once_and_do_not_wait_for_each_other
 async fn a_locked_row_is_skipped_without_waiting() {
     let pool = migrated_database(4).await;
     many_old_rows(&pool, 11, 11).await;
-    let mut somebody = pool.begin().await.unwrap();
+    let mut other_session = pool.begin().await.unwrap();
     for hold in
         ["SELECT id FROM events WHERE external_id = '5' FOR UPDATE", "UPDATE messages SET looks = 1 WHERE body = '5'"]
     {
-        sqlx::query(hold).execute(&mut *somebody).await.unwrap();
+        sqlx::query(hold).execute(&mut *other_session).await.unwrap();
     }
     let removed = tokio::time::timeout(PATIENCE, remove_old(&pool)).await.expect("it does not wait for the row");
     assert_eq!(removed, Removed { texts: 9, events: 9 });
-    somebody.commit().await.unwrap();
+    other_session.commit().await.unwrap();
     let named = |names: [&str; 2]| names.map(str::to_owned).to_vec();
     assert_eq!(left(&pool).await, (named(["5", "11"]), named(["5", "11"])));
     assert_eq!(remove_old(&pool).await, Removed { texts: 1, events: 1 });

@@ -19,17 +19,19 @@ fn signed(form: &Form) -> String {
 }
 
 /// Returns the offsets, in bytes, at which a text can be split.
-fn cuts(text: &str) -> impl Iterator<Item = usize> {
+fn split_offsets(text: &str) -> impl Iterator<Item = usize> {
     text.char_indices().map(|(at, _)| at).chain([text.len()])
 }
 
 /// Returns replacements for consecutive parameters whose signed text is `text`: one parameter with the end of its name anywhere, or
 /// two with the boundary anywhere and the end of one name anywhere.
-fn instead_of(text: &str) -> Vec<Form> {
+fn replacements(text: &str) -> Vec<Form> {
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    let one = |text: &str| -> Vec<(String, String)> { cuts(text).map(|at| pair(&text[..at], &text[at..])).collect() };
+    let one = |text: &str| -> Vec<(String, String)> {
+        split_offsets(text).map(|at| pair(&text[..at], &text[at..])).collect()
+    };
     let mut forms: Vec<Form> = one(text).into_iter().map(|it| vec![it]).collect();
-    for boundary in cuts(text) {
+    for boundary in split_offsets(text) {
         let (first, second) = text.split_at(boundary);
         forms.extend(one(first).into_iter().map(|it| vec![it, pair(second, "")]));
         forms.extend(one(second).into_iter().map(|it| vec![pair(first, ""), it]));
@@ -46,7 +48,7 @@ fn rearranged(form: &Form) -> BTreeSet<Form> {
     let mut forms = BTreeSet::new();
     for first in 0..sorted.len() {
         for after in first + 1..=sorted.len().min(first + 2) {
-            for middle in instead_of(&signed(&sorted[first..after].to_vec())) {
+            for middle in replacements(&signed(&sorted[first..after].to_vec())) {
                 let parts = [&sorted[..first], &middle, &sorted[after..]];
                 let rearranged: Form = parts.concat();
                 if signed(&rearranged) == whole && rearranged != sorted {
@@ -204,7 +206,7 @@ const MEBIBYTE: usize = 1024 * 1024;
 
 /// Sends a request whose body never completes. Returns the start of the response's first line (`HTTP/1.1 403`), or an empty string
 /// if the ingress closes the connection without a response.
-async fn begin(addr: &str, path: &str, headers: &str, sent: usize) -> String {
+async fn send_without_end(addr: &str, path: &str, headers: &str, sent: usize) -> String {
     let mut connection = TcpStream::connect(addr).await.unwrap();
     let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\n{headers}Content-Length: {MEBIBYTE}\r\n\r\n");
     connection.write_all(head.as_bytes()).await.unwrap();
@@ -221,7 +223,7 @@ async fn begin(addr: &str, path: &str, headers: &str, sent: usize) -> String {
 }
 
 /// Returns the peak memory of the ingress, in bytes.
-fn peak(system: &TestSystem) -> usize {
+fn peak_memory(system: &TestSystem) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", system.ingress.pid().unwrap())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
@@ -231,15 +233,15 @@ fn peak(system: &TestSystem) -> usize {
 async fn bodies_without_a_signature_are_not_read_and_those_with_one_have_limited_memory() {
     let system = test_system(0).await;
     let addr = addr(&system);
-    let before = peak(&system);
+    let before = peak_memory(&system);
     for path in ["/webhooks/twilio/sms", "/webhooks/stripe"] {
         // No byte of the body is sent: the ingress refuses without waiting for it.
-        let unsigned = (0..300).map(|_| begin(&addr, path, "", 0));
+        let unsigned = (0..300).map(|_| send_without_end(&addr, path, "", 0));
         let answers = futures::future::join_all(unsigned).await;
         assert!(answers.iter().all(|answer| answer == "HTTP/1.1 403"), "{path}: {answers:?}");
     }
     let signed = "Stripe-Signature: t=1,v1=00\r\n";
-    let signed = (0..300).map(|_| begin(&addr, "/webhooks/stripe", signed, MEBIBYTE - 1));
+    let signed = (0..300).map(|_| send_without_end(&addr, "/webhooks/stripe", signed, MEBIBYTE - 1));
     let (answers, text) =
         tokio::join!(futures::future::join_all(signed), system.stand_in.text("+447900000001", "Plumber from London"));
     assert_eq!(text.unwrap().status, 200, "texts have memory of their own");
@@ -247,7 +249,7 @@ async fn bodies_without_a_signature_are_not_read_and_those_with_one_have_limited
     assert!(refused >= 100, "{refused} are refused for lack of room: {answers:?}");
     let lines = system.ingress.lines();
     assert!(lines.iter().any(|line| line.contains("too many bodies are arriving")), "{lines:?}");
-    let taken = (peak(&system) - before) / MEBIBYTE;
+    let taken = (peak_memory(&system) - before) / MEBIBYTE;
     assert!(taken < 70, "{taken} MiB for 16 MiB of bodies, and what each connection takes");
     system.shut_down().await.unwrap();
 }
@@ -265,7 +267,7 @@ async fn a_flood_of_refused_requests_is_counted_in_the_log_and_not_listed_one_by
     let statuses: Vec<u16> = sent.buffer_unordered(32).collect().await;
     assert!(statuses.iter().all(|status| [403, 404].contains(status)));
     // Each request has a log line of its own or is counted in one; none is missing.
-    let told = |lines: &[String], status: &str| -> (usize, usize) {
+    let count_log_lines = |lines: &[String], status: &str| -> (usize, usize) {
         let of_it: Vec<&String> = lines.iter().filter(|line| line.contains(status)).collect();
         let single = of_it.iter().filter(|line| line.starts_with("a webhook was turned away")).count();
         let counts = of_it.iter().filter_map(|line| line.strip_prefix("and ")?.split_once(" more"));
@@ -273,11 +275,11 @@ async fn a_flood_of_refused_requests_is_counted_in_the_log_and_not_listed_one_by
     };
     for status in ["status=403", "status=404"] {
         eventually(PATIENCE, "every request is in the log", async || {
-            let (single, counted) = told(&system.ingress.lines(), status);
+            let (single, counted) = count_log_lines(&system.ingress.lines(), status);
             single + counted == ATTEMPTS / 2
         })
         .await;
-        let (single, counted) = told(&system.ingress.lines(), status);
+        let (single, counted) = count_log_lines(&system.ingress.lines(), status);
         assert!(counted > single, "{single} lines, {counted} counted");
     }
     system.shut_down().await.unwrap();

@@ -255,17 +255,17 @@ async fn a_malformed_parameter_is_refused_by_name_and_changes_nothing() {
     ] {
         let answer =
             system.stand_in.post(&format!("/webhooks/twilio/{path}"), &with(whole, name, value)).await.unwrap();
-        let told = format!("{name} does not have the form in which Twilio writes it\n");
-        assert_eq!((answer.status, answer.body), (400, told), "{path} {value}");
+        let expected = format!("{name} does not have the form in which Twilio writes it\n");
+        assert_eq!((answer.status, answer.body), (400, expected), "{path} {value}");
     }
-    for (name, told) in
+    for (name, expected) in
         [("From", "From is given more than once\n"), ("+447900000009", "a parameter is given more than once\n")]
     {
         let twice =
             [(name, "+447900000002"), (name, "+447900000003")].map(|(name, it)| (name.to_owned(), it.to_owned()));
         let form: Form = text.iter().filter(|(key, _)| key != name).cloned().chain(twice).collect();
         let answer = system.stand_in.post("/webhooks/twilio/sms", &form).await.unwrap();
-        assert_eq!((answer.status, answer.body.as_str()), (400, told));
+        assert_eq!((answer.status, answer.body.as_str()), (400, expected));
     }
     let others = with(&text, "AccountSid", "AC00000000000000000000000000000bad");
     let answer = system.stand_in.post("/webhooks/twilio/sms", &others).await.unwrap();
@@ -334,13 +334,13 @@ async fn a_stranger_who_texts_a_pool_number_is_told_once_which_number_to_text() 
     }
     system.stand_in.call("+447700900123", "+447100000001").await.unwrap();
     system.settle().await.unwrap();
-    let told: Vec<(String, String)> = system.stand_in.messages().into_iter().map(|it| (it.from, it.body)).collect();
+    let sent: Vec<(String, String)> = system.stand_in.messages().into_iter().map(|it| (it.from, it.body)).collect();
     let words = "This number takes calls only. To join JobRun, please text +447476955179.".to_owned();
-    assert_eq!(told, [("+447100000001".to_owned(), words)]);
+    assert_eq!(sent, [("+447100000001".to_owned(), words)]);
     assert_eq!(count(&system.pool, "SELECT count(*) FROM clients").await, 0);
-    let kept =
+    let recorded =
         count(&system.pool, "SELECT count(*) FROM events WHERE kind <> 'delivery_report' AND outcome IS NOT NULL");
-    assert_eq!(kept.await, 5);
+    assert_eq!(recorded.await, 5);
     system.shut_down().await.unwrap();
 }
 

@@ -26,9 +26,9 @@ async fn the_owner_of_a_live_number_is_told_of_each_call_once_unless_the_caller_
         system.stand_in.post(&format!("/webhooks/twilio/{path}"), &form).await.unwrap();
     }
     system.settle().await.unwrap();
-    let told = system.stand_in.bodies_to(ANN);
+    let received = system.stand_in.bodies_to(ANN);
     assert_eq!(
-        told,
+        received,
         ["+447700900123", "+447700900123", "+447700900124"]
             .map(|caller| format!("Missed call: {caller} rang your JobRun number."))
     );
@@ -82,8 +82,8 @@ async fn the_test_call_makes_the_number_live_and_is_no_missed_call() {
         system.stand_in.post(&format!("/webhooks/twilio/{path}"), &form).await.unwrap();
         system.settle().await.unwrap();
     }
-    let told = system.stand_in.bodies_to(ANN);
-    assert!(told.len() == 1 && told[0].starts_with("You're live!"), "{told:?}");
+    let received = system.stand_in.bodies_to(ANN);
+    assert!(received.len() == 1 && received[0].starts_with("You're live!"), "{received:?}");
     system.shut_down().await.unwrap();
 }
 
@@ -101,8 +101,8 @@ async fn a_burst_of_calls_displaces_no_important_text() {
     // Ann is given the other number.
     seed_release::drain(&system.pool, HERS, false, clock::now()).await.unwrap();
     seed_release::release(&system.pool, HERS, Duration::ZERO, clock::now()).await.unwrap();
-    let told = async || system.stand_in.bodies_to(ANN).last().unwrap().contains("number had to change");
-    eventually(PATIENCE, "she is told of her new number", told).await;
+    let was_told = async || system.stand_in.bodies_to(ANN).last().unwrap().contains("number had to change");
+    eventually(PATIENCE, "she is told of her new number", was_told).await;
     assert_eq!(count(&system.pool, "SELECT count(*) FROM alerts WHERE cause LIKE 'loop:%'").await, 0);
     system.shut_down().await.unwrap();
 }

@@ -1,6 +1,6 @@
 //! Delivery reports, in any order, late or never.
 
-use jobrun_stand_in::{Fate, Reports};
+use jobrun_stand_in::{DeliveryOutcome, Reports};
 use jobrun_tests::{PATIENCE, count, eventually, phone, say, test_system, texts};
 
 use super::{ANN, FIRST_TEXT, ann_at, carrier_reports, count_to, printed, rows, texts_in};
@@ -9,7 +9,7 @@ use super::{ANN, FIRST_TEXT, ann_at, carrier_reports, count_to, printed, rows, t
 async fn a_text_that_is_delivered_after_all_undoes_the_effects_of_its_reported_loss() {
     let system = test_system(1).await;
     ann_at(&system, "S6_PHONE_TYPE").await;
-    system.stand_in.end_as(Fate::Undelivered(30005));
+    system.stand_in.set_delivery_outcome(DeliveryOutcome::Undelivered(30005));
     say(&system, ANN, "2").await;
     rows(&system, 2, "SELECT count(*) FROM alerts WHERE cleared_at IS NULL AND cause LIKE 'un%:ann'").await;
     let unreachable = r#"SELECT count(*) FROM clients WHERE "unreachableAt" IS NOT NULL"#;
@@ -31,7 +31,7 @@ async fn a_text_that_is_delivered_after_all_undoes_the_effects_of_its_reported_l
 async fn the_second_try_of_a_text_that_was_delivered_after_all_is_not_sent() {
     let system = test_system(1).await;
     ann_at(&system, "S6_PHONE_TYPE").await;
-    system.stand_in.end_as(Fate::Undelivered(30003));
+    system.stand_in.set_delivery_outcome(DeliveryOutcome::Undelivered(30003));
     texts_in(&system, ANN, "2").await;
     rows(&system, 1, "SELECT count(*) FROM messages WHERE retry_of IS NOT NULL AND status = 'queued'").await;
     carrier_reports(&system, "delivered").await;
@@ -46,7 +46,7 @@ async fn the_second_try_of_a_text_that_was_delivered_after_all_is_not_sent() {
 async fn an_important_text_is_tried_once_more_and_then_raises_an_alert() {
     let system = test_system(1).await;
     ann_at(&system, "S6_PHONE_TYPE").await;
-    system.stand_in.end_as(Fate::Undelivered(30003));
+    system.stand_in.set_delivery_outcome(DeliveryOutcome::Undelivered(30003));
     assert_eq!(system.stand_in.text(ANN, "2").await.unwrap().status, 200);
     let second = "SELECT count(*) FROM messages WHERE retry_of IS NOT NULL AND status = 'queued' AND next_attempt_at > now() + INTERVAL '1 hour'";
     rows(&system, 1, second).await;
@@ -61,7 +61,7 @@ async fn an_important_text_is_tried_once_more_and_then_raises_an_alert() {
     assert_eq!(count(&system.pool, "SELECT count(*) FROM messages").await, 2, "and not a third time");
 
     // The client asks again, and the text is delivered: the alert is cleared.
-    system.stand_in.end_as(Fate::Delivered);
+    system.stand_in.set_delivery_outcome(DeliveryOutcome::Delivered);
     assert!(say(&system, ANN, "2").await[0].contains("**61*"));
     rows(&system, 1, "SELECT count(*) FROM alerts WHERE cleared_at IS NOT NULL").await;
     assert_eq!((printed(&system, "ALERT"), printed(&system, "ALL CLEAR")), (1, 1));
@@ -72,10 +72,10 @@ async fn an_important_text_is_tried_once_more_and_then_raises_an_alert() {
 async fn a_second_try_is_dropped_when_the_conversation_goes_on_and_delays_no_text() {
     let system = test_system(1).await;
     ann_at(&system, "S6_PHONE_TYPE").await;
-    system.stand_in.end_as(Fate::Undelivered(30003));
+    system.stand_in.set_delivery_outcome(DeliveryOutcome::Undelivered(30003));
     assert_eq!(system.stand_in.text(ANN, "2").await.unwrap().status, 200);
     rows(&system, 1, "SELECT count(*) FROM messages WHERE retry_of IS NOT NULL").await;
-    system.stand_in.end_as(Fate::Delivered);
+    system.stand_in.set_delivery_outcome(DeliveryOutcome::Delivered);
     texts_in(&system, ANN, "What do you mean?").await;
     eventually(PATIENCE, "a reminder is sent", async || count_to(&system, ANN) == 2).await;
     let waits = "SELECT count(*) FROM messages WHERE retry_of IS NOT NULL AND status = 'queued'";
@@ -90,7 +90,7 @@ async fn a_second_try_is_dropped_when_the_conversation_goes_on_and_delays_no_tex
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_refused_in_reports_is_probed_until_a_report_says_that_a_text_was_sent() {
     let system = test_system(1).await;
-    system.stand_in.end_as(Fate::Failed(30037));
+    system.stand_in.set_delivery_outcome(DeliveryOutcome::Failed(30037));
     texts_in(&system, ANN, "Plumber from London").await;
     rows(&system, 1, "SELECT count(*) FROM sending WHERE awaits_report").await;
     for n in 2..=5 {
@@ -102,7 +102,7 @@ async fn an_account_refused_in_reports_is_probed_until_a_report_says_that_a_text
     assert_eq!(system.stand_in.messages().len(), 2, "one probe is sent, and the others wait");
     assert_eq!((printed(&system, "ALERT"), printed(&system, "ALL CLEAR")), (1, 0));
 
-    system.stand_in.end_as(Fate::Delivered);
+    system.stand_in.set_delivery_outcome(DeliveryOutcome::Delivered);
     let soon = "UPDATE messages SET next_attempt_at = now() WHERE status = 'queued'";
     sqlx::raw_sql(soon).execute(&system.pool).await.unwrap();
     sqlx::raw_sql(probe_now).execute(&system.pool).await.unwrap();
@@ -122,12 +122,12 @@ async fn a_late_report_does_not_undo_later_activity() {
     let system = test_system(1).await;
     ann_at(&system, "S6_PHONE_TYPE").await;
     system.stand_in.reports(Reports::Missing);
-    system.stand_in.end_as(Fate::Undelivered(30003));
+    system.stand_in.set_delivery_outcome(DeliveryOutcome::Undelivered(30003));
     say(&system, ANN, "2").await;
-    system.stand_in.end_as(Fate::Failed(21610));
+    system.stand_in.set_delivery_outcome(DeliveryOutcome::Failed(21610));
     say(&system, &phone(2), "Plumber from London").await;
 
-    system.stand_in.end_as(Fate::Delivered);
+    system.stand_in.set_delivery_outcome(DeliveryOutcome::Delivered);
     say(&system, ANN, "DONE").await;
     for body in ["STOP", "START"] {
         say(&system, &phone(2), body).await;
@@ -173,7 +173,7 @@ async fn a_report_that_cannot_be_applied_delays_no_text() {
 async fn twilio_is_asked_about_a_text_that_it_never_reported_on() {
     let system = test_system(1).await;
     system.stand_in.reports(Reports::Missing);
-    system.stand_in.end_as(Fate::Undelivered(30008));
+    system.stand_in.set_delivery_outcome(DeliveryOutcome::Undelivered(30008));
     say(&system, ANN, "Plumber from London").await;
     rows(
         &system,

@@ -53,8 +53,8 @@ async fn an_important_text_above_the_limit_is_sent_later() {
                                      next_attempt_at = next_attempt_at - INTERVAL '5 minutes'";
     sqlx::raw_sql(later).execute(&system.pool).await.unwrap();
     system.settle().await.unwrap();
-    let told = system.stand_in.bodies_to(ANN);
-    assert!(told.len() == 1 && told[0].contains("**61*"), "{told:?}");
+    let received = system.stand_in.bodies_to(ANN);
+    assert!(received.len() == 1 && received[0].contains("**61*"), "{received:?}");
     system.shut_down().await.unwrap();
 }
 

@@ -1,7 +1,7 @@
 //! STOP and START on every number, and phones that no text reaches.
 
 use jobrun_shared::numbers::seed_release;
-use jobrun_stand_in::{Fate, Fault};
+use jobrun_stand_in::{DeliveryOutcome, Fault};
 use jobrun_tests::{count, numbers, say, test_system, texts};
 
 use super::{ANN, ANOTHERS, HERS, ann_at, rows};
@@ -15,10 +15,10 @@ async fn a_client_whose_opt_out_only_twilio_knows_gets_no_text_until_it_opts_in(
     assert!(say(&system, ANN, "ABC Plumbing").await.is_empty());
     assert!(say(&system, ANN, "START").await[0].contains("name of your business"));
     // Later, in a delivery report.
-    system.stand_in.end_as(Fate::Failed(21610));
+    system.stand_in.set_delivery_outcome(DeliveryOutcome::Failed(21610));
     say(&system, ANN, "ABC Plumbing").await;
     rows(&system, 1, r#"SELECT count(*) FROM clients WHERE "optedOutAt" IS NOT NULL"#).await;
-    system.stand_in.end_as(Fate::Delivered);
+    system.stand_in.set_delivery_outcome(DeliveryOutcome::Delivered);
     assert!(say(&system, ANN, "John Smith").await.is_empty());
     assert!(say(&system, ANN, "yes").await[0].contains("your own name"), "YES from a client who opted out opts in");
     say(&system, ANN, "Stop").await;
@@ -118,10 +118,10 @@ async fn a_client_who_pays_and_opts_out_raises_an_alert_until_it_opts_in() {
 async fn an_unreachable_phone_gets_no_text_until_it_texts() {
     let system = test_system(1).await;
     ann_at(&system, "S8_FWD_CONFIRM").await;
-    system.stand_in.end_as(Fate::Undelivered(30006));
+    system.stand_in.set_delivery_outcome(DeliveryOutcome::Undelivered(30006));
     say(&system, ANN, "Did it work?").await;
     rows(&system, 1, r#"SELECT count(*) FROM clients WHERE "unreachableAt" IS NOT NULL"#).await;
-    system.stand_in.end_as(Fate::Delivered);
+    system.stand_in.set_delivery_outcome(DeliveryOutcome::Delivered);
     system.stand_in.call("+447700900123", HERS).await.unwrap();
     system.settle().await.unwrap();
     assert_eq!(system.stand_in.bodies_to(ANN).len(), 1, "live, without a text");

@@ -30,7 +30,7 @@ async fn with_thirty_percent_failing_and_workers_dying_every_text_is_sent_once_a
     let misbehaviour = Misbehaviour { seed: seed(), percent: 30 };
     eprintln!("{misbehaviour}");
     system.stand_in.misbehave(misbehaviour);
-    let everybody = (1..=PEOPLE).map(|n| {
+    let conversations = (1..=PEOPLE).map(|n| {
         let stand_in = &system.stand_in;
         async move {
             for body in SAID {
@@ -38,11 +38,12 @@ async fn with_thirty_percent_failing_and_workers_dying_every_text_is_sent_once_a
             }
         }
     });
-    stream::iter(everybody).buffer_unordered(20).collect::<Vec<()>>().await;
+    stream::iter(conversations).buffer_unordered(20).collect::<Vec<()>>().await;
 
     kill_workers_until_all_is_sent(&mut system, PEOPLE * SAID.len()).await;
     every_text_was_taken_once_and_in_order(&system).await;
-    eventually(LONG, "every row agrees with Twilio", async || untrue_rows(&system).await.is_empty()).await;
+    eventually(LONG, "every row agrees with Twilio", async || rows_that_differ_from_twilio(&system).await.is_empty())
+        .await;
     for fault in [
         "429-retry-after",
         "429",
@@ -90,12 +91,12 @@ async fn every_text_was_taken_once_and_in_order(system: &TestSystem) {
 }
 
 /// Returns the SIDs of the texts whose rows differ from Twilio's state, and makes the checks of those texts due.
-async fn untrue_rows(system: &TestSystem) -> Vec<String> {
+async fn rows_that_differ_from_twilio(system: &TestSystem) -> Vec<String> {
     let rows: Vec<(String, String, Option<i32>)> =
         sqlx::query_as("SELECT twilio_sid, status, error_code FROM messages").fetch_all(&system.pool).await.unwrap();
     let known: HashMap<String, (String, Option<i32>)> =
         rows.into_iter().map(|(sid, status, code)| (sid, (status, code))).collect();
-    let untrue: Vec<String> = system
+    let differing: Vec<String> = system
         .stand_in
         .messages()
         .into_iter()
@@ -104,8 +105,8 @@ async fn untrue_rows(system: &TestSystem) -> Vec<String> {
         .collect();
     let later = "UPDATE messages SET check_at = now(), checks = 0
                  WHERE id IN (SELECT id FROM messages WHERE twilio_sid = ANY($1) ORDER BY id FOR UPDATE SKIP LOCKED)";
-    sqlx::query(later).bind(&untrue).execute(&system.pool).await.unwrap();
-    untrue
+    sqlx::query(later).bind(&differing).execute(&system.pool).await.unwrap();
+    differing
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -100,8 +100,8 @@ async fn bought_numbers_lead_to_our_webhooks_and_are_offered_to_waiting_clients(
     let (code, stdout, _) = system.operator(&["numbers", "check"]).await.unwrap();
     assert_eq!((code, stdout.as_str()), (0, "3 numbers: all is well\n"));
 
-    let told = async || system.stand_in.bodies_to(&phone(1)).iter().any(|body| body.contains("number is ready"));
-    eventually(PATIENCE, "the waiting client is told", told).await;
+    let was_told = async || system.stand_in.bodies_to(&phone(1)).iter().any(|body| body.contains("number is ready"));
+    eventually(PATIENCE, "the waiting client is told", was_told).await;
     system.shut_down().await.unwrap();
 }
 
@@ -271,7 +271,7 @@ async fn an_intended_purchase_is_given_up_once_its_request_can_no_longer_arrive(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_number_that_another_account_buys_first_gives_way_to_the_next() {
     let system = test_system(0, &[]).await;
-    system.stand_in.snatch(FIRST);
+    system.stand_in.sell_elsewhere(FIRST);
     let (code, stdout, _) = system.operator(&["pool", "buy", "--count", "2", "--yes"]).await.unwrap();
     assert_eq!((code, account(&system)), (0, vec![SECOND.to_owned(), THIRD.to_owned()]));
     let refused = format!("{FIRST}     not bought: Twilio answered HTTP 400, error 21422\n");

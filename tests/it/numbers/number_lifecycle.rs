@@ -357,8 +357,8 @@ async fn a_number_released_by_hand_cools_down_or_is_free_at_once_and_its_client_
     .await
     .concat();
     assert_eq!((code, said), (0, format!("{FIRST} cools down until {until} UTC; it was held by client client-1\n")));
-    let heard = "SELECT payload ->> 'client_id' FROM events WHERE kind = 'number_lost' ORDER BY id";
-    assert_eq!(texts(&system.pool, heard).await, ["client-1"]);
+    let loss_events = "SELECT payload ->> 'client_id' FROM events WHERE kind = 'number_lost' ORDER BY id";
+    assert_eq!(texts(&system.pool, loss_events).await, ["client-1"]);
     let another = allocate(&system.pool, "client-1").await;
     assert_eq!(another.as_deref(), Some("+447100000002"), "there was a reason to take the first");
 
@@ -373,7 +373,7 @@ async fn a_number_released_by_hand_cools_down_or_is_free_at_once_and_its_client_
     assert_eq!(said, format!("+447100000001 is available; it was held by nobody\n{risk}"));
     let (_, said) = run(&["pool", "release", FIRST]).await;
     assert_eq!(said, "+447100000001 is available; it was held by nobody\n", "and nothing is left to warn of");
-    assert_eq!(texts(&system.pool, heard).await, ["client-1"], "each loss is one event");
+    assert_eq!(texts(&system.pool, loss_events).await, ["client-1"], "each loss is one event");
     assert_eq!(allocate(&system.pool, "client-2").await.as_deref(), Some(FIRST));
     let (_, said) = run(&["pool", "release", FIRST, "--yes", "--now"]).await;
     assert_eq!(said, format!("+447100000001 is available; it was held by client client-2\n{risk}"));
@@ -457,16 +457,16 @@ async fn a_client_whose_number_is_taken_waits_for_another_and_does_not_get_it_ba
     live(&system.pool).await;
     system.operator(&["pool", "release", FIRST, "--yes", "--now"]).await.unwrap();
     system.settle().await.unwrap();
-    let told = || system.stand_in.bodies_to(&phone(1));
-    assert!(told().len() == 1 && told()[0].starts_with(TAKEN_BACK), "{:?}", told());
+    let received = || system.stand_in.bodies_to(&phone(1));
+    assert!(received().len() == 1 && received()[0].starts_with(TAKEN_BACK), "{:?}", received());
     assert_eq!(count(&system.pool, r#"SELECT count(*) FROM clients WHERE "twilioNumber" IS NOT NULL"#).await, 0);
     assert_eq!(sweep(&system.pool, clock::now()).await.unwrap(), [""; 0], "the number is not offered to it");
     assert_eq!(allocate(&system.pool, "client-1").await, None);
-    assert_eq!(told().len(), 1);
+    assert_eq!(received().len(), 1);
 
     assert_eq!(allocate(&system.pool, "client-2").await.as_deref(), Some(FIRST), "any other client may have it");
     system.operator(&["pool", "seed", SECOND]).await.unwrap();
-    eventually(PATIENCE, "another one is offered", async || told().len() == 2).await;
+    eventually(PATIENCE, "another one is offered", async || received().len() == 2).await;
     assert_eq!(allocate(&system.pool, "client-1").await.as_deref(), Some(SECOND));
     assert!(texts(&system.pool, AT_ODDS).await.is_empty() && texts(&system.pool, OUT_OF_ORDER).await.is_empty());
     system.shut_down().await.unwrap();
@@ -544,8 +544,8 @@ async fn the_operator_drains_a_number_and_is_told_who_holds_it() {
     assert_eq!(run(&["pool", "release", FIRST, "--yes", "--now"]).await, said(released));
     let undone = "is drained no more: clients may be given it; nobody holds it";
     assert_eq!(run(&["pool", "drain", FIRST, "--undo"]).await, said(undone));
-    let told = async || system.stand_in.bodies_to(&phone(2)).len() == 1;
-    eventually(PATIENCE, "the waiting client is told at once", told).await;
+    let was_told = async || system.stand_in.bodies_to(&phone(2)).len() == 1;
+    eventually(PATIENCE, "the waiting client is told at once", was_told).await;
     let again = "was not drained: clients may be given it; nobody holds it";
     assert_eq!(run(&["pool", "drain", FIRST, "--undo"]).await, said(again));
     let (code, words) = run(&["pool", "drain", "+447100000009"]).await;
@@ -560,16 +560,16 @@ async fn a_caller_of_a_number_that_no_client_holds_is_told_so_and_never_kept_wai
     seed_release::seed(&system.pool, &numbers(2)).await.unwrap();
     paid_clients(&system.pool, "client", 1).await;
     allocate(&system.pool, "client-1").await;
-    let hears = async |number: &str| {
+    let call_answer = async |number: &str| {
         let (arrived, ended) = system.stand_in.call("+447700900123", number).await.unwrap();
         assert_eq!((arrived.status, ended.status), (200, 204));
         arrived.body
     };
-    assert_eq!(hears(FIRST).await, CALL_TWIML, "client-1 holds it");
-    assert_eq!(hears(SECOND).await, UNUSED_NUMBER_TWIML, "no client has it yet");
-    assert_eq!(hears(&system.account.onboarding_number).await, CALL_TWIML, "it is not in the pool");
+    assert_eq!(call_answer(FIRST).await, CALL_TWIML, "client-1 holds it");
+    assert_eq!(call_answer(SECOND).await, UNUSED_NUMBER_TWIML, "no client has it yet");
+    assert_eq!(call_answer(&system.account.onboarding_number).await, CALL_TWIML, "it is not in the pool");
     leave(&system.pool, "client-1").await;
-    assert_eq!(hears(FIRST).await, UNUSED_NUMBER_TWIML, "it cools down");
+    assert_eq!(call_answer(FIRST).await, UNUSED_NUMBER_TWIML, "it cools down");
     system.settle().await.unwrap();
 
     // The pool is locked, but the inbox accepts the call.
@@ -584,6 +584,6 @@ async fn a_caller_of_a_number_that_no_client_holds_is_told_so_and_never_kept_wai
     assert_eq!((answer.status, answer.body.as_str()), (200, CALL_TWIML));
     assert_eq!(calls().await, before + 1);
     locked.rollback().await.unwrap();
-    assert_eq!(hears(FIRST).await, UNUSED_NUMBER_TWIML);
+    assert_eq!(call_answer(FIRST).await, UNUSED_NUMBER_TWIML);
     system.shut_down().await.unwrap();
 }

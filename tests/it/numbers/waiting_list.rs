@@ -35,13 +35,15 @@ async fn waiting_clients(pool: &PgPool, how_many: usize) -> Vec<String> {
 async fn numbers_freed_by_hand_reach_the_longest_waiting_at_once() {
     let system = test_system_with(3, &[("SWEEP_INTERVAL", "1h")]).await;
     waiting_clients(&system.pool, 4).await;
-    let told = |n: usize| system.stand_in.bodies_to(&phone(n)).iter().filter(|body| *body == READY).count();
+    let count_ready_texts =
+        |n: usize| system.stand_in.bodies_to(&phone(n)).iter().filter(|body| *body == READY).count();
 
     let (code, stdout, _) = system.operator(&["pool", "seed", "+447111111111", "+447111111112"]).await.unwrap();
     assert_eq!((code, stdout.as_str()), (0, "2 new, 0 known already\n"));
-    eventually(PATIENCE, "the first two are told", async || told(1) == 1 && told(2) == 1).await;
+    eventually(PATIENCE, "the first two are told", async || count_ready_texts(1) == 1 && count_ready_texts(2) == 1)
+        .await;
     system.settle().await.unwrap();
-    assert_eq!((told(3), told(4)), (0, 0));
+    assert_eq!((count_ready_texts(3), count_ready_texts(4)), (0, 0));
 
     assert!(say(&system, &phone(1), "yes").await[0].contains("trade"), "the conversation is where it was");
     sqlx::raw_sql("INSERT INTO onboarding_states (client_id, current_state) SELECT id, 'S5_CONFIRM_LIVE' FROM clients")
@@ -52,9 +54,9 @@ async fn numbers_freed_by_hand_reach_the_longest_waiting_at_once() {
 
     let (code, stdout, _) = system.operator(&["pool", "release", "+447111111111", "--yes", "--now"]).await.unwrap();
     assert_eq!((code, stdout.as_str()), (0, "+447111111111 is available; it was held by client client-1\n"));
-    eventually(PATIENCE, "the third is told", async || told(3) == 1).await;
+    eventually(PATIENCE, "the third is told", async || count_ready_texts(3) == 1).await;
     system.settle().await.unwrap();
-    assert_eq!([1, 2, 3, 4].map(told), [1, 1, 1, 0]);
+    assert_eq!([1, 2, 3, 4].map(count_ready_texts), [1, 1, 1, 0]);
     system.shut_down().await.unwrap();
 }
 

@@ -33,9 +33,9 @@ async fn a_waiting_client_is_told_once_before_the_promise_runs_out() {
     assert!(watch_at(&pool, start + TimeDelta::minutes(21 * 60 + 59)).await.told.is_empty());
 
     let at = start + TimeDelta::hours(22) + TimeDelta::seconds(1);
-    let told: Vec<String> =
+    let told_ids: Vec<String> =
         join_all((0..10).map(|_| watch_at(&pool, at))).await.into_iter().flat_map(|it| it.told).collect();
-    assert_eq!(told, ids, "ten looks at once tell each client once, and in order");
+    assert_eq!(told_ids, ids, "ten looks at once tell each client once, and in order");
     for hours in 1..100 {
         assert!(watch_at(&pool, at + TimeDelta::hours(hours)).await.told.is_empty(), "{hours} hours later");
     }
@@ -140,8 +140,8 @@ async fn a_broken_promise_reaches_the_client_the_log_and_the_operator() {
            UPDATE waiting_list SET held_at = now(), held_until = '2030-01-02 03:04Z', lapsed = 1 WHERE client_id = 'client-5'"#,
     )
     .await;
-    let told = || system.stand_in.bodies_to(&phone(1));
-    eventually(PATIENCE, "the client is told", async || told() == [wording::still_waiting().body]).await;
+    let received = || system.stand_in.bodies_to(&phone(1));
+    eventually(PATIENCE, "the client is told", async || received() == [wording::still_waiting().body]).await;
     let lines = || system.workers.iter().flat_map(|worker| worker.lines()).collect::<Vec<String>>();
     let alert = |hours: &str| {
         lines().iter().filter(|line| line.contains(&format!("ALERT Clients who paid have waited {hours}"))).count()

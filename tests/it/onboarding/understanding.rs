@@ -30,8 +30,8 @@ async fn a_split_answer_is_joined_and_a_repeat_answers_no_further_question() {
     assert!(say(&system, ANN, "Plumber").await[0].contains("where do you work"));
     assert_eq!(state(&system).await, ["S1_BUSINESS_TYPE_LOCATION"]);
     assert!(say(&system, ANN, "Leeds").await[0].contains("name of your business"));
-    let told = "SELECT concat_ws('|', current_state, collected_fields) FROM onboarding_states";
-    assert_eq!(texts(&system.pool, told).await, [r#"S2_BUSINESS_NAME|{"businessTypeLocation": "Plumber, Leeds"}"#]);
+    let progress = "SELECT concat_ws('|', current_state, collected_fields) FROM onboarding_states";
+    assert_eq!(texts(&system.pool, progress).await, [r#"S2_BUSINESS_NAME|{"businessTypeLocation": "Plumber, Leeds"}"#]);
     // Two texts under two SIDs: the network delivers some texts twice.
     for _ in 0..2 {
         assert_eq!(system.stand_in.text(ANN, "John Smith").await.unwrap().status, 200);

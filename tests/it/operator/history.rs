@@ -32,8 +32,8 @@ async fn the_history_of_a_sign_up_is_shown_in_order_by_id_and_by_phone() {
 
     let (code, shown, _) = client(&system, ANN).await;
     assert_eq!(code, 0);
-    let told = lines(&shown);
-    let mut rest = told.as_slice();
+    let shown_lines = lines(&shown);
+    let mut rest = shown_lines.as_slice();
     for (text_in, text_out) in texts_in.iter().zip(&texts_out) {
         assert!(rest[0].starts_with("text in   moved"), "{shown}");
         assert_eq!(rest[1].trim_start(), *text_in, "{shown}");

@@ -20,9 +20,9 @@ const SETTINGS: [(&str, &str); 3] =
     [("PAYMENT_LINK_URL", "https://buy.stripe.com/test_link"), ("NUMBER_COOLING", "5d"), ("HOLD_DURATION", "48h")];
 
 /// A pseudo-random generator (SplitMix64). The same seed gives the same numbers.
-struct Dice(u64);
+struct Random(u64);
 
-impl Dice {
+impl Random {
     fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
@@ -54,7 +54,7 @@ struct Person {
 
 struct Month {
     system: TestSystem,
-    dice: Dice,
+    random: Random,
     people: Vec<Person>,
     /// Stripe's clock, in Unix seconds.
     stripe_s: i64,
@@ -66,18 +66,18 @@ impl Month {
     }
 
     /// Delivers Stripe's events in random order, sometimes one of them twice.
-    async fn tell(&mut self, mut events: Vec<Value>) {
-        if self.dice.chance(30) {
-            events.push(events[self.dice.below(events.len())].clone());
+    async fn deliver(&mut self, mut events: Vec<Value>) {
+        if self.random.chance(30) {
+            events.push(events[self.random.below(events.len())].clone());
         }
-        self.dice.shuffle(&mut events);
+        self.random.shuffle(&mut events);
         for event in events {
             assert_eq!(self.system.stand_in.stripe(&event).await.unwrap().status, 200);
         }
     }
 
     /// A new client has answered the questions and is sent the payment link.
-    async fn somebody_joins(&mut self) {
+    async fn a_client_joins(&mut self) {
         self.people.push(Person { sale: None, is_served: false, is_late: false, opted_out_after: None });
         let n = self.people.len();
         let joins = r#"WITH joined AS (INSERT INTO clients (id, "phoneNumber") VALUES ($1, $2) RETURNING id)
@@ -92,13 +92,13 @@ impl Month {
         let reference = sqlx::query_scalar(r#"SELECT "paymentReference" FROM clients WHERE id = $1"#);
         let reference: String = reference.bind(format!("client-{n}")).fetch_one(&self.system.pool).await.unwrap();
         let sale = Sale { at: self.stripe_s, ..Sale::new(Some(&reference)) };
-        let is_late = self.dice.chance(20);
+        let is_late = self.random.chance(20);
         let mut events = sale.paid_by_card();
         if is_late {
             events = vec![sale.subscription("created", "active", None), sale.checkout_completed("unpaid")];
             events.extend([sale.after(60).delayed_payment(true), sale.after(60).invoice_payment_paid()]);
         }
-        self.tell(events).await;
+        self.deliver(events).await;
         self.people[n - 1].sale = Some(sale);
         self.people[n - 1].is_served = true;
     }
@@ -113,7 +113,7 @@ impl Month {
             vec![now.invoice_payment_failed(), now.subscription("updated", "past_due", Some("active"))]
         };
         let next = now.after(10);
-        let end = match self.dice.below(7) {
+        let end = match self.random.below(7) {
             0 => Some(next.subscription("updated", "unpaid", None)),
             1 => Some(next.subscription("deleted", "canceled", None)),
             2 => Some(next.refunded()),
@@ -123,7 +123,7 @@ impl Month {
         let person = &mut self.people[n - 1];
         (person.is_served, person.is_late) = (end.is_none(), end.is_none() && !was_late);
         events.extend(end);
-        self.tell(events).await;
+        self.deliver(events).await;
     }
 
     async fn says_stop_or_start(&mut self, n: usize) {
@@ -137,10 +137,10 @@ impl Month {
     }
 
     /// Six out of ten clients with a held number text READY; the others let the hold lapse.
-    async fn the_offered_answer(&mut self) {
+    async fn offered_clients_answer(&mut self) {
         let offered = "SELECT client_id FROM waiting_list WHERE held_until IS NOT NULL ORDER BY client_id";
         for id in texts(&self.system.pool, offered).await {
-            if self.dice.chance(60) {
+            if self.random.chance(60) {
                 let n: usize = id.trim_start_matches("client-").parse().unwrap();
                 self.texts_in(n, "READY").await;
             }
@@ -148,11 +148,11 @@ impl Month {
     }
 
     /// A client whose service has ended pays again.
-    async fn somebody_returns(&mut self) {
+    async fn a_client_returns(&mut self) {
         let ended = |(_, person): &(usize, &Person)| person.sale.is_some() && !person.is_served;
         let ended: Vec<usize> = self.people.iter().enumerate().filter(ended).map(|(place, _)| place + 1).collect();
         if !ended.is_empty() {
-            let n = ended[self.dice.below(ended.len())];
+            let n = ended[self.random.below(ended.len())];
             self.pays(n).await;
         }
     }
@@ -163,9 +163,9 @@ impl Month {
         if held.is_empty() {
             return;
         }
-        let number = &held[self.dice.below(held.len())];
-        let any = &numbers(NUMBERS)[self.dice.below(NUMBERS)];
-        let command: &[&str] = match self.dice.below(4) {
+        let number = &held[self.random.below(held.len())];
+        let any = &numbers(NUMBERS)[self.random.below(NUMBERS)];
+        let command: &[&str] = match self.random.below(4) {
             0 => &["pool", "release", number, "--yes"],
             1 => &["pool", "drain", number],
             _ => &["pool", "drain", "--undo", any],
@@ -181,18 +181,18 @@ impl Month {
         self.system.start_worker().unwrap();
     }
 
-    async fn something_happens(&mut self) {
-        let n = 1 + self.dice.below(self.people.len());
+    async fn take_random_action(&mut self) {
+        let n = 1 + self.random.below(self.people.len());
         let is_served = self.people[n - 1].is_served;
-        match self.dice.below(13) {
-            0 | 1 => self.somebody_joins().await,
+        match self.random.below(13) {
+            0 | 1 => self.a_client_joins().await,
             2..=5 if !is_served => self.pays(n).await,
-            2..=5 if self.dice.chance(50) => self.lapses(n).await,
-            6 | 7 => self.the_offered_answer().await,
+            2..=5 if self.random.chance(50) => self.lapses(n).await,
+            6 | 7 => self.offered_clients_answer().await,
             8 => self.says_stop_or_start(n).await,
             9 => self.an_operator_interferes().await,
-            10 if self.dice.chance(30) => self.a_worker_dies().await,
-            11 => self.somebody_returns().await,
+            10 if self.random.chance(30) => self.a_worker_dies().await,
+            11 => self.a_client_returns().await,
             _ => self.texts_in(n, "Hello?").await,
         }
         self.stripe_s += 100;
@@ -226,7 +226,7 @@ impl Month {
     }
 
     /// Waits until all due work is done, the sweep's included.
-    async fn evening(&self) {
+    async fn finish_the_day(&self) {
         // The work of a killed worker is taken up again after a while.
         self.hours_pass(1).await;
         self.system.settle().await.unwrap();
@@ -235,7 +235,7 @@ impl Month {
         self.system.settle().await.unwrap();
     }
 
-    async fn the_rules_hold(&self, day: usize) {
+    async fn check_the_rules(&self, day: usize) {
         for (rule, broken) in RULES {
             let found = texts(&self.system.pool, broken).await;
             assert!(found.is_empty(), "day {day}: {rule}: {found:?}");
@@ -311,16 +311,16 @@ async fn a_month_of_joins_payments_lapses_releases_and_crashes_keeps_every_promi
     eprintln!("SEED={seed}");
     let system = test_system_with(2, &SETTINGS).await;
     seed_release::seed(&system.pool, &numbers(NUMBERS)).await.unwrap();
-    let mut month = Month { system, dice: Dice(seed), people: Vec::new(), stripe_s: 1_700_000_000 };
+    let mut month = Month { system, random: Random(seed), people: Vec::new(), stripe_s: 1_700_000_000 };
     for _ in 0..10 {
-        month.somebody_joins().await;
+        month.a_client_joins().await;
     }
     for day in 1..=DAYS {
         for _ in 0..10 {
-            month.something_happens().await;
+            month.take_random_action().await;
         }
-        month.evening().await;
-        month.the_rules_hold(day).await;
+        month.finish_the_day().await;
+        month.check_the_rules(day).await;
         month.hours_pass(23).await;
     }
     // A month without these events would prove nothing.

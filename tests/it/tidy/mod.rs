@@ -72,8 +72,8 @@ fn the_core_depends_on_nothing_that_does_io() {
     assert!(
         workspace.contains(r#"chrono = { version = "0.4", default-features = false, features = ["alloc", "serde"] }"#)
     );
-    let heart = files(&[".rs"]).into_iter().filter(|(name, _)| name.starts_with("shared/onboarding/src"));
-    for (name, text) in heart {
+    let core = files(&[".rs"]).into_iter().filter(|(name, _)| name.starts_with("shared/onboarding/src"));
+    for (name, text) in core {
         for forbidden in ["std::fs", "std::net", "std::time", "std::env", "std::process", "Utc::now", "println!"] {
             assert!(!text.contains(forbidden), "{name} says {forbidden}");
         }

@@ -62,13 +62,13 @@ async fn create(
     let treatment = state.faults.of_text(&message.to, &message.body);
     let is_taken = treatment.fault.is_none_or(Fault::takes);
     let answer = if is_taken { take(&state, message, treatment).await } else { StatusCode::NO_CONTENT.into_response() };
-    spoilt(treatment.fault, answer, &connection).await
+    with_fault(treatment.fault, answer, &connection).await
 }
 
 /// Returns `answer`, or the response with which the fault replaces it.
-pub(crate) async fn spoilt(fault: Option<Fault>, answer: Response, connection: &Connection) -> Response {
+pub(crate) async fn with_fault(fault: Option<Fault>, answer: Response, connection: &Connection) -> Response {
     match fault {
-        Some(fault) => fault.spoil(answer, connection).await,
+        Some(fault) => fault.apply(answer, connection).await,
         None => answer,
     }
 }
@@ -109,12 +109,12 @@ fn is_e164(number: &str) -> bool {
     (7..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Accepts a message, and returns the response, in which it is queued. Only later fetches and lists show its fate.
+/// Accepts a message, and returns the response, in which it is queued. Only later fetches and lists show its delivery outcome.
 async fn take(state: &Arc<State>, mut message: Message, treatment: Treatment) -> Response {
     let answer = (StatusCode::CREATED, Json(message.as_json(&state.account.sid))).into_response();
-    if let Some(status) = treatment.fate.steps().last() {
+    if let Some(status) = treatment.outcome.steps().last() {
         message.status = *status;
-        message.error_code = treatment.fate.error_code();
+        message.error_code = treatment.outcome.error_code();
         message.date_sent = (*status != MessageStatus::Failed).then_some(message.date_created);
     }
     message.listed_from = message.date_created + treatment.unlisted;
@@ -148,7 +148,7 @@ async fn pause(duration: Duration) {
 async fn report(state: Arc<State>, message: Message, treatment: Treatment, after: Duration) {
     let Some(url) = message.status_callback.as_ref().filter(|_| state.account.delivery_reports) else { return };
     pause(after).await;
-    let steps = treatment.fate.steps().iter().copied();
+    let steps = treatment.outcome.steps().iter().copied();
     let steps: Vec<MessageStatus> = match treatment.reports {
         Reports::Missing => Vec::new(),
         Reports::Twice => steps.flat_map(|status| [status, status]).collect(),
@@ -200,7 +200,7 @@ async fn list(
             (name, refuse(StatusCode::BAD_REQUEST, 20001, &why))
         }
     };
-    spoilt(state.faults.of_read(&asked), answer, &connection).await
+    with_fault(state.faults.of_read(&asked), answer, &connection).await
 }
 
 async fn fetch(
@@ -221,5 +221,5 @@ async fn fetch(
         Some(message) => Json(message.as_json(&account)).into_response(),
         None => refuse(StatusCode::NOT_FOUND, 20404, &format!("The requested resource {} was not found", uri.path())),
     };
-    spoilt(state.faults.of_read(&asked), answer, &connection).await
+    with_fault(state.faults.of_read(&asked), answer, &connection).await
 }

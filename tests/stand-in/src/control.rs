@@ -10,7 +10,7 @@ use axum::{Form, Router};
 use jobrun_onboarding::as_people_write;
 use serde::Deserialize;
 
-use crate::{Answer, Direction, Fate, Fault, Message, Misbehaviour, Reports, State, Undelivered};
+use crate::{Answer, DeliveryOutcome, Direction, Fault, Message, Misbehaviour, Reports, State, Undelivered};
 
 const HELP: &str = "\
 This stands in for Twilio and Stripe. Be a client with curl:
@@ -141,7 +141,7 @@ async fn order(Shared(state): Shared<Arc<State>>, Form(order): Form<Order>) -> O
     let next = word(order.next.as_ref(), Fault::named)?;
     let always =
         word(order.always.as_ref(), |name| if name == "none" { Some(None) } else { Fault::named(name).map(Some) })?;
-    let fate = word(order.end.as_ref(), Fate::named)?;
+    let outcome = word(order.end.as_ref(), DeliveryOutcome::named)?;
     let reports = word(order.reports.as_ref(), Reports::named)?;
     let misbehaviour = match (order.seed, order.percent) {
         (Some(seed), Some(percent @ 0..=100)) => Some(Misbehaviour { seed, percent }),
@@ -151,7 +151,7 @@ async fn order(Shared(state): Shared<Arc<State>>, Form(order): Form<Order>) -> O
     let mut orders = state.faults.orders();
     orders.next.extend(next);
     orders.always = always.unwrap_or(orders.always);
-    orders.fate = fate.or(orders.fate);
+    orders.outcome = outcome.or(orders.outcome);
     orders.reports = reports.or(orders.reports);
     orders.misbehaviour = misbehaviour.or(orders.misbehaviour);
     Ok(misbehaviour.map_or_else(|| "so be it\n".to_owned(), |misbehaviour| format!("{misbehaviour}\n")))

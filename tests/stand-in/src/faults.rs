@@ -87,7 +87,7 @@ impl Fault {
     }
 
     /// Returns the response that the caller gets in place of `answer`.
-    pub(crate) async fn spoil(self, answer: Response, connection: &Connection) -> Response {
+    pub(crate) async fn apply(self, answer: Response, connection: &Connection) -> Response {
         let too_many = || refuse(StatusCode::TOO_MANY_REQUESTS, 20429, "Too Many Requests");
         match self {
             Self::RetryAfter => ([(header::RETRY_AFTER, "1")], too_many()).into_response(),
@@ -123,7 +123,7 @@ impl fmt::Display for Fault {
 
 /// How a text ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum DeliveryOutcome {
     /// It stays queued at Twilio.
     Queued,
     /// It arrives.
@@ -136,12 +136,12 @@ pub enum Fate {
     Failed(u32),
 }
 
-impl Fate {
-    /// The random fates besides `Delivered`. After none of them does the worker give up the recipient, so it stays owed its texts.
+impl DeliveryOutcome {
+    /// The random outcomes besides `Delivered`. The worker gives up the recipient after none of them, and goes on to send it texts.
     const OTHERS_AT_RANDOM: [Self; 5] =
         [Self::Sent, Self::Undelivered(30003), Self::Undelivered(30004), Self::Undelivered(30008), Self::Failed(30007)];
 
-    /// Returns the fate of that name, such as `delivered` or `failed-30007`.
+    /// Returns the outcome of that name, such as `delivered` or `failed-30007`.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         match name.split_once('-') {
@@ -208,7 +208,7 @@ impl Reports {
     }
 }
 
-/// Random misbehaviour of requests, fates, delivery reports and the list, each in `percent` of a hundred cases.
+/// Random misbehaviour of requests, delivery outcomes, delivery reports and the list, each in `percent` of a hundred cases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Misbehaviour {
     /// The same seed brings the same faults.
@@ -231,7 +231,7 @@ impl fmt::Display for Misbehaviour {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Treatment {
     pub(crate) fault: Option<Fault>,
-    pub(crate) fate: Fate,
+    pub(crate) outcome: DeliveryOutcome,
     pub(crate) reports: Reports,
     /// For how long the list does not show it.
     pub(crate) unlisted: Duration,
@@ -240,35 +240,39 @@ pub(crate) struct Treatment {
 impl Misbehaviour {
     /// Returns the treatment of the given attempt, counted from 0, to send `body` to `to`.
     fn treatment(self, to: &str, body: &str, attempt: u64) -> Treatment {
-        let dice = |purpose: &str| Dice::new(self.seed, &[purpose, to, body], attempt);
-        let (mut fault, mut fate, mut lag) = (dice("fault"), dice("fate"), dice("lag"));
+        let random = |purpose: &str| Random::new(self.seed, &[purpose, to, body], attempt);
+        let (mut fault, mut outcome, mut lag) = (random("fault"), random("fate"), random("lag"));
         Treatment {
-            fault: fault.hits(self.percent).then(|| fault.one_of(&Fault::AT_RANDOM)),
-            fate: if fate.hits(self.percent) { fate.one_of(&Fate::OTHERS_AT_RANDOM) } else { Fate::Delivered },
-            reports: self.reports(dice("reports")),
-            unlisted: if lag.hits(self.percent) { Duration::from_millis(lag.below(2000)) } else { Duration::ZERO },
+            fault: fault.chance(self.percent).then(|| fault.one_of(&Fault::AT_RANDOM)),
+            outcome: if outcome.chance(self.percent) {
+                outcome.one_of(&DeliveryOutcome::OTHERS_AT_RANDOM)
+            } else {
+                DeliveryOutcome::Delivered
+            },
+            reports: self.reports(random("reports")),
+            unlisted: if lag.chance(self.percent) { Duration::from_millis(lag.below(2000)) } else { Duration::ZERO },
         }
     }
 
-    fn reports(self, mut dice: Dice) -> Reports {
-        if !dice.hits(self.percent) {
+    fn reports(self, mut random: Random) -> Reports {
+        if !random.chance(self.percent) {
             return Reports::InOrder;
         }
-        let late = Reports::Late(Duration::from_millis(1000 + dice.below(2000)));
-        dice.one_of(&[Reports::Twice, Reports::Reordered, late, Reports::BeforeAnswer, Reports::Missing])
+        let late = Reports::Late(Duration::from_millis(1000 + random.below(2000)));
+        random.one_of(&[Reports::Twice, Reports::Reordered, late, Reports::BeforeAnswer, Reports::Missing])
     }
 
     /// Returns the fault of a read. `time` counts the reads with the same key, from 0.
     fn of_read(self, asked: &str, time: u64) -> Option<Fault> {
-        let mut dice = Dice::new(self.seed, &["read", asked], time);
-        dice.hits(self.percent).then(|| dice.one_of(&Fault::OF_READS_AT_RANDOM))
+        let mut random = Random::new(self.seed, &["read", asked], time);
+        random.chance(self.percent).then(|| random.one_of(&Fault::OF_READS_AT_RANDOM))
     }
 }
 
 /// A pseudorandom generator: SplitMix64, whose start is the FNV-1a hash of the seed, the purpose and the attempt.
-struct Dice(u64);
+struct Random(u64);
 
-impl Dice {
+impl Random {
     fn new(seed: u64, about: &[&str], times: u64) -> Self {
         // The byte 255 occurs in no UTF-8 text, so different lists of words give different bytes.
         let words = about.iter().flat_map(|word| word.bytes().chain([255]));
@@ -288,7 +292,7 @@ impl Dice {
         self.next() % end
     }
 
-    fn hits(&mut self, percent: u8) -> bool {
+    fn chance(&mut self, percent: u8) -> bool {
         self.below(100) < u64::from(percent)
     }
 
@@ -310,8 +314,8 @@ pub(crate) struct Orders {
     /// The faults of the next purchases of numbers, in order.
     pub(crate) purchases: VecDeque<Fault>,
     /// The numbers that another buyer takes once a search has shown them.
-    pub(crate) snatched: Vec<String>,
-    pub(crate) fate: Option<Fate>,
+    pub(crate) sold_elsewhere: Vec<String>,
+    pub(crate) outcome: Option<DeliveryOutcome>,
     pub(crate) reports: Option<Reports>,
     pub(crate) misbehaviour: Option<Misbehaviour>,
     /// How often each text was attempted, by recipient and body.
@@ -335,7 +339,7 @@ impl Faults {
         let mut treatment = orders.misbehaviour.unwrap_or(well).treatment(to, body, attempt);
         let ordered = orders.next.pop_front().or(orders.always);
         treatment.fault = ordered.or(treatment.fault);
-        treatment.fate = orders.fate.unwrap_or(treatment.fate);
+        treatment.outcome = orders.outcome.unwrap_or(treatment.outcome);
         treatment.reports = orders.reports.unwrap_or(treatment.reports);
         orders.note(treatment.fault);
         treatment
@@ -407,7 +411,7 @@ mod tests {
         let reads = (0..2000).filter(|n| SEVEN.of_read("a list", *n).is_some()).count();
         for wrong in [
             drawn.iter().filter(|it| it.fault.is_some()).count(),
-            drawn.iter().filter(|it| it.fate != Fate::Delivered).count(),
+            drawn.iter().filter(|it| it.outcome != DeliveryOutcome::Delivered).count(),
             drawn.iter().filter(|it| it.reports != Reports::InOrder).count(),
             drawn.iter().filter(|it| it.unlisted != Duration::ZERO).count(),
             reads,
@@ -417,18 +421,18 @@ mod tests {
         for fault in Fault::AT_RANDOM {
             assert!(drawn.iter().any(|it| it.fault == Some(fault)), "{fault}");
         }
-        assert!(drawn.iter().all(|it| it.fate.error_code() != Some(21610)), "no recipient opts out at random");
+        assert!(drawn.iter().all(|it| it.outcome.error_code() != Some(21610)), "no recipient opts out at random");
     }
 
     #[test]
-    fn names_of_faults_and_fates_are_parsed_to_what_they_name() {
+    fn names_of_faults_and_delivery_outcomes_are_parsed_to_what_they_name() {
         for (name, fault) in Fault::NAMES {
             assert_eq!((Fault::named(name), fault.to_string().as_str()), (Some(fault), name));
         }
         assert_eq!(Fault::named("21610"), Some(Fault::Refused(21610)));
         assert_eq!(Fault::named("404"), None);
-        assert_eq!(Fate::named("failed-21610"), Some(Fate::Failed(21610)));
-        assert_eq!(Fate::named("lost"), None);
+        assert_eq!(DeliveryOutcome::named("failed-21610"), Some(DeliveryOutcome::Failed(21610)));
+        assert_eq!(DeliveryOutcome::named("lost"), None);
         let sentence = "Twilio misbehaves in 30 % of cases, by seed 7; seed=7&percent=30 repeats it.";
         assert_eq!(SEVEN.to_string(), sentence);
     }

@@ -2,7 +2,7 @@
 //!
 //! It serves Twilio's REST API for messages and numbers, sends signed webhooks and delivery reports, and places calls.
 //! It takes payments, and sends signed events about them as Stripe does (`stripe.rs`).
-//! Given a file, it keeps its state over a restart (`kept.rs`).
+//! Given a file, it keeps its state over a restart (`state_file.rs`).
 //!
 //! People use it over HTTP (`control.rs`); tests call its methods. It must never be more lenient than Twilio, and it
 //! misbehaves as Twilio can, on command or at random (`faults.rs`).
@@ -15,7 +15,7 @@ mod control;
 
 mod faults;
 
-mod kept;
+mod state_file;
 
 mod listing;
 
@@ -47,9 +47,9 @@ use tokio::task::JoinHandle;
 
 use connection::{Connection, Connections};
 use faults::Faults;
-use kept::Kept;
+use state_file::StateFile;
 
-pub use faults::{Fate, Fault, Misbehaviour, Reports};
+pub use faults::{DeliveryOutcome, Fault, Misbehaviour, Reports};
 pub use market::Offer;
 pub use message::{Direction, Message, MessageStatus};
 pub use numbers::Number;
@@ -89,7 +89,7 @@ struct State {
     numbers: Mutex<Vec<Number>>,
     sales: Mutex<stripe::Sales>,
     market: Mutex<Vec<Offer>>,
-    kept: Option<Kept>,
+    state_file: Option<StateFile>,
     /// A random prefix and a counter. Together they make SIDs unique, over restarts as well.
     sids: (u64, AtomicU64),
     answer_after_ms: AtomicU64,
@@ -138,9 +138,9 @@ impl StandIn {
     ///
     /// # Panics
     /// As [`StandIn::start`].
-    pub fn start_kept(listener: TcpListener, account: Account, file: &Path) -> io::Result<Self> {
-        let (kept, entries) = Kept::open(file)?;
-        let state = State::new(account, Some(kept));
+    pub fn start_with_file(listener: TcpListener, account: Account, file: &Path) -> io::Result<Self> {
+        let (state_file, entries) = StateFile::open(file)?;
+        let state = State::new(account, Some(state_file));
         entries.into_iter().for_each(|entry| state.restore(entry));
         Ok(Self::serve(listener, state))
     }
@@ -217,9 +217,9 @@ impl StandIn {
         self.state.faults.orders().always = fault;
     }
 
-    /// From now on, messages end with this fate.
-    pub fn end_as(&self, fate: Fate) {
-        self.state.faults.orders().fate = Some(fate);
+    /// From now on, messages have this delivery outcome.
+    pub fn set_delivery_outcome(&self, outcome: DeliveryOutcome) {
+        self.state.faults.orders().outcome = Some(outcome);
     }
 
     /// From now on, delivery reports are sent in this way.
@@ -303,7 +303,7 @@ impl Drop for StandIn {
 
 impl State {
     #[expect(clippy::expect_used, reason = "without a client or random numbers there is nothing to stand in with")]
-    fn new(account: Account, kept: Option<Kept>) -> Self {
+    fn new(account: Account, state_file: Option<StateFile>) -> Self {
         jobrun_twilio::api::use_tls_provider();
         let http = reqwest::Client::builder().timeout(Duration::from_secs(15)).build().expect("an HTTP client");
         let mut random = [0; 8];
@@ -316,7 +316,7 @@ impl State {
             numbers: Mutex::default(),
             sales: Mutex::default(),
             market: Mutex::new(market::fresh_numbers()),
-            kept,
+            state_file,
             sids: (u64::from_be_bytes(random), AtomicU64::new(0)),
             answer_after_ms: AtomicU64::new(0),
             faults: Faults::default(),

@@ -12,7 +12,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
-use crate::api::{refuse, spoilt, unauthorised};
+use crate::api::{refuse, unauthorised, with_fault};
 use crate::connection::Connection;
 use crate::numbers::LARGEST_PAGE;
 use crate::{StandIn, State};
@@ -80,8 +80,8 @@ impl StandIn {
     }
 
     /// Makes another buyer take a number just after the next search, which still shows it.
-    pub fn snatch(&self, phone_number: &str) {
-        self.state.faults.orders().snatched.push(phone_number.to_owned());
+    pub fn sell_elsewhere(&self, phone_number: &str) {
+        self.state.faults.orders().sold_elsewhere.push(phone_number.to_owned());
     }
 }
 
@@ -137,7 +137,7 @@ async fn search(
     } else {
         refuse(StatusCode::NOT_FOUND, 20404, "The requested resource was not found")
     };
-    spoilt(state.faults.of_read("numbers for sale"), answer, &connection).await
+    with_fault(state.faults.of_read("numbers for sale"), answer, &connection).await
 }
 
 /// Returns the numbers that match the filters. As with Twilio, an absent filter matches every number.
@@ -155,7 +155,7 @@ fn shown(state: &State, kind: &str, query: &HashMap<String, String>) -> Vec<Valu
         .take(size)
         .map(Offer::as_json)
         .collect();
-    let snatched = std::mem::take(&mut state.faults.orders().snatched);
-    market.retain(|offer| !snatched.contains(&offer.phone_number));
+    let sold_elsewhere = std::mem::take(&mut state.faults.orders().sold_elsewhere);
+    market.retain(|offer| !sold_elsewhere.contains(&offer.phone_number));
     found
 }

@@ -11,10 +11,10 @@ use axum::{Form, Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::api::{refuse, spoilt, unauthorised};
+use crate::api::{refuse, unauthorised, with_fault};
 use crate::connection::Connection;
 use crate::faults::Fault;
-use crate::kept::Entry;
+use crate::state_file::Entry;
 use crate::{StandIn, State};
 
 /// The largest page. Twilio's limit is 1000, which no test would reach.
@@ -150,7 +150,7 @@ async fn list(
         return refusal;
     }
     let answer = page(&state.numbers(), &account, &query);
-    spoilt(state.faults.of_read("numbers"), answer, &connection).await
+    with_fault(state.faults.of_read("numbers"), answer, &connection).await
 }
 
 fn page(numbers: &[Number], account: &str, query: &HashMap<String, String>) -> Response {
@@ -186,7 +186,7 @@ async fn buy(
     let fault = state.faults.of_purchase();
     let is_sold = fault.is_none_or(Fault::takes);
     let answer = if is_sold { sell(&state, fields) } else { StatusCode::NO_CONTENT.into_response() };
-    spoilt(fault, answer, &connection).await
+    with_fault(fault, answer, &connection).await
 }
 
 fn sell(state: &State, fields: HashMap<String, String>) -> Response {
@@ -228,7 +228,7 @@ async fn update(
     }
     number.set(fields);
     number.updates += 1;
-    state.keep(&Entry::Number(number.clone()));
+    state.persist(&Entry::Number(number.clone()));
     Json(number.as_json()).into_response()
 }
 

@@ -326,29 +326,29 @@ async fn page(Query(checkout): Query<Checkout>) -> Html<String> {
 
 async fn pay(Shared(state): Shared<Arc<State>>, Form(checkout): Form<Checkout>) -> Outcome {
     let sale = Sale::new(checkout.client_reference_id.as_deref().filter(|it| !it.is_empty()));
-    tell(&state, &sale.paid_by_card()).await?;
+    deliver(&state, &sale.paid_by_card()).await?;
     let subscription = sale.subscription.clone();
     state.add_sale(sale);
     Ok(format!("paid: subscription {subscription}\n"))
 }
 
 #[derive(Deserialize)]
-struct Changed {
+struct StatusChange {
     subscription: String,
     status: String,
 }
 
-async fn change(Shared(state): Shared<Arc<State>>, Form(changed): Form<Changed>) -> Outcome {
-    let sale = state.sales().get(&changed.subscription).cloned();
-    let sale = sale.ok_or((StatusCode::NOT_FOUND, format!("no such subscription: {}\n", changed.subscription)))?;
+async fn change(Shared(state): Shared<Arc<State>>, Form(change_form): Form<StatusChange>) -> Outcome {
+    let sale = state.sales().get(&change_form.subscription).cloned();
+    let sale = sale.ok_or((StatusCode::NOT_FOUND, format!("no such subscription: {}\n", change_form.subscription)))?;
     // The status `active` pays for another month.
-    let month = sale.month + u32::from(changed.status == "active");
+    let month = sale.month + u32::from(change_form.status == "active");
     let sale = Sale { month, at: clock::now().timestamp(), ..sale };
-    let events = sale.becomes(&changed.status);
-    let events = events.ok_or((StatusCode::BAD_REQUEST, format!("no such status: {}\n", changed.status)))?;
-    tell(&state, &events).await?;
-    state.sales().insert(changed.subscription.clone(), sale);
-    Ok(format!("{} is {}\n", changed.subscription, changed.status))
+    let events = sale.becomes(&change_form.status);
+    let events = events.ok_or((StatusCode::BAD_REQUEST, format!("no such status: {}\n", change_form.status)))?;
+    deliver(&state, &events).await?;
+    state.sales().insert(change_form.subscription.clone(), sale);
+    Ok(format!("{} is {}\n", change_form.subscription, change_form.status))
 }
 
 async fn list(Shared(state): Shared<Arc<State>>) -> String {
@@ -360,7 +360,7 @@ async fn list(Shared(state): Shared<Arc<State>>) -> String {
     page
 }
 
-async fn tell(state: &State, events: &[Value]) -> Result<(), (StatusCode, String)> {
+async fn deliver(state: &State, events: &[Value]) -> Result<(), (StatusCode, String)> {
     for event in events {
         let refused = |why: String| (StatusCode::BAD_GATEWAY, format!("the webhook was not taken: {why}\n"));
         let answer = state.stripe(event).await.map_err(|error| refused(error.to_string()))?;

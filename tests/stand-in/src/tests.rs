@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::stripe::{self, Sale};
-use crate::{Account, Fate, Fault, Misbehaviour, Reports, StandIn};
+use crate::{Account, DeliveryOutcome, Fault, Misbehaviour, Reports, StandIn};
 
 const PHONE: &str = "+447900000001";
 const NUMBER: &str = "+447100000000";
@@ -117,7 +117,7 @@ async fn a_permanent_fault_affects_lists_and_fetches_as_well() {
 #[tokio::test]
 async fn a_message_is_fetched_by_its_sid_and_shows_its_final_status() {
     let stand_in = stand_in().await;
-    stand_in.end_as(Fate::Undelivered(30003));
+    stand_in.set_delivery_outcome(DeliveryOutcome::Undelivered(30003));
     let created: Value = create(&stand_in, "Hi").await.unwrap().json().await.unwrap();
     assert_eq!((&created["status"], &created["date_sent"]), (&"queued".into(), &Value::Null));
     let (status, fetched) = get(&stand_in, created["uri"].as_str().unwrap()).await;
@@ -149,7 +149,7 @@ async fn pages_of_the_list_link_to_each_other_even_if_messages_are_sent_meanwhil
 async fn an_inbound_text_is_kept_and_listed_even_if_its_webhook_cannot_be_delivered() {
     let stand_in = stand_in().await;
     stand_in.text(PHONE, "Hello").await.unwrap_err();
-    stand_in.end_as(Fate::Queued);
+    stand_in.set_delivery_outcome(DeliveryOutcome::Queued);
     create(&stand_in, "Not sent yet").await.unwrap();
     let (_, page) = get(&stand_in, &path(&stand_in, "Messages.json?To=%2B447100000000")).await;
     let message = &page["messages"][0];
@@ -236,7 +236,7 @@ async fn refuser() -> (SocketAddr, UnboundedReceiver<String>) {
 async fn delivery_reports_are_sent_as_ordered_and_carry_the_error_code() {
     let (addr, mut bodies) = refuser().await;
     let stand_in = stand_in_beside(addr).await;
-    stand_in.end_as(Fate::Undelivered(30003));
+    stand_in.set_delivery_outcome(DeliveryOutcome::Undelivered(30003));
     let callback = format!("http://{addr}/status?m=1");
     for (reports, expected) in [
         (Reports::InOrder, &["sent", "undelivered"][..]),
@@ -299,15 +299,15 @@ fn kept_file(name: &str) -> std::path::PathBuf {
     file
 }
 
-async fn kept(file: &std::path::Path) -> std::io::Result<StandIn> {
+async fn start_with_file(file: &std::path::Path) -> std::io::Result<StandIn> {
     let account = stand_in().await.state.account.clone();
-    StandIn::start_kept(TcpListener::bind("127.0.0.1:0").await.unwrap(), account, file)
+    StandIn::start_with_file(TcpListener::bind("127.0.0.1:0").await.unwrap(), account, file)
 }
 
 #[tokio::test]
 async fn a_stand_in_with_a_file_restores_the_state_of_the_last_one() {
     let file = kept_file("goes-on");
-    let first = kept(&file).await.unwrap();
+    let first = start_with_file(&file).await.unwrap();
     first.text(PHONE, "Hello").await.unwrap_err();
     create(&first, "1").await.unwrap();
     create(&first, "2").await.unwrap();
@@ -321,7 +321,7 @@ async fn a_stand_in_with_a_file_restores_the_state_of_the_last_one() {
     let used = [first.new_sid("SM"), first.new_sid("CA")];
     drop(first);
 
-    let second = kept(&file).await.unwrap();
+    let second = start_with_file(&file).await.unwrap();
     assert_eq!((all.len(), second.message_count()), (3, 2));
     assert_eq!((&*second.state.messages(), second.numbers(), &*second.state.sales()), (&all, numbers, &sales));
     assert!(second.offers().iter().all(|offer| offer.phone_number != "+447400100001"), "it is sold already");
@@ -331,27 +331,27 @@ async fn a_stand_in_with_a_file_restores_the_state_of_the_last_one() {
     let new = [sids[3].clone(), second.new_sid("SM"), second.new_sid("CA")];
     assert!(new.iter().all(|sid| sid.len() == 34 && !sids[..3].contains(sid) && !used.contains(sid)), "{new:?}");
     drop(second);
-    assert_eq!(kept(&file).await.unwrap().message_count(), 3);
+    assert_eq!(start_with_file(&file).await.unwrap().message_count(), 3);
     std::fs::remove_file(file).unwrap();
 }
 
 #[tokio::test]
 async fn an_incomplete_last_line_is_cut_off_and_a_broken_line_before_it_is_an_error() {
     let file = kept_file("torn");
-    let first = kept(&file).await.unwrap();
+    let first = start_with_file(&file).await.unwrap();
     create(&first, "1").await.unwrap();
     create(&first, "2").await.unwrap();
     drop(first);
     let whole = std::fs::read(&file).unwrap();
     for cut in [1, 20] {
         std::fs::write(&file, &whole[..whole.len() - cut]).unwrap();
-        let second = kept(&file).await.unwrap();
+        let second = start_with_file(&file).await.unwrap();
         assert_eq!(second.message_count(), 1, "the last {cut} bytes are missing");
         create(&second, "3").await.unwrap();
-        assert_eq!(kept(&file).await.unwrap().bodies_to(PHONE), ["1", "3"]);
+        assert_eq!(start_with_file(&file).await.unwrap().bodies_to(PHONE), ["1", "3"]);
     }
     std::fs::write(&file, [b"{\"text\":\n".as_slice(), &whole].concat()).unwrap();
-    let error = kept(&file).await.unwrap_err().to_string();
+    let error = start_with_file(&file).await.unwrap_err().to_string();
     assert!(error.contains("line 1, cannot be read") && error.contains(file.to_str().unwrap()), "{error}");
     std::fs::remove_file(file).unwrap();
 }

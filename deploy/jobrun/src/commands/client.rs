@@ -47,7 +47,7 @@ pub fn print(
     let mut page = Page { out, width };
     print_header(&mut page, &story.client)?;
     writeln!(page.out)?;
-    print_set_in(&mut page, &format!("{:<19}  {:<8}  ", "WHEN", "WHAT"), "(times in UTC; of payments, Stripe's)")?;
+    print_indented(&mut page, &format!("{:<19}  {:<8}  ", "WHEN", "WHAT"), "(times in UTC; of payments, Stripe's)")?;
     for entry in &story.entries {
         print_entry(&mut page, entry, onboarding_number)?;
     }
@@ -73,7 +73,7 @@ fn print_header(page: &mut Page<'_, impl Write>, client: &Header) -> std::io::Re
     ];
     writeln!(page.out, "client {}", shown(&client.id))?;
     for (name, value) in entries {
-        print_set_in(page, &format!("  {name:<11}  "), &value)?;
+        print_indented(page, &format!("  {name:<11}  "), &value)?;
     }
     Ok(())
 }
@@ -102,14 +102,16 @@ fn print_entry(
 ) -> std::io::Result<()> {
     let (what, line, body) = match &entry.what {
         EntryKind::TextIn { to, body, heard } if to == onboarding_number.as_str() => {
-            ("text in", came_of(heard), Some(body))
+            ("text in", outcome_words(heard), Some(body))
         }
-        EntryKind::TextIn { to, body, heard } => ("text in", format!("to {to}, {}", came_of(heard)), Some(body)),
-        EntryKind::CallArrived { from, heard } => ("call", format!("from {from}, {}", came_of(heard)), None),
+        EntryKind::TextIn { to, body, heard } => ("text in", format!("to {to}, {}", outcome_words(heard)), Some(body)),
+        EntryKind::CallArrived { from, heard } => ("call", format!("from {from}, {}", outcome_words(heard)), None),
         EntryKind::CallEnded { from, status, heard } => {
-            ("call", format!("from {from} is over: {status}, {}", came_of(heard)), None)
+            ("call", format!("from {from} is over: {status}, {}", outcome_words(heard)), None)
         }
-        EntryKind::Event { event, heard } => ("event", format!("{}, {}", event_words(event), came_of(heard)), None),
+        EntryKind::Event { event, heard } => {
+            ("event", format!("{}, {}", event_words(event), outcome_words(heard)), None)
+        }
         EntryKind::OptChange { change } => {
             ("wish", if change == "out" { "no more texts" } else { "texts again" }.to_owned(), None)
         }
@@ -123,16 +125,16 @@ fn print_entry(
         EntryKind::Number { number, change, why } => {
             ("number", format!("{number} {}: {why}", change.replace('_', " ")), None)
         }
-        EntryKind::TextOut(text) => ("text out", fate(text), Some(&text.body)),
+        EntryKind::TextOut(text) => ("text out", delivery_words(text), Some(&text.body)),
     };
-    print_set_in(page, &format!("{}  {what:<8}  ", entry.at.format(SECOND)), &line)?;
+    print_indented(page, &format!("{}  {what:<8}  ", entry.at.format(SECOND)), &line)?;
     // On a narrow terminal, the indent is a third of the line.
     let indent = " ".repeat(INDENT.min(page.width / 3));
-    body.map_or(Ok(()), |body| print_set_in(page, &indent, body))
+    body.map_or(Ok(()), |body| print_indented(page, &indent, body))
 }
 
 /// Returns the outcome of an event, and the client's state after it.
-fn came_of(heard: &EventOutcome) -> String {
+fn outcome_words(heard: &EventOutcome) -> String {
     match (heard.outcome.as_deref(), heard.state.as_deref()) {
         (None, _) => "not looked at yet".to_owned(),
         (Some("moved"), Some(state)) => format!("moved to {state}"),
@@ -188,7 +190,7 @@ pub(crate) fn money(amount: i64, currency: &str) -> String {
 }
 
 /// Returns the kind of a text, and its delivery status.
-fn fate(text: &TextOut) -> String {
+fn delivery_words(text: &TextOut) -> String {
     let status = if text.held_back { "held back" } else { &text.status };
     let second = if text.second_try { " (second try)" } else { "" };
     let attempts = if text.attempts > 1 { format!(" after {} attempts", text.attempts) } else { String::new() };
@@ -200,7 +202,7 @@ fn fate(text: &TextOut) -> String {
 }
 
 /// Prints `text` after `head`, and indents further lines by the width of `head`.
-fn print_set_in(page: &mut Page<'_, impl Write>, head: &str, text: &str) -> std::io::Result<()> {
+fn print_indented(page: &mut Page<'_, impl Write>, head: &str, text: &str) -> std::io::Result<()> {
     let indent = " ".repeat(head.width());
     for (number, line) in wrapped(&shown(text), page.width.saturating_sub(head.width())).iter().enumerate() {
         let head = if number == 0 { head } else { &indent };
@@ -321,11 +323,11 @@ mod tests {
             second_try: true,
         };
         assert_eq!(
-            fate(&text),
+            delivery_words(&text),
             "number_ready (second try), queued after 3 attempts: the phone is off or out of reach (30003); next at 2026-11-24 \
              06:00:00"
         );
         let text = TextOut { status: "delivered".to_owned(), attempts: 1, error_code: None, why: None, ..text };
-        assert_eq!(fate(&TextOut { second_try: false, ..text }), "number_ready, delivered");
+        assert_eq!(delivery_words(&TextOut { second_try: false, ..text }), "number_ready, delivered");
     }
 }

@@ -40,13 +40,13 @@ async fn play_on(
 async fn play_to_the_end(url: &secrecy::SecretString, workers: usize) -> anyhow::Result<ExitCode> {
     let dir = programs::dir_of_this()?;
     programs::ensure_built(&dir)?;
-    let stage = TestSystem::start(&dir, url, workers, &[]).await?;
+    let system = TestSystem::start(&dir, url, workers, &[]).await?;
     let mut out = std::io::stdout();
     let colours = AutoStream::choice(&out) != ColorChoice::Never;
     let mut report = Report::new(&mut out, colours);
-    let played = demo::play(&stage, &mut report).await;
+    let played = demo::play(&system, &mut report).await;
     let holds = report.failures().is_empty();
-    stage.shut_down().await?;
+    system.shut_down().await?;
     played?;
     Ok(ExitCode::from(u8::from(!holds)))
 }

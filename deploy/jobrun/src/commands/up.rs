@@ -167,7 +167,7 @@ async fn start(data: &DataDir, settings: &config::Operator, places: &Places, dir
     let stand_in = match for_stand_in {
         None => None,
         Some(listener) => {
-            let stand_in = start_kept_stand_in(listener, data, &local, settings, &prepared)?;
+            let stand_in = start_stand_in_with_file(listener, data, &local, settings, &prepared)?;
             environment.extend(environment_of(stand_in.account(), &stand_in));
             // The stand-in's webhooks go to the local ingress, even if PUBLIC_BASE_URL is set.
             environment.insert("PUBLIC_BASE_URL".to_owned(), local.clone());
@@ -216,7 +216,7 @@ async fn prepare_database(url: &SecretString, settings: &config::Operator) -> an
 }
 
 /// Starts a stand-in that keeps its state for this database, with secrets that were generated for this folder.
-fn start_kept_stand_in(
+fn start_stand_in_with_file(
     listener: std::net::TcpListener,
     data: &DataDir,
     local: &str,
@@ -230,7 +230,7 @@ fn start_kept_stand_in(
     let listener = TcpListener::from_std(listener)?;
     // One file per database: texts of another database would be taken for texts that this one has missed.
     let file = data.path().join(format!("stand-in-{}.jsonl", prepared.installation.id));
-    let stand_in = StandIn::start_kept(listener, account, &file).context("reading what the stand-in remembers")?;
+    let stand_in = StandIn::start_with_file(listener, account, &file).context("reading what the stand-in remembers")?;
     stand_in.set_up_numbers(set_up_numbers(local, settings.onboarding_number.as_str(), &prepared.numbers));
     Ok(stand_in)
 }

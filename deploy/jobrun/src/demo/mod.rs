@@ -8,8 +8,8 @@ mod report;
 
 mod scenarios;
 
-mod stage;
+mod test_system;
 
 pub use report::{Check, Report};
 pub use scenarios::play;
-pub use stage::TestSystem;
+pub use test_system::TestSystem;

@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, Column, Row, ValueRef};
 
 use super::plan;
 use super::report::Report;
-use super::stage::{ONBOARDING_NUMBER, TestSystem};
+use super::test_system::{ONBOARDING_NUMBER, TestSystem};
 use crate::commands::up::TEN_NUMBERS;
 
 const ONE: &str = "Test Scenario 1";
@@ -31,8 +31,8 @@ const SOON: Duration = Duration::from_secs(20);
 ///
 /// # Errors
 /// When the system fails, so that further steps make no sense. A result that differs from the plan is in the report instead.
-pub async fn play(stage: &TestSystem, report: &mut Report<'_>) -> anyhow::Result<()> {
-    let mut player = Player { stage, report };
+pub async fn play(system: &TestSystem, report: &mut Report<'_>) -> anyhow::Result<()> {
+    let mut player = Player { system, report };
     player.setup().await?;
     player.payment_inactive().await?;
     player.payment_active().await?;
@@ -46,14 +46,14 @@ pub async fn play(stage: &TestSystem, report: &mut Report<'_>) -> anyhow::Result
 }
 
 struct Player<'s, 'r, 'w> {
-    stage: &'s TestSystem,
+    system: &'s TestSystem,
     report: &'r mut Report<'w>,
 }
 
 impl Player<'_, '_, '_> {
     async fn setup(&mut self) -> anyhow::Result<()> {
         self.report.begin("Setup: ten numbers")?;
-        let (code, stdout, stderr) = self.stage.operator(&["pool", "seed", &TEN_NUMBERS.join(",")]).await?;
+        let (code, stdout, stderr) = self.system.operator(&["pool", "seed", &TEN_NUMBERS.join(",")]).await?;
         self.report.check("jobrun pool seed", "10 new", stdout.trim(), code == 0 && stdout.contains("10 new"))?;
         ensure!(code == 0, "seeding failed: {stderr}");
         let rows: Vec<String> = TEN_NUMBERS.iter().map(|number| format!("{number} | AVAILABLE | NULL")).collect();
@@ -103,13 +103,13 @@ impl Player<'_, '_, '_> {
 
     /// Plays a test call. Its arrival moves the client to S9, and its end to COMPLETE.
     async fn test_call(&mut self, number: &str) -> anyhow::Result<()> {
-        let sid = self.stage.stand_in.new_sid("CA");
+        let sid = self.system.stand_in.new_sid("CA");
         for (status, path, state) in [("ringing", "voice", "S9_TEST_CALL"), ("completed", "voice/status", "COMPLETE")] {
-            let form = self.stage.stand_in.call_form(&sid, "+447700900123", number, status);
-            let answer = self.stage.stand_in.post(&format!("/webhooks/twilio/{path}"), &form).await?;
+            let form = self.system.stand_in.call_form(&sid, "+447700900123", number, status);
+            let answer = self.system.stand_in.post(&format!("/webhooks/twilio/{path}"), &form).await?;
             ensure!((200..300).contains(&answer.status), "the call was answered {answer:?}");
             self.report.note(&format!("☎  a call to {number}: {status}"))?;
-            self.stage.settle().await?;
+            self.system.settle().await?;
             self.state("test-client-1", state).await?;
         }
         Ok(())
@@ -131,7 +131,7 @@ impl Player<'_, '_, '_> {
         self.report.begin("Scenario 4: idempotency")?;
         self.statement(FOUR, "Steps", 0).await?;
         self.fact(plan::statements(FOUR, "Steps").get(1).copied(), "test-client-1 | +447111111111").await?;
-        let (code, stdout, stderr) = self.stage.operator(&["pool", "allocate", "test-client-1"]).await?;
+        let (code, stdout, stderr) = self.system.operator(&["pool", "allocate", "test-client-1"]).await?;
         self.report.note("$ jobrun pool allocate test-client-1")?;
         let logs = plan::block(FOUR, "Expected Logs");
         self.report.check("journal", logs, stderr.trim_end(), same_lines(logs, stderr.trim_end()))?;
@@ -148,9 +148,9 @@ impl Player<'_, '_, '_> {
         self.statement(FIVE, "Steps", 0).await?;
         self.statement(FIVE, "Steps", 1).await?;
         let (one, two, three) = tokio::try_join!(
-            self.stage.operator(&["pool", "allocate", "race-client-1"]),
-            self.stage.operator(&["pool", "allocate", "race-client-2"]),
-            self.stage.operator(&["pool", "allocate", "race-client-3"]),
+            self.system.operator(&["pool", "allocate", "race-client-1"]),
+            self.system.operator(&["pool", "allocate", "race-client-2"]),
+            self.system.operator(&["pool", "allocate", "race-client-3"]),
         )?;
         let codes = format!("{} {} {}", one.0, two.0, three.0);
         self.report.equal("exit codes of three allocations at once", "0 0 0", &codes)?;
@@ -187,9 +187,14 @@ impl Player<'_, '_, '_> {
         self.state("test-client-no-number", "S7_FWD_SENT").await?;
 
         let ready = "Good news! Your JobRun number is ready for you.\n\nReply READY to continue.";
-        let told = || self.stage.stand_in.bodies_to(CLIENT_2).iter().filter(|body| *body == ready).count();
-        let _ = within(SOON, || told() > 0).await;
-        self.report.equal("the waiting client was told, once, that a number is ready", "1", &told().to_string())?;
+        let count_ready_texts =
+            || self.system.stand_in.bodies_to(CLIENT_2).iter().filter(|body| *body == ready).count();
+        let _ = within(SOON, || count_ready_texts() > 0).await;
+        self.report.equal(
+            "the waiting client was told, once, that a number is ready",
+            "1",
+            &count_ready_texts().to_string(),
+        )?;
         let reply = self.say(CLIENT_2, "READY").await?;
         self.report.check("READY turns the hold into a number", "1 iPhone …", &reply, reply.contains("1 iPhone"))?;
         self.state("test-client-2", "S6_PHONE_TYPE").await
@@ -209,12 +214,12 @@ impl Player<'_, '_, '_> {
 
     /// Sends a text through the webhook, waits until everything that it causes is done, and returns the replies.
     async fn say(&mut self, phone: &str, body: &str) -> anyhow::Result<String> {
-        let before = self.stage.stand_in.bodies_to(phone).len();
+        let before = self.system.stand_in.bodies_to(phone).len();
         self.report.note(&format!("✉  {phone} → {ONBOARDING_NUMBER}: {body}"))?;
-        let answer = self.stage.stand_in.text(phone, body).await?;
+        let answer = self.system.stand_in.text(phone, body).await?;
         ensure!(answer.status == 200 && answer.body == "<Response/>", "the webhook was answered {answer:?}");
-        self.stage.settle().await?;
-        let replies = self.stage.stand_in.bodies_to(phone);
+        self.system.settle().await?;
+        let replies = self.system.stand_in.bodies_to(phone);
         Ok(replies.get(before..).unwrap_or_default().join("\n--- and ---\n"))
     }
 
@@ -237,13 +242,13 @@ impl Player<'_, '_, '_> {
 
     /// Returns how many lines each worker has printed.
     fn mark(&self) -> Vec<usize> {
-        self.stage.workers.iter().map(|worker| worker.lines().len()).collect()
+        self.system.workers.iter().map(|worker| worker.lines().len()).collect()
     }
 
     /// Checks that a worker has printed these lines, one after the other, since `before`.
     async fn journal(&mut self, before: &[usize], expected: &str) -> anyhow::Result<()> {
         let printed = || -> Vec<Vec<String>> {
-            let workers = self.stage.workers.iter().zip(before);
+            let workers = self.system.workers.iter().zip(before);
             workers.map(|(worker, before)| worker.lines().split_off(*before)).collect()
         };
         let block = || printed().iter().find_map(|lines| find_block(expected, lines));
@@ -256,7 +261,7 @@ impl Player<'_, '_, '_> {
 
     async fn state(&mut self, client: &str, expected: &str) -> anyhow::Result<()> {
         let query = sqlx::query_scalar("SELECT current_state FROM onboarding_states WHERE client_id = $1").bind(client);
-        let found: Option<String> = query.fetch_optional(&self.stage.pool).await?;
+        let found: Option<String> = query.fetch_optional(&self.system.pool).await?;
         Ok(self.report.equal("state", expected, &found.unwrap_or_default())?)
     }
 
@@ -265,7 +270,7 @@ impl Player<'_, '_, '_> {
         let statements = plan::statements(section, part);
         let statement = *statements.get(place).with_context(|| format!("{section} has no statement {place}"))?;
         self.report.note(&statement.replace('\n', " "))?;
-        sqlx::raw_sql(statement).execute(&self.stage.pool).await.with_context(|| statement.to_owned())?;
+        sqlx::raw_sql(statement).execute(&self.system.pool).await.with_context(|| statement.to_owned())?;
         Ok(())
     }
 
@@ -288,7 +293,7 @@ impl Player<'_, '_, '_> {
 
     /// Returns the rows of a statement as psql prints them: a line each, columns between bars.
     async fn rows(&self, statement: &str) -> anyhow::Result<String> {
-        let rows = sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).fetch_all(&self.stage.pool).await;
+        let rows = sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).fetch_all(&self.system.pool).await;
         let rows = rows.with_context(|| statement.to_owned())?;
         let cells = |row: &sqlx::postgres::PgRow| -> anyhow::Result<String> {
             let cell = |column: &sqlx::postgres::PgColumn| -> anyhow::Result<String> {

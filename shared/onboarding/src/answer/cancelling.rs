@@ -193,8 +193,8 @@ fn ending_word(said: &[String]) -> Option<usize> {
         let wished = any_among(before, &["want", "wanted", "like", "need", "please", "pls", "get"])
             || (before.last().is_some_and(|word| word == "be") && any_among(before, &["can", "could", "to"]))
             || asked_after;
-        let told = any_among(before, &["was", "had"]);
-        (!is_past && !has_phrase(before, "had to")) || (is_past && wished && !told) || has_any(said, COMPLAINTS)
+        let reports_past = any_among(before, &["was", "had"]);
+        (!is_past && !has_phrase(before, "had to")) || (is_past && wished && !reports_past) || has_any(said, COMPLAINTS)
     };
     let is_moment = |place: usize| said.get(place + 1).is_some_and(|word| word == "of");
     let is_no_end = |place: usize| {
@@ -221,8 +221,8 @@ fn ending_word(said: &[String]) -> Option<usize> {
 
 /// Returns whether a sentence says only that its sender leaves.
 fn is_leaving(said: &[String]) -> bool {
-    let told = said.iter().map(String::as_str).filter(|word| !BESIDE_LEAVING.contains(word));
-    LEAVING.contains(&told.collect::<Vec<_>>().join(" ").as_str())
+    let rest = said.iter().map(String::as_str).filter(|word| !BESIDE_LEAVING.contains(word));
+    LEAVING.contains(&rest.collect::<Vec<_>>().join(" ").as_str())
 }
 
 fn has_condition(said: &[String]) -> bool {

@@ -33,9 +33,9 @@ pub(super) const WRONG_NUMBER: &[&str] = &[
 /// Returns whether a text says only that its sender is not interested.
 pub(super) fn is_not_interested(body: &str) -> bool {
     let said = plain(body);
-    let told = format!(" {} ", said.join(" "));
+    let padded = format!(" {} ", said.join(" "));
     let rest = |phrase: &&&str| {
-        let rest = told.replace(&format!(" {phrase} "), " ");
+        let rest = padded.replace(&format!(" {phrase} "), " ");
         let mut rest = NOT_INTERESTED.iter().fold(rest, |rest, phrase| rest.replace(&format!(" {phrase} "), " "));
         rest.retain(|it| it != '\n');
         rest.split_whitespace().all(|word| BESIDE_NOT_INTERESTED.contains(&word))

@@ -242,11 +242,11 @@ pub fn read(body: &str, asked: State, known: Option<&Half>) -> Meaning {
         State::S2BusinessName => names::business_name(body),
         State::S3OwnerName => names::owner_name(body),
         State::S4NotificationPref if choices::prefers_sms(body) => Meaning::Sms,
-        State::S4NotificationPref | State::S5ConfirmLive => assented(body),
-        State::S6PhoneType => choices::phone_type(body).map_or_else(|| assented(body), Meaning::Phone),
+        State::S4NotificationPref | State::S5ConfirmLive => read_assent(body),
+        State::S6PhoneType => choices::phone_type(body).map_or_else(|| read_assent(body), Meaning::Phone),
         State::S7FwdSent if choices::is_done(body) => Meaning::Done,
-        State::S7FwdSent => choices::phone_type(body).map_or_else(|| heard(body), Meaning::Phone),
-        State::S8FwdConfirm | State::S9TestCall | State::Complete => heard(body),
+        State::S7FwdSent => choices::phone_type(body).map_or_else(|| read_unprompted(body), Meaning::Phone),
+        State::S8FwdConfirm | State::S9TestCall | State::Complete => read_unprompted(body),
     });
     let is_too_long = asked < State::S8FwdConfirm && body.chars().count() > ANSWER_CHARS_MAX;
     if is_too_long && meaning == Meaning::Unclear { Meaning::TooLong } else { meaning }
@@ -356,7 +356,7 @@ fn without_signature_of_phone(body: &str) -> String {
     body.lines().filter(|line| !form::is_added_by_the_phone(line)).collect::<Vec<_>>().join("\n")
 }
 
-fn assented(body: &str) -> Meaning {
+fn read_assent(body: &str) -> Meaning {
     if form::only_greets(body) {
         return Meaning::Greeting;
     }
@@ -370,7 +370,7 @@ fn assented(body: &str) -> Meaning {
 }
 
 /// Reads a text where no assent is asked for: an assent says that our text was read.
-fn heard(body: &str) -> Meaning {
+fn read_unprompted(body: &str) -> Meaning {
     if form::only_greets(body) {
         return Meaning::Greeting;
     }

@@ -59,10 +59,10 @@ pub(super) fn wants_person(body: &str) -> bool {
 }
 
 fn is_alone(said: &[String]) -> bool {
-    let told = said.join(" ");
+    let joined = said.join(" ");
     let bare =
         said.iter().map(String::as_str).filter(|word| !BESIDE_ALONE.contains(word)).collect::<Vec<_>>().join(" ");
-    ALONE.contains(&told.as_str()) || ALONE.contains(&bare.as_str())
+    ALONE.contains(&joined.as_str()) || ALONE.contains(&bare.as_str())
 }
 
 fn asks_for_call(said: &[String]) -> bool {

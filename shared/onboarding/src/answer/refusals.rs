@@ -277,9 +277,9 @@ fn without_swearing(sentence: &str) -> Vec<String> {
 /// Returns whether a text says only "remove" or "delete".
 fn is_bare_removal(body: &str) -> bool {
     let said = plain(body);
-    let mut told = said.iter().filter(|word| !is_among(word, POLITE) && !GREETINGS.contains(&word.as_str()));
-    let removes = told.next().is_some_and(|word| matches!(word.as_str(), "remove" | "delete"));
-    removes && told.next().is_none() && !body.contains('?')
+    let mut rest = said.iter().filter(|word| !is_among(word, POLITE) && !GREETINGS.contains(&word.as_str()));
+    let removes = rest.next().is_some_and(|word| matches!(word.as_str(), "remove" | "delete"));
+    removes && rest.next().is_none() && !body.contains('?')
 }
 
 /// Returns whether the words after "send" are about texts without a condition: "any more texts", "this rubbish", but not "anything
@@ -495,9 +495,9 @@ fn has_condition(after: &[String]) -> bool {
 fn stops(said: &[String], sentence: &str) -> bool {
     let is_stop = |word: &String| is_among(word, STOPS);
     let Some(place) = said.iter().position(is_stop) else { return false };
-    let told = said.join(" ");
-    let told = NOT_INTERESTED.iter().chain(WRONG_NUMBER).fold(told, |told, phrase| told.replace(phrase, " "));
-    let alone = told.split_whitespace().all(|word| is_among(word, STOPS) || BESIDE_STOP.contains(&word));
+    let rest = said.join(" ");
+    let rest = NOT_INTERESTED.iter().chain(WRONG_NUMBER).fold(rest, |rest, phrase| rest.replace(phrase, " "));
+    let alone = rest.split_whitespace().all(|word| is_among(word, STOPS) || BESIDE_STOP.contains(&word));
     let until_or = said.iter().take_while(|word| word.as_str() != "or");
     let threatens = place == 0
         && said.iter().any(|word| word == "or")
@@ -534,14 +534,14 @@ fn is_trade_or_form(said: &[String]) -> bool {
 
 /// Returns whether a sentence about texts ends with the wish that they stop: "you keep texting me please stop".
 fn ends_with_stop(said: &[String]) -> bool {
-    let told = said.join(" ");
+    let joined = said.join(" ");
     let wishes =
         ["please stop", "pls stop", "plz stop", "just stop", "now stop", "stop please", "stop pls", "stop now"];
     let repeats = ["have to say stop", "need to say stop", "got to say stop", "must i say stop", "said stop"];
     let about_texts = ["texting", "texts", "messaging", "messages", "spam", "spamming", "contacting", "bothering"];
-    (any_among(said, &about_texts) && wishes.iter().any(|wish| told.ends_with(wish)))
+    (any_among(said, &about_texts) && wishes.iter().any(|wish| joined.ends_with(wish)))
         || has_phrase(said, "what part of stop")
-        || repeats.iter().any(|wish| told.ends_with(wish))
+        || repeats.iter().any(|wish| joined.ends_with(wish))
 }
 
 fn is_rude(said: &[String]) -> bool {

@@ -96,12 +96,12 @@ fn events() -> Vec<(String, Payment, Event)> {
         ("Reached", Event::Reached),
     ];
     let others = taken.into_iter().chain(others).map(|(name, event)| (name.to_owned(), event));
-    let unheard = texts.chain(others).map(|(name, event)| (name, Payment::None, event));
+    let texts_and_others = texts.chain(others).map(|(name, event)| (name, Payment::None, event));
     let ready = ("\"READY\", pay awaited".to_owned(), Payment::Awaited, text("READY", None));
-    let payments = PAYMENTS.map(|(heard, stands)| {
-        (format!("Pay {} -> {}", heard.name(), stands.name()), heard, Event::PaymentStands(stands))
+    let payments = PAYMENTS.map(|(last_told, stands)| {
+        (format!("Pay {} -> {}", last_told.name(), stands.name()), last_told, Event::PaymentStands(stands))
     });
-    unheard.chain([ready]).chain(payments).collect()
+    texts_and_others.chain([ready]).chain(payments).collect()
 }
 
 fn number() -> E164 {
@@ -171,10 +171,10 @@ fn describe(client: &Client, decision: &Decision) -> String {
 }
 
 /// Returns the rows of a state and an event. Facts are split only where they matter, so that there are as few rows as possible.
-fn rows(state: State, heard: Payment, event: &Event, known: Known) -> Vec<(Known, String)> {
+fn rows(state: State, last_told: Payment, event: &Event, known: Known) -> Vec<(Known, String)> {
     let all = completions(known);
-    let first = outcome(&client(state, heard, all[0]), event);
-    if all.iter().all(|facts| outcome(&client(state, heard, *facts), event) == first) {
+    let first = outcome(&client(state, last_told, all[0]), event);
+    if all.iter().all(|facts| outcome(&client(state, last_told, *facts), event) == first) {
         return vec![(known, first)];
     }
     let matters = |fact: &usize| {
@@ -182,7 +182,7 @@ fn rows(state: State, heard: Payment, event: &Event, known: Known) -> Vec<(Known
             && completions(known).iter().any(|facts| {
                 let mut other = *facts;
                 other[*fact] = !other[*fact];
-                outcome(&client(state, heard, *facts), event) != outcome(&client(state, heard, other), event)
+                outcome(&client(state, last_told, *facts), event) != outcome(&client(state, last_told, other), event)
             })
     };
     let fact = (0..FACTS.len()).find(matters).expect("outcomes differ, so some fact matters");
@@ -191,7 +191,7 @@ fn rows(state: State, heard: Payment, event: &Event, known: Known) -> Vec<(Known
         .flat_map(|value| {
             let mut known = known;
             known[fact] = Some(value);
-            rows(state, heard, event, known)
+            rows(state, last_told, event, known)
         })
         .collect()
 }
@@ -213,8 +213,8 @@ fn generate() -> String {
         .to_owned();
     for state in State::ALL {
         writeln!(table, "\n{}", state.name()).unwrap();
-        for (name, heard, event) in events() {
-            for (known, outcome) in rows(state, heard, &event, [None; FACTS.len()]) {
+        for (name, last_told, event) in events() {
+            for (known, outcome) in rows(state, last_told, &event, [None; FACTS.len()]) {
                 let letters: String = ["Oo", "Uu", "Pp", "Nn", "Tt"]
                     .iter()
                     .zip(known)

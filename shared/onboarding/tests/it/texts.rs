@@ -14,10 +14,10 @@ fn at(seconds: i64) -> DateTime<Utc> {
 
 /// Decides the text `body` as soon as it is received, at `seconds`, and changes the client accordingly.
 fn text(client: &mut Client, body: &str, seconds: i64) -> Decision {
-    heard(client, body, at(seconds), at(seconds), true)
+    receive(client, body, at(seconds), at(seconds), true)
 }
 
-fn heard(
+fn receive(
     client: &mut Client,
     body: &str,
     received_at: DateTime<Utc>,
@@ -56,8 +56,8 @@ fn two_halves_of_an_answer_are_joined() {
     }
     // The second half is joined even if both were sent before anything was asked.
     let mut ann = client_at(State::S1BusinessTypeLocation);
-    heard(&mut ann, "Plumber", at(0), at(60), true);
-    heard(&mut ann, "Leeds", at(2), at(60), true);
+    receive(&mut ann, "Plumber", at(0), at(60), true);
+    receive(&mut ann, "Leeds", at(2), at(60), true);
     assert_eq!(
         (ann.state, ann.collected.business_type_location.as_deref()),
         (State::S2BusinessName, Some("Plumber, Leeds"))
@@ -101,10 +101,10 @@ fn the_same_text_again_within_seconds_does_not_answer_the_next_question() {
 fn a_text_sent_before_the_question_does_not_answer_it() {
     let mut ann = client_at(State::S1BusinessTypeLocation);
     let asked_at = at(60);
-    heard(&mut ann, "Plumber from London", at(0), asked_at, true);
-    let crossed = heard(&mut ann, "Are you there", at(20), asked_at, true);
+    receive(&mut ann, "Plumber from London", at(0), asked_at, true);
+    let crossed = receive(&mut ann, "Are you there", at(20), asked_at, true);
     assert_eq!((crossed.next, kind(&crossed)), (State::S2BusinessName, Some(TextKind::Crossed)));
-    let again = heard(&mut ann, "Plumber in London mate", at(40), asked_at, true);
+    let again = receive(&mut ann, "Plumber in London mate", at(40), asked_at, true);
     assert_eq!((again.next, kind(&again)), (State::S2BusinessName, Some(TextKind::AskBusinessName)));
     assert_eq!((ann.collected.business_name.as_deref(), ann.exchange.misfits), (None, 0));
     assert_eq!(text(&mut ann, "ABC Plumbing", 70).next, State::S3OwnerName);
@@ -114,12 +114,12 @@ fn a_text_sent_before_the_question_does_not_answer_it() {
 fn answers_sent_all_at_once_are_read_up_to_the_payment_gate() {
     let mut ann = client_at(State::S1BusinessTypeLocation);
     for body in ["Plumber from London", "ABC Plumbing", "John Smith", "SMS"] {
-        heard(&mut ann, body, at(0), at(60), true);
+        receive(&mut ann, body, at(0), at(60), true);
     }
     assert_eq!(ann.state, State::S5ConfirmLive);
     assert_eq!(ann.collected.business_name.as_deref(), Some("ABC Plumbing"));
     assert_eq!(ann.collected.owner_name.as_deref(), Some("John Smith"));
-    assert_eq!(kind(&heard(&mut ann, "YES", at(0), at(60), true)), Some(TextKind::Crossed));
+    assert_eq!(kind(&receive(&mut ann, "YES", at(0), at(60), true)), Some(TextKind::Crossed));
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn a_text_that_may_be_another_answer_does_not_count_before_its_question() {
     ] {
         let mut ann = client_at(state);
         ann.exchange.asked_at = Some(at(60));
-        assert_eq!(heard(&mut ann, body, at(0), at(60), true).next, state, "{body}");
+        assert_eq!(receive(&mut ann, body, at(0), at(60), true).next, state, "{body}");
         assert_eq!(ann.collected, Collected::default(), "{body}");
     }
 }
@@ -153,20 +153,20 @@ fn choosing_the_same_phone_again_repeats_the_instructions() {
 #[test]
 fn two_yeses_in_one_batch_answer_only_one_question() {
     let mut ann = client_at(State::S4NotificationPref);
-    heard(&mut ann, "Yes", at(0), at(60), true);
-    let second = heard(&mut ann, "Yes please", at(30), at(60), true);
+    receive(&mut ann, "Yes", at(0), at(60), true);
+    let second = receive(&mut ann, "Yes please", at(30), at(60), true);
     assert_eq!((second.next, kind(&second)), (State::S5ConfirmLive, Some(TextKind::Crossed)));
 }
 
 #[test]
 fn a_refusal_and_a_correction_count_whenever_they_were_sent() {
     let mut ann = client_at(State::S2BusinessName);
-    heard(&mut ann, "ABC Plumbing", at(0), at(60), true);
-    let corrected = heard(&mut ann, "sorry, business name is XYZ Plumbing", at(10), at(60), true);
+    receive(&mut ann, "ABC Plumbing", at(0), at(60), true);
+    let corrected = receive(&mut ann, "sorry, business name is XYZ Plumbing", at(10), at(60), true);
     assert_eq!(kind(&corrected), Some(TextKind::Corrected));
     assert_eq!((ann.state, ann.collected.business_name.as_deref()), (State::S3OwnerName, Some("XYZ Plumbing")));
     assert!(corrected.texts[0].body.contains("XYZ Plumbing") && corrected.texts[0].body.contains("your own name"));
-    assert_eq!(heard(&mut ann, "stop texting me", at(20), at(60), true).opt, Some(OptChange::Out));
+    assert_eq!(receive(&mut ann, "stop texting me", at(20), at(60), true).opt, Some(OptChange::Out));
 }
 
 #[test]
@@ -466,13 +466,13 @@ fn a_text_about_where_its_sender_is_does_not_pass_the_payment_gate() {
 fn no_client_in_a_country_without_numbers_is_asked_to_pay() {
     for state in [State::S1BusinessTypeLocation, State::S2BusinessName, State::S5ConfirmLive] {
         for body in ["Hi", "Plumber from Dublin", "YES"] {
-            let decision = heard(&mut client_at(state), body, at(0), at(0), false);
+            let decision = receive(&mut client_at(state), body, at(0), at(0), false);
             assert_eq!((decision.next, kind(&decision)), (state, Some(TextKind::NoNumbersThere)), "{body}");
         }
-        assert_eq!(heard(&mut client_at(state), "stop texting me", at(0), at(0), false).opt, Some(OptChange::Out));
+        assert_eq!(receive(&mut client_at(state), "stop texting me", at(0), at(0), false).opt, Some(OptChange::Out));
     }
     let mut payer = Client { payment_active: true, ..client_at(State::S7FwdSent) };
-    assert_eq!(heard(&mut payer, "done", at(0), at(0), false).next, State::S8FwdConfirm);
+    assert_eq!(receive(&mut payer, "done", at(0), at(0), false).next, State::S8FwdConfirm);
 }
 
 #[test]

@@ -50,7 +50,7 @@ pub(super) fn choose(
 
 /// The consequence of a refusal for the next numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Meaning {
+pub(super) enum RefusalScope {
     /// Only this number is refused: another buyer was faster, or it is not for sale.
     ThisNumber,
     /// An unknown code, which may concern this number only. A few such refusals are passed over.
@@ -60,40 +60,44 @@ pub(super) enum Meaning {
 }
 
 /// Interprets a refusal. Source: the pages of Twilio's error codes.
-pub(super) fn meaning(error: &Error) -> Meaning {
+pub(super) fn refusal_scope(error: &Error) -> RefusalScope {
     let Error::Refused { status, code } = error else {
         return match error {
-            Error::Unauthorised => Meaning::Every("put the account's primary token first in TWILIO_AUTH_TOKEN"),
-            _ => Meaning::Every("try again; nothing is bought twice"),
+            Error::Unauthorised => RefusalScope::Every("put the account's primary token first in TWILIO_AUTH_TOKEN"),
+            _ => RefusalScope::Every("try again; nothing is bought twice"),
         };
     };
     match (code, status.as_u16()) {
-        (Some(21421 | 21422), _) => Meaning::ThisNumber,
-        (Some(21404), _) => Meaning::Every("a trial account may have only one number: upgrade it in Twilio's console"),
-        (Some(21615 | 21631), _) => {
-            Meaning::Every("set TWILIO_ADDRESS_SID (AD…) to an address in the account that meets the country's rules")
+        (Some(21421 | 21422), _) => RefusalScope::ThisNumber,
+        (Some(21404), _) => {
+            RefusalScope::Every("a trial account may have only one number: upgrade it in Twilio's console")
         }
-        (Some(21649), _) => Meaning::Every(
+        (Some(21615 | 21631), _) => RefusalScope::Every(
+            "set TWILIO_ADDRESS_SID (AD…) to an address in the account that meets the country's rules",
+        ),
+        (Some(21649), _) => RefusalScope::Every(
             "set TWILIO_BUNDLE_SID (BU…) to a regulatory bundle that Twilio has approved for this country and type",
         ),
         (Some(21650 | 21651), _) => {
-            Meaning::Every("complete the documents of the bundle in TWILIO_BUNDLE_SID, in Twilio's console")
+            RefusalScope::Every("complete the documents of the bundle in TWILIO_BUNDLE_SID, in Twilio's console")
         }
-        (Some(20429), _) | (_, 429) => Meaning::Every("too many requests at a time: try again in a minute"),
-        (Some(20003 | 20005 | 20006 | 20008 | 20403), _) | (_, 401 | 403) => Meaning::Every(
+        (Some(20429), _) | (_, 429) => RefusalScope::Every("too many requests at a time: try again in a minute"),
+        (Some(20003 | 20005 | 20006 | 20008 | 20403), _) | (_, 401 | 403) => RefusalScope::Every(
             "see in Twilio's console that the account in TWILIO_ACCOUNT_SID is active and may buy numbers",
         ),
-        (Some(_), 404) => Meaning::Every("Twilio does not offer numbers of this type in this country"),
-        (_, 500..) => Meaning::Every("try again in some minutes; nothing is bought twice"),
-        (Some(_), _) => Meaning::Odd,
-        (None, _) => Meaning::Every("something between here and Twilio answers; see TWILIO_API_BASE_URL if it is set"),
+        (Some(_), 404) => RefusalScope::Every("Twilio does not offer numbers of this type in this country"),
+        (_, 500..) => RefusalScope::Every("try again in some minutes; nothing is bought twice"),
+        (Some(_), _) => RefusalScope::Odd,
+        (None, _) => {
+            RefusalScope::Every("something between here and Twilio answers; see TWILIO_API_BASE_URL if it is set")
+        }
     }
 }
 
 pub(super) fn refused(error: Error) -> Shortfall {
-    let advice = match meaning(&error) {
-        Meaning::Every(advice) => advice,
-        Meaning::ThisNumber | Meaning::Odd => "look the error up in Twilio's documentation",
+    let advice = match refusal_scope(&error) {
+        RefusalScope::Every(advice) => advice,
+        RefusalScope::ThisNumber | RefusalScope::Odd => "look the error up in Twilio's documentation",
     };
     Shortfall::Refused { error, advice }
 }
@@ -146,9 +150,9 @@ mod tests {
             code: (code > 0).then_some(code),
         };
         for (status, code) in [(400, 21421), (400, 21422)] {
-            assert_eq!(meaning(&refusal(status, code)), Meaning::ThisNumber, "{code}");
+            assert_eq!(refusal_scope(&refusal(status, code)), RefusalScope::ThisNumber, "{code}");
         }
-        assert_eq!(meaning(&refusal(400, 21999)), Meaning::Odd);
+        assert_eq!(refusal_scope(&refusal(400, 21999)), RefusalScope::Odd);
         for (status, code, says) in [
             (400, 21404, "upgrade"),
             (400, 21615, "TWILIO_ADDRESS_SID"),
@@ -162,7 +166,7 @@ mod tests {
             (503, 20503, "some minutes"),
             (400, 0, "TWILIO_API_BASE_URL"),
         ] {
-            let Meaning::Every(advice) = meaning(&refusal(status, code)) else {
+            let RefusalScope::Every(advice) = refusal_scope(&refusal(status, code)) else {
                 panic!("{status} {code} is met by every number");
             };
             assert!(advice.contains(says), "{status} {code}: {advice}");

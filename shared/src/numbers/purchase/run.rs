@@ -8,7 +8,7 @@ use jobrun_twilio::Error;
 use jobrun_twilio::api::Api;
 use sqlx::PgConnection;
 
-use super::choice::{Chosen, Meaning, SPARE, choose, meaning, refused};
+use super::choice::{Chosen, RefusalScope, SPARE, choose, refusal_scope, refused};
 use super::order::{Bought, Order, PurchaseReport, Shortfall, fields};
 use crate::clock;
 use crate::config::{self, Buying};
@@ -95,7 +95,7 @@ impl<'a> Run<'a> {
     /// # Errors
     /// When the database does not answer. A purchase under way then stays open, and the next run settles it.
     pub async fn buy(mut self) -> Result<PurchaseReport, db::Error> {
-        let outcome = self.carry_out().await;
+        let outcome = self.execute().await;
         self.finish(outcome).await
     }
 
@@ -116,7 +116,7 @@ impl<'a> Run<'a> {
         // An open purchase is found to be bought, or is tried again: either way it counts towards the order.
         let again = open.iter().filter(|it| self.is_ordered(it)).take(self.order.count);
         let mut numbers: Vec<E164> = again.map(|it| it.number.clone()).collect();
-        let chosen = self.look_for(numbers.len()).await?;
+        let chosen = self.search_missing(numbers.len()).await?;
         numbers.extend(chosen.numbers);
         numbers.truncate(self.order.count);
         self.done = numbers.len();
@@ -124,12 +124,12 @@ impl<'a> Run<'a> {
         self.ensure_done(chosen.needing_address)
     }
 
-    async fn carry_out(&mut self) -> Result<(), Stop> {
-        let again = self.settle_what_was_left_open().await?;
+    async fn execute(&mut self) -> Result<(), Stop> {
+        let again = self.settle_open_purchases().await?;
         if self.missing() == 0 {
             return Ok(());
         }
-        let chosen = self.look_for(again.len()).await?;
+        let chosen = self.search_missing(again.len()).await?;
         for (number, is_recent) in again {
             self.purchase(&number, is_recent).await?;
         }
@@ -160,7 +160,7 @@ impl<'a> Run<'a> {
 
     /// Records the numbers of open purchases that the account has. Returns the numbers to try again for this order, at most as many
     /// as are missing, each with whether its last request may still be under way.
-    async fn settle_what_was_left_open(&mut self) -> Result<Vec<(E164, bool)>, Stop> {
+    async fn settle_open_purchases(&mut self) -> Result<Vec<(E164, bool)>, Stop> {
         let mut lacking = Vec::new();
         for purchase in purchases::list_intended(self.conn).await? {
             match self.find(&purchase.number).await.map_err(refused)? {
@@ -186,7 +186,7 @@ impl<'a> Run<'a> {
     }
 
     /// Searches for the missing numbers, less the `again` that are tried again. Fails if more would be bought than the cap allows.
-    async fn look_for(&mut self, again: usize) -> Result<Chosen, Stop> {
+    async fn search_missing(&mut self, again: usize) -> Result<Chosen, Stop> {
         let counted = purchases::count(self.conn, self.cap().since).await?;
         let new = self.missing().saturating_sub(again);
         let after = (counted.bought as usize).saturating_add(counted.intended as usize).saturating_add(new);
@@ -212,7 +212,7 @@ impl<'a> Run<'a> {
             let counted = purchases::count(self.conn, self.cap().since).await?;
             return Err(Shortfall::OverCap { max: self.settings.max, counted, wanted: self.missing() }.into());
         }
-        match self.ask_for(number, is_recent).await {
+        match self.request_number(number, is_recent).await {
             Purchase::Owned { sid, found } => {
                 purchases::save_bought(self.conn, number, country, &sid, clock::now()).await?;
                 self.done += 1;
@@ -221,7 +221,7 @@ impl<'a> Run<'a> {
             }
             Purchase::Refused(error) => {
                 self.save_not_bought(number, error.to_string()).await?;
-                self.go_on_after(error)
+                self.check_refusal(error)
             }
             Purchase::Unknown(error) => Err(Shortfall::Unknown(error).into()),
         }
@@ -229,7 +229,7 @@ impl<'a> Run<'a> {
 
     /// Requests one number from Twilio. `lost`: the response to an earlier request was lost. Then a refusal may mean that the
     /// earlier request succeeded, or still will.
-    async fn ask_for(&self, number: &E164, mut lost: bool) -> Purchase {
+    async fn request_number(&self, number: &E164, mut lost: bool) -> Purchase {
         let mut tries = 1;
         loop {
             let error = match self.api.buy_number(&self.form(number)).await {
@@ -237,7 +237,7 @@ impl<'a> Run<'a> {
                 Err(error) => error,
             };
             let is_refusal = error.is_refusal();
-            if is_refusal && !lost && meaning(&error) != Meaning::ThisNumber {
+            if is_refusal && !lost && refusal_scope(&error) != RefusalScope::ThisNumber {
                 return Purchase::Refused(error);
             }
             match self.find(number).await {
@@ -271,14 +271,14 @@ impl<'a> Run<'a> {
     }
 
     /// Fails if no further number is to be tried after this refusal.
-    fn go_on_after(&mut self, error: Error) -> Result<(), Stop> {
-        match meaning(&error) {
-            Meaning::ThisNumber => Ok(()),
-            Meaning::Odd if self.odd_refusals + 1 < ODD_REFUSALS_MAX => {
+    fn check_refusal(&mut self, error: Error) -> Result<(), Stop> {
+        match refusal_scope(&error) {
+            RefusalScope::ThisNumber => Ok(()),
+            RefusalScope::Odd if self.odd_refusals + 1 < ODD_REFUSALS_MAX => {
                 self.odd_refusals += 1;
                 Ok(())
             }
-            Meaning::Odd | Meaning::Every(_) => Err(refused(error).into()),
+            RefusalScope::Odd | RefusalScope::Every(_) => Err(refused(error).into()),
         }
     }
 }

@@ -27,12 +27,12 @@ pub(crate) enum Entry {
 
 /// The open file.
 #[derive(Debug)]
-pub(crate) struct Kept {
+pub(crate) struct StateFile {
     path: PathBuf,
     file: Mutex<File>,
 }
 
-impl Kept {
+impl StateFile {
     /// Opens or creates the file, and returns its entries. An incomplete last line is cut off: its request had no response yet.
     pub(crate) fn open(path: &Path) -> io::Result<(Self, Vec<Entry>)> {
         let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
@@ -69,29 +69,29 @@ impl Kept {
 
 impl State {
     /// Writes an entry to the file, if there is one. An error is only printed: the stand-in must not depend on a full disk.
-    pub(crate) fn keep(&self, entry: &Entry) {
-        let Some(kept) = &self.kept else { return };
-        if let Err(error) = kept.append(entry) {
-            eprintln!("stand-in: {} cannot be written, and a restart will forget: {error}", kept.path.display());
+    pub(crate) fn persist(&self, entry: &Entry) {
+        let Some(state_file) = &self.state_file else { return };
+        if let Err(error) = state_file.append(entry) {
+            eprintln!("stand-in: {} cannot be written, and a restart will forget: {error}", state_file.path.display());
         }
     }
 
     pub(crate) fn add_message(&self, message: Message) {
         // The lock is held while the file is written, so that texts have the same order in the file and in memory.
         let mut messages = self.messages();
-        self.keep(&Entry::Text(message.clone()));
+        self.persist(&Entry::Text(message.clone()));
         messages.push(message);
     }
 
     pub(crate) fn add_number(&self, number: Number) {
         let mut numbers = self.numbers();
-        self.keep(&Entry::Number(number.clone()));
+        self.persist(&Entry::Number(number.clone()));
         numbers.push(number);
     }
 
     pub(crate) fn add_sale(&self, sale: Sale) {
         let mut sales = self.sales();
-        self.keep(&Entry::Sale(sale.clone()));
+        self.persist(&Entry::Sale(sale.clone()));
         sales.insert(sale.subscription.clone(), sale);
     }
 

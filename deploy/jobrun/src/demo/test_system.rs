@@ -84,16 +84,16 @@ impl TestSystem {
         }
 
         let ingress = Program::start(programs, "jobrun-ingress", &environment, Lines::Kept)?;
-        let mut stage =
+        let mut system =
             Self { pool, stand_in, account, ingress, workers: Vec::new(), programs: programs.to_owned(), environment };
         for _ in 0..workers {
-            stage.start_worker()?;
+            system.start_worker()?;
         }
-        stage.ingress.wait_for_line("ingress listens", START_TIMEOUT).await?;
-        for worker in &mut stage.workers {
+        system.ingress.wait_for_line("ingress listens", START_TIMEOUT).await?;
+        for worker in &mut system.workers {
             worker.wait_for_line("takes jobs", START_TIMEOUT).await?;
         }
-        Ok(stage)
+        Ok(system)
     }
 
     /// Starts the ingress again, after it was stopped.
