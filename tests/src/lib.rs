@@ -4,7 +4,6 @@
 
 pub mod proxy;
 
-use secrecy::SecretString;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,6 +14,7 @@ use jobrun::demo::TestSystem;
 use jobrun::local_postgres::{Data, LocalPostgres};
 use jobrun_shared::config::{self};
 use jobrun_shared::db::{self, Connections};
+use secrecy::SecretString;
 use sqlx::{AssertSqlSafe, PgPool};
 use tokio::sync::OnceCell;
 

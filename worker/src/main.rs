@@ -13,12 +13,12 @@ mod events;
 
 mod jobs;
 
+mod lookup;
+
 mod pace;
 
 mod send_failures;
 
-use crate::context::{JobContext, Progress};
-use crate::jobs::{process_events, reconcile, send_messages, sweep};
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -34,6 +34,9 @@ use jobrun_shared::queue::{self, End, Job, JobNotifier, Jobs, Queue};
 use jobrun_shared::{clock, config, db, exit, shutdown, telemetry};
 use jobrun_twilio::api::Api;
 use tokio_util::sync::CancellationToken;
+
+use crate::context::{JobContext, Progress};
+use crate::jobs::{process_events, reconcile, send_messages, sweep};
 
 /// Enough for every job under way, and for the one connection that listens for notifications.
 ///

@@ -1,9 +1,10 @@
-//! How fast texts may leave: none but a probe while Twilio refuses the account, and each number at its pace.
+//! How fast texts may leave: none but a probe while Twilio refuses the account, each number at its pace, retries ever later.
 //!
 //! The rows are in [`jobrun_shared::db::outbox::pace`]. This module does not know why sending was parked; the alerts do.
 
 use std::collections::BTreeMap;
 
+use backon::{BackoffBuilder, ExponentialBuilder};
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_shared::db;
 use jobrun_shared::db::outbox::Due;
@@ -103,6 +104,19 @@ fn admit_at_pace(
         charged.admitted.push(text.id);
     }
     charged
+}
+
+/// Returns the delay before the attempt after `attempts`: one second after the first, doubling, at most five minutes. It is spread, so that
+/// texts that failed together do not come back together.
+pub(crate) fn delay_before_retry(message_id: i64, attempts: i32) -> TimeDelta {
+    let delays = ExponentialBuilder::new()
+        .with_min_delay(std::time::Duration::from_secs(1))
+        .with_max_delay(std::time::Duration::from_secs(300))
+        .without_max_times()
+        .with_jitter()
+        .with_jitter_seed(message_id.unsigned_abs());
+    let before = usize::try_from(attempts - 1).unwrap_or_default();
+    delays.build().nth(before).and_then(|delay| TimeDelta::from_std(delay).ok()).unwrap_or(TimeDelta::minutes(5))
 }
 
 #[cfg(test)]

@@ -4,14 +4,16 @@
 
 mod cli;
 
-use crate::cli::{Arguments, Command, Numbers, Payments, Pool};
+use std::process::ExitCode;
+
 use clap::Parser as _;
 use jobrun::commands::{
     self, alerts, buy, client, connect_migrated, demo, migrate, numbers, payments, pool, sweep, up, waiting,
 };
 use jobrun_shared::numbers::purchase::Order;
 use jobrun_shared::{config, exit, telemetry};
-use std::process::ExitCode;
+
+use crate::cli::{Arguments, Command, Numbers, Payments, Pool};
 
 #[tokio::main]
 async fn main() -> ExitCode {

@@ -30,6 +30,10 @@ mod payment_gate;
 
 mod decide;
 
+mod open_question;
+
+mod corrections;
+
 mod texts;
 
 mod service;

@@ -2,18 +2,17 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::corrections::correct_answer;
 use super::decision::{Concern, Decision, Facts, OptChange, Step};
+use super::open_question::{end_misfits, half_known, open_question, repeat_question, step_that_ends_misfits};
 use super::payment_gate::{gate, instructions, ready_for_phone_type, through_the_gate};
-use crate::answer::{self, Field, Half, Meaning};
+use crate::answer::{self, Meaning};
 use crate::wording::{self, Text};
 use crate::{Client, Collected, Payment, State};
 
 /// The text that led to the open question counts as repeated if it arrives again within this time: networks deliver some texts
 /// twice. A person who replies to two questions with the same word takes longer.
 const REPEATED_WITHIN: TimeDelta = TimeDelta::seconds(5);
-
-/// After this many texts in a row that fit no question, a person is offered.
-const MISFITS_MAX: u32 = 3;
 
 /// Decides a text that is not a keyword.
 pub(crate) fn decide_text(client: &Client, body: &str, received_at: DateTime<Utc>, facts: &Facts<'_>) -> Step {
@@ -26,12 +25,6 @@ pub(crate) fn decide_text(client: &Client, body: &str, received_at: DateTime<Utc
         .or_else(|| too_early(client, body, &meaning, received_at))
         .or_else(|| go_back(client, &meaning))
         .map_or_else(|| answer_question(client, meaning, facts), Step::from)
-}
-
-/// Returns the half of the answer to S1, if only a half is known.
-fn half_known(client: &Client) -> Option<Half> {
-    let is_open = client.state == State::S1BusinessTypeLocation;
-    client.collected.business_type_location.as_deref().filter(|_| is_open).and_then(Half::of)
 }
 
 /// Decides the meanings that have the same effect in every state.
@@ -92,57 +85,6 @@ fn out_of_region(client: &Client, facts: &Facts<'_>) -> Option<Decision> {
 
 fn asked_terms(client: &Client) -> Decision {
     Decision::nothing(client).text(wording::terms(&open_question(client)))
-}
-
-/// Returns the open question. At S1 with half an answer, it asks for the other half.
-fn open_question(client: &Client) -> Text {
-    half_known(client).as_ref().map_or_else(|| wording::reminder(client), wording::ask_other_half)
-}
-
-/// Changes an earlier answer, and repeats the open question.
-fn correct_answer(client: &Client, meaning: &Meaning) -> Option<Decision> {
-    let changed = if let Meaning::Correction(field, text) = meaning {
-        corrected_answer(client, *field, text)
-    } else if let Meaning::Respelling { right, wrong } = meaning {
-        respelt_answer(client, right, wrong)
-    } else {
-        return None;
-    };
-    // No earlier answer fits the correction, so the open question is repeated.
-    let Some((field, text)) = changed else { return Some(repeat_question(client, &Meaning::Unclear)) };
-    let mut collected = client.collected.clone();
-    let answer = match field {
-        Field::TradeAndPlace | Field::Trade => &mut collected.business_type_location,
-        Field::BusinessName => &mut collected.business_name,
-        Field::OwnerName | Field::Surname => &mut collected.owner_name,
-    };
-    *answer = Some(text.clone());
-    let changed = Decision::nothing(client).collect(collected);
-    Some(end_misfits(changed.text(wording::corrected(field, &text, &wording::reminder(client)))))
-}
-
-/// Returns the corrected answer and its field.
-fn corrected_answer(client: &Client, field: Field, text: &str) -> Option<(Field, String)> {
-    let collected = &client.collected;
-    match field {
-        Field::Trade => {
-            let whole = answer::with_trade(collected.business_type_location.as_deref()?, text)?;
-            Some((Field::TradeAndPlace, whole))
-        }
-        Field::Surname => Some((Field::OwnerName, answer::with_surname(collected.owner_name.as_deref(), text))),
-        Field::TradeAndPlace | Field::BusinessName | Field::OwnerName => Some((field, text.to_owned())),
-    }
-}
-
-/// Returns the latest answer that contains the wrong word, with the right word in its place.
-fn respelt_answer(client: &Client, right: &str, wrong: &str) -> Option<(Field, String)> {
-    let collected = &client.collected;
-    let answers = [
-        (Field::OwnerName, &collected.owner_name),
-        (Field::BusinessName, &collected.business_name),
-        (Field::TradeAndPlace, &collected.business_type_location),
-    ];
-    answers.into_iter().find_map(|(field, stored)| Some((field, answer::respelt(stored.as_deref()?, right, wrong)?)))
 }
 
 /// Decides a text that arrived before the open question was asked and is not plainly its answer. Also decides a repeat of the text
@@ -293,73 +235,5 @@ fn forwarding_sent(client: &Client, meaning: &Meaning, facts: &Facts<'_>) -> Ste
         step_that_ends_misfits(instructions(client, *phone_type, facts))
     } else {
         repeat_question(client, meaning).into()
-    }
-}
-
-/// Ends a row of misfits. An answer that fits does so even if it moves nothing.
-fn end_misfits(mut decision: Decision) -> Decision {
-    decision.exchange.misfits = 0;
-    decision
-}
-
-fn step_that_ends_misfits(step: Step) -> Step {
-    match step {
-        Step::Decided(decision) => end_misfits(*decision).into(),
-        Step::AskPool => Step::AskPool,
-    }
-}
-
-/// Repeats the open question after a text that does not fit it. The third misfit in a row gets the offer of a person instead.
-fn repeat_question(client: &Client, meaning: &Meaning) -> Decision {
-    let mut stay = Decision::nothing(client);
-    if is_misfit(client, meaning) {
-        stay.exchange.misfits = stay.exchange.misfits.saturating_add(1);
-        if stay.exchange.misfits == MISFITS_MAX {
-            // No answer ends the row at COMPLETE, so the count starts again.
-            if client.state == State::Complete {
-                stay.exchange.misfits = 0;
-            }
-            return stay.text(wording::offer_person()).concern(Concern::Stuck);
-        }
-    }
-    let again = open_question(client);
-    stay.text(if *meaning == Meaning::TooLong { wording::too_long(&again) } else { again })
-}
-
-/// Returns whether a text that moves nothing shows a misunderstanding between us and its sender. At COMPLETE nothing is asked, but
-/// a client who pays may be in trouble.
-fn is_misfit(client: &Client, meaning: &Meaning) -> bool {
-    let state = client.state;
-    let asks = state != State::Complete;
-    match meaning {
-        Meaning::Unclear | Meaning::TooLong => asks || client.may_be_charged(),
-        // Every client begins with a greeting.
-        Meaning::Greeting => asks && state != State::S1BusinessTypeLocation,
-        // After the instructions there is no hurry.
-        Meaning::No => asks && state < State::S7FwdSent,
-        Meaning::Reaction
-        | Meaning::AutoReply
-        | Meaning::Away
-        | Meaning::Refusal
-        | Meaning::NotInterested
-        | Meaning::CancelSubscription
-        | Meaning::AsksHowToCancel
-        | Meaning::Refund
-        | Meaning::AsksTerms
-        | Meaning::WrongNumber
-        | Meaning::WantsPerson
-        | Meaning::Back
-        | Meaning::Correction(..)
-        | Meaning::Respelling { .. }
-        | Meaning::TradeAndPlace(_)
-        | Meaning::Half(_)
-        | Meaning::BusinessName(_)
-        | Meaning::NoBusinessName
-        | Meaning::OwnerName(_)
-        | Meaning::Sms
-        | Meaning::Yes
-        | Meaning::Phone(_)
-        | Meaning::Done
-        | Meaning::Thanks => false,
     }
 }

@@ -15,7 +15,6 @@ mod subscription_change;
 
 pub(crate) mod unmatched;
 
-use crate::context::JobContext;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -25,6 +24,7 @@ use jobrun_shared::db::{self, Patience};
 use jobrun_shared::{clock, telemetry};
 
 use crate::batch::run_bisecting;
+use crate::context::JobContext;
 
 /// The first delay of a lane whose lock was not released in time. It grows with the time that the lane has waited, up to
 /// [`LOCK_RETRY_DELAY_MAX`].

@@ -4,7 +4,6 @@
 //! that Twilio may have taken is looked for, twice and some time apart, before it is sent again. While Twilio refuses the account,
 //! only one text now and then is sent as a probe, and no attempt counts.
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
 use jobrun_onboarding::TextKind;
@@ -17,15 +16,17 @@ use jobrun_twilio::api::{Post, Posted};
 use jobrun_twilio::errors::{self, Class};
 
 use crate::batch::run_bisecting;
-use crate::claim::{self, LOOK_AGAIN_AFTER};
+use crate::claim;
 use crate::context::{JobContext, Progress};
+use crate::lookup;
+use crate::pace::delay_before_retry;
 use crate::send_failures::{self, Failed};
 
 /// The largest number of texts that one job has under way at a time, each on a connection of its own.
-const UNDER_WAY_MAX: usize = 100;
+const CONCURRENT_POSTS_MAX: usize = 100;
 
 /// The number of texts that one job looks for at a time. Each needs a list of Twilio's.
-const LOOKED_FOR_AT_ONCE: usize = 10;
+const LOOKUPS_MAX: usize = 10;
 
 /// A text claimed longer ago than this is not posted any more: the process may have been suspended, and another worker may take it
 /// for dead. Much shorter than [`claim::ATTEMPT_ENDS_WITHIN`].
@@ -33,13 +34,10 @@ const CLAIM_GOES_STALE_AFTER: TimeDelta = TimeDelta::seconds(2);
 
 /// The delay of a text that was refused because of the account. Another text is the next probe, in case it is this text that is
 /// refused and not the account.
-const ANOTHER_PROBES_FIRST: TimeDelta = TimeDelta::seconds(25);
+const REFUSED_PROBE_DELAY: TimeDelta = TimeDelta::seconds(25);
 
 /// The delay of a text that waits until the operator corrects a setting.
-const WHILE_SOMETHING_IS_MENDED: TimeDelta = TimeDelta::minutes(5);
-
-/// The number of looks in vain after which a text counts as never sent.
-const LOOKS_MAX: i32 = 2;
+const CONFIGURATION_RETRY_DELAY: TimeDelta = TimeDelta::minutes(5);
 
 pub(crate) async fn run(context: &JobContext) -> Result<Progress, db::Error> {
     context.run_until_drained(|| batch(context)).await
@@ -50,7 +48,7 @@ async fn batch(context: &JobContext) -> Result<usize, db::Error> {
 }
 
 async fn send_due(context: &JobContext) -> Result<usize, db::Error> {
-    let limit = under_way_max(context);
+    let limit = concurrent_posts_max(context);
     let claimed = claim::claim_due(&context.pool, clock::now(), limit as i64, context.segments_per_second).await?;
     let count = claimed.len();
     // Results are recorded as they come: a slow response does not delay the others.
@@ -66,8 +64,8 @@ async fn send_due(context: &JobContext) -> Result<usize, db::Error> {
     recorded.map(|()| count)
 }
 
-fn under_way_max(context: &JobContext) -> usize {
-    UNDER_WAY_MAX.min(context.batch_max as usize)
+fn concurrent_posts_max(context: &JobContext) -> usize {
+    CONCURRENT_POSTS_MAX.min(context.batch_max as usize)
 }
 
 /// Records the results of attempts, and carries out the actions that follow. A batch that fails because of its rows is retried in
@@ -91,14 +89,14 @@ async fn record_together(
     let now = clock::now();
     let mut tx = db::begin(&context.pool, patience).await?;
     let late = outbox::record(&mut tx, outcomes, now).await?;
-    let accepted = outcomes.iter().filter(|outcome| shows_the_account_is_accepted(outcome));
+    let accepted = outcomes.iter().filter(|outcome| proves_account_accepted(outcome));
     let mut cleared = match accepted.map(|outcome| outcome.message.attempted_at).max() {
         Some(began_at) => send_failures::account_accepted(&mut tx, began_at, KnownBy::Answer, now).await?,
         None => Vec::new(),
     };
     let failed: Vec<Failed> = outcomes.iter().filter_map(as_failed).collect();
     let raised = send_failures::carry_out(&mut tx, &failed, &[], now).await?;
-    let over: Vec<String> = outcomes.iter().filter_map(cause_that_is_gone).collect();
+    let over: Vec<String> = outcomes.iter().filter_map(resolved_cause).collect();
     cleared.extend(alerts::clear(&mut tx, &over, now).await?);
     tx.commit().await?;
     if late > 0 {
@@ -135,13 +133,13 @@ fn as_failed(outcome: &AttemptOutcome) -> Option<Failed> {
 }
 
 /// Returns the cause of the alert about a setting that is correct again, because a text that waited for it was taken.
-fn cause_that_is_gone(outcome: &AttemptOutcome) -> Option<String> {
+fn resolved_cause(outcome: &AttemptOutcome) -> Option<String> {
     let code = outcome.message.waited_for.filter(|_| matches!(outcome.result, SendResult::Sent { .. }))?;
     (errors::class_of(Some(code)) == Class::Configuration).then(|| cause_of_code(Kind::Configuration, Some(code)))
 }
 
 /// Returns whether Twilio examined the text itself, and so accepted the account.
-fn shows_the_account_is_accepted(outcome: &AttemptOutcome) -> bool {
+fn proves_account_accepted(outcome: &AttemptOutcome) -> bool {
     match &outcome.result {
         SendResult::Sent { .. } | SendResult::Refused { .. } => true,
         SendResult::Kept { class, .. } => *class != Class::Account,
@@ -176,30 +174,17 @@ fn result(message: &Outgoing, posted: Posted, now: DateTime<Utc>) -> SendResult 
         Posted::Accepted { sid } => SendResult::Sent { sid },
         Posted::NotTaken { why, retry_after } => {
             let asked = retry_after.and_then(|asked| TimeDelta::from_std(asked).ok()).unwrap_or_default();
-            SendResult::NotSent { retry_at: now + asked.max(delay_before_retry(message)), why }
+            SendResult::NotSent { retry_at: now + asked.max(delay_before_retry(message.id, message.attempts)), why }
         }
         Posted::Unknown { why } => SendResult::Unknown { look_at: now, why },
         Posted::Refused { class: Class::Account, code, why } => {
-            SendResult::Kept { retry_at: now + ANOTHER_PROBES_FIRST, class: Class::Account, code, why }
+            SendResult::Kept { retry_at: now + REFUSED_PROBE_DELAY, class: Class::Account, code, why }
         }
         Posted::Refused { class: Class::Configuration, code, why } => {
-            SendResult::Kept { retry_at: now + WHILE_SOMETHING_IS_MENDED, class: Class::Configuration, code, why }
+            SendResult::Kept { retry_at: now + CONFIGURATION_RETRY_DELAY, class: Class::Configuration, code, why }
         }
         Posted::Refused { class, code, why } => SendResult::Refused { class, code, why },
     }
-}
-
-/// Returns the delay before the next attempt: one second after the first, doubling, at most five minutes. It is spread, so that
-/// texts that failed together do not come back together.
-fn delay_before_retry(message: &Outgoing) -> TimeDelta {
-    let delays = ExponentialBuilder::new()
-        .with_min_delay(std::time::Duration::from_secs(1))
-        .with_max_delay(std::time::Duration::from_secs(300))
-        .without_max_times()
-        .with_jitter()
-        .with_jitter_seed(message.id.unsigned_abs());
-    let before = usize::try_from(message.attempts - 1).unwrap_or_default();
-    delays.build().nth(before).and_then(|delay| TimeDelta::from_std(delay).ok()).unwrap_or(TimeDelta::minutes(5))
 }
 
 fn log(message: &Outgoing, result: &SendResult) {
@@ -225,11 +210,11 @@ fn log(message: &Outgoing, result: &SendResult) {
 }
 
 async fn look_for_unknown(context: &JobContext) -> Result<usize, db::Error> {
-    let claimed = claim::claim_unknown(&context.pool, clock::now(), LOOKED_FOR_AT_ONCE as i64).await?;
+    let claimed = claim::claim_unknown(&context.pool, clock::now(), LOOKUPS_MAX as i64).await?;
     let count = claimed.len();
     let mut looks = futures::stream::iter(claimed)
-        .map(|message| async move { (look_for(context, &message).await, message) })
-        .buffer_unordered(LOOKED_FOR_AT_ONCE);
+        .map(|message| async move { (lookup::find(context, &message).await, message) })
+        .buffer_unordered(LOOKUPS_MAX);
     while let Some((result, message)) = looks.next().await {
         if let Some(result) = result? {
             log(&message, &result);
@@ -237,33 +222,6 @@ async fn look_for_unknown(context: &JobContext) -> Result<usize, db::Error> {
         }
     }
     Ok(count)
-}
-
-/// Looks for a text in Twilio's list. Returns nothing if the list cannot be read: that look does not count.
-async fn look_for(context: &JobContext, message: &Outgoing) -> Result<Option<SendResult>, db::Error> {
-    let listed = match context.twilio.list_messages(&message.from, &message.to).await {
-        Ok(listed) => listed,
-        Err(error) => {
-            tracing::warn!(message_id = message.id, %error, "cannot look for a text, and will try again");
-            return Ok(None);
-        }
-    };
-    let alike: Vec<String> = listed
-        .into_iter()
-        .filter(|listed| listed.is_attempt(&message.body, message.attempted_at))
-        .map(|listed| listed.sid)
-        .collect();
-    // Another text of ours may have had the same words and the same recipient.
-    let known = outbox::list_known_sids(&context.pool, &alike).await?;
-    let now = clock::now();
-    let result = match alike.into_iter().find(|sid| !known.contains(sid)) {
-        Some(sid) => SendResult::Sent { sid },
-        None if message.looks + 1 >= LOOKS_MAX => {
-            SendResult::NotSent { retry_at: now, why: "Twilio's list does not show the text".to_owned() }
-        }
-        None => SendResult::NotFound { look_at: now + LOOK_AGAIN_AFTER },
-    };
-    Ok(Some(result))
 }
 
 #[cfg(test)]
@@ -290,9 +248,9 @@ mod tests {
 
     #[test]
     fn the_delay_of_retries_grows_and_is_at_least_what_twilio_asks_for() {
-        assert!(delay_before_retry(&message(1)) >= TimeDelta::seconds(1));
-        assert!(delay_before_retry(&message(4)) >= TimeDelta::seconds(8));
-        assert!(delay_before_retry(&message(60)) <= TimeDelta::minutes(10));
+        assert!(delay_before_retry(7, 1) >= TimeDelta::seconds(1));
+        assert!(delay_before_retry(7, 4) >= TimeDelta::seconds(8));
+        assert!(delay_before_retry(7, 60) <= TimeDelta::minutes(10));
         let posted = Posted::NotTaken { why: String::new(), retry_after: Some(std::time::Duration::from_secs(100)) };
         let SendResult::NotSent { retry_at, .. } = result(&message(1), posted, DateTime::UNIX_EPOCH) else {
             panic!("a text that was not taken is tried again");

@@ -24,10 +24,11 @@ pub mod up;
 
 pub mod waiting;
 
-use crate::CONNECTIONS;
 use jobrun_shared::config;
 use jobrun_shared::db;
 use sqlx::PgPool;
+
+use crate::CONNECTIONS;
 
 /// Connects to the database.
 ///

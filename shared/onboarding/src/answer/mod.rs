@@ -27,8 +27,9 @@ mod words;
 
 use std::fmt;
 
-use crate::{PhoneType, State};
 use choices::Assent;
+
+use crate::{PhoneType, State};
 
 /// The longest text that is stored as a name or a trade and place, in characters.
 pub const ANSWER_CHARS_MAX: usize = 100;

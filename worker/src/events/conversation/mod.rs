@@ -11,19 +11,20 @@ mod save;
 
 mod work;
 
-use crate::context::JobContext;
-use crate::events::conversation::inbound::Inbound;
-use crate::events::conversation::work::ClientWork;
-use crate::events::{Handler, Item, LOCK_RETRY_DELAY_MIN, handle, is_for_a_conversation, unmatched};
-use jobrun_onboarding::{Allocation, Client, E164, Payment, State, region_of};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use jobrun_onboarding::{Allocation, Client, E164, Payment, State, region_of};
 use jobrun_shared::db::alerts::NewAlert;
 use jobrun_shared::db::inbox::{self, Payload, PendingEvent};
 use jobrun_shared::db::{self, Patience, clients, numbers, subscriptions};
 use jobrun_shared::{clock, telemetry};
 use sqlx::{Acquire, PgConnection, Postgres, Transaction};
+
+use crate::context::JobContext;
+use crate::events::conversation::inbound::Inbound;
+use crate::events::conversation::work::ClientWork;
+use crate::events::{Handler, Item, LOCK_RETRY_DELAY_MIN, handle, is_for_a_conversation, unmatched};
 
 const HANDLER: Handler = Handler { name: "a client's events", retry_after: TimeDelta::seconds(60), alert: None };
 

@@ -1,0 +1,88 @@
+//! The open question, and texts that do not fit it.
+
+use super::decision::{Concern, Decision, Step};
+use crate::answer::{Half, Meaning};
+use crate::wording::{self, Text};
+use crate::{Client, State};
+
+/// After this many texts in a row that fit no question, a person is offered.
+const MISFITS_MAX: u32 = 3;
+
+/// Returns the half of the answer to S1, if only a half is known.
+pub(crate) fn half_known(client: &Client) -> Option<Half> {
+    let is_open = client.state == State::S1BusinessTypeLocation;
+    client.collected.business_type_location.as_deref().filter(|_| is_open).and_then(Half::of)
+}
+
+/// Returns the open question. At S1 with half an answer, it asks for the other half.
+pub(crate) fn open_question(client: &Client) -> Text {
+    half_known(client).as_ref().map_or_else(|| wording::reminder(client), wording::ask_other_half)
+}
+
+/// Ends a row of misfits. An answer that fits does so even if it moves nothing.
+pub(crate) fn end_misfits(mut decision: Decision) -> Decision {
+    decision.exchange.misfits = 0;
+    decision
+}
+
+pub(crate) fn step_that_ends_misfits(step: Step) -> Step {
+    match step {
+        Step::Decided(decision) => end_misfits(*decision).into(),
+        Step::AskPool => Step::AskPool,
+    }
+}
+
+/// Repeats the open question after a text that does not fit it. The third misfit in a row gets the offer of a person instead.
+pub(crate) fn repeat_question(client: &Client, meaning: &Meaning) -> Decision {
+    let mut stay = Decision::nothing(client);
+    if is_misfit(client, meaning) {
+        stay.exchange.misfits = stay.exchange.misfits.saturating_add(1);
+        if stay.exchange.misfits == MISFITS_MAX {
+            // No answer ends the row at COMPLETE, so the count starts again.
+            if client.state == State::Complete {
+                stay.exchange.misfits = 0;
+            }
+            return stay.text(wording::offer_person()).concern(Concern::Stuck);
+        }
+    }
+    let again = open_question(client);
+    stay.text(if *meaning == Meaning::TooLong { wording::too_long(&again) } else { again })
+}
+
+/// Returns whether a text that moves nothing shows a misunderstanding between us and its sender. At COMPLETE nothing is asked, but
+/// a client who pays may be in trouble.
+fn is_misfit(client: &Client, meaning: &Meaning) -> bool {
+    let state = client.state;
+    let asks = state != State::Complete;
+    match meaning {
+        Meaning::Unclear | Meaning::TooLong => asks || client.may_be_charged(),
+        // Every client begins with a greeting.
+        Meaning::Greeting => asks && state != State::S1BusinessTypeLocation,
+        // After the instructions there is no hurry.
+        Meaning::No => asks && state < State::S7FwdSent,
+        Meaning::Reaction
+        | Meaning::AutoReply
+        | Meaning::Away
+        | Meaning::Refusal
+        | Meaning::NotInterested
+        | Meaning::CancelSubscription
+        | Meaning::AsksHowToCancel
+        | Meaning::Refund
+        | Meaning::AsksTerms
+        | Meaning::WrongNumber
+        | Meaning::WantsPerson
+        | Meaning::Back
+        | Meaning::Correction(..)
+        | Meaning::Respelling { .. }
+        | Meaning::TradeAndPlace(_)
+        | Meaning::Half(_)
+        | Meaning::BusinessName(_)
+        | Meaning::NoBusinessName
+        | Meaning::OwnerName(_)
+        | Meaning::Sms
+        | Meaning::Yes
+        | Meaning::Phone(_)
+        | Meaning::Done
+        | Meaning::Thanks => false,
+    }
+}
