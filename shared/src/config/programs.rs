@@ -204,20 +204,24 @@ impl Operator {
             reader.check_settings_of_other_programs();
             let onboarding_number = reader.onboarding_number();
             let log = reader.log();
+            let twilio_account = reader.get("TWILIO_ACCOUNT_SID").map(|sid| AccountKind::of(&sid));
+            let data_dir = reader.get("JOBRUN_DATA");
+            let path = reader.get("PATH").unwrap_or_default();
+            let home = reader.get("HOME");
             Some(Self {
                 database_url,
                 pool_numbers,
                 onboarding_number: onboarding_number?,
                 hold: hold?,
                 cooling: cooling?,
-                twilio_account: reader.get("TWILIO_ACCOUNT_SID").map(|sid| AccountKind::of(&sid)),
+                twilio_account,
                 public_base_url,
                 ingress_addr: ingress_addr?,
                 stand_in_addr: stand_in_addr?,
-                data_dir: reader.get("JOBRUN_DATA"),
+                data_dir,
                 stop_with_stdin,
-                path: reader.get("PATH").unwrap_or_default(),
-                home: reader.get("HOME"),
+                path,
+                home,
                 log: log?,
             })
         })

@@ -25,9 +25,9 @@ pub(crate) async fn is_empty(conn: &mut PgConnection, region: &str) -> Result<bo
 pub async fn list(conn: &mut PgConnection, region: &str) -> Result<Vec<WaitingClient>, Error> {
     let waiting = sqlx::query_as!(
         WaitingClient,
-        r#"SELECT w.client_id, w.held_until, c."paymentActive" AND r.may_be_texted AS "reachable!"
-           FROM waiting_list w JOIN clients c ON c.id = w.client_id JOIN client_reach r ON r.id = w.client_id
-           WHERE w.region = $1 AND c."twilioNumber" IS NULL ORDER BY w.lapsed, w.joined_at, w.client_id"#,
+        r#"SELECT w.client_id, w.held_until, r.payment_active AND r.may_be_texted AS "reachable!"
+           FROM waiting_list w JOIN client_reach r ON r.id = w.client_id
+           WHERE w.region = $1 AND r.number IS NULL ORDER BY w.lapsed, w.joined_at, w.client_id"#,
         region
     )
     .fetch_all(conn)
@@ -40,10 +40,10 @@ pub async fn list_places(conn: &mut PgConnection) -> Result<Vec<Place>, Error> {
     let places = sqlx::query_as!(
         Place,
         r#"SELECT w.client_id, w.region, w.joined_at, w.promised_by, w.held_until, w.lapsed,
-                  c."paymentActive" AND r.may_be_texted AS "reachable!",
+                  r.payment_active AND r.may_be_texted AS "reachable!",
                   w.told_late_at IS NOT NULL AS "told_late!", w.alerted_hours
-           FROM waiting_list w JOIN clients c ON c.id = w.client_id JOIN client_reach r ON r.id = w.client_id
-           WHERE c."twilioNumber" IS NULL ORDER BY w.region, w.lapsed, w.joined_at, w.client_id"#
+           FROM waiting_list w JOIN client_reach r ON r.id = w.client_id
+           WHERE r.number IS NULL ORDER BY w.region, w.lapsed, w.joined_at, w.client_id"#
     );
     Ok(places.fetch_all(conn).await?)
 }

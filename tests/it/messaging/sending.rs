@@ -226,7 +226,7 @@ async fn expired_texts_do_not_delay_other_texts() {
     let pool = migrated_database(2).await;
     sqlx::raw_sql(EXPIRED_TEXTS).execute(&pool).await.unwrap();
     let now = clock::now();
-    let mut conn = pool.acquire().await.unwrap();
+    let mut conn = pool.begin().await.unwrap();
     let due: Vec<i64> =
         outbox::lock_due(&mut conn, now, 100, now).await.unwrap().into_iter().map(|text| text.id).collect();
     let claimed = outbox::mark_sending(&mut conn, &due, now, now).await.unwrap();

@@ -17,9 +17,8 @@ assigned AS (
 ),
 -- Waiting clients for whom a number is held, or to whom one can be offered. For the others no number is kept.
 waiting AS (
-    SELECT w.region
-    FROM waiting_list w JOIN clients c ON c.id = w.client_id JOIN client_reach r ON r.id = w.client_id
-    WHERE c."twilioNumber" IS NULL AND (w.held_until IS NOT NULL OR (c."paymentActive" AND r.may_be_texted))
+    SELECT w.region FROM waiting_list w JOIN client_reach r ON r.id = w.client_id
+    WHERE r.number IS NULL AND (w.held_until IS NOT NULL OR (r.payment_active AND r.may_be_texted))
 ),
 -- Every region that is to be counted, also one without numbers.
 regions AS (

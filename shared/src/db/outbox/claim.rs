@@ -90,8 +90,8 @@ pub async fn lock_due(
     Ok(due.fetch_all(conn).await?)
 }
 
-/// Marks locked texts as being sent: they are claimed once this is committed. An attempt without a recorded outcome by
-/// `cut_off_at` was cut off, and [`claim_unknown`] returns its text.
+/// Marks texts as being sent that [`lock_due`] has locked in the same transaction: they are claimed once this is
+/// committed. An attempt without a recorded outcome by `cut_off_at` was cut off, and [`claim_unknown`] returns its text.
 pub async fn mark_sending(
     conn: &mut PgConnection,
     ids: &[i64],
