@@ -12,7 +12,7 @@ use crate::group_commit::RecordError;
 /// A reason to refuse a webhook.
 #[derive(Clone, Debug)]
 pub enum Rejection {
-    /// The body is not a form.
+    /// The body is JSON, and not a form.
     NotAForm,
     /// The body is longer than the largest one that is accepted.
     PayloadTooLarge,

@@ -62,7 +62,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         assign: Option<Payments>,
     },
-    /// Offer free numbers to the waiting list now, and print the clients that were texted
+    /// Take back numbers of deleted clients and offer free numbers to the waiting list now, and print the clients that were texted
     Sweep,
     /// Clients that wait for a number: since when, and by when one was promised
     ///

@@ -1,8 +1,8 @@
 //! Decides where the conversation goes next, and which effects follow.
 //!
-//! This file has calls, opt-outs and reachability. `texts.rs` has the texts, `service.rs` the payments, `payment_gate.rs` the payment gate
-//! and the allocation. Nothing here fails: an event that makes no sense in a state changes nothing. A text always gets a helpful reply,
-//! unless its sender wants none.
+//! This file has calls, opt-outs and reachability. `texts.rs` has the texts that clients send, `service.rs` the payments, and
+//! `payment_gate.rs` the payment gate and the allocation. Nothing here fails: an event that makes no sense in a state changes
+//! nothing. A text always gets a helpful reply, unless its sender wants none.
 
 use super::decision::{Concern, Decision, Facts, OptChange, Step};
 use super::payment_gate::number_in_the_background;

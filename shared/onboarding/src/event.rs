@@ -51,7 +51,8 @@ pub enum Allocation {
     Assigned(E164),
     /// The client held this number already. Nothing was taken from the pool.
     AlreadyAssigned(E164),
-    /// No number is left for this client, which is on the waiting list from now on.
+    /// No number is left for this client: the pool has none that it can take, or clients who wait longer have a claim on each. The
+    /// client is on the waiting list from now on.
     PoolEmpty {
         /// Whether the client was on the list before, and has been told that it takes longer than promised.
         told_late: bool,

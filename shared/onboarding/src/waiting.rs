@@ -142,7 +142,7 @@ pub enum PlaceStatus {
 impl Place {
     /// Returns the status of the place at `now`.
     #[must_use]
-    pub fn standing(&self, now: DateTime<Utc>) -> PlaceStatus {
+    pub fn status(&self, now: DateTime<Utc>) -> PlaceStatus {
         match self.held_until {
             Some(until) => PlaceStatus::Held(until),
             None if !self.reachable => PlaceStatus::NotTextable,
@@ -322,13 +322,13 @@ mod tests {
 
     #[test]
     fn the_status_of_a_place_follows_its_hold_and_its_promise() {
-        assert_eq!(place("a").standing(hours(19)), PlaceStatus::Waiting);
-        assert_eq!(place("a").standing(hours(20)), PlaceStatus::Close);
-        assert_eq!(place("a").standing(hours(24)), PlaceStatus::Late);
-        assert_eq!(Place { lapsed: 1, ..place("a") }.standing(hours(30)), PlaceStatus::Waiting);
-        assert_eq!(Place { reachable: false, ..place("a") }.standing(hours(30)), PlaceStatus::NotTextable);
+        assert_eq!(place("a").status(hours(19)), PlaceStatus::Waiting);
+        assert_eq!(place("a").status(hours(20)), PlaceStatus::Close);
+        assert_eq!(place("a").status(hours(24)), PlaceStatus::Late);
+        assert_eq!(Place { lapsed: 1, ..place("a") }.status(hours(30)), PlaceStatus::Waiting);
+        assert_eq!(Place { reachable: false, ..place("a") }.status(hours(30)), PlaceStatus::NotTextable);
         let held = Place { held_until: Some(hours(48)), reachable: false, ..place("a") };
-        assert_eq!(held.standing(hours(30)), PlaceStatus::Held(hours(48)));
+        assert_eq!(held.status(hours(30)), PlaceStatus::Held(hours(48)));
     }
 
     prop_compose! {

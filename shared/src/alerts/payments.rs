@@ -19,7 +19,7 @@ pub fn unassigned(subscription: &str) -> NewAlert {
 
 /// The database refuses an event from Stripe, which is deferred.
 #[must_use]
-pub fn stuck(event_id: i64) -> NewAlert {
+pub fn payment_stuck(event_id: i64) -> NewAlert {
     NewAlert {
         cause: Kind::PaymentStuck.of(event_id),
         about: format!(

@@ -114,7 +114,7 @@ pub const SETTINGS: [Setting; 32] = [
     ),
     setting(
         "PUBLIC_BASE_URL",
-        "ingress, worker, jobrun numbers, jobrun pool buy",
+        "ingress, worker, jobrun up, jobrun numbers, jobrun pool buy",
         None,
         "What Twilio was given, and signs, to the letter: https://onboarding.example.com.",
     ),
@@ -154,7 +154,7 @@ pub const SETTINGS: [Setting; 32] = [
         Some("60s"),
         "How often each worker sweeps; the work is done once between them.",
     ),
-    setting("TWILIO_ACCOUNT_SID", "ingress, worker, jobrun numbers check, jobrun pool buy", None, "AC…"),
+    setting("TWILIO_ACCOUNT_SID", "ingress, worker, jobrun up, jobrun numbers check, jobrun pool buy", None, "AC…"),
     setting(
         "TWILIO_ADDRESS_SID",
         "jobrun pool buy",

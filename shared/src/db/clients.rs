@@ -242,12 +242,12 @@ async fn save_business_names(conn: &mut PgConnection, progress: &[ConversationPr
     Ok(())
 }
 
-/// The state of a client's payment, as its conversation has last heard, and whether the payment gate is open.
+/// The status of a client's payment, as its conversation has last heard, and whether the payment gate is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PaymentUpdate<'a> {
     /// `clients.id`.
     pub client_id: &'a str,
-    /// The state of its payment.
+    /// The status of its payment.
     pub payment: Payment,
     /// Whether the payment gate is open.
     pub payment_active: bool,
@@ -262,14 +262,14 @@ pub async fn save_payments(conn: &mut PgConnection, updates: &[PaymentUpdate<'_>
         return Ok(());
     }
     let ids: Vec<&str> = updates.iter().map(|it| it.client_id).collect();
-    let progress: Vec<&str> = updates.iter().map(|it| it.payment.name()).collect();
+    let standings: Vec<&str> = updates.iter().map(|it| it.payment.name()).collect();
     let active: Vec<bool> = updates.iter().map(|it| it.payment_active).collect();
     let result = sqlx::query!(
         r#"UPDATE clients SET "paymentStanding" = updates.standing, "paymentActive" = updates.active
            FROM unnest($1::TEXT[], $2::TEXT[], $3::BOOLEAN[]) AS updates (id, standing, active)
            WHERE clients.id = updates.id"#,
         &ids as &[&str],
-        &progress as &[&str],
+        &standings as &[&str],
         &active
     )
     .execute(conn)

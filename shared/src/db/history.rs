@@ -43,7 +43,7 @@ pub struct Header {
     pub collected: Option<serde_json::Value>,
     /// Whether the payment gate is open.
     pub payment_active: bool,
-    /// The state of the payment when the conversation last heard of it.
+    /// The status of the payment when the conversation last heard of it.
     pub payment_standing: String,
     /// The number that it holds, E.164.
     pub number: Option<String>,

@@ -2,7 +2,7 @@
 //! they share. Functions are plain and take a connection. They take several rows at once, say in their name or docs when
 //! they lock, and check how many rows they touched.
 //!
-//! Every function that takes the pool commits what it writes ([`inbox::record()`], [`outbox::claim()`] and others), as
+//! Every function that takes the pool commits what it writes ([`inbox::record()`], [`outbox::claim_unknown()`] and others), as
 //! do [`finish`] for the transaction that it is given, and [`numbers::purchases::intend`] and
 //! [`numbers::purchases::save_bought`] for the one that they begin; every other function leaves the commit to its
 //! caller. [`begin`] and [`snapshot`] begin a transaction that the caller ends.

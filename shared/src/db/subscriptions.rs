@@ -1,7 +1,7 @@
 //! Subscriptions, and every fact that Stripe has reported of them.
 //!
 //! All changes are serialised by one lock: payments are few, and a refund may concern a subscription that another
-//! transaction is just recording. The core derives the state of a payment; this module does not.
+//! transaction is just recording. The core computes the status of a payment; this module stores it, as `standing`.
 
 use std::collections::HashMap;
 
@@ -20,8 +20,8 @@ use crate::alerts::Kind;
 /// The key of this module's lock among the database's advisory locks.
 const PAYMENTS: i32 = 3;
 
-/// Waits for other changes of subscriptions, and excludes them until the transaction ends. This lock is taken before
-/// any other.
+/// Waits for other changes of subscriptions, and excludes them until the transaction ends. This lock is row 3 of the
+/// lock order in `shared/README.md`: it is taken before the locks of rows 4 to 13.
 pub async fn lock(conn: &mut PgConnection) -> Result<(), Error> {
     sqlx::query!("SELECT pg_advisory_xact_lock($1, 0)", PAYMENTS).execute(conn).await?;
     Ok(())
@@ -92,9 +92,9 @@ pub struct Subscription {
     pub client_id: Option<String>,
     /// The client that its checkout names.
     pub named_client_id: Option<String>,
-    /// The state of the payment when it was last derived.
+    /// The status of the payment when it was last computed.
     pub standing: Payment,
-    /// The facts from Stripe about its state.
+    /// The facts from Stripe about its status.
     pub facts: Vec<Fact>,
 }
 
@@ -159,7 +159,7 @@ async fn load_facts(conn: &mut PgConnection, ids: &[&str]) -> Result<HashMap<Str
     Ok(facts)
 }
 
-/// Saves the clients and the states of subscriptions.
+/// Saves the clients and the statuses of subscriptions.
 ///
 /// # Errors
 /// [`Error::RowCount`], when a subscription does not exist.
@@ -180,7 +180,7 @@ pub async fn save(conn: &mut PgConnection, changed: &[(&str, Option<&str>, Payme
     ensure_rows(&result, changed.len(), "saving how subscriptions stand")
 }
 
-/// Returns the state of each client's payment: that of its best subscription. Clients without a subscription are left
+/// Returns the status of each client's payment: that of its best subscription. Clients without a subscription are left
 /// out.
 pub async fn standings_of(conn: &mut PgConnection, client_ids: &[&str]) -> Result<HashMap<String, Payment>, Error> {
     let rows = sqlx::query!(
@@ -217,7 +217,7 @@ pub async fn list_served(conn: &mut PgConnection, client_ids: &[&str]) -> Result
 pub struct Unassigned {
     /// `subscriptions.id`.
     pub subscription_id: String,
-    /// The state of the payment.
+    /// The status of the payment.
     pub standing: String,
     /// The payer, `cus_…`.
     pub customer_id: Option<String>,
@@ -249,7 +249,10 @@ pub async fn list_unassigned(pool: &PgPool) -> Result<Vec<Unassigned>, Error> {
 
 /// Returns the paid subscriptions that have belonged to no client since before `since`, and that never had an alert:
 /// their checkout has not arrived, and will not.
-pub async fn list_forgotten(conn: &mut PgConnection, since: DateTime<Utc>) -> Result<Vec<String>, Error> {
+pub async fn list_unassigned_without_alert(
+    conn: &mut PgConnection,
+    since: DateTime<Utc>,
+) -> Result<Vec<String>, Error> {
     let ids = sqlx::query_scalar!(
         "SELECT id FROM subscriptions
          WHERE client_id IS NULL AND standing IN ('active', 'past_due') AND heard_of_at < $1

@@ -6,9 +6,9 @@ pub mod account_check;
 
 pub mod allocate;
 
-pub mod low_stock;
-
 pub mod offer;
+
+pub mod pool_alerts;
 
 pub mod promise;
 

@@ -14,7 +14,7 @@ use crate::db::{self, clients, numbers, outbox, waiting_list};
 ///
 /// Takes no input but the rows and the settings, so running it by hand, or twice at once, is safe. Takes the exclusive allocation
 /// lock, but only if there is something to do. Commits.
-pub async fn sweep(
+pub async fn offer_free(
     pool: &PgPool,
     onboarding_number: &E164,
     hold: Duration,

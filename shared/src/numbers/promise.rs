@@ -15,7 +15,7 @@ use crate::numbers::offer;
 
 /// The changes that a check made, for the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Watched {
+pub struct AlertChanges {
     /// The clients who were told that it will take longer.
     pub told: Vec<String>,
     /// New alerts, for [`crate::telemetry::raised`].
@@ -28,12 +28,12 @@ pub struct Watched {
 /// clients are close to the end of the promise, and when they are past it; clears the alerts when that is over.
 ///
 /// Takes the exclusive allocation lock, but only if there is something to do. Commits.
-pub async fn waiting(pool: &PgPool, onboarding_number: &E164, now: DateTime<Utc>) -> Result<Watched, db::Error> {
+pub async fn waiting(pool: &PgPool, onboarding_number: &E164, now: DateTime<Utc>) -> Result<AlertChanges, db::Error> {
     let mut tx = pool.begin().await?;
     // Usually nothing is due. Then allocations are not blocked.
     let watch = find_actions(&mut tx, now).await?;
     if !is_due(&mut tx, &watch).await? {
-        return Ok(Watched::default());
+        return Ok(AlertChanges::default());
     }
     numbers::lock_allocation_exclusive(&mut tx).await?;
     let watch = find_actions(&mut tx, now).await?;
@@ -43,7 +43,7 @@ pub async fn waiting(pool: &PgPool, onboarding_number: &E164, now: DateTime<Utc>
     let raised = alerts::raise(&mut tx, &crossed, now).await?;
     let cleared = alerts::clear(&mut tx, &causes_of(&watch.clear), now).await?;
     tx.commit().await?;
-    Ok(Watched { told: watch.tell, raised, cleared })
+    Ok(AlertChanges { told: watch.tell, raised, cleared })
 }
 
 async fn find_actions(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<Watch, db::Error> {

@@ -7,7 +7,7 @@ use sqlx::PgPool;
 
 use crate::db::numbers::levels;
 use crate::db::{self, waiting_list};
-use crate::numbers::low_stock;
+use crate::numbers::pool_alerts;
 
 /// The status of the pool.
 #[derive(Clone, Debug, Serialize)]
@@ -129,7 +129,7 @@ fn describe(entry: levels::Entry) -> PoolNumber {
 }
 
 fn forecast(region: levels::RegionLevel, now: DateTime<Utc>) -> PoolRegion {
-    let level = low_stock::to_level(&region, now);
+    let level = pool_alerts::to_level(&region, now);
     let returning = |days| region.returns.iter().filter(|at| **at <= now + chrono::TimeDelta::days(days)).count();
     let forecast = level.forecast();
     PoolRegion {

@@ -40,7 +40,7 @@ pub struct StripeFact {
     pub amount: Option<i64>,
     /// The ISO 4217 code, in lower case.
     pub currency: Option<String>,
-    /// The fact about the standing of the payment, if the event has one.
+    /// The fact about the status of the payment, if the event has one.
     pub what: Option<FactKind>,
 }
 

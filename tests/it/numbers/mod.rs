@@ -20,7 +20,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::E164;
 use jobrun_shared::db::alerts::{self, Alert};
 use jobrun_shared::numbers::allocate;
-use jobrun_shared::numbers::promise::Watched;
+use jobrun_shared::numbers::promise::AlertChanges;
 use jobrun_tests::paid_clients;
 use sqlx::PgPool;
 
@@ -45,7 +45,7 @@ pub(crate) async fn open(pool: &PgPool) -> Vec<(String, i64)> {
     others.map(|alert: Alert| (alert.cause, alert.times)).collect()
 }
 
-pub(crate) fn causes(watched: &Watched) -> Vec<&str> {
+pub(crate) fn causes(watched: &AlertChanges) -> Vec<&str> {
     watched.raised.iter().map(|alert| alert.cause.as_str()).collect()
 }
 

@@ -58,7 +58,7 @@ async fn allocate(pool: &PgPool, id: &str) -> Option<String> {
 }
 
 async fn sweep(pool: &PgPool, now: DateTime<Utc>) -> Result<Vec<String>, db::Error> {
-    offer::sweep(pool, &E164::parse("+447476955179").unwrap(), HOLD, now).await
+    offer::offer_free(pool, &E164::parse("+447476955179").unwrap(), HOLD, now).await
 }
 
 /// In one transaction, locks the clients `ids` in order, ends the service of those with a number, and allocates to the others.

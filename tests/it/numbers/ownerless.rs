@@ -7,8 +7,8 @@ use futures::future::try_join_all;
 use jobrun_onboarding::E164;
 use jobrun_shared::clock;
 use jobrun_shared::db::numbers::ownerless;
-use jobrun_shared::numbers::promise::Watched;
-use jobrun_shared::numbers::{allocate, low_stock, offer, seed_release};
+use jobrun_shared::numbers::promise::AlertChanges;
+use jobrun_shared::numbers::{allocate, offer, pool_alerts, seed_release};
 use jobrun_tests::{PATIENCE, count, eventually, migrated_database, numbers, paid_clients, test_system, texts};
 use sqlx::PgPool;
 
@@ -58,7 +58,7 @@ async fn the_number_of_a_deleted_client_cools_down_and_one_reserved_by_hand_is_l
     assert_eq!(ownerless::repair(&pool, COOLING, now).await.unwrap(), 0);
 
     let onboarding = E164::parse("+447476955179").unwrap();
-    offer::sweep(&pool, &onboarding, COOLING, now + TimeDelta::days(31)).await.unwrap();
+    offer::offer_free(&pool, &onboarding, COOLING, now + TimeDelta::days(31)).await.unwrap();
     assert_eq!(texts(&pool, POOL).await[2], "AVAILABLE|client-3", "once it has cooled down");
     execute(&pool, "DELETE FROM clients WHERE id = 'client-4'").await;
     assert_eq!(ownerless::repair(&pool, Duration::ZERO, now).await.unwrap(), 1);
@@ -87,7 +87,7 @@ async fn a_number_from_before_the_history_cools_down_if_a_client_had_it_and_rais
     let now = clock::now();
     assert_eq!(ownerless::repair(&pool, COOLING, now).await.unwrap(), 1);
     let raised: Vec<String> =
-        low_stock::unclear_holders(&pool, now).await.unwrap().raised.into_iter().map(|it| it.cause).collect();
+        pool_alerts::unclear_holders(&pool, now).await.unwrap().raised.into_iter().map(|it| it.cause).collect();
     assert_eq!(raised, ["unclear-holder:gone-3", "unclear-holder:gone-4"]);
     let expected = [
         "ASSIGNED|client-1",
@@ -104,7 +104,11 @@ async fn a_number_from_before_the_history_cools_down_if_a_client_had_it_and_rais
         expected,
         "reserved by hand: the time of the assignment is later or missing, and no event names the client"
     );
-    assert_eq!(low_stock::unclear_holders(&pool, now).await.unwrap(), Watched::default(), "each alert is raised once");
+    assert_eq!(
+        pool_alerts::unclear_holders(&pool, now).await.unwrap(),
+        AlertChanges::default(),
+        "each alert is raised once"
+    );
 
     // The operator decides.
     let third = seed_release::release(&pool, &numbers(3)[2], COOLING, now).await.unwrap();
@@ -112,7 +116,7 @@ async fn a_number_from_before_the_history_cools_down_if_a_client_had_it_and_rais
     seed_release::drain(&pool, &numbers(4)[3], false, now).await.unwrap();
     let fifth = seed_release::release(&pool, &numbers(5)[4], COOLING, now).await.unwrap();
     assert_eq!((fifth.cools_until, fifth.is_uncooled), (None, false), "it counts as no client's number");
-    let mut cleared = low_stock::unclear_holders(&pool, now).await.unwrap().cleared;
+    let mut cleared = pool_alerts::unclear_holders(&pool, now).await.unwrap().cleared;
     cleared.sort_unstable();
     assert_eq!(cleared, raised);
     assert_eq!(texts(&pool, OPEN).await, [""; 0]);

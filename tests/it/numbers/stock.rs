@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use jobrun_shared::clock;
-use jobrun_shared::numbers::promise::Watched;
-use jobrun_shared::numbers::{allocate, low_stock, offer, seed_release, status};
+use jobrun_shared::numbers::promise::AlertChanges;
+use jobrun_shared::numbers::{allocate, offer, pool_alerts, seed_release, status};
 use jobrun_tests::{PATIENCE, eventually, migrated_database, numbers, paid_clients, phone, test_system_with, texts};
 use serde_json::Value;
 
@@ -68,7 +68,7 @@ async fn numbers_that_waiting_clients_have_a_claim_on_do_not_count_as_left() {
     waiting_clients(&pool, 5, now).await;
     execute(&pool, r#"UPDATE clients SET "optedOutAt" = now() WHERE id IN ('client-4', 'client-5')"#).await;
     seed_release::seed(&pool, &numbers(2)).await.unwrap();
-    offer::sweep(&pool, &onboarding(), Duration::from_secs(3_600), now).await.unwrap();
+    offer::offer_free(&pool, &onboarding(), Duration::from_secs(3_600), now).await.unwrap();
     let region = status::pool_status(&pool, now).await.unwrap().regions.remove(0);
     assert_eq!((region.free, region.spoken_for, region.unclaimed), (2, 3, 0));
     assert_eq!(region.forecast.to_string(), "dry now: 1 client waits");
@@ -78,14 +78,14 @@ async fn numbers_that_waiting_clients_have_a_claim_on_do_not_count_as_left() {
 async fn low_stock_raises_one_alert_that_is_cleared_once_there_are_enough_numbers() {
     let pool = migrated_database(10).await;
     let now = clock::now();
-    let level = async |min: u32| low_stock::level(&pool, min, now).await.unwrap();
-    assert_eq!(level(3).await, Watched::default(), "a pool that has never had a number is not low");
+    let level = async |min: u32| pool_alerts::low_pools(&pool, min, now).await.unwrap();
+    assert_eq!(level(3).await, AlertChanges::default(), "a pool that has never had a number is not low");
     seed_release::seed(&pool, &numbers(3)).await.unwrap();
-    assert_eq!(level(3).await, Watched::default());
+    assert_eq!(level(3).await, AlertChanges::default());
     let id = paid_clients(&pool, "client", 1).await.remove(0);
     assert!(allocate::allocate(&pool, &id, now).await.unwrap().success);
 
-    let looks = join_all((0..10).map(|_| low_stock::level(&pool, 3, now))).await;
+    let looks = join_all((0..10).map(|_| pool_alerts::low_pools(&pool, 3, now))).await;
     let raised: Vec<String> = looks.into_iter().flat_map(|it| it.unwrap().raised).map(|alert| alert.about).collect();
     assert_eq!(raised.len(), 1, "{raised:?}");
     assert!(raised[0].starts_with("The pool of GB has 2 free numbers left that nobody has a claim on, fewer than 3."));

@@ -18,7 +18,7 @@ const READY: &str = "Good news! Your JobRun number is ready for you.\n\nReply RE
 
 async fn sweep_at(pool: &PgPool, hours: i64) -> Vec<String> {
     let onboarding = E164::parse("+447476955179").unwrap();
-    offer::sweep(pool, &onboarding, HOLD, clock::now() + TimeDelta::hours(hours)).await.unwrap()
+    offer::offer_free(pool, &onboarding, HOLD, clock::now() + TimeDelta::hours(hours)).await.unwrap()
 }
 
 /// Puts clients on the waiting list, in order. Returns their ids.

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::join_all;
 use jobrun_onboarding::wording;
 use jobrun_shared::clock;
-use jobrun_shared::numbers::promise::{self, Watched};
+use jobrun_shared::numbers::promise::{self, AlertChanges};
 use jobrun_shared::numbers::{offer, seed_release};
 use jobrun_tests::{PATIENCE, count, eventually, migrated_database, numbers, phone, test_system_with, texts};
 use serde_json::Value;
@@ -15,13 +15,13 @@ use sqlx::PgPool;
 use super::{causes, onboarding, open};
 use crate::numbers::{execute, waiting_clients};
 
-async fn watch_at(pool: &PgPool, at: DateTime<Utc>) -> Watched {
+async fn watch_at(pool: &PgPool, at: DateTime<Utc>) -> AlertChanges {
     promise::waiting(pool, &onboarding(), at).await.unwrap()
 }
 
 /// Runs a sweep and then the watch over the waiting list, as the worker does.
-async fn sweep_at(pool: &PgPool, at: DateTime<Utc>) -> Watched {
-    offer::sweep(pool, &onboarding(), Duration::from_secs(48 * 3_600), at).await.unwrap();
+async fn sweep_at(pool: &PgPool, at: DateTime<Utc>) -> AlertChanges {
+    offer::offer_free(pool, &onboarding(), Duration::from_secs(48 * 3_600), at).await.unwrap();
     watch_at(pool, at).await
 }
 
@@ -80,7 +80,7 @@ async fn alerts_are_raised_at_twenty_and_twenty_four_hours_and_cleared_when_the_
     )
     .await;
     let at = |hours| start + TimeDelta::hours(hours) + TimeDelta::seconds(1);
-    assert_eq!(watch_at(&pool, at(19)).await, Watched::default());
+    assert_eq!(watch_at(&pool, at(19)).await, AlertChanges::default());
 
     let raised = join_all((0..10).map(|_| watch_at(&pool, at(20)))).await;
     assert_eq!(raised.iter().flat_map(causes).collect::<Vec<_>>(), ["waiting-20h"]);
@@ -107,7 +107,10 @@ async fn the_watch_takes_the_allocation_lock_only_if_a_client_is_due() {
     let mut allocation = pool.begin().await.unwrap();
     sqlx::query("SELECT pg_advisory_xact_lock_shared(2, 0)").execute(&mut *allocation).await.unwrap();
     let early = tokio::time::timeout(PATIENCE, watch_at(&pool, start + TimeDelta::hours(19))).await;
-    assert_eq!(early.expect("a watch without a due client does not wait for the allocation lock"), Watched::default());
+    assert_eq!(
+        early.expect("a watch without a due client does not wait for the allocation lock"),
+        AlertChanges::default()
+    );
 
     let due = tokio::spawn({
         let pool = pool.clone();

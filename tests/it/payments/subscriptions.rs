@@ -56,7 +56,7 @@ pub(crate) async fn clients_at_payment_gate(pool: &PgPool, how_many: usize) -> V
     references
 }
 
-/// Returns a client's payment standing, whether its payment gate is open, whether it holds a number, and its state.
+/// Returns a client's payment status, whether its payment gate is open, whether it holds a number, and its state.
 pub(crate) async fn standing(pool: &PgPool, id: &str) -> String {
     let standing = r#"SELECT concat_ws(' ', "paymentStanding", "paymentActive", "twilioNumber" IS NOT NULL, current_state)
                       FROM clients LEFT JOIN onboarding_states ON client_id = id WHERE id = $1"#;
@@ -230,7 +230,7 @@ fn by_card_and_never_by_bank(sale: &Sale) -> Vec<Value> {
 }
 
 /// Delivers the same events for each client in an order of its own, one event a round, some of them twice. Asserts that a client
-/// holds a number only after all events of one of the sets `paid`, and that each ends in the standing `expected`.
+/// holds a number only after all events of one of the sets `paid`, and that each ends in the status `expected`.
 pub(crate) async fn deliver_in_every_order(
     events_of: fn(&Sale) -> Vec<Value>,
     how_many: usize,

@@ -20,7 +20,7 @@ use crate::context::JobContext;
 use crate::events::{Handler, Item, handle, stripe_alerts};
 
 const HANDLER: Handler =
-    Handler { name: "an event of Stripe's", retry_after: TimeDelta::minutes(10), alert: Some(alert_of::stuck) };
+    Handler { name: "an event of Stripe's", retry_after: TimeDelta::minutes(10), alert: Some(alert_of::payment_stuck) };
 
 /// Applies the `oldest` events that are Stripe's. Returns how many.
 pub(crate) async fn process(context: &JobContext, oldest: &[PendingEvent]) -> Result<usize, db::Error> {
@@ -49,7 +49,7 @@ async fn apply(
 
 /// Returns the number of events applied, the new alerts, and the causes of the resolved ones.
 ///
-/// Locks subscriptions first, before any other lock.
+/// Locks subscriptions first: row 3 of the lock order in `shared/README.md` comes before rows 4 to 13.
 async fn apply_in(
     conn: &mut PgConnection,
     ids: &[i64],
@@ -65,6 +65,7 @@ async fn apply_in(
     subscriptions::save(conn, &rows).await?;
 
     inbox::insert(conn, &payment_changed_events(&changes, &pending, &facts), now).await?;
+    // Alerts come before `mark_processed`, against the lock order. It waits for no session, because the events are locked already.
     let alerts = stripe_alerts::update(conn, &changes, &facts, now).await?;
     let no_longer_stuck: Vec<String> = facts.iter().map(|(event_id, _)| Kind::PaymentStuck.of(*event_id)).collect();
     let no_longer_stuck = alerts::clear(conn, &no_longer_stuck, now).await?;
@@ -124,8 +125,8 @@ const CHECKOUT_TIMEOUT: TimeDelta = TimeDelta::hours(1);
 pub(crate) async fn raise_unassigned_payment_alerts(context: &JobContext, now: DateTime<Utc>) -> Result<(), db::Error> {
     let mut tx = context.pool.begin().await?;
     subscriptions::lock(&mut tx).await?;
-    let forgotten = subscriptions::list_forgotten(&mut tx, now - CHECKOUT_TIMEOUT).await?;
-    let alerts: Vec<NewAlert> = forgotten.iter().map(|id| alert_of::unassigned(id)).collect();
+    let unassigned = subscriptions::list_unassigned_without_alert(&mut tx, now - CHECKOUT_TIMEOUT).await?;
+    let alerts: Vec<NewAlert> = unassigned.iter().map(|id| alert_of::unassigned(id)).collect();
     let raised = alerts::raise(&mut tx, &alerts, now).await?;
     tx.commit().await?;
     telemetry::raised(&raised);

@@ -1,8 +1,17 @@
-//! The job `sweep`: does what no event starts. It offers numbers, watches the waiting list and the pool, expires texts, enqueues
-//! missed work and removes old rows.
+//! The job `sweep`: does what no event starts. Its parts, in order:
 //!
-//! Its only input is the rows, so every worker may run it, on schedule and at once when numbers become free. `jobrun sweep`
-//! does only two of its parts: it repairs numbers of deleted clients, and offers numbers.
+//! 1. takes back the numbers of deleted clients, and raises and clears the alerts about unclear holders
+//! 2. makes numbers available that have cooled down, and offers free numbers to the waiting list
+//! 3. tells waiting clients that their numbers take longer, and raises and clears the alerts about long waits
+//! 4. raises and clears the alerts about regions with few numbers, and about regions with none for waiting clients
+//! 5. drops texts to clients that may not be texted, expires texts that are too late, and clears alerts that were quiet for a day
+//! 6. raises alerts about payments whose client is still unknown
+//! 7. clears the alerts about sessions that no longer hold locks
+//! 8. enqueues jobs for rows that were left behind
+//! 9. removes finished jobs, and events and texts that are older than `RETENTION`
+//!
+//! Its only input is the rows, so every worker may run it, on schedule and at once when numbers become free. `jobrun sweep` takes
+//! back numbers and offers numbers, and does no other part.
 
 use std::time::Duration;
 
@@ -12,8 +21,8 @@ use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::numbers::ownerless;
 use jobrun_shared::db::outbox::{self, SETTLED_AT_ONCE};
 use jobrun_shared::db::{self, audits, blockers, inbox, sweeps};
-use jobrun_shared::numbers::promise::{self, Watched};
-use jobrun_shared::numbers::{low_stock, offer};
+use jobrun_shared::numbers::promise::{self, AlertChanges};
+use jobrun_shared::numbers::{offer, pool_alerts};
 use jobrun_shared::queue::{self, Queue};
 use jobrun_shared::retention::{self, Removed};
 use jobrun_shared::{clock, telemetry};
@@ -52,12 +61,12 @@ async fn repair_ownerless(context: &JobContext) -> Result<(), db::Error> {
     if repaired > 0 {
         tracing::warn!(numbers = repaired, "took back numbers whose clients were deleted");
     }
-    print_alerts(&low_stock::unclear_holders(&context.pool, clock::now()).await?);
+    print_alerts(&pool_alerts::unclear_holders(&context.pool, clock::now()).await?);
     Ok(())
 }
 
 async fn offer_numbers(context: &JobContext) -> Result<(), db::Error> {
-    let offered = offer::sweep(&context.pool, &context.onboarding_number, context.hold, clock::now()).await?;
+    let offered = offer::offer_free(&context.pool, &context.onboarding_number, context.hold, clock::now()).await?;
     if !offered.is_empty() {
         tracing::info!(clients = offered.len(), "told waiting clients that their numbers are ready");
     }
@@ -66,26 +75,26 @@ async fn offer_numbers(context: &JobContext) -> Result<(), db::Error> {
 
 /// Comes after offers, so that a client with a new offer is not told that its number takes longer.
 async fn check_waiting_list(context: &JobContext) -> Result<(), db::Error> {
-    let watched = promise::waiting(&context.pool, &context.onboarding_number, clock::now()).await?;
-    if !watched.told.is_empty() {
-        tracing::info!(clients = watched.told.len(), "told waiting clients that their numbers take longer");
+    let changes = promise::waiting(&context.pool, &context.onboarding_number, clock::now()).await?;
+    if !changes.told.is_empty() {
+        tracing::info!(clients = changes.told.len(), "told waiting clients that their numbers take longer");
     }
-    print_alerts(&watched);
+    print_alerts(&changes);
     Ok(())
 }
 
-fn print_alerts(watched: &Watched) {
-    telemetry::raised(&watched.raised);
-    telemetry::cleared(&watched.cleared);
+fn print_alerts(changes: &AlertChanges) {
+    telemetry::raised(&changes.raised);
+    telemetry::cleared(&changes.cleared);
 }
 
 async fn check_pool_level(context: &JobContext) -> Result<(), db::Error> {
-    print_alerts(&low_stock::level(&context.pool, context.pool_level_min, clock::now()).await?);
+    print_alerts(&pool_alerts::low_pools(&context.pool, context.pool_level_min, clock::now()).await?);
     Ok(())
 }
 
 async fn check_empty_pools(context: &JobContext) -> Result<(), db::Error> {
-    print_alerts(&low_stock::empty_pools(&context.pool, clock::now()).await?);
+    print_alerts(&pool_alerts::empty_pools(&context.pool, clock::now()).await?);
     Ok(())
 }
 

@@ -9,14 +9,14 @@ use jobrun_shared::{clock, config};
 use crate::commands::connect_migrated;
 use crate::table;
 
-/// Offers free numbers to the waiting list.
+/// Takes back the numbers of deleted clients, and then offers free numbers to the waiting list.
 ///
 /// # Errors
 /// When the settings, the database or the output fail.
 pub async fn run(settings: &config::Operator) -> anyhow::Result<()> {
     let pool = connect_migrated(settings).await?;
     ownerless::repair(&pool, settings.cooling, clock::now()).await?;
-    let offered = offer::sweep(&pool, &settings.onboarding_number, settings.hold, clock::now()).await?;
+    let offered = offer::offer_free(&pool, &settings.onboarding_number, settings.hold, clock::now()).await?;
     let mut out = table::stdout();
     if offered.is_empty() {
         writeln!(out, "no client was texted: none waits, or no number is free")?;

@@ -58,7 +58,7 @@ pub fn as_json(places: &[Place], now: DateTime<Utc>) -> Value {
             "clientId": place.client_id,
             "since": place.joined_at,
             "promisedBy": place.promised_by,
-            "standing": name(place.standing(now)),
+            "standing": name(place.status(now)),
             "heldUntil": place.held_until,
             "lapsed": place.lapsed,
             "toldLate": place.told_late,
@@ -74,7 +74,7 @@ fn numbered(places: &[Place]) -> impl Iterator<Item = (usize, &Place)> {
 }
 
 fn summary(places: &[Place], now: DateTime<Utc>) -> String {
-    let count = |names: &[&str]| places.iter().filter(|place| names.contains(&name(place.standing(now)))).count();
+    let count = |names: &[&str]| places.iter().filter(|place| names.contains(&name(place.status(now)))).count();
     let clients = match places.len() {
         1 => "1 client waits".to_owned(),
         many => format!("{many} clients wait"),
@@ -86,8 +86,8 @@ fn summary(places: &[Place], now: DateTime<Utc>) -> String {
     )
 }
 
-const fn name(standing: PlaceStatus) -> &'static str {
-    match standing {
+const fn name(status: PlaceStatus) -> &'static str {
+    match status {
         PlaceStatus::Held(_) => "held",
         PlaceStatus::NotTextable => "notTextable",
         PlaceStatus::Late => "late",
@@ -97,15 +97,15 @@ const fn name(standing: PlaceStatus) -> &'static str {
 }
 
 fn words(place: &Place, now: DateTime<Utc>) -> String {
-    let stands = match place.standing(now) {
+    let status = match place.status(now) {
         PlaceStatus::Held(until) => format!("held until {}", until.format(MINUTE)),
         PlaceStatus::NotTextable => "not textable".to_owned(),
         other @ (PlaceStatus::Late | PlaceStatus::Close | PlaceStatus::Waiting) => name(other).to_owned(),
     };
     match place.lapsed {
-        0 => stands,
-        1 => format!("{stands}, 1 hold let lapse"),
-        lapsed => format!("{stands}, {lapsed} holds let lapse"),
+        0 => status,
+        1 => format!("{status}, 1 hold let lapse"),
+        lapsed => format!("{status}, {lapsed} holds let lapse"),
     }
 }
 

@@ -93,7 +93,7 @@ pub enum Payload {
         /// The whole event, as Stripe wrote it.
         event: serde_json::Value,
     },
-    /// The state of a client's payment changed; `subscriptions` has the new state.
+    /// The status of a client's payment changed; `subscriptions` has the new one.
     PaymentChanged {
         /// `clients.id`.
         client_id: String,

@@ -31,7 +31,8 @@ const HANDLER: Handler = Handler { name: "a client's events", retry_after: TimeD
 /// Processes the `oldest` events that belong to clients, and all other pending events of these clients. Passes over clients that
 /// others have locked. Returns the number of clients processed or deferred.
 ///
-/// A locked client without events counts as well: other workers may have passed it over meanwhile, so the job looks again.
+/// A client that was locked and had nothing to do counts too: while it was locked, another worker may have skipped a new event of
+/// it.
 pub(crate) async fn process(context: &JobContext, oldest: &[PendingEvent]) -> Result<usize, db::Error> {
     // If a client cannot be inserted, those that exist are processed all the same.
     let ensured = ensure_clients(context, oldest).await;

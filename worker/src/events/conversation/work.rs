@@ -42,6 +42,7 @@ pub(super) struct ClientWork {
     pub(super) found_pool_empty: bool,
     /// Whether a change of the service could not be texted, because the client takes no texts, or none reaches it.
     pub(super) missed_service_notice: bool,
+    /// The events that a number is due to this client.
     pub(super) numbers_due: Vec<NewEvent>,
     pub(super) journal: Vec<Vec<String>>,
 }

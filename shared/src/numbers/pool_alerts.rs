@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use jobrun_onboarding::level::Level;
 use sqlx::{PgPool, Postgres, Transaction};
 
-use super::promise::Watched;
+use super::promise::AlertChanges;
 use crate::alerts::{Kind, numbers as alert_of};
 use crate::db::alerts::{self, NewAlert};
 use crate::db::numbers::levels::{self, RegionLevel};
@@ -16,7 +16,7 @@ use crate::db::{self, waiting_list};
 
 /// Raises an alert for each region that has fewer than `min` free numbers that no client has a claim on, and clears it when the
 /// region has enough again.
-pub async fn level(pool: &PgPool, min: u32, now: DateTime<Utc>) -> Result<Watched, db::Error> {
+pub async fn low_pools(pool: &PgPool, min: u32, now: DateTime<Utc>) -> Result<AlertChanges, db::Error> {
     let mut tx = pool.begin().await?;
     // A region without such an alert below has enough numbers again, or has no numbers and no waiting clients any more.
     let open = alerts::list_open_causes_of(&mut tx, &Kind::PoolLow.prefix()).await?;
@@ -36,7 +36,7 @@ async fn update_alerts(
     mut open: Vec<String>,
     current: Vec<NewAlert>,
     now: DateTime<Utc>,
-) -> Result<Watched, db::Error> {
+) -> Result<AlertChanges, db::Error> {
     let mut raised = Vec::new();
     for alert in current {
         open.retain(|cause| *cause != alert.cause);
@@ -46,17 +46,17 @@ async fn update_alerts(
     }
     let cleared = alerts::clear(&mut tx, &open, now).await?;
     tx.commit().await?;
-    Ok(Watched { told: Vec::new(), raised, cleared })
+    Ok(AlertChanges { told: Vec::new(), raised, cleared })
 }
 
 /// Raises an alert for each region whose free numbers are too few for the waiting clients with a claim on one, and clears it when
 /// there are enough. The transaction in which a client gets no number raises the same alert at once.
-pub async fn empty_pools(pool: &PgPool, now: DateTime<Utc>) -> Result<Watched, db::Error> {
+pub async fn empty_pools(pool: &PgPool, now: DateTime<Utc>) -> Result<AlertChanges, db::Error> {
     let mut tx = pool.begin().await?;
     let open = alerts::list_open_causes_of(&mut tx, &Kind::PoolEmpty.prefix()).await?;
     // While no client waits, the levels need not be read.
     if open.is_empty() && waiting_list::list_regions(&mut tx).await?.is_empty() {
-        return Ok(Watched::default());
+        return Ok(AlertChanges::default());
     }
     let regions = levels::list_regions(&mut tx, now).await?;
     let empty = regions.iter().filter(|region| region.spoken_for > region.free);
@@ -66,7 +66,7 @@ pub async fn empty_pools(pool: &PgPool, now: DateTime<Utc>) -> Result<Watched, d
 
 /// Raises an alert for each unclear holder, and clears it when that is settled. An unclear holder is an id that is no client's,
 /// with numbers assigned to it that a client may have had before the history of numbers began.
-pub async fn unclear_holders(pool: &PgPool, now: DateTime<Utc>) -> Result<Watched, db::Error> {
+pub async fn unclear_holders(pool: &PgPool, now: DateTime<Utc>) -> Result<AlertChanges, db::Error> {
     let mut tx = pool.begin().await?;
     let open = alerts::list_open_causes_of(&mut tx, &Kind::UnclearHolder.prefix()).await?;
     let unclear = ownerless::count_unclear(&mut tx).await?;
