@@ -10,9 +10,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jobrun_shared::clock;
-use jobrun_shared::db::inbox::{self, Received};
+use jobrun_shared::db::inbox::{self, Received, Recording};
 use jobrun_shared::db::{self, Bisect, Health, Patience};
+use jobrun_shared::{clock, metrics};
 use sqlx::PgPool;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -88,13 +88,13 @@ struct PendingWrite {
 /// The channel to the request that waits for the commit.
 #[derive(Debug)]
 struct ReplySender {
-    sender: oneshot::Sender<Result<(), RecordError>>,
+    sender: oneshot::Sender<Result<bool, RecordError>>,
     // Released with the reply, to make room for another event.
     _queue_bytes: OwnedSemaphorePermit,
 }
 
 impl ReplySender {
-    fn send(self, outcome: Result<(), RecordError>) {
+    fn send(self, outcome: Result<bool, RecordError>) {
         // The request may have stopped waiting.
         let _ = self.sender.send(outcome);
     }
@@ -118,9 +118,16 @@ impl Recorder {
         failure.as_ref().filter(|it| it.at.elapsed() < FAILURE_TTL).map(|it| it.why.clone())
     }
 
+    /// Returns how many bytes of events wait for their commit.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        QUEUE_BYTES_MAX - self.queue_bytes.available_permits()
+    }
+
     /// Records an event of about `bytes` bytes. Once this returns `Ok`, the event cannot be lost. A repeated event counts as
-    /// recorded. If the caller stops waiting, or the time limit passes, the event may be recorded all the same.
-    pub async fn record(&self, event: impl Into<Received>, bytes: usize) -> Result<(), RecordError> {
+    /// recorded. If the caller stops waiting, or the time limit passes, the event may be recorded all the same. Returns whether the
+    /// event is new.
+    pub async fn record(&self, event: impl Into<Received>, bytes: usize) -> Result<bool, RecordError> {
         let event = event.into();
         let bytes = u32::try_from(bytes.max(EVENT_BYTES_MIN)).unwrap_or(u32::MAX);
         let permit = Arc::clone(&self.queue_bytes).try_acquire_many_owned(bytes).map_err(|_| RecordError::QueueFull)?;
@@ -210,16 +217,22 @@ async fn commit_batch(database: &Database, writes: Vec<PendingWrite>, skipped: &
     let mut parts = Bisect::of(&events);
     let (mut patience, mut lock_timeouts, mut any_recorded) = (Patience::Usual, 0, false);
     while let Some(part) = parts.next_part() {
+        let began_at = Instant::now();
         let recording = inbox::record_free(&database.pool, part, &mut skipped.lanes, patience, clock::now());
-        let failure = match tokio::time::timeout(RECORD_TIMEOUT, recording).await {
+        let recorded = tokio::time::timeout(RECORD_TIMEOUT, recording).await;
+        metrics::commit(part.len(), began_at.elapsed());
+        if let Ok(Err(error)) = &recorded {
+            metrics::db_error(error);
+        }
+        let failure = match recorded {
             Ok(Ok(recorded)) => {
                 (lock_timeouts, any_recorded) = (0, true);
                 database.store_outcome(None);
-                for ((event, reply), recorded) in part.iter().zip(replies.by_ref()).zip(recorded) {
-                    if recorded {
-                        reply.send(Ok(()));
-                    } else {
-                        skipped.writes.push(PendingWrite { event: event.clone(), reply });
+                for ((event, reply), recording) in part.iter().zip(replies.by_ref()).zip(recorded) {
+                    match recording {
+                        Recording::New => reply.send(Ok(true)),
+                        Recording::Repeat => reply.send(Ok(false)),
+                        Recording::Skipped => skipped.writes.push(PendingWrite { event: event.clone(), reply }),
                     }
                 }
                 continue;

@@ -2,17 +2,19 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use jobrun_ingress::group_commit::Recorder;
 use jobrun_ingress::state::AppState;
 use jobrun_ingress::{routes, server};
+use jobrun_ops::OpsPort;
 use jobrun_shared::alerts::operation;
 use jobrun_shared::config::{self, SignatureMode};
 use jobrun_shared::db::{self, alerts, audits, installation};
-use jobrun_shared::{clock, exit, shutdown, telemetry};
+use jobrun_shared::{clock, exit, metrics, shutdown, telemetry};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -45,12 +47,24 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
     INGRESS_ADDR          where to listen [default: 0.0.0.0:8080]\n\n\
     Exit status: 0 after it was told to stop, 1 when it cannot go on, 2 when settings or arguments are wrong."
 )]
-struct Arguments {}
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Asks the ingress at OPS_ADDR on this machine whether it is ready: exit status 0 if it is, else 1
+    Healthcheck,
+}
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    Arguments::parse();
-    match run().await {
+    let outcome = match Arguments::parse().command {
+        None => run().await,
+        Some(Command::Healthcheck) => healthcheck().await,
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("jobrun-ingress: {error:#}");
@@ -59,9 +73,17 @@ async fn main() -> ExitCode {
     }
 }
 
+async fn healthcheck() -> anyhow::Result<()> {
+    jobrun_ops::healthcheck(config::ops_addr()?).await.map_err(anyhow::Error::msg)
+}
+
 async fn run() -> anyhow::Result<()> {
     let settings = config::Ingress::from_env()?;
     telemetry::start(&settings.log, telemetry::Output::Stdout);
+    let ops_port = match settings.ops_addr {
+        Some(addr) => Some(OpsPort::open(addr).await.with_context(|| format!("listening on {addr}"))?),
+        None => None,
+    };
     let (pool, health) = db::connect_watched(&settings.database_url, CONNECTIONS).await?;
     db::ensure_migrated(&pool).await?;
     let account_kind = settings.twilio.account_kind();
@@ -77,14 +99,18 @@ async fn run() -> anyhow::Result<()> {
     }
     let listener = TcpListener::bind(settings.addr).await.with_context(|| format!("listening on {}", settings.addr))?;
     tokio::spawn(db::watch(pool.clone(), health.clone()));
-    let (recorder, recording) = Recorder::start(pool.clone(), health);
+    let (recorder, recording) = Recorder::start(pool.clone(), health.clone());
     let state = AppState { pool, recorder, twilio: settings.twilio, stripe: settings.stripe };
+    let connections = Arc::new(AtomicUsize::new(0));
+    if let Some(ops_port) = ops_port {
+        tokio::spawn(serve_ops(ops_port, state.clone(), health, Arc::clone(&connections)));
+    }
     let router = routes::router(state);
     let stop_requested = shutdown::requested(settings.stop_with_stdin)?;
     tracing::info!("ingress listens on {}", listener.local_addr()?);
     let drain = Arc::new(Notify::new());
     let drain_started = Arc::clone(&drain);
-    let serve = server::serve(listener, router, async move { drain_started.notified().await });
+    let serve = server::serve(listener, router, connections, async move { drain_started.notified().await });
     let drain_timed_out = async move {
         stop_requested.await;
         drain.notify_one();
@@ -97,6 +123,23 @@ async fn run() -> anyhow::Result<()> {
     }
     tracing::info!("ingress has answered what had arrived");
     Ok(())
+}
+
+async fn serve_ops(ops_port: OpsPort, state: AppState, health: db::Health, connections: Arc<AtomicUsize>) {
+    metrics::begin_webhooks(&routes::KINDS);
+    let ready = state.clone();
+    ops_port
+        .serve(
+            move || {
+                let state = ready.clone();
+                async move { state.ensure_ready().await }
+            },
+            move || {
+                metrics::process(&state.pool, health.refusal().is_none(), env!("CARGO_PKG_VERSION"));
+                metrics::ingress(state.recorder.waiting_bytes(), connections.load(Ordering::Relaxed));
+            },
+        )
+        .await;
 }
 
 /// Raises an alert while report mode is on, because in that mode a webhook needs no valid signature. Clears it otherwise.

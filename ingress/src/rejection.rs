@@ -4,6 +4,7 @@ use std::fmt;
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use jobrun_shared::metrics::WebhookOutcome;
 use jobrun_stripe::event::NotAnEvent;
 use jobrun_twilio::signature::SignatureError;
 
@@ -57,6 +58,25 @@ impl Rejection {
             Self::NotRecorded { why: RecordError::Refused(_), .. } => "the database refused".to_owned(),
             Self::NotRecorded { why, .. } => why.to_string(),
             other => other.to_string(),
+        }
+    }
+
+    /// Returns the outcome of the webhook, for metrics. One that cannot be shown to come from our account is forbidden, although its
+    /// sender may be told to try again.
+    pub(crate) const fn outcome(&self) -> WebhookOutcome {
+        match self {
+            Self::BadTwilioSignature(_) | Self::BadStripeSignature(_) | Self::WrongAccount | Self::NoStripeSecret => {
+                WebhookOutcome::Forbidden
+            }
+            Self::NotRecorded { .. } | Self::BodyBudgetExhausted => WebhookOutcome::Unavailable,
+            Self::NotAForm
+            | Self::PayloadTooLarge
+            | Self::BodyIncomplete
+            | Self::NotAnEvent(_)
+            | Self::WrongMode { .. }
+            | Self::MissingParameter(_)
+            | Self::MalformedParameter(_)
+            | Self::RepeatedParameter(_) => WebhookOutcome::Invalid,
         }
     }
 

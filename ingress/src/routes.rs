@@ -8,11 +8,12 @@ use axum::http::{StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use jobrun_shared::db;
+use jobrun_shared::metrics::{self, WebhookOutcome};
 use jobrun_twilio::webhooks;
+use tokio::time::Instant;
 
-use crate::group_commit::RECORD_TIMEOUT;
 use crate::refusal_log::{self, RefusalKind, log_refusal};
+use crate::rejection::Rejection;
 use crate::state::AppState;
 use crate::{stripe, twilio};
 
@@ -29,7 +30,8 @@ pub fn router(state: AppState) -> Router {
         .route(jobrun_stripe::WEBHOOK, post(stripe::event))
         .layer(middleware::from_fn(limit_time))
         // A route layer does not log unknown addresses: scanners would fill the log.
-        .route_layer(middleware::from_fn(log_refusal));
+        .route_layer(middleware::from_fn(log_refusal))
+        .route_layer(middleware::from_fn(measure));
     let health = Router::new()
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
@@ -49,6 +51,42 @@ async fn not_found(uri: Uri) -> StatusCode {
     StatusCode::NOT_FOUND
 }
 
+/// Records how long a webhook took, and counts it if it was refused. A recorded one is counted where it is recorded, because only
+/// that place knows whether it is a repeat.
+async fn measure(request: Request, next: Next) -> Response {
+    let arrived_at = Instant::now();
+    let (source, kind) = source_and_kind(request.uri().path());
+    let response = next.run(request).await;
+    metrics::webhook_answered(source, arrived_at.elapsed());
+    if !response.status().is_success() {
+        let outcome = response.extensions().get().map_or(WebhookOutcome::Invalid, Rejection::outcome);
+        metrics::webhook(source, kind, outcome);
+    }
+    response
+}
+
+/// Returns the source of a webhook and the kind of its event, by the path: a refused webhook has no event. A call that has ended may
+/// also come to the address for calls that arrive.
+fn source_and_kind(path: &str) -> (&'static str, &'static str) {
+    let [text, report, arrived, ended, stripe] = KINDS;
+    match path {
+        webhooks::SMS => text,
+        webhooks::SMS_STATUS => report,
+        webhooks::VOICE => arrived,
+        webhooks::VOICE_STATUS => ended,
+        _ => stripe,
+    }
+}
+
+/// The sources of webhooks, and the kinds of their events, as labels.
+pub const KINDS: [(&str, &str); 5] = [
+    ("twilio", "text"),
+    ("twilio", "delivery_report"),
+    ("twilio", "call_arrived"),
+    ("twilio", "call_ended"),
+    ("stripe", "stripe"),
+];
+
 /// Responds 408 to a request that takes longer than [`REQUEST_TIMEOUT`].
 async fn limit_time(request: Request, next: Next) -> Response {
     match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
@@ -57,15 +95,8 @@ async fn limit_time(request: Request, next: Next) -> Response {
     }
 }
 
-/// Returns `ready` if webhooks can be recorded, as far as the last commit shows, and the database is migrated.
+/// Returns `ready` if webhooks can be recorded.
 async fn ready(State(state): State<AppState>, _: Request) -> Result<&'static str, (StatusCode, String)> {
     let unavailable = |why: String| (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"));
-    if let Some(failure) = state.recorder.failure() {
-        return Err(unavailable(format!("the last webhook could not be recorded: {failure}")));
-    }
-    match tokio::time::timeout(RECORD_TIMEOUT, db::ensure_migrated(&state.pool)).await {
-        Ok(Ok(())) => Ok("ready\n"),
-        Ok(Err(error)) => Err(unavailable(error.to_string())),
-        Err(_) => Err(unavailable("the database did not answer in time".to_owned())),
-    }
+    state.ensure_ready().await.map(|()| "ready\n").map_err(unavailable)
 }

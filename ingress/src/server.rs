@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,9 +40,9 @@ const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
 /// The time that a connection has to close and free its slot. After it, another one is closed.
 const SLOT_RETRY_DELAY: Duration = Duration::from_millis(20);
 
-/// Serves connections until `stop`, and then until each has its pending response.
-pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
-    let (connections, graceful) = (Arc::new(Connections::new()), GracefulShutdown::new());
+/// Serves connections until `stop`, and then until each has its pending response. Counts the open ones in `open`.
+pub async fn serve(listener: TcpListener, router: Router, open: Arc<AtomicUsize>, stop: impl Future<Output = ()>) {
+    let (connections, graceful) = (Arc::new(Connections::new(open)), GracefulShutdown::new());
     let mut stop = pin!(stop);
     let mut each_second = tokio::time::interval(Duration::from_secs(1));
     each_second.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -167,6 +167,7 @@ struct Connections {
     slots: Arc<Semaphore>,
     by_id: Mutex<HashMap<u64, Arc<Connection>>>,
     next_id: AtomicU64,
+    open: Arc<AtomicUsize>,
 }
 
 /// A connection's slot. Dropping this frees the slot.
@@ -181,16 +182,18 @@ struct Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.connections.by_id().remove(&self.id);
+        self.connections.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Connections {
-    fn new() -> Self {
+    fn new(open: Arc<AtomicUsize>) -> Self {
         Self {
             epoch: Instant::now(),
             slots: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             by_id: Mutex::default(),
             next_id: AtomicU64::new(0),
+            open,
         }
     }
 
@@ -214,6 +217,7 @@ impl Connections {
         let connection = Arc::new(Connection::new(self.epoch));
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         self.by_id().insert(id, Arc::clone(&connection));
+        self.open.fetch_add(1, Ordering::Relaxed);
         Slot { connection, id, connections: Arc::clone(self), _permit: permit }
     }
 
@@ -237,7 +241,7 @@ mod tests {
     /// On a runtime of one thread, yielding lets every other task go on until it waits.
     #[tokio::test]
     async fn a_connection_that_finds_all_others_served_gets_the_slot_of_the_first_that_waits_again() {
-        let connections = Arc::new(Connections::new());
+        let connections = Arc::new(Connections::new(Arc::default()));
         let mut others = Vec::new();
         for _ in 0..CONNECTIONS_MAX {
             let slot = connections.acquire_slot().await;

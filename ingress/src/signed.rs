@@ -10,6 +10,7 @@ use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, HeaderName, StatusCode, Uri, header};
 use jobrun_shared::clock;
 use jobrun_shared::config::{self, SignatureMode};
+use jobrun_shared::metrics;
 use jobrun_stripe::event::Incoming;
 use jobrun_twilio::signature::{self, Content, Form, SignatureError, SignedDigest};
 use tokio::time::Instant;
@@ -116,6 +117,7 @@ const KNOWN_PARAMETERS: [&str; 14] = [
 fn ensure_twilio_signature_present(settings: &config::Twilio, headers: &HeaderMap) -> Result<(), Rejection> {
     match settings.signature_mode {
         SignatureMode::Enforce if !headers.contains_key(signature::HEADER) => {
+            metrics::signature_failure("twilio", SignatureError::Missing.name());
             Err(Rejection::BadTwilioSignature(SignatureError::Missing))
         }
         SignatureMode::Enforce | SignatureMode::Report => Ok(()),
@@ -131,7 +133,9 @@ fn ensure_stripe_signature_present(settings: &config::Stripe, headers: &HeaderMa
         return Err(Rejection::NoStripeSecret);
     }
     if !headers.contains_key(jobrun_stripe::signature::HEADER) {
-        return Err(Rejection::BadStripeSignature(jobrun_stripe::signature::SignatureError::Missing));
+        let missing = jobrun_stripe::signature::SignatureError::Missing;
+        metrics::signature_failure("stripe", missing.name());
+        return Err(Rejection::BadStripeSignature(missing));
     }
     Ok(())
 }
@@ -176,6 +180,7 @@ fn verify_event(settings: &config::Stripe, headers: &HeaderMap, body: &[u8]) -> 
     }
     let signature = header_text(headers, HeaderName::from_static(jobrun_stripe::signature::HEADER));
     jobrun_stripe::signature::verify(&settings.webhook_secrets, signature, body, clock::now())
+        .inspect_err(|why| metrics::signature_failure("stripe", why.name()))
         .map_err(Rejection::BadStripeSignature)?;
     match jobrun_stripe::event::read(body).map_err(Rejection::NotAnEvent)? {
         jobrun_stripe::event::Body::Thin => Ok(None),
@@ -202,6 +207,7 @@ fn ensure_signed_by_twilio(
         return Ok(());
     }
     let why = signature::signature_error(keys, &url, content, signature, header_text(headers, header::HOST));
+    metrics::signature_failure("twilio", why.name());
     match settings.signature_mode {
         SignatureMode::Enforce => Err(Rejection::BadTwilioSignature(why)),
         SignatureMode::Report => {

@@ -5,6 +5,7 @@
 //! * [`config`]: the settings. It is the only reader of the environment.
 //! * [`clock`]: the current time. It is the only reader of the clock.
 //! * [`telemetry`]: log lines, the journal and lines about alerts. It is the only module that prints them.
+//! * [`metrics`]: the metrics, and the only module that records them.
 //! * [`shutdown`] and [`exit`]: the request to stop, and the exit statuses.
 //! * [`db`]: connections, migrations, and the queries, ordered by table.
 //! * [`queue`]: jobs. It is the only access to the job queue's library.
@@ -29,6 +30,8 @@ pub mod clock;
 pub mod shutdown;
 
 pub mod telemetry;
+
+pub mod metrics;
 
 pub mod db;
 

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use jobrun_shared::db::{self, Bisect, Patience};
+use jobrun_shared::metrics;
 
 /// If this many items in a row wait in vain for a lock, everything is probably locked.
 const LOCK_TIMEOUTS_MAX: usize = 20;
@@ -42,6 +43,7 @@ where
                 continue;
             }
         };
+        metrics::db_error(&error);
         let error = Arc::new(error);
         if let Some(alone) = alone {
             defer(alone, Arc::clone(&error)).await?;

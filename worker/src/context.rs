@@ -75,6 +75,14 @@ impl JobContext {
         }
     }
 
+    /// Fails if the worker cannot take jobs now. The error is the reason.
+    pub(crate) async fn ensure_ready(&self) -> Result<(), String> {
+        if let Some(unfit) = self.health.refusal() {
+            return Err(unfit.to_string());
+        }
+        db::ensure_migrated(&self.pool).await.map_err(|error| error.to_string())
+    }
+
     /// Awaits `work`, and fails at once if the database is lost meanwhile.
     pub(crate) async fn unless_lost<T, E>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, db::Error>
     where

@@ -3,6 +3,8 @@
 //! This file holds start-up and the queues; the jobs are in `jobs/`. Outside `shared/src/queue/`, it is the only one that uses
 //! apalis.
 
+mod alert_delivery;
+
 mod batch;
 
 mod claim;
@@ -10,6 +12,8 @@ mod claim;
 mod context;
 
 mod events;
+
+mod gauges;
 
 mod jobs;
 
@@ -22,16 +26,17 @@ mod send_failures;
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use apalis::prelude::*;
 use apalis_cron::{CronScheduler, Schedule, Tick};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use futures::FutureExt;
+use jobrun_ops::OpsPort;
 use jobrun_shared::db::installation;
 use jobrun_shared::queue::{self, End, Job, JobNotifier, Jobs, Queue};
-use jobrun_shared::{clock, config, db, exit, shutdown, telemetry};
+use jobrun_shared::{clock, config, db, exit, metrics, shutdown, telemetry};
 use jobrun_twilio::api::Api;
 use tokio_util::sync::CancellationToken;
 
@@ -69,12 +74,24 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(20);
     PUBLIC_BASE_URL       where Twilio reports what became of a text\n\n\
     Exit status: 0 after it was told to stop, 1 when it cannot go on, 2 when settings or arguments are wrong."
 )]
-struct Arguments {}
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Asks the worker at OPS_ADDR on this machine whether it is ready: exit status 0 if it is, else 1
+    Healthcheck,
+}
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    Arguments::parse();
-    match start().await {
+    let outcome = match Arguments::parse().command {
+        None => start().await,
+        Some(Command::Healthcheck) => healthcheck().await,
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("jobrun-worker: {error:#}");
@@ -83,9 +100,17 @@ async fn main() -> ExitCode {
     }
 }
 
+async fn healthcheck() -> anyhow::Result<()> {
+    jobrun_ops::healthcheck(config::ops_addr()?).await.map_err(anyhow::Error::msg)
+}
+
 async fn start() -> anyhow::Result<()> {
     let settings = config::Worker::from_env()?;
     telemetry::start(&settings.log, telemetry::Output::Stdout);
+    let ops_port = match settings.ops_addr {
+        Some(addr) => Some(OpsPort::open(addr).await.with_context(|| format!("listening on {addr}"))?),
+        None => None,
+    };
     let (pool, health) = db::connect_watched(&settings.database_url, CONNECTIONS).await?;
     db::ensure_migrated(&pool).await?;
     let account_kind = settings.twilio.account_kind();
@@ -109,7 +134,15 @@ async fn start() -> anyhow::Result<()> {
         last_blocker_check: Arc::default(),
         stop: stop.clone(),
     });
-    let monitor = monitor(&context, settings.sweep_interval);
+    let notifier = JobNotifier::listen(&context.pool, &context.health);
+    if let Some(ops_port) = ops_port {
+        tokio::spawn(gauges::report(context.pool.clone(), process_name()));
+        tokio::spawn(serve_ops(ops_port, Arc::clone(&context), notifier.clone()));
+    }
+    if let Some(webhook) = settings.alert_webhook {
+        tokio::spawn(alert_delivery::run(context.pool.clone(), webhook));
+    }
+    let monitor = monitor(&context, &notifier, settings.sweep_interval);
     tracing::info!("worker {} takes jobs", process_name());
     let stop_requested = shutdown::requested(settings.stop_with_stdin)?;
     let stop_jobs = async move {
@@ -122,13 +155,28 @@ async fn start() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn monitor(context: &Arc<JobContext>, sweep_interval: Duration) -> Monitor {
+async fn serve_ops(ops_port: OpsPort, context: Arc<JobContext>, notifier: JobNotifier) {
+    let (ready, gauges) = (Arc::clone(&context), context);
+    ops_port
+        .serve(
+            move || {
+                let context = Arc::clone(&ready);
+                async move { context.ensure_ready().await }
+            },
+            move || {
+                metrics::process(&gauges.pool, gauges.health.refusal().is_none(), env!("CARGO_PKG_VERSION"));
+                notifier.set_gauges();
+            },
+        )
+        .await;
+}
+
+fn monitor(context: &Arc<JobContext>, notifier: &JobNotifier, sweep_interval: Duration) -> Monitor {
     let monitor = Monitor::new().should_restart(restart_queue).shutdown_timeout(SHUTDOWN_TIMEOUT);
-    let notifier = JobNotifier::listen(&context.pool, &context.health);
-    let monitor = with_queue(monitor, context, &notifier, Queue::ProcessEvents);
-    let monitor = with_queue(monitor, context, &notifier, Queue::SendMessages);
-    let monitor = with_queue(monitor, context, &notifier, Queue::Sweep);
-    let monitor = with_queue(monitor, context, &notifier, Queue::Reconcile);
+    let monitor = with_queue(monitor, context, notifier, Queue::ProcessEvents);
+    let monitor = with_queue(monitor, context, notifier, Queue::SendMessages);
+    let monitor = with_queue(monitor, context, notifier, Queue::Sweep);
+    let monitor = with_queue(monitor, context, notifier, Queue::Reconcile);
     let context = Arc::clone(context);
     monitor.register(move |_| {
         WorkerBuilder::new(format!("sweep-schedule-{}", process_name()))
@@ -169,6 +217,9 @@ fn with_queue(monitor: Monitor, context: &Arc<JobContext>, notifier: &JobNotifie
 }
 
 async fn run(queue: Queue, job: Job, context: Data<Arc<JobContext>>) -> Result<(), BoxDynError> {
+    let started_at = Instant::now();
+    let waited = job.due_since.and_then(|since| (clock::now() - since).to_std().ok());
+    metrics::queue_wait(queue.name(), waited.unwrap_or_default());
     // The job is ended in any case, because it stands for all that were due.
     let end = match AssertUnwindSafe(context.unless_lost(work(queue, &context))).catch_unwind().await {
         Ok(Ok(Progress::Drained)) => End::Done,
@@ -183,6 +234,7 @@ async fn run(queue: Queue, job: Job, context: Data<Arc<JobContext>>) -> Result<(
             End::Failed
         }
     };
+    metrics::job(queue.name(), end.name(), started_at.elapsed());
     while let Err(error) = context.unless_lost(queue::end(&context.pool, &job, end)).await {
         tracing::warn!(job = queue.name(), %error, "a job cannot be ended yet");
         tokio::select! {
@@ -195,6 +247,7 @@ async fn run(queue: Queue, job: Job, context: Data<Arc<JobContext>>) -> Result<(
 
 /// Gives up a server that was lost or takes no writes, and raises alerts about sessions that hold locks.
 async fn handle_database_error(error: &db::Error, context: &JobContext) {
+    metrics::db_error(error);
     if error.is_of_the_connection() {
         context.health.distrust();
     }

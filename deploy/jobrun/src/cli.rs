@@ -43,8 +43,20 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Look at everything that the programs need: settings, database, workers, Twilio, Stripe; exit status 1 if there is a fault
+    ///
+    /// It changes nothing. Each fault and each warning says what to do.
+    Doctor {
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
+    },
     /// Apply all migrations, the job queue's included; safe to repeat, and to run twice at once
-    Migrate,
+    Migrate {
+        /// Also make the roles jobrun_ingress, jobrun_worker, jobrun_console and jobrun_reader, with no more rights than each needs
+        #[arg(long)]
+        roles: bool,
+    },
     /// The pool: the numbers that clients can be given
     #[command(subcommand)]
     Pool(Pool),

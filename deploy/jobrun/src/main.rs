@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use jobrun::commands::{
-    self, alerts, buy, client, connect_migrated, demo, migrate, numbers, payments, pool, sweep, up, waiting,
+    self, alerts, buy, client, connect_migrated, demo, doctor, migrate, numbers, payments, pool, sweep, up, waiting,
 };
 use jobrun_shared::numbers::purchase::Order;
 use jobrun_shared::{config, exit, telemetry};
@@ -50,13 +50,16 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         let are_well = commands::settings::run(json)?;
         return Ok(if are_well { ExitCode::SUCCESS } else { ExitCode::from(exit::USAGE) });
     }
+    if let Command::Doctor { json } = command {
+        return doctor::run(json).await;
+    }
     let settings = config::Operator::from_env().map_err(|problems| problems.and(problems_of(&command)))?;
     telemetry::start(&settings.log, telemetry::Output::Stderr);
     match command {
         Command::Up(options) => up::run(&settings, &options).await?,
         Command::Demo { workers } => return demo::run(&settings, usize::from(workers)).await,
-        Command::Settings { .. } => {}
-        Command::Migrate => migrate::migrate(&settings).await?,
+        Command::Settings { .. } | Command::Doctor { .. } => {}
+        Command::Migrate { roles } => migrate::migrate(&settings, roles).await?,
         Command::Pool(command) => return run_pool(&settings, command).await,
         Command::Numbers(Numbers::Webhooks) => numbers::print_addresses(&settings)?,
         Command::Numbers(Numbers::Check { fix, json }) => {

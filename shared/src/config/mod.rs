@@ -3,6 +3,8 @@
 //! Every setting that is missing or makes no sense is named at once. Only values of settings that hold no secret are shown:
 //! durations, counts, addresses to listen at, and choices.
 
+mod alert_webhook;
+
 mod pool;
 
 mod problems;
@@ -22,8 +24,9 @@ mod tests;
 
 mod twilio;
 
+pub use alert_webhook::{AlertFormat, AlertWebhook};
 pub use problems::{Problems, near_misses};
-pub use programs::{Buying, Ingress, Numbers, Operator, Worker};
+pub use programs::{Buying, Ingress, Numbers, Operator, Worker, ops_addr};
 pub use reader::Origin;
 pub use shown::{Shown, show};
 pub use stripe::Stripe;

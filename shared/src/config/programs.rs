@@ -6,6 +6,7 @@ use std::time::Duration;
 use jobrun_onboarding::E164;
 use secrecy::SecretString;
 
+use super::alert_webhook::AlertWebhook;
 use super::problems::Problems;
 use super::reader::{Environment, Reader, Source};
 use super::stripe::Stripe;
@@ -23,6 +24,8 @@ pub struct Ingress {
     pub stripe: Stripe,
     /// `INGRESS_ADDR`.
     pub addr: SocketAddr,
+    /// `OPS_ADDR`, if it is set.
+    pub ops_addr: Option<SocketAddr>,
     /// `STOP_WITH_STDIN`: whether the end of standard input means to stop.
     pub stop_with_stdin: bool,
     /// How lines are printed.
@@ -52,8 +55,12 @@ pub struct Worker {
     pub pool_level_min: u32,
     /// `BATCH_MAX`: the most clients, texts or reports that share a transaction.
     pub batch_max: u32,
+    /// Where alerts are delivered, if `ALERT_WEBHOOK_URL` is set.
+    pub alert_webhook: Option<AlertWebhook>,
     /// `RETENTION`: how long events and texts that are over are kept. Zero: for ever.
     pub retention: Duration,
+    /// `OPS_ADDR`, if it is set.
+    pub ops_addr: Option<SocketAddr>,
     /// `STOP_WITH_STDIN`: whether the end of standard input means to stop.
     pub stop_with_stdin: bool,
     /// How lines are printed.
@@ -81,6 +88,8 @@ pub struct Operator {
     pub ingress_addr: SocketAddr,
     /// `STAND_IN_ADDR`: the address at which the stand-in for Twilio and Stripe listens.
     pub stand_in_addr: SocketAddr,
+    /// `OPS_ADDR`, if it is set.
+    pub ops_addr: Option<SocketAddr>,
     /// `JOBRUN_DATA`: the folder in which `jobrun up` keeps its data, if it is set.
     pub data_dir: Option<String>,
     /// `STOP_WITH_STDIN`: whether the end of standard input means to stop.
@@ -133,10 +142,31 @@ impl Ingress {
             let database_url = reader.database_url();
             let twilio = reader.twilio();
             let addr = reader.addr("INGRESS_ADDR");
+            let ops_addr = reader.ops_addr();
             let log = reader.log();
-            Some(Self { database_url: database_url?, twilio: twilio?, stripe, addr: addr?, stop_with_stdin, log: log? })
+            Some(Self {
+                database_url: database_url?,
+                twilio: twilio?,
+                stripe,
+                addr: addr?,
+                ops_addr,
+                stop_with_stdin,
+                log: log?,
+            })
         })
     }
+}
+
+/// Reads the address of the ops port, for a health check.
+///
+/// # Errors
+/// When `OPS_ADDR` is not set, or makes no sense.
+pub fn ops_addr() -> Result<SocketAddr, Problems> {
+    const EXAMPLE: &str = "127.0.0.1:9470";
+    Reader::read(&Environment, |reader| {
+        reader.required("OPS_ADDR", EXAMPLE)?;
+        reader.ops_addr()
+    })
 }
 
 impl Worker {
@@ -159,6 +189,8 @@ impl Worker {
             let pool_level_min = reader.pool_level_min();
             let batch_max = reader.batch_max();
             let retention = reader.retention();
+            let ops_addr = reader.ops_addr();
+            let alert_webhook = reader.alert_webhook();
             let stop_with_stdin = reader.stop_with_stdin();
             let database_url = reader.database_url();
             let twilio = reader.twilio();
@@ -175,6 +207,8 @@ impl Worker {
                 pool_level_min: pool_level_min?,
                 batch_max: batch_max?,
                 retention: retention?,
+                ops_addr,
+                alert_webhook,
                 stop_with_stdin,
                 log: log?,
             })
@@ -201,6 +235,7 @@ impl Operator {
             let ingress_addr = reader.up_ingress_addr();
             let stand_in_addr = reader.addr("STAND_IN_ADDR");
             let stop_with_stdin = reader.stop_with_stdin();
+            let ops_addr = reader.ops_addr();
             reader.check_settings_of_other_programs();
             let onboarding_number = reader.onboarding_number();
             let log = reader.log();
@@ -218,6 +253,7 @@ impl Operator {
                 public_base_url,
                 ingress_addr: ingress_addr?,
                 stand_in_addr: stand_in_addr?,
+                ops_addr,
                 data_dir,
                 stop_with_stdin,
                 path,
@@ -302,6 +338,9 @@ impl Reader<'_> {
             self.webhook_secrets();
         }
         self.livemode_if_set();
+        if !self.is_in_a_file("ALERT_WEBHOOK_URL") && !self.is_in_a_file("ALERT_WEBHOOK_SECRET") {
+            self.alert_webhook();
+        }
         self.interval("SWEEP_INTERVAL");
         self.interval("AUDIT_INTERVAL");
         self.pool_level_min();

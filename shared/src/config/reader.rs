@@ -204,6 +204,11 @@ impl<'a> Reader<'a> {
         self.addr_such_as(name, Setting::named(name)?.default?)
     }
 
+    /// Reads the address of the ops port, if it is set.
+    pub(super) fn ops_addr(&mut self) -> Option<SocketAddr> {
+        self.get("OPS_ADDR").and_then(|_| self.addr_such_as("OPS_ADDR", "127.0.0.1:9470"))
+    }
+
     pub(super) fn addr_such_as(&mut self, name: &str, example: &str) -> Option<SocketAddr> {
         self.parsed(name, &format!("an address with a port, such as {example}"))
     }

@@ -45,7 +45,23 @@ const fn secret(name: &'static str, read_by: &'static str, meaning: &'static str
 }
 
 /// Every setting, by name.
-pub const SETTINGS: [Setting; 32] = [
+pub const SETTINGS: [Setting; 36] = [
+    setting(
+        "ALERT_WEBHOOK_FORMAT",
+        "worker",
+        Some("json"),
+        "The form in which alerts are delivered: `json`, `slack` (an incoming webhook) or `alertmanager` (its /api/v2/alerts).",
+    ),
+    secret(
+        "ALERT_WEBHOOK_SECRET",
+        "worker",
+        "What signs each delivery of an alert. Without it, deliveries are not signed.",
+    ),
+    secret(
+        "ALERT_WEBHOOK_URL",
+        "worker",
+        "Where alerts and all-clears are posted. Without it, nowhere. Some receivers take its path for a secret.",
+    ),
     setting(
         "AUDIT_INTERVAL",
         "worker",
@@ -92,6 +108,12 @@ pub const SETTINGS: [Setting; 32] = [
         "worker, jobrun",
         Some("30d"),
         "How long a number is kept from other clients after its client has left. `0s`: not at all.",
+    ),
+    setting(
+        "OPS_ADDR",
+        "ingress, worker, jobrun up",
+        None,
+        "Where `/livez`, `/readyz` and `/metrics` are served, such as 127.0.0.1:9470: for the operator's network only. Without it, nowhere. Programs on one machine need a port each; `jobrun up` gives its worker the next port.",
     ),
     setting("PATH", "jobrun", None, "Where PostgreSQL's programs are looked for."),
     setting(

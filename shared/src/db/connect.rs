@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::connect_error::{self, Unfit};
 use super::{ConnectError, tls};
+use crate::metrics;
 
 /// How long a starting program waits for its first connection.
 const STARTS_WITHIN: Duration = Duration::from_secs(10);
@@ -193,6 +194,7 @@ impl Health {
     /// Closes every connection that is open now, as soon as it is idle: one of them has shown that its server has
     /// changed.
     pub fn distrust(&self) {
+        metrics::db_reconnect();
         self.distrusted_until.send_replace(Some(Instant::now()));
     }
 

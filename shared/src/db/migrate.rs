@@ -34,6 +34,12 @@ pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
     Ok(())
 }
 
+/// Makes the roles of the programs, and grants each what it needs. Roles that exist are granted what they lack.
+pub async fn make_roles(pool: &PgPool) -> Result<(), MigrateError> {
+    sqlx::raw_sql(include_str!("roles.sql")).execute(pool).await.map_err(MigrateError::Roles)?;
+    Ok(())
+}
+
 /// Retries as long as another session holds a lock. Applied steps stay applied.
 async fn apply(pool: &PgPool, migrator: &Migrator) -> Result<(), StepError> {
     loop {
@@ -132,4 +138,7 @@ pub enum MigrateError {
     /// One of the job queue's migrations.
     #[error("migrating the job queue: {0}")]
     OfTheQueue(StepError),
+    /// The roles.
+    #[error("making the roles, which needs the right CREATEROLE and the ownership of the tables: {0}")]
+    Roles(sqlx::Error),
 }

@@ -13,6 +13,8 @@
 //! Every function that returns [`Error`] returns it when the database cannot be reached, refuses the statement, or does
 //! not answer in time. The docs of a function name only the errors beyond that.
 
+pub mod alert_deliveries;
+
 pub mod alerts;
 
 pub mod audits;
@@ -29,17 +31,23 @@ mod connect_error;
 
 pub mod find_client;
 
+pub mod gauges;
+
 pub mod history;
 
 pub mod inbox;
 
 pub mod installation;
 
+pub mod leases;
+
 mod migrate;
 
 pub mod numbers;
 
 pub mod outbox;
+
+pub mod server;
 
 pub mod subscriptions;
 
@@ -58,7 +66,7 @@ pub use bisect::Bisect;
 pub(crate) use connect::{ANSWERS_WITHIN, ASKED_EVERY};
 pub use connect::{ConnectionLost, Connections, Health, connect, connect_watched, watch};
 pub use connect_error::{ConnectError, Reason, Unfit};
-pub use migrate::{MigrateError, migrate};
+pub use migrate::{MigrateError, make_roles, migrate};
 
 use secrecy::SecretString;
 
@@ -136,6 +144,23 @@ impl Error {
         match self.of_the_driver() {
             Some(sqlx::Error::Io(_) | sqlx::Error::Protocol(_)) => true,
             _ => self.sqlstate().is_some_and(|code| ["25006", "57P", "08"].iter().any(|it| code.starts_with(it))),
+        }
+    }
+
+    /// Returns the class of the error, for metrics: that of its SQLSTATE, if it is one that operators look for.
+    #[must_use]
+    pub fn class(&self) -> &'static str {
+        const CLASSES: [&str; 10] = ["08", "22", "23", "25", "40", "53", "54", "55", "57", "58"];
+        match (self, self.sqlstate()) {
+            (_, Some(code)) => CLASSES.into_iter().find(|class| code.starts_with(class)).unwrap_or("other"),
+            (Self::RowCount { .. } | Self::Unreadable { .. }, _) => "rows",
+            (Self::UnreadableNumber | Self::UnreadableInstallation, _) => "rows",
+            (Self::Lost(_), _) => "io",
+            (Self::Database(_) | Self::Queue(_), None) => match self.of_the_driver() {
+                Some(sqlx::Error::Io(_) | sqlx::Error::Protocol(_)) => "io",
+                Some(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) => "pool",
+                _ => "other",
+            },
         }
     }
 

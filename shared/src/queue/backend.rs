@@ -8,6 +8,7 @@ use apalis_core::backend::BackendConfig;
 use apalis_core::backend::finalize::Ephemeral;
 use apalis_postgres::queries::{keep_alive, reenqueue_orphaned};
 use backon::{BackoffBuilder, ExponentialBuilder};
+use chrono::{DateTime, Utc};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use sqlx::PgPool;
@@ -16,6 +17,7 @@ use tower_layer::Identity;
 use super::enqueue::{ATTEMPTS_MAX, Error, Queue, enqueue};
 use super::notify::{JobNotifier, RESTART_DELAY};
 use crate::db::{ConnectionLost, Health};
+use crate::metrics;
 
 /// The time between two heartbeats of a worker.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -34,6 +36,8 @@ pub struct Job {
     worker: String,
     /// Which attempt this is, from 1.
     pub attempt: usize,
+    /// Since when the job was due, if its id tells.
+    pub due_since: Option<DateTime<Utc>>,
 }
 
 /// How a job ended.
@@ -45,6 +49,18 @@ pub enum End {
     Again,
     /// The job failed, and is tried again after a delay.
     Failed,
+}
+
+impl End {
+    /// Returns its name, for metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Again => "again",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// The backend of one worker, which takes the jobs of one queue.
@@ -163,7 +179,8 @@ async fn send_heartbeats(pool: PgPool, queue: Queue, notifier: JobNotifier, work
 async fn heartbeat(pool: &PgPool, queue: Queue, worker: &WorkerContext) -> Result<(), Error> {
     let mut conn = pool.acquire().await?;
     keep_alive(&mut *conn, queue.name(), worker).await?;
-    reenqueue_orphaned(&mut *conn, queue.name(), DEAD_AFTER_SECONDS).await?;
+    let orphaned = reenqueue_orphaned(&mut *conn, queue.name(), DEAD_AFTER_SECONDS).await?;
+    metrics::jobs_orphaned(queue.name(), orphaned);
     Ok(())
 }
 
@@ -193,25 +210,34 @@ async fn take(pool: &PgPool, queue: Queue, worker: &str) -> Result<Option<Job>, 
                ORDER BY priority DESC, run_at LIMIT $3
                FOR UPDATE SKIP LOCKED
            ), kept AS (
-               SELECT id FROM due ORDER BY attempts LIMIT 1
+               -- Ids begin with the time, so this is the oldest.
+               SELECT id FROM due ORDER BY attempts, id LIMIT 1
            ), dropped AS (
                DELETE FROM apalis.jobs AS jobs USING due WHERE jobs.id = due.id AND due.id <> (SELECT id FROM kept)
            )
            -- In hand, it keeps nobody from pushing another for the same time: that one may be needed again.
            UPDATE apalis.jobs AS jobs SET status = 'Queued', lock_by = $1, lock_at = now(), idempotency_key = NULL
            FROM kept WHERE jobs.id = kept.id
-           RETURNING jobs.id, jobs.attempts"#,
+           RETURNING jobs.id, jobs.attempts, jobs.run_at"#,
         worker,
         queue.name(),
         TAKEN_AT_ONCE
     )
     .fetch_optional(pool)
     .await?;
-    let job = |id, attempts| {
-        let (worker, attempt) = (worker.to_owned(), usize::try_from(attempts).unwrap_or(0) + 1);
-        Job { queue, id, worker, attempt }
-    };
-    Ok(taken.map(|row| job(row.id, row.attempts)))
+    Ok(taken.map(|row| Job {
+        queue,
+        due_since: enqueued_at(&row.id).map(|at| at.max(row.run_at)),
+        id: row.id,
+        worker: worker.to_owned(),
+        attempt: usize::try_from(row.attempts).unwrap_or(0) + 1,
+    }))
+}
+
+/// Returns when a job was enqueued, which its id tells: it is a ULID.
+fn enqueued_at(id: &str) -> Option<DateTime<Utc>> {
+    let id = ulid::Ulid::from_string(id).ok()?;
+    DateTime::from_timestamp_millis(i64::try_from(id.timestamp_ms()).ok()?)
 }
 
 /// Ends a job: removes it, or gives it back to be tried again. Does nothing if the worker was taken for dead and another one has

@@ -7,11 +7,12 @@ use std::time::Duration;
 use apalis_postgres::{InsertEvent, PgListener};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::enqueue::Queue;
 use crate::db::{ANSWERS_WITHIN, ASKED_EVERY, Health};
+use crate::metrics;
 
 /// How often an idle worker polls. Polling finds the jobs that no notification announces: those that are due later, and those whose
 /// notification was lost.
@@ -26,6 +27,9 @@ pub const CHANNEL: &str = "apalis::job::insert";
 /// The channel on which a listener notifies itself, to find out whether its connection still works.
 const ALIVE_CHANNEL: &str = "jobrun::listening";
 
+/// A listener that has not heard itself for longer is deaf. It notifies itself every second.
+const HEARS_ITSELF_WITHIN: Duration = Duration::from_secs(5);
+
 /// How long a listener may take to connect.
 const LISTENS_WITHIN: Duration = Duration::from_secs(5);
 
@@ -34,6 +38,7 @@ const LISTENS_WITHIN: Duration = Duration::from_secs(5);
 pub struct JobNotifier {
     rings: Arc<HashMap<&'static str, Notify>>,
     pub(super) health: Health,
+    last_heard: watch::Sender<Instant>,
 }
 
 impl JobNotifier {
@@ -42,7 +47,7 @@ impl JobNotifier {
     #[must_use]
     pub fn listen(pool: &PgPool, health: &Health) -> Self {
         let rings = Arc::new(Queue::ALL.map(|queue| (queue.name(), Notify::new())).into());
-        let notifier = Self { rings, health: health.clone() };
+        let notifier = Self { rings, health: health.clone(), last_heard: watch::Sender::new(Instant::now()) };
         tokio::spawn(notifier.clone().relay(pool.clone()));
         notifier
     }
@@ -97,6 +102,7 @@ impl JobNotifier {
             };
             if announced.channel() == ALIVE_CHANNEL {
                 heard_itself = true;
+                self.last_heard.send_replace(Instant::now());
                 continue;
             }
             let event = serde_json::from_str::<InsertEvent>(announced.payload());
@@ -105,6 +111,12 @@ impl JobNotifier {
                 ring.notify_one();
             }
         }
+    }
+
+    /// Sets the gauges of the listener. It is up as long as it hears itself.
+    pub fn set_gauges(&self) {
+        let since = self.last_heard.borrow().elapsed();
+        metrics::listener(since, since < HEARS_ITSELF_WITHIN);
     }
 
     fn notify_all(&self) {

@@ -31,6 +31,20 @@ pub enum SignatureError {
     FromTheFuture,
 }
 
+impl SignatureError {
+    /// Returns its name, for metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Unreadable => "unreadable",
+            Self::OtherSecret => "other_secret",
+            Self::Stale => "stale",
+            Self::FromTheFuture => "from_the_future",
+        }
+    }
+}
+
 impl fmt::Display for SignatureError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {

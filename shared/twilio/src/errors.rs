@@ -34,6 +34,27 @@ pub enum Class {
     Unlisted,
 }
 
+impl Class {
+    /// Returns its name, for metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Passing(_) => "passing",
+            Self::Uncertain => "uncertain",
+            Self::Recipient => "recipient",
+            Self::Blocked => "blocked",
+            Self::OptedOut => "opted_out",
+            Self::Content => "content",
+            Self::Configuration => "configuration",
+            Self::Account => "account",
+            Self::Expired => "expired",
+            Self::Loop => "loop",
+            Self::Defect => "defect",
+            Self::Unlisted => "unlisted",
+        }
+    }
+}
+
 /// A code, its class, and its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {

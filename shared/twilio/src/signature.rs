@@ -151,6 +151,25 @@ pub enum SignatureError {
     OtherTokenOrContent,
 }
 
+impl SignatureError {
+    /// Returns its name, for metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::NoSignature => "no_signature",
+            Self::NotAccepted(_) => "not_accepted",
+            Self::OtherAlgorithm(_) => "other_algorithm",
+            Self::OtherScheme => "other_scheme",
+            Self::OtherHost => "other_host",
+            Self::OtherSlash => "other_slash",
+            Self::NoBodyHash => "no_body_hash",
+            Self::OtherBody => "other_body",
+            Self::OtherTokenOrContent => "other_token_or_content",
+        }
+    }
+}
+
 impl fmt::Display for SignatureError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

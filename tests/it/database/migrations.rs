@@ -41,7 +41,7 @@ async fn an_index_is_made_while_webhooks_are_recorded() {
             external_id: "number-due:1".to_owned(),
             payload: Payload::NumberDue { client_id: "c".to_owned() },
         };
-        assert_eq!(recorder.record(event, 200).await, Ok(()), "recorded, although the index waits");
+        assert_eq!(recorder.record(event, 200).await, Ok(true), "recorded, although the index waits");
         assert_eq!(count(&pool, waits).await, 1, "it still waits");
         writer.rollback().await.unwrap();
     };

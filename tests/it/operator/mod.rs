@@ -7,3 +7,11 @@ mod commands;
 mod dead_workers;
 
 mod history;
+
+mod ops_port;
+
+mod alert_delivery;
+
+mod doctor;
+
+mod roles;

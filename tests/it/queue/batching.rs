@@ -51,7 +51,7 @@ async fn obstacle(pool: &PgPool) -> Transaction<'static, Postgres> {
 }
 
 /// Records events that all arrive before the first can be committed. Returns the result of each.
-async fn record_together(pool: &PgPool, events: impl Iterator<Item = NewEvent>) -> Vec<Result<(), RecordError>> {
+async fn record_together(pool: &PgPool, events: impl Iterator<Item = NewEvent>) -> Vec<Result<bool, RecordError>> {
     let (recorder, _recording) = Recorder::start(pool.clone(), db::Health::default());
     let obstacle = obstacle(pool).await;
     let mut recordings: Vec<_> = events.map(|event| Box::pin(recorder.record(event, 200))).collect();
@@ -139,7 +139,7 @@ async fn a_webhook_whose_lane_is_locked_delays_only_its_own_lane() {
     assert_eq!(poll!(&mut later_of_it), Poll::Pending);
     assert!(others.await.iter().all(Result::is_ok), "no other lane waits for it");
     asleep.rollback().await.unwrap();
-    assert_eq!((locked.await, later_of_it.await), (Ok(()), Ok(())));
+    assert_eq!((locked.await, later_of_it.await), (Ok(true), Ok(true)));
     let in_order =
         "SELECT e.external_id FROM events e JOIN events a USING (lane) WHERE a.external_id = 'SMagain' ORDER BY e.id";
     assert_eq!(texts(&pool, in_order).await, [text(1).external_id, "SMagain".to_owned()]);
@@ -199,7 +199,7 @@ async fn a_migration_that_waits_for_a_lock_delays_no_webhook() {
         let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'
                      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
         eventually(PATIENCE, "the migration waits", async || count(&pool, waits).await == 1).await;
-        assert_eq!(recorder.record(text(1), 200).await, Ok(()), "a webhook behind it is recorded all the same");
+        assert_eq!(recorder.record(text(1), 200).await, Ok(true), "a webhook behind it is recorded all the same");
         backup.rollback().await.unwrap();
     };
     let (migrated, ()) = tokio::join!(db::migrate(&pool), others);

@@ -34,7 +34,8 @@ fn only_the_queue_and_the_worker_s_start_up_use_the_job_queue_s_library() {
     let mut knowing: Vec<String> =
         files(&[".rs"]).into_iter().filter(|(_, text)| text.contains("apalis")).map(|(name, _)| name).collect();
     knowing.sort_unstable();
-    // Telemetry names the library to silence it, `db/mod.rs` to refer to its migrations, and this test to look for it.
+    // Telemetry names the library to silence it, `db/mod.rs` to refer to its migrations, the test of the roles names its
+    // tables, and this test to look for it.
     let allowed = [
         "shared/src/db/mod.rs",
         "shared/src/queue/backend.rs",
@@ -43,6 +44,7 @@ fn only_the_queue_and_the_worker_s_start_up_use_the_job_queue_s_library() {
         "shared/src/queue/notify.rs",
         "shared/src/queue/upkeep.rs",
         "shared/src/telemetry.rs",
+        "tests/it/operator/roles.rs",
         "tests/it/tidy/mod.rs",
         "worker/src/main.rs",
     ];
@@ -127,7 +129,9 @@ fn the_guide_has_an_entry_for_every_command() {
     let guide = document("deploy/guide/commands.md");
     let pool = ["pool seed", "pool status", "pool release", "pool drain", "pool allocate", "pool buy"];
     let others = ["payments", "payments assign", "waiting", "client", "numbers webhooks", "numbers check"];
-    for command in ["up", "demo", "settings", "migrate", "sweep", "alerts"].into_iter().chain(others).chain(pool) {
+    for command in
+        ["up", "demo", "settings", "doctor", "migrate", "sweep", "alerts"].into_iter().chain(others).chain(pool)
+    {
         assert!(
             guide.contains(&format!("\n### `jobrun {command}`\n")),
             "jobrun {command} is not in deploy/guide/commands.md"

@@ -2,6 +2,8 @@
 //!
 //! Reports come in any order, twice, or never. A text's status only moves forward.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::TextKind;
 use jobrun_shared::alerts::cause_of_undelivered;
@@ -11,7 +13,7 @@ use jobrun_shared::db::outbox::pace::KnownBy;
 use jobrun_shared::db::outbox::{self, DeliveryProgress, DeliveryReport, LaterActivity, Reported};
 use jobrun_shared::db::{self, Patience};
 use jobrun_shared::queue::{self, Queue};
-use jobrun_shared::{clock, telemetry};
+use jobrun_shared::{clock, metrics, telemetry};
 use jobrun_twilio::errors;
 use sqlx::PgConnection;
 
@@ -42,6 +44,7 @@ async fn apply(
         let (message_id, code) = (failed.id, failed.code);
         tracing::warn!(message_id, code, why = errors::meaning(code), "a text was not delivered");
     }
+    applied.delivery_times.into_iter().for_each(metrics::delivery);
     telemetry::raised(&applied.raised);
     telemetry::cleared(&applied.cleared);
     Ok(applied.count)
@@ -77,6 +80,8 @@ struct Applied {
     /// The number of reports that were processed.
     count: usize,
     failed: Vec<Failed>,
+    /// The time from its attempt to now, of each text that arrived.
+    delivery_times: Vec<Duration>,
     raised: Vec<NewAlert>,
     cleared: Vec<String>,
 }
@@ -104,7 +109,10 @@ async fn act_on(
     let raised = send_failures::carry_out(conn, &failed, &arrived, now).await?;
     let resolved: Vec<String> = matched.iter().filter_map(|(report, text)| resolved_cause(report, text)).collect();
     cleared.extend(alerts::clear(conn, &resolved, now).await?);
-    Ok(Applied { failed, raised, cleared, ..Applied::default() })
+    let delivered =
+        matched.iter().filter(|(report, text)| text.moved && report.progress == DeliveryProgress::Delivered);
+    let delivery_times = delivered.filter_map(|(_, text)| (now - text.attempted_at?).to_std().ok()).collect();
+    Ok(Applied { failed, delivery_times, raised, cleared, ..Applied::default() })
 }
 
 /// Returns the failed text, if a report says for the first time that it was not delivered.

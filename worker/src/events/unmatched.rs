@@ -6,11 +6,11 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::{E164, Keyword, OptChange, Text, can_hold_a_conversation, keyword, refuses, wording};
-use jobrun_shared::clock;
 use jobrun_shared::db::clients::{self, OptChangeRecord};
 use jobrun_shared::db::inbox::{self, Outcome, Payload, PendingEvent};
 use jobrun_shared::db::outbox::{self, NewMessage};
 use jobrun_shared::db::{self, Patience, numbers};
+use jobrun_shared::{clock, metrics};
 use sqlx::PgConnection;
 
 use crate::context::JobContext;
@@ -57,6 +57,7 @@ async fn process_batch(
     let outcomes = process_in(&mut tx, context, &ids).await;
     let outcomes = db::finish(tx, outcomes).await?;
     for Outcome { event_id, word, .. } in &outcomes {
+        metrics::unmatched(word);
         tracing::warn!(event = event_id, outcome = word, "an event belongs to no client");
     }
     Ok(outcomes.len())

@@ -11,7 +11,7 @@ use jobrun_shared::alerts::{Kind, cause_of_code};
 use jobrun_shared::db::outbox::pace::KnownBy;
 use jobrun_shared::db::outbox::{self, AttemptOutcome, LaterActivity, Outgoing, SendResult};
 use jobrun_shared::db::{self, Patience, alerts};
-use jobrun_shared::{clock, telemetry};
+use jobrun_shared::{clock, metrics, telemetry};
 use jobrun_twilio::api::{Post, Posted};
 use jobrun_twilio::errors::{self, Class};
 
@@ -153,10 +153,26 @@ async fn attempt(context: &JobContext, message: Outgoing) -> AttemptOutcome {
         SendResult::NotSent { retry_at: now, why: "the claim went stale before the text was posted".to_owned() }
     } else {
         let posted = context.twilio.create_message(as_post(&message, now)).await;
-        result(&message, posted, clock::now())
+        let done_at = clock::now();
+        measure(&message, &posted, now, done_at);
+        result(&message, posted, done_at)
     };
     log(&message, &result);
     AttemptOutcome { message, result }
+}
+
+fn measure(message: &Outgoing, posted: &Posted, began_at: DateTime<Utc>, done_at: DateTime<Utc>) {
+    let since = |at: DateTime<Utc>| (done_at - at).to_std().unwrap_or_default();
+    let code_class = match posted {
+        Posted::Accepted { .. } => "accepted",
+        Posted::NotTaken { .. } => "not_taken",
+        Posted::Unknown { .. } => "unknown",
+        Posted::Refused { class, .. } => class.name(),
+    };
+    metrics::twilio_request(code_class, since(began_at));
+    if let (Posted::Accepted { .. }, Some(received_at)) = (posted, message.follows_from) {
+        metrics::ack_to_text(since(received_at));
+    }
 }
 
 fn as_post(message: &Outgoing, now: DateTime<Utc>) -> Post<'_> {
@@ -243,6 +259,7 @@ mod tests {
             expires_at: None,
             second_try: false,
             waited_for: None,
+            follows_from: None,
         }
     }
 

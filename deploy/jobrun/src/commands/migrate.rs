@@ -6,11 +6,18 @@ use jobrun_shared::{config, db};
 
 use crate::commands::connect;
 
-/// Applies the migrations.
+/// Applies the migrations. With `roles`, also makes the roles of the programs.
 ///
 /// # Errors
 /// When the settings, the database or the output fail.
-pub async fn migrate(settings: &config::Operator) -> anyhow::Result<()> {
-    db::migrate(&connect(settings).await?).await?;
-    Ok(writeln!(std::io::stdout(), "the database is migrated")?)
+pub async fn migrate(settings: &config::Operator, roles: bool) -> anyhow::Result<()> {
+    let pool = connect(settings).await?;
+    db::migrate(&pool).await?;
+    writeln!(std::io::stdout(), "the database is migrated")?;
+    if roles {
+        db::make_roles(&pool).await?;
+        let roles = "the roles jobrun_ingress, jobrun_worker, jobrun_console and jobrun_reader have what they need";
+        writeln!(std::io::stdout(), "{roles}: grant each to the role that logs in")?;
+    }
+    Ok(())
 }

@@ -8,6 +8,8 @@ pub mod client;
 
 pub mod demo;
 
+pub mod doctor;
+
 pub mod migrate;
 
 pub mod numbers;

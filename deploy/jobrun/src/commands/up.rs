@@ -178,6 +178,11 @@ async fn start(data: &DataDir, settings: &config::Operator, places: &Places, dir
 
     drop(kept_free);
     let mut ingress = Program::start(dir, "jobrun-ingress", &environment, Lines::Shown)?;
+    if let Some(addr) = settings.ops_addr {
+        // The ingress has the port itself.
+        let next = SocketAddr::new(addr.ip(), addr.port().saturating_add(1));
+        environment.insert("OPS_ADDR".to_owned(), next.to_string());
+    }
     let mut worker = Program::start(dir, "jobrun-worker", &environment, Lines::Shown)?;
     let ready_url = format!("{local}/readyz");
     tokio::select! {

@@ -25,7 +25,9 @@ pub enum Source {
 }
 
 impl Source {
-    const fn name(self) -> &'static str {
+    /// Returns its name, as it is stored.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Twilio => "twilio",
             Self::Stripe => "stripe",
@@ -74,9 +76,20 @@ pub async fn record(pool: &PgPool, events: &[NewEvent], now: DateTime<Utc>) -> R
     Ok(recorded)
 }
 
+/// What became of a received event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recording {
+    /// It is recorded now.
+    New,
+    /// It was recorded before.
+    Repeat,
+    /// Its lane is locked: it is not recorded.
+    Skipped,
+}
+
 /// Like [`record`], but skips events whose lanes another session has locked instead of waiting for them. Skips also the
 /// events whose lanes are in `passed_over`, and adds to it the lanes that it finds locked. Returns for each event, in
-/// order, whether it is recorded.
+/// order, what became of it.
 ///
 /// # Errors
 /// When the database does not accept them. Then nothing is recorded.
@@ -86,7 +99,7 @@ pub async fn record_free(
     passed_over: &mut HashSet<String>,
     patience: Patience,
     now: DateTime<Utc>,
-) -> Result<Vec<bool>, Error> {
+) -> Result<Vec<Recording>, Error> {
     let mut tx = crate::db::begin(pool, patience).await?;
     let recorded = write_free(&mut tx, events, passed_over, now).await;
     crate::db::finish(tx, recorded).await
@@ -97,19 +110,23 @@ async fn write_free(
     events: &[Received],
     passed_over: &mut HashSet<String>,
     now: DateTime<Utc>,
-) -> Result<Vec<bool>, Error> {
+) -> Result<Vec<Recording>, Error> {
     let locked_by_others = sqlx::query_scalar!(
         r#"SELECT lane AS "lane!" FROM unnest($1::TEXT[]) AS l (lane) WHERE NOT pg_try_advisory_xact_lock(1, hashtext(lane))"#,
         &lanes_to_lock(events.iter().map(|it| &it.event))
     );
     passed_over.extend(locked_by_others.fetch_all(&mut *conn).await?);
     let is_free = |it: &Received| passed_over.is_empty() || !passed_over.contains(&it.event.payload.lane());
-    let recorded: Vec<bool> = events.iter().map(is_free).collect();
-    let free = events.iter().zip(&recorded).filter(|(_, recorded)| **recorded);
+    let free = events.iter().filter(|it| is_free(it));
     let free: Vec<(&NewEvent, Option<&[u8]>)> =
-        free.map(|(it, _)| (&it.event, it.signed_digest.as_ref().map(|digest| digest.as_slice()))).collect();
-    write(conn, &free, now).await?;
-    Ok(recorded)
+        free.map(|it| (&it.event, it.signed_digest.as_ref().map(|digest| digest.as_slice()))).collect();
+    let mut are_new = write(conn, &free, now).await?.into_iter();
+    let recording = |it: &Received| match is_free(it).then(|| are_new.next()).flatten() {
+        Some(true) => Recording::New,
+        Some(false) => Recording::Repeat,
+        None => Recording::Skipped,
+    };
+    Ok(events.iter().map(recording).collect())
 }
 
 /// Returns the events that are not recorded yet, in order.
@@ -142,7 +159,8 @@ pub async fn insert(conn: &mut PgConnection, events: &[NewEvent], now: DateTime<
     .execute(&mut *conn)
     .await?;
     let events: Vec<(&NewEvent, Option<&[u8]>)> = events.iter().map(|event| (event, None)).collect();
-    write(conn, &events, now).await
+    let are_new = write(conn, &events, now).await?;
+    Ok(are_new.into_iter().filter(|is_new| *is_new).count())
 }
 
 /// Returns the lanes of events, once each.
@@ -157,8 +175,8 @@ fn lanes_to_lock<'a>(events: impl IntoIterator<Item = &'a NewEvent>) -> Vec<Stri
     lanes
 }
 
-/// Inserts events whose lanes are locked, in the order given, and one job if any of them is new. Returns how many are
-/// new.
+/// Inserts events whose lanes are locked, in the order given, and one job if any of them is new. Returns for each, in
+/// order, whether it is new.
 ///
 /// Each event comes with the digest of its signed content, if it has one. An event is a repeat by its name or by its
 /// digest.
@@ -166,9 +184,9 @@ async fn write(
     conn: &mut PgConnection,
     events: &[(&NewEvent, Option<&[u8]>)],
     now: DateTime<Utc>,
-) -> Result<usize, Error> {
+) -> Result<Vec<bool>, Error> {
     if events.is_empty() {
-        return Ok(0);
+        return Ok(Vec::new());
     }
     let ids: Vec<&str> = events.iter().map(|(event, _)| event.external_id.as_str()).collect();
     let sources: Vec<&str> = events.iter().map(|(event, _)| event.source.name()).collect();
@@ -176,13 +194,14 @@ async fn write(
     let lanes: Vec<String> = events.iter().map(|(event, _)| event.payload.lane()).collect();
     let payloads: Vec<Json<&Payload>> = events.iter().map(|(event, _)| Json(&event.payload)).collect();
     let digests: Vec<Option<&[u8]>> = events.iter().map(|(_, digest)| *digest).collect();
-    let result = sqlx::query!(
+    let inserted = sqlx::query!(
         "INSERT INTO events (source, external_id, kind, lane, payload, signed_digest, received_at)
          SELECT source, external_id, kind, lane, payload, signed_digest, $7
          FROM unnest($1::TEXT[], $2::TEXT[], $3::TEXT[], $4::TEXT[], $5::JSONB[], $6::BYTEA[])
              WITH ORDINALITY AS e (source, external_id, kind, lane, payload, signed_digest, place)
          ORDER BY place
-         ON CONFLICT DO NOTHING",
+         ON CONFLICT DO NOTHING
+         RETURNING source, external_id",
         &sources as &[&str],
         &ids as &[&str],
         &kinds as &[&str],
@@ -191,11 +210,14 @@ async fn write(
         &digests as &[Option<&[u8]>],
         now
     )
-    .execute(&mut *conn)
+    .fetch_all(&mut *conn)
     .await?;
-    let recorded = usize::try_from(result.rows_affected()).unwrap_or(usize::MAX);
-    if recorded > 0 {
+    if !inserted.is_empty() {
         queue::enqueue(conn, Queue::ProcessEvents).await?;
     }
-    Ok(recorded)
+    let mut inserted: HashSet<(String, String)> =
+        inserted.into_iter().map(|row| (row.source, row.external_id)).collect();
+    // The first of two that are the same event is the new one.
+    let mut is_new = |event: &NewEvent| inserted.remove(&(event.source.name().to_owned(), event.external_id.clone()));
+    Ok(events.iter().map(|(event, _)| is_new(event)).collect())
 }

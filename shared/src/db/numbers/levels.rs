@@ -48,6 +48,8 @@ pub struct RegionLevel {
     pub region: String,
     /// Numbers that can be assigned now.
     pub free: i64,
+    /// Numbers that clients hold.
+    pub assigned: i64,
     /// Waiting clients for whom one of them is held, or to whom one can be offered.
     pub spoken_for: i64,
     /// Numbers that cool down before another client can get them.

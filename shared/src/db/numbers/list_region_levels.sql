@@ -27,6 +27,8 @@ regions AS (
 SELECT r.region AS "region!",
        (SELECT count(*) FROM unheld u WHERE u.region = r.region
           AND u.status = 'AVAILABLE' AND u.drained_at IS NULL) AS "free!",
+       (SELECT count(*) FROM twilio_number_pool p WHERE p.region = r.region)
+           - (SELECT count(*) FROM unheld u WHERE u.region = r.region) AS "assigned!",
        (SELECT count(*) FROM waiting w WHERE w.region = r.region) AS "spoken_for!",
        (SELECT count(*) FROM unheld u WHERE u.region = r.region AND u.status = 'COOLING_DOWN') AS "cooling!",
        (SELECT count(*) FROM unheld u WHERE u.region = r.region

@@ -59,10 +59,6 @@ pub async fn find_holder(conn: &mut PgConnection, number: &E164) -> Result<Optio
 
 /// Returns whether callers of `number`, E.164, reach no client any more: it is in the pool, and no client holds it.
 pub async fn is_unused(conn: &mut PgConnection, number: &str) -> Result<bool, Error> {
-    let unused = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT FROM twilio_number_pool WHERE phone_e164 = $1)
-              AND NOT EXISTS (SELECT FROM clients WHERE "twilioNumber" = $1) AS "unused!""#,
-        number
-    );
+    let unused = sqlx::query_scalar!(r#"SELECT number_is_unused($1) AS "unused!""#, number);
     Ok(unused.fetch_one(conn).await?)
 }

@@ -36,6 +36,8 @@ pub struct Outgoing {
     pub second_try: bool,
     /// Twilio's error code for which it waited until now.
     pub waited_for: Option<i32>,
+    /// When the event was received that the text follows from, unless the text was deferred on purpose.
+    pub follows_from: Option<DateTime<Utc>>,
 }
 
 /// A text that is due.
@@ -105,7 +107,9 @@ pub async fn mark_sending(
            WHERE id = ANY($3)
            RETURNING id, kind, client_id, to_phone AS "to", from_number AS "from", body, claims, attempts,
                      attempted_at AS "attempted_at!", looks, expires_at, retry_of IS NOT NULL AS "second_try!",
-                     error_code AS waited_for"#,
+                     error_code AS waited_for,
+                     (SELECT received_at FROM events
+                      WHERE events.id = messages.event_id AND messages.deferred_until IS NULL) AS follows_from"#,
         now,
         cut_off_at,
         ids
@@ -132,7 +136,9 @@ pub async fn claim_unknown(
            FROM due WHERE messages.id = due.id
            RETURNING messages.id, kind, client_id, to_phone AS "to", from_number AS "from", body, claims, attempts,
                      attempted_at AS "attempted_at!", looks, expires_at, retry_of IS NOT NULL AS "second_try!",
-                     error_code AS waited_for"#,
+                     error_code AS waited_for,
+                     (SELECT received_at FROM events
+                      WHERE events.id = messages.event_id AND messages.deferred_until IS NULL) AS follows_from"#,
         now,
         limit,
         look_again_at

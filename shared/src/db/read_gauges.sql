@@ -1,0 +1,15 @@
+-- The gauges over whole tables that have no label. $1: now.
+
+SELECT
+    (SELECT count(*) FROM events WHERE processed_at IS NULL) AS "events_waiting!",
+    (SELECT count(*) FROM events WHERE processed_at IS NULL AND due_at IS NOT NULL) AS "events_deferred!",
+    -- A deferred event waits again once it is due.
+    (SELECT min(COALESCE(due_at, received_at)) FROM events
+     WHERE processed_at IS NULL AND (due_at IS NULL OR due_at <= $1)) AS oldest_event,
+    (SELECT parked_at IS NOT NULL FROM sending) AS "sending_parked!",
+    -- Only clients who could be offered a number, and were not.
+    (SELECT min(joined_at) FROM waiting_list w JOIN client_reach r ON r.id = w.client_id
+     WHERE w.held_until IS NULL AND r.number IS NULL AND r.payment_active AND r.may_be_texted) AS oldest_place,
+    (SELECT count(*) FROM subscriptions WHERE client_id IS NULL AND standing IN ('active', 'past_due')) AS "payments_unassigned!",
+    (SELECT last_success_at FROM sweeps) AS last_sweep,
+    (SELECT audited_until FROM audits) AS "audited_until!"

@@ -1,0 +1,55 @@
+-- The roles of the programs, with no more rights than each needs. Applied by `jobrun migrate --roles` after the migrations, by the
+-- role that owns the tables, and safe to repeat: a later version may grant more. None of them may log in: grant each to the role
+-- that does, `GRANT jobrun_ingress TO my_login`.
+
+DO $$
+DECLARE
+    role TEXT;
+BEGIN
+    FOREACH role IN ARRAY ARRAY['jobrun_ingress', 'jobrun_worker', 'jobrun_console', 'jobrun_reader'] LOOP
+        BEGIN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', role);
+        EXCEPTION
+            -- Roles are shared by all databases of a server; another run may make the same one now.
+            WHEN duplicate_object OR unique_violation THEN NULL;
+        END;
+        EXECUTE format('GRANT USAGE ON SCHEMA %I, apalis TO %I', current_schema(), role);
+    END LOOP;
+END
+$$;
+
+-- All of them see whether the database is migrated, and whose it is.
+GRANT SELECT ON _sqlx_migrations, installation TO jobrun_ingress, jobrun_worker, jobrun_console, jobrun_reader;
+GRANT SELECT ON apalis._sqlx_migrations TO jobrun_ingress, jobrun_worker, jobrun_console, jobrun_reader;
+
+-- The ingress adds events and jobs, and reads of events only the names, by which it knows a repeat. It sees no client, no text and
+-- no number: whether a called number is unused, a function says.
+GRANT INSERT (source, external_id, kind, lane, payload, signed_digest, received_at), SELECT (source, external_id)
+    ON events TO jobrun_ingress;
+GRANT INSERT ON apalis.jobs TO jobrun_ingress;
+GRANT SELECT (due_at), UPDATE (due_at) ON audits TO jobrun_ingress;
+GRANT INSERT (one_row, account_kind, marked_at) ON installation TO jobrun_ingress, jobrun_worker;
+-- It raises one alert: that signatures are not enforced.
+GRANT INSERT (cause, about, raised_at, last_seen_at), SELECT (id, cause, times, cleared_at),
+    UPDATE (times, last_seen_at, cleared_at) ON alerts TO jobrun_ingress;
+REVOKE EXECUTE ON FUNCTION number_is_unused(TEXT) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION number_is_unused(TEXT) TO jobrun_ingress;
+
+-- The worker reads and writes every table of ours. It deletes only what is over, and never a client, a payment or an alert.
+GRANT SELECT, INSERT, UPDATE ON alerts, audits, clients, events, leases, messages, number_changes, number_purchases,
+    onboarding_states, opt_changes, payment_events, senders, sending, subscriptions, sweeps, twilio_number_pool, waiting_list
+    TO jobrun_worker;
+GRANT SELECT ON client_reach TO jobrun_worker, jobrun_console, jobrun_reader;
+GRANT DELETE ON events, messages, waiting_list TO jobrun_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON apalis.jobs, apalis.workers TO jobrun_worker;
+
+-- The console reads everything, and acts by adding events, as everything else does. It also clears alerts.
+GRANT SELECT ON ALL TABLES IN SCHEMA apalis TO jobrun_console;
+GRANT SELECT ON alerts, audits, clients, events, leases, messages, number_changes, number_purchases, onboarding_states, opt_changes,
+    payment_events, senders, sending, subscriptions, sweeps, twilio_number_pool, waiting_list TO jobrun_console, jobrun_reader;
+GRANT INSERT (source, external_id, kind, lane, payload, received_at) ON events TO jobrun_console;
+GRANT INSERT ON apalis.jobs TO jobrun_console;
+GRANT UPDATE (cleared_at) ON alerts TO jobrun_console;
+
+-- The reader reads everything, for reports and boards, and changes nothing.
+GRANT SELECT ON ALL TABLES IN SCHEMA apalis TO jobrun_reader;

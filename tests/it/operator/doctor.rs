@@ -1,0 +1,59 @@
+//! `jobrun doctor`.
+
+use std::collections::BTreeMap;
+
+use jobrun::commands::up::set_up_numbers;
+use jobrun::demo::TestSystem;
+use jobrun_tests::test_system;
+use serde_json::Value;
+
+/// Returns the exit status, and the verdicts of each check.
+async fn examine(system: &TestSystem) -> (i32, BTreeMap<String, Vec<String>>) {
+    let (code, json, _) = system.operator(&["doctor", "--json"]).await.unwrap();
+    let findings: Value = serde_json::from_str(&json).unwrap();
+    let mut verdicts: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for finding in findings.as_array().unwrap() {
+        let word = |key: &str| finding[key].as_str().unwrap().to_owned();
+        let needs_remedy = ["warning", "fault"].contains(&word("verdict").as_str());
+        assert_eq!(finding["remedy"].is_string(), needs_remedy, "{finding}");
+        verdicts.entry(word("check")).or_default().push(word("verdict"));
+    }
+    (code, verdicts)
+}
+
+fn faults(verdicts: &BTreeMap<String, Vec<String>>) -> Vec<&str> {
+    let faulty = verdicts.iter().filter(|(_, verdicts)| verdicts.iter().any(|verdict| verdict == "fault"));
+    faulty.map(|(check, _)| check.as_str()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_finds_what_is_broken_and_says_so_by_its_exit_status() {
+    let mut system = test_system(1).await;
+    let (base_url, onboarding_number) = (&system.account.webhook_base_url, &system.account.onboarding_number);
+    system.stand_in.set_up_numbers(set_up_numbers(base_url, onboarding_number, &[]));
+
+    let (code, healthy) = examine(&system).await;
+    for check in ["settings", "database", "migrations", "clock", "workers", "alerts", "twilio", "public address"] {
+        assert!(healthy[check].iter().all(|verdict| verdict == "ok"), "{check}: {healthy:?}");
+    }
+    assert_eq!(healthy["stripe"], ["warning"], "there is no payment link");
+    // The test server is fast instead of safe.
+    assert_eq!((code, faults(&healthy)), (1, vec!["durability"]));
+
+    system.ingress.stop().await.unwrap();
+    assert_eq!(faults(&examine(&system).await.1), ["durability", "public address"]);
+
+    sqlx::raw_sql("ALTER TABLE _sqlx_migrations RENAME TO set_aside").execute(&system.pool).await.unwrap();
+    assert_eq!(faults(&examine(&system).await.1), ["migrations", "public address"]);
+    sqlx::raw_sql("ALTER TABLE set_aside RENAME TO _sqlx_migrations").execute(&system.pool).await.unwrap();
+
+    system.environment.insert("TWILIO_AUTH_TOKEN".to_owned(), "hush".to_owned());
+    assert_eq!(faults(&examine(&system).await.1), ["durability", "public address", "twilio"]);
+    let (_, shown, _) = system.operator(&["doctor"]).await.unwrap();
+    assert!(shown.contains("FAULT") && shown.contains("→ ") && !shown.contains("hush"), "{shown}");
+
+    system.environment.insert("DATABASE_URL".to_owned(), "postgres://127.0.0.1:1/nothing".to_owned());
+    let (code, found) = examine(&system).await;
+    assert_eq!((code, found["database"].as_slice()), (1, ["fault".to_owned()].as_slice()));
+    assert_eq!(found["workers"], ["skipped"]);
+}

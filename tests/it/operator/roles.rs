@@ -1,0 +1,124 @@
+//! The roles of the programs: each may do what its program does, and nothing else.
+
+use jobrun::demo::{Report, TestSystem, play};
+use jobrun_shared::db;
+use jobrun_tests::{PATIENCE, migrated_database, test_system};
+use sqlx::{AssertSqlSafe, PgPool};
+
+/// Statements that a role must not run.
+const DENIED: [(&str, &[&str]); 4] = [
+    (
+        "jobrun_ingress",
+        &[
+            "SELECT FROM clients",
+            r#"SELECT "phoneNumber" FROM clients"#,
+            "SELECT body FROM messages",
+            "SELECT payload FROM events",
+            "UPDATE events SET processed_at = now()",
+            "DELETE FROM events",
+            "SELECT phone_e164 FROM twilio_number_pool",
+            "SELECT * FROM client_reach",
+            "SELECT about FROM alerts",
+            "DELETE FROM alerts",
+            "SELECT job FROM apalis.jobs",
+            "UPDATE audits SET audited_until = now()",
+            "CREATE TABLE mine (id INT)",
+        ],
+    ),
+    (
+        "jobrun_worker",
+        &[
+            "DELETE FROM clients",
+            "DELETE FROM payment_events",
+            "DELETE FROM subscriptions",
+            "DELETE FROM alerts",
+            "DELETE FROM twilio_number_pool",
+            "TRUNCATE events",
+            "UPDATE _sqlx_migrations SET success = FALSE",
+            "UPDATE installation SET account_kind = 'real'",
+            "CREATE TABLE mine (id INT)",
+            "DROP TABLE leases",
+        ],
+    ),
+    (
+        "jobrun_console",
+        &[
+            r#"UPDATE clients SET "paymentActive" = TRUE"#,
+            "UPDATE messages SET status = 'queued'",
+            "DELETE FROM events",
+            "UPDATE events SET processed_at = NULL",
+            "INSERT INTO messages (kind, to_phone, from_number, body, created_at, updated_at)
+             VALUES ('live', '+447900000001', '+447476955179', 'x', now(), now())",
+            "UPDATE alerts SET about = 'x'",
+            "SELECT number_is_unused('+447900000001')",
+        ],
+    ),
+    (
+        "jobrun_reader",
+        &[
+            "INSERT INTO events (source, external_id, kind, lane, payload, received_at)
+             VALUES ('operator', 'x', 'number_due', 'client:x', '{}', now())",
+            "UPDATE alerts SET cleared_at = now()",
+            r#"UPDATE clients SET "paymentActive" = TRUE"#,
+            "DELETE FROM waiting_list",
+        ],
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_role_is_denied_what_its_program_does_not_do() {
+    let pool = migrated_database(1).await;
+    db::make_roles(&pool).await.unwrap();
+    db::make_roles(&pool).await.expect("it is safe to repeat");
+    // Before PostgreSQL 15, everybody could create tables in the schema public.
+    sqlx::raw_sql("REVOKE CREATE ON SCHEMA public FROM PUBLIC").execute(&pool).await.unwrap();
+    for (role, statements) in DENIED {
+        for statement in statements {
+            let mut tx = pool.begin().await.unwrap();
+            sqlx::raw_sql(AssertSqlSafe(format!("SET LOCAL ROLE {role}"))).execute(&mut *tx).await.unwrap();
+            let denied = sqlx::raw_sql(AssertSqlSafe((*statement).to_owned())).execute(&mut *tx).await;
+            let code = denied.as_ref().err().and_then(|error| error.as_database_error()?.code());
+            assert_eq!(code.as_deref(), Some("42501"), "{role}: {statement}: {denied:?}");
+            tx.rollback().await.unwrap();
+        }
+    }
+}
+
+/// Returns the address of the database for a login that has `role` and nothing else.
+async fn login_of(pool: &PgPool, url: &str, role: &str) -> String {
+    let database: String = sqlx::query_scalar("SELECT current_database()::TEXT").fetch_one(pool).await.unwrap();
+    let login = format!("{role}_{database}");
+    let make = format!("CREATE ROLE {login} LOGIN PASSWORD 'of-the-test' IN ROLE {role}");
+    sqlx::raw_sql(AssertSqlSafe(make)).execute(pool).await.unwrap();
+    let (scheme, rest) = url.split_once("://").unwrap();
+    let at = rest.split_once('@').map_or(rest, |(_, at)| at);
+    format!("{scheme}://{login}:of-the-test@{at}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_scenarios_hold_with_an_ingress_and_a_worker_that_have_their_roles_only() {
+    let mut system: TestSystem = test_system(0).await;
+    let (code, shown, errors) = system.operator(&["migrate", "--roles"]).await.unwrap();
+    assert!(code == 0 && shown.contains("jobrun_ingress"), "{shown}{errors}");
+    let owner = system.environment["DATABASE_URL"].clone();
+    let (ingress, worker) =
+        (login_of(&system.pool, &owner, "jobrun_ingress").await, login_of(&system.pool, &owner, "jobrun_worker").await);
+
+    system.ingress.stop().await.unwrap();
+    system.environment.insert("DATABASE_URL".to_owned(), ingress);
+    system.start_ingress().await.unwrap();
+    system.environment.insert("DATABASE_URL".to_owned(), worker);
+    system.start_worker().unwrap();
+    system.workers[0].wait_for_line("takes jobs", PATIENCE).await.unwrap();
+    // The scenarios use the operator's command, which is the owner's.
+    system.environment.insert("DATABASE_URL".to_owned(), owner);
+
+    let mut shown = Vec::new();
+    let mut report = Report::new(&mut shown, false);
+    play(&system, &mut report).await.unwrap();
+    assert!(report.failures().is_empty(), "{:#?}", report.failures());
+    let lines = [system.ingress.lines(), system.workers[0].lines()].concat();
+    let denied: Vec<&String> = lines.iter().filter(|line| line.contains("permission denied")).collect();
+    assert!(denied.is_empty(), "{denied:#?}");
+    system.shut_down().await.unwrap();
+}
