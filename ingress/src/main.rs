@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -101,9 +101,9 @@ async fn run() -> anyhow::Result<()> {
     tokio::spawn(db::watch(pool.clone(), health.clone()));
     let (recorder, recording) = Recorder::start(pool.clone(), health.clone());
     let state = AppState { pool, recorder, twilio: settings.twilio, stripe: settings.stripe };
-    let connections = Arc::new(AtomicUsize::new(0));
+    let (connections, stopping) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
     if let Some(ops_port) = ops_port {
-        tokio::spawn(serve_ops(ops_port, state.clone(), health, Arc::clone(&connections)));
+        tokio::spawn(serve_ops(ops_port, state.clone(), health, Arc::clone(&connections), Arc::clone(&stopping)));
     }
     let router = routes::router(state);
     let stop_requested = shutdown::requested(settings.stop_with_stdin)?;
@@ -113,6 +113,7 @@ async fn run() -> anyhow::Result<()> {
     let serve = server::serve(listener, router, connections, async move { drain_started.notified().await });
     let drain_timed_out = async move {
         stop_requested.await;
+        stopping.store(true, Ordering::Relaxed);
         drain.notify_one();
         tokio::time::sleep(DRAIN_TIMEOUT).await;
     };
@@ -125,17 +126,26 @@ async fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn serve_ops(ops_port: OpsPort, state: AppState, health: db::Health, connections: Arc<AtomicUsize>) {
+async fn serve_ops(
+    ops_port: OpsPort,
+    state: AppState,
+    health: db::Health,
+    connections: Arc<AtomicUsize>,
+    stopping: Arc<AtomicBool>,
+) {
     metrics::begin_webhooks(&routes::KINDS);
     let ready = state.clone();
     ops_port
         .serve(
             move || {
-                let state = ready.clone();
-                async move { state.ensure_ready().await }
+                let (state, is_stopping) = (ready.clone(), stopping.load(Ordering::Relaxed));
+                async move {
+                    if is_stopping { Err("the ingress is stopping".to_owned()) } else { state.ensure_ready().await }
+                }
             },
             move || {
-                metrics::process(&state.pool, health.refusal().is_none(), env!("CARGO_PKG_VERSION"));
+                let is_writable = health.refusal().is_none() && state.recorder.failure().is_none();
+                metrics::process(&state.pool, is_writable, env!("CARGO_PKG_VERSION"));
                 metrics::ingress(state.recorder.waiting_bytes(), connections.load(Ordering::Relaxed));
             },
         )

@@ -68,8 +68,9 @@ impl Rejection {
             Self::BadTwilioSignature(_) | Self::BadStripeSignature(_) | Self::WrongAccount | Self::NoStripeSecret => {
                 WebhookOutcome::Forbidden
             }
-            Self::NotRecorded { .. } | Self::BodyBudgetExhausted => WebhookOutcome::Unavailable,
-            Self::NotAForm
+            Self::NotRecorded { .. } => WebhookOutcome::Unavailable,
+            Self::BodyBudgetExhausted
+            | Self::NotAForm
             | Self::PayloadTooLarge
             | Self::BodyIncomplete
             | Self::NotAnEvent(_)

@@ -57,9 +57,16 @@ async fn measure(request: Request, next: Next) -> Response {
     let arrived_at = Instant::now();
     let (source, kind) = source_and_kind(request.uri().path());
     let response = next.run(request).await;
-    metrics::webhook_answered(source, arrived_at.elapsed());
-    if !response.status().is_success() {
-        let outcome = response.extensions().get().map_or(WebhookOutcome::Invalid, Rejection::outcome);
+    let outcome = match response.extensions().get() {
+        _ if response.status().is_success() => None,
+        Some(rejection) => Some(Rejection::outcome(rejection)),
+        None => Some(WebhookOutcome::Invalid),
+    };
+    // Nobody but Twilio and Stripe can spoil the time to the response: others are not measured.
+    if matches!(outcome, None | Some(WebhookOutcome::Unavailable)) {
+        metrics::webhook_answered(source, arrived_at.elapsed());
+    }
+    if let Some(outcome) = outcome {
         metrics::webhook(source, kind, outcome);
     }
     response

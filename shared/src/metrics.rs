@@ -71,7 +71,7 @@ pub const METRICS: [Metric; 36] = [
     gauge_of("jobrun_db_connections", "Connections to the database, by state: idle, in_use."),
     counter_of("jobrun_db_errors_total", "Errors of the database, by class of SQLSTATE, or io, pool, rows, other."),
     counter_of("jobrun_db_reconnects_total", "How often the open connections to the database were given up."),
-    gauge_of("jobrun_db_writable", "1 if the database server that was last tried may be used, else 0."),
+    gauge_of("jobrun_db_writable", "1 if the database can be written, as far as this program has seen, else 0."),
     histogram_of(
         "jobrun_delivery_seconds",
         WAIT_SECONDS,
@@ -111,7 +111,7 @@ pub const METRICS: [Metric; 36] = [
     histogram_of(
         "jobrun_webhook_duration_seconds",
         REQUEST_SECONDS,
-        "The time to the response to a webhook, by source.",
+        "The time to the response to a webhook whose signature matches, by source.",
     ),
     counter_of("jobrun_webhooks_total", "Webhooks, by source, kind of event and outcome."),
 ];

@@ -3,6 +3,8 @@
 //! It works from rows, and never posts inside a transaction. Alerts about dead workers have no rows, because a dead worker writes
 //! none: `jobrun alerts` and the rules for Prometheus have those.
 
+use std::error::Error as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -15,13 +17,11 @@ use jobrun_twilio::api::use_tls_provider;
 use reqwest::header;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use sqlx::PgPool;
+
+use crate::context::JobContext;
 
 /// How often rows are looked for.
 const INTERVAL: Duration = Duration::from_secs(2);
-
-/// The most notices of one look.
-const BATCH_MAX: i64 = 20;
 
 /// The time limit of one request: less than a claim lasts.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,36 +32,41 @@ const SIGNATURE_HEADER: &str = "jobrun-signature";
 /// The header with the id of a notice. A notice that is posted twice has the same.
 const ID_HEADER: &str = "jobrun-notice-id";
 
-/// Alertmanager takes an alert for resolved that it has not been sent for some minutes, unless it is told an end.
-const ALERTMANAGER_LASTS: TimeDelta = TimeDelta::days(365);
+/// Alertmanager keeps alerts in memory, and expects each open one again and again, with the time at which it is over otherwise.
+const ALERTMANAGER_REPEAT: TimeDelta = TimeDelta::minutes(1);
+const ALERTMANAGER_LASTS: TimeDelta = TimeDelta::minutes(5);
 
-/// Delivers notices for ever.
-pub(crate) async fn run(pool: PgPool, webhook: AlertWebhook) {
+/// Delivers notices for ever. Stops between two posts when the process is to end.
+pub(crate) async fn run(context: Arc<JobContext>, webhook: AlertWebhook) {
     use_tls_provider();
     let http = match reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none()).build() {
         Ok(http) => http,
         Err(error) => return tracing::error!(%error, "alerts cannot be delivered"),
     };
-    loop {
-        if let Err(error) = deliver_due(&pool, &http, &webhook).await {
+    while !context.stop.is_cancelled() {
+        if let Err(error) = deliver_due(&context, &http, &webhook).await {
             tracing::warn!(%error, "alerts cannot be delivered now");
         }
         tokio::time::sleep(INTERVAL).await;
     }
 }
 
-async fn deliver_due(pool: &PgPool, http: &reqwest::Client, webhook: &AlertWebhook) -> Result<(), db::Error> {
-    for notice in alert_deliveries::claim(pool, BATCH_MAX, clock::now()).await? {
+/// Delivers what is due, one notice after the other: a claim lasts only for one.
+async fn deliver_due(context: &JobContext, http: &reqwest::Client, webhook: &AlertWebhook) -> Result<(), db::Error> {
+    let pool = &context.pool;
+    context.unless_lost(alert_deliveries::begin(pool, clock::now())).await?;
+    while !context.stop.is_cancelled() {
+        let now = clock::now();
+        let repeat_before = (webhook.format == AlertFormat::Alertmanager).then(|| now - ALERTMANAGER_REPEAT);
+        let claimed = context.unless_lost(alert_deliveries::claim(pool, repeat_before, now)).await?;
+        let Some(notice) = claimed else { break };
         match post(http, webhook, &notice).await {
-            Ok(()) => alert_deliveries::record_delivered(pool, &notice, clock::now()).await?,
+            Ok(()) => context.unless_lost(alert_deliveries::record_delivered(pool, &notice, clock::now())).await?,
             Err(why) => {
-                tracing::warn!(
-                    cause = notice.cause,
-                    attempt = notice.attempt,
-                    why,
-                    "an alert was not delivered, and is tried again"
-                );
-                alert_deliveries::record_failed(pool, &notice, clock::now() + delay_after(notice.attempt)).await?;
+                let (cause, attempt) = (&notice.cause, notice.attempt);
+                tracing::warn!(cause, attempt, why, "an alert was not delivered, and is tried again");
+                let retry_at = clock::now() + delay_after(notice.failures);
+                context.unless_lost(alert_deliveries::record_failed(pool, &notice, retry_at)).await?;
             }
         }
     }
@@ -78,14 +83,25 @@ async fn post(http: &reqwest::Client, webhook: &AlertWebhook, notice: &Notice) -
     if let Some(secret) = &webhook.secret {
         request = request.header(SIGNATURE_HEADER, signature::sign(secret, body.as_bytes(), clock::now()));
     }
-    let response = request.body(body).send().await.map_err(|error| error.without_url().to_string())?;
+    let response = request.body(body).send().await.map_err(|error| reason(&error.without_url()))?;
     let status = response.status();
     if status.is_success() { Ok(()) } else { Err(format!("the receiver answered {status}")) }
 }
 
+/// Returns an error with its causes, which say more than it does itself.
+fn reason(error: &reqwest::Error) -> String {
+    let mut reason = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        reason = format!("{reason}: {error}");
+        cause = error.source();
+    }
+    reason
+}
+
 fn notice_id(notice: &Notice) -> String {
     let event = if notice.cleared_at.is_some() { "cleared" } else { "raised" };
-    format!("{}-{event}", notice.id)
+    format!("{}-{event}", notice.alert_id)
 }
 
 fn body_of(format: AlertFormat, notice: &Notice) -> Value {
@@ -109,19 +125,20 @@ fn body_of(format: AlertFormat, notice: &Notice) -> Value {
             "labels": { "alertname": "JobrunAlert", "kind": kind, "cause": cause },
             "annotations": { "summary": about },
             "startsAt": raised_at,
-            "endsAt": cleared_at.unwrap_or(*raised_at + ALERTMANAGER_LASTS),
+            "endsAt": cleared_at.unwrap_or(clock::now() + ALERTMANAGER_LASTS),
         }]),
     }
 }
 
-/// Returns the delay after an attempt: five seconds after the first, doubling, at most five minutes.
-fn delay_after(attempt: i32) -> TimeDelta {
+/// Returns the delay after an attempt in vain: five seconds after the first, doubling, at most a minute. A new alert of the same
+/// cause waits for it.
+fn delay_after(failures_before: i32) -> TimeDelta {
     let delays = ExponentialBuilder::new()
         .with_min_delay(Duration::from_secs(5))
-        .with_max_delay(Duration::from_secs(300))
+        .with_max_delay(Duration::from_secs(60))
         .without_max_times();
-    let before = usize::try_from(attempt - 1).unwrap_or_default();
-    delays.build().nth(before).and_then(|delay| TimeDelta::from_std(delay).ok()).unwrap_or(TimeDelta::minutes(5))
+    let before = usize::try_from(failures_before).unwrap_or_default();
+    delays.build().nth(before).and_then(|delay| TimeDelta::from_std(delay).ok()).unwrap_or(TimeDelta::minutes(1))
 }
 
 #[cfg(test)]
@@ -132,23 +149,23 @@ mod tests {
 
     fn notice(cleared_at: Option<DateTime<Utc>>) -> Notice {
         Notice {
-            id: 7,
+            alert_id: 7,
             cause: "pool-low:GB".to_owned(),
             about: "Two numbers are left.".to_owned(),
             raised_at: DateTime::UNIX_EPOCH,
             cleared_at,
             attempt: 1,
+            failures: 0,
         }
     }
 
     #[test]
-    fn alertmanager_keeps_an_open_alert_and_ends_a_cleared_one() {
+    fn alertmanager_is_told_when_an_alert_is_over() {
         let cleared_at = DateTime::UNIX_EPOCH + TimeDelta::hours(1);
-        let (open, over) = (
-            body_of(AlertFormat::Alertmanager, &notice(None)),
-            body_of(AlertFormat::Alertmanager, &notice(Some(cleared_at))),
-        );
-        assert_eq!(open[0]["endsAt"], "1971-01-01T00:00:00Z");
+        let open = body_of(AlertFormat::Alertmanager, &notice(None));
+        let over = body_of(AlertFormat::Alertmanager, &notice(Some(cleared_at)));
+        let ends_at: DateTime<Utc> = open[0]["endsAt"].as_str().unwrap().parse().unwrap();
+        assert!(ends_at > clock::now() + ALERTMANAGER_REPEAT, "it lasts until it is repeated");
         assert_eq!(over[0]["endsAt"], "1970-01-01T01:00:00Z");
         assert_eq!(open[0]["labels"], over[0]["labels"], "the same alert");
     }
@@ -162,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn the_delay_grows_to_five_minutes() {
-        assert_eq!([1, 2, 3, 20].map(delay_after), [5, 10, 20, 300].map(TimeDelta::seconds));
+    fn the_delay_grows_to_a_minute() {
+        assert_eq!([0, 1, 2, 20].map(delay_after), [5, 10, 20, 60].map(TimeDelta::seconds));
     }
 }

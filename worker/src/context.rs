@@ -77,6 +77,9 @@ impl JobContext {
 
     /// Fails if the worker cannot take jobs now. The error is the reason.
     pub(crate) async fn ensure_ready(&self) -> Result<(), String> {
+        if self.stop.is_cancelled() {
+            return Err("the worker is stopping".to_owned());
+        }
         if let Some(unfit) = self.health.refusal() {
             return Err(unfit.to_string());
         }

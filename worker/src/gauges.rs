@@ -1,6 +1,7 @@
 //! The gauges over whole tables, for the ops port. One worker reads them at a time, so that many workers cost the database no more
 //! than one. A gauge that is not read any more is no longer exported.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -8,6 +9,8 @@ use jobrun_shared::db::numbers::levels;
 use jobrun_shared::db::{self, gauges, leases};
 use jobrun_shared::{clock, metrics};
 use sqlx::{PgConnection, PgPool};
+
+use crate::context::JobContext;
 
 /// How often the gauges are read.
 const INTERVAL: Duration = Duration::from_secs(15);
@@ -19,10 +22,10 @@ const LEASE: TimeDelta = TimeDelta::seconds(40);
 const CLIENTS_INTERVAL: TimeDelta = TimeDelta::minutes(5);
 
 /// Reads the gauges for ever, as `holder` of the lease.
-pub(crate) async fn report(pool: PgPool, holder: &str) {
+pub(crate) async fn report(context: Arc<JobContext>, holder: &str) {
     let mut clients = ClientCounts::default();
     loop {
-        if let Err(error) = read_if_first(&pool, holder, &mut clients).await {
+        if let Err(error) = context.unless_lost(read_if_first(&context.pool, holder, &mut clients)).await {
             tracing::debug!(%error, "the gauges over tables cannot be read");
         }
         tokio::time::sleep(INTERVAL).await;
@@ -44,7 +47,9 @@ async fn read_if_first(pool: &PgPool, holder: &str, clients: &mut ClientCounts) 
     let mut tx = db::snapshot(pool).await?;
     read(&mut tx, now).await?;
     if clients.counted_at.is_none_or(|at| now - at >= CLIENTS_INTERVAL) {
-        *clients = ClientCounts { counted_at: Some(now), counts: gauges::count_clients(&mut tx).await? };
+        // Also after a failure it is some minutes until the next try.
+        *clients = ClientCounts { counted_at: Some(now), counts: Vec::new() };
+        clients.counts = gauges::count_clients(&mut tx).await?;
     }
     for state in &clients.counts {
         metrics::table_by("jobrun_clients", "state", &state.value, state.count as f64);

@@ -136,11 +136,11 @@ async fn start() -> anyhow::Result<()> {
     });
     let notifier = JobNotifier::listen(&context.pool, &context.health);
     if let Some(ops_port) = ops_port {
-        tokio::spawn(gauges::report(context.pool.clone(), process_name()));
+        tokio::spawn(gauges::report(Arc::clone(&context), process_name()));
         tokio::spawn(serve_ops(ops_port, Arc::clone(&context), notifier.clone()));
     }
     if let Some(webhook) = settings.alert_webhook {
-        tokio::spawn(alert_delivery::run(context.pool.clone(), webhook));
+        tokio::spawn(alert_delivery::run(Arc::clone(&context), webhook));
     }
     let monitor = monitor(&context, &notifier, settings.sweep_interval);
     tracing::info!("worker {} takes jobs", process_name());
@@ -164,8 +164,12 @@ async fn serve_ops(ops_port: OpsPort, context: Arc<JobContext>, notifier: JobNot
                 async move { context.ensure_ready().await }
             },
             move || {
-                metrics::process(&gauges.pool, gauges.health.refusal().is_none(), env!("CARGO_PKG_VERSION"));
-                notifier.set_gauges();
+                let is_heard = notifier.set_gauges();
+                metrics::process(
+                    &gauges.pool,
+                    is_heard && gauges.health.refusal().is_none(),
+                    env!("CARGO_PKG_VERSION"),
+                );
             },
         )
         .await;

@@ -18,8 +18,9 @@ use metrics_util::MetricKindMask;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// The time limit for a health check, and for the readiness that it asks for.
+/// The time limit for a health check, and for the readiness that it asks for: shorter, so that the check learns the reason.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
+const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The interval at which old samples of histograms are folded into their buckets, in case nobody asks for the metrics.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -70,7 +71,7 @@ async fn readiness<R>(ready: impl Fn() -> R) -> (StatusCode, String)
 where
     R: Future<Output = Result<(), String>>,
 {
-    match tokio::time::timeout(CHECK_TIMEOUT, ready()).await {
+    match tokio::time::timeout(READINESS_TIMEOUT, ready()).await {
         Ok(Ok(())) => (StatusCode::OK, "ready\n".to_owned()),
         Ok(Err(why)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the database did not answer in time\n".to_owned()),
@@ -108,7 +109,8 @@ fn record_metrics() -> Result<PrometheusHandle, metrics_exporter_prometheus::Bui
 /// # Errors
 /// The reason why it is not ready, or cannot be asked.
 pub async fn healthcheck(addr: SocketAddr) -> Result<(), String> {
-    let local = SocketAddr::new(loopback_of(addr.ip()), addr.port());
+    let mut local = addr;
+    local.set_ip(loopback_of(addr.ip()));
     let response = tokio::time::timeout(CHECK_TIMEOUT, ask_readiness(local)).await;
     let response = response.map_err(|_| format!("{local} did not answer in time"))?;
     let response = response.map_err(|error| format!("{local} cannot be asked: {error}"))?;

@@ -34,6 +34,12 @@ pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
     Ok(())
 }
 
+/// Returns whether the roles of the programs are used in this database. Then new tables need grants.
+pub async fn uses_roles(pool: &PgPool) -> Result<bool, MigrateError> {
+    let used = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'jobrun_ingress' AND has_schema_privilege(oid, 'apalis', 'USAGE'))";
+    sqlx::query_scalar(used).fetch_one(pool).await.map_err(MigrateError::Roles)
+}
+
 /// Makes the roles of the programs, and grants each what it needs. Roles that exist are granted what they lack.
 pub async fn make_roles(pool: &PgPool) -> Result<(), MigrateError> {
     sqlx::raw_sql(include_str!("roles.sql")).execute(pool).await.map_err(MigrateError::Roles)?;

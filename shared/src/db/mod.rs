@@ -66,7 +66,7 @@ pub use bisect::Bisect;
 pub(crate) use connect::{ANSWERS_WITHIN, ASKED_EVERY};
 pub use connect::{ConnectionLost, Connections, Health, connect, connect_watched, watch};
 pub use connect_error::{ConnectError, Reason, Unfit};
-pub use migrate::{MigrateError, make_roles, migrate};
+pub use migrate::{MigrateError, make_roles, migrate, uses_roles};
 
 use secrecy::SecretString;
 

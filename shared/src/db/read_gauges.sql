@@ -1,11 +1,7 @@
 -- The gauges over whole tables that have no label. $1: now.
 
 SELECT
-    (SELECT count(*) FROM events WHERE processed_at IS NULL) AS "events_waiting!",
-    (SELECT count(*) FROM events WHERE processed_at IS NULL AND due_at IS NOT NULL) AS "events_deferred!",
-    -- A deferred event waits again once it is due.
-    (SELECT min(COALESCE(due_at, received_at)) FROM events
-     WHERE processed_at IS NULL AND (due_at IS NULL OR due_at <= $1)) AS oldest_event,
+    waiting.events AS "events_waiting!", waiting.deferred AS "events_deferred!", waiting.oldest AS oldest_event,
     (SELECT parked_at IS NOT NULL FROM sending) AS "sending_parked!",
     -- Only clients who could be offered a number, and were not.
     (SELECT min(joined_at) FROM waiting_list w JOIN client_reach r ON r.id = w.client_id
@@ -13,3 +9,9 @@ SELECT
     (SELECT count(*) FROM subscriptions WHERE client_id IS NULL AND standing IN ('active', 'past_due')) AS "payments_unassigned!",
     (SELECT last_success_at FROM sweeps) AS last_sweep,
     (SELECT audited_until FROM audits) AS "audited_until!"
+FROM (
+    SELECT count(*) AS events, count(due_at) AS deferred,
+           -- A deferred event waits again once it is due.
+           min(COALESCE(due_at, received_at)) FILTER (WHERE due_at IS NULL OR due_at <= $1) AS oldest
+    FROM events WHERE processed_at IS NULL
+) AS waiting

@@ -7,14 +7,19 @@ DECLARE
     role TEXT;
 BEGIN
     FOREACH role IN ARRAY ARRAY['jobrun_ingress', 'jobrun_worker', 'jobrun_console', 'jobrun_reader'] LOOP
-        BEGIN
-            EXECUTE format('CREATE ROLE %I NOLOGIN', role);
-        EXCEPTION
-            -- Roles are shared by all databases of a server; another run may make the same one now.
-            WHEN duplicate_object OR unique_violation THEN NULL;
-        END;
+        -- Roles are shared by all databases of a server; another run may make the same one now.
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
+            BEGIN
+                EXECUTE format('CREATE ROLE %I NOLOGIN', role);
+            EXCEPTION
+                WHEN duplicate_object OR unique_violation THEN NULL;
+            END;
+        END IF;
         EXECUTE format('GRANT USAGE ON SCHEMA %I, apalis TO %I', current_schema(), role);
     END LOOP;
+    -- Nobody else makes tables here, not even temporary ones: no program does.
+    EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
+    EXECUTE format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC', current_schema());
 END
 $$;
 
@@ -30,24 +35,23 @@ GRANT INSERT ON apalis.jobs TO jobrun_ingress;
 GRANT SELECT (due_at), UPDATE (due_at) ON audits TO jobrun_ingress;
 GRANT INSERT (one_row, account_kind, marked_at) ON installation TO jobrun_ingress, jobrun_worker;
 -- It raises one alert: that signatures are not enforced.
-GRANT INSERT (cause, about, raised_at, last_seen_at), SELECT (id, cause, times, cleared_at),
+GRANT INSERT (cause, about, raised_at, last_seen_at), SELECT (id, cause, times, last_seen_at, cleared_at),
     UPDATE (times, last_seen_at, cleared_at) ON alerts TO jobrun_ingress;
-REVOKE EXECUTE ON FUNCTION number_is_unused(TEXT) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION number_is_unused(TEXT) TO jobrun_ingress;
 
 -- The worker reads and writes every table of ours. It deletes only what is over, and never a client, a payment or an alert.
-GRANT SELECT, INSERT, UPDATE ON alerts, audits, clients, events, leases, messages, number_changes, number_purchases,
+GRANT SELECT, INSERT, UPDATE ON alert_deliveries, alerts, audits, clients, events, leases, messages, number_changes, number_purchases,
     onboarding_states, opt_changes, payment_events, senders, sending, subscriptions, sweeps, twilio_number_pool, waiting_list
     TO jobrun_worker;
 GRANT SELECT ON client_reach TO jobrun_worker, jobrun_console, jobrun_reader;
-GRANT DELETE ON events, messages, waiting_list TO jobrun_worker;
+GRANT DELETE ON alert_deliveries, events, messages, waiting_list TO jobrun_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON apalis.jobs, apalis.workers TO jobrun_worker;
 
 -- The console reads everything, and acts by adding events, as everything else does. It also clears alerts.
 GRANT SELECT ON ALL TABLES IN SCHEMA apalis TO jobrun_console;
-GRANT SELECT ON alerts, audits, clients, events, leases, messages, number_changes, number_purchases, onboarding_states, opt_changes,
+GRANT SELECT ON alert_deliveries, alerts, audits, clients, events, leases, messages, number_changes, number_purchases, onboarding_states, opt_changes,
     payment_events, senders, sending, subscriptions, sweeps, twilio_number_pool, waiting_list TO jobrun_console, jobrun_reader;
-GRANT INSERT (source, external_id, kind, lane, payload, received_at) ON events TO jobrun_console;
+GRANT INSERT (source, external_id, kind, lane, payload, signed_digest, received_at) ON events TO jobrun_console;
 GRANT INSERT ON apalis.jobs TO jobrun_console;
 GRANT UPDATE (cleared_at) ON alerts TO jobrun_console;
 

@@ -32,6 +32,8 @@ pub struct ServerFacts {
     pub now: DateTime<Utc>,
     /// When the oldest transaction of another session began.
     pub oldest_transaction: Option<DateTime<Utc>>,
+    /// Whether we see since when the transactions of other roles have been open.
+    pub sees_others: bool,
     /// Whether any event of Stripe's has ever arrived.
     pub knows_stripe: bool,
 }

@@ -13,5 +13,7 @@ SELECT current_setting('server_version') AS "version!",
        current_setting('max_locks_per_transaction')::INTEGER AS "max_locks_per_transaction!",
        clock_timestamp() AS "now!",
        (SELECT min(xact_start) FROM pg_stat_activity
-        WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()) AS oldest_transaction,
-       EXISTS (SELECT FROM events WHERE source = 'stripe') AS "knows_stripe!"
+        WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()) AS oldest_transaction,
+       -- Without this right, the transactions of other roles have no time.
+       pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS "sees_others!",
+       EXISTS (SELECT FROM payment_events) AS "knows_stripe!"

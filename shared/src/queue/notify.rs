@@ -113,10 +113,12 @@ impl JobNotifier {
         }
     }
 
-    /// Sets the gauges of the listener. It is up as long as it hears itself.
-    pub fn set_gauges(&self) {
+    /// Sets the gauges of the listener. It is up as long as it hears itself: returns whether it does.
+    pub fn set_gauges(&self) -> bool {
         let since = self.last_heard.borrow().elapsed();
-        metrics::listener(since, since < HEARS_ITSELF_WITHIN);
+        let up = since < HEARS_ITSELF_WITHIN;
+        metrics::listener(since, up);
+        up
     }
 
     fn notify_all(&self) {

@@ -10,11 +10,11 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use super::execute;
 
 /// Tables with one row, or with no more rows than there is waiting work: a scan costs no more than that work.
-const SMALL: [&str; 7] = ["audits", "installation", "leases", "sending", "sweeps", "waiting_list", "workers"];
+const SMALL: [&str; 8] =
+    ["alert_deliveries", "audits", "installation", "leases", "sending", "sweeps", "waiting_list", "workers"];
 
 /// Indexes that hold only rows that wait or are being handled: a query may read them whole.
-const OF_WHAT_WAITS: [&str; 12] = [
-    "alerts_to_deliver",
+const OF_WHAT_WAITS: [&str; 11] = [
     "a_cause_has_one_open_alert",
     "a_number_is_intended_once",
     "attempted_messages",

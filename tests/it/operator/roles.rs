@@ -1,8 +1,9 @@
 //! The roles of the programs: each may do what its program does, and nothing else.
 
 use jobrun::demo::{Report, TestSystem, play};
+use jobrun::programs::free_port;
 use jobrun_shared::db;
-use jobrun_tests::{PATIENCE, migrated_database, test_system};
+use jobrun_tests::{PATIENCE, count, migrated_database, test_system, texts};
 use sqlx::{AssertSqlSafe, PgPool};
 
 /// Statements that a role must not run.
@@ -23,6 +24,8 @@ const DENIED: [(&str, &[&str]); 4] = [
             "SELECT job FROM apalis.jobs",
             "UPDATE audits SET audited_until = now()",
             "CREATE TABLE mine (id INT)",
+            // Put in the place of ours, a temporary view would be read by the function as the owner.
+            "CREATE TEMPORARY VIEW twilio_number_pool AS SELECT 'x'::TEXT AS phone_e164",
         ],
     ),
     (
@@ -70,8 +73,6 @@ async fn each_role_is_denied_what_its_program_does_not_do() {
     let pool = migrated_database(1).await;
     db::make_roles(&pool).await.unwrap();
     db::make_roles(&pool).await.expect("it is safe to repeat");
-    // Before PostgreSQL 15, everybody could create tables in the schema public.
-    sqlx::raw_sql("REVOKE CREATE ON SCHEMA public FROM PUBLIC").execute(&pool).await.unwrap();
     for (role, statements) in DENIED {
         for statement in statements {
             let mut tx = pool.begin().await.unwrap();
@@ -82,6 +83,43 @@ async fn each_role_is_denied_what_its_program_does_not_do() {
             tx.rollback().await.unwrap();
         }
     }
+}
+
+/// A function that runs as its owner must not be led to a caller's objects.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_cannot_put_a_table_of_its_own_under_the_function_of_the_owner() {
+    let pool = migrated_database(1).await;
+    db::make_roles(&pool).await.unwrap();
+    let unsafe_functions =
+        "SELECT count(*) FROM pg_proc WHERE prosecdef AND pronamespace = current_schema()::REGNAMESPACE
+                              AND NOT COALESCE(proconfig @> ARRAY['search_path=pg_catalog, pg_temp'], FALSE)";
+    assert_eq!(count(&pool, unsafe_functions).await, 0);
+    let mut tx = pool.begin().await.unwrap();
+    let database: String = sqlx::query_scalar("SELECT current_database()::TEXT").fetch_one(&mut *tx).await.unwrap();
+    let grant = format!("GRANT TEMPORARY ON DATABASE {database} TO jobrun_ingress");
+    sqlx::raw_sql(AssertSqlSafe(grant)).execute(&mut *tx).await.unwrap();
+    let forged = "SET LOCAL ROLE jobrun_ingress;
+                  CREATE TEMPORARY TABLE twilio_number_pool (phone_e164 TEXT);
+                  INSERT INTO twilio_number_pool VALUES ('+447700900000')";
+    sqlx::raw_sql(forged).execute(&mut *tx).await.unwrap();
+    let unused: bool =
+        sqlx::query_scalar("SELECT number_is_unused('+447700900000')").fetch_one(&mut *tx).await.unwrap();
+    assert!(!unused, "the caller's table is not read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_table_and_view_has_its_grants() {
+    let pool = migrated_database(1).await;
+    db::make_roles(&pool).await.unwrap();
+    let forgotten = "SELECT relname::TEXT FROM pg_class
+                     WHERE relkind IN ('r', 'v') AND relnamespace = current_schema()::REGNAMESPACE
+                       AND NOT has_table_privilege('jobrun_reader', oid, 'SELECT')
+                     ORDER BY relname";
+    assert!(
+        texts(&pool, forgotten).await.is_empty(),
+        "these are not in roles.sql: {:?}",
+        texts(&pool, forgotten).await
+    );
 }
 
 /// Returns the address of the database for a login that has `role` and nothing else.
@@ -106,8 +144,17 @@ async fn the_scenarios_hold_with_an_ingress_and_a_worker_that_have_their_roles_o
 
     system.ingress.stop().await.unwrap();
     system.environment.insert("DATABASE_URL".to_owned(), ingress);
+    // In report mode it raises an alert at its start, and clears it otherwise.
+    system.environment.insert("TWILIO_SIGNATURE_MODE".to_owned(), "report".to_owned());
     system.start_ingress().await.unwrap();
+    assert_eq!(count(&system.pool, "SELECT count(*) FROM alerts WHERE cleared_at IS NULL").await, 1);
+    system.ingress.stop().await.unwrap();
+    system.environment.remove("TWILIO_SIGNATURE_MODE");
+    system.start_ingress().await.unwrap();
+    assert_eq!(count(&system.pool, "SELECT count(*) FROM alerts WHERE cleared_at IS NULL").await, 0);
     system.environment.insert("DATABASE_URL".to_owned(), worker);
+    system.environment.insert("OPS_ADDR".to_owned(), format!("127.0.0.1:{}", free_port().unwrap()));
+    system.environment.insert("ALERT_WEBHOOK_URL".to_owned(), "http://127.0.0.1:9/".to_owned());
     system.start_worker().unwrap();
     system.workers[0].wait_for_line("takes jobs", PATIENCE).await.unwrap();
     // The scenarios use the operator's command, which is the owner's.

@@ -11,6 +11,7 @@ use jobrun_shared::numbers::account_check::{Ours, compare};
 use jobrun_shared::numbers::status;
 use jobrun_shared::{clock, config, liveness};
 use jobrun_twilio::api::{Api, use_tls_provider};
+use jobrun_twilio::webhooks;
 use serde::Serialize;
 use sqlx::PgPool;
 
@@ -23,7 +24,7 @@ const COLUMNS: [Column; 3] = [Column::text("CHECK", 14), Column::state("RESULT",
 const VERSION_MIN: i32 = 150_000;
 
 /// The connections of an ingress, two workers and a command.
-const CONNECTIONS_MIN: i32 = 60;
+const CONNECTIONS_MIN: i32 = 70;
 
 /// A commit of received events locks up to 500 lanes, and others lock rows beside it.
 const LOCKS_MIN: i32 = 5_000;
@@ -164,20 +165,25 @@ async fn check_database(pool: &PgPool) -> Vec<Finding> {
         }
     }
     let now = clock::now();
-    let facts = async { server::find_facts(&mut *pool.acquire().await?).await };
+    let facts = async {
+        let mut conn = pool.acquire().await?;
+        let asked_at = clock::now();
+        Ok::<_, db::Error>((server::find_facts(&mut conn).await?, asked_at))
+    };
     match facts.await {
-        Ok(facts) => findings.extend(judge(&facts, now)),
+        Ok((facts, asked_at)) => findings.extend(judge(&facts, asked_at, clock::now())),
         Err(error) => findings.push(fault("database", error.to_string(), "see the server's log")),
     }
     findings.extend(check_work(pool, now).await);
     findings
 }
 
-/// Judges the server. Pure.
-fn judge(facts: &ServerFacts, now: DateTime<Utc>) -> Vec<Finding> {
+/// Judges the server, which was asked at `asked_at` and has answered by `now`. Pure.
+fn judge(facts: &ServerFacts, asked_at: DateTime<Utc>, now: DateTime<Utc>) -> Vec<Finding> {
     let version = format!("PostgreSQL {}, as role {}", facts.version, facts.role);
     let locks = facts.max_locks_per_transaction.saturating_mul(facts.max_connections);
-    let differ = (facts.now - now).abs();
+    // The server looked at its clock at some time in between.
+    let differ = (asked_at - facts.now).max(facts.now - now);
     let open_for = facts.oldest_transaction.map(|since| now - since).filter(|age| *age > TRANSACTION_AGE_MAX);
     vec![
         if facts.version_number < VERSION_MIN {
@@ -212,7 +218,7 @@ fn judge(facts: &ServerFacts, now: DateTime<Utc>) -> Vec<Finding> {
             warning(
                 "capacity",
                 format!("{} connections, {locks} locks", facts.max_connections),
-                "allow 60 connections or more, and 5,000 locks (max_connections × max_locks_per_transaction)",
+                "allow 70 connections or more, and 5,000 locks (max_connections × max_locks_per_transaction)",
             )
         } else {
             ok("capacity", format!("{} connections, {locks} locks", facts.max_connections))
@@ -231,6 +237,10 @@ fn judge(facts: &ServerFacts, now: DateTime<Utc>) -> Vec<Finding> {
                 "transactions",
                 format!("one has been open for {} min", age.num_minutes()),
                 "find it in pg_stat_activity, and end it: it keeps the tables from being tidied up",
+            ),
+            None if !facts.sees_others => skipped(
+                "transactions",
+                "those of other roles cannot be seen: grant pg_read_all_stats to this role, and to the worker's",
             ),
             None => ok("transactions", "none has been open for long"),
         },
@@ -323,12 +333,15 @@ async fn check_public_address() -> Finding {
     let Ok(settings) = config::Ingress::from_env() else {
         return skipped("public address", "the settings of the ingress are not complete");
     };
-    let url = format!("{}/readyz", settings.twilio.account.public_base_url);
+    // The proxy may pass nothing but the webhooks on. Ours is the one that takes no GET there.
+    let url = format!("{}{}", settings.twilio.account.public_base_url, webhooks::SMS);
     const REMEDY: &str = "see that an ingress runs behind PUBLIC_BASE_URL, and that the proxy in front of it passes path, query and body on";
     use_tls_provider();
     let asked = async { reqwest::Client::builder().timeout(PUBLIC_TIMEOUT).build()?.get(&url).send().await };
     match asked.await {
-        Ok(response) if response.status().is_success() => ok("public address", format!("{url} is ready")),
+        Ok(response) if response.status() == reqwest::StatusCode::METHOD_NOT_ALLOWED => {
+            ok("public address", format!("{url} takes webhooks"))
+        }
         Ok(response) => fault("public address", format!("{url} answers {}", response.status()), REMEDY),
         Err(error) => fault("public address", format!("{url} cannot be reached: {}", error.without_url()), REMEDY),
     }
@@ -352,13 +365,15 @@ mod tests {
             max_locks_per_transaction: 64,
             now: DateTime::UNIX_EPOCH,
             oldest_transaction: None,
+            sees_others: true,
             knows_stripe: true,
         }
     }
 
     /// Returns the checks of these facts that are not well.
     fn wrong(facts: &ServerFacts) -> Vec<(&'static str, Verdict)> {
-        let found = judge(facts, DateTime::UNIX_EPOCH).into_iter().filter(|it| it.verdict != Verdict::Ok);
+        let found =
+            judge(facts, DateTime::UNIX_EPOCH, DateTime::UNIX_EPOCH).into_iter().filter(|it| it.verdict != Verdict::Ok);
         found.map(|it| (it.check, it.verdict)).collect()
     }
 
@@ -373,6 +388,7 @@ mod tests {
         assert_eq!(wrong(&ServerFacts { max_connections: 20, ..facts() }), [("capacity", Verdict::Warning)]);
         let fast = DateTime::UNIX_EPOCH + TimeDelta::seconds(3);
         assert_eq!(wrong(&ServerFacts { now: fast, ..facts() }), [("clock", Verdict::Fault)]);
+        assert_eq!(wrong(&ServerFacts { sees_others: false, ..facts() }), [("transactions", Verdict::Skipped)]);
         let long_ago = Some(DateTime::UNIX_EPOCH - TimeDelta::minutes(11));
         assert_eq!(
             wrong(&ServerFacts { oldest_transaction: long_ago, ..facts() }),

@@ -36,7 +36,7 @@ pub struct Outgoing {
     pub second_try: bool,
     /// Twilio's error code for which it waited until now.
     pub waited_for: Option<i32>,
-    /// When the event was received that the text follows from, unless the text was deferred on purpose.
+    /// When the event was received that the text follows from, unless the text was deferred on purpose or is a second try.
     pub follows_from: Option<DateTime<Utc>>,
 }
 
@@ -109,7 +109,8 @@ pub async fn mark_sending(
                      attempted_at AS "attempted_at!", looks, expires_at, retry_of IS NOT NULL AS "second_try!",
                      error_code AS waited_for,
                      (SELECT received_at FROM events
-                      WHERE events.id = messages.event_id AND messages.deferred_until IS NULL) AS follows_from"#,
+                      WHERE events.id = messages.event_id AND messages.deferred_until IS NULL
+                        AND messages.retry_of IS NULL) AS follows_from"#,
         now,
         cut_off_at,
         ids
@@ -138,7 +139,8 @@ pub async fn claim_unknown(
                      attempted_at AS "attempted_at!", looks, expires_at, retry_of IS NOT NULL AS "second_try!",
                      error_code AS waited_for,
                      (SELECT received_at FROM events
-                      WHERE events.id = messages.event_id AND messages.deferred_until IS NULL) AS follows_from"#,
+                      WHERE events.id = messages.event_id AND messages.deferred_until IS NULL
+                        AND messages.retry_of IS NULL) AS follows_from"#,
         now,
         limit,
         look_again_at
