@@ -51,7 +51,7 @@ pub(crate) async fn run(context: Arc<JobContext>, webhook: AlertWebhook) {
     }
 }
 
-/// Delivers what is due, one notice after the other: a claim lasts only for one.
+/// Delivers the notices that are due, one after the other: a claim lasts only for one.
 async fn deliver_due(context: &JobContext, http: &reqwest::Client, webhook: &AlertWebhook) -> Result<(), db::Error> {
     let pool = &context.pool;
     context.unless_lost(alert_deliveries::begin(pool, clock::now())).await?;

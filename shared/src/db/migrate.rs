@@ -36,7 +36,8 @@ pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
 
 /// Returns whether the roles of the programs are used in this database. Then new tables need grants.
 pub async fn uses_roles(pool: &PgPool) -> Result<bool, MigrateError> {
-    let used = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'jobrun_ingress' AND has_schema_privilege(oid, 'apalis', 'USAGE'))";
+    let used = "SELECT EXISTS (SELECT FROM pg_roles
+                               WHERE rolname = 'jobrun_ingress' AND has_any_column_privilege(oid, 'events', 'INSERT'))";
     sqlx::query_scalar(used).fetch_one(pool).await.map_err(MigrateError::Roles)
 }
 
