@@ -7,11 +7,10 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use chrono::TimeDelta;
 use jobrun_shared::config::{AlertFormat, AlertWebhook};
 use jobrun_shared::db::alert_deliveries::{self, Notice};
-use jobrun_shared::{clock, db};
+use jobrun_shared::{backoff, clock, db};
 use jobrun_stripe::signature;
 use jobrun_twilio::api::use_tls_provider;
 use reqwest::header;
@@ -133,12 +132,9 @@ fn body_of(format: AlertFormat, notice: &Notice) -> Value {
 /// Returns the delay after an attempt in vain: five seconds after the first, doubling, at most a minute. A new alert of the same
 /// cause waits for it.
 fn delay_after(failures_before: i32) -> TimeDelta {
-    let delays = ExponentialBuilder::new()
-        .with_min_delay(Duration::from_secs(5))
-        .with_max_delay(Duration::from_secs(60))
-        .without_max_times();
-    let before = usize::try_from(failures_before).unwrap_or_default();
-    delays.build().nth(before).and_then(|delay| TimeDelta::from_std(delay).ok()).unwrap_or(TimeDelta::minutes(1))
+    let failures = usize::try_from(failures_before).unwrap_or_default() + 1;
+    let delay = backoff::delay_after(failures, Duration::from_secs(5), Duration::from_secs(60));
+    TimeDelta::from_std(delay).unwrap_or(TimeDelta::minutes(1))
 }
 
 #[cfg(test)]

@@ -107,10 +107,7 @@ async fn healthcheck() -> anyhow::Result<()> {
 async fn start() -> anyhow::Result<()> {
     let settings = config::Worker::from_env()?;
     telemetry::start(&settings.log, telemetry::Output::Stdout);
-    let ops_port = match settings.ops_addr {
-        Some(addr) => Some(OpsPort::open(addr).await.with_context(|| format!("listening on {addr}"))?),
-        None => None,
-    };
+    let ops_port = OpsPort::open(settings.ops_addr).await?;
     let (pool, health) = db::connect_watched(&settings.database_url, CONNECTIONS).await?;
     db::ensure_migrated(&pool).await?;
     let account_kind = settings.twilio.account_kind();

@@ -106,8 +106,8 @@ fn admit_at_pace(
     charged
 }
 
-/// Returns the delay before the attempt after `attempts`: one second after the first, doubling, at most five minutes. It is spread, so that
-/// texts that failed together do not come back together.
+/// Returns the delay before the attempt after `attempts`: one second after the first, doubling, at most five minutes. It is spread,
+/// so that texts that failed together do not come back together.
 pub(crate) fn delay_before_retry(message_id: i64, attempts: i32) -> TimeDelta {
     let delays = ExponentialBuilder::new()
         .with_min_delay(std::time::Duration::from_secs(1))

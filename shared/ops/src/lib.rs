@@ -33,14 +33,16 @@ pub struct OpsPort {
 }
 
 impl OpsPort {
-    /// Listens on `addr`, and begins to record metrics. Without it, recording a metric does nothing.
+    /// Listens on `addr`, and begins to record metrics. Without an address, recording a metric does nothing.
     ///
     /// # Errors
-    /// When the address cannot be listened on, or metrics are recorded in this process already.
-    pub async fn open(addr: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind(addr).await?;
-        let handle = record_metrics().map_err(io::Error::other)?;
-        Ok(Self { listener, handle })
+    /// When the address cannot be listened on, or metrics are recorded in this process already. The error names the address.
+    pub async fn open(addr: Option<SocketAddr>) -> io::Result<Option<Self>> {
+        let Some(addr) = addr else { return Ok(None) };
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("listening on {addr}: {error}"));
+        let listener = TcpListener::bind(addr).await.map_err(named)?;
+        let handle = record_metrics().map_err(io::Error::other).map_err(named)?;
+        Ok(Some(Self { listener, handle }))
     }
 
     /// Serves until it is dropped. `ready` returns the reason if the program cannot do its work. `refresh` sets the gauges of

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 use super::alert_webhook::AlertWebhook;
 use super::problems::Problems;
-use super::reader::{Environment, Reader, Source};
+use super::reader::{Environment, OPS_ADDR_EXAMPLE, Reader, Source};
 use super::stripe::Stripe;
 use super::twilio::{AccountKind, Twilio};
 use super::{Log, LogFormat};
@@ -162,9 +162,8 @@ impl Ingress {
 /// # Errors
 /// When `OPS_ADDR` is not set, or makes no sense.
 pub fn ops_addr() -> Result<SocketAddr, Problems> {
-    const EXAMPLE: &str = "127.0.0.1:9470";
     Reader::read(&Environment, |reader| {
-        reader.required("OPS_ADDR", EXAMPLE)?;
+        reader.required("OPS_ADDR", OPS_ADDR_EXAMPLE)?;
         reader.ops_addr()
     })
 }

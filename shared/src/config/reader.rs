@@ -12,6 +12,9 @@ use super::table::Setting;
 /// Longer values are not shown: they may be secrets that were meant for another setting.
 const SHOWN_CHARS_MAX: usize = 24;
 
+/// An example of the address of an ops port.
+pub(super) const OPS_ADDR_EXAMPLE: &str = "127.0.0.1:9470";
+
 /// A source of settings: the environment, and in tests a list.
 pub(super) trait Source {
     fn get(&self, name: &str) -> Option<String>;
@@ -206,7 +209,7 @@ impl<'a> Reader<'a> {
 
     /// Reads the address of the ops port, if it is set.
     pub(super) fn ops_addr(&mut self) -> Option<SocketAddr> {
-        self.get("OPS_ADDR").and_then(|_| self.addr_such_as("OPS_ADDR", "127.0.0.1:9470"))
+        self.get("OPS_ADDR").and_then(|_| self.addr_such_as("OPS_ADDR", OPS_ADDR_EXAMPLE))
     }
 
     pub(super) fn addr_such_as(&mut self, name: &str, example: &str) -> Option<SocketAddr> {

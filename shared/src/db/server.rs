@@ -34,11 +34,15 @@ pub struct ServerFacts {
     pub oldest_transaction: Option<DateTime<Utc>>,
     /// Whether we see since when the transactions of other roles have been open.
     pub sees_others: bool,
-    /// Whether any event of Stripe's has ever arrived.
-    pub knows_stripe: bool,
 }
 
 /// Returns facts about the server.
 pub async fn find_facts(conn: &mut PgConnection) -> Result<ServerFacts, Error> {
     Ok(sqlx::query_file_as!(ServerFacts, "src/db/server_facts.sql").fetch_one(conn).await?)
+}
+
+/// Returns whether any event of Stripe's has ever arrived.
+pub async fn knows_stripe(conn: &mut PgConnection) -> Result<bool, Error> {
+    let known = sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM payment_events) AS "knows_stripe!""#);
+    Ok(known.fetch_one(conn).await?)
 }

@@ -15,5 +15,4 @@ SELECT current_setting('server_version') AS "version!",
        (SELECT min(xact_start) FROM pg_stat_activity
         WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()) AS oldest_transaction,
        -- Without this right, the transactions of other roles have no time.
-       pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS "sees_others!",
-       EXISTS (SELECT FROM payment_events) AS "knows_stripe!"
+       pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS "sees_others!"

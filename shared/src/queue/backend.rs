@@ -7,7 +7,6 @@ use apalis::prelude::{Backend, Task, TaskBuilder, WorkerContext};
 use apalis_core::backend::BackendConfig;
 use apalis_core::backend::finalize::Ephemeral;
 use apalis_postgres::queries::{keep_alive, reenqueue_orphaned};
-use backon::{BackoffBuilder, ExponentialBuilder};
 use chrono::{DateTime, Utc};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -17,7 +16,7 @@ use tower_layer::Identity;
 use super::enqueue::{ATTEMPTS_MAX, Error, Queue, enqueue};
 use super::notify::{JobNotifier, RESTART_DELAY};
 use crate::db::{ConnectionLost, Health};
-use crate::metrics;
+use crate::{backoff, metrics};
 
 /// The time between two heartbeats of a worker.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -298,9 +297,7 @@ async fn unregister(pool: PgPool, worker: String) -> Result<(), Error> {
 
 /// Returns how long a job waits after its `attempt`th failure: half a second at first, doubling up to eight seconds.
 fn delay_after_failure(attempt: usize) -> Duration {
-    let delays =
-        ExponentialBuilder::new().with_min_delay(Duration::from_millis(500)).with_max_delay(Duration::from_secs(8));
-    delays.without_max_times().build().nth(attempt.saturating_sub(1)).unwrap_or(Duration::from_secs(8))
+    backoff::delay_after(attempt, Duration::from_millis(500), Duration::from_secs(8))
 }
 
 #[cfg(test)]

@@ -106,7 +106,11 @@ fn row(finding: &Finding) -> Vec<String> {
 }
 
 async fn find_all() -> Vec<Finding> {
-    let mut findings = check_settings();
+    let (ingress, worker) = (config::Ingress::from_env(), config::Worker::from_env());
+    let mut findings = vec![
+        check_settings("jobrun-ingress", ingress.as_ref().err()),
+        check_settings("jobrun-worker", worker.as_ref().err()),
+    ];
     let pool = match connect().await {
         Ok(pool) => Some(pool),
         Err(finding) => {
@@ -121,22 +125,27 @@ async fn find_all() -> Vec<Finding> {
         ),
     }
     findings.push(check_twilio(pool.as_ref()).await);
-    findings.push(check_stripe(pool.as_ref()).await);
-    findings.push(check_public_address().await);
+    findings.push(match (&ingress, &worker) {
+        (Ok(ingress), Ok(worker)) => check_stripe(ingress, worker, pool.as_ref()).await,
+        _ => skipped("stripe", "the settings of the programs are not complete"),
+    });
+    findings.push(match &ingress {
+        Ok(ingress) => check_public_address(ingress).await,
+        Err(_) => skipped("public address", "the settings of the ingress are not complete"),
+    });
     findings
 }
 
 /// A program that runs elsewhere may have other settings: these are the ones of this environment.
-fn check_settings() -> Vec<Finding> {
-    let of = |program: &str, problems: Option<config::Problems>| match problems {
+fn check_settings(program: &str, problems: Option<&config::Problems>) -> Finding {
+    match problems {
         None => ok("settings", format!("those of {program} make sense")),
         Some(problems) => fault(
             "settings",
             format!("{program} would not start with the settings of this environment: {problems}"),
             "set them as deploy/guide/settings.md says; `jobrun settings` shows where each comes from",
         ),
-    };
-    vec![of("jobrun-ingress", config::Ingress::from_env().err()), of("jobrun-worker", config::Worker::from_env().err())]
+    }
 }
 
 async fn connect() -> Result<PgPool, Finding> {
@@ -182,6 +191,7 @@ async fn check_database(pool: &PgPool) -> Vec<Finding> {
 fn judge(facts: &ServerFacts, asked_at: DateTime<Utc>, now: DateTime<Utc>) -> Vec<Finding> {
     let version = format!("PostgreSQL {}, as role {}", facts.version, facts.role);
     let locks = facts.max_locks_per_transaction.saturating_mul(facts.max_connections);
+    let capacity = format!("{} connections, {locks} locks", facts.max_connections);
     // The server looked at its clock at some time in between.
     let differ = (asked_at - facts.now).max(facts.now - now);
     let open_for = facts.oldest_transaction.map(|since| now - since).filter(|age| *age > TRANSACTION_AGE_MAX);
@@ -217,11 +227,11 @@ fn judge(facts: &ServerFacts, asked_at: DateTime<Utc>, now: DateTime<Utc>) -> Ve
         if facts.max_connections < CONNECTIONS_MIN || locks < LOCKS_MIN {
             warning(
                 "capacity",
-                format!("{} connections, {locks} locks", facts.max_connections),
+                capacity,
                 "allow 70 connections or more, and 5,000 locks (max_connections × max_locks_per_transaction)",
             )
         } else {
-            ok("capacity", format!("{} connections, {locks} locks", facts.max_connections))
+            ok("capacity", capacity)
         },
         if differ > CLOCKS_DIFFER_MAX {
             fault(
@@ -307,20 +317,17 @@ async fn pool_numbers(pool: &PgPool, settings: &config::Numbers) -> anyhow::Resu
     Ok(numbers.into_iter().map(|number| number.phone_e164).collect())
 }
 
-async fn check_stripe(pool: Option<&PgPool>) -> Finding {
-    let (Ok(ingress), Ok(worker)) = (config::Ingress::from_env(), config::Worker::from_env()) else {
-        return skipped("stripe", "the settings of the programs are not complete");
-    };
+async fn check_stripe(ingress: &config::Ingress, worker: &config::Worker, pool: Option<&PgPool>) -> Finding {
     if worker.payment_link.is_none() {
         let remedy = "create a payment link at Stripe, and set PAYMENT_LINK_URL";
         return warning("stripe", "there is no payment link: clients are sent a placeholder", remedy);
     }
     let mode = if ingress.stripe.livemode { "live mode" } else { "test mode" };
     let Some(pool) = pool else { return ok("stripe", mode) };
-    let facts = async { server::find_facts(&mut *pool.acquire().await?).await };
-    match facts.await {
-        Ok(ServerFacts { knows_stripe: true, .. }) => ok("stripe", format!("{mode}; events have arrived")),
-        Ok(_) => warning(
+    let knows_stripe = async { server::knows_stripe(&mut *pool.acquire().await?).await };
+    match knows_stripe.await {
+        Ok(true) => ok("stripe", format!("{mode}; events have arrived")),
+        Ok(false) => warning(
             "stripe",
             format!("{mode}; no event has ever arrived"),
             "create the endpoint as deploy/guide/payments.md says, and send a test event",
@@ -329,10 +336,7 @@ async fn check_stripe(pool: Option<&PgPool>) -> Finding {
     }
 }
 
-async fn check_public_address() -> Finding {
-    let Ok(settings) = config::Ingress::from_env() else {
-        return skipped("public address", "the settings of the ingress are not complete");
-    };
+async fn check_public_address(settings: &config::Ingress) -> Finding {
     // The proxy may pass nothing but the webhooks on. Ours is the one that takes no GET there.
     let url = format!("{}{}", settings.twilio.account.public_base_url, webhooks::SMS);
     const REMEDY: &str = "see that an ingress runs behind PUBLIC_BASE_URL, and that the proxy in front of it passes path, query and body on";
@@ -366,7 +370,6 @@ mod tests {
             now: DateTime::UNIX_EPOCH,
             oldest_transaction: None,
             sees_others: true,
-            knows_stripe: true,
         }
     }
 

@@ -215,6 +215,10 @@ async fn write(
     if !inserted.is_empty() {
         queue::enqueue(conn, Queue::ProcessEvents).await?;
     }
+    if inserted.len() == events.len() {
+        // As is usual, no event is a repeat.
+        return Ok(vec![true; events.len()]);
+    }
     let mut inserted: HashSet<(String, String)> =
         inserted.into_iter().map(|row| (row.source, row.external_id)).collect();
     // The first of two that are the same event is the new one.
