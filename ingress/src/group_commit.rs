@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use jobrun_shared::db::inbox::{self, Received, Recording};
 use jobrun_shared::db::{self, Bisect, Health, Patience};
+use jobrun_shared::queue::{Announcer, Queue};
 use jobrun_shared::{clock, metrics};
 use sqlx::PgPool;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
@@ -107,7 +108,8 @@ impl Recorder {
         let (queue, receiver) = mpsc::unbounded_channel();
         let queue_bytes = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
         let (outcome, last_failure) = watch::channel(None);
-        let database = Database { pool, health, last_failure: outcome };
+        let announcer = Announcer::start(pool.clone());
+        let database = Database { pool, health, announcer, last_failure: outcome };
         (Self { queue, queue_bytes, last_failure }, tokio::spawn(commit_queue(database, receiver)))
     }
 
@@ -145,6 +147,7 @@ impl Recorder {
 struct Database {
     pool: PgPool,
     health: Health,
+    announcer: Announcer,
     /// The failure of the last commit, if it failed.
     last_failure: watch::Sender<Option<CommitFailure>>,
 }
@@ -228,6 +231,9 @@ async fn commit_batch(database: &Database, writes: Vec<PendingWrite>, skipped: &
             Ok(Ok(recorded)) => {
                 (lock_timeouts, any_recorded) = (0, true);
                 database.store_outcome(None);
+                if recorded.contains(&Recording::New) {
+                    database.announcer.announce(Queue::ProcessEvents);
+                }
                 for ((event, reply), recording) in part.iter().zip(replies.by_ref()).zip(recorded) {
                     match recording {
                         Recording::New => reply.send(Ok(true)),

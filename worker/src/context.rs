@@ -7,6 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::{E164, can_hold_a_conversation};
 use jobrun_shared::db::inbox::{Payload, PendingEvent};
 use jobrun_shared::db::{self, Health, blockers};
+use jobrun_shared::queue::Announcer;
 use jobrun_shared::{clock, telemetry};
 use jobrun_twilio::api::Api;
 use sqlx::PgPool;
@@ -35,6 +36,8 @@ pub(crate) struct JobContext {
     pub(crate) pool: PgPool,
     /// Whether the connections to the database can be trusted.
     pub(crate) health: Health,
+    /// Announces jobs to other processes.
+    pub(crate) announcer: Announcer,
     /// The account at Twilio.
     pub(crate) twilio: Api,
     /// The number that clients text, and that texts come from.

@@ -35,7 +35,7 @@ use clap::{Parser, Subcommand};
 use futures::FutureExt;
 use jobrun_ops::OpsPort;
 use jobrun_shared::db::installation;
-use jobrun_shared::queue::{self, End, Job, JobNotifier, Jobs, Queue};
+use jobrun_shared::queue::{self, Announcer, End, Job, JobNotifier, Jobs, Queue};
 use jobrun_shared::{clock, config, db, exit, metrics, shutdown, telemetry};
 use jobrun_twilio::api::Api;
 use tokio_util::sync::CancellationToken;
@@ -115,6 +115,7 @@ async fn start() -> anyhow::Result<()> {
 
     let stop = CancellationToken::new();
     let context = Arc::new(JobContext {
+        announcer: Announcer::start(pool.clone()),
         pool,
         health,
         twilio: Api::new(&settings.twilio.account).context("preparing requests to Twilio")?,

@@ -72,6 +72,9 @@ const LEFT_BEHIND: [(&str, &str); 4] = [
     ("tcp_keepalives_count", "3"),
 ];
 
+/// The programs announce jobs after the commit (`queue::Announcer`), so the queue's trigger does not: see `queue_upkeep.sql`.
+const ANNOUNCEMENTS: [(&str, &str); 1] = [("jobrun.announces_after_commit", "on")];
+
 /// Opens connections, and verifies that the database responds and keeps what it acknowledges.
 ///
 /// # Errors
@@ -119,7 +122,7 @@ fn options(url: &SecretString, connections: Connections) -> Result<PgConnectOpti
     ];
     // Slow statements belong in the database's log, not in ours.
     let options = options.disable_statement_logging().application_name(connections.application);
-    Ok(options.options(PLANNER).options(LEFT_BEHIND).options(timeouts))
+    Ok(options.options(PLANNER).options(LEFT_BEHIND).options(ANNOUNCEMENTS).options(timeouts))
 }
 
 fn pool(options: PgConnectOptions, connections: Connections, health: &Health) -> PgPool {

@@ -249,7 +249,7 @@ pub async fn end(pool: &PgPool, job: &Job, end: End) -> Result<(), Error> {
         End::Failed if job.attempt < ATTEMPTS_MAX => defer(pool, job, delay_after_failure(job.attempt)).await,
         End::Done | End::Failed => remove(pool, job).await,
         End::Again => {
-            // A new job, because only new ones are announced. A crash in between leaves two jobs, which are taken as one.
+            // A new job, so that its attempts begin anew. A crash in between leaves two jobs, which are taken as one.
             enqueue(&mut *pool.acquire().await?, job.queue).await?;
             remove(pool, job).await
         }

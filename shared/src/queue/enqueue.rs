@@ -9,8 +9,7 @@ use sqlx::{PgConnection, PgPool};
 /// How often a failing job is tried before it is left to the sweep.
 pub(super) const ATTEMPTS_MAX: usize = 5;
 
-/// `run_at` of immediate jobs, in seconds since 1970. apalis notifies only if `run_at <= now()`, the time at which the transaction
-/// began; that may be in an earlier second. The epoch is past by every clock.
+/// `run_at` of immediate jobs, in seconds since 1970. The epoch is past by every clock.
 const LONG_AGO: u64 = 0;
 
 /// The queues. Their names are stored with the jobs: a queue is retired, never renamed.
@@ -48,7 +47,8 @@ struct EmptyJob {}
 /// An error of the job queue.
 pub type Error = apalis_postgres::Error;
 
-/// Enqueues a job that runs as soon as the transaction commits.
+/// Enqueues a job that is due as soon as the transaction commits. Idle workers find it within a second, and at once if it is
+/// announced after the commit ([`super::Announcer`]).
 pub async fn enqueue(conn: &mut PgConnection, queue: Queue) -> Result<(), Error> {
     push_tasks(conn, queue.name(), vec![job()?.run_at_timestamp(LONG_AGO).build()]).await
 }

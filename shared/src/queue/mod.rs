@@ -4,8 +4,10 @@
 //! sweep is the fallback. A job is enqueued in the transaction that makes the work, and becomes visible with it.
 //!
 //! Jobs lie in apalis's own tables. A backend of our own ([`Jobs`]) takes them, for two reasons. First, all due jobs of a queue say
-//! the same, so a worker takes them all as one: a thousand cost as little as one. Second, the notification of each commit wakes an
-//! idle worker ([`JobNotifier`]), and no notification is missed while the worker reads rows.
+//! the same, so a worker takes them all as one: a thousand cost as little as one. Second, an announcement after the commit
+//! ([`Announcer`]) wakes idle workers ([`JobNotifier`]), and none is missed while a worker reads rows.
+
+mod announce;
 
 mod enqueue;
 
@@ -15,6 +17,7 @@ mod backend;
 
 mod upkeep;
 
+pub use announce::*;
 pub use backend::*;
 pub use enqueue::*;
 pub use notify::*;

@@ -1,10 +1,11 @@
-//! Wakes workers by the notification of each commit.
+//! Wakes workers when jobs are announced.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apalis_postgres::{InsertEvent, PgListener};
+use apalis_postgres::PgListener;
+use serde::Deserialize;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tokio::sync::{Notify, watch};
@@ -21,7 +22,7 @@ pub(super) const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a worker that lost its database waits before it restarts.
 pub(super) const RESTART_DELAY: Duration = Duration::from_secs(1);
 
-/// The channel on which apalis announces jobs.
+/// The channel on which jobs are announced. It is apalis's, so that programs of earlier versions understand it.
 pub const CHANNEL: &str = "apalis::job::insert";
 
 /// The channel on which a listener notifies itself, to find out whether its connection still works.
@@ -32,6 +33,13 @@ const HEARS_ITSELF_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long a listener may take to connect.
 const LISTENS_WITHIN: Duration = Duration::from_secs(5);
+
+/// The part of an announcement that is read.
+#[derive(Deserialize)]
+struct Announced {
+    /// The name of the queue.
+    job_type: String,
+}
 
 /// Wakes the workers of this process when jobs are announced. One connection listens for all queues.
 #[derive(Clone, Debug)]
@@ -64,7 +72,9 @@ impl JobNotifier {
     async fn relay_from(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
         // A connection of the pool would be given back to it, which must not happen to one that does not respond any more.
         let own = PgPoolOptions::new().max_connections(1).acquire_timeout(LISTENS_WITHIN);
-        let own = own.test_before_acquire(false).connect_lazy_with(pool.connect_options().as_ref().clone());
+        // Its notifications need not outlive a crash: they wait for neither the disk nor the standby.
+        let options = pool.connect_options().as_ref().clone().options([("synchronous_commit", "off")]);
+        let own = own.test_before_acquire(false).connect_lazy_with(options);
         let mut listener = PgListener::connect_with(&own).await?;
         listener.eager_reconnect(false);
         listener.listen_all([CHANNEL, ALIVE_CHANNEL]).await?;
@@ -73,7 +83,7 @@ impl JobNotifier {
         loop {
             let says_so = sqlx::query("SELECT pg_notify($1, '')").bind(ALIVE_CHANNEL);
             let answered = tokio::time::timeout(ANSWERS_WITHIN, says_so.execute(&mut listener)).await;
-            // An error is a response too: another session may hold the lock for notifications while it waits for a standby.
+            // An error is a response too: a program of an earlier version may hold the lock for notifications.
             let expects_to_hear = matches!(answered, Ok(Ok(_)));
             let is_lost = match answered {
                 Ok(Err(error)) => error.as_database_error().is_none(),
@@ -105,8 +115,8 @@ impl JobNotifier {
                 self.last_heard.send_replace(Instant::now());
                 continue;
             }
-            let event = serde_json::from_str::<InsertEvent>(announced.payload());
-            if let Some(ring) = event.ok().and_then(|event| self.rings.get(event.job_type.as_str())) {
+            let announced = serde_json::from_str::<Announced>(announced.payload());
+            if let Some(ring) = announced.ok().and_then(|it| self.rings.get(it.job_type.as_str())) {
                 // Kept for a worker that does not wait just now: the rows that it read may be older than the job.
                 ring.notify_one();
             }

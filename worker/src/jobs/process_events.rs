@@ -37,9 +37,10 @@ async fn batch(context: &JobContext) -> Result<usize, db::Error> {
     let mut locked_since = None;
     let new = process_list(context, EventList::New, now, &mut locked_since).await?;
     let deferred = process_list(context, EventList::Deferred, now, &mut locked_since).await?;
-    if new + deferred == 0
-        && let Some(since) = locked_since
-    {
+    if new + deferred > 0 {
+        // Most events are answered, or settle a text for which the next one waits.
+        context.announcer.announce(Queue::SendMessages);
+    } else if let Some(since) = locked_since {
         // Another worker's transaction takes milliseconds. One that has been open for longer may never end by itself.
         if now - since >= LOOK_AGAIN_AFTER {
             context.raise_blocker_alerts().await;

@@ -11,6 +11,7 @@ use jobrun_shared::alerts::{Kind, cause_of_code};
 use jobrun_shared::db::outbox::pace::KnownBy;
 use jobrun_shared::db::outbox::{self, AttemptOutcome, LaterActivity, Outgoing, SendResult};
 use jobrun_shared::db::{self, Patience, alerts};
+use jobrun_shared::queue::Queue;
 use jobrun_shared::{clock, metrics, telemetry};
 use jobrun_twilio::api::{Post, Posted};
 use jobrun_twilio::errors::{self, Class};
@@ -51,6 +52,10 @@ async fn send_due(context: &JobContext) -> Result<usize, db::Error> {
     let limit = concurrent_posts_max(context);
     let claimed = claim::claim_due(&context.pool, clock::now(), limit as i64, context.segments_per_second).await?;
     let count = claimed.len();
+    if count == limit {
+        // More may be due. Another worker need not wait for the results of these.
+        context.announcer.announce(Queue::SendMessages);
+    }
     // Results are recorded as they come: a slow response does not delay the others.
     let mut outcomes = futures::stream::iter(claimed)
         .map(|message| attempt(context, message))

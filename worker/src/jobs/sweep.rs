@@ -68,6 +68,7 @@ async fn repair_ownerless(context: &JobContext) -> Result<(), db::Error> {
 async fn offer_numbers(context: &JobContext) -> Result<(), db::Error> {
     let offered = offer::offer_free(&context.pool, &context.onboarding_number, context.hold, clock::now()).await?;
     if !offered.is_empty() {
+        context.announcer.announce(Queue::SendMessages);
         tracing::info!(clients = offered.len(), "told waiting clients that their numbers are ready");
     }
     Ok(())
@@ -77,6 +78,7 @@ async fn offer_numbers(context: &JobContext) -> Result<(), db::Error> {
 async fn check_waiting_list(context: &JobContext) -> Result<(), db::Error> {
     let changes = promise::waiting(&context.pool, &context.onboarding_number, clock::now()).await?;
     if !changes.told.is_empty() {
+        context.announcer.announce(Queue::SendMessages);
         tracing::info!(clients = changes.told.len(), "told waiting clients that their numbers take longer");
     }
     print_alerts(&changes);
