@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 use jobrun_ingress::group_commit::Recorder;
 use jobrun_ingress::state::AppState;
 use jobrun_ingress::{routes, server};
-use jobrun_ops::OpsPort;
+use jobrun_ops::{OpsPort, TraceExporter};
 use jobrun_shared::alerts::operation;
 use jobrun_shared::config::{self, SignatureMode};
 use jobrun_shared::db::{self, alerts, audits, installation};
@@ -81,6 +81,8 @@ async fn run() -> anyhow::Result<()> {
     let settings = config::Ingress::from_env()?;
     telemetry::start(&settings.log, telemetry::Output::Stdout);
     let ops_port = OpsPort::open(settings.ops_addr).await?;
+    let traces = TraceExporter::start(settings.traces.as_ref(), "jobrun-ingress", env!("CARGO_PKG_VERSION"))
+        .map_err(anyhow::Error::msg)?;
     let (pool, health) = db::connect_watched(&settings.database_url, CONNECTIONS).await?;
     db::ensure_migrated(&pool).await?;
     let account_kind = settings.twilio.account_kind();
@@ -120,6 +122,9 @@ async fn run() -> anyhow::Result<()> {
         ended = recording => bail!("recording has failed, and a new process is needed: {ended:?}"),
     }
     tracing::info!("ingress has answered what had arrived");
+    if let Some(traces) = traces {
+        traces.finish().await;
+    }
     Ok(())
 }
 

@@ -65,6 +65,8 @@ impl FromRequest<AppState> for SignedForm {
 /// A webhook that Stripe signed.
 #[derive(Debug)]
 pub(crate) struct SignedEvent {
+    /// When its head arrived.
+    pub(crate) arrived_at: Instant,
     /// The event; `None` for a thin event, to which we do not subscribe.
     pub(crate) event: Option<Incoming>,
     /// The length of its body, in bytes.
@@ -75,11 +77,12 @@ impl FromRequest<AppState> for SignedEvent {
     type Rejection = Rejection;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, Rejection> {
+        let arrived_at = Instant::now();
         let (head, body) = request.into_parts();
         ensure_stripe_signature_present(&state.stripe, &head.headers)?;
         let body = STRIPE_BODIES.read(body, head.extensions.get()).await?;
         let event = verify_event(&state.stripe, &head.headers, &body.bytes)?;
-        Ok(Self { event, bytes: body.bytes.len() })
+        Ok(Self { arrived_at, event, bytes: body.bytes.len() })
     }
 }
 

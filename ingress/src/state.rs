@@ -2,8 +2,10 @@
 
 use jobrun_shared::db::inbox::Received;
 use jobrun_shared::metrics::{self, WebhookOutcome};
+use jobrun_shared::traces::{Span, SpanName};
 use jobrun_shared::{config, db};
 use sqlx::PgPool;
+use tokio::time::Instant;
 
 use crate::group_commit::{RECORD_TIMEOUT, Recorder};
 use crate::rejection::Rejection;
@@ -34,16 +36,29 @@ impl AppState {
         }
     }
 
-    /// Records an event of `bytes` bytes. Once this returns `Ok`, the event cannot be lost.
+    /// Records an event of `bytes` bytes, whose webhook arrived at `arrived_at`. Once this returns `Ok`, the event cannot be lost.
+    /// Its trace begins with the webhook.
     ///
     /// # Errors
     /// [`Rejection::NotRecorded`].
-    pub(crate) async fn record(&self, received: Received, bytes: usize) -> Result<(), Rejection> {
+    pub(crate) async fn record(
+        &self,
+        mut received: Received,
+        arrived_at: Instant,
+        bytes: usize,
+    ) -> Result<(), Rejection> {
         let (kind, source) = (received.event.payload.kind(), received.event.source.name());
         let external_id = received.event.external_id.clone();
+        let webhook = Span::of_webhook(source, kind, arrived_at.elapsed());
+        let record = Span::child_of(SpanName::Record, webhook.as_ref().map(Span::traceparent));
+        received.event.traceparent = record.as_ref().map(Span::traceparent);
         let recorded = self.recorder.record(received, bytes).await;
         let is_new = recorded.map_err(|why| Rejection::NotRecorded { event: format!("{kind} {external_id}"), why })?;
-        metrics::webhook(source, kind, if is_new { WebhookOutcome::Accepted } else { WebhookOutcome::Duplicate });
+        let outcome = if is_new { WebhookOutcome::Accepted } else { WebhookOutcome::Duplicate };
+        metrics::webhook(source, kind, outcome);
+        for span in [record, webhook].into_iter().flatten() {
+            span.with("outcome", outcome.name()).succeed();
+        }
         Ok(())
     }
 }

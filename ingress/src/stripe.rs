@@ -11,8 +11,8 @@ use crate::state::AppState;
 pub(crate) async fn event(State(state): State<AppState>, signed: SignedEvent) -> Result<StatusCode, Rejection> {
     if let Some(incoming) = signed.event {
         let payload = Payload::Stripe { id: incoming.id.clone(), event: incoming.event };
-        let event = NewEvent { source: Source::Stripe, external_id: incoming.id, payload };
-        state.record(event.into(), signed.bytes).await?;
+        let event = NewEvent::new(Source::Stripe, incoming.id, payload);
+        state.record(event.into(), signed.arrived_at, signed.bytes).await?;
     }
     Ok(StatusCode::OK)
 }

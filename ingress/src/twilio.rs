@@ -71,7 +71,7 @@ pub(crate) async fn sms_status(State(state): State<AppState>, signed: SignedForm
 
 async fn record(state: &AppState, event: NewEvent, signed: &SignedForm) -> Result<(), Rejection> {
     let received = Received { event, signed_digest: Some(signed.digest) };
-    state.record(received, signed.bytes).await
+    state.record(received, signed.arrived_at, signed.bytes).await
 }
 
 /// Returns a response of the type that Twilio expects.
@@ -85,17 +85,17 @@ pub fn twiml_response(body: &'static str) -> Response {
 /// # Errors
 /// [`Rejection::MissingParameter`] or [`Rejection::MalformedParameter`], with the name of the parameter.
 pub fn text_event(form: &Form) -> Result<NewEvent, Rejection> {
-    Ok(NewEvent {
-        source: Source::Twilio,
-        external_id: validated(form, "MessageSid", parameters::is_message_sid)?,
-        payload: Payload::Text {
+    Ok(NewEvent::new(
+        Source::Twilio,
+        validated(form, "MessageSid", parameters::is_message_sid)?,
+        Payload::Text {
             from: validated(form, "From", parameters::is_sender)?,
             to: validated(form, "To", parameters::is_our_number)?,
             // A picture may have no words.
             body: storable(form::get(form, "Body").unwrap_or_default()),
             opt_out_type: form::get(form, "OptOutType").map(storable),
         },
-    })
+    ))
 }
 
 /// Returns the event of a call that arrives or has ended, by its `CallStatus`: either may come to both addresses. The caller may
@@ -111,7 +111,7 @@ fn call_event(form: &Form) -> Result<NewEvent, Rejection> {
         CallProgress::Arrived => Payload::CallArrived { from, to, sid: Some(sid) },
         CallProgress::Ended => Payload::CallEnded { from, to, status, sid: Some(sid) },
     };
-    Ok(NewEvent { source: Source::Twilio, external_id, payload })
+    Ok(NewEvent::new(Source::Twilio, external_id, payload))
 }
 
 /// Returns the event of a delivery report. `uri` is the address that Twilio was given with the text.
@@ -119,17 +119,17 @@ fn delivery_report_event(form: &Form, uri: &Uri) -> Result<NewEvent, Rejection> 
     let sid = validated(form, "MessageSid", parameters::is_message_sid)?;
     let status = validated(form, "MessageStatus", parameters::is_message_status)?;
     let to = form::get(form, "To").map(|_| validated(form, "To", parameters::is_our_number)).transpose()?;
-    Ok(NewEvent {
-        source: Source::Twilio,
-        external_id: format!("{sid}:{status}"),
-        payload: Payload::DeliveryReport {
+    Ok(NewEvent::new(
+        Source::Twilio,
+        format!("{sid}:{status}"),
+        Payload::DeliveryReport {
             message_id: message_id(uri),
             sid,
             status,
             error_code: form::get(form, "ErrorCode").and_then(|code| code.parse().ok()),
             to,
         },
-    })
+    ))
 }
 
 /// Returns our id of the text, which the address of its delivery reports contains: `?m=<messages.id>`.

@@ -6,6 +6,7 @@
 //! * [`clock`]: the current time. It is the only reader of the clock.
 //! * [`telemetry`]: log lines, the journal and lines about alerts. It is the only module that prints them.
 //! * [`metrics`]: the metrics, and the only module that records them.
+//! * [`traces`]: the spans, and the only module that records them.
 //! * [`backoff`]: the delay between attempts that fail.
 //! * [`shutdown`] and [`exit`]: the request to stop, and the exit statuses.
 //! * [`db`]: connections, migrations, and the queries, ordered by table.
@@ -35,6 +36,8 @@ pub mod shutdown;
 pub mod telemetry;
 
 pub mod metrics;
+
+pub mod traces;
 
 pub mod db;
 

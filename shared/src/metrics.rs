@@ -143,7 +143,9 @@ pub enum WebhookOutcome {
 }
 
 impl WebhookOutcome {
-    const fn name(self) -> &'static str {
+    /// Returns its name, as a label.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
             Self::Duplicate => "duplicate",

@@ -51,12 +51,10 @@ pub async fn assign_payment(
     if !subscriptions::assign(&mut tx, subscription_id, client_id).await? {
         return Err(Refusal::NotUnassigned);
     }
-    let news = NewEvent {
-        source: Source::Operator,
-        // Unique by time, because the payment is assigned again if its client is deleted.
-        external_id: format!("payment-assigned:{subscription_id}:{}", now.timestamp_micros()),
-        payload: Payload::PaymentChanged { client_id: client_id.to_owned(), since: now },
-    };
+    // Unique by time, because the payment is assigned again if its client is deleted.
+    let external_id = format!("payment-assigned:{subscription_id}:{}", now.timestamp_micros());
+    let changed = Payload::PaymentChanged { client_id: client_id.to_owned(), since: now };
+    let news = NewEvent::new(Source::Operator, external_id, changed);
     inbox::insert(&mut tx, &[news], now).await?;
     let (paid_twice, _) = paid_twice(&mut tx, &[client_id]).await?;
     let raised = alerts::raise(&mut tx, &paid_twice, now).await?;

@@ -33,7 +33,7 @@ use apalis::prelude::*;
 use apalis_cron::{CronScheduler, Schedule, Tick};
 use clap::{Parser, Subcommand};
 use futures::FutureExt;
-use jobrun_ops::OpsPort;
+use jobrun_ops::{OpsPort, TraceExporter};
 use jobrun_shared::db::installation;
 use jobrun_shared::queue::{self, Announcer, End, Job, JobNotifier, Jobs, Queue};
 use jobrun_shared::{clock, config, db, exit, metrics, shutdown, telemetry};
@@ -108,6 +108,8 @@ async fn start() -> anyhow::Result<()> {
     let settings = config::Worker::from_env()?;
     telemetry::start(&settings.log, telemetry::Output::Stdout);
     let ops_port = OpsPort::open(settings.ops_addr).await?;
+    let traces = TraceExporter::start(settings.traces.as_ref(), "jobrun-worker", env!("CARGO_PKG_VERSION"))
+        .map_err(anyhow::Error::msg)?;
     let (pool, health) = db::connect_watched(&settings.database_url, CONNECTIONS).await?;
     db::ensure_migrated(&pool).await?;
     let account_kind = settings.twilio.account_kind();
@@ -150,6 +152,9 @@ async fn start() -> anyhow::Result<()> {
     };
     monitor.run_with_signal(stop_jobs).await?;
     tracing::info!("worker {} has finished what it had in hand", process_name());
+    if let Some(traces) = traces {
+        traces.finish().await;
+    }
     Ok(())
 }
 

@@ -120,7 +120,7 @@ fn action_for_class(failed: &Failed, now: DateTime<Utc>) -> Option<FailureAction
         failed
             .client_id
             .as_ref()
-            .map(|_| FailureAction::RecordEvent(NewEvent { source: Source::System, external_id, payload }))
+            .map(|_| FailureAction::RecordEvent(NewEvent::new(Source::System, external_id, payload)))
     };
     match failed.class {
         // A report about an old attempt says nothing about the account now.
@@ -144,10 +144,12 @@ fn action_for_class(failed: &Failed, now: DateTime<Utc>) -> Option<FailureAction
 
 /// Returns the event that a recipient can be reached again, for a conversation that was told the opposite.
 fn reached_event(arrived: &Arrived) -> Option<NewEvent> {
-    (arrived.is_for_a_client && arrived.class_before == Class::Recipient).then(|| NewEvent {
-        source: Source::System,
-        external_id: format!("reached:{}", arrived.id),
-        payload: Payload::Reached { phone: arrived.to.clone(), message_id: arrived.id },
+    (arrived.is_for_a_client && arrived.class_before == Class::Recipient).then(|| {
+        NewEvent::new(
+            Source::System,
+            format!("reached:{}", arrived.id),
+            Payload::Reached { phone: arrived.to.clone(), message_id: arrived.id },
+        )
     })
 }
 

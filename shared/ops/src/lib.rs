@@ -1,7 +1,9 @@
-//! The ops port (`OPS_ADDR`): whether a program lives, whether it can do its work, and its metrics.
+//! The ops port (`OPS_ADDR`): whether a program lives, whether it can do its work, and its metrics; and the sending of traces.
 //!
 //! It is for the operator's network only, and never takes a webhook. `/livez` tells only that the process responds, `/readyz` that
 //! it can do its work, and `/metrics` has the metrics of [`jobrun_shared::metrics`] in Prometheus's text format.
+
+mod traces;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -17,6 +19,8 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_util::MetricKindMask;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+
+pub use traces::TraceExporter;
 
 /// The time limit for a health check, and for the readiness that it asks for: shorter, so that the check learns the reason.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(3);

@@ -22,6 +22,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+mod traces;
+
 mod twilio;
 
 pub use alert_webhook::{AlertFormat, AlertWebhook};
@@ -31,6 +33,7 @@ pub use reader::Origin;
 pub use shown::{Shown, show};
 pub use stripe::Stripe;
 pub use table::{SETTINGS, Setting};
+pub use traces::Traces;
 pub use twilio::{AccountKind, STAND_IN_ACCOUNT_SID, SignatureMode, Twilio};
 
 /// The format and the filter of log lines.

@@ -10,6 +10,7 @@ use super::alert_webhook::AlertWebhook;
 use super::problems::Problems;
 use super::reader::{Environment, OPS_ADDR_EXAMPLE, Reader, Source};
 use super::stripe::Stripe;
+use super::traces::Traces;
 use super::twilio::{AccountKind, Twilio};
 use super::{Log, LogFormat};
 
@@ -26,6 +27,8 @@ pub struct Ingress {
     pub addr: SocketAddr,
     /// `OPS_ADDR`, if it is set.
     pub ops_addr: Option<SocketAddr>,
+    /// Where spans are sent, if `OTEL_EXPORTER_OTLP_ENDPOINT` is set.
+    pub traces: Option<Traces>,
     /// `STOP_WITH_STDIN`: whether the end of standard input means to stop.
     pub stop_with_stdin: bool,
     /// How lines are printed.
@@ -61,6 +64,8 @@ pub struct Worker {
     pub retention: Duration,
     /// `OPS_ADDR`, if it is set.
     pub ops_addr: Option<SocketAddr>,
+    /// Where spans are sent, if `OTEL_EXPORTER_OTLP_ENDPOINT` is set.
+    pub traces: Option<Traces>,
     /// `STOP_WITH_STDIN`: whether the end of standard input means to stop.
     pub stop_with_stdin: bool,
     /// How lines are printed.
@@ -143,6 +148,7 @@ impl Ingress {
             let twilio = reader.twilio();
             let addr = reader.addr("INGRESS_ADDR");
             let ops_addr = reader.ops_addr();
+            let traces = reader.traces();
             let log = reader.log();
             Some(Self {
                 database_url: database_url?,
@@ -150,6 +156,7 @@ impl Ingress {
                 stripe,
                 addr: addr?,
                 ops_addr,
+                traces,
                 stop_with_stdin,
                 log: log?,
             })
@@ -189,6 +196,7 @@ impl Worker {
             let batch_max = reader.batch_max();
             let retention = reader.retention();
             let ops_addr = reader.ops_addr();
+            let traces = reader.traces();
             let alert_webhook = reader.alert_webhook();
             let stop_with_stdin = reader.stop_with_stdin();
             let database_url = reader.database_url();
@@ -207,6 +215,7 @@ impl Worker {
                 batch_max: batch_max?,
                 retention: retention?,
                 ops_addr,
+                traces,
                 alert_webhook,
                 stop_with_stdin,
                 log: log?,

@@ -45,7 +45,7 @@ const fn secret(name: &'static str, read_by: &'static str, meaning: &'static str
 }
 
 /// Every setting, by name.
-pub const SETTINGS: [Setting; 36] = [
+pub const SETTINGS: [Setting; 38] = [
     setting(
         "ALERT_WEBHOOK_FORMAT",
         "worker",
@@ -114,6 +114,18 @@ pub const SETTINGS: [Setting; 36] = [
         "ingress, worker, jobrun up",
         None,
         "Where `/livez`, `/readyz` and `/metrics` are served, such as 127.0.0.1:9470: for the operator's network only. Without it, nowhere. Programs on one machine need a port each; `jobrun up` gives its worker the next port.",
+    ),
+    setting(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "ingress, worker",
+        None,
+        "Where traces are sent, by OTLP over HTTP: the address of a collector, such as http://127.0.0.1:4318, to which `/v1/traces` is added. Without it, nowhere.",
+    ),
+    setting(
+        "OTEL_TRACES_SAMPLER_ARG",
+        "ingress, worker",
+        Some("0.1"),
+        "The share of webhooks that are traced, from 0 to 1. The ingress decides; the worker follows.",
     ),
     setting("PATH", "jobrun", None, "Where PostgreSQL's programs are looked for."),
     setting(

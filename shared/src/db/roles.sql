@@ -29,7 +29,7 @@ GRANT SELECT ON apalis._sqlx_migrations TO jobrun_ingress, jobrun_worker, jobrun
 
 -- The ingress adds events and jobs, and reads of events only the names, by which it knows a repeat. It sees no client, no text and
 -- no number: whether a called number is unused, a function says.
-GRANT INSERT (source, external_id, kind, lane, payload, signed_digest, received_at), SELECT (source, external_id)
+GRANT INSERT (source, external_id, kind, lane, payload, signed_digest, traceparent, received_at), SELECT (source, external_id)
     ON events TO jobrun_ingress;
 GRANT INSERT ON apalis.jobs TO jobrun_ingress;
 GRANT SELECT (due_at), UPDATE (due_at) ON audits TO jobrun_ingress;
@@ -51,7 +51,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON apalis.jobs, apalis.workers TO jobrun_wo
 GRANT SELECT ON ALL TABLES IN SCHEMA apalis TO jobrun_console;
 GRANT SELECT ON alert_deliveries, alerts, audits, clients, events, leases, messages, number_changes, number_purchases, onboarding_states, opt_changes,
     payment_events, senders, sending, subscriptions, sweeps, twilio_number_pool, waiting_list TO jobrun_console, jobrun_reader;
-GRANT INSERT (source, external_id, kind, lane, payload, signed_digest, received_at) ON events TO jobrun_console;
+GRANT INSERT (source, external_id, kind, lane, payload, signed_digest, traceparent, received_at) ON events TO jobrun_console;
 GRANT INSERT ON apalis.jobs TO jobrun_console;
 GRANT UPDATE (cleared_at) ON alerts TO jobrun_console;
 

@@ -55,6 +55,7 @@ pub(crate) async fn queue_text(
             text: text.clone(),
             held_back: false,
             deferred_until: None,
+            traceparent: None,
         })
         .collect();
     outbox::insert(conn, &texts, now).await

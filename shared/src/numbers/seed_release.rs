@@ -142,11 +142,11 @@ async fn release_from(
             Release::NotInPool => return Err(Refusal::NotInPool),
         };
     if let (Some(client_id), Some(change)) = (&holder, change) {
-        let lost = NewEvent {
-            source: Source::System,
-            external_id: format!("number-lost:{change}"),
-            payload: Payload::NumberLost { client_id: client_id.clone(), number: number.as_str().to_owned() },
-        };
+        let lost = NewEvent::new(
+            Source::System,
+            format!("number-lost:{change}"),
+            Payload::NumberLost { client_id: client_id.clone(), number: number.as_str().to_owned() },
+        );
         // Lanes are locked after the pool, as in a conversation.
         inbox::insert(&mut tx, &[lost], now).await?;
     }

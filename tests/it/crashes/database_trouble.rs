@@ -323,10 +323,8 @@ async fn an_event_that_another_session_is_inserting_fails_alone() {
     let patience = Connections { lock_timeout: Duration::from_millis(250), ..jobrun::CONNECTIONS };
     let pool = db::connect(&url, patience).await.unwrap();
     let (recorder, _recording) = Recorder::start(pool.clone(), db::Health::default());
-    let event = |n: usize| NewEvent {
-        source: Source::System,
-        external_id: format!("number-due:{n}"),
-        payload: Payload::NumberDue { client_id: format!("c{n}") },
+    let event = |n: usize| {
+        NewEvent::new(Source::System, format!("number-due:{n}"), Payload::NumberDue { client_id: format!("c{n}") })
     };
     let mut other = pool.begin().await.unwrap();
     sqlx::raw_sql(
@@ -351,11 +349,8 @@ async fn ready_means_that_the_last_commit_succeeded() {
     assert_eq!(recorder.failure(), None);
     let mut obstacle = pool.begin().await.unwrap();
     sqlx::raw_sql("LOCK TABLE events IN ACCESS EXCLUSIVE MODE").execute(&mut *obstacle).await.unwrap();
-    let event = NewEvent {
-        source: Source::System,
-        external_id: "number-due:1".to_owned(),
-        payload: Payload::NumberDue { client_id: "c".to_owned() },
-    };
+    let event =
+        NewEvent::new(Source::System, "number-due:1".to_owned(), Payload::NumberDue { client_id: "c".to_owned() });
     assert!(recorder.record(event.clone(), 200).await.is_err());
     eventually(PATIENCE, "the failure is known", async || {
         matches!(recorder.failure(), Some(RecordError::TimedOut | RecordError::Refused(_)))

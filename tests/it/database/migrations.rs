@@ -36,11 +36,8 @@ async fn an_index_is_made_while_webhooks_are_recorded() {
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
                        AND query LIKE '%CREATE INDEX CONCURRENTLY%'";
         eventually(PATIENCE, "the index waits", async || count(&pool, waits).await == 1).await;
-        let event = NewEvent {
-            source: Source::System,
-            external_id: "number-due:1".to_owned(),
-            payload: Payload::NumberDue { client_id: "c".to_owned() },
-        };
+        let event =
+            NewEvent::new(Source::System, "number-due:1".to_owned(), Payload::NumberDue { client_id: "c".to_owned() });
         assert_eq!(recorder.record(event, 200).await, Ok(true), "recorded, although the index waits");
         assert_eq!(count(&pool, waits).await, 1, "it still waits");
         writer.rollback().await.unwrap();

@@ -10,6 +10,8 @@ mod history;
 
 mod ops_port;
 
+mod traces;
+
 mod alert_delivery;
 
 mod doctor;

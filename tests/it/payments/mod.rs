@@ -1,6 +1,6 @@
 //! Payments, refunds and disputes, and a simulated month of all.
 
-mod subscriptions;
+pub(crate) mod subscriptions;
 
 mod refunds;
 

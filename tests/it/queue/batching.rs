@@ -19,23 +19,23 @@ use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
 
 /// Returns the `n`th of many texts, each from another client.
 fn text(n: usize) -> NewEvent {
-    NewEvent {
-        source: Source::Twilio,
-        external_id: format!("SM{n:032}"),
-        payload: Payload::Text {
+    NewEvent::new(
+        Source::Twilio,
+        format!("SM{n:032}"),
+        Payload::Text {
             from: phone(n),
             to: "+447476955179".to_owned(),
             body: "Plumber from London".to_owned(),
             opt_out_type: None,
         },
-    }
+    )
 }
 
 /// Returns an event that the database refuses: its JSON holds the character U+0000, which PostgreSQL cannot store.
 fn refused(n: usize) -> NewEvent {
     let id = format!("evt_{n}");
     let event = json!({ "id": id, "type": "invoice.paid", "note": "\u{0}" });
-    NewEvent { source: Source::Stripe, external_id: id.clone(), payload: Payload::Stripe { id, event } }
+    NewEvent::new(Source::Stripe, id.clone(), Payload::Stripe { id, event })
 }
 
 /// Returns how many transactions wrote the existing events.

@@ -13,6 +13,7 @@ use jobrun_shared::db::outbox::pace::KnownBy;
 use jobrun_shared::db::outbox::{self, DeliveryProgress, DeliveryReport, LaterActivity, Reported};
 use jobrun_shared::db::{self, Patience};
 use jobrun_shared::queue::{self, Queue};
+use jobrun_shared::traces::Span;
 use jobrun_shared::{clock, metrics, telemetry};
 use jobrun_twilio::errors;
 use sqlx::PgConnection;
@@ -47,6 +48,7 @@ async fn apply(
     applied.delivery_times.into_iter().for_each(metrics::delivery);
     telemetry::raised(&applied.raised);
     telemetry::cleared(&applied.cleared);
+    applied.spans.into_iter().for_each(Span::succeed);
     Ok(applied.count)
 }
 
@@ -55,23 +57,28 @@ async fn apply_in(conn: &mut PgConnection, ids: &[i64]) -> Result<Applied, db::E
     if locked.is_empty() {
         return Ok(Applied::default());
     }
-    let mut reports: Vec<(i64, DeliveryReport)> =
-        locked.iter().filter_map(|event| Some((event.id, as_report(event)?))).collect();
-    reports.sort_by_key(|(id, report)| (report.message_id, *id));
+    let mut reports: Vec<(&PendingEvent, DeliveryReport)> =
+        locked.iter().filter_map(|event| Some((event, as_report(event)?))).collect();
+    reports.sort_by_key(|(event, report)| (report.message_id, event.id));
 
     let now = clock::now();
-    let (event_ids, reports): (Vec<i64>, Vec<DeliveryReport>) = reports.into_iter().unzip();
+    let (events, reports): (Vec<&PendingEvent>, Vec<DeliveryReport>) = reports.into_iter().unzip();
     let reported = outbox::apply_reports(conn, &reports, now).await?;
     let outcome = |text: &Option<Reported>| if text.is_some() { "applied" } else { "not_our_text" };
     let outcomes: Vec<Outcome> =
-        event_ids.into_iter().zip(&reported).map(|(id, text)| Outcome::of_nobody(id, outcome(text))).collect();
+        events.iter().zip(&reported).map(|(event, text)| Outcome::of_nobody(event.id, outcome(text))).collect();
     inbox::mark_processed(conn, &outcomes, now).await?;
     let matched: Vec<(&DeliveryReport, &Reported)> =
         reports.iter().zip(&reported).filter_map(|(report, text)| Some((report, text.as_ref()?))).collect();
     let applied = act_on(conn, &matched, now).await?;
+    let spans = events.iter().zip(&reports).zip(&reported).filter_map(|((event, report), text)| {
+        let span = text.as_ref()?.report_span(event.traceparent, event.received_at)?;
+        Some(span.with("status", report.progress.name()))
+    });
+    let spans = spans.collect();
     // A report may settle a text of unknown outcome, and then the next one to the same person can leave.
     queue::enqueue(conn, Queue::SendMessages).await?;
-    Ok(Applied { count: outcomes.len(), ..applied })
+    Ok(Applied { count: outcomes.len(), spans, ..applied })
 }
 
 /// The results of a batch, for the log after the commit.
@@ -84,6 +91,8 @@ struct Applied {
     delivery_times: Vec<Duration>,
     raised: Vec<NewAlert>,
     cleared: Vec<String>,
+    /// A span for each report about a text of a sampled trace.
+    spans: Vec<Span>,
 }
 
 /// Carries out the actions that follow from `matched`, the reports that have a text. Does not set the count.

@@ -11,6 +11,7 @@ use jobrun_shared::alerts::{Kind, payments as alert_of};
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::inbox::{self, NewEvent, Outcome, Payload, PendingEvent, Source};
 use jobrun_shared::db::{self, Patience, subscriptions};
+use jobrun_shared::traces::{Span, SpanName};
 use jobrun_shared::{clock, telemetry};
 use jobrun_stripe::facts::{self, StripeFact};
 use sqlx::PgConnection;
@@ -41,22 +42,31 @@ async fn apply(
     let now = clock::now();
     let mut tx = db::begin(&context.pool, patience).await?;
     let applied = apply_in(&mut tx, &ids, now).await;
-    let (count, raised, cleared) = db::finish(tx, applied).await?;
-    telemetry::raised(&raised);
-    telemetry::cleared(&cleared);
-    Ok(count)
+    let applied = db::finish(tx, applied).await?;
+    telemetry::raised(&applied.raised);
+    telemetry::cleared(&applied.cleared);
+    applied.spans.into_values().for_each(Span::succeed);
+    Ok(applied.count)
 }
 
-/// Returns the number of events applied, the new alerts, and the causes of the resolved ones.
-///
+/// The results of a batch, for the log after the commit.
+struct Applied {
+    /// The number of events.
+    count: usize,
+    /// The new alerts, and the causes of the resolved ones.
+    raised: Vec<NewAlert>,
+    cleared: Vec<String>,
+    /// The spans of events of sampled traces, by `events.id`.
+    spans: HashMap<i64, Span>,
+}
+
 /// Locks subscriptions first: row 3 of the lock order in `shared/README.md` comes before rows 4 to 13.
-async fn apply_in(
-    conn: &mut PgConnection,
-    ids: &[i64],
-    now: DateTime<Utc>,
-) -> Result<(usize, Vec<NewAlert>, Vec<String>), db::Error> {
+async fn apply_in(conn: &mut PgConnection, ids: &[i64], now: DateTime<Utc>) -> Result<Applied, db::Error> {
     subscriptions::lock(conn).await?;
     let pending = inbox::lock_pending(conn, ids).await?;
+    let spans =
+        pending.iter().filter_map(|event| Some((event.id, Span::child_of(SpanName::Apply, event.traceparent)?)));
+    let spans: HashMap<i64, Span> = spans.collect();
     let facts: Vec<(i64, StripeFact)> = pending.iter().filter_map(|event| Some((event.id, as_fact(event)?))).collect();
     subscriptions::record(conn, &facts, now).await?;
     let changes: Vec<SubscriptionChange> =
@@ -64,14 +74,15 @@ async fn apply_in(
     let rows: Vec<(&str, Option<&str>, Payment)> = changes.iter().map(SubscriptionChange::as_row).collect();
     subscriptions::save(conn, &rows).await?;
 
-    inbox::insert(conn, &payment_changed_events(&changes, &pending, &facts), now).await?;
+    inbox::insert(conn, &payment_changed_events(&changes, &pending, &facts, &spans), now).await?;
     // Alerts come before `mark_processed`, against the lock order. It waits for no session, because the events are locked already.
     let alerts = stripe_alerts::update(conn, &changes, &facts, now).await?;
     let no_longer_stuck: Vec<String> = facts.iter().map(|(event_id, _)| Kind::PaymentStuck.of(*event_id)).collect();
     let no_longer_stuck = alerts::clear(conn, &no_longer_stuck, now).await?;
     let outcomes: Vec<Outcome> = pending.iter().map(|event| outcome(event, &facts)).collect();
     inbox::mark_processed(conn, &outcomes, now).await?;
-    Ok((outcomes.len(), alerts.raised, [alerts.cleared, no_longer_stuck].concat()))
+    let cleared = [alerts.cleared, no_longer_stuck].concat();
+    Ok(Applied { count: outcomes.len(), raised: alerts.raised, cleared, spans })
 }
 
 fn as_fact(event: &PendingEvent) -> Option<StripeFact> {
@@ -92,27 +103,28 @@ fn payment_changed_events(
     changes: &[SubscriptionChange],
     batch: &[PendingEvent],
     facts: &[(i64, StripeFact)],
+    spans: &HashMap<i64, Span>,
 ) -> Vec<NewEvent> {
     let Some((first, last)) = batch.first().zip(batch.last()) else { return Vec::new() };
-    let received: HashMap<i64, DateTime<Utc>> = batch.iter().map(|event| (event.id, event.received_at)).collect();
+    let events: HashMap<i64, &PendingEvent> = batch.iter().map(|event| (event.id, event)).collect();
     // The batch is in order. It is read backwards, so that the earliest event about each subscription counts.
-    let mut since: HashMap<&str, DateTime<Utc>> = HashMap::new();
+    let mut causes: HashMap<&str, &PendingEvent> = HashMap::new();
     for (event_id, fact) in facts.iter().rev() {
-        since.extend(fact.subscription_id.as_deref().zip(received.get(event_id).copied()));
+        causes.extend(fact.subscription_id.as_deref().zip(events.get(event_id).copied()));
     }
-    let mut clients: BTreeMap<&str, DateTime<Utc>> = BTreeMap::new();
+    let mut clients: BTreeMap<&str, &PendingEvent> = BTreeMap::new();
     for change in changes {
         // A refund names no subscription, so the first event of the batch counts.
-        let since = since.get(change.subscription.id.as_str()).copied().unwrap_or(first.received_at);
-        clients.extend(change.client_to_notify().map(|client| (client, since)));
+        let cause = causes.get(change.subscription.id.as_str()).copied().unwrap_or(first);
+        clients.extend(change.client_to_notify().map(|client| (client, cause)));
     }
     // Numbers may be few: the client who paid first asks first.
-    let mut clients: Vec<(&str, DateTime<Utc>)> = clients.into_iter().collect();
-    clients.sort_by_key(|(_, since)| *since);
-    let event = |(client_id, since): (&str, DateTime<Utc>)| NewEvent {
-        source: Source::System,
-        external_id: format!("payment-changed:{}:{client_id}", last.id),
-        payload: Payload::PaymentChanged { client_id: client_id.to_owned(), since },
+    let mut clients: Vec<(&str, &PendingEvent)> = clients.into_iter().collect();
+    clients.sort_by_key(|(_, cause)| cause.received_at);
+    let event = |(client_id, cause): (&str, &PendingEvent)| {
+        let changed = Payload::PaymentChanged { client_id: client_id.to_owned(), since: cause.received_at };
+        let event = NewEvent::new(Source::System, format!("payment-changed:{}:{client_id}", last.id), changed);
+        NewEvent { traceparent: spans.get(&cause.id).map(Span::traceparent), ..event }
     };
     clients.into_iter().map(event).collect()
 }

@@ -189,5 +189,6 @@ pub(crate) fn misdirected_reply(
         from: from_number,
         held_back: false,
         deferred_until: None,
+        traceparent: event.traceparent,
     })
 }

@@ -58,16 +58,18 @@ async fn look_up(context: &JobContext, text: Unreported) -> Option<NewEvent> {
             return None;
         }
     };
-    (DeliveryProgress::of_status(&message.status) >= DeliveryProgress::Sent).then(|| NewEvent {
-        source: Source::System,
-        external_id: format!("asked:{}:{}", text.sid, message.status),
-        payload: Payload::DeliveryReport {
-            message_id: Some(text.id),
-            sid: text.sid,
-            status: message.status,
-            error_code: message.error_code,
-            to: None,
-        },
+    (DeliveryProgress::of_status(&message.status) >= DeliveryProgress::Sent).then(|| {
+        NewEvent::new(
+            Source::System,
+            format!("asked:{}:{}", text.sid, message.status),
+            Payload::DeliveryReport {
+                message_id: Some(text.id),
+                sid: text.sid,
+                status: message.status,
+                error_code: message.error_code,
+                to: None,
+            },
+        )
     })
 }
 
@@ -130,14 +132,14 @@ async fn events_for_us(context: &JobContext, texts: impl Iterator<Item = Inbound
 
 /// Returns the event that the webhook would have recorded.
 fn as_event(text: Inbound) -> NewEvent {
-    NewEvent {
-        source: Source::Twilio,
-        external_id: text.sid,
-        payload: Payload::Text {
+    NewEvent::new(
+        Source::Twilio,
+        text.sid,
+        Payload::Text {
             from: storable(&text.from),
             to: storable(&text.to),
             body: storable(&text.body),
             opt_out_type: None,
         },
-    }
+    )
 }

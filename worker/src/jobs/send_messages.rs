@@ -12,6 +12,7 @@ use jobrun_shared::db::outbox::pace::KnownBy;
 use jobrun_shared::db::outbox::{self, AttemptOutcome, LaterActivity, Outgoing, SendResult};
 use jobrun_shared::db::{self, Patience, alerts};
 use jobrun_shared::queue::Queue;
+use jobrun_shared::traces::Span;
 use jobrun_shared::{clock, metrics, telemetry};
 use jobrun_twilio::api::{Post, Posted};
 use jobrun_twilio::errors::{self, Class};
@@ -154,29 +155,44 @@ fn proves_account_accepted(outcome: &AttemptOutcome) -> bool {
 
 async fn attempt(context: &JobContext, message: Outgoing) -> AttemptOutcome {
     let now = clock::now();
+    let span = message.attempt_span();
     let result = if now - message.attempted_at > CLAIM_GOES_STALE_AFTER {
         SendResult::NotSent { retry_at: now, why: "the claim went stale before the text was posted".to_owned() }
     } else {
         let posted = context.twilio.create_message(as_post(&message, now)).await;
         let done_at = clock::now();
         measure(&message, &posted, now, done_at);
+        end_span(span, &message, &posted);
         result(&message, posted, done_at)
     };
     log(&message, &result);
     AttemptOutcome { message, result }
 }
 
+/// Ends the span of an attempt. One that Twilio did not accept stays marked as failed.
+fn end_span(span: Option<Span>, message: &Outgoing, posted: &Posted) {
+    let Some(span) = span else { return };
+    let span = span.with("attempt", i64::from(message.attempts)).with("outcome", outcome_name(posted));
+    if matches!(posted, Posted::Accepted { .. }) {
+        span.succeed();
+    }
+}
+
 fn measure(message: &Outgoing, posted: &Posted, began_at: DateTime<Utc>, done_at: DateTime<Utc>) {
     let since = |at: DateTime<Utc>| (done_at - at).to_std().unwrap_or_default();
-    let code_class = match posted {
+    metrics::twilio_request(outcome_name(posted), since(began_at));
+    if let (Posted::Accepted { .. }, Some(received_at)) = (posted, message.follows_from) {
+        metrics::ack_to_text(since(received_at));
+    }
+}
+
+/// Returns the outcome of an attempt in a word, as metrics and spans name it.
+const fn outcome_name(posted: &Posted) -> &'static str {
+    match posted {
         Posted::Accepted { .. } => "accepted",
         Posted::NotTaken { .. } => "not_taken",
         Posted::Unknown { .. } => "unknown",
         Posted::Refused { class, .. } => class.name(),
-    };
-    metrics::twilio_request(code_class, since(began_at));
-    if let (Posted::Accepted { .. }, Some(received_at)) = (posted, message.follows_from) {
-        metrics::ack_to_text(since(received_at));
     }
 }
 
@@ -265,6 +281,7 @@ mod tests {
             second_try: false,
             waited_for: None,
             follows_from: None,
+            traceparent: None,
         }
     }
 

@@ -9,6 +9,7 @@ use sqlx::{PgConnection, PgPool};
 use super::payload::{KINDS, Payload};
 use crate::db::{Error, ensure_rows};
 use crate::queue::{self, Queue};
+use crate::traces::Traceparent;
 
 /// An event that has not been processed yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct PendingEvent {
     pub due_at: Option<DateTime<Utc>>,
     /// The payload; empty when the stored one cannot be read.
     pub payload: Option<Payload>,
+    /// The span that recorded it, if its trace is sampled.
+    pub traceparent: Option<Traceparent>,
 }
 
 struct Row {
@@ -31,12 +34,14 @@ struct Row {
     received_at: DateTime<Utc>,
     due_at: Option<DateTime<Utc>>,
     payload: serde_json::Value,
+    traceparent: Option<String>,
 }
 
 impl From<Row> for PendingEvent {
     fn from(row: Row) -> Self {
         let payload = serde_json::from_value(row.payload).ok();
-        Self { id: row.id, lane: row.lane, received_at: row.received_at, due_at: row.due_at, payload }
+        let traceparent = row.traceparent.as_deref().and_then(Traceparent::parse);
+        Self { id: row.id, lane: row.lane, received_at: row.received_at, due_at: row.due_at, payload, traceparent }
     }
 }
 
@@ -45,7 +50,7 @@ impl From<Row> for PendingEvent {
 pub async fn list_oldest(conn: &mut PgConnection, after: i64, limit: i64) -> Result<Vec<PendingEvent>, Error> {
     let rows = sqlx::query_as!(
         Row,
-        "SELECT id, lane, received_at, due_at, payload FROM events
+        "SELECT id, lane, received_at, due_at, payload, traceparent FROM events
          WHERE processed_at IS NULL AND kind = ANY($2) AND due_at IS NULL AND id > $3
          ORDER BY id LIMIT $1",
         limit,
@@ -67,7 +72,7 @@ pub async fn list_due_again(
 ) -> Result<Vec<PendingEvent>, Error> {
     let rows = sqlx::query_as!(
         Row,
-        "SELECT id, lane, received_at, due_at, payload FROM events
+        "SELECT id, lane, received_at, due_at, payload, traceparent FROM events
          WHERE processed_at IS NULL AND kind = ANY($3) AND due_at <= $1 AND (due_at, id) > ($4, $5)
          ORDER BY due_at, id LIMIT $2",
         now,
@@ -88,9 +93,9 @@ pub async fn list_pending_in(conn: &mut PgConnection, lanes: &[String]) -> Resul
         // Queried lane by lane, and with the predicate of the lane index: by any other index, every pending event would
         // be read.
         r#"SELECT event.id AS "id!", event.lane AS "lane!", event.received_at AS "received_at!", event.due_at,
-                  event.payload AS "payload!"
+                  event.payload AS "payload!", event.traceparent
            FROM unnest($1::TEXT[]) AS asked (lane)
-           CROSS JOIN LATERAL (SELECT id, lane, received_at, due_at, payload FROM events
+           CROSS JOIN LATERAL (SELECT id, lane, received_at, due_at, payload, traceparent FROM events
                                WHERE events.lane = asked.lane AND (processed_at IS NULL) IS TRUE AND kind = ANY($2)
                                OFFSET 0) AS event
            ORDER BY event.id"#,
@@ -109,7 +114,7 @@ pub async fn lock_pending(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<Pe
         Row,
         // This predicate matches no index of pending events, which would be read as a whole: each event is looked up by
         // id.
-        "SELECT id, lane, received_at, due_at, payload FROM events WHERE (processed_at IS NULL) IS NOT FALSE AND id = ANY($1)
+        "SELECT id, lane, received_at, due_at, payload, traceparent FROM events WHERE (processed_at IS NULL) IS NOT FALSE AND id = ANY($1)
          ORDER BY id
          FOR UPDATE SKIP LOCKED",
         ids

@@ -10,6 +10,7 @@ use sqlx::{PgConnection, PgPool};
 use super::payload::Payload;
 use crate::db::{Error, Patience};
 use crate::queue::{self, Queue};
+use crate::traces::Traceparent;
 
 /// Where an event comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,16 @@ pub struct NewEvent {
     pub external_id: String,
     /// The payload.
     pub payload: Payload,
+    /// The span that records it, if its trace is sampled.
+    pub traceparent: Option<Traceparent>,
+}
+
+impl NewEvent {
+    /// Returns an event that belongs to no trace.
+    #[must_use]
+    pub fn new(source: Source, external_id: impl Into<String>, payload: Payload) -> Self {
+        Self { source, external_id: external_id.into(), payload, traceparent: None }
+    }
 }
 
 /// An event as a webhook received it.
@@ -194,11 +205,12 @@ async fn write(
     let lanes: Vec<String> = events.iter().map(|(event, _)| event.payload.lane()).collect();
     let payloads: Vec<Json<&Payload>> = events.iter().map(|(event, _)| Json(&event.payload)).collect();
     let digests: Vec<Option<&[u8]>> = events.iter().map(|(_, digest)| *digest).collect();
+    let spans: Vec<Option<String>> = events.iter().map(|(event, _)| Some(event.traceparent?.to_string())).collect();
     let inserted = sqlx::query!(
-        "INSERT INTO events (source, external_id, kind, lane, payload, signed_digest, received_at)
-         SELECT source, external_id, kind, lane, payload, signed_digest, $7
-         FROM unnest($1::TEXT[], $2::TEXT[], $3::TEXT[], $4::TEXT[], $5::JSONB[], $6::BYTEA[])
-             WITH ORDINALITY AS e (source, external_id, kind, lane, payload, signed_digest, place)
+        "INSERT INTO events (source, external_id, kind, lane, payload, signed_digest, traceparent, received_at)
+         SELECT source, external_id, kind, lane, payload, signed_digest, traceparent, $8
+         FROM unnest($1::TEXT[], $2::TEXT[], $3::TEXT[], $4::TEXT[], $5::JSONB[], $6::BYTEA[], $7::TEXT[])
+             WITH ORDINALITY AS e (source, external_id, kind, lane, payload, signed_digest, traceparent, place)
          ORDER BY place
          ON CONFLICT DO NOTHING
          RETURNING source, external_id",
@@ -208,6 +220,7 @@ async fn write(
         &lanes,
         &payloads as &[Json<&Payload>],
         &digests as &[Option<&[u8]>],
+        &spans as &[Option<String>],
         now
     )
     .fetch_all(&mut *conn)

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 
 use crate::db::Error;
+use crate::traces::{Span, SpanName, Traceparent};
 
 /// A text that this worker has claimed, to send or to look for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +39,16 @@ pub struct Outgoing {
     pub waited_for: Option<i32>,
     /// When the event was received that the text follows from, unless the text was deferred on purpose or is a second try.
     pub follows_from: Option<DateTime<Utc>>,
+    /// The span that wrote it, in W3C's form, if its trace is sampled.
+    pub traceparent: Option<String>,
+}
+
+impl Outgoing {
+    /// Begins the span of an attempt to send it.
+    #[must_use]
+    pub fn attempt_span(&self) -> Option<Span> {
+        Span::child_of(SpanName::Send, self.traceparent.as_deref().and_then(Traceparent::parse))
+    }
 }
 
 /// A text that is due.
@@ -110,7 +121,7 @@ pub async fn mark_sending(
                      error_code AS waited_for,
                      (SELECT received_at FROM events
                       WHERE events.id = messages.event_id AND messages.deferred_until IS NULL
-                        AND messages.retry_of IS NULL) AS follows_from"#,
+                        AND messages.retry_of IS NULL) AS follows_from, messages.traceparent"#,
         now,
         cut_off_at,
         ids
@@ -140,7 +151,7 @@ pub async fn claim_unknown(
                      error_code AS waited_for,
                      (SELECT received_at FROM events
                       WHERE events.id = messages.event_id AND messages.deferred_until IS NULL
-                        AND messages.retry_of IS NULL) AS follows_from"#,
+                        AND messages.retry_of IS NULL) AS follows_from, messages.traceparent"#,
         now,
         limit,
         look_again_at

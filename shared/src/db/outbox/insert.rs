@@ -10,6 +10,7 @@ use sqlx::PgConnection;
 
 use crate::db::Error;
 use crate::queue::{self, Queue};
+use crate::traces::Traceparent;
 
 /// A text to be sent.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub struct NewMessage {
     pub held_back: bool,
     /// The earliest time to send it, if it is important and its recipient has had too many texts in too short a time.
     pub deferred_until: Option<DateTime<Utc>>,
+    /// The span that writes it, if its trace is sampled.
+    pub traceparent: Option<Traceparent>,
 }
 
 impl NewMessage {
@@ -61,18 +64,19 @@ pub async fn insert(conn: &mut PgConnection, messages: &[NewMessage], now: DateT
     let leaves_at = |it: &NewMessage| it.deferred_until.unwrap_or(now);
     let expiries: Vec<DateTime<Utc>> = messages.iter().map(|it| leaves_at(it) + it.text.kind.stale_after()).collect();
     let held_back: Vec<bool> = messages.iter().map(|it| it.held_back).collect();
+    let spans: Vec<Option<String>> = messages.iter().map(|it| Some(it.traceparent?.to_string())).collect();
     let deferred: Vec<Option<DateTime<Utc>>> = messages.iter().map(|it| it.deferred_until).collect();
     sqlx::query!(
         "INSERT INTO messages (client_id, event_id, kind, to_phone, from_number, body, once_key, segments, encoding,
-                               expires_at, held_back, deferred_until, next_attempt_at, status, error_message, created_at,
-                               updated_at)
+                               expires_at, held_back, deferred_until, next_attempt_at, status, error_message, traceparent,
+                               created_at, updated_at)
          SELECT client_id, event_id, kind, to_phone, from_number, body, once_key, segments, encoding, expires_at, held_back,
                 deferred_until, deferred_until, CASE WHEN held_back THEN 'failed' ELSE 'queued' END,
-                CASE WHEN held_back THEN 'too many texts to this person in too short a time' END, $13, $13
+                CASE WHEN held_back THEN 'too many texts to this person in too short a time' END, traceparent, $14, $14
          FROM unnest($1::TEXT[], $2::BIGINT[], $3::TEXT[], $4::TEXT[], $5::TEXT[], $6::TEXT[], $7::TEXT[], $8::INTEGER[],
-                     $9::TEXT[], $10::TIMESTAMPTZ[], $11::BOOLEAN[], $12::TIMESTAMPTZ[])
+                     $9::TEXT[], $10::TIMESTAMPTZ[], $11::BOOLEAN[], $12::TIMESTAMPTZ[], $13::TEXT[])
              WITH ORDINALITY AS m (client_id, event_id, kind, to_phone, from_number, body, once_key, segments, encoding,
-                                   expires_at, held_back, deferred_until, place)
+                                   expires_at, held_back, deferred_until, traceparent, place)
          ORDER BY place
          ON CONFLICT ON CONSTRAINT a_text_with_a_key_is_said_once DO NOTHING",
         &clients as &[Option<&str>],
@@ -87,6 +91,7 @@ pub async fn insert(conn: &mut PgConnection, messages: &[NewMessage], now: DateT
         &expiries,
         &held_back,
         &deferred as &[Option<DateTime<Utc>>],
+        &spans as &[Option<String>],
         now
     )
     .execute(&mut *conn)

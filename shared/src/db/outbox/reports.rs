@@ -7,6 +7,7 @@ use jobrun_twilio::errors;
 use sqlx::{PgConnection, PgPool};
 
 use crate::db::Error;
+use crate::traces::{Span, SpanName, Traceparent};
 
 /// A delivery report about a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +59,9 @@ impl DeliveryProgress {
         matches!(self, Self::Sent | Self::Delivered)
     }
 
-    const fn name(self) -> &'static str {
+    /// Returns the status of a text of which this is known, as it is stored.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Taken | Self::Sent => "sent",
             Self::Delivered => "delivered",
@@ -89,6 +92,17 @@ pub struct Reported {
     pub arrived_after_all: bool,
     /// Twilio's error code of the text before this report.
     pub code_before: Option<i32>,
+    /// The span that wrote the text, in W3C's form, if its trace is sampled.
+    pub traceparent: Option<String>,
+}
+
+impl Reported {
+    /// Begins the span of a report about it, which was received at `received_at` by the span `webhook`.
+    #[must_use]
+    pub fn report_span(&self, webhook: Option<Traceparent>, received_at: DateTime<Utc>) -> Option<Span> {
+        let written_by = Traceparent::parse(self.traceparent.as_deref()?)?;
+        Span::child_since(SpanName::Report, [Some(written_by), webhook].into_iter().flatten(), received_at)
+    }
 }
 
 /// Applies delivery reports, in the order given. Returns for each the text of ours that it is about, if there is one.
@@ -184,7 +198,7 @@ async fn apply_together(
            FROM before WHERE messages.id = before.id
            RETURNING messages.id, kind, client_id, to_phone AS "to", attempted_at, retry_of IS NOT NULL AS "second_try!",
                      open AND was <> before.status AS "moved!",
-                     open AND was IN ('undelivered', 'failed') AS "arrived_after_all!", before.code_before"#,
+                     open AND was IN ('undelivered', 'failed') AS "arrived_after_all!", before.code_before, messages.traceparent"#,
         &ids,
         &sids as &[&str],
         &statuses as &[&str],

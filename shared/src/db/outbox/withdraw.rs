@@ -120,8 +120,8 @@ pub async fn try_again(
 ) -> Result<(), Error> {
     sqlx::query!(
         "INSERT INTO messages (client_id, event_id, kind, to_phone, from_number, body, segments, encoding, expires_at,
-                               next_attempt_at, retry_of, created_at, updated_at)
-         SELECT client_id, event_id, kind, to_phone, from_number, body, segments, encoding, $3, $2, id, $4, $4
+                               next_attempt_at, retry_of, traceparent, created_at, updated_at)
+         SELECT client_id, event_id, kind, to_phone, from_number, body, segments, encoding, $3, $2, id, traceparent, $4, $4
          FROM messages WHERE id = $1
          ON CONFLICT ON CONSTRAINT a_message_is_tried_once_more DO NOTHING",
         id,

@@ -78,9 +78,10 @@ async fn process_lanes(context: &JobContext, lanes: &[Item<'_, ()>], patience: P
     let now = clock::now();
     let mut tx = db::begin(&context.pool, patience).await?;
     let decided = decide_lanes(&mut tx, context, &lanes, now).await;
-    let Decided { batch, to_defer, raised, cleared } = db::finish(tx, decided).await?;
+    let Decided { mut batch, to_defer, raised, cleared } = db::finish(tx, decided).await?;
 
     batch.iter().flat_map(|work| &work.journal).for_each(|block| telemetry::journal(block));
+    batch.iter_mut().for_each(ClientWork::end_span);
     telemetry::raised(&raised);
     telemetry::cleared(&cleared);
     defer_clients(context, &to_defer, now).await?;

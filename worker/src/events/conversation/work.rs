@@ -8,6 +8,7 @@ use jobrun_shared::db::clients::{self, OptChangeRecord};
 use jobrun_shared::db::inbox::{NewEvent, Outcome, Payload, PendingEvent, Source};
 use jobrun_shared::db::numbers;
 use jobrun_shared::db::outbox::NewMessage;
+use jobrun_shared::traces::{Span, SpanName};
 
 use crate::context::JobContext;
 
@@ -45,10 +46,13 @@ pub(super) struct ClientWork {
     /// The events that a number is due to this client.
     pub(super) numbers_due: Vec<NewEvent>,
     pub(super) journal: Vec<Vec<String>>,
+    /// The span of these decisions, if one of the events belongs to a sampled trace.
+    pub(super) span: Option<Span>,
 }
 
 impl ClientWork {
     pub(super) fn new(loaded: clients::Loaded, pending: Vec<PendingEvent>) -> Self {
+        let span = Span::child_of(SpanName::Decide, pending.iter().filter_map(|event| event.traceparent));
         Self {
             loaded,
             pending: pending.into(),
@@ -71,6 +75,15 @@ impl ClientWork {
             missed_service_notice: false,
             numbers_due: Vec::new(),
             journal: Vec::new(),
+            span,
+        }
+    }
+
+    /// Ends the span of these decisions, once they are committed.
+    pub(super) fn end_span(&mut self) {
+        let (events, texts) = (self.outcomes.len(), self.texts.len());
+        if let Some(span) = self.span.take() {
+            span.with("events", events as i64).with("texts", texts as i64).succeed();
         }
     }
 
@@ -188,13 +201,12 @@ impl ClientWork {
             text,
             held_back: false,
             deferred_until: None,
+            traceparent: self.span.as_ref().map(Span::traceparent),
         }));
         if decision.number_due {
-            self.numbers_due.push(NewEvent {
-                source: Source::System,
-                external_id: format!("number-due:{}", event.id),
-                payload: Payload::NumberDue { client_id: client.id.clone() },
-            });
+            let due = Payload::NumberDue { client_id: client.id.clone() };
+            let due = NewEvent::new(Source::System, format!("number-due:{}", event.id), due);
+            self.numbers_due.push(NewEvent { traceparent: self.span.as_ref().map(Span::traceparent), ..due });
         }
         self.journal.push(decision.journal);
         self.record_outcome(event, outcome);
