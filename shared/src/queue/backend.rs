@@ -24,6 +24,9 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// After so many seconds without a heartbeat a worker counts as dead, and its jobs go to others.
 const DEAD_AFTER_SECONDS: u64 = 15;
 
+/// How often a worker that ends tries to unregister. Each attempt waits for a lock for at most 250 ms.
+const UNREGISTER_ATTEMPTS: usize = 5;
+
 /// The most jobs that are taken as one.
 const TAKEN_AT_ONCE: i64 = 1000;
 
@@ -278,20 +281,33 @@ async fn defer(pool: &PgPool, job: &Job, delay: Duration) -> Result<(), Error> {
 }
 
 /// Gives back the jobs of a worker that ends, and unregisters it. If that fails, the others notice that its heartbeats stop.
+///
+/// The server finishes a take whose future was dropped. If that commits in between, the worker has a job again and cannot be
+/// deleted.
 async fn unregister(pool: PgPool, worker: String) -> Result<(), Error> {
-    let left = async {
-        sqlx::query!(
-            "UPDATE apalis.jobs SET status = 'Pending', lock_by = NULL, lock_at = NULL
-             WHERE lock_by = $1 AND status = 'Queued'",
-            worker
-        )
-        .execute(&pool)
-        .await?;
-        sqlx::query!("DELETE FROM apalis.workers WHERE id = $1", worker).execute(&pool).await
-    };
-    if let Err(error) = left.await {
+    let mut left = give_back_and_unregister(&pool, &worker).await;
+    for _ in 1..UNREGISTER_ATTEMPTS {
+        // The take has committed, or its lock was waited for in vain.
+        if !matches!(left, Err(sqlx::Error::Database(_))) {
+            break;
+        }
+        left = give_back_and_unregister(&pool, &worker).await;
+    }
+    if let Err(error) = left {
         tracing::warn!(%error, worker, "a worker that ends could not give back its jobs");
     }
+    Ok(())
+}
+
+async fn give_back_and_unregister(pool: &PgPool, worker: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE apalis.jobs SET status = 'Pending', lock_by = NULL, lock_at = NULL
+         WHERE lock_by = $1 AND status = 'Queued'",
+        worker
+    )
+    .execute(pool)
+    .await?;
+    sqlx::query!("DELETE FROM apalis.workers WHERE id = $1", worker).execute(pool).await?;
     Ok(())
 }
 

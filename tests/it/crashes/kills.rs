@@ -184,3 +184,30 @@ async fn texts_that_arrive_while_no_worker_runs_are_answered_once_one_starts() {
     every_text_is_at_the_stand_in_once(&system).await;
     system.shut_down().await.unwrap();
 }
+
+/// Plays a take whose future was dropped: the server finishes it, and it commits while the worker unregisters.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_taken_while_its_worker_ends_goes_back_to_the_queue() {
+    let mut system = test_system(1).await;
+    let registered = "SELECT count(*) FROM apalis.workers WHERE worker_type = 'process-events'";
+    eventually(PATIENCE, "the worker is registered", async || count(&system.pool, registered).await == 1).await;
+    let mut take = system.pool.begin().await.unwrap();
+    let taken = "INSERT INTO apalis.jobs (job, id, job_type, status, run_at, lock_at, lock_by)
+                 SELECT '\\x7b7d', 'taken', 'process-events', 'Queued', now() + INTERVAL '1 day', now(), id
+                 FROM apalis.workers WHERE worker_type = 'process-events'";
+    sqlx::query(taken).execute(&mut *take).await.unwrap();
+
+    let mut worker = system.workers.remove(0);
+    let stopping = tokio::spawn(async move { worker.stop().await.unwrap() });
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+                 AND query LIKE 'DELETE FROM apalis.workers%'";
+    eventually(PATIENCE, "the worker waits for the take", async || count(&system.pool, waits).await == 1).await;
+    take.commit().await.unwrap();
+    assert!(stopping.await.unwrap().success());
+    assert_eq!(
+        texts(&system.pool, "SELECT status FROM apalis.jobs WHERE id = 'taken' AND lock_by IS NULL").await,
+        ["Pending"]
+    );
+    assert_eq!(count(&system.pool, registered).await, 0);
+    system.shut_down().await.unwrap();
+}
