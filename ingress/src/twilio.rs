@@ -94,6 +94,7 @@ pub fn text_event(form: &Form) -> Result<NewEvent, Rejection> {
             // A picture may have no words.
             body: storable(form::get(form, "Body").unwrap_or_default()),
             opt_out_type: form::get(form, "OptOutType").map(storable),
+            answered_at: None,
         },
     ))
 }

@@ -17,6 +17,8 @@
 //! * [`refusal`]: the reasons why a request of the operator is refused.
 //! * [`liveness`]: alerts about workers that do not run, and about work that waits for them.
 //! * [`retention`]: the removal of old events and texts.
+//! * [`missed_texts`]: texts in Twilio's list that the inbox lacks.
+//! * [`restore`]: the work after a restore of the database from a backup.
 //!
 //! The crate connects three others that know no database: the core in [`jobrun_onboarding`], and the protocols in [`jobrun_twilio`]
 //! and [`jobrun_stripe`].
@@ -52,5 +54,9 @@ pub mod refusal;
 pub mod liveness;
 
 pub mod retention;
+
+pub mod missed_texts;
+
+pub mod restore;
 
 pub mod exit;

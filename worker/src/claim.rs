@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_shared::db;
-use jobrun_shared::db::outbox::{self, Outgoing};
+use jobrun_shared::db::outbox::{self, Due, Outgoing};
+use jobrun_shared::db::restores;
 use jobrun_shared::queue::{self, Queue};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
 use crate::pace::{self, Admission};
 
@@ -43,12 +44,14 @@ pub(crate) async fn claim_due(
             return Ok(Vec::new());
         }
     };
-    let due = outbox::lock_due(&mut tx, now, admitted, now + pace::BURST).await?;
+    let mut due = outbox::lock_due(&mut tx, now, admitted, now + pace::BURST).await?;
+    let found = due.len() as i64;
+    settle_sent_before(&mut tx, &mut due, now).await?;
     let charged = pace::charge(&mut tx, &due, segments_per_second, now).await?;
     let claimed = outbox::mark_sending(&mut tx, &charged.admitted, now, now + ATTEMPT_ENDS_WITHIN).await?;
     let come_back_at = match charged.come_back_at {
         // `lock_due` leaves out texts of a sender that is already over its pace.
-        None if (due.len() as i64) < admitted => pace::next_at_pace(&mut tx, now).await?,
+        None if found < admitted => pace::next_at_pace(&mut tx, now).await?,
         at => at,
     };
     if claimed.len() as i64 == limit {
@@ -62,6 +65,22 @@ pub(crate) async fn claim_due(
         look_again_at(pool, at).await;
     }
     Ok(claimed)
+}
+
+/// Settles those of the texts that were sent before a restore of the database, and removes them from `due`. The next text to the
+/// same person can then leave.
+async fn settle_sent_before(conn: &mut PgConnection, due: &mut Vec<Due>, now: DateTime<Utc>) -> Result<(), db::Error> {
+    let ids: Vec<i64> = due.iter().filter(|text| text.may_be_sent).map(|text| text.id).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let sent = restores::settle_sent(conn, &ids, now).await?;
+    due.retain(|text| !sent.contains(&text.id));
+    if !sent.is_empty() {
+        tracing::info!(texts = sent.len(), "texts had been sent before the database was restored");
+        queue::enqueue(conn, Queue::SendMessages).await?;
+    }
+    Ok(())
 }
 
 /// Claims texts whose attempt ended with an unknown outcome or was cut off, and that are due to be looked for, at most `limit`.

@@ -57,6 +57,16 @@ pub(crate) enum Command {
         #[arg(long)]
         roles: bool,
     },
+    /// After a restore from a backup, and before the programs start: fetch what the database lacks from Twilio
+    ///
+    /// Texts that came in since the backup are recorded, as if they had just arrived in the same order. Texts that were sent since
+    /// then are not sent again: for three days, a text with the same recipient and words counts as sent. Numbers that clients were
+    /// told are kept for them. Safe to repeat. Refuses while an ingress or a worker runs.
+    Restored {
+        /// Change nothing, and print what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// The pool: the numbers that clients can be given
     #[command(subcommand)]
     Pool(Pool),

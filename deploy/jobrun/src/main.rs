@@ -8,7 +8,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use jobrun::commands::{
-    self, alerts, buy, client, connect_migrated, demo, doctor, migrate, numbers, payments, pool, sweep, up, waiting,
+    self, alerts, buy, client, connect_migrated, demo, doctor, migrate, numbers, payments, pool, restored, sweep, up,
+    waiting,
 };
 use jobrun_shared::numbers::purchase::Order;
 use jobrun_shared::{config, exit, telemetry};
@@ -40,7 +41,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 fn problems_of(command: &Command) -> Option<config::Problems> {
     match command {
         Command::Pool(Pool::Buy { .. }) => config::Buying::from_env().err(),
-        Command::Numbers(Numbers::Check { .. }) => config::Numbers::from_env().err(),
+        Command::Numbers(Numbers::Check { .. }) | Command::Restored { .. } => config::Numbers::from_env().err(),
         _ => None,
     }
 }
@@ -60,6 +61,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Demo { workers } => return demo::run(&settings, usize::from(workers)).await,
         Command::Settings { .. } | Command::Doctor { .. } => {}
         Command::Migrate { roles } => migrate::migrate(&settings, roles).await?,
+        Command::Restored { dry_run } => restored::run(&config::Numbers::from_env()?, &settings, dry_run).await?,
         Command::Pool(command) => return run_pool(&settings, command).await,
         Command::Numbers(Numbers::Webhooks) => numbers::print_addresses(&settings)?,
         Command::Numbers(Numbers::Check { fix, json }) => {

@@ -60,6 +60,8 @@ pub mod segments;
 
 pub mod loop_guard;
 
+pub mod sent_text;
+
 pub use client::{Client, Collected, Exchange};
 pub use decide::decide;
 pub use decision::{Concern, Decision, Facts, OptChange, Step};

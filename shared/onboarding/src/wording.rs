@@ -5,6 +5,7 @@
 //! where possible. No text asks for a word that Twilio acts on, such as STOP or HELP.
 
 use crate::segments::in_gsm_if_nothing_is_lost;
+use crate::sent_text::REFERENCE;
 pub use crate::text_kind::TextKind;
 use crate::{ANSWER_CHARS_MAX, Call, Client, E164, Field, Half, PhoneType, State};
 
@@ -79,7 +80,7 @@ pub(crate) fn payment_required(payment_link: &str) -> Text {
 pub(crate) fn payment_link(link: Option<&str>, client: &Client) -> String {
     let Some(link) = link else { return PAYMENT_LINK_PLACEHOLDER.to_owned() };
     let joint = if link.contains('?') { '&' } else { '?' };
-    format!("{link}{joint}client_reference_id={}", client.payment_reference)
+    format!("{link}{joint}{REFERENCE}{}", client.payment_reference)
 }
 
 pub(crate) fn payment_awaited() -> Text {

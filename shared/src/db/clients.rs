@@ -32,6 +32,39 @@ pub async fn ensure_for_phones(conn: &mut PgConnection, phones: &[E164]) -> Resu
     Ok(())
 }
 
+/// A client to be created, if there is none with its phone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewClient {
+    /// Its phone.
+    pub phone: E164,
+    /// The reference in its payment link, if it is known.
+    pub payment_reference: Option<String>,
+}
+
+/// As [`ensure_for_phones`], with payment references that the clients already have in their links. A reference that
+/// belongs to another client is left out, with its client.
+pub async fn insert_with_references(conn: &mut PgConnection, clients: &[NewClient]) -> Result<(), Error> {
+    let (named, others): (Vec<&NewClient>, Vec<&NewClient>) =
+        clients.iter().partition(|client| client.payment_reference.is_some());
+    let digits: Vec<&str> = named.iter().map(|client| client.phone.digits()).collect();
+    let regions: Vec<String> = named.iter().map(|client| home_region(&client.phone)).collect();
+    let references: Vec<Option<&str>> = named.iter().map(|client| client.payment_reference.as_deref()).collect();
+    sqlx::query!(
+        r#"INSERT INTO clients ("phoneNumber", region, "paymentReference", "optedOutAt")
+           SELECT phone, region, reference, (SELECT CASE change WHEN 'out' THEN changed_at END FROM opt_changes
+                                             WHERE opt_changes.phone = newcomer.phone ORDER BY id DESC LIMIT 1)
+           FROM unnest($1::TEXT[], $2::TEXT[], $3::TEXT[]) AS newcomer (phone, region, reference)
+           ON CONFLICT DO NOTHING"#,
+        &digits as &[&str],
+        &regions,
+        &references as &[Option<&str>]
+    )
+    .execute(&mut *conn)
+    .await?;
+    let others: Vec<E164> = others.iter().map(|client| client.phone.clone()).collect();
+    ensure_for_phones(conn, &others).await
+}
+
 /// The phones, numbers and client ids among a list of lanes.
 struct Split {
     phones: Vec<String>,

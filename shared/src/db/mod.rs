@@ -48,6 +48,8 @@ pub mod numbers;
 
 pub mod outbox;
 
+pub mod restores;
+
 pub mod server;
 
 pub mod subscriptions;

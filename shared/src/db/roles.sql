@@ -44,6 +44,9 @@ GRANT SELECT, INSERT, UPDATE ON alert_deliveries, alerts, audits, clients, event
     onboarding_states, opt_changes, payment_events, senders, sending, subscriptions, sweeps, twilio_number_pool, waiting_list
     TO jobrun_worker;
 GRANT SELECT ON client_reach TO jobrun_worker, jobrun_console, jobrun_reader;
+GRANT SELECT ON restores TO jobrun_worker, jobrun_console, jobrun_reader;
+GRANT SELECT, DELETE ON unrecorded_texts TO jobrun_worker;
+GRANT SELECT ON unrecorded_texts TO jobrun_console, jobrun_reader;
 GRANT DELETE ON alert_deliveries, events, messages, waiting_list TO jobrun_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON apalis.jobs, apalis.workers TO jobrun_worker;
 

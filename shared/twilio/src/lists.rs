@@ -46,6 +46,30 @@ pub struct Inbound {
     pub sent_at: DateTime<Utc>,
 }
 
+/// A text that we sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Its MessageSid.
+    pub sid: String,
+    /// The sender, a number of the account, E.164.
+    pub from: String,
+    /// The recipient, E.164.
+    pub to: String,
+    /// Its body.
+    pub body: String,
+    /// When Twilio took it, to the second.
+    pub sent_at: DateTime<Utc>,
+}
+
+/// The texts of an account, in both directions, oldest first.
+#[derive(Clone, Debug, Default)]
+pub struct Texts {
+    /// Those that arrived.
+    pub inbound: Vec<Inbound>,
+    /// Those that we sent.
+    pub sent: Vec<Sent>,
+}
+
 /// The delivery status of a text of ours.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct MessageStatus {
@@ -74,10 +98,26 @@ impl Listed {
     /// Returns whether this is the text with `body` that we created in an attempt that began at `attempted_at`.
     #[must_use]
     pub fn is_attempt(&self, body: &str, attempted_at: DateTime<Utc>) -> bool {
-        let says = self.body.as_deref().unwrap_or_default();
         self.direction.as_deref() == Some("outbound-api")
-            && says.strip_prefix(TRIAL_PREFIX).unwrap_or(says) == body
+            && self.words() == body
             && read(self.date_created.as_deref()).is_none_or(|created| created >= attempted_at - CLOCK_TOLERANCE)
+    }
+
+    /// Returns the words of a text of ours, without those that Twilio adds.
+    fn words(&self) -> &str {
+        let says = self.body.as_deref().unwrap_or_default();
+        says.strip_prefix(TRIAL_PREFIX).unwrap_or(says)
+    }
+
+    fn created_at(&self) -> Option<DateTime<Utc>> {
+        read(self.date_created.as_deref()).or_else(|| read(self.date_sent.as_deref()))
+    }
+
+    /// Returns the text if it is one of ours; nothing, if it has no date.
+    fn as_sent(&self) -> Option<Sent> {
+        let sent_at = self.created_at().filter(|_| self.direction.as_deref() == Some("outbound-api"))?;
+        let (from, to) = (self.from.clone()?, self.to.clone()?);
+        Some(Sent { sid: self.sid.clone(), from, to, body: self.words().to_owned(), sent_at })
     }
 
     /// Returns the text if it came in; nothing, if it is still arriving, or if Twilio holds it back as machine-written (30039).
@@ -148,6 +188,31 @@ impl Api {
         inbound.reverse();
         inbound.sort_by_key(|text| text.sent_at);
         Ok(inbound)
+    }
+}
+
+impl Api {
+    /// Returns the texts of the account since `since`, in both directions.
+    ///
+    /// The list is read from its newest entry on, up to the first page that holds only older texts. A filter by date would leave
+    /// out texts that Twilio has taken and not sent yet.
+    ///
+    /// # Errors
+    /// When the list cannot be read.
+    pub async fn list_texts(&self, since: DateTime<Utc>) -> Result<Texts, Error> {
+        let first = format!("{ROOT}{}/Messages.json?PageSize={PAGE_SIZE}", self.account.sid);
+        let is_older = |it: &Listed| it.created_at().is_some_and(|at| at < since);
+        let next = |page: &Page| page.next_page_uri.clone().filter(|_| !page.messages.iter().all(is_older));
+        let pages: Vec<Page> = self.pages(first, next).await?;
+        let mut listed: Vec<Listed> = pages.into_iter().flat_map(|page| page.messages).collect();
+        listed.retain(|it| !is_older(it));
+        // As in `list_inbound`: the newest are listed first, and texts of the same second keep their order.
+        listed.reverse();
+        let mut texts = Texts { sent: listed.iter().filter_map(Listed::as_sent).collect(), inbound: Vec::new() };
+        texts.inbound = listed.into_iter().filter_map(Listed::into_inbound).collect();
+        texts.sent.sort_by_key(|text| text.sent_at);
+        texts.inbound.sort_by_key(|text| text.sent_at);
+        Ok(texts)
     }
 }
 

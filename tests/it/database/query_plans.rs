@@ -9,9 +9,20 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 
 use super::execute;
 
-/// Tables with one row, or with no more rows than there is waiting work: a scan costs no more than that work.
-const SMALL: [&str; 8] =
-    ["alert_deliveries", "audits", "installation", "leases", "sending", "sweeps", "waiting_list", "workers"];
+/// Tables with one row, or with no more rows than there is waiting work: a scan costs no more than that work. Those of a restore are
+/// empty until there is one.
+const SMALL: [&str; 10] = [
+    "alert_deliveries",
+    "audits",
+    "installation",
+    "leases",
+    "restores",
+    "sending",
+    "sweeps",
+    "unrecorded_texts",
+    "waiting_list",
+    "workers",
+];
 
 /// Indexes that hold only rows that wait or are being handled: a query may read them whole.
 const OF_WHAT_WAITS: [&str; 11] = [

@@ -17,3 +17,5 @@ mod alert_delivery;
 mod doctor;
 
 mod roles;
+
+mod restored;

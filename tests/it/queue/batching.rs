@@ -27,6 +27,7 @@ fn text(n: usize) -> NewEvent {
             to: "+447476955179".to_owned(),
             body: "Plumber from London".to_owned(),
             opt_out_type: None,
+            answered_at: None,
         },
     )
 }

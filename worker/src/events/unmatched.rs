@@ -171,7 +171,7 @@ pub(crate) fn misdirected_reply(
     context: &JobContext,
     pool_numbers: &HashSet<String>,
 ) -> Option<NewMessage> {
-    let Some(Payload::Text { from, to, body, opt_out_type }) = &event.payload else {
+    let Some(Payload::Text { from, to, body, opt_out_type, .. }) = &event.payload else {
         return None;
     };
     let (to_stranger, from_number) = (sender(from)?, E164::parse(to).ok()?);

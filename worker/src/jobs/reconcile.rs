@@ -5,15 +5,13 @@
 
 use chrono::TimeDelta;
 use futures::StreamExt;
-use jobrun_json::storable;
 use jobrun_shared::alerts::{Kind, operation};
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::inbox::{self, NewEvent, Payload, Source};
 use jobrun_shared::db::outbox::{self, DeliveryProgress, Unreported};
-use jobrun_shared::db::{self, audits, numbers};
+use jobrun_shared::db::{self, audits};
 use jobrun_shared::queue::{self, Queue};
-use jobrun_shared::{clock, telemetry};
-use jobrun_twilio::lists::Inbound;
+use jobrun_shared::{clock, missed_texts, telemetry};
 
 use crate::context::{JobContext, Progress};
 
@@ -93,9 +91,9 @@ async fn audit(context: &JobContext) -> Result<(), db::Error> {
             return Ok(());
         }
     };
-    let arrived =
-        events_for_us(context, listed.into_iter().filter(|text| text.sent_at >= since && text.sent_at <= until))
-            .await?;
+    let listed = listed.into_iter().filter(|text| text.sent_at >= since && text.sent_at <= until).collect();
+    let ours = missed_texts::of_our_numbers(&context.pool, &context.onboarding_number, listed).await?;
+    let arrived: Vec<NewEvent> = ours.iter().map(missed_texts::as_event).collect();
     let compared = arrived.len();
     // Recording an event locks the lane of its sender, so texts that are recorded already are left out.
     let arrived = inbox::list_new(&mut *context.pool.acquire().await?, arrived).await?;
@@ -118,28 +116,4 @@ async fn audit(context: &JobContext) -> Result<(), db::Error> {
     }
     tracing::debug!(compared, missed, "compared Twilio's list with the inbox");
     Ok(())
-}
-
-/// Returns the events of texts to our numbers. The account may have other numbers, whose texts do not concern us.
-async fn events_for_us(context: &JobContext, texts: impl Iterator<Item = Inbound>) -> Result<Vec<NewEvent>, db::Error> {
-    let texts: Vec<Inbound> = texts.collect();
-    let numbers: Vec<&str> = texts.iter().map(|text| text.to.as_str()).collect();
-    let mut conn = context.pool.acquire().await?;
-    let mut ours = numbers::list_known(&mut conn, &numbers).await?;
-    ours.insert(context.onboarding_number.as_str().to_owned());
-    Ok(texts.into_iter().filter(|text| ours.contains(&text.to)).map(as_event).collect())
-}
-
-/// Returns the event that the webhook would have recorded.
-fn as_event(text: Inbound) -> NewEvent {
-    NewEvent::new(
-        Source::Twilio,
-        text.sid,
-        Payload::Text {
-            from: storable(&text.from),
-            to: storable(&text.to),
-            body: storable(&text.body),
-            opt_out_type: None,
-        },
-    )
 }

@@ -9,6 +9,7 @@
 //! 7. clears the alerts about sessions that no longer hold locks
 //! 8. enqueues jobs for rows that were left behind
 //! 9. removes finished jobs, and events and texts that are older than `RETENTION`
+//! 10. forgets the texts that are unrecorded since an old restore of the database
 //!
 //! Its only input is the rows, so every worker may run it, on schedule and at once when numbers become free. `jobrun sweep` takes
 //! back numbers and offers numbers, and does no other part.
@@ -20,12 +21,12 @@ use jobrun_shared::alerts::{prefixes_that_end_when_quiet, texts};
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::numbers::ownerless;
 use jobrun_shared::db::outbox::{self, SETTLED_AT_ONCE};
-use jobrun_shared::db::{self, audits, blockers, inbox, sweeps};
+use jobrun_shared::db::{self, audits, blockers, inbox, restores, sweeps};
 use jobrun_shared::numbers::promise::{self, AlertChanges};
 use jobrun_shared::numbers::{offer, pool_alerts};
 use jobrun_shared::queue::{self, Queue};
 use jobrun_shared::retention::{self, Removed};
-use jobrun_shared::{clock, telemetry};
+use jobrun_shared::{clock, restore, telemetry};
 
 use crate::context::JobContext;
 use crate::events::stripe;
@@ -50,6 +51,7 @@ pub(crate) async fn run(context: &JobContext) -> Result<(), db::Error> {
         enqueue_missed_work(context).await,
         remove_finished_jobs(context).await,
         remove_old_rows(context).await,
+        forget_unrecorded_texts(context).await,
     ];
     results.into_iter().collect::<Result<(), db::Error>>()?;
     sweeps::record_success(&context.pool, context.sweep_interval, clock::now()).await
@@ -167,7 +169,16 @@ async fn remove_finished_jobs(context: &JobContext) -> Result<(), db::Error> {
     removed.map(|_| ()).map_err(db::Error::from)
 }
 
-/// Comes last, because nothing waits for it.
+async fn forget_unrecorded_texts(context: &JobContext) -> Result<(), db::Error> {
+    let mut conn = context.pool.acquire().await?;
+    let forgotten = restores::forget_unrecorded(&mut conn, clock::now() - restore::KEPT_FOR).await?;
+    if forgotten > 0 {
+        tracing::info!(texts = forgotten, "forgot the texts that were unrecorded since a restore of the database");
+    }
+    Ok(())
+}
+
+/// Comes late, because nothing waits for it.
 async fn remove_old_rows(context: &JobContext) -> Result<(), db::Error> {
     let removed = retention::remove_old(&context.pool, context.retention, clock::now()).await?;
     if removed != Removed::default() {

@@ -18,6 +18,8 @@ pub mod payments;
 
 pub mod pool;
 
+pub mod restored;
+
 pub mod settings;
 
 pub mod sweep;

@@ -23,6 +23,9 @@ pub enum Payload {
         /// Twilio's OptOutType: the keyword that Twilio recognised in the text, and has replied to.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         opt_out_type: Option<String>,
+        /// When it was answered, if that was before a restore of the database that has lost the answer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        answered_at: Option<DateTime<Utc>>,
     },
     /// A call arrived at one of our numbers.
     CallArrived {
@@ -198,7 +201,7 @@ mod tests {
     fn every_kind_is_known_by_the_name_under_which_it_is_stored() {
         let (from, to) = (String::new, String::new);
         let payloads = [
-            Payload::Text { from: from(), to: to(), body: String::new(), opt_out_type: None },
+            Payload::Text { from: from(), to: to(), body: String::new(), opt_out_type: None, answered_at: None },
             Payload::CallArrived { from: from(), to: to(), sid: None },
             Payload::CallEnded { from: from(), to: to(), status: String::new(), sid: None },
             Payload::DeliveryReport {

@@ -31,6 +31,8 @@ mod assign;
 
 mod release;
 
+mod keep;
+
 mod request;
 
 mod stock;
@@ -45,6 +47,7 @@ pub mod purchases;
 
 pub use allocate::*;
 pub use assign::*;
+pub use keep::*;
 pub use lock::lock_allocation_exclusive;
 pub use release::*;
 pub use request::NumberRequest;

@@ -60,6 +60,8 @@ pub struct Due {
     pub from: String,
     /// The number of segments.
     pub segments: i32,
+    /// Whether its recipient was sent texts that are unrecorded since a restore: it may be one of them.
+    pub may_be_sent: bool,
 }
 
 /// Locks queued texts that are due, at most `limit`, and returns them in the order in which they were written. Leaves out
@@ -78,7 +80,9 @@ pub async fn lock_due(
 ) -> Result<Vec<Due>, Error> {
     let due = sqlx::query_as!(
         Due,
-        r#"SELECT m.id, m.from_number AS "from", COALESCE(m.segments, 1) AS "segments!" FROM messages m
+        r#"SELECT m.id, m.from_number AS "from", COALESCE(m.segments, 1) AS "segments!",
+                  (SELECT l.restore_id FROM unrecorded_texts l WHERE l.to_phone = m.to_phone LIMIT 1) IS NOT NULL AS "may_be_sent!"
+           FROM messages m
            WHERE m.status = 'queued' AND (m.next_attempt_at IS NULL OR m.next_attempt_at <= $1)
              AND (m.expires_at IS NULL OR m.expires_at > $1)
              -- Looked up for each: joined, it may be answered by reading all that waits.
@@ -101,6 +105,12 @@ pub async fn lock_due(
         charged_until
     );
     Ok(due.fetch_all(conn).await?)
+}
+
+/// Locks every queued text, due or not. Returns their ids, in order.
+pub async fn lock_queued(conn: &mut PgConnection) -> Result<Vec<i64>, Error> {
+    let queued = sqlx::query_scalar!("SELECT id FROM messages WHERE status = 'queued' ORDER BY id FOR UPDATE");
+    Ok(queued.fetch_all(conn).await?)
 }
 
 /// Marks texts as being sent that [`lock_due`] has locked in the same transaction: they are claimed once this is

@@ -93,13 +93,24 @@ impl ClientWork {
         self.outcomes.push(Outcome { event_id: event.id, word, client: Some((client.id.clone(), client.state)) });
     }
 
-    fn facts<'a>(&self, context: &'a JobContext, allocation: Option<Allocation>, now: DateTime<Utc>) -> Facts<'a> {
+    fn facts<'a>(
+        &self,
+        context: &'a JobContext,
+        stored: &PendingEvent,
+        allocation: Option<Allocation>,
+        now: DateTime<Utc>,
+    ) -> Facts<'a> {
+        // A text that was answered before a restore of the database: the question that followed was asked then, not now.
+        let asked_before = match stored.payload {
+            Some(Payload::Text { answered_at, .. }) => answered_at,
+            _ => None,
+        };
         Facts {
             payment_link: context.payment_link.as_deref(),
             allocation,
             region_served: self.region_served,
             now,
-            asked_at: self.asked_at,
+            asked_at: asked_before.unwrap_or(self.asked_at),
         }
     }
 
@@ -110,7 +121,7 @@ impl ClientWork {
         event: Event,
         now: DateTime<Utc>,
     ) {
-        let facts = self.facts(context, None, now);
+        let facts = self.facts(context, &stored, None, now);
         match decide(&self.loaded.client, &event, &facts) {
             Step::Decided(decision) => self.apply(context, &stored, *decision),
             Step::AskPool => self.awaiting_number = Some((stored, event)),
@@ -136,7 +147,7 @@ impl ClientWork {
     /// Decides the event that needs a number, with the pool's reply.
     pub(super) fn decide_with_allocation(&mut self, context: &JobContext, allocation: Allocation, now: DateTime<Utc>) {
         let Some((stored, event)) = self.awaiting_number.take() else { return };
-        let facts = self.facts(context, Some(allocation.clone()), now);
+        let facts = self.facts(context, &stored, Some(allocation.clone()), now);
         let step = decide(&self.loaded.client, &event, &facts);
         match allocation {
             Allocation::Assigned(number) => self.loaded.client.number = Some(number),

@@ -1,0 +1,129 @@
+//! Restores of the database from a backup, and the texts that are unrecorded since then.
+//!
+//! An unrecorded text is one that Twilio has from us and whose row the restored database lacks. What caused it happens again when
+//! its event is fetched or repeated, and the same text is then written once more. [`settle_sent`] finds such texts before
+//! they leave.
+
+use chrono::{DateTime, Utc};
+use jobrun_twilio::lists::Sent;
+use sqlx::{PgConnection, PgPool};
+
+use super::Error;
+
+/// How many ids of texts are left out after a restore. Twilio may still report about unrecorded texts by their ids.
+const IDS_LEFT_OUT: i64 = 1_000_000;
+
+/// Returns the time up to which the database surely has every text: that of its last event, or that of the last comparison
+/// with Twilio's list, whichever is earlier.
+pub async fn find_last_known(pool: &PgPool) -> Result<DateTime<Utc>, Error> {
+    let known = sqlx::query_scalar!(
+        r#"SELECT LEAST(audited_until, (SELECT received_at FROM events WHERE id = (SELECT max(id) FROM events))) AS "known!" FROM audits"#
+    );
+    Ok(known.fetch_one(pool).await?)
+}
+
+/// Returns which of our daemons are connected to this database, by name.
+pub async fn list_running_daemons(pool: &PgPool) -> Result<Vec<String>, Error> {
+    let running = sqlx::query_scalar!(
+        r#"SELECT DISTINCT application_name AS "name!" FROM pg_stat_activity
+           WHERE datname = current_database() AND application_name IN ('jobrun-ingress', 'jobrun-worker') ORDER BY 1"#
+    );
+    Ok(running.fetch_all(pool).await?)
+}
+
+/// Records a restore. Returns its id.
+pub async fn begin(conn: &mut PgConnection, listed_since: DateTime<Utc>, now: DateTime<Utc>) -> Result<i64, Error> {
+    let id = sqlx::query_scalar!(
+        "INSERT INTO restores (restored_at, listed_since) VALUES ($1, $2) RETURNING id",
+        now,
+        listed_since
+    );
+    Ok(id.fetch_one(conn).await?)
+}
+
+/// Leaves out the ids that unrecorded texts may have had: a late delivery report would be taken for one about another text.
+/// A rollback does not undo this.
+pub async fn leave_out_unrecorded_ids(conn: &mut PgConnection) -> Result<(), Error> {
+    sqlx::query_scalar!(
+        "SELECT setval(pg_get_serial_sequence('messages', 'id'), nextval(pg_get_serial_sequence('messages', 'id')) + $1)",
+        IDS_LEFT_OUT
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(())
+}
+
+/// Adds unrecorded texts. Returns how many were not known yet.
+pub async fn insert_unrecorded(conn: &mut PgConnection, restore_id: i64, unrecorded: &[Sent]) -> Result<u64, Error> {
+    let sids: Vec<&str> = unrecorded.iter().map(|text| text.sid.as_str()).collect();
+    let to: Vec<&str> = unrecorded.iter().map(|text| text.to.as_str()).collect();
+    let from: Vec<&str> = unrecorded.iter().map(|text| text.from.as_str()).collect();
+    let bodies: Vec<&str> = unrecorded.iter().map(|text| text.body.as_str()).collect();
+    let times: Vec<DateTime<Utc>> = unrecorded.iter().map(|text| text.sent_at).collect();
+    let inserted = sqlx::query!(
+        "INSERT INTO unrecorded_texts (twilio_sid, restore_id, to_phone, from_number, body, sent_at)
+         SELECT sid, $1, to_phone, from_number, body, sent_at
+         FROM unnest($2::TEXT[], $3::TEXT[], $4::TEXT[], $5::TEXT[], $6::TIMESTAMPTZ[])
+             AS unrecorded (sid, to_phone, from_number, body, sent_at)
+         ON CONFLICT ON CONSTRAINT an_unrecorded_text_is_known_by_its_sid DO NOTHING",
+        restore_id,
+        &sids as &[&str],
+        &to as &[&str],
+        &from as &[&str],
+        &bodies as &[&str],
+        &times
+    );
+    Ok(inserted.execute(conn).await?.rows_affected())
+}
+
+/// Marks restores as done, those that were cut short included. From now on, texts that follow from a webhook are new.
+pub async fn finish(conn: &mut PgConnection) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE restores SET last_event_id = COALESCE((SELECT max(id) FROM events), 0) WHERE last_event_id IS NULL"
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Marks those of the queued texts `ids` as sent that are unrecorded texts: the same recipient, sender and words. Each unrecorded text
+/// stands for one. Returns the ids of the texts that were sent.
+///
+/// A text that follows from a text or call received after the restore is never among them: that was not answered before.
+/// The caller must have locked the texts.
+pub async fn settle_sent(conn: &mut PgConnection, ids: &[i64], now: DateTime<Utc>) -> Result<Vec<i64>, Error> {
+    let sent = sqlx::query_scalar!(
+        r#"WITH ours AS (
+               SELECT m.id, m.to_phone, m.from_number, m.body, e.id AS event_id,
+                      row_number() OVER (PARTITION BY m.to_phone, m.from_number, m.body ORDER BY m.id) AS place
+               FROM messages m LEFT JOIN events e ON e.id = m.event_id AND e.source = 'twilio'
+               WHERE m.id = ANY($1) AND m.status = 'queued'
+           ), unrecorded AS (
+               SELECT l.twilio_sid, l.to_phone, l.from_number, l.body, l.sent_at, r.last_event_id,
+                      row_number() OVER (PARTITION BY l.to_phone, l.from_number, l.body ORDER BY l.sent_at, l.twilio_sid) AS place
+               FROM unrecorded_texts l JOIN restores r ON r.id = l.restore_id
+               WHERE l.to_phone IN (SELECT to_phone FROM ours)
+                 -- Looked up for each: joined, it may be answered by reading all texts.
+                 AND (SELECT m.id FROM messages m WHERE m.twilio_sid = l.twilio_sid) IS NULL
+           )
+           UPDATE messages
+           SET status = 'sent', twilio_sid = unrecorded.twilio_sid, attempted_at = unrecorded.sent_at, next_attempt_at = NULL,
+               check_at = $2, updated_at = $2, error_message = NULL
+           FROM ours JOIN unrecorded USING (to_phone, from_number, body, place)
+           WHERE messages.id = ours.id
+             AND (ours.event_id IS NULL OR unrecorded.last_event_id IS NULL OR ours.event_id <= unrecorded.last_event_id)
+           RETURNING messages.id"#,
+        ids,
+        now
+    );
+    Ok(sent.fetch_all(conn).await?)
+}
+
+/// Removes the unrecorded texts of restores before `before`. Returns how many.
+pub async fn forget_unrecorded(conn: &mut PgConnection, before: DateTime<Utc>) -> Result<u64, Error> {
+    let gone = sqlx::query!(
+        "DELETE FROM unrecorded_texts WHERE restore_id IN (SELECT id FROM restores WHERE restored_at < $1)",
+        before
+    );
+    Ok(gone.execute(conn).await?.rows_affected())
+}
