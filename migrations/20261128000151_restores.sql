@@ -24,3 +24,5 @@ CREATE TABLE unrecorded_texts (
 );
 
 CREATE INDEX unrecorded_texts_to_a_recipient ON unrecorded_texts (to_phone, sent_at);
+
+CREATE INDEX unrecorded_texts_of_a_restore ON unrecorded_texts (restore_id);

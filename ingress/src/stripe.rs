@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use jobrun_shared::db::inbox::{NewEvent, Payload, Source};
+use jobrun_shared::db::inbox::NewEvent;
 
 use crate::rejection::Rejection;
 use crate::signed::SignedEvent;
@@ -10,9 +10,7 @@ use crate::state::AppState;
 
 pub(crate) async fn event(State(state): State<AppState>, signed: SignedEvent) -> Result<StatusCode, Rejection> {
     if let Some(incoming) = signed.event {
-        let payload = Payload::Stripe { id: incoming.id.clone(), event: incoming.event };
-        let event = NewEvent::new(Source::Stripe, incoming.id, payload);
-        state.record(event.into(), signed.arrived_at, signed.bytes).await?;
+        state.record(NewEvent::from(incoming).into(), signed.arrived_at, signed.bytes).await?;
     }
     Ok(StatusCode::OK)
 }

@@ -62,7 +62,10 @@ pub const METRICS: [Metric; 36] = [
         "From the recording of an event to the acceptance by Twilio of a text that follows from it.",
     ),
     gauge_of("jobrun_alerts_open", "Open alerts, by kind."),
-    gauge_of("jobrun_audit_last_success_timestamp_seconds", "Until when Twilio's list was compared with the inbox."),
+    gauge_of(
+        "jobrun_audit_last_success_timestamp_seconds",
+        "Until when the list of a source was compared with the inbox: twilio, stripe (only with STRIPE_API_KEY).",
+    ),
     gauge_of("jobrun_build_info", "1, with the version of the program."),
     gauge_of("jobrun_clients", "Clients, by state of the conversation. Counted every five minutes."),
     histogram_of("jobrun_commit_duration_seconds", REQUEST_SECONDS, "The time that a commit of received events took."),

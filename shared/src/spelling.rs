@@ -95,7 +95,7 @@ mod tests {
             "TWILIO_REGION",
             "TWILIO_EDGE",
             "TWILIO_API_KEY",
-            "STRIPE_API_KEY",
+            "STRIPE_ACCOUNT",
             "DATABASE_PORT",
             "HOMES",
             "PATHS",

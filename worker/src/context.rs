@@ -1,10 +1,11 @@
-//! The context of every job: connections, the account at Twilio, settings.
+//! The context of every job: connections, the accounts at Twilio and Stripe, settings.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::{E164, can_hold_a_conversation};
+use jobrun_shared::config::StripeAudit;
 use jobrun_shared::db::inbox::{Payload, PendingEvent};
 use jobrun_shared::db::{self, Health, blockers};
 use jobrun_shared::queue::Announcer;
@@ -29,6 +30,25 @@ pub(crate) enum Progress {
     MoreToDo,
 }
 
+/// The account at Stripe, as far as it can be read.
+#[derive(Clone, Debug)]
+pub(crate) struct StripeAccount {
+    /// Its API.
+    pub(crate) api: jobrun_stripe::api::Api,
+    /// The mode of the events that are taken.
+    pub(crate) livemode: bool,
+}
+
+impl StripeAccount {
+    /// Prepares requests to the account. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// When this machine's certificates cannot be loaded.
+    pub(crate) fn new(settings: &StripeAudit) -> Result<Self, reqwest::Error> {
+        Ok(Self { api: jobrun_stripe::api::Api::new(&settings.access)?, livemode: settings.livemode })
+    }
+}
+
 /// The connections and settings that every job uses.
 #[derive(Clone, Debug)]
 pub(crate) struct JobContext {
@@ -40,6 +60,8 @@ pub(crate) struct JobContext {
     pub(crate) announcer: Announcer,
     /// The account at Twilio.
     pub(crate) twilio: Api,
+    /// The account at Stripe, if there is a key for it.
+    pub(crate) stripe: Option<StripeAccount>,
     /// The number that clients text, and that texts come from.
     pub(crate) onboarding_number: E164,
     /// The address at which clients pay, without the client's reference; nothing if no link is set up yet.
@@ -50,7 +72,7 @@ pub(crate) struct JobContext {
     pub(crate) cooling: Duration,
     /// The interval of the scheduled sweeps.
     pub(crate) sweep_interval: Duration,
-    /// The interval at which Twilio's list of received texts is compared with the inbox.
+    /// The interval at which Twilio's list of received texts, and Stripe's list of events, are compared with the inbox.
     pub(crate) audit_interval: Duration,
     /// The largest number of segments that each of our numbers sends a second.
     pub(crate) segments_per_second: u32,

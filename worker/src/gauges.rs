@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_shared::db::numbers::levels;
 use jobrun_shared::db::{self, gauges, leases};
 use jobrun_shared::{clock, metrics};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use crate::context::JobContext;
 
@@ -25,7 +25,7 @@ const CLIENTS_INTERVAL: TimeDelta = TimeDelta::minutes(5);
 pub(crate) async fn report(context: Arc<JobContext>, holder: &str) {
     let mut clients = ClientCounts::default();
     loop {
-        if let Err(error) = context.unless_lost(read_if_first(&context.pool, holder, &mut clients)).await {
+        if let Err(error) = context.unless_lost(read_if_first(&context, holder, &mut clients)).await {
             tracing::debug!(%error, "the gauges over tables cannot be read");
         }
         tokio::time::sleep(INTERVAL).await;
@@ -39,13 +39,13 @@ struct ClientCounts {
     counts: Vec<gauges::CountOf>,
 }
 
-async fn read_if_first(pool: &PgPool, holder: &str, clients: &mut ClientCounts) -> Result<(), db::Error> {
-    let now = clock::now();
+async fn read_if_first(context: &JobContext, holder: &str, clients: &mut ClientCounts) -> Result<(), db::Error> {
+    let (pool, now) = (&context.pool, clock::now());
     if !leases::take(pool, "gauges", holder, now + LEASE, now).await? {
         return Ok(());
     }
     let mut tx = db::snapshot(pool).await?;
-    read(&mut tx, now).await?;
+    read(&mut tx, context.stripe.is_some(), now).await?;
     if clients.counted_at.is_none_or(|at| now - at >= CLIENTS_INTERVAL) {
         // Also after a failure it is some minutes until the next try.
         *clients = ClientCounts { counted_at: Some(now), counts: Vec::new() };
@@ -57,7 +57,7 @@ async fn read_if_first(pool: &PgPool, holder: &str, clients: &mut ClientCounts) 
     Ok(())
 }
 
-async fn read(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<(), db::Error> {
+async fn read(conn: &mut PgConnection, audits_stripe: bool, now: DateTime<Utc>) -> Result<(), db::Error> {
     let age = |since: Option<DateTime<Utc>>| since.map_or(0.0, |since| (now - since).as_seconds_f64().max(0.0));
     let read = gauges::read(conn, now).await?;
     metrics::table("jobrun_events_waiting", read.events_waiting as f64);
@@ -66,7 +66,14 @@ async fn read(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<(), db::Err
     metrics::table("jobrun_sending_parked", f64::from(u8::from(read.sending_parked)));
     metrics::table("jobrun_waiting_oldest_seconds", age(read.oldest_place));
     metrics::table("jobrun_payments_unassigned", read.payments_unassigned as f64);
-    metrics::table("jobrun_audit_last_success_timestamp_seconds", read.audited_until.timestamp() as f64);
+    // Without the key nothing is compared with Stripe's list, and an old time would look like a fault.
+    let stripe_audited_until = read.stripe_audited_until.filter(|_| audits_stripe);
+    for (source, until) in [("twilio", Some(read.audited_until)), ("stripe", stripe_audited_until)] {
+        if let Some(until) = until {
+            let audited_until = until.timestamp() as f64;
+            metrics::table_by("jobrun_audit_last_success_timestamp_seconds", "source", source, audited_until);
+        }
+    }
     if let Some(at) = read.last_sweep {
         metrics::table("jobrun_sweep_last_success_timestamp_seconds", at.timestamp() as f64);
     }

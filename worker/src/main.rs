@@ -40,7 +40,7 @@ use jobrun_shared::{clock, config, db, exit, metrics, shutdown, telemetry};
 use jobrun_twilio::api::Api;
 use tokio_util::sync::CancellationToken;
 
-use crate::context::{JobContext, Progress};
+use crate::context::{JobContext, Progress, StripeAccount};
 use crate::jobs::{process_events, reconcile, send_messages, sweep};
 
 /// Enough for every job under way, and for the one connection that listens for notifications.
@@ -121,6 +121,12 @@ async fn start() -> anyhow::Result<()> {
         pool,
         health,
         twilio: Api::new(&settings.twilio.account).context("preparing requests to Twilio")?,
+        stripe: settings
+            .stripe_audit
+            .as_ref()
+            .map(StripeAccount::new)
+            .transpose()
+            .context("preparing requests to Stripe")?,
         onboarding_number: settings.twilio.onboarding_number,
         payment_link: settings.payment_link,
         hold: settings.hold,

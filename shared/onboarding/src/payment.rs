@@ -298,25 +298,53 @@ fn first_failures<'a>(facts: impl Iterator<Item = &'a Fact>) -> BTreeMap<&'a str
     first
 }
 
-/// Returns the status after the last change. Several changes can share a second, the unit of Stripe's clock. Then a status from
-/// which another one changed is the earlier. Further ties fall to the later kind of change, and to `Active` if money arrived.
+/// Returns whether the last status of the subscription is a guess: changes of the last second contradict each other, and no rule says
+/// which of them came last. Stripe can be asked then.
+#[must_use]
+pub fn is_in_doubt(facts: &[Fact]) -> bool {
+    match last_changes(facts) {
+        LastChanges::Deleted => false,
+        LastChanges::Of(ties) => ties.windows(2).any(|pair| matches!(pair, [(_, one), (_, other)] if one != other)),
+    }
+}
+
+/// The changes of a subscription of which none is known to be earlier than another.
+enum LastChanges<'a> {
+    /// It was deleted, which is final.
+    Deleted,
+    /// The facts, with the status of each. There is none if the subscription never changed.
+    Of(Vec<(&'a Fact, Status)>),
+}
+
+/// Returns the status after the last change. Among changes of which none is known to be the last, the greatest id decides: a guess,
+/// and the same guess in every order of arrival.
 fn last_status(facts: &[Fact]) -> Option<Status> {
+    match last_changes(facts) {
+        LastChanges::Deleted => Some(Status::Canceled),
+        LastChanges::Of(ties) => ties.into_iter().max_by_key(|(fact, _)| &fact.id).map(|(_, status)| status),
+    }
+}
+
+/// Returns the last changes. Several changes can share a second, the unit of Stripe's clock. Then a status from which another one
+/// changed is the earlier. Further ties fall to the later kind of change, and to `Active` if money arrived.
+fn last_changes(facts: &[Fact]) -> LastChanges<'_> {
     let changes = facts.iter().filter_map(|fact| {
         let FactKind::Subscription { change, status, was } = fact.what else { return None };
         Some((fact, change, status, was))
     });
     let changes: Vec<_> = changes.collect();
     if changes.iter().any(|(_, change, _, _)| *change == Change::Deleted) {
-        return Some(Status::Canceled);
+        return LastChanges::Deleted;
     }
-    let last = changes.iter().map(|(fact, ..)| fact.at).max()?;
-    let ties: Vec<_> = changes.iter().filter(|(fact, ..)| fact.at == last).collect();
-    let is_overtaken = |status: Status| ties.iter().any(|(_, _, to, was)| *was == Some(status) && *to != status);
+    let Some(last) = changes.iter().map(|(fact, ..)| fact.at).max() else { return LastChanges::Of(Vec::new()) };
+    let of_last_second: Vec<_> = changes.iter().filter(|(fact, ..)| fact.at == last).collect();
+    let is_overtaken =
+        |status: Status| of_last_second.iter().any(|(_, _, to, was)| *was == Some(status) && *to != status);
     let has_paid = facts.iter().any(|fact| fact.at == last && proves_payment(&fact.what));
-    let latest = |(fact, change, status, _): &&&(&Fact, Change, Status, Option<Status>)| {
-        (!is_overtaken(*status), *change, has_paid && *status == Status::Active, fact.id.clone())
-    };
-    ties.iter().max_by_key(latest).map(|(_, _, status, _)| *status)
+    let rank = |change: Change, status: Status| (!is_overtaken(status), change, has_paid && status == Status::Active);
+    let latest = of_last_second.iter().map(|(_, change, status, _)| rank(*change, *status)).max();
+    let ties = of_last_second.iter().filter(|(_, change, status, _)| Some(rank(*change, *status)) == latest);
+    LastChanges::Of(ties.map(|(fact, _, status, _)| (*fact, *status)).collect())
 }
 
 #[cfg(test)]
@@ -414,6 +442,27 @@ mod tests {
         let was_paused = changed(9, Change::Updated, Status::Active, Some(Status::Paused));
         let paused = changed(9, Change::Paused, Status::Paused, None);
         assert_eq!(after(&[resumed, was_paused, paused]), Payment::Active);
+    }
+
+    #[test]
+    fn only_changes_of_one_second_that_no_rule_orders_are_in_doubt() {
+        let failed = changed(9, Change::Updated, Status::PastDue, Some(Status::Active));
+        let mended = changed(9, Change::Updated, Status::Active, Some(Status::PastDue));
+        let lost = changed(9, Change::Updated, Status::Unpaid, Some(Status::PastDue));
+        let plain = changed(9, Change::Updated, Status::Active, None);
+        let doubt = |more: &[&Fact]| {
+            let more: Vec<Fact> = more.iter().map(|fact| (*fact).clone()).collect();
+            is_in_doubt(&[paid_by_card(), more].concat())
+        };
+        assert!(!doubt(&[]) && !is_in_doubt(&[]));
+        assert!(!doubt(&[&failed]) && !doubt(&[&failed, &lost]) && !doubt(&[&failed, &plain]));
+        assert!(doubt(&[&plain, &lost]), "the change that leads from one to the other is missing");
+        assert!(!doubt(&[&plain, &lost, &failed]), "and has arrived");
+        assert!(doubt(&[&failed, &mended]), "back and forth, and no money");
+        assert!(!doubt(&[&failed, &mended, &fact(9, invoice_paid(2900))]), "money came last");
+        assert!(!doubt(&[&plain, &changed(9, Change::Paused, Status::Paused, None)]), "the later kind");
+        assert!(!doubt(&[&plain, &lost, &changed(10, Change::Updated, Status::Active, None)]), "a later second");
+        assert!(!doubt(&[&plain, &lost, &changed(5, Change::Deleted, Status::Canceled, None)]), "the end is final");
     }
 
     #[test]
@@ -570,6 +619,17 @@ mod tests {
             }
             prop_assert_eq!(standing(&facts), standing(&again));
             prop_assert_eq!(is_paid_after_end(&facts), is_paid_after_end(&again));
+            prop_assert_eq!(is_in_doubt(&facts), is_in_doubt(&again));
+        }
+
+        /// A status that nobody doubts does not depend on the ids of events, which say nothing about their order.
+        #[test]
+        fn without_doubt_the_ids_of_events_do_not_matter(facts in prop::collection::vec(a_fact(), 0..10)) {
+            let renamed: Vec<Fact> =
+                facts.iter().zip(0..).map(|(fact, n)| Fact { id: format!("evt_{n}"), ..fact.clone() }).collect();
+            let reversed: Vec<Fact> =
+                facts.iter().zip((0..10).rev()).map(|(fact, n)| Fact { id: format!("evt_{n}"), ..fact.clone() }).collect();
+            prop_assert!(is_in_doubt(&facts) || last_status(&renamed) == last_status(&reversed));
         }
 
         #[test]

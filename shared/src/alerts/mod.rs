@@ -29,6 +29,9 @@ pub enum Kind {
     SignaturesNotEnforced,
     TextsMissed,
     TextsTooOld,
+    StripeEventsMissed,
+    StripeEventsTooOld,
+    StripeUnreadable,
     Account,
     Configuration,
     Refused,
@@ -56,7 +59,7 @@ pub enum Kind {
 }
 
 /// Every kind, in the order of [`Kind`], with its stored name.
-pub const KINDS: [(Kind, &str); 32] = [
+pub const KINDS: [(Kind, &str); 35] = [
     (Kind::NoWorker, "no-worker"),
     (Kind::EventsWaiting, "events-waiting"),
     (Kind::TextsWaiting, "texts-waiting"),
@@ -65,6 +68,9 @@ pub const KINDS: [(Kind, &str); 32] = [
     (Kind::SignaturesNotEnforced, "signatures-not-enforced"),
     (Kind::TextsMissed, "texts-missed"),
     (Kind::TextsTooOld, "texts-too-old"),
+    (Kind::StripeEventsMissed, "stripe-events-missed"),
+    (Kind::StripeEventsTooOld, "stripe-events-too-old"),
+    (Kind::StripeUnreadable, "stripe-unreadable"),
     (Kind::Account, "account"),
     (Kind::Configuration, "configuration"),
     (Kind::Refused, "refused"),

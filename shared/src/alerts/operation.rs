@@ -52,3 +52,64 @@ pub fn texts_too_old(from: DateTime<Utc>, to: DateTime<Utc>) -> NewAlert {
         ),
     }
 }
+
+/// The inbox lacked events that Stripe lists.
+#[must_use]
+pub fn stripe_events_missed() -> NewAlert {
+    NewAlert {
+        cause: Kind::StripeEventsMissed.name().to_owned(),
+        about: "Events happened at Stripe and did not reach us. They have been fetched, and the worker's log says how many; if the \
+                ingress was not down, look at the endpoint's deliveries in Stripe."
+            .to_owned(),
+    }
+}
+
+/// Stripe does not keep the events that happened from `from` to `to` any more, and they were not compared with the inbox.
+#[must_use]
+pub fn stripe_events_too_old(from: DateTime<Utc>, to: DateTime<Utc>) -> NewAlert {
+    let (from, to) = (from.format("%Y-%m-%d %H:%M"), to.format("%Y-%m-%d %H:%M UTC"));
+    NewAlert {
+        cause: Kind::StripeEventsTooOld.name().to_owned(),
+        about: format!(
+            "Events that happened at Stripe between {from} and {to} were not compared with the inbox: Stripe keeps them for 30 days. \
+             Look in Stripe for payments and cancellations of that time that we do not know, and then clear this."
+        ),
+    }
+}
+
+/// The part of Stripe's API that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StripeRead {
+    /// The list of events.
+    Events,
+    /// The status of subscriptions.
+    Subscriptions,
+}
+
+impl StripeRead {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Events => "events",
+            Self::Subscriptions => "subscriptions",
+        }
+    }
+
+    /// Returns the cause of the alert that it cannot be read.
+    #[must_use]
+    pub fn cause(self) -> String {
+        Kind::StripeUnreadable.of(self.name())
+    }
+}
+
+/// Events or subscriptions cannot be read from Stripe, for the reason `why`.
+#[must_use]
+pub fn stripe_unreadable(read: StripeRead, why: &str) -> NewAlert {
+    NewAlert {
+        cause: read.cause(),
+        about: format!(
+            "Stripe's {} cannot be read: {why}. Webhooks are taken all the same, and missed ones are not fetched. Look at \
+             `jobrun doctor`.",
+            read.name()
+        ),
+    }
+}

@@ -31,7 +31,7 @@ pub use problems::{Problems, near_misses};
 pub use programs::{Buying, Ingress, Numbers, Operator, Worker, ops_addr};
 pub use reader::Origin;
 pub use shown::{Shown, show};
-pub use stripe::Stripe;
+pub use stripe::{Stripe, StripeAudit};
 pub use table::{SETTINGS, Setting};
 pub use traces::Traces;
 pub use twilio::{AccountKind, STAND_IN_ACCOUNT_SID, SignatureMode, Twilio};

@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use super::alert_webhook::AlertWebhook;
 use super::problems::Problems;
 use super::reader::{Environment, OPS_ADDR_EXAMPLE, Reader, Source};
-use super::stripe::Stripe;
+use super::stripe::{Stripe, StripeAudit};
 use super::traces::Traces;
 use super::twilio::{AccountKind, Twilio};
 use super::{Log, LogFormat};
@@ -50,7 +50,9 @@ pub struct Worker {
     pub hold: Duration,
     /// `NUMBER_COOLING`: how long a number that a client has left is kept from other clients. Zero: not at all.
     pub cooling: Duration,
-    /// `AUDIT_INTERVAL`: how often Twilio's list of received texts is compared with the inbox.
+    /// What Stripe's list of events is read with, if `STRIPE_API_KEY` is set.
+    pub stripe_audit: Option<StripeAudit>,
+    /// `AUDIT_INTERVAL`: how often Twilio's list of received texts, and Stripe's list of events, are compared with the inbox.
     pub audit_interval: Duration,
     /// `TWILIO_SEGMENTS_PER_SECOND`: the most segments that each of our numbers sends per second.
     pub segments_per_second: u32,
@@ -187,6 +189,7 @@ impl Worker {
     pub(super) fn read(source: &dyn Source) -> Result<Self, Problems> {
         Reader::read(source, |reader| {
             let payment_link = reader.payment_link();
+            let stripe_audit = reader.stripe_audit(payment_link.as_deref());
             let sweep_interval = reader.interval("SWEEP_INTERVAL");
             let audit_interval = reader.interval("AUDIT_INTERVAL");
             let hold = reader.hold();
@@ -206,6 +209,7 @@ impl Worker {
                 database_url: database_url?,
                 twilio: twilio?,
                 payment_link,
+                stripe_audit,
                 sweep_interval: sweep_interval?,
                 hold: hold?,
                 cooling: cooling?,
@@ -346,6 +350,10 @@ impl Reader<'_> {
             self.webhook_secrets();
         }
         self.livemode_if_set();
+        self.base_url("STRIPE_API_BASE_URL");
+        if !self.is_in_a_file("STRIPE_API_KEY") {
+            self.stripe_key_if_set();
+        }
         if !self.is_in_a_file("ALERT_WEBHOOK_URL") && !self.is_in_a_file("ALERT_WEBHOOK_SECRET") {
             self.alert_webhook();
         }

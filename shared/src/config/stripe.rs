@@ -1,5 +1,6 @@
 //! The settings of payments.
 
+use jobrun_stripe::api::Access;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::reader::Reader;
@@ -10,6 +11,15 @@ pub struct Stripe {
     /// `STRIPE_WEBHOOK_SECRET`: several during rotation. May be empty only if no payment link is set.
     pub webhook_secrets: Vec<SecretString>,
     /// `STRIPE_LIVEMODE`: whether live events are taken (real money), or test events.
+    pub livemode: bool,
+}
+
+/// What the list of events is read with.
+#[derive(Clone, Debug)]
+pub struct StripeAudit {
+    /// `STRIPE_API_KEY` and `STRIPE_API_BASE_URL`.
+    pub access: Access,
+    /// `STRIPE_LIVEMODE`: the mode of the key, and of the events that are taken.
     pub livemode: bool,
 }
 
@@ -61,13 +71,42 @@ impl Reader<'_> {
                  (example: whsec_…, comma separated during rotation)",
             );
         }
+        Stripe { webhook_secrets, livemode: self.livemode(link.as_deref()) }
+    }
+
+    fn livemode(&mut self, link: Option<&str>) -> bool {
         // Without a link, clients are sent a placeholder for a test link.
-        let is_test = link.as_deref().is_none_or(is_test_link);
+        let is_test = link.is_none_or(is_test_link);
         let livemode = self.livemode_if_set().unwrap_or(!is_test);
         if livemode && link.is_some() && is_test {
             self.add_problem("STRIPE_LIVEMODE is true, and PAYMENT_LINK_URL is a test link");
         }
-        Stripe { webhook_secrets, livemode }
+        livemode
+    }
+
+    /// Reads the restricted key, and says whether it is for live mode. A secret key may do everything, so none is taken.
+    pub(super) fn stripe_key_if_set(&mut self) -> Option<(SecretString, bool)> {
+        let key = self.get("STRIPE_API_KEY")?;
+        let livemode = key.starts_with("rk_live_");
+        if !livemode && !key.starts_with("rk_test_") {
+            self.add_problem("STRIPE_API_KEY does not begin with rk_live_ or rk_test_: it is a restricted key");
+            return None;
+        }
+        Some((SecretString::from(key), livemode))
+    }
+
+    /// Reads what the list of events is read with, if the key is set. `link` is the payment link.
+    pub(super) fn stripe_audit(&mut self, link: Option<&str>) -> Option<StripeAudit> {
+        let api_base_url = self.base_url("STRIPE_API_BASE_URL");
+        let livemode = self.livemode(link);
+        let (key, is_live) = self.stripe_key_if_set()?;
+        if is_live != livemode {
+            let (one, other) = if is_live { ("live", "test") } else { ("test", "live") };
+            self.add_problem(format!(
+                "STRIPE_API_KEY is a key of {one} mode, and {other} events are taken: see STRIPE_LIVEMODE and PAYMENT_LINK_URL"
+            ));
+        }
+        Some(StripeAudit { access: Access { key, api_base_url: api_base_url? }, livemode })
     }
 }
 

@@ -45,7 +45,7 @@ const fn secret(name: &'static str, read_by: &'static str, meaning: &'static str
 }
 
 /// Every setting, by name.
-pub const SETTINGS: [Setting; 38] = [
+pub const SETTINGS: [Setting; 40] = [
     setting(
         "ALERT_WEBHOOK_FORMAT",
         "worker",
@@ -66,7 +66,7 @@ pub const SETTINGS: [Setting; 38] = [
         "AUDIT_INTERVAL",
         "worker",
         Some("5m"),
-        "How often Twilio's list of texts that came in, but for the last 15 seconds, is compared with the inbox.",
+        "How often Twilio's list of texts that came in, but for the last 15 seconds, and Stripe's list of events, but for the last minute, are compared with the inbox.",
     ),
     Setting {
         earlier_name: Some("SLICE_MAX"),
@@ -171,9 +171,15 @@ pub const SETTINGS: [Setting; 38] = [
         Some("false"),
         "`true`: the end of standard input means to stop, as SIGTERM does; for a program that starts them and may be killed.",
     ),
+    setting("STRIPE_API_BASE_URL", "worker", Some("https://api.stripe.com"), "Where Stripe's API is."),
+    secret(
+        "STRIPE_API_KEY",
+        "worker",
+        "rk_…, a restricted key that may read events and subscriptions. Without it, Stripe is never called, and missed events stay missed.",
+    ),
     setting(
         "STRIPE_LIVEMODE",
-        "ingress",
+        "ingress, worker",
         None,
         "`true` takes live events only, `false` test ones only. The default is `true`, unless the payment link is a test one (…/test_…) or not set.",
     ),

@@ -108,6 +108,8 @@ fn jobrun_refuses_a_setting_of_the_other_programs_that_makes_no_sense() {
         ("TWILIO_ADDRESS_SID", "hush"),
         ("PAYMENT_LINK_URL", "hush"),
         ("STRIPE_WEBHOOK_SECRET", "hush"),
+        ("STRIPE_API_KEY", "sk_live_hush"),
+        ("STRIPE_API_BASE_URL", "hush"),
         ("SWEEP_INTERVAL", "hush0123456789abcdef01234"),
     ] {
         let problems = Operator::read(&List(&[(name, value)])).unwrap_err().to_string();
@@ -184,6 +186,28 @@ fn livemode_is_on_unless_the_payment_link_is_a_test_link() {
         (&[secret, ("PAYMENT_LINK_URL", "https://example.com/a b")], "PAYMENT_LINK_URL has a #"),
     ] {
         let problems = with(settings).unwrap_err().to_string();
+        assert!(problems.contains(expected) && !problems.contains("hush"), "{settings:?}: {problems}");
+    }
+}
+
+#[test]
+fn the_key_for_stripe_is_a_restricted_one_of_the_mode_of_the_events() {
+    let worker = |settings: &[(&str, &str)]| Worker::read(&List(&[&GOOD[..], settings].concat()));
+    let (live, test) = (("STRIPE_API_KEY", "rk_live_hush"), ("STRIPE_API_KEY", "rk_test_hush"));
+    let link = ("PAYMENT_LINK_URL", "https://buy.stripe.com/3cs8xy");
+    assert!(worker(&[link]).unwrap().stripe_audit.is_none(), "without a key Stripe is not asked");
+    let audit = worker(&[link, live]).unwrap().stripe_audit.unwrap();
+    assert!(audit.livemode && audit.access.api_base_url == "https://api.stripe.com");
+    assert!(!worker(&[test]).unwrap().stripe_audit.unwrap().livemode);
+    assert!(!format!("{:?}", worker(&[test])).contains("hush"));
+    for (settings, expected) in [
+        (&[link, test][..], "STRIPE_API_KEY is a key of test mode, and live events are taken"),
+        (&[live], "STRIPE_API_KEY is a key of live mode, and test events are taken"),
+        (&[link, live, ("STRIPE_LIVEMODE", "false")], "STRIPE_API_KEY is a key of live mode"),
+        (&[("STRIPE_API_KEY", "sk_test_hush")], "STRIPE_API_KEY does not begin with rk_live_ or rk_test_"),
+        (&[test, ("STRIPE_API_BASE_URL", "ftp://hush")], "STRIPE_API_BASE_URL does not begin with"),
+    ] {
+        let problems = worker(settings).unwrap_err().to_string();
         assert!(problems.contains(expected) && !problems.contains("hush"), "{settings:?}: {problems}");
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{PgConnection, PgPool};
 
-use super::{Error, ensure_rows};
+use super::{Error, ensure_rows, stripe_audits};
 use crate::queue::{self, Queue};
 
 /// Claims the comparison if it is due, and schedules the next one after `every`, so that no two workers compare at the
@@ -24,11 +24,13 @@ pub async fn is_due(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<bool,
     Ok(due.fetch_one(conn).await?)
 }
 
-/// Makes the comparison due now, because texts may have been missed, and enqueues its job.
+/// Makes the comparisons with Twilio's and Stripe's lists due now, because texts and events may have been missed, and
+/// enqueues their job.
 pub async fn hurry(pool: &PgPool, now: DateTime<Utc>) -> Result<(), Error> {
     let mut tx = pool.begin().await?;
     let result = sqlx::query!("UPDATE audits SET due_at = LEAST(due_at, $1)", now).execute(&mut *tx).await?;
     ensure_rows(&result, 1, "hurrying an audit")?;
+    stripe_audits::hurry(&mut tx, now).await?;
     queue::enqueue(&mut tx, Queue::Reconcile).await?;
     Ok(tx.commit().await?)
 }

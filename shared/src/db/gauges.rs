@@ -24,6 +24,8 @@ pub struct Gauges {
     pub last_sweep: Option<DateTime<Utc>>,
     /// Until when all received texts are known to be in the inbox.
     pub audited_until: DateTime<Utc>,
+    /// Until when all events of Stripe's are known to be in the inbox, if that was ever found out.
+    pub stripe_audited_until: Option<DateTime<Utc>>,
 }
 
 /// Returns the gauges that have no label.

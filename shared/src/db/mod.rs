@@ -52,6 +52,8 @@ pub mod restores;
 
 pub mod server;
 
+pub mod stripe_audits;
+
 pub mod subscriptions;
 
 pub mod sweeps;

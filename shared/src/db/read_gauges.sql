@@ -8,7 +8,8 @@ SELECT
      WHERE w.held_until IS NULL AND r.number IS NULL AND r.payment_active AND r.may_be_texted) AS oldest_place,
     (SELECT count(*) FROM subscriptions WHERE client_id IS NULL AND standing IN ('active', 'past_due')) AS "payments_unassigned!",
     (SELECT last_success_at FROM sweeps) AS last_sweep,
-    (SELECT audited_until FROM audits) AS "audited_until!"
+    (SELECT audited_until FROM audits) AS "audited_until!",
+    (SELECT audited_until FROM stripe_audits) AS stripe_audited_until
 FROM (
     SELECT count(*) AS events, count(due_at) AS deferred,
            -- A deferred event waits again once it is due.

@@ -32,7 +32,7 @@ GRANT SELECT ON apalis._sqlx_migrations TO jobrun_ingress, jobrun_worker, jobrun
 GRANT INSERT (source, external_id, kind, lane, payload, signed_digest, traceparent, received_at), SELECT (source, external_id)
     ON events TO jobrun_ingress;
 GRANT INSERT ON apalis.jobs TO jobrun_ingress;
-GRANT SELECT (due_at), UPDATE (due_at) ON audits TO jobrun_ingress;
+GRANT SELECT (due_at), UPDATE (due_at) ON audits, stripe_audits TO jobrun_ingress;
 GRANT INSERT (one_row, account_kind, marked_at) ON installation TO jobrun_ingress, jobrun_worker;
 -- It raises one alert: that signatures are not enforced.
 GRANT INSERT (cause, about, raised_at, last_seen_at), SELECT (id, cause, times, last_seen_at, cleared_at),
@@ -41,8 +41,8 @@ GRANT EXECUTE ON FUNCTION number_is_unused(TEXT) TO jobrun_ingress;
 
 -- The worker reads and writes every table of ours. It deletes only what is over, and never a client, a payment or an alert.
 GRANT SELECT, INSERT, UPDATE ON alert_deliveries, alerts, audits, clients, events, leases, messages, number_changes, number_purchases,
-    onboarding_states, opt_changes, payment_events, senders, sending, subscriptions, sweeps, twilio_number_pool, waiting_list
-    TO jobrun_worker;
+    onboarding_states, opt_changes, payment_events, senders, sending, stripe_audits, subscriptions, sweeps, twilio_number_pool,
+    waiting_list TO jobrun_worker;
 GRANT SELECT ON client_reach TO jobrun_worker, jobrun_console, jobrun_reader;
 GRANT SELECT ON restores TO jobrun_worker, jobrun_console, jobrun_reader;
 GRANT SELECT, DELETE ON unrecorded_texts TO jobrun_worker;
@@ -53,7 +53,8 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON apalis.jobs, apalis.workers TO jobrun_wo
 -- The console reads everything, and acts by adding events, as everything else does. It also clears alerts.
 GRANT SELECT ON ALL TABLES IN SCHEMA apalis TO jobrun_console;
 GRANT SELECT ON alert_deliveries, alerts, audits, clients, events, leases, messages, number_changes, number_purchases, onboarding_states, opt_changes,
-    payment_events, senders, sending, subscriptions, sweeps, twilio_number_pool, waiting_list TO jobrun_console, jobrun_reader;
+    payment_events, senders, sending, stripe_audits, subscriptions, sweeps, twilio_number_pool, waiting_list
+    TO jobrun_console, jobrun_reader;
 GRANT INSERT (source, external_id, kind, lane, payload, signed_digest, traceparent, received_at) ON events TO jobrun_console;
 GRANT INSERT ON apalis.jobs TO jobrun_console;
 GRANT UPDATE (cleared_at) ON alerts TO jobrun_console;

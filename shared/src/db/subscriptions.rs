@@ -159,25 +159,93 @@ async fn load_facts(conn: &mut PgConnection, ids: &[&str]) -> Result<HashMap<Str
     Ok(facts)
 }
 
+/// A subscription as it is to be saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Saved<'a> {
+    /// `subscriptions.id`.
+    pub id: &'a str,
+    /// The client that it belongs to.
+    pub client_id: Option<&'a str>,
+    /// The status of its payment.
+    pub standing: Payment,
+    /// When Stripe is to be asked for the status, if it is in doubt. An earlier time that is stored stays.
+    pub ask_at: Option<DateTime<Utc>>,
+}
+
 /// Saves the clients and the statuses of subscriptions.
 ///
 /// # Errors
 /// [`Error::RowCount`], when a subscription does not exist.
-pub async fn save(conn: &mut PgConnection, changed: &[(&str, Option<&str>, Payment)]) -> Result<(), Error> {
-    let ids: Vec<&str> = changed.iter().map(|(id, ..)| *id).collect();
-    let clients: Vec<Option<&str>> = changed.iter().map(|(_, client, _)| *client).collect();
-    let standings: Vec<&str> = changed.iter().map(|(_, _, standing)| standing.name()).collect();
+pub async fn save(conn: &mut PgConnection, changed: &[Saved<'_>]) -> Result<(), Error> {
+    let ids: Vec<&str> = changed.iter().map(|it| it.id).collect();
+    let clients: Vec<Option<&str>> = changed.iter().map(|it| it.client_id).collect();
+    let standings: Vec<&str> = changed.iter().map(|it| it.standing.name()).collect();
+    let ask_at: Vec<Option<DateTime<Utc>>> = changed.iter().map(|it| it.ask_at).collect();
     let result = sqlx::query!(
-        "UPDATE subscriptions SET client_id = changed.client_id, standing = changed.standing
-         FROM unnest($1::TEXT[], $2::TEXT[], $3::TEXT[]) AS changed (id, client_id, standing)
+        "UPDATE subscriptions SET client_id = changed.client_id, standing = changed.standing,
+                                  ask_at = LEAST(subscriptions.ask_at, changed.ask_at)
+         FROM unnest($1::TEXT[], $2::TEXT[], $3::TEXT[], $4::TIMESTAMPTZ[]) AS changed (id, client_id, standing, ask_at)
          WHERE subscriptions.id = changed.id",
         &ids as &[&str],
         &clients as &[Option<&str>],
-        &standings as &[&str]
+        &standings as &[&str],
+        &ask_at as &[Option<DateTime<Utc>>]
     )
     .execute(conn)
     .await?;
     ensure_rows(&result, changed.len(), "saving how subscriptions stand")
+}
+
+/// Has Stripe asked for the status of these subscriptions at `at`, or earlier if that is due already. Inserts a row for
+/// each that is not known yet. Needs [`lock`].
+pub async fn ask(conn: &mut PgConnection, ids: &[&str], at: DateTime<Utc>) -> Result<(), Error> {
+    sqlx::query!(
+        "INSERT INTO subscriptions (id, heard_of_at, ask_at) SELECT DISTINCT unnest($1::TEXT[]), $2::TIMESTAMPTZ, $2::TIMESTAMPTZ
+         ON CONFLICT ON CONSTRAINT subscriptions_are_known_by_id
+         DO UPDATE SET ask_at = LEAST(subscriptions.ask_at, EXCLUDED.ask_at)",
+        ids as &[&str],
+        at
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Returns whether Stripe is to be asked about any subscription now.
+pub async fn any_to_ask(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<bool, Error> {
+    let any = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM subscriptions WHERE ask_at IS NOT NULL AND ask_at <= $1) AS "any!""#,
+        now
+    );
+    Ok(any.fetch_one(conn).await?)
+}
+
+/// Claims subscriptions that Stripe is to be asked about now, at most `limit`, until `retry_at`: then they are due again
+/// unless [`record_asked`] comes first. Needs [`lock`].
+pub async fn claim_to_ask(
+    conn: &mut PgConnection,
+    limit: i64,
+    retry_at: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<Vec<String>, Error> {
+    let ids = sqlx::query_scalar!(
+        "UPDATE subscriptions SET ask_at = $3
+         WHERE id IN (SELECT id FROM subscriptions WHERE ask_at IS NOT NULL AND ask_at <= $1 ORDER BY ask_at LIMIT $2)
+         RETURNING id",
+        now,
+        limit,
+        retry_at
+    );
+    Ok(ids.fetch_all(conn).await?)
+}
+
+/// Records that Stripe was asked about subscriptions that were claimed until `retry_at`. One that came into doubt
+/// meanwhile is due earlier, and stays. Needs [`lock`].
+pub async fn record_asked(conn: &mut PgConnection, ids: &[&str], retry_at: DateTime<Utc>) -> Result<(), Error> {
+    sqlx::query!("UPDATE subscriptions SET ask_at = NULL WHERE id = ANY($1) AND ask_at = $2", ids as &[&str], retry_at)
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
 /// Returns the status of each client's payment: that of its best subscription. Clients without a subscription are left

@@ -21,7 +21,7 @@ pub enum Queue {
     SendMessages,
     /// Numbers may have become free.
     Sweep,
-    /// Twilio may have texts or delivery reports that did not reach us.
+    /// Twilio may have texts or delivery reports, and Stripe events, that did not reach us.
     Reconcile,
 }
 

@@ -50,7 +50,14 @@ pub enum NotAnEvent {
 /// # Errors
 /// When the body is no event: the error names the reason.
 pub fn read(body: &[u8]) -> Result<Body, NotAnEvent> {
-    let mut event: Value = serde_json::from_str(&repair(body)).map_err(|_| NotAnEvent::NotJson)?;
+    read_value(serde_json::from_str(&repair(body)).map_err(|_| NotAnEvent::NotJson)?)
+}
+
+/// Reads an event of Stripe's list, which is the same event that a webhook brings.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn read_value(mut event: Value) -> Result<Body, NotAnEvent> {
     if event.get("object").and_then(Value::as_str) == Some("v2.core.event") {
         return Ok(Body::Thin);
     }
@@ -80,7 +87,7 @@ fn is_deeper_than(value: &Value, depth: usize) -> bool {
 }
 
 /// Replaces U+0000, the only character that PostgreSQL cannot store.
-fn make_storable(value: &mut Value) {
+pub(crate) fn make_storable(value: &mut Value) {
     match value {
         Value::String(text) => *text = storable(text),
         Value::Array(items) => items.iter_mut().for_each(make_storable),
@@ -105,15 +112,15 @@ mod tests {
                "data": {"object": {"id": "in_1"}}, "api_version": "2031-01-01.whatever"})
     }
 
-    fn read_value(event: &Value) -> Result<Body, NotAnEvent> {
+    fn read_text(event: &Value) -> Result<Body, NotAnEvent> {
         read(event.to_string().as_bytes())
     }
 
     #[test]
     fn a_whole_event_is_kept() {
         let expected = Incoming { id: "evt_1".into(), kind: "invoice.paid".into(), livemode: false, event: event() };
-        assert_eq!(read_value(&event()), Ok(Body::Event(expected)));
-        assert_eq!(read_value(&json!({"object": "v2.core.event"})), Ok(Body::Thin));
+        assert_eq!(read_text(&event()), Ok(Body::Event(expected)));
+        assert_eq!(read_text(&json!({"object": "v2.core.event"})), Ok(Body::Thin));
     }
 
     #[test]
@@ -125,15 +132,15 @@ mod tests {
             for wrong in [Value::Null, json!([1])] {
                 let mut event = event();
                 event[name] = wrong;
-                assert_eq!(read_value(&event), Err(NotAnEvent::Missing(name)));
+                assert_eq!(read_text(&event), Err(NotAnEvent::Missing(name)));
             }
         }
         for data in [Value::Null, json!({}), json!({"object": "in_1"})] {
             let mut event = event();
             event["data"] = data;
-            assert_eq!(read_value(&event), Err(NotAnEvent::Missing("data.object")));
+            assert_eq!(read_text(&event), Err(NotAnEvent::Missing("data.object")));
         }
-        assert_eq!(read_value(&json!([])), Err(NotAnEvent::Missing("id")));
+        assert_eq!(read_text(&json!([])), Err(NotAnEvent::Missing("id")));
     }
 
     /// A stored event must be readable again, inside the row that contains it.
@@ -146,14 +153,14 @@ mod tests {
         }
         let mut event = event();
         event["id"] = json!("e".repeat(256));
-        assert_eq!(read_value(&event), Err(NotAnEvent::Missing("id")));
+        assert_eq!(read_text(&event), Err(NotAnEvent::Missing("id")));
     }
 
     #[test]
     fn an_event_with_any_character_is_accepted() {
         let mut event = event();
         event["data"]["object"] = json!({"name": "A\0B", "metadata": {"k\0": ["\0"]}});
-        let Ok(Body::Event(read)) = read_value(&event) else { panic!("not read") };
+        let Ok(Body::Event(read)) = read_text(&event) else { panic!("not read") };
         assert!(!read.event.to_string().contains("\\u0000"));
         assert_eq!(read.event["data"]["object"]["metadata"]["k\u{FFFD}"][0], "\u{FFFD}");
 

@@ -9,6 +9,34 @@ use jobrun_onboarding::payment::{Change, FactKind, Status};
 use serde::Deserialize;
 use serde_json::Value;
 
+/// The types of events that the endpoint at Stripe subscribes to, and that a comparison with Stripe's list asks for. Stripe takes 20
+/// types in a request at most.
+pub const TYPES: [&str; 20] = [
+    "checkout.session.completed",
+    "checkout.session.async_payment_succeeded",
+    "checkout.session.async_payment_failed",
+    "customer.subscription.created",
+    "customer.subscription.updated",
+    "customer.subscription.deleted",
+    "customer.subscription.paused",
+    "customer.subscription.resumed",
+    "invoice.paid",
+    "invoice.payment_failed",
+    "invoice_payment.paid",
+    "charge.refunded",
+    "refund.failed",
+    "refund.updated",
+    "charge.refund.updated",
+    "charge.dispute.created",
+    "charge.dispute.updated",
+    "charge.dispute.closed",
+    "charge.dispute.funds_withdrawn",
+    "charge.dispute.funds_reinstated",
+];
+
+/// The kind of a fact that Stripe was asked for, instead of a type of Stripe's.
+pub const ASKED: &str = "subscription_asked";
+
 /// The longest id or word that is accepted. Stripe's are far shorter, and a longer one could not be looked up.
 const NAME_BYTES_MAX: usize = 255;
 
@@ -89,6 +117,16 @@ pub fn read(event: &Value) -> Option<StripeFact> {
         kind if kind.starts_with("charge.dispute.") => dispute(fact, object),
         _ => None,
     }
+}
+
+/// Reads a subscription that was fetched from Stripe, whose status was as it says at the time `at` or later. `name` identifies the
+/// fact. It counts as an update of that second.
+#[must_use]
+pub fn of_subscription(name: &str, object: &Value, at: DateTime<Utc>) -> Option<StripeFact> {
+    let event = serde_json::json!({
+        "id": name, "type": "customer.subscription.updated", "created": at.timestamp(), "data": {"object": object},
+    });
+    read(&event).map(|fact| StripeFact { kind: ASKED.to_owned(), ..fact })
 }
 
 /// Reads a checkout. One that only keeps a card for later (`setup`) pays nothing.
@@ -222,6 +260,28 @@ fn name_at(value: &Value, pointer: &str) -> Option<String> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn every_type_that_is_asked_for_is_read() {
+        let object = json!({"id": "x_1", "mode": "payment", "status": "failed", "subscription": "sub_1",
+                            "parent": {"subscription_details": {"subscription": "sub_1"}}});
+        for kind in TYPES {
+            assert!(read(&event(kind, object.clone())).is_some(), "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_subscription_that_was_fetched_counts_as_an_update() {
+        let at = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+        let object = json!({"id": "sub_1", "object": "subscription", "customer": "cus_1", "status": "unpaid"});
+        let fact = of_subscription("asked:sub_1:1700000000", &object, at).unwrap();
+        assert_eq!((fact.id.as_str(), fact.kind.as_str(), fact.happened_at), ("asked:sub_1:1700000000", ASKED, at));
+        assert_eq!((fact.subscription_id.as_deref(), fact.customer_id.as_deref()), (Some("sub_1"), Some("cus_1")));
+        let status = |status, was| FactKind::Subscription { change: Change::Updated, status, was };
+        assert_eq!(fact.what, Some(status(Status::Unpaid, None)));
+        let paused = json!({"id": "sub_1", "status": "active", "pause_collection": {"behavior": "void"}});
+        assert_eq!(of_subscription("a", &paused, at).unwrap().what, Some(status(Status::Paused, None)));
+    }
 
     fn event(kind: &str, object: Value) -> Value {
         json!({"id": "evt_1", "object": "event", "type": kind, "created": 1_700_000_000, "livemode": false,

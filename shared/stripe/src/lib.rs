@@ -1,4 +1,6 @@
-//! Stripe's protocol: the signature of its webhooks, and the content of its events.
+//! Stripe's protocol: the signature of its webhooks, the content of its events, and its REST API for events and subscriptions.
+
+pub mod api;
 
 pub mod signature;
 

@@ -11,13 +11,14 @@ use super::execute;
 
 /// Tables with one row, or with no more rows than there is waiting work: a scan costs no more than that work. Those of a restore are
 /// empty until there is one.
-const SMALL: [&str; 10] = [
+const SMALL: [&str; 11] = [
     "alert_deliveries",
     "audits",
     "installation",
     "leases",
     "restores",
     "sending",
+    "stripe_audits",
     "sweeps",
     "unrecorded_texts",
     "waiting_list",
@@ -25,7 +26,7 @@ const SMALL: [&str; 10] = [
 ];
 
 /// Indexes that hold only rows that wait or are being handled: a query may read them whole.
-const OF_WHAT_WAITS: [&str; 11] = [
+const OF_WHAT_WAITS: [&str; 12] = [
     "a_cause_has_one_open_alert",
     "a_number_is_intended_once",
     "attempted_messages",
@@ -34,6 +35,7 @@ const OF_WHAT_WAITS: [&str; 11] = [
     "messages_to_be_checked",
     "queued_messages",
     "queued_messages_that_expire",
+    "subscriptions_to_ask_about",
     "unsettled_messages_of_a_recipient",
     "waiting_events",
     "waiting_events_by_lane",

@@ -77,9 +77,9 @@ INSERT INTO opt_changes (phone, change, changed_at, event_id)
 SELECT (447900000000 + n)::TEXT, CASE WHEN n % 2 = 0 THEN 'out' ELSE 'in' END, now(), n * 10
 FROM generate_series(1, 10000) AS n;
 
-INSERT INTO subscriptions (id, client_id, standing, heard_of_at)
+INSERT INTO subscriptions (id, client_id, standing, heard_of_at, ask_at)
 SELECT 'sub_' || n, CASE WHEN n > 20 THEN 'client-' || 1 + n % 20000 END,
-       CASE WHEN n % 10 > 0 THEN 'active' ELSE 'ended' END, now() - n * INTERVAL '30 minutes'
+       CASE WHEN n % 10 > 0 THEN 'active' ELSE 'ended' END, now() - n * INTERVAL '30 minutes', CASE WHEN n % 2000 = 0 THEN now() END
 FROM generate_series(1, 20000) AS n;
 
 INSERT INTO payment_events (event_id, stripe_id, kind, happened_at, subscription_id, customer_id, payment_intent_id,

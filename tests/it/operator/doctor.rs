@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jobrun::commands::up::set_up_numbers;
 use jobrun::demo::TestSystem;
+use jobrun_stand_in::stripe_api;
 use jobrun_tests::test_system;
 use serde_json::Value;
 
@@ -37,6 +38,7 @@ async fn the_doctor_finds_what_is_broken_and_says_so_by_its_exit_status() {
         assert!(healthy[check].iter().all(|verdict| verdict == "ok"), "{check}: {healthy:?}");
     }
     assert_eq!(healthy["stripe"], ["warning"], "there is no payment link");
+    assert_eq!(healthy["stripe key"], ["skipped"], "there is no key");
     // The test server is fast instead of safe.
     assert_eq!((code, faults(&healthy)), (1, vec!["durability"]));
 
@@ -56,4 +58,21 @@ async fn the_doctor_finds_what_is_broken_and_says_so_by_its_exit_status() {
     let (code, found) = examine(&system).await;
     assert_eq!((code, found["database"].as_slice()), (1, ["fault".to_owned()].as_slice()));
     assert_eq!(found["workers"], ["skipped"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_asks_stripe_whether_the_key_has_its_rights() {
+    let mut system = test_system(0).await;
+    system.environment.insert("STRIPE_API_KEY".to_owned(), stripe_api::KEY.to_owned());
+    assert_eq!(examine(&system).await.1["stripe key"], ["ok"]);
+    for status in [401, 403, 500] {
+        system.stand_in.stripe_api_fault(Some(status));
+        assert_eq!(examine(&system).await.1["stripe key"], ["fault"], "{status}");
+    }
+    system.stand_in.stripe_api_fault(None);
+    system.environment.insert("STRIPE_API_KEY".to_owned(), "rk_test_hush".to_owned());
+    let (_, shown, _) = system.operator(&["doctor"]).await.unwrap();
+    assert!(shown.contains("Stripe does not accept STRIPE_API_KEY") && !shown.contains("hush"), "{shown}");
+    system.environment.insert("STRIPE_API_KEY".to_owned(), "rk_live_hush".to_owned());
+    assert_eq!(examine(&system).await.1["stripe key"], ["skipped"], "the worker would not start with it");
 }

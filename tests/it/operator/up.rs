@@ -149,7 +149,7 @@ async fn texts_and_payments_survive_a_restart_and_a_kill() {
     assert_eq!(paid.status(), 200);
     let (said, sold, secrets) = (place.get("/messages").await, place.get("/subscriptions").await, place.secrets());
     assert!(sold.starts_with("sub_"), "{sold}");
-    assert_eq!(secrets.len(), 2, "{secrets:?}");
+    assert_eq!(secrets.len(), 3, "{secrets:?}");
     assert!(secrets.iter().all(|(path, secret)| mode(path) == 0o600 && secret.len() == 32), "{secrets:?}");
     signal("-INT", up.pid().unwrap()).await;
     let (code, shown) = end_of(up).await;

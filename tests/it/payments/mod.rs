@@ -1,7 +1,9 @@
-//! Payments, refunds and disputes, and a simulated month of all.
+//! Payments, refunds and disputes, a simulated month of all, and events that were missed.
 
 pub(crate) mod subscriptions;
 
 mod refunds;
 
 mod simulated_month;
+
+mod stripe_audit;

@@ -34,8 +34,8 @@ fn only_the_queue_and_the_worker_s_start_up_use_the_job_queue_s_library() {
     let mut knowing: Vec<String> =
         files(&[".rs"]).into_iter().filter(|(_, text)| text.contains("apalis")).map(|(name, _)| name).collect();
     knowing.sort_unstable();
-    // Telemetry names the library to silence it, `db/mod.rs` to refer to its migrations, the test of the roles names its
-    // tables, and this test to look for it.
+    // Telemetry names the library to silence it, `db/mod.rs` to refer to its migrations, the tests of kills and roles
+    // name its tables, and this test looks for it.
     let allowed = [
         "shared/src/db/mod.rs",
         "shared/src/queue/announce.rs",
@@ -45,6 +45,7 @@ fn only_the_queue_and_the_worker_s_start_up_use_the_job_queue_s_library() {
         "shared/src/queue/notify.rs",
         "shared/src/queue/upkeep.rs",
         "shared/src/telemetry.rs",
+        "tests/it/crashes/kills.rs",
         "tests/it/operator/roles.rs",
         "tests/it/tidy/mod.rs",
         "worker/src/main.rs",
@@ -123,6 +124,14 @@ fn the_guide_has_an_entry_for_every_alert() {
         }
         assert!(entry.contains("by itself"), "{name}: its entry does not say when it ends");
     }
+}
+
+#[test]
+fn the_guide_lists_the_events_that_the_endpoint_at_stripe_is_to_send() {
+    let guide = document("deploy/guide/payments.md");
+    let listed = guide.split("snapshot\n   events").nth(1).unwrap().split("\n3. ").next().unwrap();
+    let listed: Vec<&str> = listed.split('`').skip(1).step_by(2).collect();
+    assert_eq!(listed, jobrun_stripe::facts::TYPES);
 }
 
 #[test]

@@ -41,6 +41,11 @@ Twilio can go wrong:
                                                  seed=7&percent=0 ends it
   curl HOST/faults                               read how often each fault came
 
+Stripe can go wrong:
+
+  curl -d webhooks=lost HOST/faults              webhooks about payments are lost for good, until webhooks=sent; the list
+                                                 of events at HOST/v1/events has them all
+
 A plus sign in -d is fine as it is.
 ";
 
@@ -125,6 +130,7 @@ struct Order {
     always: Option<String>,
     end: Option<String>,
     reports: Option<String>,
+    webhooks: Option<String>,
     seed: Option<u64>,
     percent: Option<u8>,
 }
@@ -143,11 +149,19 @@ async fn order(Shared(state): Shared<Arc<State>>, Form(order): Form<Order>) -> O
         word(order.always.as_ref(), |name| if name == "none" { Some(None) } else { Fault::named(name).map(Some) })?;
     let outcome = word(order.end.as_ref(), DeliveryOutcome::named)?;
     let reports = word(order.reports.as_ref(), Reports::named)?;
+    let lost = word(order.webhooks.as_ref(), |name| match name {
+        "lost" => Some(true),
+        "sent" => Some(false),
+        _ => None,
+    })?;
     let misbehaviour = match (order.seed, order.percent) {
         (Some(seed), Some(percent @ 0..=100)) => Some(Misbehaviour { seed, percent }),
         (None, None) => None,
         _ => return Err((StatusCode::BAD_REQUEST, "a seed and a percentage go together\n".to_owned())),
     };
+    if let Some(lost) = lost {
+        state.set_loses_webhooks(lost);
+    }
     let mut orders = state.faults.orders();
     orders.next.extend(next);
     orders.always = always.unwrap_or(orders.always);

@@ -1,7 +1,7 @@
 //! A stand-in for Twilio and Stripe, for demonstrations and tests.
 //!
 //! It serves Twilio's REST API for messages and numbers, sends signed webhooks and delivery reports, and places calls.
-//! It takes payments, and sends signed events about them as Stripe does (`stripe.rs`).
+//! It takes payments, sends signed events about them as Stripe does (`stripe.rs`), and lists them (`stripe_api.rs`).
 //! Given a file, it keeps its state over a restart (`state_file.rs`).
 //!
 //! People use it over HTTP (`control.rs`); tests call its methods. It must never be more lenient than Twilio, and it
@@ -26,6 +26,8 @@ mod message;
 mod numbers;
 
 pub mod stripe;
+
+pub mod stripe_api;
 
 #[cfg(test)]
 mod tests;
@@ -63,6 +65,8 @@ pub struct Account {
     pub auth_token: SecretString,
     /// The secret of Stripe's webhook endpoint, which signs events.
     pub stripe_secret: SecretString,
+    /// The key of Stripe's API.
+    pub stripe_api_key: SecretString,
     /// The number that clients text, E.164.
     pub onboarding_number: String,
     /// The base URL that webhooks are signed for and sent to.
@@ -88,6 +92,7 @@ struct State {
     taken: AtomicUsize,
     numbers: Mutex<Vec<Number>>,
     sales: Mutex<stripe::Sales>,
+    stripe_log: Mutex<stripe_api::Log>,
     market: Mutex<Vec<Offer>>,
     state_file: Option<StateFile>,
     /// A random prefix and a counter. Together they make SIDs unique, over restarts as well.
@@ -154,6 +159,7 @@ impl StandIn {
             .merge(market::router())
             .merge(control::router())
             .merge(stripe::router())
+            .merge(stripe_api::router())
             .with_state(Arc::clone(&state));
         let service = router.into_make_service_with_connect_info::<Connection>();
         let server = tokio::spawn(async move {
@@ -315,6 +321,7 @@ impl State {
             taken: AtomicUsize::new(0),
             numbers: Mutex::default(),
             sales: Mutex::default(),
+            stripe_log: Mutex::default(),
             market: Mutex::new(market::fresh_numbers()),
             state_file,
             sids: (u64::from_be_bytes(random), AtomicU64::new(0)),

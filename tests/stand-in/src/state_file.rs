@@ -1,4 +1,4 @@
-//! The state that outlives a restart: texts in both directions, numbers and sales.
+//! The state that outlives a restart: texts in both directions, numbers, sales and Stripe's events.
 //!
 //! It is in an append-only file, one JSON object a line. A later line about a number or a sale replaces the earlier one.
 
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::stripe::Sale;
 use crate::{Direction, Message, Number, State};
@@ -23,6 +24,8 @@ pub(crate) enum Entry {
     Number(Number),
     /// A subscription that was sold.
     Sale(Sale),
+    /// An event that happened at Stripe.
+    StripeEvent(Value),
 }
 
 /// The open file.
@@ -113,6 +116,7 @@ impl State {
             Entry::Sale(sale) => {
                 self.sales().insert(sale.subscription.clone(), sale);
             }
+            Entry::StripeEvent(event) => self.restore_stripe_event(event),
         }
     }
 }

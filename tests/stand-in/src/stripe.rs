@@ -280,6 +280,7 @@ impl State {
     /// Sends an event, each time with a new signature, until the response is not a 5xx. The 16 attempts are as many as Stripe
     /// makes in its three days.
     async fn stripe(&self, event: &Value) -> Result<Answer, Undelivered> {
+        self.remember(event);
         let body = event.to_string().into_bytes();
         let mut attempts_left = 16;
         loop {
@@ -362,6 +363,10 @@ async fn list(Shared(state): Shared<Arc<State>>) -> String {
 
 async fn deliver(state: &State, events: &[Value]) -> Result<(), (StatusCode, String)> {
     for event in events {
+        if state.loses_webhooks() {
+            state.remember(event);
+            continue;
+        }
         let refused = |why: String| (StatusCode::BAD_GATEWAY, format!("the webhook was not taken: {why}\n"));
         let answer = state.stripe(event).await.map_err(|error| refused(error.to_string()))?;
         if answer.status != 200 {

@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::stripe::{self, Sale};
+use crate::stripe_api;
 use crate::{Account, DeliveryOutcome, Fault, Misbehaviour, Reports, StandIn};
 
 const PHONE: &str = "+447900000001";
@@ -28,6 +29,7 @@ async fn stand_in_beside(addr: SocketAddr) -> StandIn {
         sid: "AC00000000000000000000000000000000".to_owned(),
         auth_token: SecretString::from("token"),
         stripe_secret: SecretString::from(stripe::SECRET),
+        stripe_api_key: SecretString::from(stripe_api::KEY),
         onboarding_number: NUMBER.to_owned(),
         webhook_base_url: format!("http://{addr}"),
         delivery_reports: true,
@@ -292,6 +294,40 @@ async fn a_typed_phone_number_is_sent_as_e164_where_it_can_be_parsed() {
     }
 }
 
+async fn stripe_get(stand_in: &StandIn, path: &str, key: &str) -> (u16, Value) {
+    let response = stand_in.state.http.get(stand_in.url() + path).bearer_auth(key).send().await.unwrap();
+    (response.status().as_u16(), response.json().await.unwrap())
+}
+
+#[tokio::test]
+async fn stripe_s_api_shows_what_happened_and_refuses_what_stripe_refuses() {
+    let stand_in = stand_in().await;
+    let sale = Sale::new(None);
+    let paid = sale.paid_by_card();
+    assert!(stand_in.stripe(&paid[0]).await.is_err(), "its webhook reaches no server");
+    paid.iter().for_each(|event| stand_in.lose(event));
+    let get = async |path: &str| stripe_get(&stand_in, path, stripe_api::KEY).await;
+    let (status, list) = get("/v1/events?limit=100&types[]=invoice.paid&types[]=checkout.session.completed").await;
+    let kinds: Vec<&str> = list["data"].as_array().unwrap().iter().map(|it| it["type"].as_str().unwrap()).collect();
+    assert_eq!((status, kinds), (200, vec!["checkout.session.completed", "invoice.paid"]), "newest first, once each");
+    let (status, subscription) = get(&format!("/v1/subscriptions/{}", sale.subscription)).await;
+    assert_eq!((status, &subscription["status"]), (200, &"active".into()));
+    for (path, expected, code) in [
+        ("/v1/events?limit=101", 400, "parameter_invalid_integer"),
+        ("/v1/events?delivery=false", 400, "parameter_unknown"),
+        ("/v1/events?starting_after=evt_none", 400, "resource_missing"),
+        ("/v1/subscriptions/sub_none", 404, "resource_missing"),
+        ("/v1/subscriptions/sub_none?limit=1", 400, "parameter_unknown"),
+    ] {
+        let (status, problem) = get(path).await;
+        assert_eq!((status, &problem["error"]["code"]), (expected, &code.into()), "{path}");
+    }
+    assert_eq!(stripe_get(&stand_in, "/v1/events", "rk_test_other").await.0, 401);
+    stand_in.stripe_api_fault(Some(429));
+    assert_eq!(get("/v1/events").await.0, 429);
+    assert_eq!(stand_in.stripe_requests(), 9);
+}
+
 /// Returns a path of its own in the folder for temporary files, and removes any file there.
 fn kept_file(name: &str) -> std::path::PathBuf {
     let file = std::env::temp_dir().join(format!("jobrun-stand-in-{}-{name}", std::process::id()));
@@ -316,7 +352,9 @@ async fn a_stand_in_with_a_file_restores_the_state_of_the_last_one() {
     let url = first.url() + &path(&first, "IncomingPhoneNumbers.json");
     let bought = authorised(&first, first.state.http.post(url)).form(&number).send().await.unwrap();
     assert_eq!(bought.status(), 201);
-    first.state.add_sale(Sale::new(Some("reference")));
+    let sale = Sale::new(Some("reference"));
+    first.lose(&sale.subscription("created", "active", None));
+    first.state.add_sale(sale);
     let (all, numbers, sales) = (first.state.messages().clone(), first.numbers(), first.state.sales().clone());
     let used = [first.new_sid("SM"), first.new_sid("CA")];
     drop(first);
@@ -324,6 +362,7 @@ async fn a_stand_in_with_a_file_restores_the_state_of_the_last_one() {
     let second = start_with_file(&file).await.unwrap();
     assert_eq!((all.len(), second.message_count()), (3, 2));
     assert_eq!((&*second.state.messages(), second.numbers(), &*second.state.sales()), (&all, numbers, &sales));
+    assert_eq!(stripe_get(&second, "/v1/events", stripe_api::KEY).await.1["data"].as_array().unwrap().len(), 1);
     assert!(second.offers().iter().all(|offer| offer.phone_number != "+447400100001"), "it is sold already");
     assert_eq!(listed(&second, "To=%2B447900000001").await, ["2", "1"]);
     create(&second, "3").await.unwrap();

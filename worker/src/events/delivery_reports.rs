@@ -175,6 +175,7 @@ fn as_report(event: &PendingEvent) -> Option<DeliveryReport> {
         | Payload::Unreachable { .. }
         | Payload::Reached { .. }
         | Payload::Stripe { .. }
+        | Payload::SubscriptionAsked { .. }
         | Payload::PaymentChanged { .. }
         | Payload::NumberLost { .. } => None,
     }

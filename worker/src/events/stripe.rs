@@ -1,4 +1,5 @@
-//! Stripe's events, applied to subscriptions. A client whose payment status changes is told by its conversation.
+//! Stripe's events, and its answers to our questions, applied to subscriptions. A client whose payment status changes is told by
+//! its conversation.
 //!
 //! Stripe's events come in any order, so the status of a subscription never follows from the last event: it is computed from all
 //! facts that are known. The conversation decides what that means for the client.
@@ -6,11 +7,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use jobrun_onboarding::Payment;
 use jobrun_shared::alerts::{Kind, payments as alert_of};
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::inbox::{self, NewEvent, Outcome, Payload, PendingEvent, Source};
-use jobrun_shared::db::{self, Patience, subscriptions};
+use jobrun_shared::db::subscriptions::{self, Saved};
+use jobrun_shared::db::{self, Patience};
 use jobrun_shared::traces::{Span, SpanName};
 use jobrun_shared::{clock, telemetry};
 use jobrun_stripe::facts::{self, StripeFact};
@@ -27,7 +28,7 @@ const HANDLER: Handler =
 pub(crate) async fn process(context: &JobContext, oldest: &[PendingEvent]) -> Result<usize, db::Error> {
     let events: Vec<Item<'_, &PendingEvent>> = oldest
         .iter()
-        .filter(|event| matches!(event.payload, Some(Payload::Stripe { .. })))
+        .filter(|event| matches!(event.payload, Some(Payload::Stripe { .. } | Payload::SubscriptionAsked { .. })))
         .map(Item::of_event)
         .collect();
     handle(context, HANDLER, &events, |part, patience| apply(context, part, patience)).await
@@ -71,7 +72,7 @@ async fn apply_in(conn: &mut PgConnection, ids: &[i64], now: DateTime<Utc>) -> R
     subscriptions::record(conn, &facts, now).await?;
     let changes: Vec<SubscriptionChange> =
         subscriptions::load_concerned(conn, &facts).await?.into_iter().map(SubscriptionChange::new).collect();
-    let rows: Vec<(&str, Option<&str>, Payment)> = changes.iter().map(SubscriptionChange::as_row).collect();
+    let rows: Vec<Saved<'_>> = changes.iter().map(|change| change.as_row(now)).collect();
     subscriptions::save(conn, &rows).await?;
 
     inbox::insert(conn, &payment_changed_events(&changes, &pending, &facts, &spans), now).await?;
@@ -88,6 +89,9 @@ async fn apply_in(conn: &mut PgConnection, ids: &[i64], now: DateTime<Utc>) -> R
 fn as_fact(event: &PendingEvent) -> Option<StripeFact> {
     match event.payload.as_ref()? {
         Payload::Stripe { event, .. } => facts::read(event),
+        Payload::SubscriptionAsked { name, subscription, not_before } => {
+            facts::of_subscription(name, subscription, *not_before)
+        }
         _ => None,
     }
 }

@@ -1,9 +1,14 @@
-//! A subscription after new facts: its client, and its status. It saves nothing.
+//! A subscription after new facts: its client, its status, and whether that is in doubt. It saves nothing.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::Payment;
-use jobrun_onboarding::payment::{FactKind, standing};
-use jobrun_shared::db::subscriptions::Subscription;
+use jobrun_onboarding::payment::{FactKind, is_in_doubt, standing};
+use jobrun_shared::db::subscriptions::{Saved, Subscription};
 use jobrun_stripe::facts::StripeFact;
+
+/// The delay before Stripe is asked about a status in doubt. Webhooks that are on their way may settle it, and the answer has to be
+/// of a later second than the events.
+const ASK_AFTER: TimeDelta = TimeDelta::minutes(1);
 
 /// A subscription, its client, and its status now.
 pub(crate) struct SubscriptionChange {
@@ -20,8 +25,14 @@ impl SubscriptionChange {
         Self { subscription, client_id, standing }
     }
 
-    pub(super) fn as_row(&self) -> (&str, Option<&str>, Payment) {
-        (&self.subscription.id, self.client_id.as_deref(), self.standing)
+    /// Returns the row of the subscription. Stripe is asked about a status in doubt only if the worker has a key.
+    pub(super) fn as_row(&self, now: DateTime<Utc>) -> Saved<'_> {
+        Saved {
+            id: &self.subscription.id,
+            client_id: self.client_id.as_deref(),
+            standing: self.standing,
+            ask_at: is_in_doubt(&self.subscription.facts).then(|| now + ASK_AFTER),
+        }
     }
 
     /// Returns the client whose conversation has to be told, because its payment changed, if there is one.

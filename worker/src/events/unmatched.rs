@@ -140,7 +140,9 @@ fn outcome(event: &PendingEvent) -> &'static str {
             | Payload::PaymentChanged { .. }
             | Payload::NumberLost { .. },
         ) => "no_such_client",
-        Some(Payload::DeliveryReport { .. } | Payload::Stripe { .. }) => "not_for_a_conversation",
+        Some(Payload::DeliveryReport { .. } | Payload::Stripe { .. } | Payload::SubscriptionAsked { .. }) => {
+            "not_for_a_conversation"
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The job `reconcile`: asks Twilio for what it has not reported.
+//! The job `reconcile`: asks Twilio for what it has not reported. With a key, Stripe is asked as well (`reconcile_stripe.rs`).
 //!
 //! Delivery reports get lost, and so do texts that arrive while no ingress can take them. Twilio does not deliver either again. The
 //! job records its findings in the inbox like any other event, once, however often it finds them.
@@ -14,6 +14,7 @@ use jobrun_shared::queue::{self, Queue};
 use jobrun_shared::{clock, missed_texts, telemetry};
 
 use crate::context::{JobContext, Progress};
+use crate::jobs::reconcile_stripe;
 
 /// The number of texts looked up at a time.
 const LOOKUPS_MAX: usize = 10;
@@ -32,7 +33,9 @@ const AGE_MAX: TimeDelta = TimeDelta::hours(24);
 
 pub(crate) async fn run(context: &JobContext) -> Result<Progress, db::Error> {
     audit(context).await?;
-    context.run_until_drained(|| look_up_unreported(context)).await
+    let of_twilio = context.run_until_drained(|| look_up_unreported(context)).await?;
+    let of_stripe = reconcile_stripe::run(context).await?;
+    Ok(if of_twilio == Progress::Drained { of_stripe } else { of_twilio })
 }
 
 async fn look_up_unreported(context: &JobContext) -> Result<usize, db::Error> {

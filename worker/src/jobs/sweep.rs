@@ -21,7 +21,7 @@ use jobrun_shared::alerts::{prefixes_that_end_when_quiet, texts};
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::numbers::ownerless;
 use jobrun_shared::db::outbox::{self, SETTLED_AT_ONCE};
-use jobrun_shared::db::{self, audits, blockers, inbox, restores, sweeps};
+use jobrun_shared::db::{self, audits, blockers, inbox, restores, stripe_audits, subscriptions, sweeps};
 use jobrun_shared::numbers::promise::{self, AlertChanges};
 use jobrun_shared::numbers::{offer, pool_alerts};
 use jobrun_shared::queue::{self, Queue};
@@ -157,7 +157,9 @@ async fn enqueue_missed_work(context: &JobContext) -> Result<(), db::Error> {
     if outbox::any_due(&mut conn, now).await? {
         queue::enqueue(&mut conn, Queue::SendMessages).await?;
     }
-    if outbox::any_unreported(&mut conn, now).await? || audits::is_due(&mut conn, now).await? {
+    let asks_stripe = context.stripe.is_some()
+        && (stripe_audits::is_due(&mut conn, now).await? || subscriptions::any_to_ask(&mut conn, now).await?);
+    if asks_stripe || outbox::any_unreported(&mut conn, now).await? || audits::is_due(&mut conn, now).await? {
         queue::enqueue(&mut conn, Queue::Reconcile).await?;
     }
     Ok(())

@@ -165,6 +165,7 @@ fn payment_words(kind: &str) -> &str {
         "customer.subscription.deleted" => "subscription ended",
         "customer.subscription.paused" => "subscription paused",
         "customer.subscription.resumed" => "subscription resumed",
+        "subscription_asked" => "Stripe was asked about the subscription",
         "invoice.paid" => "invoice paid",
         "invoice.payment_failed" => "the payment of an invoice failed",
         "charge.refunded" => "refunded",

@@ -35,6 +35,9 @@ const CLOCKS_DIFFER_MAX: TimeDelta = TimeDelta::seconds(2);
 /// A transaction that is open for longer keeps the database from tidying up, and perhaps others from their locks.
 const TRANSACTION_AGE_MAX: TimeDelta = TimeDelta::minutes(10);
 
+/// The time whose events are listed, to see whether they can be.
+const LISTED_FOR: TimeDelta = TimeDelta::days(1);
+
 /// How long the public address may take to answer.
 const PUBLIC_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -128,6 +131,10 @@ async fn find_all() -> Vec<Finding> {
     findings.push(match (&ingress, &worker) {
         (Ok(ingress), Ok(worker)) => check_stripe(ingress, worker, pool.as_ref()).await,
         _ => skipped("stripe", "the settings of the programs are not complete"),
+    });
+    findings.push(match &worker {
+        Ok(worker) => check_stripe_key(worker).await,
+        Err(_) => skipped("stripe key", "the settings of the worker are not complete"),
     });
     findings.push(match &ingress {
         Ok(ingress) => check_public_address(ingress).await,
@@ -333,6 +340,29 @@ async fn check_stripe(ingress: &config::Ingress, worker: &config::Worker, pool: 
             "create the endpoint as deploy/guide/payments.md says, and send a test event",
         ),
         Err(error) => fault("stripe", error.to_string(), "run `jobrun migrate`, or see the server's log"),
+    }
+}
+
+/// Asks Stripe whether the key is valid, and has the rights that the worker needs. Without a key, Stripe is not asked.
+async fn check_stripe_key(worker: &config::Worker) -> Finding {
+    const REMEDY: &str =
+        "make a restricted key that may read events and subscriptions, as deploy/guide/payments.md says";
+    let Some(audit) = &worker.stripe_audit else {
+        return skipped("stripe key", "STRIPE_API_KEY is not set: events that are missed are not fetched");
+    };
+    let asked = async {
+        let api = jobrun_stripe::api::Api::new(&audit.access)?;
+        let now = clock::now();
+        let page = api.list_events(now - LISTED_FOR, now, None).await?;
+        // The key's right is checked before it is found that there is no such subscription.
+        api.find_subscription("sub_doctor").await?;
+        anyhow::Ok(page.events.iter().all(|event| event.livemode == audit.livemode))
+    };
+    let mode = if audit.livemode { "live mode" } else { "test mode" };
+    match asked.await {
+        Ok(true) => ok("stripe key", format!("{mode}; it may read events and subscriptions")),
+        Ok(false) => fault("stripe key", format!("it is for {mode}, and lists events of the other one"), REMEDY),
+        Err(error) => fault("stripe key", format!("{error:#}"), REMEDY),
     }
 }
 

@@ -21,7 +21,7 @@ By hand, before the workers start:
                             what operators did since then
 What nothing brings back: calls since then.";
 
-/// Compares Twilio's list with the restored database, records what is missing, and prints what it did and what is left to do.
+/// Compares Twilio's list with the restored database, records the texts that it lacks, and prints its work and the checks that remain.
 /// With `dry_run`, changes nothing.
 ///
 /// # Errors

@@ -228,9 +228,15 @@ fn start_stand_in_with_file(
     settings: &config::Operator,
     prepared: &Prepared,
 ) -> anyhow::Result<StandIn> {
-    let auth_token = data.secret("stand-in-auth-token")?;
-    let stripe_secret = SecretString::from(format!("whsec_{}", data.secret("stand-in-stripe-secret")?.expose_secret()));
-    let account = stand_in_account(local, settings.onboarding_number.as_str(), auth_token, stripe_secret);
+    let with_prefix = |prefix: &str, name: &str| {
+        anyhow::Ok(SecretString::from(format!("{prefix}{}", data.secret(name)?.expose_secret())))
+    };
+    let secrets = StandInSecrets {
+        auth_token: data.secret("stand-in-auth-token")?,
+        stripe_secret: with_prefix("whsec_", "stand-in-stripe-secret")?,
+        stripe_api_key: with_prefix("rk_test_", "stand-in-stripe-key")?,
+    };
+    let account = stand_in_account(local, settings.onboarding_number.as_str(), secrets);
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
     // One file per database: texts of another database would be taken for texts that this one has missed.
@@ -251,18 +257,25 @@ pub fn set_up_numbers(public_base_url: &str, onboarding_number: &str, pool: &[St
     std::iter::once(set_up(onboarding_number, Purpose::Onboarding)).chain(handed_out).collect()
 }
 
+/// The secrets of a stand-in's account.
+#[derive(Clone, Debug)]
+pub struct StandInSecrets {
+    /// The auth token.
+    pub auth_token: SecretString,
+    /// The secret of Stripe's webhook endpoint, `whsec_…`.
+    pub stripe_secret: SecretString,
+    /// The key of Stripe's API, `rk_test_…`.
+    pub stripe_api_key: SecretString,
+}
+
 /// Returns the account of a stand-in.
 #[must_use]
-pub fn stand_in_account(
-    webhook_base_url: &str,
-    onboarding_number: &str,
-    auth_token: SecretString,
-    stripe_secret: SecretString,
-) -> Account {
+pub fn stand_in_account(webhook_base_url: &str, onboarding_number: &str, secrets: StandInSecrets) -> Account {
     Account {
         sid: STAND_IN_ACCOUNT_SID.to_owned(),
-        auth_token,
-        stripe_secret,
+        auth_token: secrets.auth_token,
+        stripe_secret: secrets.stripe_secret,
+        stripe_api_key: secrets.stripe_api_key,
         onboarding_number: onboarding_number.to_owned(),
         webhook_base_url: webhook_base_url.to_owned(),
         delivery_reports: true,
@@ -292,6 +305,8 @@ pub fn environment_of(account: &Account, stand_in: &StandIn) -> Environment {
         ("TWILIO_SHARED_KEYS".to_owned(), String::new()),
         ("STRIPE_WEBHOOK_SECRET".to_owned(), account.stripe_secret.expose_secret().to_owned()),
         ("STRIPE_LIVEMODE".to_owned(), "false".to_owned()),
+        ("STRIPE_API_KEY".to_owned(), account.stripe_api_key.expose_secret().to_owned()),
+        ("STRIPE_API_BASE_URL".to_owned(), stand_in.url()),
     ])
 }
 

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use jobrun_shared::db;
-use jobrun_stand_in::{Account, StandIn, stripe};
+use jobrun_stand_in::{Account, StandIn, stripe, stripe_api};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::PgPool;
 
 use crate::CONNECTIONS;
-use crate::commands::up;
+use crate::commands::up::{self, StandInSecrets};
 use crate::programs::{Environment, Lines, Program, free_port};
 
 /// How long a program may take to start.
@@ -26,8 +26,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub(super) const ONBOARDING_NUMBER: &str = "+447476955179";
 
 /// The settings that differ from their defaults, above all so that a test need not wait.
-const SETTINGS: [(&str, &str); 7] = [
+const SETTINGS: [(&str, &str); 8] = [
     ("PAYMENT_LINK_URL", ""),
+    // A test that is about Stripe's list sets it.
+    ("STRIPE_API_KEY", ""),
     ("LOG_FORMAT", "plain"),
     ("RUST_LOG", "info"),
     ("SWEEP_INTERVAL", "1s"),
@@ -72,8 +74,12 @@ impl TestSystem {
 
         let ingress_addr = format!("127.0.0.1:{}", free_port()?);
         // The secrets may be constants, because the database is thrown away.
-        let (token, stripe_secret) = (SecretString::from("stand-in-token"), SecretString::from(stripe::SECRET));
-        let account = up::stand_in_account(&format!("http://{ingress_addr}"), ONBOARDING_NUMBER, token, stripe_secret);
+        let secrets = StandInSecrets {
+            auth_token: SecretString::from("stand-in-token"),
+            stripe_secret: SecretString::from(stripe::SECRET),
+            stripe_api_key: SecretString::from(stripe_api::KEY),
+        };
+        let account = up::stand_in_account(&format!("http://{ingress_addr}"), ONBOARDING_NUMBER, secrets);
         let stand_in = up::start_stand_in("127.0.0.1:0", &account).await?;
         let mut environment = up::environment_of(&account, &stand_in);
         environment.insert("DATABASE_URL".to_owned(), url.expose_secret().to_owned());

@@ -96,6 +96,15 @@ pub enum Payload {
         /// The whole event, as Stripe wrote it.
         event: serde_json::Value,
     },
+    /// Stripe was asked about a subscription.
+    SubscriptionAsked {
+        /// Our name for the question, which no other one has.
+        name: String,
+        /// The whole subscription, as Stripe wrote it.
+        subscription: serde_json::Value,
+        /// A time at which it was not read yet: in whole seconds, by Stripe's clock.
+        not_before: DateTime<Utc>,
+    },
     /// The status of a client's payment changed; `subscriptions` has the new one.
     PaymentChanged {
         /// `clients.id`.
@@ -113,7 +122,7 @@ pub enum Payload {
 }
 
 /// The kinds that this version knows. Events of other kinds are left to the next version, which may already run.
-pub(super) const KINDS: [&str; 11] = [
+pub(super) const KINDS: [&str; 12] = [
     "text",
     "call_arrived",
     "call_ended",
@@ -123,6 +132,7 @@ pub(super) const KINDS: [&str; 11] = [
     "unreachable",
     "reached",
     "stripe",
+    "subscription_asked",
     "payment_changed",
     "number_lost",
 ];
@@ -141,6 +151,7 @@ impl Payload {
             Self::Unreachable { .. } => "unreachable",
             Self::Reached { .. } => "reached",
             Self::Stripe { .. } => "stripe",
+            Self::SubscriptionAsked { .. } => "subscription_asked",
             Self::PaymentChanged { .. } => "payment_changed",
             Self::NumberLost { .. } => "number_lost",
         }
@@ -149,7 +160,7 @@ impl Payload {
     /// Returns whether a conversation processes it, in order with the other events of its client.
     #[must_use]
     pub const fn is_for_a_conversation(&self) -> bool {
-        !matches!(self, Self::DeliveryReport { .. } | Self::Stripe { .. })
+        !matches!(self, Self::DeliveryReport { .. } | Self::Stripe { .. } | Self::SubscriptionAsked { .. })
     }
 
     /// Returns the lane of the event.
@@ -164,7 +175,7 @@ impl Payload {
             Self::DeliveryReport { message_id: Some(id), .. } => format!("message:{id}"),
             Self::DeliveryReport { message_id: None, sid, .. } => format!("message:{sid}"),
             // In any order: their combined meaning does not depend on it.
-            Self::Stripe { id, .. } => format!("stripe:{id}"),
+            Self::Stripe { id: name, .. } | Self::SubscriptionAsked { name, .. } => format!("stripe:{name}"),
             Self::NumberDue { client_id }
             | Self::PaymentChanged { client_id, .. }
             | Self::NumberLost { client_id, .. } => client_lane(client_id),
@@ -216,6 +227,11 @@ mod tests {
             Payload::Unreachable { phone: String::new(), message_id: 1 },
             Payload::Reached { phone: String::new(), message_id: 1 },
             Payload::Stripe { id: String::new(), event: serde_json::json!({}) },
+            Payload::SubscriptionAsked {
+                name: String::new(),
+                subscription: serde_json::json!({}),
+                not_before: DateTime::UNIX_EPOCH,
+            },
             Payload::PaymentChanged { client_id: String::new(), since: DateTime::UNIX_EPOCH },
             Payload::NumberLost { client_id: String::new(), number: String::new() },
         ];

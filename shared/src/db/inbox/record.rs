@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
+use jobrun_stripe::event::Incoming;
 use jobrun_twilio::signature::SignedDigest;
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
@@ -56,6 +57,14 @@ impl NewEvent {
     #[must_use]
     pub fn new(source: Source, external_id: impl Into<String>, payload: Payload) -> Self {
         Self { source, external_id: external_id.into(), payload, traceparent: None }
+    }
+}
+
+impl From<Incoming> for NewEvent {
+    /// Returns the event of an event of Stripe's, which is the same from a webhook and from Stripe's list.
+    fn from(incoming: Incoming) -> Self {
+        let payload = Payload::Stripe { id: incoming.id.clone(), event: incoming.event };
+        Self::new(Source::Stripe, incoming.id, payload)
     }
 }
 

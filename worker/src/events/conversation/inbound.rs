@@ -42,7 +42,8 @@ impl ClientWork {
             Some(Payload::NumberLost { number, .. }) => {
                 E164::parse(number).map_or(Inbound::Nothing, |it| Inbound::Event(Event::NumberLost(it)))
             }
-            Some(Payload::DeliveryReport { .. } | Payload::Stripe { .. }) | None => Inbound::Nothing,
+            Some(Payload::DeliveryReport { .. } | Payload::Stripe { .. } | Payload::SubscriptionAsked { .. })
+            | None => Inbound::Nothing,
         }
     }
 

@@ -1,0 +1,226 @@
+//! Events of Stripe's whose webhooks were lost for good: they are fetched from Stripe's list, if there is a key for it.
+
+use futures::future::join_all;
+use jobrun::demo::TestSystem;
+use jobrun_shared::numbers::seed_release;
+use jobrun_stand_in::stripe::Sale;
+use jobrun_stand_in::stripe_api;
+use jobrun_tests::{PATIENCE, count, eventually, numbers, phone, test_system_with, texts};
+use serde_json::Value;
+use sqlx::AssertSqlSafe;
+
+use super::subscriptions::{LINK, clients_at_payment_gate, deliver, deliver_all, standing};
+
+const WITH_KEY: [(&str, &str); 2] = [LINK[0], ("STRIPE_API_KEY", stripe_api::KEY)];
+
+const DAY_S: i64 = 24 * 60 * 60;
+
+/// Returns a sale some seconds ago.
+fn sale(reference: Option<&str>, seconds_ago: i64) -> Sale {
+    Sale::new(reference).after(-seconds_ago)
+}
+
+fn lose_all(system: &TestSystem, events: &[Value]) {
+    events.iter().for_each(|event| system.stand_in.lose(event));
+}
+
+/// Makes it so that the system was installed, and last compared with Stripe's list, some days ago.
+async fn age(system: &TestSystem, installed_days_ago: i64, audited_days_ago: i64) {
+    let aged = format!(
+        "UPDATE installation SET marked_at = now() - INTERVAL '{installed_days_ago} days';
+         UPDATE stripe_audits SET audited_until = now() - INTERVAL '{audited_days_ago} days', due_at = now()"
+    );
+    sqlx::raw_sql(AssertSqlSafe(aged)).execute(&system.pool).await.unwrap();
+}
+
+async fn until_stands(system: &TestSystem, client: &str, expected: &str) {
+    eventually(PATIENCE, expected, async || standing(&system.pool, client).await == expected).await;
+}
+
+async fn until_count(system: &TestSystem, expected: i64, statement: &'static str) {
+    eventually(PATIENCE, statement, async || count(&system.pool, statement).await == expected).await;
+}
+
+const OPEN: &str = "SELECT cause FROM alerts WHERE cleared_at IS NULL ORDER BY cause";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_and_a_cancellation_whose_webhooks_were_lost_for_good_are_fetched_once() {
+    let mut system = test_system_with(1, &WITH_KEY).await;
+    seed_release::seed(&system.pool, &numbers(3)).await.unwrap();
+    let references = clients_at_payment_gate(&system.pool, 2).await;
+    let (ann, ben) = (sale(Some(&references[0]), 5 * DAY_S), sale(Some(&references[1]), 4 * DAY_S));
+    deliver_all(&system, &ann.paid_by_card()).await;
+    assert_eq!(standing(&system.pool, "client-1").await, "active t t S6_PHONE_TYPE");
+
+    // No worker runs while webhooks are lost, as when the machine is down.
+    system.workers.pop().unwrap().stop().await.unwrap();
+    lose_all(&system, &ben.paid_by_card());
+    let over = ann.after(DAY_S + DAY_S / 2).subscription("deleted", "canceled", None);
+    lose_all(&system, std::slice::from_ref(&over));
+    age(&system, 10, 5).await;
+    system.start_worker().unwrap();
+
+    until_stands(&system, "client-2", "active t t S6_PHONE_TYPE").await;
+    until_stands(&system, "client-1", "ended f f S5_CONFIRM_LIVE").await;
+    until_count(&system, 2, "SELECT count(*) FROM events WHERE kind = 'subscription_asked' AND outcome = 'applied'")
+        .await;
+    system.settle().await.unwrap();
+    let said = |n| system.stand_in.bodies_to(&phone(n));
+    assert!(said(2)[0].starts_with("Your JobRun number is") && said(2).len() == 1, "{:?}", said(2));
+    assert!(said(1)[1].contains("ended") && said(1).len() == 2, "{:?}", said(1));
+    let (_, history, _) = system.operator(&["client", "client-1"]).await.unwrap();
+    assert!(history.contains("Stripe was asked about the subscription: canceled"), "{history}");
+
+    // The alert is raised, and cleared by later comparisons, which miss nothing.
+    let cleared = "SELECT count(*) FROM alerts WHERE cause = 'stripe-events-missed' AND cleared_at IS NOT NULL";
+    until_count(&system, 1, cleared).await;
+    assert_eq!(texts(&system.pool, OPEN).await, Vec::<String>::new());
+    assert_eq!(count(&system.pool, "SELECT count(*) FROM events WHERE kind = 'stripe'").await, 11, "each once");
+    let recent = "SELECT count(*) FROM stripe_audits WHERE audited_until > now() - INTERVAL '3 minutes'";
+    assert_eq!(count(&system.pool, recent).await, 1);
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missed_events_of_many_pages_and_webhooks_of_the_same_events_are_recorded_once_each() {
+    const PAYERS: usize = 48;
+    let mut system = test_system_with(2, &WITH_KEY).await;
+    seed_release::seed(&system.pool, &numbers(PAYERS)).await.unwrap();
+    let references = clients_at_payment_gate(&system.pool, PAYERS).await;
+    for mut worker in std::mem::take(&mut system.workers) {
+        worker.stop().await.unwrap();
+    }
+    let events: Vec<Value> =
+        references.iter().zip(600..).flat_map(|(reference, ago)| sale(Some(reference), ago).paid_by_card()).collect();
+    assert!(events.len() > 200, "more than two pages");
+    lose_all(&system, &events);
+    age(&system, 1, 0).await;
+    system.start_worker().unwrap();
+    system.start_worker().unwrap();
+    // A sixth of the webhooks comes at the same time after all.
+    join_all(events.iter().step_by(6).map(|event| deliver(&system, event))).await;
+
+    let served = r#"SELECT count(*) FROM clients WHERE "paymentActive" AND "twilioNumber" IS NOT NULL"#;
+    until_count(&system, PAYERS as i64, served).await;
+    system.settle().await.unwrap();
+    let recorded = count(&system.pool, "SELECT count(*) FROM events WHERE kind = 'stripe'").await;
+    assert_eq!(recorded, events.len() as i64);
+    assert_eq!(
+        count(&system.pool, "SELECT count(*) FROM payment_events WHERE kind <> 'subscription_asked'").await,
+        recorded
+    );
+    for n in 1..=PAYERS {
+        assert_eq!(system.stand_in.bodies_to(&phone(n)).len(), 1, "client-{n}");
+    }
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_cannot_be_read_raises_an_alert_and_webhooks_go_on() {
+    let system = test_system_with(1, &WITH_KEY).await;
+    seed_release::seed(&system.pool, &numbers(1)).await.unwrap();
+    let references = clients_at_payment_gate(&system.pool, 1).await;
+    age(&system, 1, 0).await;
+    let open = async |expected: &[&str]| {
+        eventually(PATIENCE, &format!("{expected:?}"), async || texts(&system.pool, OPEN).await == expected).await;
+    };
+    for status in [401, 403] {
+        system.stand_in.stripe_api_fault(Some(status));
+        open(&["stripe-unreadable:events"]).await;
+        system.stand_in.stripe_api_fault(None);
+        open(&[]).await;
+    }
+    // Other failures pass, and raise an alert only if they last.
+    let failing = "SELECT count(*) FROM stripe_audits WHERE failing_since IS NOT NULL";
+    for status in [429, 500] {
+        system.stand_in.stripe_api_fault(Some(status));
+        until_count(&system, 1, failing).await;
+        assert_eq!(texts(&system.pool, OPEN).await, Vec::<String>::new(), "{status}");
+        let long_ago = "UPDATE stripe_audits SET failing_since = now() - INTERVAL '61 minutes'";
+        sqlx::raw_sql(long_ago).execute(&system.pool).await.unwrap();
+        open(&["stripe-unreadable:events"]).await;
+        system.stand_in.stripe_api_fault(None);
+        open(&[]).await;
+        until_count(&system, 0, failing).await;
+    }
+    system.stand_in.stripe_api_fault(Some(401));
+    deliver_all(&system, &sale(Some(&references[0]), 120).paid_by_card()).await;
+    assert_eq!(standing(&system.pool, "client-1").await, "active t t S6_PHONE_TYPE");
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_stripe_does_not_keep_any_more_raise_an_alert() {
+    let system = test_system_with(1, &WITH_KEY).await;
+    let references = clients_at_payment_gate(&system.pool, 1).await;
+    lose_all(&system, &sale(Some(&references[0]), 29 * DAY_S).paid_by_card());
+    age(&system, 50, 40).await;
+    until_count(&system, 1, "SELECT count(*) FROM alerts WHERE cause = 'stripe-events-too-old'").await;
+    until_stands(&system, "client-1", "active t f S5_CONFIRM_LIVE").await;
+    let recent = "SELECT count(*) FROM stripe_audits WHERE audited_until > now() - INTERVAL '3 minutes'";
+    until_count(&system, 1, recent).await;
+    assert_eq!(count(&system.pool, "SELECT times FROM alerts WHERE cause = 'stripe-events-too-old'").await, 1);
+    system.shut_down().await.unwrap();
+}
+
+/// Returns two changes of the same second that no rule orders. The greater id, which decides then, ends the service.
+fn contradicting(sale: &Sale) -> (Value, Value) {
+    let later = sale.after(60);
+    let active = later.subscription("updated", "active", None);
+    (active, later.subscription("updated", "unpaid", Some("past_due")))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stripe_is_asked_about_a_subscription_whose_events_contradict_each_other() {
+    let system = test_system_with(1, &WITH_KEY).await;
+    seed_release::seed(&system.pool, &numbers(1)).await.unwrap();
+    let references = clients_at_payment_gate(&system.pool, 1).await;
+    let sale = sale(Some(&references[0]), 600);
+    deliver_all(&system, &sale.paid_by_card()).await;
+    let (active, unpaid) = contradicting(&sale);
+    deliver_all(&system, &[unpaid, active]).await;
+    assert_eq!(standing(&system.pool, "client-1").await, "ended f f S5_CONFIRM_LIVE", "a guess");
+    let in_doubt = "SELECT count(*) FROM subscriptions WHERE ask_at > now() + INTERVAL '30 seconds'";
+    assert_eq!(count(&system.pool, in_doubt).await, 1, "webhooks may be on their way");
+
+    system.stand_in.stripe_api_fault(Some(403));
+    sqlx::raw_sql("UPDATE subscriptions SET ask_at = now()").execute(&system.pool).await.unwrap();
+    until_count(&system, 1, "SELECT count(*) FROM alerts WHERE cause = 'stripe-unreadable:subscriptions'").await;
+    system.stand_in.stripe_api_fault(None);
+    sqlx::raw_sql("UPDATE subscriptions SET ask_at = now()").execute(&system.pool).await.unwrap();
+    until_stands(&system, "client-1", "active t t S6_PHONE_TYPE").await;
+    until_count(&system, 0, "SELECT count(*) FROM subscriptions WHERE ask_at IS NOT NULL").await;
+    until_count(&system, 0, "SELECT count(*) FROM alerts WHERE cleared_at IS NULL").await;
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_key_stripe_is_never_called() {
+    let system = test_system_with(1, &LINK).await;
+    seed_release::seed(&system.pool, &numbers(1)).await.unwrap();
+    let references = clients_at_payment_gate(&system.pool, 1).await;
+    age(&system, 10, 5).await;
+    lose_all(&system, &sale(Some(&references[0]), 3 * DAY_S).paid_by_card());
+    let known = sale(Some(&references[0]), 600);
+    deliver_all(&system, &known.paid_by_card()).await;
+    let (active, unpaid) = contradicting(&known);
+    deliver_all(&system, &[unpaid, active]).await;
+    sqlx::raw_sql("UPDATE subscriptions SET ask_at = now()").execute(&system.pool).await.unwrap();
+
+    // The job and the sweep have both run since.
+    let twilio = "UPDATE audits SET audited_until = now() - INTERVAL '1 hour';
+                  UPDATE sweeps SET last_success_at = now() - INTERVAL '1 hour'";
+    sqlx::raw_sql(twilio).execute(&system.pool).await.unwrap();
+    until_count(
+        &system,
+        1,
+        "SELECT count(*) FROM audits, sweeps
+         WHERE audited_until > now() - INTERVAL '50 minutes' AND last_success_at > now() - INTERVAL '50 minutes'",
+    )
+    .await;
+    assert_eq!(system.stand_in.stripe_requests(), 0);
+    let untouched = "SELECT count(*) FROM stripe_audits WHERE audited_until < now() - INTERVAL '4 days'";
+    assert_eq!(count(&system.pool, untouched).await, 1);
+    assert_eq!(count(&system.pool, "SELECT count(*) FROM events WHERE kind = 'stripe'").await, 7);
+    system.shut_down().await.unwrap();
+}

@@ -1,0 +1,300 @@
+//! The part of the job `reconcile` that asks Stripe, if there is a key: for events that were missed, and for the status of
+//! subscriptions in doubt.
+//!
+//! Stripe gives up on a webhook after three days, and does not repeat one that was acknowledged by a database that is lost since.
+//! Its list shows both kinds of events for 30 days. A webhook that arrives at the same time is the same event, recorded once.
+
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
+use jobrun_shared::alerts::Kind;
+use jobrun_shared::alerts::operation::{self, StripeRead};
+use jobrun_shared::db::alerts::{self, NewAlert};
+use jobrun_shared::db::inbox::{self, NewEvent, Payload, Source};
+use jobrun_shared::db::stripe_audits::{self, Claimed};
+use jobrun_shared::db::{self, subscriptions};
+use jobrun_shared::queue::{self, Queue};
+use jobrun_shared::{clock, telemetry};
+use jobrun_stripe::api::{Error, KEPT_FOR, Standing, is_subscription};
+use jobrun_stripe::facts;
+
+use crate::context::{JobContext, Progress, StripeAccount};
+
+/// The time for which a webhook counts as on its way.
+const DELIVERY_GRACE: TimeDelta = TimeDelta::minutes(1);
+
+/// How far each comparison looks back beyond the last one: the delay until Stripe's list shows an event is undocumented.
+const OVERLAP: TimeDelta = TimeDelta::hours(1);
+
+/// The time that is compared in one step. Only the missed events of a step are in memory, and each step is saved.
+const STEP: TimeDelta = TimeDelta::hours(6);
+
+/// The most pages of a step that are read. A longer list is taken for endless.
+const PAGES_MAX: usize = 200;
+
+/// The number of events recorded in one transaction.
+const RECORD_BATCH_MAX: usize = 100;
+
+/// The time after which an alert says that the list cannot be read. If the key is at fault, the alert comes at once.
+const UNREADABLE_FOR_LONG: TimeDelta = TimeDelta::hours(1);
+
+/// The number of subscriptions claimed at a time, and the delay before an unanswered question is asked again.
+const ASK_MAX: i64 = 20;
+const ASK_AGAIN_AFTER: TimeDelta = TimeDelta::minutes(10);
+
+pub(crate) async fn run(context: &JobContext) -> Result<Progress, db::Error> {
+    let Some(stripe) = &context.stripe else { return Ok(Progress::Drained) };
+    let audited = context.run_until_drained(|| audit_step(context, stripe)).await?;
+    let asked = context.run_until_drained(|| ask(context, stripe)).await?;
+    Ok(if audited == Progress::Drained { asked } else { audited })
+}
+
+/// Compares one step of Stripe's list with the inbox, if a comparison is due. Returns 0 if no further step is due.
+async fn audit_step(context: &JobContext, stripe: &StripeAccount) -> Result<usize, db::Error> {
+    let now = clock::now();
+    let Some(claimed) = stripe_audits::claim(&context.pool, context.audit_interval, now).await? else {
+        return Ok(0);
+    };
+    // As for Twilio's list, each comparison schedules the next, and the sweep enqueues a job that is lost.
+    let next = now + TimeDelta::from_std(context.audit_interval).unwrap_or(TimeDelta::hours(1));
+    queue::enqueue_once_at(&context.pool, Queue::Reconcile, next).await?;
+    let step = Step::of(claimed, now);
+    if step.until <= step.since {
+        return Ok(0);
+    }
+    match list_missed(context, stripe, step).await? {
+        Ok(missed) => save_step(context, claimed, step, &missed, now).await,
+        Err(error) => {
+            record_failure(context, &error, now).await?;
+            Ok(0)
+        }
+    }
+}
+
+/// The time that a step compares, in whole seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Step {
+    since: DateTime<Utc>,
+    until: DateTime<Utc>,
+    /// Whether it reaches the present.
+    is_last: bool,
+}
+
+impl Step {
+    /// Returns the step that follows from how far the comparison got. The first one begins with the installation: the key may be
+    /// set because events were missed.
+    fn of(claimed: Claimed, now: DateTime<Utc>) -> Self {
+        let installed_at = claimed.installed_at;
+        let since = claimed.audited_until.map_or(installed_at, |until| (until - OVERLAP).max(installed_at));
+        let since = since.max(now - KEPT_FOR);
+        let (since, present) = (since.trunc_subsecs(0), (now - DELIVERY_GRACE).trunc_subsecs(0));
+        let until = (since + STEP).min(present);
+        Self { since, until, is_last: until == present }
+    }
+}
+
+/// Returns the events of Stripe's list that are not recorded, oldest first.
+async fn list_missed(
+    context: &JobContext,
+    stripe: &StripeAccount,
+    step: Step,
+) -> Result<Result<Vec<NewEvent>, Error>, db::Error> {
+    let (mut missed, mut after): (Vec<NewEvent>, Option<String>) = (Vec::new(), None);
+    for _ in 0..PAGES_MAX {
+        let page = match stripe.api.list_events(step.since, step.until, after.as_deref()).await {
+            Ok(page) => page,
+            Err(error) => return Ok(Err(error)),
+        };
+        if page.events.iter().any(|event| event.livemode != stripe.livemode) {
+            return Ok(Err(Error::Unreadable("it has events of the other mode")));
+        }
+        let listed: Vec<NewEvent> = page.events.into_iter().map(NewEvent::from).collect();
+        missed.extend(inbox::list_new(&mut *context.pool.acquire().await?, listed).await?);
+        if page.next.is_none() {
+            // Stripe lists the newest first. Numbers may be few: the client who paid first asks first.
+            missed.reverse();
+            return Ok(Ok(missed));
+        }
+        after = page.next;
+    }
+    Ok(Err(Error::Unreadable("its list does not end")))
+}
+
+/// Records missed events, and then how far the comparison got. Returns how many further steps are due at once.
+async fn save_step(
+    context: &JobContext,
+    claimed: Claimed,
+    step: Step,
+    missed: &[NewEvent],
+    now: DateTime<Utc>,
+) -> Result<usize, db::Error> {
+    for events in missed.chunks(RECORD_BATCH_MAX) {
+        record_missed(context, events, now).await?;
+    }
+    let mut tx = context.pool.begin().await?;
+    stripe_audits::save(&mut tx, step.until).await?;
+    let too_old = claimed.audited_until.filter(|until| *until < now - KEPT_FOR);
+    let too_old: Vec<NewAlert> =
+        too_old.map(|until| operation::stripe_events_too_old(until, now - KEPT_FOR)).into_iter().collect();
+    let mut cleared = Vec::new();
+    if step.is_last {
+        stripe_audits::record_success(&mut tx).await?;
+        cleared = alerts::clear(&mut tx, &[StripeRead::Events.cause()], now).await?;
+        let quiet_since = now - context.audit_interval;
+        cleared.extend(alerts::clear_quiet(&mut tx, &[Kind::StripeEventsMissed.name()], quiet_since, now).await?);
+    } else {
+        stripe_audits::hurry(&mut tx, now).await?;
+    }
+    let raised = alerts::raise(&mut tx, &too_old, now).await?;
+    tx.commit().await?;
+    telemetry::raised(&raised);
+    telemetry::cleared(&cleared);
+    tracing::debug!(since = %step.since, until = %step.until, missed = missed.len(), "compared Stripe's list with the inbox");
+    Ok(usize::from(!step.is_last))
+}
+
+/// Records events that were missed, and has Stripe asked about their subscriptions: still older events may be lost for good.
+async fn record_missed(context: &JobContext, events: &[NewEvent], now: DateTime<Utc>) -> Result<(), db::Error> {
+    let concerned: Vec<String> = events.iter().filter_map(subscription_of).collect();
+    let concerned: Vec<&str> = concerned.iter().map(String::as_str).collect();
+    let mut tx = context.pool.begin().await?;
+    subscriptions::lock(&mut tx).await?;
+    subscriptions::ask(&mut tx, &concerned, now).await?;
+    let recorded = inbox::insert(&mut tx, events, now).await?;
+    let alert: Vec<NewAlert> = (recorded > 0).then(operation::stripe_events_missed).into_iter().collect();
+    let raised = alerts::raise(&mut tx, &alert, now).await?;
+    tx.commit().await?;
+    telemetry::raised(&raised);
+    if recorded > 0 {
+        tracing::warn!(missed = recorded, "fetched events of Stripe's that had not reached us");
+    }
+    Ok(())
+}
+
+fn subscription_of(event: &NewEvent) -> Option<String> {
+    let Payload::Stripe { event, .. } = &event.payload else { return None };
+    facts::read(event)?.subscription_id.filter(|id| is_subscription(id))
+}
+
+/// Records that the list could not be read, and raises an alert if that lasts, or if the key is at fault.
+async fn record_failure(context: &JobContext, error: &Error, now: DateTime<Utc>) -> Result<(), db::Error> {
+    tracing::warn!(%error, "cannot compare Stripe's list with the inbox, and will try again");
+    let retry_after = match error {
+        Error::RateLimited { retry_after } => retry_after.and_then(|after| TimeDelta::from_std(after).ok()),
+        _ => None,
+    };
+    let mut tx = context.pool.begin().await?;
+    let since = stripe_audits::record_failure(&mut tx, now + retry_after.unwrap_or_default(), now).await?;
+    let alert = operation::stripe_unreadable(StripeRead::Events, &error.to_string());
+    let is_due = error.is_of_the_key() || now - since >= UNREADABLE_FOR_LONG;
+    let is_new = is_due && alerts::raise_lasting(&mut tx, &alert, now).await?;
+    tx.commit().await?;
+    telemetry::raised(if is_new { std::slice::from_ref(&alert) } else { &[] });
+    Ok(())
+}
+
+/// Asks Stripe about subscriptions that are in doubt, or whose events were missed, and records the answers as events. Returns how
+/// many were asked about; 0 also if it is no use to go on.
+async fn ask(context: &JobContext, stripe: &StripeAccount) -> Result<usize, db::Error> {
+    let now = clock::now();
+    let retry_at = now + ASK_AGAIN_AFTER;
+    if !subscriptions::any_to_ask(&mut *context.pool.acquire().await?, now).await? {
+        return Ok(0);
+    }
+    let mut tx = context.pool.begin().await?;
+    subscriptions::lock(&mut tx).await?;
+    let ids = subscriptions::claim_to_ask(&mut tx, ASK_MAX, retry_at, now).await?;
+    tx.commit().await?;
+
+    let mut answers = Answers::default();
+    for id in &ids {
+        match stripe.api.find_subscription(id).await {
+            Ok(standing) => answers.add(id, standing),
+            Err(error) => {
+                tracing::warn!(%error, "cannot ask Stripe about a subscription, and will try again");
+                let is_about_this_one = matches!(error, Error::Refused { .. } | Error::Unreadable(_));
+                answers.failure = Some(error);
+                if !is_about_this_one {
+                    break;
+                }
+            }
+        }
+    }
+    answers.save(context, retry_at, now).await?;
+    Ok(if answers.failure.is_none() { ids.len() } else { 0 })
+}
+
+#[derive(Default)]
+struct Answers<'a> {
+    /// The subscriptions that need not be asked about again.
+    asked: Vec<&'a str>,
+    events: Vec<NewEvent>,
+    failure: Option<Error>,
+}
+
+impl<'a> Answers<'a> {
+    fn add(&mut self, id: &'a str, standing: Option<Standing>) {
+        self.asked.push(id);
+        match standing {
+            Some(standing) => self.events.push(as_event(id, standing)),
+            None => tracing::warn!(subscription = id, "the account of STRIPE_API_KEY has no such subscription"),
+        }
+    }
+
+    async fn save(&self, context: &JobContext, retry_at: DateTime<Utc>, now: DateTime<Utc>) -> Result<(), db::Error> {
+        let mut tx = context.pool.begin().await?;
+        subscriptions::lock(&mut tx).await?;
+        subscriptions::record_asked(&mut tx, &self.asked, retry_at).await?;
+        inbox::insert(&mut tx, &self.events, now).await?;
+        let cause = StripeRead::Subscriptions.cause();
+        let resolved = if self.failure.is_none() { vec![cause] } else { Vec::new() };
+        let cleared = alerts::clear(&mut tx, &resolved, now).await?;
+        let of_the_key = self.failure.as_ref().filter(|error| error.is_of_the_key());
+        let alert = of_the_key.map(|error| operation::stripe_unreadable(StripeRead::Subscriptions, &error.to_string()));
+        let mut raised = Vec::new();
+        if let Some(alert) = alert
+            && alerts::raise_lasting(&mut tx, &alert, now).await?
+        {
+            raised.push(alert);
+        }
+        tx.commit().await?;
+        telemetry::raised(&raised);
+        telemetry::cleared(&cleared);
+        Ok(())
+    }
+}
+
+fn as_event(id: &str, standing: Standing) -> NewEvent {
+    let Standing { subscription, not_before } = standing;
+    let name = format!("asked:{id}:{}", not_before.timestamp());
+    NewEvent::new(Source::System, name.clone(), Payload::SubscriptionAsked { name, subscription, not_before })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(hours: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::days(20_000) + TimeDelta::hours(hours) + TimeDelta::milliseconds(250)
+    }
+
+    fn step(audited_until: Option<i64>, installed_at: i64, now: i64) -> (TimeDelta, TimeDelta, bool) {
+        let step = Step::of(Claimed { audited_until: audited_until.map(at), installed_at: at(installed_at) }, at(now));
+        let from_start = |time: DateTime<Utc>| time - at(0).trunc_subsecs(0);
+        (from_start(step.since), from_start(step.until), step.is_last)
+    }
+
+    #[test]
+    fn steps_overlap_and_lead_from_the_installation_to_the_present() {
+        let hours = TimeDelta::hours;
+        let to_the_present = |now| hours(now) - DELIVERY_GRACE;
+        let (since, until, _) = step(None, 3, 3);
+        assert!(until < since, "an installation of this minute has nothing to compare");
+        assert_eq!(step(None, 0, 3), (hours(0), to_the_present(3), true), "a new installation");
+        assert_eq!(step(Some(3), 3, 4), (hours(3), to_the_present(4), true), "nothing before the installation");
+        assert_eq!(step(None, 0, 100), (hours(0), hours(6), false), "a key that is set later");
+        assert_eq!(step(Some(6), 0, 100), (hours(5), hours(11), false));
+        assert_eq!(step(Some(97), 0, 100), (hours(96), to_the_present(100), true));
+        let month = 30 * 24;
+        assert_eq!(step(Some(6), 0, month + 50), (hours(50), hours(56), false), "Stripe keeps nothing older");
+        assert_eq!(step(None, 0, month + 50), (hours(50), hours(56), false));
+    }
+}
