@@ -2,6 +2,7 @@
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
+use jobrun::commands::stand_in::At;
 use jobrun::commands::up;
 use jobrun_onboarding::region_of;
 use jobrun_twilio::numbers::NumberType;
@@ -103,6 +104,54 @@ pub(crate) enum Command {
         /// Print JSON, for scripts
         #[arg(long)]
         json: bool,
+    },
+    /// Text as a client, at the stand-in of a running `jobrun up`
+    Text {
+        /// The phone: +447900000001 or 07900 000001
+        from: String,
+        /// The text
+        body: String,
+        /// The number that it is sent to [default: the onboarding number]
+        #[arg(long, value_name = "NUMBER")]
+        to: Option<String>,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Pay as a client, at the stand-in of a running `jobrun up`
+    Pay {
+        /// The reference in the payment link that was texted
+        reference: String,
+        /// Pay by a debit, which takes days: the phone page lets them pass
+        #[arg(long)]
+        debit: bool,
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Ring a number, at the stand-in of a running `jobrun up`
+    Call {
+        /// The caller, or `anonymous`
+        from: String,
+        /// The number that is rung
+        to: String,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Follow the texts in both directions, at the stand-in of a running `jobrun up`
+    Tail {
+        /// Only the texts of this phone
+        #[arg(long, value_name = "NUMBER")]
+        phone: Option<String>,
+        /// Only texts from now on
+        #[arg(long)]
+        new: bool,
+        /// Print a line of JSON for each text, for scripts
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        at: At,
     },
     /// Alerts that need attention; exit status 1 if there are any
     Alerts {

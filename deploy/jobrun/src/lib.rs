@@ -1,8 +1,8 @@
 //! The operator's command as a library, which the tests use as well.
 //!
 //! [`commands`] has a file for each command, and [`demo`] plays the scenarios. [`data_dir`] is the folder of the data, [`ports`] takes
-//! addresses, or names the process that holds one, [`local_postgres`] and [`programs`] run the real server and the real programs, and
-//! [`table`] prints rows.
+//! addresses, or names the process that holds one, [`playground`] lets time pass in `jobrun up`, [`local_postgres`] and [`programs`]
+//! run the real server and the real programs, and [`table`] prints rows.
 
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ pub mod data_dir;
 pub mod ports;
 
 pub mod local_postgres;
+
+pub mod playground;
 
 pub mod programs;
 

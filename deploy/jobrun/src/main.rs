@@ -8,8 +8,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use jobrun::commands::{
-    self, alerts, buy, client, connect_migrated, demo, doctor, migrate, numbers, payments, pool, restored, sweep, up,
-    waiting,
+    self, alerts, buy, call, client, connect_migrated, demo, doctor, migrate, numbers, pay, payments, pool, restored,
+    sweep, tail, text, up, waiting,
 };
 use jobrun_shared::numbers::purchase::Order;
 use jobrun_shared::{config, exit, telemetry};
@@ -77,6 +77,10 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Sweep => sweep::run(&settings).await?,
         Command::Waiting { json } => waiting::run(&settings, json).await?,
         Command::Client { client, json } => return client::run(&settings, &client, json).await,
+        Command::Text { from, body, to, at } => text::run(&settings, at, &from, &body, to.as_deref()).await?,
+        Command::Pay { reference, debit, json, at } => pay::run(&settings, at, &reference, debit, json).await?,
+        Command::Call { from, to, at } => call::run(&settings, at, &from, &to).await?,
+        Command::Tail { phone, new, json, at } => tail::run(&settings, at, phone.as_deref(), new, json).await?,
         Command::Alerts { clear: Some(id), .. } => return alerts::clear(&settings, id).await,
         Command::Alerts { json, clear: None } => return alerts::list(&settings, json).await,
     }

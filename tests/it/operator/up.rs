@@ -141,7 +141,15 @@ async fn texts_and_payments_survive_a_restart_and_a_kill() {
     let mut up = place.start().await;
     let shown = up.lines().join("\n");
     let (ingress, data) = (format!("http://127.0.0.1:{}/webhooks/", place.port), place.data.to_str().unwrap());
-    for part in [&ingress, data, "psql postgres://", "Be a client", &place.url("/texts"), &place.url("/messages")] {
+    for part in [
+        &ingress,
+        data,
+        "psql postgres://",
+        "Be a client",
+        &place.url("/ in a browser"),
+        &place.url("/texts"),
+        &place.url("/messages"),
+    ] {
         assert!(shown.contains(part), "{part} is missing in: {shown}");
     }
     place.says("Plumber from London", "name of your business").await;
@@ -271,6 +279,35 @@ async fn a_database_of_a_real_account_is_refused_to_the_stand_in() {
     let mut ingress = Program::start(&programs(), "jobrun-ingress", &real, Lines::Kept).unwrap();
     ingress.wait_for_line("ingress listens", START_TIMEOUT).await.unwrap();
     assert!(ingress.stop().await.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_of_a_client_use_the_stand_in_of_a_running_system() {
+    let system = test_system(1).await;
+    let port = system.stand_in.url().rsplit(':').next().unwrap().to_owned();
+    let run = async |arguments: &[&str]| {
+        let at = ["--stand-in-port", port.as_str()];
+        system.operator(&[arguments, &at].concat()).await.unwrap()
+    };
+    let (code, said, _) = run(&["text", "07900 000001", "Plumber from London"]).await;
+    assert_eq!((code, said.as_str()), (0, "text: answered 200 <Response/>\n"));
+    let follow = ["tail", "--json", "--phone", PHONE, "--stand-in-port", &port];
+    let mut tail = Program::start_with(&system.programs, "jobrun", &follow, &system.environment, Lines::Kept).unwrap();
+    tail.wait_for_line("name of your business", PATIENCE).await.unwrap();
+    assert_eq!(run(&["text", PHONE, "ABC Plumbing"]).await.0, 0);
+    tail.wait_for_line("own name", PATIENCE).await.unwrap();
+    let lines: Vec<Value> = tail.lines().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let directions: Vec<&str> = lines.iter().map(|line| line["direction"].as_str().unwrap()).collect();
+    assert_eq!(directions, ["inbound", "outbound", "inbound", "outbound"]);
+    let (code, said, _) = run(&["call", "anonymous", "+447111111111"]).await;
+    assert!(code == 0 && said.contains("call arrived: answered 200 <?xml"), "{said}");
+    let (_, paid, _) = run(&["pay", "reference", "--debit", "--json"]).await;
+    let paid: Value = serde_json::from_str(&paid).unwrap();
+    assert!(paid["subscription"].as_str().unwrap().starts_with("sub_"), "{paid}");
+    let (code, _, why) = system.operator(&["text", PHONE, "Hi", "--stand-in-port", "9"]).await.unwrap();
+    assert!(code == 1 && why.contains("start it with `jobrun up`"), "{why}");
+    tail.kill().await.unwrap();
+    system.shut_down().await.unwrap();
 }
 
 async fn connect(url: &SecretString) -> sqlx::PgPool {

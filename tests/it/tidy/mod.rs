@@ -139,10 +139,11 @@ fn the_guide_has_an_entry_for_every_command() {
     let guide = document("deploy/guide/commands.md");
     let pool = ["pool seed", "pool status", "pool release", "pool drain", "pool allocate", "pool buy"];
     let others = ["payments", "payments assign", "waiting", "client", "numbers webhooks", "numbers check"];
-    for command in ["up", "demo", "settings", "doctor", "migrate", "restored", "sweep", "alerts"]
-        .into_iter()
-        .chain(others)
-        .chain(pool)
+    for command in
+        ["up", "demo", "settings", "doctor", "migrate", "restored", "sweep", "alerts", "text", "pay", "call", "tail"]
+            .into_iter()
+            .chain(others)
+            .chain(pool)
     {
         assert!(
             guide.contains(&format!("\n### `jobrun {command}`\n")),

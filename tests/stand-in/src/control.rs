@@ -10,23 +10,28 @@ use axum::{Form, Router};
 use jobrun_onboarding::as_people_write;
 use serde::Deserialize;
 
+use crate::phones;
 use crate::{Answer, DeliveryOutcome, Direction, Fault, Message, Misbehaviour, Reports, State, Undelivered};
 
-const HELP: &str = "\
-This stands in for Twilio and Stripe. Be a client with curl:
+pub(crate) const HELP: &str = "\
+This stands in for Twilio and Stripe. A browser shows phones to play with at HOST. Or be a client with curl:
 
   curl -d from=+447900000001 --data-urlencode 'body=Plumber from London' HOST/texts   text the onboarding number
   curl -d from=+447700900123 -d to=+447111111111 HOST/calls                           ring a number
   curl HOST/messages                                                                  read what was sent to everybody
   curl -G -d to=+447900000001 HOST/messages                                           read what was sent to one phone
+  curl -N HOST/tail                                                                   follow the texts in both directions;
+                                                                                      -H 'accept: application/json' as JSON
   curl HOST/numbers                                                                   read where each number leads
 
 Pay, with the reference that the payment link in the text carries; or open that link in a browser:
 
-  curl -d client_reference_id=REFERENCE HOST/pay                                      pay £29 by card
+  curl -d client_reference_id=REFERENCE HOST/pay                                      pay £29 by card;
+                                                                                      -d by=debit by a debit that takes days
   curl HOST/subscriptions                                                             read who has paid
   curl -d subscription=sub_… -d status=past_due HOST/subscriptions                    it becomes past_due, active, unpaid,
-                                                                                      paused, canceled or refunded
+                                                                                      paused, canceled or refunded;
+                                                                                      debit-arrives or debit-fails end a debit
 
 Twilio can go wrong:
 
@@ -50,8 +55,9 @@ A plus sign in -d is fine as it is.
 ";
 
 pub(crate) fn router() -> Router<Arc<State>> {
+    // Browsers get the phone page at the address at which curl gets the help.
     Router::new()
-        .route("/", get(|| async { HELP }))
+        .merge(phones::guarded(Router::new().route("/", get(phones::front))))
         .route("/texts", post(text))
         .route("/calls", post(call))
         .route("/messages", get(messages))
@@ -91,7 +97,7 @@ fn describe(what: &str, answer: &Answer) -> Outcome {
 
 /// Returns a phone number as Twilio would name it: E.164 where it can be parsed, else as it was typed.
 /// An unescaped plus sign in a form is decoded as a space, so a leading space is taken for a plus sign.
-fn phone(given: &str) -> String {
+pub(crate) fn phone(given: &str) -> String {
     let typed = given.strip_prefix(' ').map_or_else(|| given.to_owned(), |digits| format!("+{digits}"));
     as_people_write(&typed).map_or_else(|| typed.trim().to_owned(), |number| number.as_str().to_owned())
 }

@@ -365,6 +365,16 @@ impl Faults {
 }
 
 impl Orders {
+    /// Withdraws every order. The counts stay.
+    pub(crate) fn clear(&mut self) {
+        *self = Self {
+            attempts: std::mem::take(&mut self.attempts),
+            reads: std::mem::take(&mut self.reads),
+            counts: std::mem::take(&mut self.counts),
+            ..Self::default()
+        };
+    }
+
     fn note(&mut self, fault: Option<Fault>) {
         if let Some(fault) = fault {
             *self.counts.entry(fault.to_string()).or_default() += 1;

@@ -4,10 +4,12 @@
 //! It takes payments, sends signed events about them as Stripe does (`stripe.rs`), and lists them (`stripe_api.rs`).
 //! Given a file, it keeps its state over a restart (`state_file.rs`).
 //!
-//! People use it over HTTP (`control.rs`); tests call its methods. It must never be more lenient than Twilio, and it
-//! misbehaves as Twilio can, on command or at random (`faults.rs`).
+//! People use it in a browser (`phones/`) or with curl (`control.rs`); tests call its methods. It must never be more
+//! lenient than Twilio, and it misbehaves as Twilio can, on command or at random (`faults.rs`).
 
 mod api;
+
+mod checkout;
 
 mod connection;
 
@@ -25,9 +27,13 @@ mod message;
 
 mod numbers;
 
+mod phones;
+
 pub mod stripe;
 
 pub mod stripe_api;
+
+mod system;
 
 #[cfg(test)]
 mod tests;
@@ -38,23 +44,26 @@ use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use jobrun_onboarding::segments::segments;
 use jobrun_twilio::signature::{self, Form};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
+use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
 use connection::{Connection, Connections};
 use faults::Faults;
+use phones::{Change, Phones};
 use state_file::StateFile;
 
 pub use faults::{DeliveryOutcome, Fault, Misbehaviour, Reports};
 pub use market::Offer;
 pub use message::{Direction, Message, MessageStatus};
 pub use numbers::Number;
+pub use system::{Done, System};
 
 /// The account that the stand-in plays, and the address of its webhooks.
 #[derive(Clone, Debug)]
@@ -93,6 +102,10 @@ struct State {
     numbers: Mutex<Vec<Number>>,
     sales: Mutex<stripe::Sales>,
     stripe_log: Mutex<stripe_api::Log>,
+    phones: Mutex<Phones>,
+    /// Tells open pages what to load again.
+    changes: broadcast::Sender<Change>,
+    system: OnceLock<Arc<dyn System>>,
     market: Mutex<Vec<Offer>>,
     state_file: Option<StateFile>,
     /// A random prefix and a counter. Together they make SIDs unique, over restarts as well.
@@ -160,6 +173,7 @@ impl StandIn {
             .merge(control::router())
             .merge(stripe::router())
             .merge(stripe_api::router())
+            .merge(phones::guarded(phones::router().merge(checkout::router())))
             .with_state(Arc::clone(&state));
         let service = router.into_make_service_with_connect_info::<Connection>();
         let server = tokio::spawn(async move {
@@ -322,6 +336,9 @@ impl State {
             numbers: Mutex::default(),
             sales: Mutex::default(),
             stripe_log: Mutex::default(),
+            phones: Mutex::default(),
+            changes: broadcast::Sender::new(phones::CHANGES_KEPT),
+            system: OnceLock::new(),
             market: Mutex::new(market::fresh_numbers()),
             state_file,
             sids: (u64::from_be_bytes(random), AtomicU64::new(0)),
@@ -366,7 +383,9 @@ impl State {
         let url = format!("{}/webhooks/twilio/sms", self.account.webhook_base_url);
         let sid = self.new_sid("SM");
         self.add_message(Message::received(&sid, from, to, body));
-        self.deliver(&url, &self.text_form(&sid, from, to, body)).await
+        let answer = self.deliver(&url, &self.text_form(&sid, from, to, body)).await;
+        self.record_end(&sid, from, &answer);
+        answer
     }
 
     fn call_form(&self, sid: &str, from: &str, to: &str, status: &str) -> Form {

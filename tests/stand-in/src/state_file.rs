@@ -1,6 +1,7 @@
-//! The state that outlives a restart: texts in both directions, numbers, sales and Stripe's events.
+//! The state that outlives a restart: texts in both directions, numbers, sales, Stripe's events, phones, and calls.
 //!
-//! It is in an append-only file, one JSON object a line. A later line about a number or a sale replaces the earlier one.
+//! It is in an append-only file, one JSON object a line. A later line about a number, a sale or a phone replaces the earlier one.
+//! Faults are not kept: a restart ends them.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -8,9 +9,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::phones::{Note, Phone, WebhookEnd, phone_of};
 use crate::stripe::Sale;
 use crate::{Direction, Message, Number, State};
 
@@ -26,6 +29,17 @@ pub(crate) enum Entry {
     Sale(Sale),
     /// An event that happened at Stripe.
     StripeEvent(Value),
+    /// A phone that was added, hidden, or set to forward.
+    Phone(Phone),
+    /// A call or a payment on a phone.
+    Note(Note),
+    /// The end of the webhook of a text.
+    WebhookEnd(WebhookEnd),
+    /// Everything before became older.
+    Passed {
+        /// By so many seconds.
+        seconds: i64,
+    },
 }
 
 /// The open file.
@@ -57,6 +71,10 @@ impl StateFile {
         Ok((Self { path: path.to_owned(), file: Mutex::new(file) }, entries))
     }
 
+    fn empty(&self) -> io::Result<()> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).set_len(0)
+    }
+
     fn append(&self, entry: &Entry) -> io::Result<()> {
         let mut line = serde_json::to_vec(entry)?;
         line.push(b'\n');
@@ -83,7 +101,11 @@ impl State {
         // The lock is held while the file is written, so that texts have the same order in the file and in memory.
         let mut messages = self.messages();
         self.persist(&Entry::Text(message.clone()));
+        let phone = phone_of(&message).to_owned();
+        self.phones().meet(&phone);
         messages.push(message);
+        drop(messages);
+        self.changed(&phone);
     }
 
     pub(crate) fn add_number(&self, number: Number) {
@@ -105,6 +127,7 @@ impl State {
                 if message.direction == Direction::Outbound {
                     self.taken.fetch_add(1, std::sync::atomic::Ordering::Release);
                 }
+                self.phones().meet(phone_of(&message));
                 self.messages().push(message);
             }
             Entry::Number(number) => {
@@ -117,6 +140,31 @@ impl State {
                 self.sales().insert(sale.subscription.clone(), sale);
             }
             Entry::StripeEvent(event) => self.restore_stripe_event(event),
+            Entry::Phone(phone) => self.phones().restore_phone(phone),
+            Entry::Note(note) => self.phones().restore_note(note),
+            Entry::WebhookEnd(end) => self.phones().restore_end(end),
+            Entry::Passed { seconds } => self.age(TimeDelta::seconds(seconds)),
         }
+    }
+
+    /// Forgets everything but the numbers of the account, also in the file.
+    pub(crate) fn forget(&self) -> io::Result<()> {
+        // Texts are added under this lock, so none is written while the file is emptied.
+        let mut messages = self.messages();
+        if let Some(state_file) = &self.state_file {
+            state_file.empty()?;
+        }
+        messages.clear();
+        self.taken.store(0, std::sync::atomic::Ordering::Release);
+        self.sales().clear();
+        self.forget_stripe();
+        self.phones().clear();
+        self.faults.orders().clear();
+        for number in self.numbers().iter() {
+            self.persist(&Entry::Number(number.clone()));
+        }
+        drop(messages);
+        self.everything_changed();
+        Ok(())
     }
 }

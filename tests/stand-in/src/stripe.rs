@@ -1,4 +1,4 @@
-//! Stripe: signed events in Stripe's own shapes, and a page to pay on.
+//! Stripe: signed events in Stripe's own shapes. `checkout.rs` has the page to pay on.
 //!
 //! A [`Sale`] builds the events that Stripe would send about it. Its holder chooses which to send, and in which order.
 
@@ -7,10 +7,9 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use axum::extract::{Query, State as Shared};
+use axum::extract::State as Shared;
 use axum::http::StatusCode;
-use axum::response::Html;
-use axum::routing::{get, post};
+use axum::routing::post;
 use axum::{Form, Router};
 use jobrun_shared::clock;
 use jobrun_stripe::{WEBHOOK, signature};
@@ -54,6 +53,23 @@ pub struct Sale {
     pub shape: Shape,
     /// The `created` time of its events, in seconds since 1970.
     pub at: i64,
+    /// Whether it was paid by a debit that has neither arrived nor failed.
+    #[serde(default)]
+    pub awaits_debit: bool,
+    /// The phone on whose page it was paid.
+    #[serde(default)]
+    pub phone: Option<String>,
+}
+
+/// How a subscription is paid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum By {
+    /// At once.
+    #[default]
+    Card,
+    /// In some days.
+    Debit,
 }
 
 impl Sale {
@@ -69,7 +85,14 @@ impl Sale {
             month: 1,
             shape: Shape::default(),
             at: clock::now().timestamp(),
+            awaits_debit: false,
+            phone: None,
         }
+    }
+
+    /// Returns who paid, as far as is known: the phone, or the reference.
+    pub(crate) fn payer(&self) -> &str {
+        self.phone.as_deref().or(self.reference.as_deref()).unwrap_or("without a reference")
     }
 
     /// Returns the same sale, some seconds later.
@@ -235,9 +258,18 @@ impl Sale {
         events
     }
 
-    /// Returns the events that Stripe sends when the subscription gets `status`, or when the payment is refunded.
+    /// Returns the events that Stripe sends when a debit has been ordered: the subscription is active, and unpaid.
+    #[must_use]
+    pub fn paid_by_debit(&self) -> Vec<Value> {
+        vec![self.subscription("created", "active", None), self.checkout_completed("unpaid")]
+    }
+
+    /// Returns the events that Stripe sends when the subscription gets `status`, when the payment is refunded, or when a debit
+    /// ends.
     fn becomes(&self, status: &str) -> Option<Vec<Value>> {
         Some(match status {
+            "debit-arrives" => vec![self.invoice_paid(), self.delayed_payment(true), self.invoice_payment_paid()],
+            "debit-fails" => vec![self.delayed_payment(false)],
             "active" => {
                 vec![self.invoice_paid(), self.invoice_payment_paid(), self.subscription("updated", "active", None)]
             }
@@ -305,31 +337,21 @@ impl State {
 pub(crate) type Sales = BTreeMap<String, Sale>;
 
 pub(crate) fn router() -> Router<Arc<State>> {
-    Router::new().route("/pay", get(page).post(pay)).route("/subscriptions", post(change).get(list))
+    Router::new().route("/pay", post(pay)).route("/subscriptions", post(change).get(list))
 }
 
 #[derive(Deserialize)]
 struct Checkout {
     client_reference_id: Option<String>,
+    #[serde(default)]
+    by: By,
 }
 
 type Outcome = Result<String, (StatusCode, String)>;
 
-async fn page(Query(checkout): Query<Checkout>) -> Html<String> {
-    let reference = checkout.client_reference_id.unwrap_or_default();
-    // As Stripe does, the page drops silently what cannot be a reference; here, only the characters that cannot.
-    let reference: String = reference.chars().filter(|it| it.is_ascii_alphanumeric() || "-_".contains(*it)).collect();
-    Html(format!(
-        "<!doctype html><title>Pay</title><p>This stands in for Stripe.</p><form method=post action=/pay>\
-         <input type=hidden name=client_reference_id value=\"{reference}\"><button>Pay £29 a month</button></form>"
-    ))
-}
-
 async fn pay(Shared(state): Shared<Arc<State>>, Form(checkout): Form<Checkout>) -> Outcome {
     let sale = Sale::new(checkout.client_reference_id.as_deref().filter(|it| !it.is_empty()));
-    deliver(&state, &sale.paid_by_card()).await?;
-    let subscription = sale.subscription.clone();
-    state.add_sale(sale);
+    let subscription = state.sell(sale, checkout.by).await?;
     Ok(format!("paid: subscription {subscription}\n"))
 }
 
@@ -339,17 +361,27 @@ struct StatusChange {
     status: String,
 }
 
-async fn change(Shared(state): Shared<Arc<State>>, Form(change_form): Form<StatusChange>) -> Outcome {
-    let sale = state.sales().get(&change_form.subscription).cloned();
-    let sale = sale.ok_or((StatusCode::NOT_FOUND, format!("no such subscription: {}\n", change_form.subscription)))?;
-    // The status `active` pays for another month.
-    let month = sale.month + u32::from(change_form.status == "active");
-    let sale = Sale { month, at: clock::now().timestamp(), ..sale };
-    let events = sale.becomes(&change_form.status);
-    let events = events.ok_or((StatusCode::BAD_REQUEST, format!("no such status: {}\n", change_form.status)))?;
-    deliver(&state, &events).await?;
-    state.sales().insert(change_form.subscription.clone(), sale);
-    Ok(format!("{} is {}\n", change_form.subscription, change_form.status))
+async fn change(Shared(state): Shared<Arc<State>>, Form(change): Form<StatusChange>) -> Outcome {
+    let StatusChange { subscription, status } = change;
+    state.change_sale(&subscription, &status).await?;
+    Ok(format!("{subscription} is {status}\n"))
+}
+
+impl State {
+    /// Gives a subscription a status, or ends its debit, and tells the project about it.
+    pub(crate) async fn change_sale(&self, subscription: &str, status: &str) -> Result<(), (StatusCode, String)> {
+        let sale = self.sales().get(subscription).cloned();
+        let sale = sale.ok_or((StatusCode::NOT_FOUND, format!("no such subscription: {subscription}\n")))?;
+        // The status `active` pays for another month.
+        let month = sale.month + u32::from(status == "active");
+        let awaits_debit = sale.awaits_debit && !status.starts_with("debit-");
+        let sale = Sale { month, awaits_debit, at: clock::now().timestamp(), ..sale };
+        let events = sale.becomes(status);
+        let events = events.ok_or((StatusCode::BAD_REQUEST, format!("no such status: {status}\n")))?;
+        deliver(self, &events).await?;
+        self.add_sale(sale);
+        Ok(())
+    }
 }
 
 async fn list(Shared(state): Shared<Arc<State>>) -> String {
@@ -361,7 +393,7 @@ async fn list(Shared(state): Shared<Arc<State>>) -> String {
     page
 }
 
-async fn deliver(state: &State, events: &[Value]) -> Result<(), (StatusCode, String)> {
+pub(crate) async fn deliver(state: &State, events: &[Value]) -> Result<(), (StatusCode, String)> {
     for event in events {
         if state.loses_webhooks() {
             state.remember(event);

@@ -63,6 +63,11 @@ impl StandIn {
 }
 
 impl State {
+    /// Forgets everything that happened at Stripe, and the faults of its API.
+    pub(crate) fn forget_stripe(&self) {
+        *self.log() = Log::default();
+    }
+
     fn log(&self) -> MutexGuard<'_, Log> {
         self.stripe_log.lock().unwrap_or_else(PoisonError::into_inner)
     }

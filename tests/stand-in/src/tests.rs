@@ -394,3 +394,60 @@ async fn an_incomplete_last_line_is_cut_off_and_a_broken_line_before_it_is_an_er
     assert!(error.contains("line 1, cannot be read") && error.contains(file.to_str().unwrap()), "{error}");
     std::fs::remove_file(file).unwrap();
 }
+
+/// Gets a page as a browser does.
+async fn page(stand_in: &StandIn, path: &str) -> (u16, String) {
+    let request = stand_in.state.http.get(stand_in.url() + path).header("accept", "text/html,*/*;q=0.8");
+    let response = request.send().await.unwrap();
+    let policy = response.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    assert!(policy.starts_with("default-src 'none'; script-src 'self'"), "{path}: {policy}");
+    (response.status().as_u16(), response.text().await.unwrap())
+}
+
+async fn submit(stand_in: &StandIn, path: &str, form: &[(&str, &str)]) {
+    let response = stand_in.state.http.post(stand_in.url() + path).form(form).send().await.unwrap();
+    assert!(response.status().is_success(), "{path}: {}", response.status());
+}
+
+#[tokio::test]
+async fn browsers_get_the_phone_page_and_others_get_the_help() {
+    let stand_in = stand_in().await;
+    let help = stand_in.state.http.get(stand_in.url()).send().await.unwrap().text().await.unwrap();
+    assert!(help.starts_with("This stands in for Twilio and Stripe."), "{help}");
+    let (status, front) = page(&stand_in, "/").await;
+    assert_eq!(status, 200);
+    assert!(front.contains("<!doctype html>") && front.contains(r#"id="phone-447900000001""#), "{front}");
+    assert!(!front.contains(r#"id="time""#), "no system is attached whose time could pass");
+    assert_eq!(page(&stand_in, "/phones/no-number").await.0, 404);
+}
+
+#[tokio::test]
+async fn phones_calls_forwarding_and_passed_time_survive_a_restart_and_a_reset_forgets_them() {
+    let file = kept_file("phones");
+    let first = start_with_file(&file).await.unwrap();
+    let other = "/phones/+447900000002";
+    submit(&first, "/phones", &[("number", "07900 000002")]).await;
+    submit(&first, &format!("{other}/number"), &[("number", "+447111111111"), ("do", "forward")]).await;
+    submit(&first, &format!("{other}/ring"), &[("from", "anonymous")]).await;
+    submit(&first, &format!("{other}/texts"), &[("body", "Hello <b>\r\nthere")]).await;
+    submit(&first, "/phones/+447900000001/hide", &[]).await;
+    let passed = chrono::TimeDelta::days(2);
+    first.state.age(passed);
+    first.state.persist(&crate::state_file::Entry::Passed { seconds: passed.num_seconds() });
+    let before = page(&first, "/").await.1;
+    for part in ["no number of the account", "forwarded to +447111111111", "Hello &#60;b&#62;\nthere", "not delivered"]
+    {
+        assert!(before.contains(part), "{part} is missing in {before}");
+    }
+    assert!(!before.contains("phone-447900000001"), "it is hidden");
+    drop(first);
+
+    let second = start_with_file(&file).await.unwrap();
+    assert_eq!(page(&second, "/").await.1, before);
+    second.state.forget().unwrap();
+    let anew = page(&second, "/").await.1;
+    assert!(anew.contains("phone-447900000001") && !anew.contains("phone-447900000002"), "{anew}");
+    drop(second);
+    assert_eq!(page(&start_with_file(&file).await.unwrap(), "/").await.1, anew);
+    std::fs::remove_file(file).unwrap();
+}

@@ -4,6 +4,8 @@ pub mod alerts;
 
 pub mod buy;
 
+pub mod call;
+
 pub mod client;
 
 pub mod demo;
@@ -14,6 +16,8 @@ pub mod migrate;
 
 pub mod numbers;
 
+pub mod pay;
+
 pub mod payments;
 
 pub mod pool;
@@ -22,7 +26,13 @@ pub mod restored;
 
 pub mod settings;
 
+pub mod stand_in;
+
 pub mod sweep;
+
+pub mod tail;
+
+pub mod text;
 
 pub mod up;
 

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -19,6 +20,7 @@ use tokio::net::TcpListener;
 use crate::CONNECTIONS;
 use crate::data_dir::DataDir;
 use crate::local_postgres::{Data, LocalPostgres, kept_dir};
+use crate::playground::Playground;
 use crate::ports::{self, Service};
 use crate::programs::{self, Environment, Lines, Program};
 
@@ -168,6 +170,9 @@ async fn start(data: &DataDir, settings: &config::Operator, places: &Places, dir
         None => None,
         Some(listener) => {
             let stand_in = start_stand_in_with_file(listener, data, &local, settings, &prepared)?;
+            let pool = db::connect(&database_url, CONNECTIONS).await?;
+            let number = settings.onboarding_number.as_str().to_owned();
+            stand_in.attach(Arc::new(Playground::new(pool, local.clone(), number, postgres.is_some())));
             environment.extend(environment_of(stand_in.account(), &stand_in));
             // The stand-in's webhooks go to the local ingress, even if PUBLIC_BASE_URL is set.
             environment.insert("PUBLIC_BASE_URL".to_owned(), local.clone());
@@ -311,7 +316,7 @@ pub fn environment_of(account: &Account, stand_in: &StandIn) -> Environment {
 }
 
 /// Returns the URL at which this machine reaches a listener on `addr`.
-fn local_url(addr: SocketAddr) -> String {
+pub(crate) fn local_url(addr: SocketAddr) -> String {
     if addr.ip().is_unspecified() { format!("http://127.0.0.1:{}", addr.port()) } else { format!("http://{addr}") }
 }
 
@@ -329,8 +334,8 @@ fn print_where_to_look(data: &DataDir, places: &Places, running: &Running) -> st
         None => writeln!(out, "  Twilio     the account in TWILIO_ACCOUNT_SID")?,
         Some(_) => {
             let url = local_url(places.stand_in);
-            writeln!(out, "  Twilio     a stand-in at {url}, which plays Stripe as well\n")?;
-            writeln!(out, "Be a client:\n")?;
+            writeln!(out, "  Twilio     a stand-in, which plays Stripe as well\n")?;
+            writeln!(out, "Be a client: open {url}/ in a browser, and text from the phone there. Or with curl:\n")?;
             writeln!(out, "  curl -d from=+447900000001 --data-urlencode 'body=Plumber from London' {url}/texts")?;
             writeln!(out, "  curl {url}/messages")?;
             writeln!(out, "  curl {url}          (how to pay, to ring, and to make things go wrong)")?;
