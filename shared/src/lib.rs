@@ -19,9 +19,10 @@
 //! * [`retention`]: the removal of old events and texts.
 //! * [`missed_texts`]: texts in Twilio's list that the inbox lacks.
 //! * [`restore`]: the work after a restore of the database from a backup.
+//! * [`words`]: words for stored names, for operators.
 //!
-//! The crate connects three others that know no database: the core in [`jobrun_onboarding`], and the protocols in [`jobrun_twilio`]
-//! and [`jobrun_stripe`].
+//! The crate connects three others that know no database: the core in [`jobrun_onboarding`], and the protocols in
+//! [`jobrun_twilio`] and [`jobrun_stripe`].
 
 pub mod alerts;
 
@@ -58,5 +59,7 @@ pub mod retention;
 pub mod missed_texts;
 
 pub mod restore;
+
+pub mod words;
 
 pub mod exit;

@@ -1,5 +1,5 @@
-//! Alerts about workers that do not run, and about work that waits for them. They are computed when the operator lists the alerts,
-//! because a dead worker raises none.
+//! Alerts about workers that do not run, and about work that waits for them. They are computed when the operator lists the
+//! alerts, because a dead worker raises none.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;

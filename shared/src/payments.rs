@@ -1,11 +1,13 @@
 //! Payments that name no client, or come twice.
 
 use chrono::{DateTime, Utc};
+use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 
 use super::refusal::Refusal;
 use crate::alerts::{Kind, payments as alert_of};
 use crate::db::alerts::{self, NewAlert};
+use crate::db::audit_log::{self, Action, Actor};
 use crate::db::inbox::{self, NewEvent, Payload, Source};
 use crate::db::{self, clients, subscriptions};
 
@@ -41,6 +43,7 @@ pub async fn assign_payment(
     pool: &PgPool,
     subscription_id: &str,
     client_id: &str,
+    by: &Actor,
     now: DateTime<Utc>,
 ) -> Result<Assigned, Refusal> {
     let mut tx = pool.begin().await?;
@@ -59,6 +62,9 @@ pub async fn assign_payment(
     let (paid_twice, _) = paid_twice(&mut tx, &[client_id]).await?;
     let raised = alerts::raise(&mut tx, &paid_twice, now).await?;
     let cleared = alerts::clear(&mut tx, &[Kind::PaymentUnassigned.of(subscription_id)], now).await?;
+    let details = json!({ "payment": subscription_id });
+    audit_log::record(&mut tx, by, &Action { name: "payment.assigned", subject: Some(client_id), details }, now)
+        .await?;
     tx.commit().await?;
     Ok(Assigned { raised, cleared })
 }

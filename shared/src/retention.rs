@@ -32,8 +32,8 @@ enum Table {
     Events,
 }
 
-/// Removes events and texts that have been over for longer than `kept_for`, oldest first. Removes nothing if `kept_for` is zero, or
-/// if another worker is removing.
+/// Removes events and texts that have been over for longer than `kept_for`, oldest first. Removes nothing if `kept_for` is
+/// zero, or if another worker is removing.
 ///
 /// # Errors
 /// When the database does not answer. The steps before then are committed.

@@ -1,7 +1,7 @@
 //! Prints log lines and the journal.
 //!
-//! The ingress and the worker print to standard output, the operator's command to standard error. Secrets are never printed. Phone
-//! numbers are printed only in the journal, whose lines the specification fixes.
+//! The ingress and the worker print to standard output, the operator's command to standard error. Secrets are never printed.
+//! Phone numbers are printed only in the journal, whose lines the specification fixes.
 
 use std::fmt;
 
@@ -48,8 +48,8 @@ fn start_on<W>(log: &Log, writer: W)
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    // Silences notices of the database (a table exists already), the pool's lines about replaced connections, and the queue's about
-    // its own tasks: they help no operator. `RUST_LOG` comes later, and can name these targets.
+    // Silences notices of the database (a table exists already), the pool's lines about replaced connections, and the queue's
+    // about its own tasks: they help no operator. `RUST_LOG` comes later, and can name these targets.
     let filter = EnvFilter::new(format!(
         "sqlx::postgres::notice=warn,sqlx_core::pool=off,apalis=off,apalis_core=off,apalis_postgres=off,{},{JOURNAL}=info,{ALERT}=info",
         log.filter

@@ -16,6 +16,8 @@ mod queue;
 
 mod operator;
 
+mod console;
+
 mod crashes;
 
 mod database;

@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use jobrun::commands::stand_in::At;
 use jobrun::commands::up;
 use jobrun_onboarding::region_of;
+use jobrun_shared::db::console::Role;
 use jobrun_twilio::numbers::NumberType;
 
 /// Runs JobRun onboarding, and does by hand what its worker does automatically.
@@ -153,6 +154,9 @@ pub(crate) enum Command {
         #[command(flatten)]
         at: At,
     },
+    /// The console in the browser: the people who may use it
+    #[command(subcommand)]
+    Console(Console),
     /// Alerts that need attention; exit status 1 if there are any
     Alerts {
         /// Print JSON, for scripts
@@ -161,7 +165,72 @@ pub(crate) enum Command {
         /// Clear the alert with this id, once it has been dealt with
         #[arg(long, value_name = "ID", conflicts_with = "json")]
         clear: Option<i64>,
+        /// The reason for clearing it, for the audit log
+        #[arg(long, value_name = "TEXT", requires = "clear")]
+        why: Option<String>,
     },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Console {
+    /// The people who may use the console
+    #[command(subcommand)]
+    User(User),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum User {
+    /// Add a person, with a random password, which is printed
+    Add {
+        /// The name that the person logs in with: a word, or an e-mail address
+        name: String,
+        /// viewer: sees everything, but no phone numbers; operator: sees those too, and acts; admin: sees the people too
+        #[arg(long, value_parser = role())]
+        role: Role,
+        /// Read the password from standard input instead
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// The people, their roles, and when they last logged in
+    List {
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let a person log in no more, and end the person's sessions
+    Disable {
+        /// The name
+        name: String,
+        /// Let the person log in again
+        #[arg(long)]
+        undo: bool,
+    },
+    /// Give a person a new random password, which is printed, and end the person's sessions
+    Password {
+        /// The name
+        name: String,
+        /// Read the password from standard input instead
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Print a link that logs a person in once, within an hour
+    Link {
+        /// The name
+        name: String,
+    },
+    /// Give a person another role
+    Role {
+        /// The name
+        name: String,
+        /// viewer, operator or admin
+        #[arg(value_parser = role())]
+        role: Role,
+    },
+}
+
+fn role() -> impl TypedValueParser<Value = Role> {
+    let named = |name: String| Role::named(&name).ok_or("no such role");
+    PossibleValuesParser::new(Role::ALL.map(Role::name)).try_map(named)
 }
 
 #[derive(Subcommand)]
@@ -195,6 +264,9 @@ pub(crate) enum Pool {
         /// client's phone still forwards
         #[arg(long)]
         now: bool,
+        /// The reason, for the audit log
+        #[arg(long, value_name = "TEXT")]
+        why: Option<String>,
     },
     /// Give a number to no further client; a client that holds it keeps it
     Drain {
@@ -203,6 +275,9 @@ pub(crate) enum Pool {
         /// Let clients be given it again, and tell waiting clients at once
         #[arg(long)]
         undo: bool,
+        /// The reason, for the audit log
+        #[arg(long, value_name = "TEXT")]
+        why: Option<String>,
     },
     /// Give a client a number exactly as the conversation does; JSON on standard output, exit status 1 when refused
     Allocate {
@@ -258,6 +333,9 @@ pub(crate) enum Payments {
         /// clients.id or its beginning, or the phone
         #[arg(value_name = CLIENT)]
         client: String,
+        /// The reason, for the audit log
+        #[arg(long, value_name = "TEXT")]
+        why: Option<String>,
     },
 }
 

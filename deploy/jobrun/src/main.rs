@@ -7,14 +7,15 @@ mod cli;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use jobrun::commands::console::Change;
 use jobrun::commands::{
-    self, alerts, buy, call, client, connect_migrated, demo, doctor, migrate, numbers, pay, payments, pool, restored,
-    sweep, tail, text, up, waiting,
+    self, alerts, buy, call, client, connect_migrated, console, demo, doctor, migrate, numbers, pay, payments, pool,
+    restored, sweep, tail, text, up, waiting,
 };
 use jobrun_shared::numbers::purchase::Order;
 use jobrun_shared::{config, exit, telemetry};
 
-use crate::cli::{Arguments, Command, Numbers, Payments, Pool};
+use crate::cli::{Arguments, Command, Console, Numbers, Payments, Pool, User};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -68,8 +69,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             let well = numbers::check(&config::Numbers::from_env()?, fix, json).await?;
             return Ok(ExitCode::from(u8::from(!well)));
         }
-        Command::Payments { assign: Some(Payments::Assign { payment, client }), .. } => {
-            payments::assign(&connect_migrated(&settings).await?, &payment, &client).await?;
+        Command::Payments { assign: Some(Payments::Assign { payment, client, why }), .. } => {
+            payments::assign(&connect_migrated(&settings).await?, &payment, &client, why).await?;
         }
         Command::Payments { json, assign: None } => {
             payments::print_unassigned(&connect_migrated(&settings).await?, json).await?;
@@ -81,18 +82,32 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Pay { reference, debit, json, at } => pay::run(&settings, at, &reference, debit, json).await?,
         Command::Call { from, to, at } => call::run(&settings, at, &from, &to).await?,
         Command::Tail { phone, new, json, at } => tail::run(&settings, at, phone.as_deref(), new, json).await?,
-        Command::Alerts { clear: Some(id), .. } => return alerts::clear(&settings, id).await,
-        Command::Alerts { json, clear: None } => return alerts::list(&settings, json).await,
+        Command::Console(Console::User(command)) => run_console(&settings, command).await?,
+        Command::Alerts { clear: Some(id), why, .. } => return alerts::clear(&settings, id, why).await,
+        Command::Alerts { json, clear: None, .. } => return alerts::list(&settings, json).await,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn run_console(settings: &config::Operator, command: User) -> anyhow::Result<()> {
+    let (name, change, password_from_stdin) = match command {
+        User::List { json } => return console::list(settings, json).await,
+        User::Add { name, role, password_stdin } => (name, Change::Add(role), password_stdin),
+        User::Password { name, password_stdin } => (name, Change::Password, password_stdin),
+        User::Link { name } => (name, Change::Link, false),
+        User::Role { name, role } => (name, Change::Role(role), false),
+        User::Disable { name, undo: false } => (name, Change::Disable, false),
+        User::Disable { name, undo: true } => (name, Change::Enable, false),
+    };
+    console::change(settings, &name, &change, password_from_stdin).await
 }
 
 async fn run_pool(settings: &config::Operator, command: Pool) -> anyhow::Result<ExitCode> {
     match command {
         Pool::Seed { numbers } => pool::seed(settings, &numbers).await?,
         Pool::Status { json } => pool::status(settings, json).await?,
-        Pool::Release { number, yes, now } => pool::release(settings, &number, yes, now).await?,
-        Pool::Drain { number, undo } => pool::drain(settings, &number, undo).await?,
+        Pool::Release { number, yes, now, why } => pool::release(settings, &number, yes, now, why).await?,
+        Pool::Drain { number, undo, why } => pool::drain(settings, &number, undo, why).await?,
         Pool::Allocate { client } => return pool::allocate(settings, &client).await,
         Pool::Buy { count, country, kind, yes, json } => {
             let order = Order { country, kind, count: usize::from(count) };

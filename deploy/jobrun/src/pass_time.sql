@@ -1,5 +1,5 @@
 -- Makes everything recorded older by `jobrun.passed`, as if that time had passed and nothing had happened meanwhile.
--- Not the leases and the schedule of sweeps: workers renew them all the time.
+-- Not the leases and the schedule of sweeps, which workers renew all the time, and nothing of the console: its people stay logged in.
 DO $$
 DECLARE
     passed CONSTANT INTERVAL := current_setting('jobrun.passed')::INTERVAL;
@@ -9,7 +9,7 @@ BEGIN
     FOR aged IN
         SELECT tables.table_name AS name FROM information_schema.tables
          WHERE table_schema = 'public' AND table_type = 'BASE TABLE'
-           AND table_name NOT IN ('_sqlx_migrations', 'leases', 'sweeps')
+           AND table_name NOT IN ('_sqlx_migrations', 'leases', 'sweeps', 'audit_log') AND table_name NOT LIKE 'console%'
          ORDER BY table_name
     LOOP
         EXECUTE format('LOCK TABLE public.%I IN EXCLUSIVE MODE', aged.name);
@@ -18,7 +18,7 @@ BEGIN
         SELECT columns.table_name AS name, string_agg(format('%1$I = %1$I - $1', columns.column_name), ', ') AS changes
           FROM information_schema.columns JOIN information_schema.tables USING (table_schema, table_name)
          WHERE table_schema = 'public' AND table_type = 'BASE TABLE'
-           AND table_name NOT IN ('_sqlx_migrations', 'leases', 'sweeps')
+           AND table_name NOT IN ('_sqlx_migrations', 'leases', 'sweeps', 'audit_log') AND table_name NOT LIKE 'console%'
            AND data_type = 'timestamp with time zone' AND is_generated = 'NEVER'
          GROUP BY columns.table_name
     LOOP

@@ -94,10 +94,11 @@ pub fn dir_of_this() -> anyhow::Result<PathBuf> {
 /// # Errors
 /// When they are missing and cannot be built.
 pub fn ensure_built(dir: &Path) -> anyhow::Result<()> {
-    if ["jobrun-ingress", "jobrun-worker"].iter().all(|name| dir.join(name).is_file()) {
+    if ["jobrun-ingress", "jobrun-worker", "jobrun-console"].iter().all(|name| dir.join(name).is_file()) {
         return Ok(());
     }
-    let not_there = || format!("jobrun-ingress and jobrun-worker are not in {}: put them there", dir.display());
+    let not_there =
+        || format!("jobrun-ingress, jobrun-worker and jobrun-console are not all in {}: put them there", dir.display());
     build(dir, None).with_context(not_there)
 }
 

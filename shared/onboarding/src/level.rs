@@ -1,7 +1,8 @@
 //! Forecasts how long the numbers of a region last.
 //!
-//! The forecast makes four assumptions. Numbers are assigned as fast as in the last 7 days. Every number that cools down comes back
-//! on its day. After 30 days as many numbers a day come back as within the 30 days. The operator neither adds nor removes numbers.
+//! The forecast makes four assumptions. Numbers are assigned as fast as in the last 7 days. Every number that cools down comes
+//! back on its day. After 30 days as many numbers a day come back as within the 30 days. The operator neither adds nor removes
+//! numbers.
 
 use std::fmt;
 
@@ -54,6 +55,20 @@ impl Level {
         let days = self.days_left().filter(|days| *days <= SIGHT);
         // Rounding down is early rather than late. The cast loses nothing, because `days` is at most `SIGHT`.
         days.map_or(Forecast::NotInSight, |days| Forecast::InDays(days.floor() as u32))
+    }
+
+    /// Returns how many unclaimed numbers are left after each of the next `days` days, today first. Below zero, clients wait.
+    #[must_use]
+    pub fn curve(&self, days: u32) -> Vec<f64> {
+        let a_day = count(self.assigned_in_7_days) / 7.0;
+        let within = self.returns_in_days.iter().filter(|day| **day <= HORIZON).count();
+        let claimed = count(self.free) - count(self.spoken_for);
+        let left = |day: f64| {
+            let returned = self.returns_in_days.iter().filter(|at| **at <= day.min(HORIZON)).count();
+            let later = count(within) / HORIZON * (day - HORIZON).max(0.0);
+            claimed + count(returned) + later - a_day * day
+        };
+        (0..=days).map(f64::from).map(left).collect()
     }
 
     fn days_left(&self) -> Option<f64> {
@@ -137,6 +152,14 @@ mod tests {
         assert_eq!(level(0, 0, 0, &[]).forecast().to_string(), "dry now");
         assert_eq!(level(1, 2, 0, &[]).forecast().to_string(), "dry now: 1 client waits");
         assert_eq!(Forecast::InDays(9).to_string(), "in about 9 days");
+    }
+
+    #[test]
+    fn the_curve_falls_with_each_assignment_and_rises_with_each_return() {
+        assert_eq!(level(3, 1, 7, &[2.0]).curve(4), [2.0, 1.0, 1.0, 0.0, -1.0]);
+        assert_eq!(level(2, 0, 0, &[]).curve(2), [2.0, 2.0, 2.0]);
+        let one_a_day: Vec<f64> = (1..=30).map(f64::from).collect();
+        assert_eq!(level(5, 0, 7, &one_a_day).curve(60).last(), Some(&5.0), "as many return as are assigned");
     }
 
     proptest! {

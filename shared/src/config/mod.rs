@@ -5,6 +5,8 @@
 
 mod alert_webhook;
 
+mod console;
+
 mod pool;
 
 mod problems;
@@ -27,6 +29,7 @@ mod traces;
 mod twilio;
 
 pub use alert_webhook::{AlertFormat, AlertWebhook};
+pub use console::Console;
 pub use problems::{Problems, near_misses};
 pub use programs::{Buying, Ingress, Numbers, Operator, Worker, ops_addr};
 pub use reader::Origin;

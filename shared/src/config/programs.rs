@@ -95,6 +95,10 @@ pub struct Operator {
     pub ingress_addr: SocketAddr,
     /// `STAND_IN_ADDR`: the address at which the stand-in for Twilio and Stripe listens.
     pub stand_in_addr: SocketAddr,
+    /// `CONSOLE_ADDR`: the address at which the console listens.
+    pub console_addr: SocketAddr,
+    /// `CONSOLE_PUBLIC_URL`, if it is set.
+    pub console_public_url: Option<String>,
     /// `OPS_ADDR`, if it is set.
     pub ops_addr: Option<SocketAddr>,
     /// `JOBRUN_DATA`: the folder in which `jobrun up` keeps its data, if it is set.
@@ -246,6 +250,8 @@ impl Operator {
             let cooling = reader.cooling();
             let ingress_addr = reader.up_ingress_addr();
             let stand_in_addr = reader.addr("STAND_IN_ADDR");
+            let console_addr = reader.addr("CONSOLE_ADDR");
+            let console_public_url = reader.console_public_url();
             let stop_with_stdin = reader.stop_with_stdin();
             let ops_addr = reader.ops_addr();
             reader.check_settings_of_other_programs();
@@ -265,6 +271,8 @@ impl Operator {
                 public_base_url,
                 ingress_addr: ingress_addr?,
                 stand_in_addr: stand_in_addr?,
+                console_addr: console_addr?,
+                console_public_url,
                 ops_addr,
                 data_dir,
                 stop_with_stdin,
@@ -362,6 +370,7 @@ impl Reader<'_> {
         self.pool_level_min();
         self.batch_max();
         self.retention();
+        self.check_console();
     }
 
     pub(super) fn stop_with_stdin(&mut self) -> bool {

@@ -45,7 +45,7 @@ const fn secret(name: &'static str, read_by: &'static str, meaning: &'static str
 }
 
 /// Every setting, by name.
-pub const SETTINGS: [Setting; 40] = [
+pub const SETTINGS: [Setting; 45] = [
     setting(
         "ALERT_WEBHOOK_FORMAT",
         "worker",
@@ -77,6 +77,31 @@ pub const SETTINGS: [Setting; 40] = [
             "How many clients, texts or reports share a transaction at most, and, below 100, how many texts a sending job has under way. 1 gives each a transaction of its own.",
         )
     },
+    setting(
+        "CONSOLE_ADDR",
+        "console, jobrun up",
+        Some("127.0.0.1:8070"),
+        "Where the console listens, in plain HTTP. `jobrun up --console-port` replaces the port.",
+    ),
+    setting(
+        "CONSOLE_PROXY_HEADER",
+        "console",
+        None,
+        "The header in which a trusted proxy names the person who is logged in there, such as X-Forwarded-Email. Without it, people log in at the console. Needs CONSOLE_TRUSTED_PROXIES.",
+    ),
+    setting(
+        "CONSOLE_PUBLIC_URL",
+        "console, jobrun console",
+        None,
+        "The address at which browsers reach the console: https://console.example.com. Requests from pages of any other origin are refused. With https, the cookie is for https only.",
+    ),
+    setting("CONSOLE_SESSION_LIFETIME", "console", Some("12h"), "How long a login lasts, at most 30 days."),
+    setting(
+        "CONSOLE_TRUSTED_PROXIES",
+        "console",
+        None,
+        "The IP addresses of proxies whose headers are believed, comma separated: X-Forwarded-For, and CONSOLE_PROXY_HEADER.",
+    ),
     secret("DATABASE_URL", "all", "postgres://user:password@host/database. `jobrun up` and `jobrun demo` do without."),
     setting(
         "HOLD_DURATION",
@@ -167,7 +192,7 @@ pub const SETTINGS: [Setting; 40] = [
     ),
     setting(
         "STOP_WITH_STDIN",
-        "ingress, worker, jobrun up",
+        "ingress, worker, console, jobrun up",
         Some("false"),
         "`true`: the end of standard input means to stop, as SIGTERM does; for a program that starts them and may be killed.",
     ),

@@ -335,3 +335,26 @@ fn a_secret_may_be_in_a_file_and_no_other_setting_may() {
 fn debug_output_shows_no_secrets() {
     assert!(!format!("{:?}", Worker::read(&List(&GOOD)).unwrap()).contains("localhost/jobrun"));
 }
+
+#[test]
+fn the_console_listens_on_this_machine_and_believes_no_header_by_default() {
+    let console = Console::read(&List(&GOOD)).unwrap();
+    assert_eq!(console.addr.to_string(), "127.0.0.1:8070");
+    assert_eq!((console.public_url, console.proxy_header), (None, None));
+    assert!(console.trusted_proxies.is_empty());
+    assert_eq!(console.session_lifetime, Duration::from_secs(12 * 60 * 60));
+}
+
+#[test]
+fn a_header_that_names_a_person_needs_a_trusted_proxy() {
+    let with = |settings: &[(&str, &str)]| Console::read(&List(&[&GOOD[..], settings].concat()));
+    let header = ("CONSOLE_PROXY_HEADER", "X-Forwarded-Email");
+    assert!(with(&[header]).unwrap_err().to_string().contains("CONSOLE_TRUSTED_PROXIES"));
+    let console = with(&[header, ("CONSOLE_TRUSTED_PROXIES", "10.0.0.7, ::1")]).unwrap();
+    assert_eq!((console.trusted_proxies.len(), console.proxy_header.as_deref()), (2, Some("x-forwarded-email")));
+    for wrong in
+        [("CONSOLE_TRUSTED_PROXIES", "10.0.0.0/8"), ("CONSOLE_SESSION_LIFETIME", "31d"), ("CONSOLE_PUBLIC_URL", "x")]
+    {
+        assert!(with(&[wrong]).unwrap_err().to_string().contains(wrong.0), "{wrong:?}");
+    }
+}

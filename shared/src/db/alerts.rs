@@ -5,9 +5,11 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use serde_json::json;
 use sqlx::{PgConnection, PgExecutor, PgPool};
 
 use super::Error;
+use super::audit_log::{self, Action, Actor};
 
 /// An alert to be raised.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,14 +108,22 @@ pub async fn clear(conn: &mut PgConnection, causes: &[String], now: DateTime<Utc
     Ok(cleared.fetch_all(conn).await?)
 }
 
-/// Clears the open alert `id`. Returns its cause, if there is such an alert.
-pub async fn clear_by_id(pool: &PgPool, id: i64, now: DateTime<Utc>) -> Result<Option<String>, Error> {
+/// Clears the open alert `id`, and records in the audit log that the operator `by` did. Returns its cause, if there is such an
+/// alert. Commits.
+pub async fn clear_by_id(pool: &PgPool, id: i64, by: &Actor, now: DateTime<Utc>) -> Result<Option<String>, Error> {
+    let mut tx = pool.begin().await?;
     let cleared = sqlx::query_scalar!(
         "UPDATE alerts SET cleared_at = $2 WHERE cleared_at IS NULL AND id = $1 RETURNING cause",
         id,
         now
     );
-    Ok(cleared.fetch_optional(pool).await?)
+    let cleared = cleared.fetch_optional(&mut *tx).await?;
+    if let Some(cause) = &cleared {
+        let action = Action { name: "alert.cleared", subject: Some(cause), details: json!({ "alert": id }) };
+        audit_log::record(&mut tx, by, &action, now).await?;
+    }
+    tx.commit().await?;
+    Ok(cleared)
 }
 
 /// Clears the open alerts whose causes begin with one of `beginnings` and have not shown since `quiet_since`, as
@@ -146,4 +156,33 @@ pub async fn list_open(conn: impl PgExecutor<'_>) -> Result<Vec<Alert>, Error> {
            WHERE cleared_at IS NULL ORDER BY alerts.id"#
     );
     Ok(open.fetch_all(conn).await?)
+}
+
+/// An alert that was cleared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClearedAlert {
+    /// `alerts.id`.
+    pub id: i64,
+    /// Its cause.
+    pub cause: String,
+    /// The problem and the remedy.
+    pub about: String,
+    /// When it was raised.
+    pub raised_at: DateTime<Utc>,
+    /// When it was cleared.
+    pub cleared_at: DateTime<Utc>,
+    /// How often its cause had shown.
+    pub times: i64,
+}
+
+/// Returns the newest `limit` alerts before `before` that were cleared.
+pub async fn list_cleared(conn: &mut PgConnection, before: i64, limit: i64) -> Result<Vec<ClearedAlert>, Error> {
+    let cleared = sqlx::query_as!(
+        ClearedAlert,
+        r#"SELECT id, cause, about, raised_at, cleared_at AS "cleared_at!", times FROM alerts
+           WHERE cleared_at IS NOT NULL AND id < $1 ORDER BY id DESC LIMIT $2"#,
+        before,
+        limit
+    );
+    Ok(cleared.fetch_all(conn).await?)
 }

@@ -3,7 +3,7 @@
 //! This module only reads. All tables are read in one [`super::snapshot`]: concurrent writes must not show an answer
 //! without its question, or a number without the payment.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::E164;
 use jobrun_twilio::errors;
 use serde::Serialize;
@@ -21,6 +21,27 @@ pub struct ClientHistory {
     /// Everything that has happened, oldest first.
     #[serde(rename = "happenings")]
     pub entries: Vec<TimelineEntry>,
+    /// If earlier entries were left out: they happened before this time.
+    #[serde(skip)]
+    pub earlier_before: Option<DateTime<Utc>>,
+}
+
+/// The part of a history that is read from each table: the newest `limit` rows before `before`.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    before: DateTime<Utc>,
+    limit: i64,
+}
+
+impl Span {
+    /// All of it. No row is from the year 10000.
+    const fn all() -> Self {
+        const LAST_SECOND: i64 = 253_402_300_799;
+        match DateTime::from_timestamp(LAST_SECOND, 0) {
+            Some(before) => Self { before, limit: i64::MAX },
+            None => Self { before: DateTime::<Utc>::MAX_UTC, limit: i64::MAX },
+        }
+    }
 }
 
 /// The current state of a client.
@@ -209,16 +230,45 @@ pub async fn find(pool: &PgPool, words: &str) -> Result<Option<ClientHistory>, E
     let FoundClients::One(id) = find_client(&mut tx, words).await? else {
         return Ok(None);
     };
-    let Some(client) = find_header(&mut tx, &id).await? else {
+    find_span(&mut tx, &id, Span::all()).await
+}
+
+/// Returns a client by its id, with the newest of its history before `before`, or the newest of all: about `limit` entries at
+/// most.
+pub async fn find_recent(
+    pool: &PgPool,
+    client_id: &str,
+    before: Option<DateTime<Utc>>,
+    limit: i64,
+) -> Result<Option<ClientHistory>, Error> {
+    let before = before.unwrap_or(Span::all().before);
+    find_span(&mut *snapshot(pool).await?, client_id, Span { before, limit }).await
+}
+
+async fn find_span(conn: &mut PgConnection, id: &str, span: Span) -> Result<Option<ClientHistory>, Error> {
+    let Some(client) = find_header(&mut *conn, id).await? else {
         return Ok(None);
     };
-    let mut entries = list_events(&mut tx, &client).await?;
-    entries.extend(list_opt_changes(&mut tx, &client).await?);
-    entries.extend(list_payments(&mut tx, &client).await?);
-    entries.extend(list_numbers(&mut tx, &client).await?);
-    entries.extend(list_texts(&mut tx, &client).await?);
+    let sources = [
+        list_events(&mut *conn, &client, span).await?,
+        list_opt_changes(&mut *conn, &client, span).await?,
+        list_payments(&mut *conn, &client, span).await?,
+        list_numbers(&mut *conn, &client, span).await?,
+        list_texts(&mut *conn, &client, span).await?,
+    ];
+    // Before the oldest entry of a source that was cut short, the history has gaps.
+    let limit = usize::try_from(span.limit).unwrap_or(usize::MAX);
+    let cut =
+        sources.iter().filter(|it| it.len() >= limit).filter_map(|it| it.iter().map(|entry| entry.at).min()).max();
+    let mut entries: Vec<TimelineEntry> = sources.into_iter().flatten().collect();
     entries.sort_by_key(|it| (it.at, it.what.rank(), it.id));
-    Ok(Some(ClientHistory { client, entries }))
+    if let Some(cut) = cut
+        && entries.iter().any(|it| it.at > cut)
+    {
+        entries.retain(|it| it.at > cut);
+    }
+    let earlier_before = cut.map(|cut| cut + TimeDelta::microseconds(1));
+    Ok(Some(ClientHistory { client, entries, earlier_before }))
 }
 
 async fn find_header(conn: &mut PgConnection, id: &str) -> Result<Option<Header>, Error> {
@@ -266,7 +316,7 @@ async fn find_in_line(conn: &mut PgConnection, client_id: &str) -> Result<Option
 }
 
 /// Delivery reports show in the status of texts, and Stripe's events as payments.
-async fn list_events(conn: &mut PgConnection, client: &Header) -> Result<Vec<TimelineEntry>, Error> {
+async fn list_events(conn: &mut PgConnection, client: &Header, span: Span) -> Result<Vec<TimelineEntry>, Error> {
     let (phone, number) = (E164::parse(&client.phone), client.number.as_deref().map(E164::parse));
     let lanes = phone.map(|phone| inbox::lanes_of(&client.id, &phone, number.and_then(Result::ok).as_ref()));
     // Unprocessed events are found by their lane. Events from before `events.client_id` existed are found by the texts
@@ -279,10 +329,12 @@ async fn list_events(conn: &mut PgConnection, client: &Header) -> Result<Vec<Tim
              UNION SELECT event_id FROM opt_changes WHERE phone = substr($3, 2)
          )
          SELECT events.id, kind, payload, received_at, outcome, state FROM events JOIN own ON own.id = events.id
-         WHERE kind NOT IN ('delivery_report', 'stripe')",
+         WHERE kind NOT IN ('delivery_report', 'stripe') AND received_at < $4 ORDER BY events.id DESC LIMIT $5",
         client.id,
         &lanes.unwrap_or_default(),
-        client.phone
+        client.phone,
+        span.before,
+        span.limit
     );
     let entry = |(id, at, what)| TimelineEntry { at, id, what };
     let rows = rows.fetch_all(conn).await?.into_iter().map(|row| {
@@ -298,14 +350,20 @@ async fn list_events(conn: &mut PgConnection, client: &Header) -> Result<Vec<Tim
     Ok(rows.map(entry).collect())
 }
 
-async fn list_opt_changes(conn: &mut PgConnection, client: &Header) -> Result<Vec<TimelineEntry>, Error> {
-    let rows = sqlx::query!("SELECT id, change, changed_at FROM opt_changes WHERE phone = substr($1, 2)", client.phone);
+async fn list_opt_changes(conn: &mut PgConnection, client: &Header, span: Span) -> Result<Vec<TimelineEntry>, Error> {
+    let rows = sqlx::query!(
+        "SELECT id, change, changed_at FROM opt_changes
+         WHERE phone = substr($1, 2) AND changed_at < $2 ORDER BY id DESC LIMIT $3",
+        client.phone,
+        span.before,
+        span.limit
+    );
     let wish = |(id, at, change)| TimelineEntry { at, id, what: EntryKind::OptChange { change } };
     Ok(rows.fetch_all(conn).await?.into_iter().map(|row| (row.id, row.changed_at, row.change)).map(wish).collect())
 }
 
 /// The times are Stripe's: its events arrive in any order, and some of them days later.
-async fn list_payments(conn: &mut PgConnection, client: &Header) -> Result<Vec<TimelineEntry>, Error> {
+async fn list_payments(conn: &mut PgConnection, client: &Header, span: Span) -> Result<Vec<TimelineEntry>, Error> {
     // A refund names no subscription, but the payer or the payment; a dispute names only the payment.
     // `invoice_payment.paid` only links an invoice to its payment, and tells a reader nothing.
     let rows = sqlx::query!(
@@ -333,8 +391,11 @@ async fn list_payments(conn: &mut PgConnection, client: &Header) -> Result<Vec<T
                    WHERE subscription_id IS NULL AND customer_id IN (SELECT customer_id FROM own)
          )
          SELECT p.id, p.stripe_id, p.kind, p.happened_at, p.amount, p.currency, p.fact->>'status' AS status
-         FROM payment_events p WHERE p.id = ANY(ARRAY(SELECT id FROM related)) AND p.kind <> 'invoice_payment.paid'",
-        client.id
+         FROM payment_events p WHERE p.id = ANY(ARRAY(SELECT id FROM related)) AND p.kind <> 'invoice_payment.paid'
+           AND p.happened_at < $2 ORDER BY p.happened_at DESC LIMIT $3",
+        client.id,
+        span.before,
+        span.limit
     );
     let rows = rows.fetch_all(conn).await?.into_iter().map(|row| TimelineEntry {
         at: row.happened_at,
@@ -350,9 +411,14 @@ async fn list_payments(conn: &mut PgConnection, client: &Header) -> Result<Vec<T
     Ok(rows.collect())
 }
 
-async fn list_numbers(conn: &mut PgConnection, client: &Header) -> Result<Vec<TimelineEntry>, Error> {
-    let rows =
-        sqlx::query!("SELECT id, number, change, why, changed_at FROM number_changes WHERE client_id = $1", client.id);
+async fn list_numbers(conn: &mut PgConnection, client: &Header, span: Span) -> Result<Vec<TimelineEntry>, Error> {
+    let rows = sqlx::query!(
+        "SELECT id, number, change, why, changed_at FROM number_changes
+         WHERE client_id = $1 AND changed_at < $2 ORDER BY id DESC LIMIT $3",
+        client.id,
+        span.before,
+        span.limit
+    );
     let rows = rows.fetch_all(conn).await?.into_iter().map(|row| TimelineEntry {
         at: row.changed_at,
         id: row.id,
@@ -362,13 +428,15 @@ async fn list_numbers(conn: &mut PgConnection, client: &Header) -> Result<Vec<Ti
 }
 
 /// Includes texts to the client's phone that were written before it was a client's.
-async fn list_texts(conn: &mut PgConnection, client: &Header) -> Result<Vec<TimelineEntry>, Error> {
+async fn list_texts(conn: &mut PgConnection, client: &Header, span: Span) -> Result<Vec<TimelineEntry>, Error> {
     let rows = sqlx::query!(
         r#"SELECT id, kind, from_number, body, status, created_at, updated_at, attempts, next_attempt_at, error_code,
                   error_message, held_back, retry_of IS NOT NULL AS "second_try!"
-           FROM messages WHERE client_id = $1 OR to_phone = $2"#,
+           FROM messages WHERE (client_id = $1 OR to_phone = $2) AND created_at < $3 ORDER BY messages.id DESC LIMIT $4"#,
         client.id,
-        client.phone
+        client.phone,
+        span.before,
+        span.limit
     );
     let rows = rows.fetch_all(conn).await?.into_iter().map(|row| TimelineEntry {
         at: row.created_at,

@@ -18,6 +18,8 @@ pub mod alert_deliveries;
 
 pub mod alerts;
 
+pub mod audit_log;
+
 pub mod audits;
 
 mod bisect;
@@ -30,6 +32,8 @@ mod connect;
 
 mod connect_error;
 
+pub mod console;
+
 pub mod find_client;
 
 pub mod gauges;
@@ -41,6 +45,8 @@ pub mod inbox;
 pub mod installation;
 
 pub mod leases;
+
+pub mod listing;
 
 mod migrate;
 

@@ -58,6 +58,18 @@ GRANT SELECT ON alert_deliveries, alerts, audits, clients, events, leases, messa
 GRANT INSERT (source, external_id, kind, lane, payload, signed_digest, traceparent, received_at) ON events TO jobrun_console;
 GRANT INSERT ON apalis.jobs TO jobrun_console;
 GRANT UPDATE (cleared_at) ON alerts TO jobrun_console;
+-- It logs people in, whom only the owner adds, disables and gives a role. It writes what they did, and changes none of it.
+GRANT SELECT, UPDATE (password_hash, last_login_at) ON console_people TO jobrun_console;
+GRANT SELECT, INSERT, DELETE ON console_sessions TO jobrun_console;
+GRANT SELECT, DELETE ON console_login_links TO jobrun_console;
+GRANT SELECT, INSERT, UPDATE, DELETE ON console_login_failures TO jobrun_console;
+GRANT SELECT, INSERT ON audit_log TO jobrun_console;
 
 -- The reader reads everything, for reports and boards, and changes nothing.
 GRANT SELECT ON ALL TABLES IN SCHEMA apalis TO jobrun_reader;
+GRANT SELECT ON audit_log TO jobrun_reader;
+-- Of the console's people, it sees no hash of a password or of a session.
+GRANT SELECT (id, name, role, created_at, disabled_at, last_login_at) ON console_people TO jobrun_reader;
+GRANT SELECT (person_id, created_at, expires_at) ON console_sessions TO jobrun_reader;
+GRANT SELECT (person_id, expires_at) ON console_login_links TO jobrun_reader;
+GRANT SELECT ON console_login_failures TO jobrun_reader;

@@ -12,7 +12,7 @@ use jobrun_onboarding::payment::{Fact, FactKind};
 use jobrun_stripe::facts::StripeFact;
 use serde::Serialize;
 use sqlx::types::Json;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgExecutor};
 
 use super::{Error, ensure_rows};
 use crate::alerts::Kind;
@@ -301,8 +301,8 @@ pub struct Unassigned {
     pub heard_of_at: DateTime<Utc>,
 }
 
-/// Returns every subscription that belongs to no client, oldest first.
-pub async fn list_unassigned(pool: &PgPool) -> Result<Vec<Unassigned>, Error> {
+/// Returns the subscriptions that belong to no client, oldest first, `limit` of them at most.
+pub async fn list_unassigned(conn: impl PgExecutor<'_>, limit: i64) -> Result<Vec<Unassigned>, Error> {
     let unassigned = sqlx::query_as!(
         Unassigned,
         r#"SELECT s.id AS subscription_id, s.standing, s.heard_of_at, (array_agg(e.customer_id))[1] AS customer_id,
@@ -310,9 +310,10 @@ pub async fn list_unassigned(pool: &PgPool) -> Result<Vec<Unassigned>, Error> {
                   (array_agg(e.amount ORDER BY e.happened_at DESC) FILTER (WHERE e.amount IS NOT NULL))[1] AS amount,
                   bool_or(e.fact->>'what' IN ('checkout', 'unclear_checkout')) IS TRUE AS "is_checked_out!"
            FROM subscriptions s LEFT JOIN payment_events e ON e.subscription_id = s.id
-           WHERE s.client_id IS NULL GROUP BY s.id ORDER BY s.heard_of_at, s.id"#
+           WHERE s.client_id IS NULL GROUP BY s.id ORDER BY s.heard_of_at, s.id LIMIT $1"#,
+        limit
     );
-    Ok(unassigned.fetch_all(pool).await?)
+    Ok(unassigned.fetch_all(conn).await?)
 }
 
 /// Returns the paid subscriptions that have belonged to no client since before `since`, and that never had an alert:

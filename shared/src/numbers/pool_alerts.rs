@@ -1,7 +1,7 @@
 //! Alerts about the pool: few numbers left, no number for waiting clients, and numbers whose holder is unclear.
 //!
-//! The functions take no input but the rows, the settings and the time, and raise each alert once. So every worker may call them at
-//! any time. Each commits a transaction of its own.
+//! The functions take no input but the rows, the settings and the time, and raise each alert once. So every worker may call
+//! them at any time. Each commits a transaction of its own.
 
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::level::Level;

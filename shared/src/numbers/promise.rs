@@ -1,7 +1,7 @@
 //! The promise to clients who wait for a number: each is told before it is broken, and the operator is alerted.
 //!
-//! [`waiting()`] takes no input but the rows, the settings and the time, and tells each client once. So every worker may call it at
-//! any time.
+//! [`waiting()`] takes no input but the rows, the settings and the time, and tells each client once. So every worker may call
+//! it at any time.
 
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::waiting::{self, Watch};
@@ -24,8 +24,8 @@ pub struct AlertChanges {
     pub cleared: Vec<String>,
 }
 
-/// Tells each waiting client once, two hours before the promise runs out, that it takes longer. Alerts the operator when the first
-/// clients are close to the end of the promise, and when they are past it; clears the alerts when that is over.
+/// Tells each waiting client once, two hours before the promise runs out, that it takes longer. Alerts the operator when the
+/// first clients are close to the end of the promise, and when they are past it; clears the alerts when that is over.
 ///
 /// Takes the exclusive allocation lock, but only if there is something to do. Commits.
 pub async fn waiting(pool: &PgPool, onboarding_number: &E164, now: DateTime<Utc>) -> Result<AlertChanges, db::Error> {

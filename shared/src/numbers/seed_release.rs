@@ -5,9 +5,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::pool_number::{SeedNumber, pool_number};
 use jobrun_onboarding::{E164, as_people_write};
+use serde_json::json;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
 use crate::clock;
+use crate::db::audit_log::{self, Action, Actor};
 use crate::db::inbox::{self, NewEvent, Payload, Source};
 use crate::db::numbers::{self, Release, ownerless};
 use crate::db::{self, clients};
@@ -47,16 +49,20 @@ pub fn read_pool_numbers(given: &[String], onboarding_number: Option<&E164>) -> 
 /// # Errors
 /// As [`read_pool_numbers`]; then no number is added.
 pub async fn seed(pool: &PgPool, numbers: &[String]) -> Result<Seeded, Refusal> {
-    add_to_pool(pool, read_pool_numbers(numbers, None)?).await
+    add_to_pool(pool, read_pool_numbers(numbers, None)?, None).await
 }
 
-/// Adds parsed numbers to the pool, in the order given, and enqueues a sweep. Takes the exclusive allocation lock. Commits.
-pub async fn add_to_pool(pool: &PgPool, numbers: Vec<SeedNumber>) -> Result<Seeded, Refusal> {
+/// Adds parsed numbers to the pool, in the order given, and enqueues a sweep. Takes the exclusive allocation lock. The audit
+/// log names the operator `by`, if there is one. Commits.
+pub async fn add_to_pool(pool: &PgPool, numbers: Vec<SeedNumber>, by: Option<&Actor>) -> Result<Seeded, Refusal> {
     let numbers: Vec<(E164, String)> = numbers.into_iter().map(|it| (it.number, it.region)).collect();
     let mut tx = pool.begin().await?;
     numbers::lock_allocation_exclusive(&mut tx).await?;
     let new = numbers::insert(&mut tx, &numbers, "seeded", clock::now()).await?;
     queue::enqueue(&mut tx, Queue::Sweep).await?;
+    let names: Vec<&str> = numbers.iter().map(|(number, _)| number.as_str()).collect();
+    let details = json!({ "new": new, "numbers": names });
+    record(&mut tx, by, &Action { name: "numbers.added", subject: None, details }, clock::now()).await?;
     tx.commit().await?;
     Ok(Seeded { new, known: numbers.len() - new })
 }
@@ -105,8 +111,14 @@ pub struct Released {
 /// # Errors
 /// [`Refusal::NotANumber`] or [`Refusal::NotInPool`]. [`Refusal::CoolsDown`] when no client holds the number and it cools down
 /// already, unless `cooling` is zero.
-pub async fn release(pool: &PgPool, number: &str, cooling: Duration, now: DateTime<Utc>) -> Result<Released, Refusal> {
-    release_from(pool, number, true, cooling, now).await
+pub async fn release(
+    pool: &PgPool,
+    number: &str,
+    cooling: Duration,
+    now: DateTime<Utc>,
+    by: Option<&Actor>,
+) -> Result<Released, Refusal> {
+    release_from(pool, number, true, cooling, now, by).await
 }
 
 /// As [`release`], but takes no number from a client.
@@ -118,8 +130,9 @@ pub async fn release_unheld(
     number: &str,
     cooling: Duration,
     now: DateTime<Utc>,
+    by: Option<&Actor>,
 ) -> Result<Released, Refusal> {
-    release_from(pool, number, false, cooling, now).await
+    release_from(pool, number, false, cooling, now, by).await
 }
 
 async fn release_from(
@@ -128,6 +141,7 @@ async fn release_from(
     holder_too: bool,
     cooling: Duration,
     now: DateTime<Utc>,
+    by: Option<&Actor>,
 ) -> Result<Released, Refusal> {
     let number = one_number(number)?;
     let (mut tx, holder) = begin_for(pool, &number).await?;
@@ -151,8 +165,23 @@ async fn release_from(
         inbox::insert(&mut tx, &[lost], now).await?;
     }
     queue::enqueue(&mut tx, Queue::Sweep).await?;
+    let details = json!({ "holder": holder, "coolsUntil": cools_until });
+    record(&mut tx, by, &Action { name: "number.released", subject: Some(number.as_str()), details }, now).await?;
     tx.commit().await?;
     Ok(Released { number: number.as_str().to_owned(), holder, cools_until, is_uncooled, drained })
+}
+
+/// Records an action in the audit log, if an operator does it.
+async fn record(
+    conn: &mut PgConnection,
+    by: Option<&Actor>,
+    action: &Action<'_>,
+    now: DateTime<Utc>,
+) -> Result<(), db::Error> {
+    match by {
+        Some(by) => audit_log::record(conn, by, action, now).await,
+        None => Ok(()),
+    }
 }
 
 async fn held_by(conn: &mut PgConnection, client_id: &str) -> Result<Refusal, db::Error> {
@@ -179,13 +208,24 @@ pub struct Drained {
 ///
 /// # Errors
 /// [`Refusal::NotANumber`] or [`Refusal::NotInPool`].
-pub async fn drain(pool: &PgPool, number: &str, undo: bool, now: DateTime<Utc>) -> Result<Drained, Refusal> {
+pub async fn drain(
+    pool: &PgPool,
+    number: &str,
+    undo: bool,
+    now: DateTime<Utc>,
+    by: Option<&Actor>,
+) -> Result<Drained, Refusal> {
     let number = one_number(number)?;
     let (mut tx, holder) = begin_for(pool, &number).await?;
     let drained = numbers::drain(&mut tx, &number, holder.as_deref(), undo, now).await?;
     let changed = drained.ok_or(Refusal::NotInPool)?;
     if changed && undo {
         queue::enqueue(&mut tx, Queue::Sweep).await?;
+    }
+    if changed {
+        let name = if undo { "number.undrained" } else { "number.drained" };
+        let details = json!({ "holder": holder });
+        record(&mut tx, by, &Action { name, subject: Some(number.as_str()), details }, now).await?;
     }
     tx.commit().await?;
     Ok(Drained { number: number.as_str().to_owned(), changed, holder })

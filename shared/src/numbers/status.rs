@@ -1,9 +1,9 @@
 //! The status of the pool, for `jobrun pool status`.
 
 use chrono::{DateTime, Utc};
-use jobrun_onboarding::level::Forecast;
+use jobrun_onboarding::level::{Forecast, Level};
 use serde::Serialize;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
 use crate::db::numbers::levels;
 use crate::db::{self, waiting_list};
@@ -64,6 +64,9 @@ pub struct PoolRegion {
     /// The same forecast, for display.
     #[serde(skip)]
     pub forecast: Forecast,
+    /// What the forecast is computed from.
+    #[serde(skip)]
+    pub level: Level,
 }
 
 /// A number of the pool.
@@ -93,7 +96,7 @@ pub struct PoolNumber {
 pub async fn pool_status(pool: &PgPool, now: DateTime<Utc>) -> Result<PoolStatus, db::Error> {
     let mut tx = db::snapshot(pool).await?;
     let numbers: Vec<PoolNumber> = levels::list_numbers(&mut tx).await?.into_iter().map(describe).collect();
-    let regions = levels::list_regions(&mut tx, now).await?.into_iter().map(|region| forecast(region, now)).collect();
+    let regions = pool_regions(&mut tx, now).await?;
     let waiting = waiting_list::list_places(&mut tx).await?.len();
     let count = |state| numbers.iter().filter(|number| number.state == state).count();
     Ok(PoolStatus {
@@ -106,6 +109,11 @@ pub async fn pool_status(pool: &PgPool, now: DateTime<Utc>) -> Result<PoolStatus
         regions,
         numbers,
     })
+}
+
+/// Returns every region with its counts and its forecast. Reads the whole pool.
+pub async fn pool_regions(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<Vec<PoolRegion>, db::Error> {
+    Ok(levels::list_regions(conn, now).await?.into_iter().map(|region| forecast(region, now)).collect())
 }
 
 fn describe(entry: levels::Entry) -> PoolNumber {
@@ -148,6 +156,7 @@ fn forecast(region: levels::RegionLevel, now: DateTime<Utc>) -> PoolRegion {
             Forecast::NotInSight => None,
         },
         forecast,
+        level,
         region: region.region,
     }
 }

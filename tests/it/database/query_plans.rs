@@ -171,7 +171,7 @@ async fn the_hottest_queries_touch_few_pages_of_large_tables() {
     let (pool, queries) = (grown_database().await, queries());
     let kinds = "ARRAY['text', 'call_ended', 'delivery_report', 'stripe']";
     let oldest_waiting = ["50", kinds, "0"];
-    let hottest: [(&str, &[&str], u64); 9] = [
+    let hottest: [(&str, &[&str], u64); 12] = [
         (OLDEST_WAITING, &oldest_waiting, 100),
         ("AND (due_at, id) > ($4, $5)", &["now()", "20", kinds, "now() - INTERVAL '1 day'", "0"], 100),
         ("AND (due_at IS NULL OR due_at <= $1)) AS", &["now()", kinds], 100),
@@ -182,6 +182,10 @@ async fn the_hottest_queries_touch_few_pages_of_large_tables() {
         // No row is that old.
         (OLD_TEXTS, &["now() - INTERVAL '9 years'", "1000"], 200),
         (OLD_EVENTS, &["now() - INTERVAL '9 years'", "1000"], 200),
+        // The console's lists.
+        ("status IN ('undelivered', 'failed') AND id < $1", &["9223372036854775807", "51"], 100),
+        (r#"WHERE ("createdAt", id) < ($1, $2)"#, &["now()", "''", "51"], 100),
+        ("@@ to_tsquery", &["'business:* & 77:*'", "51"], 300),
     ];
     for (words, values, most) in hottest {
         let touched = pages(&pool, &queries, words, values).await;

@@ -106,4 +106,13 @@ SELECT '{}', n::TEXT, 'process-events', CASE WHEN n <= 5000 THEN 'Done' ELSE 'Pe
        CASE WHEN n <= 5000 THEN now() END, CASE WHEN n <= 5000 THEN 'worker-' || n % 50 END
 FROM generate_series(1, 5020) AS n;
 
+INSERT INTO console_people (name, role, created_at)
+SELECT 'person-' || n, 'viewer', now() FROM generate_series(1, 5000) AS n;
+INSERT INTO console_sessions (token_sha256, person_id, created_at, expires_at)
+SELECT sha256(id::TEXT::BYTEA), id, now(), now() + id * INTERVAL '1 second' FROM console_people;
+INSERT INTO console_login_links (token_sha256, person_id, expires_at)
+SELECT sha256(id::TEXT::BYTEA), id, now() FROM console_people;
+INSERT INTO console_login_failures (subject, failures, since)
+SELECT 'name:person-' || n, 1, now() - n * INTERVAL '1 second' FROM generate_series(1, 5000) AS n;
+
 ANALYZE;

@@ -99,8 +99,8 @@ async fn a_burst_of_calls_displaces_no_important_text() {
     system.settle().await.unwrap();
     assert_eq!(count_to(&system, ANN), 20);
     // Ann is given the other number.
-    seed_release::drain(&system.pool, HERS, false, clock::now()).await.unwrap();
-    seed_release::release(&system.pool, HERS, Duration::ZERO, clock::now()).await.unwrap();
+    seed_release::drain(&system.pool, HERS, false, clock::now(), None).await.unwrap();
+    seed_release::release(&system.pool, HERS, Duration::ZERO, clock::now(), None).await.unwrap();
     let was_told = async || system.stand_in.bodies_to(ANN).last().unwrap().contains("number had to change");
     eventually(PATIENCE, "she is told of her new number", was_told).await;
     assert_eq!(count(&system.pool, "SELECT count(*) FROM alerts WHERE cause LIKE 'loop:%'").await, 0);

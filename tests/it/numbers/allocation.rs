@@ -171,12 +171,12 @@ async fn a_released_number_is_free_again_and_its_holder_has_none() {
     seed_release::seed(&pool, &numbers(1)).await.unwrap();
     paid_clients(&pool, "client", 1).await;
     allocate::allocate(&pool, "client-1", clock::now()).await.unwrap();
-    let released = seed_release::release(&pool, "+447100000001", Duration::ZERO, clock::now()).await.unwrap();
+    let released = seed_release::release(&pool, "+447100000001", Duration::ZERO, clock::now(), None).await.unwrap();
     assert_eq!(released.holder.as_deref(), Some("client-1"));
     let status = status::pool_status(&pool, clock::now()).await.unwrap();
     assert_eq!((status.free, status.held, status.waiting), (1, 0, 0));
     assert!(
-        seed_release::release(&pool, "+447100000009", Duration::ZERO, clock::now())
+        seed_release::release(&pool, "+447100000009", Duration::ZERO, clock::now(), None)
             .await
             .unwrap_err()
             .to_string()

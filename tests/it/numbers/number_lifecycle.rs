@@ -187,7 +187,7 @@ async fn a_drained_number_is_assigned_to_no_client_and_its_holder_keeps_it() {
     seed_release::seed(&pool, &numbers(1)).await.unwrap();
     let ids = paid_clients(&pool, "client", 2).await;
     allocate(&pool, &ids[0]).await;
-    let drain = async |undo| seed_release::drain(&pool, FIRST, undo, clock::now()).await.unwrap();
+    let drain = async |undo| seed_release::drain(&pool, FIRST, undo, clock::now(), None).await.unwrap();
     let drained = drain(false).await;
     assert_eq!((drained.changed, drained.holder.as_deref()), (true, Some("client-1")));
     assert!(!drain(false).await.changed, "a second drain changes nothing");
@@ -204,7 +204,7 @@ async fn a_drained_number_is_assigned_to_no_client_and_its_holder_keeps_it() {
     assert_eq!(sweep(&pool, clock::now()).await.unwrap(), ids[..1], "the longest waiting is told");
     let kinds = "SELECT change FROM number_changes WHERE change LIKE '%drained' ORDER BY id";
     assert_eq!(texts(&pool, kinds).await, ["drained", "undrained"]);
-    let nowhere = seed_release::drain(&pool, "+447100000009", false, clock::now()).await.unwrap_err();
+    let nowhere = seed_release::drain(&pool, "+447100000009", false, clock::now(), None).await.unwrap_err();
     assert!(nowhere.to_string().contains("not in the pool"));
 }
 
@@ -215,16 +215,16 @@ async fn a_client_with_several_cooling_numbers_gets_the_last_one_and_its_hold_pa
     let ids = paid_clients(&pool, "client", 2).await;
     assert_eq!(allocate(&pool, &ids[0]).await.as_deref(), Some(FIRST));
     leave(&pool, &ids[0]).await;
-    seed_release::drain(&pool, FIRST, false, clock::now()).await.unwrap();
+    seed_release::drain(&pool, FIRST, false, clock::now(), None).await.unwrap();
     assert_eq!(allocate(&pool, &ids[0]).await.as_deref(), Some(SECOND));
     leave(&pool, &ids[0]).await;
-    seed_release::drain(&pool, SECOND, false, clock::now()).await.unwrap();
+    seed_release::drain(&pool, SECOND, false, clock::now(), None).await.unwrap();
     assert_eq!((allocate(&pool, &ids[0]).await, allocate(&pool, &ids[1]).await), (None, None));
     seed_release::seed(&pool, &["+447100000003".to_owned()]).await.unwrap();
     assert_eq!(sweep(&pool, clock::now()).await.unwrap(), ids[..1], "the one free number is held for it");
 
     for number in [FIRST, SECOND] {
-        seed_release::drain(&pool, number, true, clock::now()).await.unwrap();
+        seed_release::drain(&pool, number, true, clock::now(), None).await.unwrap();
     }
     assert_eq!(allocate(&pool, &ids[0]).await.as_deref(), Some(SECOND));
     assert_eq!(
@@ -301,7 +301,7 @@ async fn two_hundred_clients_who_leave_and_return_at_once_get_no_other_client_s_
     let by_hand = async || {
         for (n, number) in numbers(190).iter().enumerate().skip(120) {
             seed_release::seed(&pool, std::slice::from_ref(number)).await.expect("a seed");
-            seed_release::release(&pool, &numbers(150)[n - 120], AT_ONCE, clock::now()).await.expect("a release");
+            seed_release::release(&pool, &numbers(150)[n - 120], AT_ONCE, clock::now(), None).await.expect("a release");
         }
     };
     futures::join!(slices(), sweeps(), sweeps(), by_hand());
@@ -479,13 +479,13 @@ async fn a_number_taken_from_a_client_may_return_to_it_once_it_is_released_again
     seed_release::seed(&pool, &numbers(1)).await.unwrap();
     let ids = paid_clients(&pool, "client", 2).await;
     allocate(&pool, &ids[0]).await;
-    seed_release::release(&pool, FIRST, AT_ONCE, clock::now()).await.unwrap();
+    seed_release::release(&pool, FIRST, AT_ONCE, clock::now(), None).await.unwrap();
     assert_eq!(allocate(&pool, &ids[0]).await, None);
-    seed_release::release_unheld(&pool, FIRST, AT_ONCE, clock::now()).await.unwrap();
+    seed_release::release_unheld(&pool, FIRST, AT_ONCE, clock::now(), None).await.unwrap();
     assert_eq!(sweep(&pool, clock::now()).await.unwrap(), ids[..1]);
     assert_eq!(allocate(&pool, &ids[0]).await.as_deref(), Some(FIRST));
 
-    seed_release::release(&pool, FIRST, AT_ONCE, clock::now()).await.unwrap();
+    seed_release::release(&pool, FIRST, AT_ONCE, clock::now(), None).await.unwrap();
     assert_eq!(allocate(&pool, &ids[1]).await.as_deref(), Some(FIRST));
     leave_for(&pool, &ids[1], AT_ONCE, clock::now()).await;
     assert_eq!(allocate(&pool, &ids[0]).await.as_deref(), Some(FIRST));

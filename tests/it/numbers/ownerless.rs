@@ -33,7 +33,7 @@ async fn the_number_of_a_deleted_client_cools_down_and_one_reserved_by_hand_is_l
     let pool = migrated_database(10).await;
     seed_release::seed(&pool, &numbers(5)).await.unwrap();
     served_clients(&pool, 4).await;
-    seed_release::drain(&pool, &numbers(1)[0], false, clock::now()).await.unwrap();
+    seed_release::drain(&pool, &numbers(1)[0], false, clock::now(), None).await.unwrap();
     // The second client is deleted and its number then reserved by hand, as is the fifth number, which no client ever had.
     let by_hand = "
         DELETE FROM clients WHERE id IN ('client-1', 'client-2', 'client-3');
@@ -111,10 +111,10 @@ async fn a_number_from_before_the_history_cools_down_if_a_client_had_it_and_rais
     );
 
     // The operator decides.
-    let third = seed_release::release(&pool, &numbers(3)[2], COOLING, now).await.unwrap();
+    let third = seed_release::release(&pool, &numbers(3)[2], COOLING, now, None).await.unwrap();
     assert_eq!((third.cools_until, third.is_uncooled), (Some(now + COOLING), false), "it counts as a client's number");
-    seed_release::drain(&pool, &numbers(4)[3], false, now).await.unwrap();
-    let fifth = seed_release::release(&pool, &numbers(5)[4], COOLING, now).await.unwrap();
+    seed_release::drain(&pool, &numbers(4)[3], false, now, None).await.unwrap();
+    let fifth = seed_release::release(&pool, &numbers(5)[4], COOLING, now, None).await.unwrap();
     assert_eq!((fifth.cools_until, fifth.is_uncooled), (None, false), "it counts as no client's number");
     let mut cleared = pool_alerts::unclear_holders(&pool, now).await.unwrap().cleared;
     cleared.sort_unstable();

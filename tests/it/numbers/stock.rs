@@ -91,7 +91,7 @@ async fn low_stock_raises_one_alert_that_is_cleared_once_there_are_enough_number
     assert!(raised[0].starts_with("The pool of GB has 2 free numbers left that nobody has a claim on, fewer than 3."));
     assert_eq!(open(&pool).await, [("pool-low:GB".to_owned(), 1)]);
 
-    seed_release::release(&pool, &numbers(1)[0], Duration::ZERO, clock::now()).await.unwrap();
+    seed_release::release(&pool, &numbers(1)[0], Duration::ZERO, clock::now(), None).await.unwrap();
     execute(
         &pool,
         "UPDATE twilio_number_pool SET status = 'AVAILABLE', cools_until = NULL, last_client_id = NULL, client_id = NULL",

@@ -93,7 +93,7 @@ async fn a_hold_whose_number_is_drained_ends_when_its_client_asks_and_the_client
     let ids = waiting_clients(&pool, 1).await;
     seed_release::seed(&pool, &numbers(1)).await.unwrap();
     assert_eq!(sweep_at(&pool, 0).await, ids);
-    seed_release::drain(&pool, &numbers(1)[0], false, clock::now()).await.unwrap();
+    seed_release::drain(&pool, &numbers(1)[0], false, clock::now(), None).await.unwrap();
     assert!(!allocate::allocate(&pool, &ids[0], clock::now()).await.unwrap().success);
     assert_eq!(count(&pool, "SELECT count(*) FROM waiting_list WHERE held_until IS NULL").await, 1);
     seed_release::seed(&pool, &numbers(2)).await.unwrap();

@@ -23,8 +23,9 @@ const PHONE: &str = "+447900000001";
 const REAL_ACCOUNT: &str = "AC1234567890abcdef1234567890abcdef";
 
 /// Variables of the tests' own environment that would redirect `jobrun up`. An empty variable counts as not set.
-const NOT_SET: [&str; 7] = [
+const NOT_SET: [&str; 8] = [
     "DATABASE_URL",
+    "CONSOLE_ADDR",
     "TWILIO_ACCOUNT_SID",
     "TWILIO_AUTH_TOKEN",
     "PUBLIC_BASE_URL",
@@ -39,21 +40,29 @@ struct Place {
     data: PathBuf,
     port: u16,
     stand_in_port: u16,
+    console_port: u16,
 }
 
 impl Place {
     fn new(name: &str) -> Self {
         let data = std::env::temp_dir().join(format!("jobrun-up-{}-{name}", std::process::id()));
-        Self { data, port: free_port().unwrap(), stand_in_port: free_port().unwrap() }
+        Self {
+            data,
+            port: free_port().unwrap(),
+            stand_in_port: free_port().unwrap(),
+            console_port: free_port().unwrap(),
+        }
     }
 
     fn run(&self, settings: &[(&str, &str)]) -> Program {
         let unset = NOT_SET.iter().map(|name| (*name, ""));
         let environment: Environment =
             unset.chain(settings.iter().copied()).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let (port, stand_in_port) = (self.port.to_string(), self.stand_in_port.to_string());
+        let [port, stand_in_port, console_port] =
+            [self.port, self.stand_in_port, self.console_port].map(|port| port.to_string());
         let data = self.data.to_str().unwrap();
-        let arguments = ["up", "--data", data, "--port", &port, "--stand-in-port", &stand_in_port];
+        let arguments =
+            ["up", "--data", data, "--port", &port, "--stand-in-port", &stand_in_port, "--console-port", &console_port];
         Program::start_with(&programs(), "jobrun", &arguments, &environment, Lines::Kept).unwrap()
     }
 
@@ -135,6 +144,19 @@ fn is_at_work(pid: u32) -> bool {
     fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
 }
 
+/// Follows the link to the console that was printed, as a browser does.
+async fn log_in_to_console(place: &Place, shown: &str) {
+    let console = format!("http://127.0.0.1:{}", place.console_port);
+    let secret = shown.split(&format!("{console}/login?token=")).nth(1).expect("the link is printed");
+    let form = [("token", secret.split_whitespace().next().unwrap())];
+    let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let send = http.post(format!("{console}/login/link")).header("origin", &console).form(&form);
+    let response = send.send().await.unwrap();
+    let cookie = response.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let people = http.get(format!("{console}/people")).header("cookie", cookie).send().await.unwrap();
+    assert_eq!(people.status(), 200, "the first person is an admin");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn texts_and_payments_survive_a_restart_and_a_kill() {
     let place = Place::new("restart");
@@ -152,6 +174,7 @@ async fn texts_and_payments_survive_a_restart_and_a_kill() {
     ] {
         assert!(shown.contains(part), "{part} is missing in: {shown}");
     }
+    log_in_to_console(&place, &shown).await;
     place.says("Plumber from London", "name of your business").await;
     let paid = client().post(place.url("/pay")).form(&[("client_reference_id", "reference")]).send().await.unwrap();
     assert_eq!(paid.status(), 200);

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::files;
 
 /// The folders whose files make a crate.
-const CRATES: [&str; 8] = [
+const CRATES: [&str; 10] = [
+    "shared/credentials/src",
     "shared/json/src",
     "shared/onboarding/src",
     "shared/stripe/src",
@@ -13,6 +14,7 @@ const CRATES: [&str; 8] = [
     "shared/src",
     "ingress/src",
     "worker/src",
+    "deploy/console/src",
     "deploy/jobrun/src",
 ];
 

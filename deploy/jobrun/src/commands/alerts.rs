@@ -7,7 +7,7 @@ use jobrun_shared::db::alerts::Alert;
 use jobrun_shared::{clock, config, db, liveness};
 
 use crate::MINUTE;
-use crate::commands::connect_migrated;
+use crate::commands::{connect_migrated, operator};
 use crate::table::{self, Column};
 
 const COLUMNS: [Column; 4] =
@@ -54,8 +54,8 @@ pub async fn list(settings: &config::Operator, json: bool) -> anyhow::Result<Exi
 ///
 /// # Errors
 /// When the settings, the database or the output fail.
-pub async fn clear(settings: &config::Operator, id: i64) -> anyhow::Result<ExitCode> {
-    match db::alerts::clear_by_id(&connect_migrated(settings).await?, id, clock::now()).await? {
+pub async fn clear(settings: &config::Operator, id: i64, why: Option<String>) -> anyhow::Result<ExitCode> {
+    match db::alerts::clear_by_id(&connect_migrated(settings).await?, id, &operator(why), clock::now()).await? {
         Some(cause) => {
             writeln!(std::io::stdout(), "cleared {cause}")?;
             Ok(ExitCode::SUCCESS)

@@ -8,10 +8,9 @@ use std::process::ExitCode;
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::E164;
 use jobrun_shared::config;
-use jobrun_shared::db::history::{
-    self, ClientHistory, EntryKind, EventOutcome, Header, InLine, TextOut, TimelineEntry,
-};
+use jobrun_shared::db::history::{self, ClientHistory, EntryKind, Header, InLine, TextOut, TimelineEntry};
 use jobrun_shared::refusal::{self, Refusal};
+use jobrun_shared::words::{event_words, money, outcome_words, payment_words};
 use unicode_width::UnicodeWidthStr;
 
 use crate::commands::connect_migrated;
@@ -133,63 +132,6 @@ fn print_entry(
     body.map_or(Ok(()), |body| print_indented(page, &indent, body))
 }
 
-/// Returns the outcome of an event, and the client's state after it.
-fn outcome_words(heard: &EventOutcome) -> String {
-    match (heard.outcome.as_deref(), heard.state.as_deref()) {
-        (None, _) => "not looked at yet".to_owned(),
-        (Some("moved"), Some(state)) => format!("moved to {state}"),
-        (Some(outcome), Some(state)) => format!("{outcome} at {state}"),
-        (Some(outcome), None) => outcome.to_owned(),
-    }
-}
-
-fn event_words(kind: &str) -> &str {
-    match kind {
-        "number_due" => "a number was due",
-        "opted_out" => "Twilio says that the client has opted out",
-        "unreachable" => "the network says that texts do not reach the phone",
-        "payment_changed" => "the payment's standing changed",
-        "number_lost" => "the number was taken from the client",
-        other => other,
-    }
-}
-
-fn payment_words(kind: &str) -> &str {
-    match kind {
-        "checkout.session.completed" => "checkout completed",
-        "checkout.session.async_payment_succeeded" => "the payment of a checkout came through",
-        "checkout.session.async_payment_failed" => "the payment of a checkout failed",
-        "checkout.session.expired" => "checkout not completed in time",
-        "customer.subscription.created" => "subscription created",
-        "customer.subscription.updated" => "subscription changed",
-        "customer.subscription.deleted" => "subscription ended",
-        "customer.subscription.paused" => "subscription paused",
-        "customer.subscription.resumed" => "subscription resumed",
-        "subscription_asked" => "Stripe was asked about the subscription",
-        "invoice.paid" => "invoice paid",
-        "invoice.payment_failed" => "the payment of an invoice failed",
-        "charge.refunded" => "refunded",
-        "refund.failed" | "refund.updated" | "charge.refund.updated" => "a refund failed",
-        "charge.dispute.created" => "the payer disputes a payment",
-        "charge.dispute.updated" => "the dispute of a payment changed",
-        "charge.dispute.closed" => "the dispute of a payment is over",
-        "charge.dispute.funds_withdrawn" => "a disputed payment was taken back",
-        "charge.dispute.funds_reinstated" => "a disputed payment was returned to us",
-        other => other,
-    }
-}
-
-/// Formats an amount in the smallest unit of its currency: 2900 gbp is £29.00. Other currencies do not all have hundredths, and
-/// are printed as Stripe counts them.
-pub(crate) fn money(amount: i64, currency: &str) -> String {
-    if currency.eq_ignore_ascii_case("gbp") {
-        let sign = if amount < 0 { "-" } else { "" };
-        let pence = amount.unsigned_abs();
-        return format!("{sign}£{}.{:02}", pence / 100, pence % 100);
-    }
-    format!("{amount} of the smallest unit of {}", currency.to_uppercase())
-}
-
 /// Returns the kind of a text, and its delivery status.
 fn delivery_words(text: &TextOut) -> String {
     let status = if text.held_back { "held back" } else { &text.status };
@@ -257,6 +199,8 @@ pub async fn run(settings: &config::Operator, words: &str, json: bool) -> anyhow
 
 #[cfg(test)]
 mod tests {
+    use jobrun_shared::db::history::EventOutcome;
+
     use super::*;
 
     fn printed(what: EntryKind) -> String {

@@ -6,7 +6,8 @@ use jobrun_shared::{config, db};
 
 use crate::commands::connect;
 
-/// Applies the migrations. With `roles`, also makes the roles of the programs; roles in use are granted the rights that a new version needs.
+/// Applies the migrations. With `roles`, also makes the roles of the programs; roles in use are granted the rights that a new
+/// version needs.
 ///
 /// # Errors
 /// When the settings, the database or the output fail.

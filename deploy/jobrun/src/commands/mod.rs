@@ -8,6 +8,8 @@ pub mod call;
 
 pub mod client;
 
+pub mod console;
+
 pub mod demo;
 
 pub mod doctor;
@@ -40,6 +42,7 @@ pub mod waiting;
 
 use jobrun_shared::config;
 use jobrun_shared::db;
+use jobrun_shared::db::audit_log::{Actor, Via};
 use sqlx::PgPool;
 
 use crate::CONNECTIONS;
@@ -59,4 +62,13 @@ pub async fn connect_migrated(settings: &config::Operator) -> anyhow::Result<PgP
     let pool = connect(settings).await?;
     db::ensure_migrated(&pool).await?;
     Ok(pool)
+}
+
+/// Returns the operator who runs a command, and why: the user of this machine.
+#[must_use]
+pub fn operator(why: Option<String>) -> Actor {
+    let uid = nix::unistd::getuid();
+    let user = nix::unistd::User::from_uid(uid).ok().flatten();
+    let who = user.map_or_else(|| format!("user {uid}"), |user| user.name);
+    Actor { who, via: Via::Command, why }
 }

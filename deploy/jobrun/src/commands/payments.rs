@@ -3,10 +3,10 @@
 use std::io::Write;
 
 use jobrun_shared::db::subscriptions::{self, Unassigned};
-use jobrun_shared::{clock, payments, refusal, telemetry};
+use jobrun_shared::{clock, payments, refusal, telemetry, words};
 use sqlx::PgPool;
 
-use crate::commands::client::money;
+use crate::commands::operator;
 use crate::table::{self, Column};
 
 const COLUMNS: [Column; 6] = [
@@ -20,7 +20,7 @@ const COLUMNS: [Column; 6] = [
 
 /// Prints every payment without a known client.
 pub async fn print_unassigned(pool: &PgPool, json: bool) -> anyhow::Result<()> {
-    let unassigned = subscriptions::list_unassigned(pool).await?;
+    let unassigned = subscriptions::list_unassigned(pool, i64::MAX).await?;
     let mut out = table::stdout();
     if json {
         return Ok(writeln!(out, "{}", serde_json::to_string_pretty(&unassigned)?)?);
@@ -37,24 +37,19 @@ fn print_table(out: &mut impl Write, unassigned: &[Unassigned]) -> std::io::Resu
 }
 
 fn row(it: &Unassigned) -> Vec<String> {
-    let why = match (it.is_checked_out, &it.reference) {
-        (false, _) => "its checkout has not arrived yet",
-        (true, None) => "its checkout carries no reference",
-        (true, Some(_)) => "its checkout carries a reference that is no client's",
-    };
     vec![
         it.subscription_id.clone(),
         it.standing.to_string(),
         it.customer_id.clone().unwrap_or_else(|| "-".to_owned()),
         amount(it),
         it.heard_of_at.format(crate::MINUTE).to_string(),
-        why.to_owned(),
+        words::why_unassigned(it).to_owned(),
     ]
 }
 
 fn amount(it: &Unassigned) -> String {
     match (it.amount, &it.currency) {
-        (Some(amount), Some(currency)) => money(amount, currency),
+        (Some(amount), Some(currency)) => words::money(amount, currency),
         (Some(_) | None, _) => "-".to_owned(),
     }
 }
@@ -63,9 +58,9 @@ fn amount(it: &Unassigned) -> String {
 ///
 /// # Errors
 /// When there is no such client, or no such unassigned payment.
-pub async fn assign(pool: &PgPool, subscription_id: &str, words: &str) -> anyhow::Result<()> {
+pub async fn assign(pool: &PgPool, subscription_id: &str, words: &str, why: Option<String>) -> anyhow::Result<()> {
     let client_id = refusal::find_client(pool, words).await?;
-    let assigned = payments::assign_payment(pool, subscription_id, &client_id, clock::now()).await?;
+    let assigned = payments::assign_payment(pool, subscription_id, &client_id, &operator(why), clock::now()).await?;
     telemetry::raised(&assigned.raised);
     telemetry::cleared(&assigned.cleared);
     Ok(writeln!(std::io::stdout(), "{subscription_id} belongs to client {client_id}")?)

@@ -10,7 +10,7 @@ use jobrun_shared::refusal::{self, Refusal};
 use jobrun_shared::{clock, config, telemetry};
 
 use crate::MINUTE;
-use crate::commands::connect_migrated;
+use crate::commands::{connect_migrated, operator};
 use crate::table::{self, Column};
 
 const NUMBERS: [Column; 6] = [
@@ -92,7 +92,7 @@ pub async fn seed(settings: &config::Operator, numbers: &[String]) -> anyhow::Re
         .collect();
     let numbers = if given.is_empty() { &settings.pool_numbers } else { &given };
     let numbers = seed_release::read_pool_numbers(numbers, Some(&settings.onboarding_number))?;
-    let seeded = seed_release::add_to_pool(&connect_migrated(settings).await?, numbers).await?;
+    let seeded = seed_release::add_to_pool(&connect_migrated(settings).await?, numbers, Some(&operator(None))).await?;
     Ok(writeln!(std::io::stdout(), "{} new, {} known already", seeded.new, seeded.known)?)
 }
 
@@ -100,13 +100,21 @@ pub async fn seed(settings: &config::Operator, numbers: &[String]) -> anyhow::Re
 ///
 /// # Errors
 /// When the settings, the database or the output fail.
-pub async fn release(settings: &config::Operator, number: &str, yes: bool, at_once: bool) -> anyhow::Result<()> {
+pub async fn release(
+    settings: &config::Operator,
+    number: &str,
+    yes: bool,
+    at_once: bool,
+    why: Option<String>,
+) -> anyhow::Result<()> {
     let cooling = if at_once { Duration::ZERO } else { settings.cooling };
     let (pool, now) = (connect_migrated(settings).await?, clock::now());
+    let by = operator(why);
+    let by = Some(&by);
     let released = if yes {
-        seed_release::release(&pool, number, cooling, now).await?
+        seed_release::release(&pool, number, cooling, now, by).await?
     } else {
-        seed_release::release_unheld(&pool, number, cooling, now).await?
+        seed_release::release_unheld(&pool, number, cooling, now, by).await?
     };
     let holder = released.holder.map_or_else(|| "nobody".to_owned(), |id| format!("client {id}"));
     let state = match (released.cools_until, released.drained) {
@@ -128,8 +136,9 @@ pub async fn release(settings: &config::Operator, number: &str, yes: bool, at_on
 ///
 /// # Errors
 /// When the settings, the database or the output fail.
-pub async fn drain(settings: &config::Operator, number: &str, undo: bool) -> anyhow::Result<()> {
-    let drained = seed_release::drain(&connect_migrated(settings).await?, number, undo, clock::now()).await?;
+pub async fn drain(settings: &config::Operator, number: &str, undo: bool, why: Option<String>) -> anyhow::Result<()> {
+    let (pool, by) = (connect_migrated(settings).await?, operator(why));
+    let drained = seed_release::drain(&pool, number, undo, clock::now(), Some(&by)).await?;
     let state = match (undo, drained.changed) {
         (false, true) => "is drained: no client will be given it",
         (false, false) => "was drained already: no client will be given it",

@@ -18,6 +18,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
 
 use crate::CONNECTIONS;
+use crate::commands::console;
 use crate::data_dir::DataDir;
 use crate::local_postgres::{Data, LocalPostgres, kept_dir};
 use crate::playground::Playground;
@@ -46,6 +47,8 @@ const LEFTOVER_TIMEOUT: Duration = Duration::from_secs(15);
 
 const INGRESS: Service = Service { name: "the ingress", option: "--port", setting: "INGRESS_ADDR" };
 
+const CONSOLE: Service = Service { name: "the console", option: "--console-port", setting: "CONSOLE_ADDR" };
+
 const STAND_IN: Service = Service { name: "the stand-in", option: "--stand-in-port", setting: "STAND_IN_ADDR" };
 
 /// The addresses and the data folder of `jobrun up`. An option overrides its setting.
@@ -57,6 +60,9 @@ pub struct Options {
     /// The port of the stand-in for Twilio and Stripe, at the address of STAND_IN_ADDR [default: 127.0.0.1:8090]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub stand_in_port: Option<u16>,
+    /// The port of the console, at the address of CONSOLE_ADDR [default: 127.0.0.1:8070]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub console_port: Option<u16>,
     /// The folder of the data: database, secrets, and the stand-in's state [default: JOBRUN_DATA, or else
     /// /var/lib/jobrun for root, and ~/.local/share/jobrun otherwise]
     #[arg(long, value_name = "DIR")]
@@ -68,6 +74,7 @@ pub struct Options {
 struct Places {
     ingress: SocketAddr,
     stand_in: SocketAddr,
+    console: SocketAddr,
     data: PathBuf,
 }
 
@@ -76,7 +83,9 @@ impl Places {
         let moved = |addr: SocketAddr, port: Option<u16>| SocketAddr::new(addr.ip(), port.unwrap_or(addr.port()));
         let ingress = moved(settings.ingress_addr, options.port);
         let stand_in = moved(settings.stand_in_addr, options.stand_in_port);
-        for (addr, Service { option, setting, .. }) in [(ingress, INGRESS), (stand_in, STAND_IN)] {
+        let console = moved(settings.console_addr, options.console_port);
+        let all = [(ingress, INGRESS), (stand_in, STAND_IN), (console, CONSOLE)];
+        for (addr, Service { option, setting, .. }) in all {
             ensure!(addr.port() != 0, Problems::one(format!("{setting} names no port: set one, or use {option}")));
         }
         if settings.twilio_account.is_none() {
@@ -92,7 +101,7 @@ impl Places {
             (None, Some(dir)) => PathBuf::from(dir),
             (None, None) => kept_dir(settings.home.as_deref())?,
         };
-        Ok(Self { ingress, stand_in, data })
+        Ok(Self { ingress, stand_in, console, data })
     }
 }
 
@@ -124,11 +133,11 @@ async fn run_in(data: &DataDir, settings: &config::Operator, places: &Places, di
         () = &mut asked_to_stop => None,
         ended = running.ingress.wait() => Some(("jobrun-ingress", ended?)),
         ended = running.worker.wait() => Some(("jobrun-worker", ended?)),
+        ended = running.console.wait() => Some(("jobrun-console", ended?)),
     };
     // The ingress stops first, so that nothing new arrives while the worker finishes; the database stops last.
-    let stopped = (running.ingress.stop().await, running.worker.stop().await);
-    stopped.0?;
-    stopped.1?;
+    let stopped = [running.console.stop().await, running.ingress.stop().await, running.worker.stop().await];
+    stopped.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
     match ended {
         None => Ok(()),
         Some((name, status)) => anyhow::bail!("{name} ended by itself with {status}; everything else was stopped"),
@@ -137,8 +146,11 @@ async fn run_in(data: &DataDir, settings: &config::Operator, places: &Places, di
 
 /// Everything that runs. Dropped in this order.
 struct Running {
+    console: Program,
     ingress: Program,
     worker: Program,
+    /// The secret of a link that logs the first admin in to the console.
+    console_link: Option<String>,
     stand_in: Option<StandIn>,
     database_url: SecretString,
     postgres: Option<LocalPostgres>,
@@ -148,6 +160,7 @@ async fn start(data: &DataDir, settings: &config::Operator, places: &Places, dir
     // The ports are checked before anything is changed: another program may use them.
     let patience = if data.was_killed() { LEFTOVER_TIMEOUT } else { Duration::ZERO };
     let kept_free = ports::listen(places.ingress, INGRESS, patience).await?;
+    let kept_free_for_console = ports::listen(places.console, CONSOLE, patience).await?;
     let for_stand_in = match settings.twilio_account {
         Some(_) => None,
         None => Some(ports::listen(places.stand_in, STAND_IN, patience).await?),
@@ -160,7 +173,7 @@ async fn start(data: &DataDir, settings: &config::Operator, places: &Places, dir
             (Some(postgres), url)
         }
     };
-    let prepared = prepare_database(&database_url, settings).await?;
+    let prepared = prepare_database(&database_url, settings, postgres.is_some()).await?;
     let mut environment = Environment::from([
         ("DATABASE_URL".to_owned(), database_url.expose_secret().to_owned()),
         ("INGRESS_ADDR".to_owned(), places.ingress.to_string()),
@@ -181,7 +194,8 @@ async fn start(data: &DataDir, settings: &config::Operator, places: &Places, dir
         }
     };
 
-    drop(kept_free);
+    drop((kept_free, kept_free_for_console));
+    let mut console = start_console(dir, places, &environment, postgres.is_some())?;
     let mut ingress = Program::start(dir, "jobrun-ingress", &environment, Lines::Shown)?;
     if let Some(addr) = settings.ops_addr {
         // The ingress has the port itself.
@@ -195,7 +209,28 @@ async fn start(data: &DataDir, settings: &config::Operator, places: &Places, dir
         ended = ingress.wait() => anyhow::bail!("jobrun-ingress ended with {}", ended?),
         ended = worker.wait() => anyhow::bail!("jobrun-worker ended with {}", ended?),
     }
-    Ok(Running { ingress, worker, stand_in, database_url, postgres })
+    let ready_url = format!("{}/healthz", local_url(places.console));
+    tokio::select! {
+        ready = programs::wait_until_ready(&ready_url, START_TIMEOUT) => ready?,
+        ended = console.wait() => anyhow::bail!("jobrun-console ended with {}", ended?),
+    }
+    Ok(Running { console, ingress, worker, console_link: prepared.console_link, stand_in, database_url, postgres })
+}
+
+/// Starts the console. On a server of our own, it has the rights of its role only.
+fn start_console(
+    dir: &Path,
+    places: &Places,
+    environment: &Environment,
+    is_own_server: bool,
+) -> anyhow::Result<Program> {
+    let mut environment = environment.clone();
+    environment.insert("CONSOLE_ADDR".to_owned(), places.console.to_string());
+    if let Some(url) = environment.get_mut("DATABASE_URL").filter(|_| is_own_server) {
+        let sign = if url.contains('?') { '&' } else { '?' };
+        url.push_str(&format!("{sign}options=-c%20role%3Djobrun_console"));
+    }
+    Program::start(dir, "jobrun-console", &environment, Lines::Shown)
 }
 
 /// A database that is ready for the programs.
@@ -203,16 +238,25 @@ struct Prepared {
     installation: Installation,
     /// The numbers of the pool.
     numbers: Vec<String>,
+    /// The secret of a link that logs the first admin in to the console.
+    console_link: Option<String>,
 }
 
 /// Migrates, and fills an empty pool. A database that belongs to an account of the other kind is left as it is.
-async fn prepare_database(url: &SecretString, settings: &config::Operator) -> anyhow::Result<Prepared> {
+async fn prepare_database(
+    url: &SecretString,
+    settings: &config::Operator,
+    is_own_server: bool,
+) -> anyhow::Result<Prepared> {
     let pool = db::connect(url, CONNECTIONS).await?;
     let account_kind = settings.twilio_account.unwrap_or(AccountKind::StandIn);
     if let Some(installation) = installation::find(&pool).await? {
         installation.ensure_is_of(account_kind)?;
     }
     db::migrate(&pool).await?;
+    if is_own_server {
+        db::make_roles(&pool).await?;
+    }
     let installation = installation::mark(&pool, account_kind, clock::now()).await?;
     installation.ensure_is_of(account_kind)?;
     if status::pool_status(&pool, clock::now()).await?.numbers.is_empty() {
@@ -221,8 +265,10 @@ async fn prepare_database(url: &SecretString, settings: &config::Operator) -> an
         seed_release::seed(&pool, &numbers).await?;
     }
     let numbers = status::pool_status(&pool, clock::now()).await?.numbers;
+    let console_link = console::first_link(&pool, clock::now()).await?;
     pool.close().await;
-    Ok(Prepared { installation, numbers: numbers.into_iter().map(|number| number.phone_e164).collect() })
+    let numbers = numbers.into_iter().map(|number| number.phone_e164).collect();
+    Ok(Prepared { installation, numbers, console_link })
 }
 
 /// Starts a stand-in that keeps its state for this database, with secrets that were generated for this folder.
@@ -325,6 +371,11 @@ fn print_where_to_look(data: &DataDir, places: &Places, running: &Running) -> st
     let ingress = local_url(places.ingress);
     writeln!(out, "\nJobRun onboarding is up. Ctrl-C stops all of it; data survives.\n")?;
     writeln!(out, "  webhooks   {ingress}/webhooks/…  ({ingress}/readyz)")?;
+    let console = local_url(places.console);
+    match &running.console_link {
+        None => writeln!(out, "  console    {console}")?,
+        Some(link) => writeln!(out, "  console    {console}/login?token={link}  (logs you in once, within an hour)")?,
+    }
     match &running.postgres {
         None => writeln!(out, "  database   the one in DATABASE_URL")?,
         Some(_) => writeln!(out, "  database   psql {}", running.database_url.expose_secret())?,

@@ -1,0 +1,31 @@
+//! The pages, a file each.
+
+pub mod alerts;
+
+pub mod audit;
+
+pub mod client;
+
+pub mod clients;
+
+pub mod events;
+
+pub mod numbers;
+
+pub mod payments;
+
+pub mod people;
+
+pub mod texts;
+
+pub mod today;
+
+pub mod waiting;
+
+use serde::Deserialize;
+
+/// The parameters of a list that is read from its newest row on.
+#[derive(Debug, Default, Deserialize)]
+pub struct Before {
+    before: Option<i64>,
+}

@@ -1,0 +1,30 @@
+-- Clients that do not get on by themselves, the most urgent first.
+--
+-- $1: only clients that began after. $2: at most so many are looked at. $3: silent since before then. $4: now. $5: listed at
+-- most.
+
+WITH
+newest AS MATERIALIZED (
+    SELECT id, "businessName" AS business_name, "phoneNumber" AS phone, "paymentActive" AS paid, "twilioNumber" AS number,
+           "optedOutAt" AS opted_out_at, "unreachableAt" AS unreachable_at, "createdAt" AS began_at
+    FROM clients WHERE "createdAt" > $1 ORDER BY "createdAt" DESC LIMIT $2
+),
+-- The reasons are numbered as `StuckReason` is.
+judged AS (
+    SELECT n.id, n.business_name, n.phone, s.current_state AS state,
+           CASE WHEN w.promised_by < $4 AND n.number IS NULL THEN w.joined_at
+                ELSE COALESCE(CASE WHEN n.paid THEN COALESCE(n.unreachable_at, n.opted_out_at) END, s.updated_at) END AS since,
+           CASE WHEN n.paid AND n.number IS NULL AND w.promised_by < $4 AND w.held_until IS NULL THEN 0
+                WHEN n.paid AND n.unreachable_at IS NOT NULL THEN 1
+                WHEN n.paid AND n.opted_out_at IS NOT NULL THEN 2
+                WHEN s.updated_at >= $3 THEN NULL
+                WHEN n.paid AND n.number IS NOT NULL THEN 3
+                WHEN n.paid AND w.client_id IS NULL THEN 4
+                WHEN NOT n.paid AND s.current_state = 'S5_CONFIRM_LIVE' AND n.opted_out_at IS NULL THEN 5
+           END AS reason
+    FROM newest n JOIN onboarding_states s ON s.client_id = n.id LEFT JOIN waiting_list w ON w.client_id = n.id
+    WHERE s.current_state <> 'COMPLETE'
+)
+SELECT id AS "id!", business_name AS "business_name!", phone AS "phone!", state AS "state!", since AS "since!",
+       reason AS "reason!", count(*) OVER () AS "total!"
+FROM judged WHERE reason IS NOT NULL ORDER BY reason, since LIMIT $5

@@ -1,0 +1,105 @@
+//! Finds clients by a word: a phone, a number, an id, a name of Twilio's or Stripe's, or a business.
+
+use chrono::{DateTime, Utc};
+use jobrun_onboarding::as_people_write;
+use sqlx::PgConnection;
+
+use super::clients::{ClientFilter, ClientRow, find_clients, list_newest};
+use super::{LOOKED_THROUGH, PAGE_ROWS};
+use crate::db::Error;
+
+/// The clients found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// At most a page of them, newest first.
+    pub clients: Vec<ClientRow>,
+    /// Whether there are more than are returned.
+    pub are_more: bool,
+}
+
+/// The most characters of a search that are read.
+const WORDS_MAX: usize = 100;
+
+/// Returns the clients that `words` mean. The newest client is behind `now`.
+pub async fn search_clients(conn: &mut PgConnection, words: &str, now: DateTime<Utc>) -> Result<Found, Error> {
+    let words: String = words.trim().chars().take(WORDS_MAX).collect();
+    let exact = find_exactly(&mut *conn, &words).await?;
+    let ids = if exact.is_empty() { find_by_name(&mut *conn, &words, now).await? } else { exact };
+    let mut clients = find_clients(conn, &ids, &ClientFilter::default()).await?;
+    let are_more = clients.len() > PAGE_ROWS;
+    clients.truncate(PAGE_ROWS);
+    Ok(Found { clients, are_more })
+}
+
+/// Finds clients by names that only they have.
+async fn find_exactly(conn: &mut PgConnection, words: &str) -> Result<Vec<String>, Error> {
+    let phone = as_people_write(words);
+    let (e164, digits) = (phone.as_ref().map(|it| it.as_str()), phone.as_ref().map(|it| it.digits()));
+    let ids = sqlx::query_scalar!(
+        r#"SELECT id AS "id!" FROM clients WHERE id = $1
+           UNION SELECT id FROM clients WHERE "phoneNumber" = $2
+           UNION SELECT id FROM clients WHERE "twilioNumber" = $3
+           UNION SELECT client_id FROM messages WHERE twilio_sid = $1 AND client_id IS NOT NULL
+           UNION SELECT client_id FROM events WHERE source = 'twilio' AND client_id IS NOT NULL
+                 AND external_id IN ($1, $1 || ':ringing', $1 || ':in-progress', $1 || ':completed')
+           UNION SELECT client_id FROM subscriptions WHERE id = $1 AND client_id IS NOT NULL
+           UNION SELECT s.client_id FROM payment_events p JOIN subscriptions s ON s.id = p.subscription_id
+                 WHERE p.stripe_id = $1 AND s.client_id IS NOT NULL
+           UNION SELECT s.client_id FROM payment_events p JOIN subscriptions s ON s.id = p.subscription_id
+                 WHERE p.invoice_id = $1 AND s.client_id IS NOT NULL
+           UNION SELECT s.client_id FROM payment_events p JOIN subscriptions s ON s.id = p.subscription_id
+                 WHERE p.customer_id = $1 AND s.client_id IS NOT NULL
+           LIMIT 51"#,
+        words,
+        digits,
+        e164
+    );
+    Ok(ids.fetch_all(conn).await?)
+}
+
+/// Finds clients by the beginnings of words of the business's name, in any order, and by the owner's name among the newest.
+async fn find_by_name(conn: &mut PgConnection, words: &str, now: DateTime<Utc>) -> Result<Vec<String>, Error> {
+    let Some(query) = prefixes(words) else { return Ok(Vec::new()) };
+    let mut ids = sqlx::query_scalar!(
+        r#"SELECT id FROM clients WHERE to_tsvector('simple', "businessName") @@ to_tsquery('simple', $1) LIMIT $2"#,
+        query,
+        PAGE_ROWS as i64 + 1
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let newest = list_newest(&mut *conn, &(now, String::new()), LOOKED_THROUGH as i64).await?;
+    let newest: Vec<String> = newest.into_iter().map(|(_, id)| id).collect();
+    let by_owner = sqlx::query_scalar!(
+        "SELECT client_id FROM onboarding_states
+         WHERE client_id = ANY($1) AND starts_with(lower(collected_fields->>'ownerName'), lower($2)) LIMIT $3",
+        &newest,
+        words,
+        PAGE_ROWS as i64 + 1
+    );
+    ids.extend(by_owner.fetch_all(conn).await?);
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(ids)
+}
+
+/// Returns a query of the full-text search in which each word may go on. Characters with a meaning there are left out.
+fn prefixes(words: &str) -> Option<String> {
+    let words: Vec<String> = words
+        .split(|it: char| !it.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(|word| format!("{}:*", word.to_lowercase()))
+        .collect();
+    (!words.is_empty()).then(|| words.join(" & "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::prefixes;
+
+    #[test]
+    fn words_may_go_on_and_hold_no_operators() {
+        assert_eq!(prefixes("Smith & Sons!").as_deref(), Some("smith:* & sons:*"));
+        assert_eq!(prefixes("a:* | !b' \\"), Some("a:* & b:*".to_owned()));
+        assert_eq!(prefixes(" '; "), None);
+    }
+}

@@ -1,0 +1,77 @@
+//! Words for stored names, for the operator's command and the console.
+
+use crate::db::history::EventOutcome;
+use crate::db::subscriptions::Unassigned;
+
+/// Returns the outcome of an event, and the client's state after it.
+#[must_use]
+pub fn outcome_words(heard: &EventOutcome) -> String {
+    match (heard.outcome.as_deref(), heard.state.as_deref()) {
+        (None, _) => "not looked at yet".to_owned(),
+        (Some("moved"), Some(state)) => format!("moved to {state}"),
+        (Some(outcome), Some(state)) => format!("{outcome} at {state}"),
+        (Some(outcome), None) => outcome.to_owned(),
+    }
+}
+
+/// Returns what a kind of event means.
+#[must_use]
+pub fn event_words(kind: &str) -> &str {
+    match kind {
+        "number_due" => "a number was due",
+        "opted_out" => "Twilio says that the client has opted out",
+        "unreachable" => "the network says that texts do not reach the phone",
+        "payment_changed" => "the payment's standing changed",
+        "number_lost" => "the number was taken from the client",
+        other => other,
+    }
+}
+
+/// Returns what an event of Stripe's means.
+#[must_use]
+pub fn payment_words(kind: &str) -> &str {
+    match kind {
+        "checkout.session.completed" => "checkout completed",
+        "checkout.session.async_payment_succeeded" => "the payment of a checkout came through",
+        "checkout.session.async_payment_failed" => "the payment of a checkout failed",
+        "checkout.session.expired" => "checkout not completed in time",
+        "customer.subscription.created" => "subscription created",
+        "customer.subscription.updated" => "subscription changed",
+        "customer.subscription.deleted" => "subscription ended",
+        "customer.subscription.paused" => "subscription paused",
+        "customer.subscription.resumed" => "subscription resumed",
+        "subscription_asked" => "Stripe was asked about the subscription",
+        "invoice.paid" => "invoice paid",
+        "invoice.payment_failed" => "the payment of an invoice failed",
+        "charge.refunded" => "refunded",
+        "refund.failed" | "refund.updated" | "charge.refund.updated" => "a refund failed",
+        "charge.dispute.created" => "the payer disputes a payment",
+        "charge.dispute.updated" => "the dispute of a payment changed",
+        "charge.dispute.closed" => "the dispute of a payment is over",
+        "charge.dispute.funds_withdrawn" => "a disputed payment was taken back",
+        "charge.dispute.funds_reinstated" => "a disputed payment was returned to us",
+        other => other,
+    }
+}
+
+/// Formats an amount in the smallest unit of its currency: 2900 gbp is £29.00. Other currencies do not all have hundredths, and
+/// are printed as Stripe counts them.
+#[must_use]
+pub fn money(amount: i64, currency: &str) -> String {
+    if currency.eq_ignore_ascii_case("gbp") {
+        let sign = if amount < 0 { "-" } else { "" };
+        let pence = amount.unsigned_abs();
+        return format!("{sign}£{}.{:02}", pence / 100, pence % 100);
+    }
+    format!("{amount} of the smallest unit of {}", currency.to_uppercase())
+}
+
+/// Returns why a payment belongs to no client.
+#[must_use]
+pub const fn why_unassigned(payment: &Unassigned) -> &'static str {
+    match (payment.is_checked_out, &payment.reference) {
+        (false, _) => "its checkout has not arrived yet",
+        (true, None) => "its checkout carries no reference",
+        (true, Some(_)) => "its checkout carries a reference that is no client's",
+    }
+}
