@@ -1,4 +1,4 @@
-"""The parts that deploy/ha/rehearse and deploy/upgrade/rehearse share: a stand-in for Twilio, and small tools."""
+"""The parts that the rehearsals of ha, upgrade and backup share: a stand-in for Twilio, and small tools."""
 
 import asyncio
 import base64

@@ -93,16 +93,18 @@ pub struct Restored {
 /// # Errors
 /// When a daemon runs, Twilio's list cannot be read to its end, or the database does not answer.
 pub async fn find(pool: &PgPool, api: &Api, onboarding: &E164, now: DateTime<Utc>) -> Result<Found, Error> {
-    let running = restores::list_running_daemons(pool).await?;
-    if !running.is_empty() {
-        return Err(Error::Running(running));
-    }
-    let since = restores::find_last_known(pool).await? - OVERLAP;
+    ensure_none_runs(pool).await?;
+    let since = restores::find_last_known(pool, now - KEPT_FOR).await? - OVERLAP;
     let Texts { inbound, sent } = api.list_texts(since).await?;
     let unrecorded = list_unrecorded(pool, onboarding, sent).await?;
     let inbound = missed_texts::of_our_numbers(pool, onboarding, inbound).await?;
     let missed = list_missed(pool, inbound, &unrecorded).await?;
     Ok(Found { since, until: now, missed, unrecorded })
+}
+
+async fn ensure_none_runs(pool: &PgPool) -> Result<(), Error> {
+    let running = restores::list_running_daemons(pool).await?;
+    if running.is_empty() { Ok(()) } else { Err(Error::Running(running)) }
 }
 
 /// Returns the texts of our numbers whose rows the database lacks.
@@ -139,26 +141,29 @@ async fn list_missed(pool: &PgPool, inbound: Vec<Inbound>, unrecorded: &[Sent]) 
 /// With `dry_run`, changes nothing, and returns what it would have done.
 ///
 /// # Errors
-/// When the database does not answer. Run again, this does the rest.
-pub async fn record(pool: &PgPool, found: &Found, cooling: Duration, dry_run: bool) -> Result<Restored, db::Error> {
+/// When a daemon runs, which may have connected while the list was read, or the database does not answer. Run again, this does
+/// the rest.
+pub async fn record(pool: &PgPool, found: &Found, cooling: Duration, dry_run: bool) -> Result<Restored, Error> {
     let now = found.until;
     let answered = found.missed.iter().filter(|it| is_answered(&it.event)).count();
-    let mut tx = pool.begin().await?;
+    let mut tx = pool.begin().await.map_err(db::Error::from)?;
     let restored = prepare(&mut tx, found, cooling).await?;
+    // The queued texts are locked now. Dropping the transaction undoes everything.
+    ensure_none_runs(pool).await?;
     if dry_run {
-        tx.rollback().await?;
+        tx.rollback().await.map_err(db::Error::from)?;
         return Ok(Restored { missed: found.missed.len(), answered, ..restored });
     }
     restores::leave_out_unrecorded_ids(&mut tx).await?;
-    tx.commit().await?;
+    tx.commit().await.map_err(db::Error::from)?;
     let mut missed = 0;
     for texts in found.missed.chunks(RECORD_BATCH_MAX) {
         missed += record_missed(pool, texts).await?;
     }
-    let mut tx = pool.begin().await?;
+    let mut tx = pool.begin().await.map_err(db::Error::from)?;
     restores::finish(&mut tx).await?;
     audits::save(&mut tx, now).await?;
-    tx.commit().await?;
+    tx.commit().await.map_err(db::Error::from)?;
     Ok(Restored { missed, answered, ..restored })
 }
 

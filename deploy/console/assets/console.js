@@ -22,8 +22,8 @@
   const refresh = () => {
     if (!live() || document.hidden) return;
     isOld = isInUse();
-    show(isOld ? "Paused" : "Live");
-    if (!isOld) document.body.dispatchEvent(new Event("refresh"));
+    if (isOld) show("Paused");
+    else document.body.dispatchEvent(new Event("refresh"));
   };
 
   const open = () => {
@@ -33,6 +33,12 @@
     stream.addEventListener("open", () => show("Live"));
     stream.addEventListener("error", () => show("Not live"));
   };
+
+  // The page is live only as long as it can be loaded again.
+  document.addEventListener("htmx:afterSwap", () => show("Live"));
+  for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
+    document.addEventListener(failure, () => show("Not live"));
+  }
 
   const close = () => {
     if (stream) stream.close();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::FromRef;
 use jobrun_shared::config;
+use jobrun_shared::db::Health;
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
 
@@ -18,6 +19,8 @@ const CHECKS_MAX: usize = 2;
 pub struct App {
     /// Connections to the database.
     pub pool: PgPool,
+    /// Whether the connections can be trusted.
+    pub health: Health,
     /// The settings.
     pub settings: Arc<config::Console>,
     /// Tells open pages that rows have changed.
@@ -37,9 +40,10 @@ impl FromRef<App> for Live {
 impl App {
     /// Returns the state of a console that has just started.
     #[must_use]
-    pub fn new(pool: PgPool, settings: config::Console) -> Self {
+    pub fn new(pool: PgPool, health: Health, settings: config::Console) -> Self {
         Self {
             pool,
+            health,
             settings: Arc::new(settings),
             live: Live::default(),
             overviews: Overviews::default(),

@@ -1,6 +1,6 @@
 //! Who sends a request, and whether they may: sessions, roles, and the origin of requests that change something.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::request::Parts;
@@ -159,14 +159,35 @@ impl FromRequestParts<App> for ClientAddress {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, PageError> {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|it| it.0.ip().to_canonical());
         let proxies = &app.settings.trusted_proxies;
-        let is_proxy = |it: &IpAddr| proxies.contains(it);
+        let is_proxy = |it: &IpAddr| proxies.iter().any(|proxy| proxy.to_canonical() == *it);
         let named = parts.headers.get_all("x-forwarded-for").iter().filter_map(|it| it.to_str().ok());
-        let named: Vec<IpAddr> = named.flat_map(|it| it.split(',')).filter_map(|it| it.trim().parse().ok()).collect();
+        // An entry that cannot be read ends the list: those before it may be the client's own.
+        let mut named: Vec<&str> = named.flat_map(|it| it.split(',')).collect();
+        named.reverse();
+        let mut named = named.into_iter().map_while(named_address);
         let address = match peer {
-            Some(peer) if is_proxy(&peer) => named.into_iter().rev().find(|it| !is_proxy(it)).or(Some(peer)),
+            Some(peer) if is_proxy(&peer) => named.find(|it| !is_proxy(it)).or(Some(peer)),
             other => other,
         };
-        Ok(Self(address.map_or_else(|| "unknown".to_owned(), |it| it.to_string())))
+        Ok(Self(address.map_or_else(|| "unknown".to_owned(), |it| network_of(it).to_string())))
+    }
+}
+
+/// Reads an entry of `X-Forwarded-For`, with or without a port.
+fn named_address(entry: &str) -> Option<IpAddr> {
+    let entry = entry.trim();
+    let with_port = entry.parse::<SocketAddr>().ok().map(|it| it.ip());
+    with_port.or_else(|| entry.trim_matches(['[', ']']).parse().ok()).map(|it: IpAddr| it.to_canonical())
+}
+
+/// Returns what attempts are counted by: an IPv4 address, or the /64 network of an IPv6 address, which one client has as a whole.
+fn network_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(it) => {
+            let [a, b, c, d, ..] = it.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
     }
 }
 
@@ -179,7 +200,17 @@ pub fn here(uri: &Uri) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::safe_next;
+    use super::{named_address, network_of, safe_next};
+
+    #[test]
+    fn a_client_is_counted_by_its_address_or_its_network() {
+        let counted = |entry| named_address(entry).map(|it| network_of(it).to_string());
+        assert_eq!(counted(" 203.0.113.5:4711").as_deref(), Some("203.0.113.5"));
+        assert_eq!(counted("::ffff:203.0.113.5").as_deref(), Some("203.0.113.5"));
+        assert_eq!(counted("[2001:db8:1:2:3::4]:4711").as_deref(), Some("2001:db8:1:2::"));
+        assert_eq!(counted("2001:db8:1:2:5::6").as_deref(), Some("2001:db8:1:2::"));
+        assert_eq!(counted("unknown"), None);
+    }
 
     #[test]
     fn a_login_leads_to_no_other_site() {

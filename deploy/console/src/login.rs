@@ -137,8 +137,12 @@ async fn may_try(app: &App, name: &str, address: &str) -> Result<bool, PageError
 
 /// Checks a password on a thread of its own, because it takes long.
 async fn check(app: &App, password: String, stored: Option<String>) -> Result<bool, PageError> {
-    let _permit = Arc::clone(&app.checks).acquire_owned().await.map_err(|_| PageError::Task)?;
-    let check = move || credentials::verify(&password, stored.as_deref());
+    let permit = Arc::clone(&app.checks).acquire_owned().await.map_err(|_| PageError::Task)?;
+    let check = move || {
+        // Held to the end of the check, also if the browser hangs up.
+        let _permit = permit;
+        credentials::verify(&password, stored.as_deref())
+    };
     tokio::task::spawn_blocking(check).await.map_err(|_| PageError::Task)
 }
 
@@ -252,12 +256,16 @@ pub async fn change_password(
         let page = AccountPage { frame, problem, is_done: false };
         return Ok((status, Html(page.render()?)).into_response());
     }
-    let _permit = Arc::clone(&app.checks).acquire_owned().await.map_err(|_| PageError::Task)?;
-    let hash = tokio::task::spawn_blocking(move || credentials::hash(&form.new));
+    let permit = Arc::clone(&app.checks).acquire_owned().await.map_err(|_| PageError::Task)?;
+    let hash = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        credentials::hash(&form.new)
+    });
     let hash = hash.await.map_err(|_| PageError::Task)??;
     let mut tx = app.pool.begin().await?;
     console::set_password(&mut tx, person.id, &hash).await?;
     let ended = console::end_sessions(&mut tx, person.id, digest.as_deref()).await?;
+    console::remove_login_links(&mut tx, person.id).await?;
     let actor = Actor { who: person.name.clone(), via: Via::Console, why: None };
     let details = serde_json::json!({ "sessionsEnded": ended });
     let action = Action { name: "person.password_changed", subject: Some(&person.name), details };

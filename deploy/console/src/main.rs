@@ -53,11 +53,12 @@ async fn main() -> ExitCode {
 async fn run() -> anyhow::Result<()> {
     let settings = config::Console::from_env()?;
     telemetry::start(&settings.log, telemetry::Output::Stdout);
-    let pool = db::connect(&settings.database_url, CONNECTIONS).await?;
+    let (pool, health) = db::connect_watched(&settings.database_url, CONNECTIONS).await?;
     db::ensure_migrated(&pool).await?;
     let listener = TcpListener::bind(settings.addr).await.with_context(|| format!("listening on {}", settings.addr))?;
     let stop_requested = shutdown::requested(settings.stop_with_stdin)?;
-    let app = App::new(pool.clone(), settings);
+    tokio::spawn(db::watch(pool.clone(), health.clone()));
+    let app = App::new(pool.clone(), health, settings);
     tokio::spawn(live::listen(pool, app.live.clone()));
     let router = routes::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
     tracing::info!("console listens on {}", listener.local_addr()?);

@@ -78,7 +78,7 @@ fn without_numbers(text: &str) -> String {
 /// Returns the end of the digits that begin at `start`, with what people put between digits.
 fn end_of_run(chars: &[char], start: usize) -> usize {
     // A longer gap ends a number. Zero-width characters and other marks count as gaps too.
-    const GAP_MAX: usize = 3;
+    const GAP_MAX: usize = 10;
     let mut end = start;
     let mut at = start;
     while let Some(it) = chars.get(at) {
@@ -117,6 +117,8 @@ mod tests {
             "(07900) 000-123",
             "07900.000.123",
             "07900 / 000123",
+            "07900 -- 000123",
+            "07900 ... 000123",
             "07900\u{200b}000123",
             "٠٧٩٠٠٠٠٠١٢٣",
             "tel07900000123",

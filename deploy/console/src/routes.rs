@@ -7,8 +7,8 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
-use jobrun_shared::db;
 use jobrun_shared::db::console::Role;
+use jobrun_shared::db::{self, ConnectionLost};
 
 use crate::app::App;
 use crate::error::PageError;
@@ -95,8 +95,15 @@ pub fn router(app: App) -> Router {
     let router = table(app.clone()).router.fallback(|| async { PageError::NotFound });
     router
         .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(middleware::from_fn_with_state(app.clone(), unless_lost))
         .layer(middleware::from_fn_with_state(app.clone(), with_headers))
         .with_state(app)
+}
+
+/// Gives a request up when the server of the database has gone silent: its statement would wait for a quarter of an hour.
+async fn unless_lost(State(app): State<App>, request: Request, next: Next) -> Response {
+    let lost = |lost: ConnectionLost| PageError::Database(lost.into()).into_response();
+    app.health.unless_lost(next.run(request)).await.unwrap_or_else(lost)
 }
 
 async fn healthz(State(app): State<App>) -> Response {

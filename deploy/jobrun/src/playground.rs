@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use jobrun_shared::clock;
-use jobrun_shared::numbers::status;
+use jobrun_shared::numbers::{account_check, status};
 use jobrun_shared::queue::{self, Queue};
 use jobrun_stand_in::{Done, Number, System};
+use jobrun_twilio::webhooks::Purpose;
 use sqlx::PgPool;
-
-use crate::commands::up::set_up_numbers;
 
 /// How often the tables are locked anew after a deadlock with the programs at work.
 const ATTEMPTS_MAX: usize = 5;
@@ -62,6 +61,14 @@ impl Playground {
         tx.commit().await
     }
 
+    /// Fails if others may use the database.
+    fn ensure_owned(&self) -> Result<(), String> {
+        if self.owns_database {
+            return Ok(());
+        }
+        Err("The database in DATABASE_URL may be shared, and is left as it is.".to_owned())
+    }
+
     async fn enqueue_sweep(&self) -> anyhow::Result<()> {
         let mut tx = self.pool.begin().await?;
         for queue in [Queue::ProcessEvents, Queue::SendMessages, Queue::Sweep] {
@@ -85,6 +92,17 @@ impl Playground {
     }
 }
 
+/// Returns the numbers of a stand-in's account, each with its webhook addresses set.
+#[must_use]
+pub fn set_up_numbers(public_base_url: &str, onboarding_number: &str, pool: &[String]) -> Vec<Number> {
+    let set_up = |number: &str, purpose: Purpose| {
+        let fields = account_check::set_up(purpose, public_base_url);
+        fields.iter().fold(Number::new(number), |number, (field, value)| number.with(field, value))
+    };
+    let handed_out = pool.iter().map(|number| set_up(number, Purpose::Pool));
+    std::iter::once(set_up(onboarding_number, Purpose::Onboarding)).chain(handed_out).collect()
+}
+
 fn is_deadlock(error: &sqlx::Error) -> bool {
     const DEADLOCK_OR_LOCK_TIMEOUT: [&str; 2] = ["40P01", "55P03"];
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
@@ -94,6 +112,7 @@ fn is_deadlock(error: &sqlx::Error) -> bool {
 impl System for Playground {
     fn pass(&self, time: TimeDelta) -> Done<'_, ()> {
         Box::pin(async move {
+            self.ensure_owned()?;
             self.age(time).await.map_err(|error| error.to_string())?;
             self.enqueue_sweep().await.map_err(|error| error.to_string())
         })
@@ -105,9 +124,7 @@ impl System for Playground {
 
     fn reset(&self) -> Done<'_, ()> {
         Box::pin(async move {
-            if !self.owns_database {
-                return Err("The database in DATABASE_URL may be shared, and is left as it is.".to_owned());
-            }
+            self.ensure_owned()?;
             self.empty().await.map_err(|error| error.to_string())
         })
     }

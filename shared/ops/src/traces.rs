@@ -8,6 +8,7 @@ use jobrun_twilio::api::use_tls_provider;
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use reqwest::redirect::Policy;
 
 /// The time limit for a request to the collector.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -55,7 +56,10 @@ impl TraceExporter {
 /// The exporter has a thread of its own, and so a client that blocks. Such a client must not be built on the runtime.
 fn exporter(endpoint: &str) -> Result<SpanExporter, String> {
     use_tls_provider();
-    let client = std::thread::spawn(|| reqwest::blocking::Client::builder().timeout(REQUEST_TIMEOUT).build()).join();
+    let client = std::thread::spawn(|| {
+        reqwest::blocking::Client::builder().timeout(REQUEST_TIMEOUT).redirect(Policy::none()).build()
+    });
+    let client = client.join();
     let client = client.map_err(|_| "no client can be built".to_owned())?.map_err(|error| error.to_string())?;
     let exporter = SpanExporter::builder().with_http().with_http_client(client).with_protocol(Protocol::HttpBinary);
     let exporter = exporter.with_endpoint(format!("{endpoint}/v1/traces")).with_timeout(REQUEST_TIMEOUT).build();

@@ -12,17 +12,19 @@ pub struct Traces {
 }
 
 impl Reader<'_> {
-    /// Reads where spans are sent, if that is set.
+    /// Reads where spans are sent, if that is set. Other programs of a platform may set the share without it.
     pub(super) fn traces(&mut self) -> Option<Traces> {
-        let share: Option<f64> = self.parsed("OTEL_TRACES_SAMPLER_ARG", "a number from 0 to 1");
-        if share.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
-            self.add_invalid("OTEL_TRACES_SAMPLER_ARG", "not a number from 0 to 1");
-        }
+        let share = self.get("OTEL_TRACES_SAMPLER_ARG").and_then(|share| share.parse::<f64>().ok());
+        let share = share.filter(|share| (0.0..=1.0).contains(share));
         let endpoint = self.get("OTEL_EXPORTER_OTLP_ENDPOINT")?;
-        if !["https://", "http://"].iter().any(|scheme| endpoint.starts_with(scheme))
-            || endpoint.contains(char::is_whitespace)
-        {
-            self.add_invalid("OTEL_EXPORTER_OTLP_ENDPOINT", "not an address that begins with https:// or http://");
+        let host = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"));
+        if host.is_none_or(|host| host.contains(['@', '?', '#']) || host.contains(char::is_whitespace)) {
+            self.add_problem(
+                "OTEL_EXPORTER_OTLP_ENDPOINT is not http:// or https://, a host, a port and a path, and nothing more",
+            );
+        }
+        if share.is_none() {
+            self.add_invalid("OTEL_TRACES_SAMPLER_ARG", "not a number from 0 to 1");
         }
         Some(Traces { endpoint: endpoint.trim_end_matches('/').to_owned(), share: share? })
     }

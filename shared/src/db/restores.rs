@@ -14,10 +14,14 @@ use super::Error;
 const IDS_LEFT_OUT: i64 = 1_000_000;
 
 /// Returns the time up to which the database surely has every text: that of its last event, or that of the last comparison
-/// with Twilio's list, whichever is earlier.
-pub async fn find_last_known(pool: &PgPool) -> Result<DateTime<Utc>, Error> {
+/// with Twilio's list, whichever is earlier. Restores since `recent` were perhaps not complete, so their lists count anew: a number
+/// may have been added to the pool since then.
+pub async fn find_last_known(pool: &PgPool, recent: DateTime<Utc>) -> Result<DateTime<Utc>, Error> {
     let known = sqlx::query_scalar!(
-        r#"SELECT LEAST(audited_until, (SELECT received_at FROM events WHERE id = (SELECT max(id) FROM events))) AS "known!" FROM audits"#
+        r#"SELECT LEAST(audited_until, (SELECT received_at FROM events WHERE id = (SELECT max(id) FROM events)),
+                        (SELECT min(listed_since) FROM restores WHERE restored_at > $1)) AS "known!"
+           FROM audits"#,
+        recent
     );
     Ok(known.fetch_one(pool).await?)
 }

@@ -83,3 +83,19 @@ async fn a_viewer_sees_no_phone_number_and_an_operator_does() {
     assert!(page.contains("••••456"), "the last digits tell clients apart");
     console.stop().await;
 }
+
+/// A viewer cannot guess hidden digits by searching for them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewer_finds_no_client_by_digits_and_an_operator_does() {
+    let console = Console::start(&[]).await;
+    console.run(ROWS).await;
+    let (viewer, operator) = (console.log_in("vi").await, console.log_in("op").await);
+    for words in ["07911123456", "%2B447100654321", "ring+07911+12345", "07911"] {
+        let path = format!("/clients?q={words}");
+        let (seen, found) = (console.get(&path, Some(&viewer)).await, console.get(&path, Some(&operator)).await);
+        assert!(seen.status.is_success() && !seen.body.contains("/clients/ann"), "{words}: {}", seen.body);
+        assert!(found.status.is_redirection() || found.body.contains("/clients/ann"), "{words}: {}", found.body);
+    }
+    assert!(console.get("/clients?q=ring", Some(&viewer)).await.body.contains("/clients/ann"));
+    console.stop().await;
+}

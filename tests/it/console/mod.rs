@@ -150,7 +150,7 @@ impl Console {
                 filter: "info".to_owned(),
             },
         };
-        jobrun_console::app::App::new(self.pool.clone(), settings)
+        jobrun_console::app::App::new(self.pool.clone(), jobrun_shared::db::Health::default(), settings)
     }
 
     async fn run(&self, statement: &str) {

@@ -1,7 +1,7 @@
 //! `jobrun numbers check`: every fault of the numbers at Twilio is found, our settings are mended, and nothing else is changed.
 
-use jobrun::commands::up::set_up_numbers;
 use jobrun::demo::TestSystem;
+use jobrun::playground::set_up_numbers;
 use jobrun_shared::numbers::seed_release;
 use jobrun_stand_in::Number;
 use jobrun_tests::{PATIENCE, numbers, programs, test_system};

@@ -2,8 +2,8 @@
 
 use std::process::Stdio;
 
-use jobrun::commands::up::set_up_numbers;
 use jobrun::demo::TestSystem;
+use jobrun::playground::set_up_numbers;
 use jobrun_shared::clock;
 use jobrun_shared::numbers::{allocate, seed_release};
 use jobrun_stand_in::{Fault, Offer};

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use jobrun::commands::up::set_up_numbers;
 use jobrun::demo::TestSystem;
+use jobrun::playground::set_up_numbers;
 use jobrun_stand_in::stripe_api;
 use jobrun_tests::test_system;
 use serde_json::Value;

@@ -382,7 +382,7 @@ async fn the_script_passes_its_arguments_on_and_builds_nothing_to_show_its_optio
         command.env("PATH", format!("{}:{}", copy.join("bin").display(), jobrun_tests::path()));
         String::from_utf8(command.output().await.unwrap().stdout).unwrap()
     };
-    let built = "cargo build --release -p jobrun-ingress -p jobrun-worker -p jobrun\njobrun up --port 8081 --data /tmp/a folder\n";
+    let built = "cargo build --release -p jobrun-ingress -p jobrun-worker -p jobrun-console -p jobrun\njobrun up --port 8081 --data /tmp/a folder\n";
     assert_eq!(up(&["--port", "8081", "--data", "/tmp/a folder"]).await, built);
     assert_eq!(up(&["--help"]).await, "jobrun up --help\n");
     fs::remove_dir_all(copy).unwrap();

@@ -476,7 +476,7 @@ async fn when_a_hundred_clients_pay_for_forty_numbers_each_released_number_reach
     let line = texts(&system.pool, "SELECT client_id FROM waiting_list ORDER BY lapsed, joined_at, client_id").await;
     assert_eq!(line.len(), 60);
     let paid_in_order = "SELECT client_id FROM waiting_list JOIN events e USING (client_id)
-                         WHERE e.kind = 'payment_changed' ORDER BY e.payload->>'since'";
+                         WHERE e.kind = 'payment_changed' ORDER BY (e.payload->>'since')::TIMESTAMPTZ, client_id";
     assert_eq!(texts(&system.pool, paid_in_order).await, line, "in the order in which they paid");
 
     let count_ready_texts = |id: &str| {

@@ -328,6 +328,22 @@ async fn stripe_s_api_shows_what_happened_and_refuses_what_stripe_refuses() {
     assert_eq!(stand_in.stripe_requests(), 9);
 }
 
+#[tokio::test]
+async fn webhooks_that_are_lost_on_command_are_in_the_list_of_events() {
+    let stand_in = stand_in().await;
+    let post = async |path: &str, form: &[(&str, &str)]| {
+        let response = stand_in.state.http.post(stand_in.url() + path).form(form).send().await.unwrap();
+        response.status().as_u16()
+    };
+    assert_eq!(post("/faults", &[("webhooks", "misplaced")]).await, 400);
+    assert_eq!(post("/faults", &[("webhooks", "lost")]).await, 200);
+    assert_eq!(post("/pay", &[("client_reference_id", "reference")]).await, 200);
+    let (_, list) = stripe_get(&stand_in, "/v1/events", stripe_api::KEY).await;
+    assert_eq!(list["data"].as_array().unwrap().len(), 5);
+    assert_eq!(post("/faults", &[("webhooks", "sent")]).await, 200);
+    assert_eq!(post("/pay", &[("client_reference_id", "reference")]).await, 502, "its webhook reaches no server");
+}
+
 /// Returns a path of its own in the folder for temporary files, and removes any file there.
 fn kept_file(name: &str) -> std::path::PathBuf {
     let file = std::env::temp_dir().join(format!("jobrun-stand-in-{}-{name}", std::process::id()));

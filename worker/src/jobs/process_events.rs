@@ -36,11 +36,12 @@ async fn batch(context: &JobContext) -> Result<usize, db::Error> {
     let now = clock::now();
     let mut locked_since = None;
     let new = process_list(context, EventList::New, now, &mut locked_since).await?;
+    announce_texts(context, new);
     let deferred = process_list(context, EventList::Deferred, now, &mut locked_since).await?;
-    if new + deferred > 0 {
-        // Most events are answered, or settle a text for which the next one waits.
-        context.announcer.announce(Queue::SendMessages);
-    } else if let Some(since) = locked_since {
+    announce_texts(context, deferred);
+    if new + deferred == 0
+        && let Some(since) = locked_since
+    {
         // Another worker's transaction takes milliseconds. One that has been open for longer may never end by itself.
         if now - since >= LOOK_AGAIN_AFTER {
             context.raise_blocker_alerts().await;
@@ -48,6 +49,13 @@ async fn batch(context: &JobContext) -> Result<usize, db::Error> {
         queue::enqueue_once_at(&context.pool, Queue::ProcessEvents, now + LOOK_AGAIN_AFTER).await?;
     }
     Ok(new + deferred)
+}
+
+/// Announces the texts of a batch: most events are answered, or settle a text for which the next one waits.
+fn announce_texts(context: &JobContext, events: usize) {
+    if events > 0 {
+        context.announcer.announce(Queue::SendMessages);
+    }
 }
 
 /// Processes the first batch of `list` that other sessions have not locked as a whole. Lowers `locked_since` to the arrival of the

@@ -45,6 +45,7 @@ async fn look_up_unreported(context: &JobContext) -> Result<usize, db::Error> {
     let reports: Vec<NewEvent> = lookups.filter_map(std::future::ready).collect().await;
     if !reports.is_empty() {
         inbox::record(&context.pool, &reports, clock::now()).await?;
+        context.announcer.announce(Queue::ProcessEvents);
     }
     Ok(count)
 }
@@ -115,6 +116,7 @@ async fn audit(context: &JobContext) -> Result<(), db::Error> {
     telemetry::raised(&raised);
     telemetry::cleared(&cleared);
     if missed > 0 {
+        context.announcer.announce(Queue::ProcessEvents);
         tracing::warn!(missed, "fetched texts that had not reached us");
     }
     tracing::debug!(compared, missed, "compared Twilio's list with the inbox");

@@ -164,6 +164,7 @@ async fn record_missed(context: &JobContext, events: &[NewEvent], now: DateTime<
     tx.commit().await?;
     telemetry::raised(&raised);
     if recorded > 0 {
+        context.announcer.announce(Queue::ProcessEvents);
         tracing::warn!(missed = recorded, "fetched events of Stripe's that had not reached us");
     }
     Ok(())
@@ -203,9 +204,16 @@ async fn ask(context: &JobContext, stripe: &StripeAccount) -> Result<usize, db::
     subscriptions::lock(&mut tx).await?;
     let ids = subscriptions::claim_to_ask(&mut tx, ASK_MAX, retry_at, now).await?;
     tx.commit().await?;
+    if ids.is_empty() {
+        // Another worker asks about them: nothing is known here, good or bad.
+        return Ok(0);
+    }
 
     let mut answers = Answers::default();
     for id in &ids {
+        if context.stop.is_cancelled() {
+            break;
+        }
         match stripe.api.find_subscription(id).await {
             Ok(standing) => answers.add(id, standing),
             Err(error) => {

@@ -51,7 +51,8 @@ pub async fn show(
     let mut conn = app.pool.acquire().await?;
     let table = match words {
         Some(words) => {
-            let found = listing::search_clients(&mut conn, words, frame.now + TimeDelta::minutes(1)).await?;
+            let found =
+                listing::search_clients(&mut conn, words, !frame.mask.hides, frame.now + TimeDelta::minutes(1)).await?;
             // While the words are typed, a single hit is not opened: they may go on.
             let is_complete = !headers.contains_key("hx-request");
             if let ([only], true) = (found.clients.as_slice(), is_complete) {

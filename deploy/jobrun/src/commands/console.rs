@@ -213,7 +213,7 @@ fn as_json(person: &Person) -> Value {
 }
 
 /// Makes a link for the person `admin`, who is added first if there is nobody yet. Returns its secret, or nothing if there are
-/// people, and none of them is an enabled `admin`.
+/// people, and none of them is an enabled `admin` who has not logged in yet: the output of a program may be kept in a log.
 ///
 /// # Errors
 /// When the database fails.
@@ -222,7 +222,10 @@ pub async fn first_link(pool: &PgPool, now: DateTime<Utc>) -> anyhow::Result<Opt
     let people = console::list_people(&mut *pool.acquire().await?, now, LISTED).await?;
     if people.is_empty() {
         apply(pool, &operator(None), ADMIN, &Change::Add(Role::Admin), None, now).await?;
-    } else if !people.iter().any(|person| person.name == ADMIN && person.disabled_at.is_none()) {
+    } else if !people
+        .iter()
+        .any(|person| person.name == ADMIN && person.disabled_at.is_none() && person.last_login_at.is_none())
+    {
         return Ok(None);
     }
     apply(pool, &operator(None), ADMIN, &Change::Link, None, now).await

@@ -10,10 +10,9 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use jobrun_shared::config::{self, AccountKind, Problems, STAND_IN_ACCOUNT_SID};
 use jobrun_shared::db::installation::{self, Installation};
-use jobrun_shared::numbers::{account_check, seed_release, status};
+use jobrun_shared::numbers::{seed_release, status};
 use jobrun_shared::{clock, db, shutdown};
-use jobrun_stand_in::{Account, Number, StandIn};
-use jobrun_twilio::webhooks::Purpose;
+use jobrun_stand_in::{Account, StandIn};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
 
@@ -21,7 +20,7 @@ use crate::CONNECTIONS;
 use crate::commands::console;
 use crate::data_dir::DataDir;
 use crate::local_postgres::{Data, LocalPostgres, kept_dir};
-use crate::playground::Playground;
+use crate::playground::{Playground, set_up_numbers};
 use crate::ports::{self, Service};
 use crate::programs::{self, Environment, Lines, Program};
 
@@ -297,17 +296,6 @@ fn start_stand_in_with_file(
     Ok(stand_in)
 }
 
-/// Returns the numbers of a stand-in's account, each with its webhook addresses set.
-#[must_use]
-pub fn set_up_numbers(public_base_url: &str, onboarding_number: &str, pool: &[String]) -> Vec<Number> {
-    let set_up = |number: &str, purpose: Purpose| {
-        let fields = account_check::set_up(purpose, public_base_url);
-        fields.iter().fold(Number::new(number), |number, (field, value)| number.with(field, value))
-    };
-    let handed_out = pool.iter().map(|number| set_up(number, Purpose::Pool));
-    std::iter::once(set_up(onboarding_number, Purpose::Onboarding)).chain(handed_out).collect()
-}
-
 /// The secrets of a stand-in's account.
 #[derive(Clone, Debug)]
 pub struct StandInSecrets {
@@ -373,7 +361,9 @@ fn print_where_to_look(data: &DataDir, places: &Places, running: &Running) -> st
     writeln!(out, "  webhooks   {ingress}/webhooks/…  ({ingress}/readyz)")?;
     let console = local_url(places.console);
     match &running.console_link {
-        None => writeln!(out, "  console    {console}")?,
+        None => {
+            writeln!(out, "  console    {console}  (`jobrun console user link admin` prints a link that logs you in)")?
+        }
         Some(link) => writeln!(out, "  console    {console}/login?token={link}  (logs you in once, within an hour)")?,
     }
     match &running.postgres {

@@ -20,11 +20,18 @@ pub struct Found {
 /// The most characters of a search that are read.
 const WORDS_MAX: usize = 100;
 
-/// Returns the clients that `words` mean. The newest client is behind `now`.
-pub async fn search_clients(conn: &mut PgConnection, words: &str, now: DateTime<Utc>) -> Result<Found, Error> {
+/// Returns the clients that `words` mean. The newest client is behind `now`. Without `by_digits`, neither a phone nor digits within a
+/// name find a client: a viewer could otherwise guess hidden numbers, digit by digit.
+pub async fn search_clients(
+    conn: &mut PgConnection,
+    words: &str,
+    by_digits: bool,
+    now: DateTime<Utc>,
+) -> Result<Found, Error> {
     let words: String = words.trim().chars().take(WORDS_MAX).collect();
-    let exact = find_exactly(&mut *conn, &words).await?;
-    let ids = if exact.is_empty() { find_by_name(&mut *conn, &words, now).await? } else { exact };
+    let exact = find_exactly(&mut *conn, &words, by_digits).await?;
+    let may_be_a_name = by_digits || !words.contains(char::is_numeric);
+    let ids = if exact.is_empty() && may_be_a_name { find_by_name(&mut *conn, &words, now).await? } else { exact };
     let mut clients = find_clients(conn, &ids, &ClientFilter::default()).await?;
     let are_more = clients.len() > PAGE_ROWS;
     clients.truncate(PAGE_ROWS);
@@ -32,8 +39,8 @@ pub async fn search_clients(conn: &mut PgConnection, words: &str, now: DateTime<
 }
 
 /// Finds clients by names that only they have.
-async fn find_exactly(conn: &mut PgConnection, words: &str) -> Result<Vec<String>, Error> {
-    let phone = as_people_write(words);
+async fn find_exactly(conn: &mut PgConnection, words: &str, by_phone: bool) -> Result<Vec<String>, Error> {
+    let phone = as_people_write(words).filter(|_| by_phone);
     let (e164, digits) = (phone.as_ref().map(|it| it.as_str()), phone.as_ref().map(|it| it.digits()));
     let ids = sqlx::query_scalar!(
         r#"SELECT id AS "id!" FROM clients WHERE id = $1
