@@ -35,7 +35,7 @@ async fn a_person_logs_in_and_out_and_the_log_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_somebody_planted_is_not_taken_over() {
+async fn a_planted_session_is_not_taken_over() {
     let console = Console::start(&[]).await;
     // An attacker's own session, and a secret that is no session.
     let planted = console.log_in("vi").await;

@@ -27,7 +27,7 @@ pub async fn show(State(app): State<App>, frame: Frame) -> Result<Html<String>, 
         empty: "Every payment belongs to a client.",
         ..Table::default()
     };
-    let intro = "Somebody paid, and the payment does not say for which client. Oldest first.";
+    let intro = "Payments that do not say for which client they are. Oldest first.";
     ListPage::new(frame, "/payments", intro, vec![table]).into_html()
 }
 
