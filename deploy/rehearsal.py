@@ -28,6 +28,8 @@ CANNOT_RUN = 77
 # The pauses before each of Twilio's six tries. Twilio does not say how long they are.
 PAUSES = (0, 0.5, 1, 2, 3, 4)
 GIVES_UP_AFTER = 15
+# A text whose fate is unknown is looked for at Twilio twice, and then sent again.
+LATEST_SECOND_TRY = 45
 CONNECTS_WITHIN = 2
 RESPONDS_WITHIN = 2.5
 
@@ -264,3 +266,19 @@ class Twilio:
         path = f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
         following = json.dumps(f"{path}?{query}" if position > 0 else None)
         return f'{{"messages": [{", ".join(entries)}], "next_page_uri": {following}}}'
+
+
+class Texts(Twilio):
+    """Posts the first texts of new clients at a steady rate."""
+
+    def __init__(self, rate, ingress_port, api_port):
+        super().__init__([ingress_port], [api_port])
+        self.rate, self.texts = rate, 0
+        self.start()
+
+    async def load(self):
+        await self.at_rate(self.rate, self.begin)
+
+    def begin(self):
+        self.texts += 1
+        return self.deliver(self.text(f"+4479{self.texts:08}", "Plumber from London"))
