@@ -14,6 +14,7 @@
 //! * [`alerts`]: the catalogue of alerts, with their causes and messages.
 //! * [`numbers`]: numbers of the pool, allocated, offered to waiting clients, bought, counted and checked.
 //! * [`payments`]: payments that name no client, or come twice.
+//! * [`client_actions`]: actions of operators on a client.
 //! * [`refusal`]: the reasons why a request of the operator is refused.
 //! * [`liveness`]: alerts about workers that do not run, and about work that waits for them.
 //! * [`retention`]: the removal of old events and texts.
@@ -49,6 +50,8 @@ pub mod queue;
 pub mod numbers;
 
 pub mod payments;
+
+pub mod client_actions;
 
 pub mod refusal;
 

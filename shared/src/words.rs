@@ -1,5 +1,8 @@
 //! Words for stored names, for the operator's command and the console.
 
+use jobrun_onboarding::Field;
+use jobrun_onboarding::action::{Action, Refused};
+
 use crate::db::history::EventOutcome;
 use crate::db::subscriptions::Unassigned;
 
@@ -9,6 +12,9 @@ pub fn outcome_words(heard: &EventOutcome) -> String {
     match (heard.outcome.as_deref(), heard.state.as_deref()) {
         (None, _) => "not looked at yet".to_owned(),
         (Some("moved"), Some(state)) => format!("moved to {state}"),
+        (Some(outcome), _) if let Some(refused) = Refused::from_name(outcome) => {
+            format!("refused: {}", refused.words())
+        }
         (Some(outcome), Some(state)) => format!("{outcome} at {state}"),
         (Some(outcome), None) => outcome.to_owned(),
     }
@@ -24,6 +30,37 @@ pub fn event_words(kind: &str) -> &str {
         "payment_changed" => "the payment's standing changed",
         "number_lost" => "the number was taken from the client",
         other => other,
+    }
+}
+
+/// Returns what an operator did, after the operator's name. The words of a reply are a text of their own.
+#[must_use]
+pub fn action_words(action: &Action) -> String {
+    match action {
+        Action::Reply { .. } => "replied".to_owned(),
+        Action::TakeOver { silence_minutes: None, .. } => "took the client over".to_owned(),
+        Action::TakeOver { silence_minutes: Some(minutes), .. } => {
+            format!("took the client over, until {minutes} minutes of silence")
+        }
+        Action::HandBack { ask_again: false } => "handed the client back".to_owned(),
+        Action::HandBack { ask_again: true } => "handed the client back, with the open question".to_owned(),
+        Action::MoveTo { state } => format!("moved the client to {}", state.name()),
+        Action::Correct { field, text } => format!("corrected the {} to {text}", field_words(*field)),
+        Action::MarkPaid => "marked the client as paid".to_owned(),
+        Action::GiveNumber => "gave the client a number".to_owned(),
+        Action::TakeNumber => "took the number from the client".to_owned(),
+        Action::AskAgain => "asked the open question again".to_owned(),
+        Action::OptIn => "opted the client in".to_owned(),
+    }
+}
+
+/// Returns what an answer tells.
+#[must_use]
+pub const fn field_words(field: Field) -> &'static str {
+    match field {
+        Field::TradeAndPlace | Field::Trade => "trade and place",
+        Field::BusinessName => "name of the business",
+        Field::OwnerName | Field::Surname => "owner's name",
     }
 }
 

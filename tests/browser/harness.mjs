@@ -23,6 +23,7 @@ const PICTURES = process.env.SCREENSHOTS;
 
 /** Settings of the tests' own environment that would redirect `jobrun up`. An empty variable counts as not set. */
 const NOT_SET = ["DATABASE_URL", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "PUBLIC_BASE_URL", "INGRESS_ADDR", "STAND_IN_ADDR",
+  "CONSOLE_ADDR",
   "JOBRUN_DATA", "PAYMENT_LINK_URL", "OPS_ADDR"];
 
 function freePort() {
@@ -41,7 +42,8 @@ export class Up {
   static async start(settings = {}) {
     const up = new Up();
     up.data = join(tmpdir(), `jobrun-browser-${process.pid}`);
-    [up.port, up.standInPort] = [await freePort(), await freePort()];
+    [up.port, up.standInPort, up.consolePort] = [await freePort(), await freePort(), await freePort()];
+    up.consoleUrl = `http://127.0.0.1:${up.consolePort}`;
     up.url = `http://127.0.0.1:${up.standInPort}`;
     up.settings = settings;
     await up.begin();
@@ -51,7 +53,8 @@ export class Up {
   async begin() {
     const unset = Object.fromEntries(NOT_SET.map((name) => [name, ""]));
     const environment = { ...process.env, ...unset, STOP_WITH_STDIN: "", ...this.settings };
-    const places = ["--data", this.data, "--port", String(this.port), "--stand-in-port", String(this.standInPort)];
+    const ports = ["--port", this.port, "--stand-in-port", this.standInPort, "--console-port", this.consolePort];
+    const places = ["--data", this.data, ...ports.map(String)];
     this.child = spawn(JOBRUN, ["up", ...places], { env: environment, stdio: ["ignore", "pipe", "pipe"] });
     this.output = "";
     this.ended = new Promise((resolve) => this.child.once("exit", resolve));

@@ -13,7 +13,9 @@ use jobrun_shared::db::{self, ConnectionLost};
 use crate::app::App;
 use crate::error::PageError;
 use crate::guard::{Access, guard};
-use crate::pages::{alerts, audit, client, clients, events, numbers, payments, people, texts, today, waiting};
+use crate::pages::{
+    alerts, audit, client, client_actions, clients, events, numbers, payments, people, texts, today, waiting,
+};
 use crate::{assets, live, login};
 
 /// The greatest size of a form. Every form has a few short fields.
@@ -72,6 +74,7 @@ fn table(app: App) -> Table {
         .add(VIEWER, get, "/", today::show)
         .add(VIEWER, get, "/clients", clients::show)
         .add(VIEWER, get, "/clients/{id}", client::show)
+        .add(OPERATOR, post, "/clients/{id}/actions", client_actions::act)
         .add(VIEWER, get, "/waiting", waiting::show)
         .add(VIEWER, get, "/numbers", numbers::show)
         .add(OPERATOR, get, "/numbers/{number}", numbers::one)

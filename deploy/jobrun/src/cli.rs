@@ -1,10 +1,11 @@
 //! The command line: commands, their arguments and help.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use jobrun::commands::stand_in::At;
 use jobrun::commands::up;
-use jobrun_onboarding::region_of;
+use jobrun_onboarding::action::Action;
+use jobrun_onboarding::{Field, State, region_of};
 use jobrun_shared::db::console::Role;
 use jobrun_twilio::numbers::NumberType;
 
@@ -98,13 +99,19 @@ pub(crate) enum Command {
         json: bool,
     },
     /// One client's history: texts, calls, payments and numbers, oldest first; exit status 1 if there is no such client
+    ///
+    /// With an action, acts on the client. The action is recorded with its reason, decided by the client's conversation, and told in
+    /// the history. Exit status 1 if it is refused.
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
     Client {
         /// clients.id or its beginning, or the phone: +447911123456 or 07911 123456
-        #[arg(value_name = CLIENT)]
-        client: String,
+        #[arg(value_name = CLIENT, required = true)]
+        client: Option<String>,
         /// Print JSON, for scripts
         #[arg(long)]
         json: bool,
+        #[command(subcommand)]
+        action: Option<ClientAction>,
     },
     /// Text as a client, at the stand-in of a running `jobrun up`
     Text {
@@ -169,6 +176,132 @@ pub(crate) enum Command {
         #[arg(long, value_name = "TEXT", requires = "clear")]
         why: Option<String>,
     },
+}
+
+/// What every action on a client is given.
+#[derive(Args)]
+pub(crate) struct OnClient {
+    /// clients.id or its beginning, or the phone
+    #[arg(value_name = CLIENT)]
+    pub(crate) client: String,
+    /// The reason, for the audit log and the client's history
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) why: Option<String>,
+    /// Print JSON, for scripts
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ClientAction {
+    /// Text a client in your own words; it takes the client over until 4 hours of silence, unless that has been done
+    Reply {
+        #[command(flatten)]
+        on: OnClient,
+        /// The words
+        body: String,
+    },
+    /// Stop automatic texts to a client, so that you can speak with it
+    ///
+    /// Its texts are recorded and move nothing. Calls, payments and opt-outs count as ever, and missed calls are still reported.
+    TakeOver {
+        #[command(flatten)]
+        on: OnClient,
+        /// Hand the client back after so many minutes of silence [default: only by hand]
+        #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(1..=43_200))]
+        silence: Option<u32>,
+        /// The operator from whom the client is taken, if one has taken it over
+        #[arg(long, value_name = "NAME")]
+        from: Option<String>,
+    },
+    /// Let the conversation go on
+    HandBack {
+        #[command(flatten)]
+        on: OnClient,
+        /// Ask the open question again
+        #[arg(long)]
+        ask_again: bool,
+    },
+    /// Move a client to another state, and ask the question of that state
+    MoveTo {
+        #[command(flatten)]
+        on: OnClient,
+        /// The state
+        #[arg(value_parser = state())]
+        state: State,
+    },
+    /// Correct an answer; the client is not told
+    Correct {
+        #[command(flatten)]
+        on: OnClient,
+        /// Which answer
+        #[arg(value_parser = field())]
+        field: Field,
+        /// The right answer
+        text: String,
+    },
+    /// Open the payment gate for a client who has paid in another way
+    MarkPaid {
+        #[command(flatten)]
+        on: OnClient,
+    },
+    /// Give a client who has paid a number, as the conversation would
+    GiveNumber {
+        #[command(flatten)]
+        on: OnClient,
+    },
+    /// Take the number from a client; one who has paid gets another, or waits for one
+    TakeNumber {
+        #[command(flatten)]
+        on: OnClient,
+    },
+    /// Ask the open question again, with the payment link or the instructions that belong to it
+    AskAgain {
+        #[command(flatten)]
+        on: OnClient,
+    },
+    /// Opt a client in that has asked for it in another way than by text
+    ///
+    /// If the client texted STOP, Twilio refuses our texts until the client texts START.
+    OptIn {
+        #[command(flatten)]
+        on: OnClient,
+    },
+}
+
+impl ClientAction {
+    /// Returns the client, and the action on it.
+    pub(crate) fn read(self) -> (OnClient, Action) {
+        match self {
+            Self::Reply { on, body } => (on, Action::Reply { body }),
+            Self::TakeOver { on, silence, from } => (on, Action::TakeOver { from, silence_minutes: silence }),
+            Self::HandBack { on, ask_again } => (on, Action::HandBack { ask_again }),
+            Self::MoveTo { on, state } => (on, Action::MoveTo { state }),
+            Self::Correct { on, field, text } => (on, Action::Correct { field, text }),
+            Self::MarkPaid { on } => (on, Action::MarkPaid),
+            Self::GiveNumber { on } => (on, Action::GiveNumber),
+            Self::TakeNumber { on } => (on, Action::TakeNumber),
+            Self::AskAgain { on } => (on, Action::AskAgain),
+            Self::OptIn { on } => (on, Action::OptIn),
+        }
+    }
+}
+
+fn state() -> impl TypedValueParser<Value = State> {
+    let named = |name: String| State::from_name(&name).ok_or("no such state");
+    PossibleValuesParser::new(State::ALL.map(State::name)).try_map(named)
+}
+
+const FIELDS: [(&str, Field); 3] = [
+    ("business-name", Field::BusinessName),
+    ("owner-name", Field::OwnerName),
+    ("trade-and-place", Field::TradeAndPlace),
+];
+
+fn field() -> impl TypedValueParser<Value = Field> {
+    let named =
+        |name: String| FIELDS.iter().find(|(it, _)| *it == name).map(|(_, field)| *field).ok_or("no such answer");
+    PossibleValuesParser::new(FIELDS.map(|(name, _)| name)).try_map(named)
 }
 
 #[derive(Subcommand)]

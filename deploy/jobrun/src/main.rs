@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use jobrun::commands::console::Change;
 use jobrun::commands::{
-    self, alerts, buy, call, client, connect_migrated, console, demo, doctor, migrate, numbers, pay, payments, pool,
-    restored, sweep, tail, text, up, waiting,
+    self, alerts, buy, call, client, client_action, connect_migrated, console, demo, doctor, migrate, numbers, pay,
+    payments, pool, restored, sweep, tail, text, up, waiting,
 };
 use jobrun_shared::numbers::purchase::Order;
 use jobrun_shared::{config, exit, telemetry};
@@ -77,7 +77,13 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Sweep => sweep::run(&settings).await?,
         Command::Waiting { json } => waiting::run(&settings, json).await?,
-        Command::Client { client, json } => return client::run(&settings, &client, json).await,
+        Command::Client { action: Some(action), .. } => {
+            let (on, action) = action.read();
+            return client_action::run(&settings, &on.client, action, on.why, on.json).await;
+        }
+        Command::Client { client, json, action: None } => {
+            return client::run(&settings, &client.unwrap_or_default(), json).await;
+        }
         Command::Text { from, body, to, at } => text::run(&settings, at, &from, &body, to.as_deref()).await?,
         Command::Pay { reference, debit, json, at } => pay::run(&settings, at, &reference, debit, json).await?,
         Command::Call { from, to, at } => call::run(&settings, at, &from, &to).await?,

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::{E164, Payment, PhoneType, State};
+use crate::{E164, Field, Payment, PhoneType, State, Takeover};
 
 /// A client as loaded: its identity, its state and the facts that decisions depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,12 +30,19 @@ pub struct Client {
     pub opted_out: bool,
     /// Whether the network reports that texts cannot reach the client's phone.
     pub unreachable: bool,
+    /// The takeover by an operator, which may be over by now.
+    pub takeover: Option<Takeover>,
 }
 
 impl Client {
     /// Returns whether the client pays, or its first payment is on its way.
     pub(crate) fn may_be_charged(&self) -> bool {
         self.payment_active || self.payment == Payment::Awaited
+    }
+
+    /// Returns the takeover that is in force.
+    pub(crate) fn takeover_at(&self, now: DateTime<Utc>) -> Option<&Takeover> {
+        self.takeover.as_ref().filter(|takeover| takeover.is_on(now))
     }
 }
 
@@ -74,6 +81,15 @@ pub struct Collected {
 }
 
 impl Collected {
+    /// Returns the answer that contains `field`.
+    pub(crate) const fn answer_mut(&mut self, field: Field) -> &mut Option<String> {
+        match field {
+            Field::TradeAndPlace | Field::Trade => &mut self.business_type_location,
+            Field::BusinessName => &mut self.business_name,
+            Field::OwnerName | Field::Surname => &mut self.owner_name,
+        }
+    }
+
     /// Reads the stored fields. A field that is missing or invalid (it may have been edited by hand) counts as not answered:
     /// asking a question twice is better than a client who is stuck.
     #[must_use]

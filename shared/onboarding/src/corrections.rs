@@ -18,12 +18,7 @@ pub(crate) fn correct_answer(client: &Client, meaning: &Meaning) -> Option<Decis
     // No earlier answer fits the correction, so the open question is repeated.
     let Some((field, text)) = changed else { return Some(repeat_question(client, &Meaning::Unclear)) };
     let mut collected = client.collected.clone();
-    let answer = match field {
-        Field::TradeAndPlace | Field::Trade => &mut collected.business_type_location,
-        Field::BusinessName => &mut collected.business_name,
-        Field::OwnerName | Field::Surname => &mut collected.owner_name,
-    };
-    *answer = Some(text.clone());
+    *collected.answer_mut(field) = Some(text.clone());
     let changed = Decision::nothing(client).collect(collected);
     Some(end_misfits(changed.text(wording::corrected(field, &text, &wording::reminder(client)))))
 }

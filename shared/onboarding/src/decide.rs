@@ -6,8 +6,9 @@
 
 use super::decision::{Concern, Decision, Facts, OptChange, Step};
 use super::payment_gate::number_in_the_background;
+use crate::action::Action;
 use crate::answer::{self, Keyword, keyword};
-use crate::{Call, Client, Event, Exchange, State, service, texts, wording};
+use crate::{Call, Client, Event, Exchange, State, Text, TextKind, operator, service, texts, wording};
 
 /// Decides what happens when `event` reaches `client`.
 ///
@@ -16,12 +17,21 @@ use crate::{Call, Client, Event, Exchange, State, service, texts, wording};
 pub fn decide(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
     let step = match (change_reach(client, event), event) {
         (Some(decision), _) => decision.into(),
+        (None, Event::Operator { by, action }) => operator::decide_action(client, by, action, facts),
+        (None, Event::Text { .. }) if client.takeover_at(facts.now).is_some() => Decision::nothing(client).into(),
         (None, Event::PaymentStands(payment)) => service::payment_stands(client, *payment, facts),
         (None, Event::NumberLost(number)) => service::number_lost(client, number, facts),
         (None, _) => decide_in_state(client, event, facts),
     };
-    match (with_exchange(client, event, facts, step), event) {
+    match (with_takeover(event, facts, with_exchange(client, event, facts, step)), event) {
         (Step::AskPool, _) => Step::AskPool,
+        // An operator may opt a client in, and the text about it is the first that it gets.
+        (Step::Decided(mut decision), Event::Operator { .. }) => {
+            if (client.opted_out && decision.opt.is_none()) || client.unreachable {
+                decision.texts.clear();
+            }
+            Step::Decided(decision)
+        }
         // A text from the client proves that its phone is in reach.
         (Step::Decided(decision), Event::Text { .. }) if client.unreachable => decision.reachable(true).into(),
         (Step::Decided(decision), Event::Text { .. }) => Step::Decided(decision),
@@ -46,7 +56,8 @@ fn with_exchange(client: &Client, event: &Event, facts: &Facts<'_>, step: Step) 
         | Event::Unreachable
         | Event::Reached
         | Event::PaymentStands(_)
-        | Event::NumberLost(_) => None,
+        | Event::NumberLost(_)
+        | Event::Operator { .. } => None,
     };
     match step {
         Step::Decided(mut decision) if decision.next != client.state => {
@@ -55,6 +66,25 @@ fn with_exchange(client: &Client, event: &Event, facts: &Facts<'_>, step: Step) 
         }
         Step::Decided(_) | Step::AskPool => step,
     }
+}
+
+/// While an operator has taken the client over, it gets no automatic text but the news of missed calls, and its texts prolong the
+/// takeover. A takeover that has ended is forgotten.
+fn with_takeover(event: &Event, facts: &Facts<'_>, step: Step) -> Step {
+    let Step::Decided(mut decision) = step else { return Step::AskPool };
+    match decision.takeover.as_mut().filter(|takeover| takeover.is_on(facts.now)) {
+        None => decision.takeover = None,
+        Some(takeover) => {
+            if matches!(event, Event::Text { .. }) {
+                takeover.last_at = facts.now;
+            }
+            // An operator who asks for the question again wants the text.
+            let is_asked_for = matches!(event, Event::Operator { action: Action::AskAgain, .. });
+            let stays = |text: &Text| matches!(text.kind, TextKind::MissedCall | TextKind::OperatorReply);
+            decision.texts.retain(|text| is_asked_for || stays(text));
+        }
+    }
+    Step::Decided(decision)
 }
 
 fn decide_in_state(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
@@ -75,7 +105,8 @@ fn decide_in_state(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
             | Event::Unreachable
             | Event::Reached
             | Event::PaymentStands(_)
-            | Event::NumberLost(_),
+            | Event::NumberLost(_)
+            | Event::Operator { .. },
             State::S1BusinessTypeLocation
             | State::S2BusinessName
             | State::S3OwnerName
@@ -105,7 +136,8 @@ fn change_reach(client: &Client, event: &Event) -> Option<Decision> {
         | Event::CallEnded(_)
         | Event::NumberDue
         | Event::PaymentStands(_)
-        | Event::NumberLost(_) => None,
+        | Event::NumberLost(_)
+        | Event::Operator { .. } => None,
     }
 }
 
@@ -143,7 +175,8 @@ fn advance_by_call(client: &Client, event: &Event) -> Decision {
         | Event::Unreachable
         | Event::Reached
         | Event::PaymentStands(_)
-        | Event::NumberLost(_) => stay,
+        | Event::NumberLost(_)
+        | Event::Operator { .. } => stay,
     }
 }
 

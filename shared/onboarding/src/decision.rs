@@ -2,8 +2,9 @@
 
 use chrono::{DateTime, Utc};
 
+use crate::action::Refused;
 use crate::wording::Text;
-use crate::{Allocation, Client, Collected, Exchange, Payment, State};
+use crate::{Allocation, Client, Collected, E164, Exchange, Payment, State, Takeover};
 
 /// The facts that a decision depends on, besides the client and the event.
 #[derive(Clone, Debug)]
@@ -50,6 +51,13 @@ pub struct Decision {
     pub payment_active: Option<bool>,
     /// Whether the client gives up its number, and its place on the waiting list.
     pub gives_up_number: bool,
+    /// The number that the operator takes from the client. The caller has to record an
+    /// [`Event::NumberLost`](crate::Event::NumberLost), and must not give the client this number again.
+    pub takes_number: Option<E164>,
+    /// The takeover by an operator from now on.
+    pub takeover: Option<Takeover>,
+    /// The reason why the action of an operator is refused.
+    pub refused: Option<Refused>,
     /// Whether the caller has to record an [`Event::NumberDue`](crate::Event::NumberDue).
     pub number_due: bool,
     /// The alert to the operator, if there is one.
@@ -92,6 +100,9 @@ impl Decision {
             payment: None,
             payment_active: None,
             gives_up_number: false,
+            takes_number: None,
+            takeover: client.takeover.clone(),
+            refused: None,
             number_due: false,
             concern: None,
             journal: Vec::new(),
@@ -146,6 +157,11 @@ impl Decision {
 
     pub(crate) fn collect(mut self, collected: Collected) -> Self {
         self.collected = collected;
+        self
+    }
+
+    pub(crate) fn take_over(mut self, takeover: Takeover) -> Self {
+        self.takeover = Some(takeover);
         self
     }
 

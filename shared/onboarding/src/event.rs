@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
+use crate::action::Action;
 use crate::{E164, Keyword, Payment};
 
 /// An event of a client, as the conversation sees it.
@@ -33,6 +34,13 @@ pub enum Event {
     Unreachable,
     /// A text that was reported as undelivered was delivered after all.
     Reached,
+    /// An operator acts on the client.
+    Operator {
+        /// The operator.
+        by: String,
+        /// The action.
+        action: Action,
+    },
 }
 
 /// A call on the client's own number.

@@ -20,6 +20,8 @@ mod client;
 
 mod phone;
 
+pub mod action;
+
 mod event;
 
 mod answer;
@@ -37,6 +39,10 @@ mod corrections;
 mod texts;
 
 mod service;
+
+mod operator;
+
+mod takeover;
 
 pub mod payment;
 
@@ -69,6 +75,7 @@ pub use event::{Allocation, Call, Event};
 pub use payment::Payment;
 pub use phone::{E164, NotE164, as_people_write, caller, can_hold_a_conversation, home_region, region_of};
 pub use state::{PhoneType, State};
+pub use takeover::Takeover;
 pub use wording::{Text, TextKind};
 
 pub use answer::{ANSWER_CHARS_MAX, Field, Half, Keyword, Meaning, keyword, read, refuses};

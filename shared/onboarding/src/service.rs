@@ -34,6 +34,11 @@ fn paid(client: &Client, payment: Payment, facts: &Facts<'_>) -> Step {
         let decision = decision.payment(payment).payment_active(true);
         if is_past_due { decision.text(wording::payment_overdue(client.number.is_some())) } else { decision }
     };
+    serve_payer(client, facts, serve)
+}
+
+/// Lets a client who pays from now on through the payment gate, if it waits there. `serve` adds what the payment changes.
+pub(crate) fn serve_payer(client: &Client, facts: &Facts<'_>, serve: impl Fn(Decision) -> Decision) -> Step {
     // A client that was served before is past the payment gate, or is on the waiting list and has been told so.
     if client.payment.is_served() {
         return serve(Decision::nothing(client)).into();

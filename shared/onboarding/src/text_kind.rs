@@ -46,11 +46,12 @@ pub enum TextKind {
     RefundAsked,
     Terms,
     Closing,
+    OperatorReply,
 }
 
 impl TextKind {
     /// Every kind.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 41] = [
         Self::Welcome,
         Self::AskBusinessName,
         Self::AskOwnerName,
@@ -91,6 +92,7 @@ impl TextKind {
         Self::RefundAsked,
         Self::Terms,
         Self::Closing,
+        Self::OperatorReply,
     ];
 
     /// Returns the kind that is stored under `name`, if there is one.
@@ -143,6 +145,7 @@ impl TextKind {
             Self::RefundAsked => "refund_asked",
             Self::Terms => "terms",
             Self::Closing => "closing",
+            Self::OperatorReply => "operator_reply",
         }
     }
 
@@ -162,6 +165,7 @@ impl TextKind {
                 | Self::NumberChanged
                 | Self::NumberTakenBack
                 | Self::ForwardingInstructions
+                | Self::OperatorReply
         )
     }
 
@@ -182,6 +186,7 @@ impl TextKind {
             | Self::AtCapacity
             | Self::HowToCancel
             | Self::RefundAsked
+            | Self::OperatorReply
             | Self::Live => TimeDelta::hours(24),
             Self::Welcome
             | Self::AskBusinessName

@@ -113,6 +113,11 @@ pub(crate) fn service_ended(had_number: bool, payment_link: &str) -> Text {
     )
 }
 
+/// Returns the words of an operator, as a text.
+pub(crate) fn operator_reply(body: &str) -> Text {
+    text(TextKind::OperatorReply, body)
+}
+
 /// Returns the text for a client without a number. A client who was told that it takes longer gets no second promise.
 pub(crate) fn no_number_yet(told_late: bool) -> Text {
     if told_late { still_waiting() } else { at_capacity() }

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use jobrun_onboarding::{Client, Collected, E164, Exchange, OptChange, Payment, State, home_region};
+use jobrun_onboarding::{Client, Collected, E164, Exchange, OptChange, Payment, State, Takeover, home_region};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 
@@ -118,6 +118,12 @@ pub async fn lock(conn: &mut PgConnection, id: &str) -> Result<bool, Error> {
     Ok(row.is_some())
 }
 
+/// Returns whether the client exists. Locks nothing.
+pub async fn exists(conn: &mut PgConnection, id: &str) -> Result<bool, Error> {
+    let row = sqlx::query!("SELECT id FROM clients WHERE id = $1", id).fetch_optional(conn).await?;
+    Ok(row.is_some())
+}
+
 /// A loaded client, with the region in which it needs a number.
 #[derive(Clone, Debug)]
 pub struct Loaded {
@@ -139,7 +145,8 @@ pub async fn load(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Result<
                   c."optedOutAt" IS NOT NULL AS "opted_out!", c."unreachableAt" IS NOT NULL AS "unreachable!",
                   s.current_state AS "state?",
                   s.collected_fields AS "collected?", s.asked_at AS "asked_at?", s.led_by AS "led_by?",
-                  s.led_by_at AS "led_by_at?", c.misfits
+                  s.led_by_at AS "led_by_at?", c.misfits, c."takenOverBy" AS taken_over_by, c."takenOverAt" AS taken_over_at,
+                  c."takenOverMinutes" AS taken_over_minutes
            FROM clients c LEFT JOIN onboarding_states s ON s.client_id = c.id
            WHERE c.id = ANY($1) ORDER BY c.id"#,
         ids
@@ -169,11 +176,22 @@ pub async fn load(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Result<
             number: number.map_err(|_| unreadable("clients", "twilioNumber"))?,
             opted_out: row.opted_out,
             unreachable: row.unreachable,
+            takeover: read_takeover(row.taken_over_by, row.taken_over_at, row.taken_over_minutes),
             id: row.id,
         };
         Ok(Loaded { client, region: row.region })
     });
     Ok(loaded.collect())
+}
+
+/// Returns the takeover that a row of `clients` contains, if there is one. It may be over by now.
+pub(in crate::db) fn read_takeover(
+    by: Option<String>,
+    last_at: Option<DateTime<Utc>>,
+    minutes: Option<i32>,
+) -> Option<Takeover> {
+    let silence_minutes = minutes.and_then(|minutes| u32::try_from(minutes).ok());
+    by.zip(last_at).map(|(by, last_at)| Takeover { by, last_at, silence_minutes })
 }
 
 /// Where a client stands after a decision.
@@ -352,6 +370,33 @@ pub async fn save_unreachable(
     .execute(conn)
     .await?;
     ensure_rows(&result, changes.len(), "recording which clients are unreachable")
+}
+
+/// Saves by whom clients are taken over, if by anyone. The clients must be locked.
+///
+/// # Errors
+/// [`Error::RowCount`], when a client does not exist.
+pub async fn save_takeovers(conn: &mut PgConnection, takeovers: &[(&str, Option<&Takeover>)]) -> Result<(), Error> {
+    if takeovers.is_empty() {
+        return Ok(());
+    }
+    let of = |takeover: &Option<&Takeover>| takeover.and_then(|it| i32::try_from(it.silence_minutes?).ok());
+    let ids: Vec<&str> = takeovers.iter().map(|(id, _)| *id).collect();
+    let by: Vec<Option<&str>> = takeovers.iter().map(|(_, it)| Some(it.as_ref()?.by.as_str())).collect();
+    let last_at: Vec<Option<DateTime<Utc>>> = takeovers.iter().map(|(_, it)| Some(it.as_ref()?.last_at)).collect();
+    let minutes: Vec<Option<i32>> = takeovers.iter().map(|(_, it)| of(it)).collect();
+    let result = sqlx::query!(
+        r#"UPDATE clients SET "takenOverBy" = t.by, "takenOverAt" = t.last_at, "takenOverMinutes" = t.minutes
+           FROM unnest($1::TEXT[], $2::TEXT[], $3::TIMESTAMPTZ[], $4::INTEGER[]) AS t (id, by, last_at, minutes)
+           WHERE clients.id = t.id"#,
+        &ids as &[&str],
+        &by as &[Option<&str>],
+        &last_at as &[Option<DateTime<Utc>>],
+        &minutes as &[Option<i32>]
+    )
+    .execute(conn)
+    .await?;
+    ensure_rows(&result, takeovers.len(), "saving who has taken clients over")
 }
 
 /// An opt-out change, and the event that it came with.

@@ -4,14 +4,17 @@
 //! without its question, or a number without the payment.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use jobrun_onboarding::E164;
+use jobrun_onboarding::action::Action;
+use jobrun_onboarding::{E164, Takeover};
 use jobrun_twilio::errors;
 use serde::Serialize;
 use sqlx::{PgConnection, PgPool};
 
+use super::clients::read_takeover;
 use super::find_client::{FoundClients, find_client};
 use super::inbox::{self, Payload};
 use super::{Error, snapshot, waiting_list};
+use crate::clock;
 
 /// A client's history.
 #[derive(Clone, Debug, Serialize)]
@@ -72,6 +75,8 @@ pub struct Header {
     pub opted_out_since: Option<DateTime<Utc>>,
     /// When texts stopped reaching its phone, if they do not reach it.
     pub unreachable_since: Option<DateTime<Utc>>,
+    /// The takeover by an operator that is in force.
+    pub takeover: Option<Takeover>,
     /// Its place on the waiting list, if it has one.
     pub waiting: Option<InLine>,
 }
@@ -130,6 +135,19 @@ pub enum EntryKind {
         from: String,
         /// Twilio's CallStatus.
         status: String,
+        /// How it was processed.
+        #[serde(flatten)]
+        heard: EventOutcome,
+    },
+    /// An operator acted on the client.
+    OperatorAction {
+        /// The operator.
+        by: String,
+        /// The reason that the operator gave.
+        why: Option<String>,
+        /// The action.
+        #[serde(flatten)]
+        action: Action,
         /// How it was processed.
         #[serde(flatten)]
         heard: EventOutcome,
@@ -215,7 +233,11 @@ impl EntryKind {
     /// The order of entries with the same time: the event received, its effects, the texts that answer it.
     const fn rank(&self) -> u8 {
         match self {
-            Self::TextIn { .. } | Self::CallArrived { .. } | Self::CallEnded { .. } | Self::Event { .. } => 0,
+            Self::TextIn { .. }
+            | Self::CallArrived { .. }
+            | Self::CallEnded { .. }
+            | Self::OperatorAction { .. }
+            | Self::Event { .. } => 0,
             Self::OptChange { .. } => 1,
             Self::Payment { .. } => 2,
             Self::Number { .. } => 3,
@@ -276,7 +298,8 @@ async fn find_header(conn: &mut PgConnection, id: &str) -> Result<Option<Header>
         r#"SELECT c.id, c."businessName" AS business_name, c."phoneNumber" AS phone, c.region, c."createdAt" AS created_at,
                   s.current_state AS "state?", s.collected_fields AS "collected?", c."paymentActive" AS payment_active,
                   c."paymentStanding" AS payment_standing, c."twilioNumber" AS number,
-                  c."optedOutAt" AS opted_out_since, c."unreachableAt" AS unreachable_since
+                  c."optedOutAt" AS opted_out_since, c."unreachableAt" AS unreachable_since, c."takenOverBy" AS taken_over_by,
+                  c."takenOverAt" AS taken_over_at, c."takenOverMinutes" AS taken_over_minutes
            FROM clients c LEFT JOIN onboarding_states s ON s.client_id = c.id
            WHERE c.id = $1"#,
         id
@@ -298,7 +321,24 @@ async fn find_header(conn: &mut PgConnection, id: &str) -> Result<Option<Header>
         number: row.number,
         opted_out_since: row.opted_out_since,
         unreachable_since: row.unreachable_since,
+        takeover: read_takeover(row.taken_over_by, row.taken_over_at, row.taken_over_minutes)
+            .filter(|takeover| takeover.is_on(clock::now())),
     }))
+}
+
+/// Returns the takeover of a client that is in force `now`, if there is one.
+pub async fn find_takeover(
+    conn: &mut PgConnection,
+    client_id: &str,
+    now: DateTime<Utc>,
+) -> Result<Option<Takeover>, Error> {
+    let row = sqlx::query!(
+        r#"SELECT "takenOverBy" AS by, "takenOverAt" AS last_at, "takenOverMinutes" AS minutes FROM clients WHERE id = $1"#,
+        client_id
+    );
+    let row = row.fetch_optional(conn).await?;
+    let takeover = row.and_then(|row| read_takeover(row.by, row.last_at, row.minutes));
+    Ok(takeover.filter(|takeover| takeover.is_on(now)))
 }
 
 async fn find_in_line(conn: &mut PgConnection, client_id: &str) -> Result<Option<InLine>, Error> {
@@ -343,6 +383,7 @@ async fn list_events(conn: &mut PgConnection, client: &Header, span: Span) -> Re
             Ok(Payload::Text { to, body, .. }) => EntryKind::TextIn { to, body, heard },
             Ok(Payload::CallArrived { from, .. }) => EntryKind::CallArrived { from, heard },
             Ok(Payload::CallEnded { from, status, .. }) => EntryKind::CallEnded { from, status, heard },
+            Ok(Payload::OperatorAction { by, why, action, .. }) => EntryKind::OperatorAction { by, why, action, heard },
             Ok(_) | Err(_) => EntryKind::Event { event: row.kind, heard },
         };
         (row.id, row.received_at, what)

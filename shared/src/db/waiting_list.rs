@@ -25,7 +25,7 @@ pub(crate) async fn is_empty(conn: &mut PgConnection, region: &str) -> Result<bo
 pub async fn list(conn: &mut PgConnection, region: &str) -> Result<Vec<WaitingClient>, Error> {
     let waiting = sqlx::query_as!(
         WaitingClient,
-        r#"SELECT w.client_id, w.held_until, r.payment_active AND r.may_be_texted AS "reachable!"
+        r#"SELECT w.client_id, w.held_until, r.payment_active AND r.may_be_offered AS "reachable!"
            FROM waiting_list w JOIN client_reach r ON r.id = w.client_id
            WHERE w.region = $1 AND r.number IS NULL ORDER BY w.lapsed, w.joined_at, w.client_id"#,
         region
@@ -40,7 +40,7 @@ pub async fn list_places(conn: &mut PgConnection) -> Result<Vec<Place>, Error> {
     let places = sqlx::query_as!(
         Place,
         r#"SELECT w.client_id, w.region, w.joined_at, w.promised_by, w.held_until, w.lapsed,
-                  r.payment_active AND r.may_be_texted AS "reachable!",
+                  r.payment_active AND r.may_be_offered AS "reachable!",
                   w.told_late_at IS NOT NULL AS "told_late!", w.alerted_hours
            FROM waiting_list w JOIN client_reach r ON r.id = w.client_id
            WHERE r.number IS NULL ORDER BY w.region, w.lapsed, w.joined_at, w.client_id"#

@@ -1,5 +1,7 @@
 //! The console: the real program, on a database with its role's rights only.
 
+mod acting;
+
 mod audit;
 
 mod masking;

@@ -18,7 +18,7 @@ enum For {
 use For::{Admins, Everyone, Operators, Viewers};
 
 /// Every route of the console, and an address of it.
-const ROUTES: [(&str, &str, For, &str); 22] = [
+const ROUTES: [(&str, &str, For, &str); 23] = [
     ("GET", "/healthz", Everyone, "/healthz"),
     ("GET", "/assets/{digest}/{name}", Everyone, "/assets/0/console.css"),
     ("GET", "/login", Everyone, "/login"),
@@ -31,6 +31,7 @@ const ROUTES: [(&str, &str, For, &str); 22] = [
     ("GET", "/", Viewers, "/"),
     ("GET", "/clients", Viewers, "/clients"),
     ("GET", "/clients/{id}", Viewers, "/clients/ann"),
+    ("POST", "/clients/{id}/actions", Operators, "/clients/ann/actions"),
     ("GET", "/waiting", Viewers, "/waiting"),
     ("GET", "/numbers", Viewers, "/numbers"),
     ("GET", "/numbers/{number}", Operators, "/numbers/+447100000001"),

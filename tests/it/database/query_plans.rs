@@ -26,10 +26,11 @@ const SMALL: [&str; 11] = [
 ];
 
 /// Indexes that hold only rows that wait or are being handled: a query may read them whole.
-const OF_WHAT_WAITS: [&str; 12] = [
+const OF_WHAT_WAITS: [&str; 13] = [
     "a_cause_has_one_open_alert",
     "a_number_is_intended_once",
     "attempted_messages",
+    "clients_taken_over",
     "cooling_numbers",
     "cooling_numbers_of_a_client",
     "messages_to_be_checked",

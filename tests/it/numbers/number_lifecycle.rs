@@ -10,7 +10,7 @@ use jobrun_ingress::group_commit::RECORD_TIMEOUT;
 use jobrun_ingress::twilio::{CALL_TWIML, UNUSED_NUMBER_TWIML};
 use jobrun_onboarding::{Allocation, E164};
 use jobrun_shared::clock;
-use jobrun_shared::db::numbers::{Loss, NumberRequest};
+use jobrun_shared::db::numbers::{Loss, LossReason, NumberRequest};
 use jobrun_shared::db::{self, clients};
 use jobrun_shared::numbers::{allocate, offer, seed_release, status};
 use jobrun_tests::{
@@ -48,9 +48,9 @@ const OUT_OF_ORDER: &str = r#"
     WHERE NOT coalesce(CASE
         WHEN change = 'added' THEN was IS NULL
         WHEN change = 'released' THEN was = 'assigned' AND was_of = client_id
-        WHEN change = 'cooled_down' THEN was = 'released' AND was_why = 'the subscription ended'
+        WHEN change = 'cooled_down' THEN was = 'released' AND was_why = 'the service ended'
         WHEN why = 'the client returned' THEN
-            was = 'released' AND was_why = 'the subscription ended' AND was_of = client_id
+            was = 'released' AND was_why = 'the service ended' AND was_of = client_id
         WHEN why = 'allocated' THEN was IN ('added', 'cooled_down') OR was_why = 'released by hand' END, FALSE)"#;
 
 async fn allocate(pool: &PgPool, id: &str) -> Option<String> {
@@ -70,19 +70,22 @@ async fn leave_or_come(pool: &PgPool, ids: &[String], first_leave: bool) -> Resu
     }
     let loaded = clients::load(&mut tx, ids).await?.into_iter().map(|it| it.unwrap().client);
     let (leaving, coming): (Vec<_>, Vec<_>) = loaded.partition(|client| client.number.is_some());
-    let leaving: Vec<Loss> = leaving.into_iter().map(|it| Loss { client_id: it.id, number: it.number }).collect();
+    let leaving: Vec<Loss> = leaving
+        .into_iter()
+        .map(|it| Loss { client_id: it.id, number: it.number, why: LossReason::ServiceEnded })
+        .collect();
     let coming: Vec<NumberRequest> = coming
         .into_iter()
         .map(|it| NumberRequest { client_id: it.id, region: "UK".to_owned(), number: None, since: now })
         .collect();
     if first_leave {
-        db::numbers::end_service(&mut tx, &leaving, COOLING, "the subscription ended", now).await?;
+        db::numbers::end_service(&mut tx, &leaving, COOLING, now).await?;
     } else {
         db::numbers::lock_allocation_exclusive(&mut tx).await?;
     }
     db::numbers::allocate(&mut tx, &coming, now).await?;
     if !first_leave {
-        db::numbers::end_service(&mut tx, &leaving, COOLING, "the subscription ended", now).await?;
+        db::numbers::end_service(&mut tx, &leaving, COOLING, now).await?;
     }
     tx.commit().await?;
     Ok(())
@@ -96,8 +99,8 @@ async fn leave_for(pool: &PgPool, id: &str, cooling: Duration, now: DateTime<Utc
     let mut tx = pool.begin().await.unwrap();
     assert!(clients::lock(&mut tx, id).await.unwrap());
     let client = clients::load(&mut tx, &[id.to_owned()]).await.unwrap().remove(0).unwrap().client;
-    let loss = Loss { client_id: client.id, number: client.number };
-    db::numbers::end_service(&mut tx, &[loss], cooling, "the subscription ended", now).await.unwrap();
+    let loss = Loss { client_id: client.id, number: client.number, why: LossReason::ServiceEnded };
+    db::numbers::end_service(&mut tx, &[loss], cooling, now).await.unwrap();
     tx.commit().await.unwrap();
 }
 
@@ -123,7 +126,7 @@ async fn a_cooling_number_is_assigned_after_its_cooling_time_and_not_before() {
         [
             "+447100000001|added|seeded",
             "+447100000001|assigned|client-1|allocated",
-            "+447100000001|released|client-1|the subscription ended",
+            "+447100000001|released|client-1|the service ended",
             "+447100000001|cooled_down|client-1|its time was up",
             "+447100000001|assigned|client-2|allocated",
         ]
@@ -259,12 +262,15 @@ async fn the_end_of_a_service_takes_a_number_outside_the_pool_and_refuses_one_th
     sqlx::raw_sql(by_hand).execute(&pool).await.unwrap();
     leave(&pool, "client-1").await;
     assert_eq!(count(&pool, r#"SELECT count(*) FROM clients WHERE "twilioNumber" IS NOT NULL"#).await, 0);
-    assert_eq!(texts(&pool, LIVES).await[1], "+447199999999|released|client-1|the subscription ended");
+    assert_eq!(texts(&pool, LIVES).await[1], "+447199999999|released|client-1|the service ended");
 
     let mut tx = pool.begin().await.unwrap();
-    let loss = Loss { client_id: "client-2".to_owned(), number: Some(E164::parse(FIRST).unwrap()) };
-    let refused =
-        db::numbers::end_service(&mut tx, &[loss], COOLING, "the subscription ended", clock::now()).await.unwrap_err();
+    let loss = Loss {
+        client_id: "client-2".to_owned(),
+        number: Some(E164::parse(FIRST).unwrap()),
+        why: LossReason::ServiceEnded,
+    };
+    let refused = db::numbers::end_service(&mut tx, &[loss], COOLING, clock::now()).await.unwrap_err();
     assert_eq!(refused.to_string(), "taking numbers from clients touched 0 rows where 1 were meant");
 }
 

@@ -2,6 +2,8 @@
 
 mod up;
 
+mod client_actions;
+
 mod commands;
 
 mod dead_workers;

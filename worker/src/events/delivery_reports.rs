@@ -177,6 +177,7 @@ fn as_report(event: &PendingEvent) -> Option<DeliveryReport> {
         | Payload::Stripe { .. }
         | Payload::SubscriptionAsked { .. }
         | Payload::PaymentChanged { .. }
+        | Payload::OperatorAction { .. }
         | Payload::NumberLost { .. } => None,
     }
 }

@@ -138,6 +138,7 @@ fn outcome(event: &PendingEvent) -> &'static str {
             | Payload::Unreachable { .. }
             | Payload::Reached { .. }
             | Payload::PaymentChanged { .. }
+            | Payload::OperatorAction { .. }
             | Payload::NumberLost { .. },
         ) => "no_such_client",
         Some(Payload::DeliveryReport { .. } | Payload::Stripe { .. } | Payload::SubscriptionAsked { .. }) => {

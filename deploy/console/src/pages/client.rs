@@ -1,9 +1,13 @@
 //! One client's story as a conversation, with the facts beside it.
 
 use askama::Template;
-use axum::extract::{Path, Query, State};
+use axum::extract;
+use axum::extract::{Path, Query};
 use axum::response::Html;
 use chrono::{DateTime, NaiveDate, Utc};
+use jobrun_credentials::Token;
+use jobrun_onboarding::action::{Action, Refused};
+use jobrun_onboarding::{State, Takeover};
 use jobrun_shared::db::audit_log::{self, Entry};
 use jobrun_shared::db::history::{self, EntryKind, EventOutcome, Header, TextOut, TimelineEntry};
 use jobrun_shared::db::listing::NEWEST;
@@ -12,7 +16,7 @@ use serde::Deserialize;
 
 use crate::app::App;
 use crate::error::PageError;
-use crate::view::{Frame, Tone, client_path, moment, state_words};
+use crate::view::{self, Frame, Tone, client_path, moment, state_words};
 
 /// How many entries of each table a page shows.
 const ENTRIES: i64 = 150;
@@ -42,6 +46,26 @@ struct ClientPage {
     earlier: Option<String>,
     is_earlier: bool,
     actions: Vec<ActionView>,
+    takeover: Option<TakeoverView>,
+    /// The address of the forms.
+    act_at: String,
+    /// Names the next action, so that a form that is sent twice acts once.
+    form_name: String,
+    states: [(&'static str, &'static str); 10],
+    draft: Draft,
+}
+
+/// The takeover that is in force.
+struct TakeoverView {
+    by: String,
+    is_own: bool,
+    ends_at: Option<DateTime<Utc>>,
+}
+
+impl TakeoverView {
+    fn of(frame: &Frame, takeover: &Takeover) -> Self {
+        Self { by: frame.text(&takeover.by), is_own: takeover.by == frame.person.name, ends_at: takeover.ends_at() }
+    }
 }
 
 struct ActionView {
@@ -75,17 +99,40 @@ struct Item {
 /// # Errors
 /// [`PageError::NotFound`], or when the database fails.
 pub async fn show(
-    State(app): State<App>,
+    extract::State(app): extract::State<App>,
     frame: Frame,
     Path(id): Path<String>,
     Query(asked): Query<Parameters>,
 ) -> Result<Html<String>, PageError> {
-    let before = moment(asked.before);
-    let story = history::find_recent(&app.pool, &id, before, ENTRIES).await?.ok_or(PageError::NotFound)?;
+    render(&app, frame, &id, asked.before, Draft::default()).await
+}
+
+/// What an operator typed into a form that is shown again, and why it is.
+#[derive(Clone, Debug, Default)]
+pub struct Draft {
+    /// The problem, in a sentence. Empty if there is none.
+    pub problem: String,
+    /// The words of the reply.
+    pub body: String,
+}
+
+/// Returns the page, with the forms as `draft` says.
+///
+/// # Errors
+/// [`PageError::NotFound`], or when the database fails.
+pub async fn render(
+    app: &App,
+    frame: Frame,
+    id: &str,
+    before: Option<i64>,
+    draft: Draft,
+) -> Result<Html<String>, PageError> {
+    let before = moment(before);
+    let story = history::find_recent(&app.pool, id, before, ENTRIES).await?.ok_or(PageError::NotFound)?;
     let actions = if frame.mask.hides {
         Vec::new()
     } else {
-        audit_log::list(&mut *app.pool.acquire().await?, Some(&id), NEWEST, ACTIONS).await?
+        audit_log::list(&mut *app.pool.acquire().await?, Some(id), NEWEST, ACTIONS).await?
     };
     let client = story.client;
     let name = frame.business(&client.business_name);
@@ -99,9 +146,14 @@ pub async fn show(
         payment: payment(&client),
         answers: answers(&frame, &client),
         days: days(&frame, &client, &app.settings.onboarding_number, &story.entries),
-        earlier: story.earlier_before.map(|at| format!("{}?before={}", client_path(&id), at.timestamp_micros())),
+        earlier: story.earlier_before.map(|at| format!("{}?before={}", client_path(id), at.timestamp_micros())),
         is_earlier: before.is_some(),
         actions: actions.iter().map(|entry| action_view(&frame, entry)).collect(),
+        takeover: client.takeover.as_ref().map(|takeover| TakeoverView::of(&frame, takeover)),
+        act_at: format!("{}/actions", client_path(id)),
+        form_name: Token::new()?.secret,
+        states: State::ALL.map(|state| (state.name(), view::state_words(state.name()))),
+        draft,
         client,
         frame,
     };
@@ -183,6 +235,7 @@ const fn outcome_of(entry: &EntryKind) -> Option<&EventOutcome> {
         EntryKind::TextIn { heard, .. }
         | EntryKind::CallArrived { heard, .. }
         | EntryKind::CallEnded { heard, .. }
+        | EntryKind::OperatorAction { heard, .. }
         | EntryKind::Event { heard, .. } => Some(heard),
         EntryKind::OptChange { .. } | EntryKind::Payment { .. } | EntryKind::Number { .. } | EntryKind::TextOut(_) => {
             None
@@ -206,6 +259,18 @@ fn item(frame: &Frame, client: &Header, onboarding_number: &str, entry: &Timelin
         EntryKind::CallArrived { from, .. } => step("Call", format!("from {}", caller(from))),
         EntryKind::CallEnded { from, status, .. } => {
             step("Call", format!("from {} is over: {}", caller(from), frame.text(status)))
+        }
+        EntryKind::OperatorAction { by, why, action, heard } => {
+            let why = why.as_ref().map(|why| format!(", because: {why}")).unwrap_or_default();
+            let did = format!("{by} {}{why}", words::action_words(action));
+            let refused = heard.outcome.as_deref().is_none_or(|outcome| Refused::from_name(outcome).is_some());
+            let outcome = if refused { format!(" ({})", words::outcome_words(heard)) } else { String::new() };
+            // A reply that was not sent is shown here: it stands nowhere else.
+            let words = match action {
+                Action::Reply { body } if refused => format!(": {body}"),
+                _ => String::new(),
+            };
+            step("Operator", frame.text(&format!("{did}{outcome}{words}")))
         }
         EntryKind::Event { event, heard } => {
             let outcome = heard.outcome.as_deref().unwrap_or("not looked at yet");

@@ -6,6 +6,8 @@ pub mod audit;
 
 pub mod client;
 
+pub mod client_actions;
+
 pub mod clients;
 
 pub mod events;

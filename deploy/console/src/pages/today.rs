@@ -8,7 +8,7 @@ use axum::response::Html;
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_shared::db::alerts::Alert;
 use jobrun_shared::db::gauges::{self, Gauges, TextsOf};
-use jobrun_shared::db::listing::StuckReason;
+use jobrun_shared::db::listing::{self, StuckReason, TakenOver};
 use jobrun_shared::db::{self};
 use jobrun_shared::{liveness, queue};
 
@@ -41,6 +41,7 @@ struct TodayPage {
     facts: Vec<Fact>,
     stuck: Vec<StuckView>,
     stuck_in_all: String,
+    taken_over: Vec<TakenOverView>,
     funnel: Vec<FunnelView>,
     began: String,
     rates: Rates,
@@ -74,6 +75,16 @@ struct StuckView {
     since: DateTime<Utc>,
     why: &'static str,
     action: &'static str,
+}
+
+/// A client that an operator has taken over.
+struct TakenOverView {
+    href: String,
+    name: String,
+    phone: String,
+    by: String,
+    last_at: DateTime<Utc>,
+    ends_at: Option<DateTime<Utc>>,
 }
 
 struct FunnelView {
@@ -123,6 +134,7 @@ pub async fn show(State(app): State<App>, frame: Frame) -> Result<Html<String>, 
     let frame = frame.titled("Today", "today");
     let overview: Arc<Overview> = app.overviews.get(&app.pool).await?;
     let alerts = liveness::list_alerts(&app.pool, frame.now).await?;
+    let taken_over = listing::list_taken_over(&mut *app.pool.acquire().await?, frame.now).await?;
     let now = now_facts(&app, &frame).await?;
     let began = overview.funnel.first().map_or(0, |step| step.reached);
     let page = TodayPage {
@@ -131,6 +143,7 @@ pub async fn show(State(app): State<App>, frame: Frame) -> Result<Html<String>, 
         facts: now,
         stuck_in_all: thousands(overview.stuck.first().map_or(0, |client| client.total)),
         stuck: overview.stuck.iter().map(|client| stuck_view(&frame, client)).collect(),
+        taken_over: taken_over.iter().map(|client| taken_over_view(&frame, client)).collect(),
         funnel: funnel_views(&overview.funnel),
         began: thousands(began),
         rates: rates(&overview),
@@ -149,6 +162,17 @@ fn alert_view(frame: &Frame, alert: &Alert) -> AlertView {
         action: remedies::find(&alert.cause).map(|remedy| remedy.action.clone()).unwrap_or_default(),
         client: client_of(&alert.cause).map(client_path),
         raised_at: alert.raised_at.min(frame.now),
+    }
+}
+
+fn taken_over_view(frame: &Frame, client: &TakenOver) -> TakenOverView {
+    TakenOverView {
+        href: client_path(&client.client_id),
+        name: frame.business(&client.business_name),
+        phone: frame.phone(&client.phone),
+        by: frame.text(&client.takeover.by),
+        last_at: client.takeover.last_at,
+        ends_at: client.takeover.ends_at(),
     }
 }
 

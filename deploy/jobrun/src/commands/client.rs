@@ -7,10 +7,11 @@ use std::process::ExitCode;
 
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::E164;
+use jobrun_onboarding::action::{Action, Refused};
 use jobrun_shared::config;
 use jobrun_shared::db::history::{self, ClientHistory, EntryKind, Header, InLine, TextOut, TimelineEntry};
 use jobrun_shared::refusal::{self, Refusal};
-use jobrun_shared::words::{event_words, money, outcome_words, payment_words};
+use jobrun_shared::words::{action_words, event_words, money, outcome_words, payment_words};
 use unicode_width::UnicodeWidthStr;
 
 use crate::commands::connect_migrated;
@@ -107,6 +108,12 @@ fn print_entry(
         EntryKind::CallArrived { from, heard } => ("call", format!("from {from}, {}", outcome_words(heard)), None),
         EntryKind::CallEnded { from, status, heard } => {
             ("call", format!("from {from} is over: {status}, {}", outcome_words(heard)), None)
+        }
+        EntryKind::OperatorAction { by, why, action, heard } => {
+            let why = why.as_ref().map(|why| format!(", because: {why}")).unwrap_or_default();
+            let body = if let Action::Reply { body } = action { Some(body) } else { None };
+            let body = body.filter(|_| heard.outcome.as_deref().is_none_or(|it| Refused::from_name(it).is_some()));
+            ("operator", format!("{by} {}{why}, {}", action_words(action), outcome_words(heard)), body)
         }
         EntryKind::Event { event, heard } => {
             ("event", format!("{}, {}", event_words(event), outcome_words(heard)), None)

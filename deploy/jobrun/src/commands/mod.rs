@@ -8,6 +8,8 @@ pub mod call;
 
 pub mod client;
 
+pub mod client_action;
+
 pub mod console;
 
 pub mod demo;

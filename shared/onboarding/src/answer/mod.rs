@@ -27,6 +27,8 @@ mod words;
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use choices::Assent;
 
 use crate::{PhoneType, State};
@@ -81,8 +83,9 @@ impl Half {
     }
 }
 
-/// An answer that can be corrected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An answer that can be corrected. Its name is stored with corrections by operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Field {
     /// The answer to S1.
     TradeAndPlace,

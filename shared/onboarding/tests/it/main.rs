@@ -12,6 +12,8 @@ mod table;
 
 mod rules;
 
+mod operator;
+
 /// Returns a client at `state` that has given no answer yet.
 fn client_at(state: State) -> Client {
     Client {
@@ -26,6 +28,7 @@ fn client_at(state: State) -> Client {
         number: None,
         opted_out: false,
         unreachable: false,
+        takeover: None,
     }
 }
 

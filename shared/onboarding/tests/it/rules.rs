@@ -1,20 +1,21 @@
 //! The rules that no conversation may break, tested on random conversations.
 
+use jobrun_onboarding::action::Action;
 use jobrun_onboarding::{
-    Allocation, Call, Client, Collected, Decision, E164, Event, Exchange, Keyword, OptChange, Payment, PhoneType,
-    State, Step, decide,
+    Allocation, Call, Client, Collected, Decision, E164, Event, Exchange, Field, Keyword, OptChange, Payment,
+    PhoneType, State, Step, decide,
 };
 use proptest::prelude::*;
 
 use crate::{client_at, facts};
 
-const EMPTY: Allocation = Allocation::PoolEmpty { told_late: false };
+pub(super) const EMPTY: Allocation = Allocation::PoolEmpty { told_late: false };
 
-fn number() -> E164 {
+pub(super) fn number() -> E164 {
     E164::parse("+447111111111").unwrap()
 }
 
-fn a_text() -> impl Strategy<Value = String> {
+pub(super) fn a_text() -> impl Strategy<Value = String> {
     let words = prop::sample::select(vec![
         "Plumber from London",
         "ABC",
@@ -65,11 +66,11 @@ fn a_call() -> impl Strategy<Value = Call> {
     })
 }
 
-fn a_payment() -> impl Strategy<Value = Payment> {
+pub(super) fn a_payment() -> impl Strategy<Value = Payment> {
     prop::sample::select(Payment::ALL.to_vec())
 }
 
-fn an_event() -> impl Strategy<Value = Event> {
+pub(super) fn an_event() -> impl Strategy<Value = Event> {
     prop_oneof![
         6 => (a_text(), taken_for()).prop_map(|(body, taken_for)| Event::Text { body, taken_for, received_at: Default::default() }),
         1 => a_call().prop_map(Event::CallArrived),
@@ -80,11 +81,30 @@ fn an_event() -> impl Strategy<Value = Event> {
         1 => Just(Event::OptedOut),
         1 => Just(Event::Unreachable),
         1 => Just(Event::Reached),
+        2 => an_action().prop_map(|action| Event::Operator { by: "ada".to_owned(), action }),
+    ]
+}
+
+pub(super) fn an_action() -> impl Strategy<Value = Action> {
+    let silence = || prop::option::of(1..600_u32);
+    let from = prop::option::of(prop::sample::select(vec!["ada".to_owned(), "bob".to_owned()]));
+    let fields = vec![Field::TradeAndPlace, Field::BusinessName, Field::OwnerName, Field::Trade, Field::Surname];
+    prop_oneof![
+        a_text().prop_map(|body| Action::Reply { body }),
+        (from, silence()).prop_map(|(from, silence_minutes)| Action::TakeOver { from, silence_minutes }),
+        any::<bool>().prop_map(|ask_again| Action::HandBack { ask_again }),
+        prop::sample::select(State::ALL.to_vec()).prop_map(|state| Action::MoveTo { state }),
+        (prop::sample::select(fields), a_text()).prop_map(|(field, text)| Action::Correct { field, text }),
+        Just(Action::MarkPaid),
+        Just(Action::GiveNumber),
+        Just(Action::TakeNumber),
+        Just(Action::AskAgain),
+        Just(Action::OptIn),
     ]
 }
 
 prop_compose! {
-    fn a_client()(
+    pub(super) fn a_client()(
         state in prop::sample::select(State::ALL.to_vec()),
         payment_active in any::<bool>(),
         payment in a_payment(),
@@ -105,12 +125,13 @@ prop_compose! {
             number: has_number.then(number),
             opted_out,
             unreachable,
+            takeover: None,
         }
     }
 }
 
 /// Returns the decision for an event, and whether it asked the pool.
-fn step(client: &Client, event: &Event, pool: &Allocation) -> (Decision, bool) {
+pub(super) fn step(client: &Client, event: &Event, pool: &Allocation) -> (Decision, bool) {
     match decide(client, event, &facts(None)) {
         Step::Decided(decision) => (*decision, false),
         Step::AskPool => match decide(client, event, &facts(Some(pool.clone()))) {
@@ -120,7 +141,7 @@ fn step(client: &Client, event: &Event, pool: &Allocation) -> (Decision, bool) {
     }
 }
 
-fn pools() -> impl Strategy<Value = Allocation> {
+pub(super) fn pools() -> impl Strategy<Value = Allocation> {
     prop::sample::select(vec![Allocation::Assigned(number()), EMPTY])
 }
 
@@ -142,6 +163,9 @@ fn may_follow(state: State, next: State, event: &Event) -> bool {
             let gate = [State::S5ConfirmLive, State::S6PhoneType];
             next == state || (state >= State::S5ConfirmLive && gate.contains(&next)) || place(next) == place(state) + 1
         }
+        Event::Operator { action: Action::MoveTo { state: there }, .. } => next == state || next == *there,
+        // Opening the payment gate and giving a number lead through it.
+        Event::Operator { .. } => next == state || (state >= State::S5ConfirmLive && place(next) == place(state) + 1),
         Event::CallArrived(_) => next == state || (state >= State::S7FwdSent && next == State::S9TestCall),
         Event::CallEnded(_) => next == state || (state >= State::S7FwdSent && next == State::Complete),
     }
@@ -154,7 +178,8 @@ proptest! {
     #[test]
     fn no_number_is_asked_for_before_payment(client in a_client(), event in an_event(), pool in pools()) {
         let (_, asked) = step(&client, &event, &pool);
-        let pays = matches!(event, Event::PaymentStands(payment) if payment.is_served());
+        let pays = matches!(event, Event::PaymentStands(payment) if payment.is_served())
+            || matches!(event, Event::Operator { action: Action::MarkPaid, .. });
         prop_assert!(!asked || client.payment_active || pays);
     }
 
@@ -177,8 +202,9 @@ proptest! {
     #[test]
     fn no_client_passes_the_payment_gate_without_a_number(client in a_client(), event in an_event(), pool in pools()) {
         let (decision, asked) = step(&client, &event, &pool);
+        let is_moved_by_hand = matches!(event, Event::Operator { action: Action::MoveTo { .. }, .. });
         if client.state == State::S5ConfirmLive && decision.next == State::S6PhoneType {
-            prop_assert!(asked && pool != EMPTY);
+            prop_assert!(is_moved_by_hand || (asked && pool != EMPTY));
         }
         if client.state == State::S6PhoneType && decision.next == State::S7FwdSent {
             prop_assert!(client.number.is_some() || (asked && pool != EMPTY));
@@ -229,10 +255,12 @@ proptest! {
             if matches!(event, Event::NumberLost(_)) {
                 client.number = None;
             }
+            // A client that was moved back behind its number is told of the same one again.
+            let pool = client.number.clone().map_or(pool, Allocation::AlreadyAssigned);
             let (decision, asked) = step(&client, &event, &pool);
             client.payment = decision.payment.unwrap_or(client.payment);
             client.payment_active = decision.payment_active.unwrap_or(client.payment_active);
-            if decision.gives_up_number {
+            if decision.gives_up_number || decision.takes_number.is_some() {
                 prop_assert!(!asked);
                 client.number = None;
             }
@@ -242,9 +270,13 @@ proptest! {
                     prop_assert!(client.number.replace(number).is_none(), "a second number");
                 }
             }
-            prop_assert!(decision.next <= State::S5ConfirmLive || client.number.is_some());
+            // The event that follows the loss of a number is not played here.
+            let is_lost = decision.takes_number.is_some();
+            prop_assert!(decision.next <= State::S5ConfirmLive || client.number.is_some() || is_lost);
+            if is_lost { client.state = State::S5ConfirmLive; client.collected = decision.collected; continue; }
             client.state = decision.next;
             client.collected = decision.collected;
+            client.takeover = decision.takeover;
             client.unreachable = decision.reachable.map_or(client.unreachable, |reachable| !reachable);
             match decision.opt {
                 Some(OptChange::Out) => client.opted_out = true,
@@ -276,6 +308,7 @@ fn no_text_asks_for_a_word_that_twilio_acts_on() {
                     number: paid.then(number),
                     opted_out: false,
                     unreachable: false,
+                    takeover: None,
                 };
                 let event = Event::Text { body: body.to_owned(), taken_for: None, received_at: Default::default() };
                 let (decision, _) = step(&client, &event, &EMPTY);

@@ -4,9 +4,10 @@
 
 use std::fmt::Write;
 
+use jobrun_onboarding::action::Action;
 use jobrun_onboarding::{
-    Allocation, Call, Client, Collected, Decision, E164, Event, Exchange, Keyword, Payment, PhoneType, State, Step,
-    decide,
+    Allocation, Call, Client, Collected, Decision, E164, Event, Exchange, Field, Keyword, Payment, PhoneType, State,
+    Step, decide,
 };
 
 use crate::facts;
@@ -95,13 +96,37 @@ fn events() -> Vec<(String, Payment, Event)> {
         ("Unreachable", Event::Unreachable),
         ("Reached", Event::Reached),
     ];
-    let others = taken.into_iter().chain(others).map(|(name, event)| (name.to_owned(), event));
+    let others = taken.into_iter().chain(others).map(|(name, event)| (name.to_owned(), event)).chain(actions());
     let texts_and_others = texts.chain(others).map(|(name, event)| (name, Payment::None, event));
     let ready = ("\"READY\", pay awaited".to_owned(), Payment::Awaited, text("READY", None));
     let payments = PAYMENTS.map(|(last_told, stands)| {
         (format!("Pay {} -> {}", last_told.name(), stands.name()), last_told, Event::PaymentStands(stands))
     });
     texts_and_others.chain([ready]).chain(payments).collect()
+}
+
+/// Returns the actions of operators on a client that nobody has taken over.
+fn actions() -> impl Iterator<Item = (String, Event)> {
+    let reply = Action::Reply { body: "Hi, it's Ada".to_owned() };
+    let take_over = Action::TakeOver { from: None, silence_minutes: None };
+    let correct = Action::Correct { field: Field::OwnerName, text: "Ann Smyth".to_owned() };
+    let actions = [
+        ("Op reply", reply),
+        ("Op take over", take_over),
+        ("Op hand back", Action::HandBack { ask_again: true }),
+        ("Op move to S1", Action::MoveTo { state: State::S1BusinessTypeLocation }),
+        ("Op move to S5", Action::MoveTo { state: State::S5ConfirmLive }),
+        ("Op move to S6", Action::MoveTo { state: State::S6PhoneType }),
+        ("Op move to S7", Action::MoveTo { state: State::S7FwdSent }),
+        ("Op move to COMPLETE", Action::MoveTo { state: State::Complete }),
+        ("Op correct", correct),
+        ("Op mark paid", Action::MarkPaid),
+        ("Op give number", Action::GiveNumber),
+        ("Op take number", Action::TakeNumber),
+        ("Op ask again", Action::AskAgain),
+        ("Op opt in", Action::OptIn),
+    ];
+    actions.into_iter().map(|(name, action)| (name.to_owned(), Event::Operator { by: "ada".to_owned(), action }))
 }
 
 fn number() -> E164 {
@@ -122,6 +147,7 @@ fn client(state: State, payment: Payment, facts: [bool; FACTS.len()]) -> Client 
         number: has_number.then(number),
         opted_out,
         unreachable,
+        takeover: None,
     }
 }
 
@@ -160,6 +186,9 @@ fn describe(client: &Client, decision: &Decision) -> String {
     if decision.gives_up_number {
         parts.push("gives up its number".to_owned());
     }
+    parts.extend(decision.takes_number.as_ref().map(|_| "takes its number".to_owned()));
+    parts.extend(decision.takeover.as_ref().map(|_| "taken over".to_owned()));
+    parts.extend(decision.refused.map(|refused| format!("refused: {}", refused.words())));
     if decision.number_due {
         parts.push("a number is due".to_owned());
     }

@@ -4,6 +4,7 @@
 
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::E164;
+use jobrun_onboarding::action::Action;
 use serde::{Deserialize, Serialize};
 
 /// The payload of an event, as it is stored.
@@ -112,6 +113,18 @@ pub enum Payload {
         /// When the event that changed it arrived: the client's place on the waiting list, if it has to wait.
         since: DateTime<Utc>,
     },
+    /// An operator acts on a client.
+    OperatorAction {
+        /// `clients.id`.
+        client_id: String,
+        /// The operator: the person of the console, or the user of the machine.
+        by: String,
+        /// The reason that the operator gave.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
+        /// The action.
+        action: Action,
+    },
     /// The operator took a number from a client by hand.
     NumberLost {
         /// `clients.id`.
@@ -122,7 +135,7 @@ pub enum Payload {
 }
 
 /// The kinds that this version knows. Events of other kinds are left to the next version, which may already run.
-pub(super) const KINDS: [&str; 12] = [
+pub(super) const KINDS: [&str; 13] = [
     "text",
     "call_arrived",
     "call_ended",
@@ -134,6 +147,7 @@ pub(super) const KINDS: [&str; 12] = [
     "stripe",
     "subscription_asked",
     "payment_changed",
+    "operator_action",
     "number_lost",
 ];
 
@@ -153,6 +167,7 @@ impl Payload {
             Self::Stripe { .. } => "stripe",
             Self::SubscriptionAsked { .. } => "subscription_asked",
             Self::PaymentChanged { .. } => "payment_changed",
+            Self::OperatorAction { .. } => "operator_action",
             Self::NumberLost { .. } => "number_lost",
         }
     }
@@ -178,6 +193,7 @@ impl Payload {
             Self::Stripe { id: name, .. } | Self::SubscriptionAsked { name, .. } => format!("stripe:{name}"),
             Self::NumberDue { client_id }
             | Self::PaymentChanged { client_id, .. }
+            | Self::OperatorAction { client_id, .. }
             | Self::NumberLost { client_id, .. } => client_lane(client_id),
         }
     }
@@ -205,6 +221,8 @@ pub fn lanes_of(client_id: &str, phone: &E164, number: Option<&E164>) -> Vec<Str
 
 #[cfg(test)]
 mod tests {
+    use jobrun_onboarding::State;
+
     use super::*;
 
     /// An event of a kind that is not in the list would wait for ever.
@@ -233,6 +251,12 @@ mod tests {
                 not_before: DateTime::UNIX_EPOCH,
             },
             Payload::PaymentChanged { client_id: String::new(), since: DateTime::UNIX_EPOCH },
+            Payload::OperatorAction {
+                client_id: String::new(),
+                by: String::new(),
+                why: Some(String::new()),
+                action: Action::MoveTo { state: State::Complete },
+            },
             Payload::NumberLost { client_id: String::new(), number: String::new() },
         ];
         let names = payloads.each_ref().map(Payload::kind);

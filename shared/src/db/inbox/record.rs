@@ -149,6 +149,33 @@ async fn write_free(
     Ok(events.iter().map(recording).collect())
 }
 
+/// Returns the outcome of the event that `source` named so: `None` while it is not processed.
+///
+/// # Errors
+/// When there is no such event.
+pub async fn find_outcome(conn: &mut PgConnection, source: Source, external_id: &str) -> Result<Option<String>, Error> {
+    let outcome = sqlx::query_scalar!(
+        "SELECT outcome FROM events WHERE source = $1 AND external_id = $2",
+        source.name(),
+        external_id
+    );
+    Ok(outcome.fetch_one(conn).await?)
+}
+
+/// Returns the payload of the event that `source` named so, if there is one that can be read.
+pub async fn find_payload(
+    conn: &mut PgConnection,
+    source: Source,
+    external_id: &str,
+) -> Result<Option<Payload>, Error> {
+    let payload = sqlx::query_scalar!(
+        "SELECT payload FROM events WHERE source = $1 AND external_id = $2",
+        source.name(),
+        external_id
+    );
+    Ok(payload.fetch_optional(conn).await?.and_then(|payload| serde_json::from_value(payload).ok()))
+}
+
 /// Returns the events that are not recorded yet, in order.
 pub async fn list_new(conn: &mut PgConnection, events: Vec<NewEvent>) -> Result<Vec<NewEvent>, Error> {
     let ids: Vec<&str> = events.iter().map(|event| event.external_id.as_str()).collect();

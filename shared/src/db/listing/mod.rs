@@ -15,6 +15,8 @@ mod search;
 
 mod stuck;
 
+mod takeovers;
+
 mod texts;
 
 mod waiting;
@@ -25,6 +27,7 @@ pub use funnel::*;
 pub use numbers::*;
 pub use search::*;
 pub use stuck::*;
+pub use takeovers::*;
 pub use texts::*;
 pub use waiting::*;
 

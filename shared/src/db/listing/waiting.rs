@@ -30,7 +30,7 @@ pub struct PlaceRow {
 pub async fn list_places(conn: &mut PgConnection) -> Result<Vec<PlaceRow>, Error> {
     let rows = sqlx::query!(
         r#"SELECT w.client_id, w.region, w.joined_at, w.promised_by, w.held_at, w.held_until, w.lapsed,
-                  r.payment_active AND r.may_be_texted AS "reachable!", w.told_late_at IS NOT NULL AS "told_late!",
+                  r.payment_active AND r.may_be_offered AS "reachable!", w.told_late_at IS NOT NULL AS "told_late!",
                   w.alerted_hours, r.phone AS "phone!", c."businessName" AS business_name,
                   row_number() OVER (PARTITION BY w.region ORDER BY w.lapsed, w.joined_at, w.client_id) AS "in_line!",
                   count(*) OVER () AS "total!"

@@ -66,17 +66,38 @@ pub(super) async fn assign(
     Ok(())
 }
 
-/// A client whose service ends.
+/// Why a client loses its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LossReason {
+    /// Its service has ended.
+    ServiceEnded,
+    /// An operator took the number, which the client is not given again.
+    Taken,
+}
+
+impl LossReason {
+    /// Returns the words in the history of the number.
+    const fn words(self) -> &'static str {
+        match self {
+            Self::ServiceEnded => "the service ended",
+            Self::Taken => "taken by the operator",
+        }
+    }
+}
+
+/// A client that loses its number, and its place on the waiting list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {
     /// `clients.id`.
     pub client_id: String,
     /// The number that the client holds, if it holds one: it may still wait for one, or be on its way to the payment gate.
     pub number: Option<E164>,
+    /// The reason.
+    pub why: LossReason,
 }
 
-/// Ends the service of clients. Each leaves the waiting list, and its number cools down for `cooling`, or is available
-/// at once if `cooling` is zero. The history of each number records `why`, such as "the subscription ended".
+/// Takes their numbers from clients. Each leaves the waiting list, and its number cools down for `cooling`, or is available
+/// at once if `cooling` is zero. The history of each number records why.
 ///
 /// The clients must be locked, and `number` must have been read under that lock. Takes the allocation lock exclusively,
 /// and locks the pool rows of the numbers; a number that was entered by hand may have none. Enqueues the job that
@@ -91,7 +112,6 @@ pub async fn end_service(
     conn: &mut PgConnection,
     losses: &[Loss],
     cooling: Duration,
-    why: &str,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     if losses.is_empty() {
@@ -100,17 +120,31 @@ pub async fn end_service(
     lock_allocation_exclusive(conn).await?;
     let ids: Vec<&str> = losses.iter().map(|loss| loss.client_id.as_str()).collect();
     leave_waiting_list(conn, &ids).await?;
-    let held = losses.iter().filter_map(|loss| Some((loss.number.as_ref()?.as_str(), loss.client_id.as_str())));
-    let held: Vec<(&str, &str)> = held.collect();
+    let held = losses.iter().filter_map(|loss| Some((loss.number.as_ref()?.as_str(), loss)));
+    let held: Vec<(&str, &Loss)> = held.collect();
     if held.is_empty() {
         return Ok(());
     }
-    unassign(conn, &held, why, now).await?;
+    for why in [LossReason::ServiceEnded, LossReason::Taken] {
+        let of_why = held.iter().filter(|(_, loss)| loss.why == why);
+        let of_why: Vec<(&str, &str)> = of_why.map(|(number, loss)| (*number, loss.client_id.as_str())).collect();
+        if !of_why.is_empty() {
+            unassign(conn, &of_why, why.words(), now).await?;
+        }
+    }
     let numbers: Vec<&str> = held.iter().map(|(number, _)| *number).collect();
     let known: HashSet<String> = lock(conn, &numbers).await?.into_iter().map(|row| row.number).collect();
-    let steps = held.into_iter().filter(|(number, _)| known.contains(*number));
-    let steps: Vec<Step<'_>> = steps.map(|(number, client_id)| (number, Some(client_id))).collect();
-    return_to_pool(conn, &steps, cools_until(cooling, now), None).await?;
+    let known = held.into_iter().filter(|(number, _)| known.contains(*number));
+    let (taken, ended): (Vec<_>, Vec<_>) = known.partition(|(_, loss)| loss.why == LossReason::Taken);
+    let ended: Vec<Step<'_>> =
+        ended.into_iter().map(|(number, loss)| (number, Some(loss.client_id.as_str()))).collect();
+    let cools_until = cools_until(cooling, now);
+    return_to_pool(conn, &ended, cools_until, None).await?;
+    for (number, loss) in taken {
+        // As after a release by hand: a number that cools down is not kept for the client.
+        let taken_from = Some(loss.client_id.as_str()).filter(|_| cools_until.is_none());
+        return_to_pool(conn, &[(number, None)], cools_until, taken_from).await?;
+    }
     Ok(queue::enqueue(conn, Queue::Sweep).await?)
 }
 

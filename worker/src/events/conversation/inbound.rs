@@ -39,6 +39,9 @@ impl ClientWork {
             Some(Payload::PaymentChanged { .. }) => {
                 Inbound::Event(Event::PaymentStands(self.payment.unwrap_or_default()))
             }
+            Some(Payload::OperatorAction { by, action, .. }) => {
+                Inbound::Event(Event::Operator { by: by.clone(), action: action.clone() })
+            }
             Some(Payload::NumberLost { number, .. }) => {
                 E164::parse(number).map_or(Inbound::Nothing, |it| Inbound::Event(Event::NumberLost(it)))
             }

@@ -109,7 +109,7 @@ async fn decide_lanes(
     let pool_numbers = unmatched::list_pool_numbers(tx, context, batch.iter().flat_map(|work| &work.pending)).await?;
     // The end of a service takes the allocation lock exclusively. It is taken before anything is allocated, because two
     // transactions that upgrade it from shared to exclusive would deadlock.
-    let ends_service = batch.iter().any(|work| work.payment.is_some_and(|payment| !payment.is_served()));
+    let ends_service = batch.iter().any(ClientWork::may_lose_number);
     if ends_service {
         numbers::lock_allocation_exclusive(tx).await?;
     }
@@ -118,7 +118,7 @@ async fn decide_lanes(
         let requesters = decide_until_number_needed(context, &mut batch, &pool_numbers, now);
         // Numbers of ended services go back to the pool before any client asks for one.
         let losses: Vec<numbers::Loss> = batch.iter_mut().filter_map(|work| work.loss.take()).collect();
-        numbers::end_service(tx, &losses, context.cooling, "the service ended", now).await?;
+        numbers::end_service(tx, &losses, context.cooling, now).await?;
         if requesters.is_empty() {
             break;
         }

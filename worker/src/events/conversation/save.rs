@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::loop_guard::Admission;
-use jobrun_onboarding::{Client, E164, TextKind};
+use jobrun_onboarding::{Client, E164, Takeover, TextKind};
 use jobrun_shared::alerts::texts;
 use jobrun_shared::db;
 use jobrun_shared::db::alerts::{self, NewAlert};
@@ -45,15 +45,23 @@ pub(super) async fn save(
         batch.iter().filter_map(ClientWork::payment_update).collect();
     clients::save_payments(conn, &payment_updates).await?;
     save_reachability(conn, batch, now).await?;
+    let takeovers = batch.iter().filter(|work| work.takeover_changed).map(|work| &work.loaded.client);
+    let takeovers: Vec<(&str, Option<&Takeover>)> =
+        takeovers.map(|client| (client.id.as_str(), client.takeover.as_ref())).collect();
+    clients::save_takeovers(conn, &takeovers).await?;
 
-    // A second try is dropped if the client has moved on or gets another text that matters. A reminder does not repeat the text.
-    let went_on = batch.iter().filter(|work| work.moved || work.texts.iter().any(|text| text.text.kind.matters()));
+    // A second try is dropped if the client has moved on, gets another text that matters, or speaks with an operator. A reminder
+    // does not repeat the text.
+    let goes_on = |work: &&ClientWork| {
+        work.moved || work.takeover_changed || work.texts.iter().any(|text| text.text.kind.matters())
+    };
+    let went_on = batch.iter().filter(goes_on);
     let went_on: Vec<&str> = went_on.map(|work| work.loaded.client.id.as_str()).collect();
     outbox::drop_second_tries_to(conn, &went_on, now).await?;
     let texts: Vec<NewMessage> = batch.iter().flat_map(|work| work.texts.clone()).collect();
     outbox::insert(conn, &texts, now).await?;
-    let due: Vec<NewEvent> = batch.iter().flat_map(|work| work.numbers_due.clone()).collect();
-    inbox::insert(conn, &due, now).await?;
+    let follow_ups: Vec<NewEvent> = batch.iter().flat_map(|work| work.follow_ups.clone()).collect();
+    inbox::insert(conn, &follow_ups, now).await?;
 
     let outcomes: Vec<Outcome> = batch.iter().flat_map(|work| work.outcomes.clone()).collect();
     inbox::mark_processed(conn, &outcomes, now).await?;

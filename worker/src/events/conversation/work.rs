@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use chrono::{DateTime, Utc};
+use jobrun_onboarding::action::Action;
 use jobrun_onboarding::{Allocation, Client, Concern, Decision, Event, Facts, OptChange, Payment, Step, decide};
 use jobrun_shared::db::clients::{self, OptChangeRecord};
 use jobrun_shared::db::inbox::{NewEvent, Outcome, Payload, PendingEvent, Source};
@@ -39,12 +40,14 @@ pub(super) struct ClientWork {
     pub(super) stuck: bool,
     pub(super) opt_changes: Vec<OptChangeRecord>,
     pub(super) reach_changed: bool,
+    /// Whether an operator has taken the client over or handed it back, or either side has spoken meanwhile.
+    pub(super) takeover_changed: bool,
     /// Whether the pool had no number for the client.
     pub(super) found_pool_empty: bool,
     /// Whether a change of the service could not be texted, because the client takes no texts, or none reaches it.
     pub(super) missed_service_notice: bool,
-    /// The events that a number is due to this client.
-    pub(super) numbers_due: Vec<NewEvent>,
+    /// The events that follow from these: a number is due to the client, or was taken from it.
+    pub(super) follow_ups: Vec<NewEvent>,
     pub(super) journal: Vec<Vec<String>>,
     /// The span of these decisions, if one of the events belongs to a sampled trace.
     pub(super) span: Option<Span>,
@@ -71,9 +74,10 @@ impl ClientWork {
             stuck: false,
             opt_changes: Vec::new(),
             reach_changed: false,
+            takeover_changed: false,
             found_pool_empty: false,
             missed_service_notice: false,
-            numbers_due: Vec::new(),
+            follow_ups: Vec::new(),
             journal: Vec::new(),
             span,
         }
@@ -128,6 +132,14 @@ impl ClientWork {
         }
     }
 
+    /// Returns whether these events may take the client's number from it.
+    pub(super) fn may_lose_number(&self) -> bool {
+        let takes_number = |event: &PendingEvent| {
+            matches!(event.payload, Some(Payload::OperatorAction { action: Action::TakeNumber, .. }))
+        };
+        self.payment.is_some_and(|payment| !payment.is_served()) || self.pending.iter().any(takes_number)
+    }
+
     /// Returns the client's request for a number, if it needs one.
     pub(super) fn number_request(&self) -> Option<numbers::NumberRequest> {
         let (stored, _) = self.awaiting_number.as_ref()?;
@@ -170,10 +182,11 @@ impl ClientWork {
     fn apply(&mut self, context: &JobContext, event: &PendingEvent, decision: Decision) {
         let client = &mut self.loaded.client;
         let changes_state = decision.next != client.state;
-        let outcome = match (changes_state, decision.texts.is_empty()) {
-            (true, _) => "moved",
-            (false, false) => "answered",
-            (false, true) => "noted",
+        let outcome = match (decision.refused, changes_state, decision.texts.is_empty()) {
+            (Some(refused), _, _) => refused.name(),
+            (None, true, _) => "moved",
+            (None, false, false) => "answered",
+            (None, false, true) => "noted",
         };
         self.moved |= changes_state || decision.collected != client.collected;
         self.misfits_changed |= decision.exchange.misfits != client.exchange.misfits;
@@ -183,16 +196,20 @@ impl ClientWork {
         self.cancel_asked |= decision.concern == Some(Concern::CancelAsked);
         self.person_wanted |= decision.concern == Some(Concern::PersonWanted);
         self.stuck = decision.concern == Some(Concern::Stuck) || (self.stuck && !changes_state);
-        self.payment_updated |= decision.payment.is_some();
+        self.payment_updated |= decision.payment.is_some() || decision.payment_active.is_some();
         let of_service = matches!(event.payload, Some(Payload::PaymentChanged { .. } | Payload::NumberLost { .. }));
         self.missed_service_notice |= of_service
-            && (client.opted_out || client.unreachable)
+            && (client.opted_out || client.unreachable || decision.takeover.is_some())
             && (changes_state || decision.payment_active.is_some());
         client.payment = decision.payment.unwrap_or(client.payment);
         client.payment_active = decision.payment_active.unwrap_or(client.payment_active);
-        if decision.gives_up_number {
-            self.loss = Some(numbers::Loss { client_id: client.id.clone(), number: client.number.take() });
+        if decision.gives_up_number || decision.takes_number.is_some() {
+            let why =
+                if decision.gives_up_number { numbers::LossReason::ServiceEnded } else { numbers::LossReason::Taken };
+            self.loss = Some(numbers::Loss { client_id: client.id.clone(), number: client.number.take(), why });
         }
+        self.takeover_changed |= decision.takeover != client.takeover;
+        client.takeover = decision.takeover;
         if let Some(change) = decision.opt {
             client.opted_out = change == OptChange::Out;
             self.opt_changes.push(OptChangeRecord { phone: client.owner_phone.clone(), change, event_id: event.id });
@@ -214,11 +231,16 @@ impl ClientWork {
             deferred_until: None,
             traceparent: self.span.as_ref().map(Span::traceparent),
         }));
-        if decision.number_due {
-            let due = Payload::NumberDue { client_id: client.id.clone() };
-            let due = NewEvent::new(Source::System, format!("number-due:{}", event.id), due);
-            self.numbers_due.push(NewEvent { traceparent: self.span.as_ref().map(Span::traceparent), ..due });
-        }
+        let client_id = &client.id;
+        let due = decision.number_due.then(|| ("number-due", Payload::NumberDue { client_id: client_id.clone() }));
+        let taken = decision.takes_number.map(|number| {
+            let number = number.as_str().to_owned();
+            ("number-taken", Payload::NumberLost { client_id: client_id.clone(), number })
+        });
+        self.follow_ups.extend(due.into_iter().chain(taken).map(|(name, payload)| NewEvent {
+            traceparent: self.span.as_ref().map(Span::traceparent),
+            ..NewEvent::new(Source::System, format!("{name}:{}", event.id), payload)
+        }));
         self.journal.push(decision.journal);
         self.record_outcome(event, outcome);
     }

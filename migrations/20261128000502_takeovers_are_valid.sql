@@ -1,0 +1,2 @@
+ALTER TABLE clients VALIDATE CONSTRAINT a_takeover_has_an_operator_and_a_time;
+ALTER TABLE clients VALIDATE CONSTRAINT a_silence_belongs_to_a_takeover;

@@ -1,0 +1,223 @@
+//! Actions of operators, and takeovers.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use jobrun_onboarding::action::{Action, REPLY_SILENCE_MINUTES, Refused};
+use jobrun_onboarding::{
+    Client, Decision, E164, Event, Facts, Field, OptChange, PhoneType, State, Step, Takeover, TextKind, decide,
+};
+use proptest::prelude::*;
+
+use crate::rules::{a_client, an_action, an_event, number, pools, step};
+use crate::{client_at, facts};
+
+/// A time at which the tests begin.
+fn noon() -> DateTime<Utc> {
+    DateTime::UNIX_EPOCH + TimeDelta::hours(12)
+}
+
+fn decided_at(client: &Client, event: &Event, now: DateTime<Utc>) -> Decision {
+    let facts = Facts { now, asked_at: now, ..facts(None) };
+    match decide(client, event, &facts) {
+        Step::Decided(decision) => *decision,
+        Step::AskPool => panic!("asks the pool"),
+    }
+}
+
+fn action(by: &str, action: Action) -> Event {
+    Event::Operator { by: by.to_owned(), action }
+}
+
+fn act(client: &Client, by: &str, it: Action) -> Decision {
+    decided_at(client, &action(by, it), noon())
+}
+
+fn text(body: &str) -> Event {
+    Event::Text { body: body.to_owned(), taken_for: None, received_at: noon() }
+}
+
+fn reply(body: &str) -> Action {
+    Action::Reply { body: body.to_owned() }
+}
+
+fn taken_over_by(by: &str, silence_minutes: Option<u32>) -> Client {
+    let takeover = Takeover { by: by.to_owned(), last_at: noon(), silence_minutes };
+    Client { takeover: Some(takeover), ..client_at(State::S3OwnerName) }
+}
+
+fn kinds(decision: &Decision) -> Vec<TextKind> {
+    decision.texts.iter().map(|text| text.kind).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    #[test]
+    fn nothing_automatic_is_sent_during_a_takeover(
+        client in a_client(), event in an_event(), pool in pools(), silence in prop::option::of(1..600_u32)
+    ) {
+        let takeover = Takeover { by: "ada".to_owned(), last_at: DateTime::UNIX_EPOCH, silence_minutes: silence };
+        let client = Client { takeover: Some(takeover), ..client };
+        let (decision, _) = step(&client, &event, &pool);
+        let is_asked_for = matches!(event, Event::Operator { action: Action::AskAgain | Action::HandBack { .. }, .. });
+        for text in &decision.texts {
+            prop_assert!(is_asked_for || matches!(text.kind, TextKind::MissedCall | TextKind::OperatorReply));
+        }
+        // Its own texts move nothing meanwhile.
+        let is_text = matches!(event, Event::Text { .. });
+        prop_assert!(!is_text || decision.next == client.state);
+    }
+
+    #[test]
+    fn a_refused_action_changes_nothing(client in a_client(), action in an_action(), pool in pools()) {
+        let (decision, asked) = step(&client, &Event::Operator { by: "ada".to_owned(), action }, &pool);
+        if decision.refused.is_some() {
+            prop_assert_eq!((Decision { refused: None, ..decision }, asked), (Decision::nothing(&client), false));
+        }
+    }
+
+    #[test]
+    fn only_the_operator_who_has_taken_a_client_over_acts_on_it(
+        client in a_client(), action in an_action(), pool in pools()
+    ) {
+        let takeover = Takeover { by: "bob".to_owned(), last_at: DateTime::UNIX_EPOCH, silence_minutes: None };
+        let client = Client { takeover: Some(takeover), ..client };
+        let is_told = matches!(&action, Action::TakeOver { from: Some(from), .. } if from == "bob");
+        let (decision, _) = step(&client, &Event::Operator { by: "ada".to_owned(), action }, &pool);
+        prop_assert_eq!(decision.refused == Some(Refused::TakenOverByOther), !is_told);
+    }
+}
+
+#[test]
+fn a_reply_is_sent_and_takes_the_client_over() {
+    let client = client_at(State::S3OwnerName);
+    let decision = act(&client, "ada", reply(" Hi, it's Ada. What do you need? "));
+    assert_eq!(decision.texts[0].body, "Hi, it's Ada. What do you need?");
+    let expected = Takeover { by: "ada".to_owned(), last_at: noon(), silence_minutes: Some(REPLY_SILENCE_MINUTES) };
+    assert_eq!(decision.takeover, Some(expected));
+    assert_eq!(decision.next, State::S3OwnerName);
+    for nonsense in ["", "  \n", &"a".repeat(1_601)] {
+        assert_eq!(act(&client, "ada", reply(nonsense)).refused, Some(Refused::BadText));
+    }
+}
+
+#[test]
+fn of_two_operators_who_reply_at_once_the_second_is_refused_and_may_take_over() {
+    let client = client_at(State::S3OwnerName);
+    let first = act(&client, "ada", reply("Hi from Ada"));
+    let client = Client { takeover: first.takeover, ..client };
+    assert_eq!(act(&client, "bob", reply("Hi from Bob")).refused, Some(Refused::TakenOverByOther));
+    let take_over = |from: Option<&str>| Action::TakeOver { from: from.map(str::to_owned), silence_minutes: None };
+    assert_eq!(act(&client, "bob", take_over(None)).refused, Some(Refused::TakenOverByOther));
+    assert_eq!(act(&client, "bob", take_over(Some("cyd"))).refused, Some(Refused::TakenOverByOther));
+    let taken = act(&client, "bob", take_over(Some("ada")));
+    assert_eq!(taken.takeover.as_ref().map(|it| it.by.as_str()), Some("bob"));
+    let client = Client { takeover: taken.takeover, ..client };
+    assert_eq!(kinds(&act(&client, "bob", reply("Hi from Bob"))), [TextKind::OperatorReply]);
+}
+
+#[test]
+fn a_takeover_ends_after_the_chosen_silence_of_both_sides() {
+    let client = taken_over_by("ada", Some(60));
+    let at = |minutes| noon() + TimeDelta::minutes(minutes);
+    let spoken = decided_at(&client, &text("Ann Smith"), at(59));
+    assert_eq!((kinds(&spoken), spoken.next), (Vec::new(), State::S3OwnerName));
+    // The text has prolonged it.
+    let client = Client { takeover: spoken.takeover, ..client };
+    assert!(decided_at(&client, &text("Ann Smith"), at(118)).texts.is_empty());
+    let answered = decided_at(&client, &text("Ann Smith"), at(119));
+    assert_eq!((answered.next, answered.takeover), (State::S4NotificationPref, None));
+    // Without a time, only the operator ends it.
+    let forever = taken_over_by("ada", None);
+    assert!(decided_at(&forever, &text("Ann Smith"), at(1_000_000)).texts.is_empty());
+}
+
+#[test]
+fn the_conversation_goes_on_where_it_stood_when_the_client_is_handed_back() {
+    let client = taken_over_by("ada", None);
+    let back = act(&client, "ada", Action::HandBack { ask_again: true });
+    assert_eq!((kinds(&back), &back.takeover), (vec![TextKind::AskOwnerName], &None));
+    let quiet = act(&client, "ada", Action::HandBack { ask_again: false });
+    assert_eq!((kinds(&quiet), &quiet.takeover), (Vec::new(), &None));
+    let client = Client { takeover: back.takeover, ..client };
+    assert_eq!(decided_at(&client, &text("Ann Smith"), noon()).next, State::S4NotificationPref);
+    let again = act(&client, "ada", Action::HandBack { ask_again: true });
+    assert_eq!(again.refused, Some(Refused::NotTakenOver));
+}
+
+#[test]
+fn opt_outs_calls_and_payments_count_during_a_takeover() {
+    let client = taken_over_by("ada", None);
+    assert_eq!(decided_at(&client, &text("STOP"), noon()).opt, Some(OptChange::Out));
+    let call =
+        jobrun_onboarding::Call { sid: Some("CA1".to_owned()), caller: jobrun_onboarding::caller("+447700900123") };
+    let testing = Client { state: State::S8FwdConfirm, number: Some(number()), ..client.clone() };
+    let ended = decided_at(&testing, &Event::CallEnded(call.clone()), noon());
+    assert_eq!((ended.next, kinds(&ended)), (State::Complete, Vec::new()));
+    let live = Client { state: State::Complete, number: Some(number()), ..client.clone() };
+    assert_eq!(kinds(&decided_at(&live, &Event::CallArrived(call), noon())), [TextKind::MissedCall]);
+    let paid = decided_at(&client, &Event::PaymentStands(jobrun_onboarding::Payment::Active), noon());
+    assert_eq!((paid.payment_active, kinds(&paid)), (Some(true), Vec::new()));
+}
+
+#[test]
+fn a_client_is_moved_only_where_it_can_stand() {
+    let move_to = |client: &Client, state| act(client, "ada", Action::MoveTo { state });
+    let client = client_at(State::S3OwnerName);
+    assert_eq!(move_to(&client, State::S3OwnerName).refused, Some(Refused::AlreadySo));
+    assert_eq!(move_to(&client, State::S6PhoneType).refused, Some(Refused::NotPaid));
+    let paid = Client { payment_active: true, ..client.clone() };
+    assert_eq!(move_to(&paid, State::S6PhoneType).refused, Some(Refused::NoNumber));
+    let with_number = Client { number: Some(number()), ..paid };
+    assert_eq!(move_to(&with_number, State::S7FwdSent).refused, Some(Refused::NoPhoneType));
+    let mut whole = with_number;
+    whole.collected.phone_type = Some(PhoneType::Android);
+    let moved = move_to(&whole, State::S7FwdSent);
+    assert_eq!((moved.next, kinds(&moved)), (State::S7FwdSent, vec![TextKind::ForwardingInstructions]));
+    let to_pay = move_to(&client, State::S5ConfirmLive);
+    assert_eq!((to_pay.next, kinds(&to_pay)), (State::S5ConfirmLive, vec![TextKind::PaymentRequired]));
+}
+
+#[test]
+fn a_correction_changes_the_answer_and_nothing_else() {
+    let client = client_at(State::S5ConfirmLive);
+    let correct = |text: &str| Action::Correct { field: Field::BusinessName, text: text.to_owned() };
+    let decision = act(&client, "ada", correct(" ABC Plumbing "));
+    assert_eq!(decision.collected.business_name.as_deref(), Some("ABC Plumbing"));
+    assert_eq!((decision.next, kinds(&decision)), (State::S5ConfirmLive, Vec::new()));
+    let client = Client { collected: decision.collected, ..client };
+    assert_eq!(act(&client, "ada", correct("ABC Plumbing")).refused, Some(Refused::AlreadySo));
+    assert_eq!(act(&client, "ada", correct("a\u{7}b")).refused, Some(Refused::BadText));
+}
+
+#[test]
+fn a_taken_number_is_named_so_that_the_client_gets_another() {
+    let client = Client { number: Some(number()), payment_active: true, ..client_at(State::Complete) };
+    let decision = act(&client, "ada", Action::TakeNumber);
+    assert_eq!(decision.takes_number, Some(E164::parse("+447111111111").unwrap()));
+    assert_eq!(act(&client_at(State::Complete), "ada", Action::TakeNumber).refused, Some(Refused::NoNumber));
+}
+
+#[test]
+fn a_client_that_opted_out_is_not_replied_to_until_it_is_opted_in() {
+    let client = Client { opted_out: true, ..client_at(State::S3OwnerName) };
+    assert_eq!(act(&client, "ada", reply("Hi")).refused, Some(Refused::OptedOut));
+    assert_eq!(act(&client, "ada", Action::AskAgain).refused, Some(Refused::OptedOut));
+    let back = act(&client, "ada", Action::OptIn);
+    assert_eq!((back.opt, kinds(&back)), (Some(OptChange::In), vec![TextKind::AskOwnerName]));
+    let unreachable = Client { unreachable: true, ..client_at(State::S3OwnerName) };
+    assert_eq!(act(&unreachable, "ada", reply("Hi")).refused, Some(Refused::Unreachable));
+}
+
+#[test]
+fn the_stored_forms_of_actions_do_not_change() {
+    let stored = |action: &Action| serde_json::to_value(action).unwrap();
+    let reply = reply("Hi");
+    assert_eq!(stored(&reply), serde_json::json!({ "action": "reply", "body": "Hi" }));
+    let moved = Action::MoveTo { state: State::S5ConfirmLive };
+    assert_eq!(stored(&moved), serde_json::json!({ "action": "move_to", "state": "S5_CONFIRM_LIVE" }));
+    let corrected = Action::Correct { field: Field::OwnerName, text: "Ann".to_owned() };
+    assert_eq!(stored(&corrected), serde_json::json!({ "action": "correct", "field": "owner_name", "text": "Ann" }));
+    for action in [reply, moved, corrected, Action::MarkPaid, Action::OptIn] {
+        assert_eq!(serde_json::from_value::<Action>(stored(&action)).unwrap(), action);
+    }
+}

@@ -1,0 +1,115 @@
+//! Actions on a client, on the command line: each is an event, decided in order with the client's texts, and told in its history.
+
+use jobrun_shared::numbers::seed_release;
+use jobrun_tests::{count, numbers, say, test_system, texts};
+
+const ANN: &str = "+447900000001";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_takes_over_replies_and_hands_back() {
+    let system = test_system(2).await;
+    let act = async |arguments: &[&str]| {
+        let (code, shown, errors) = system.operator(arguments).await.unwrap();
+        system.settle().await.unwrap();
+        (code, format!("{shown}{errors}"))
+    };
+    say(&system, ANN, "Plumber from London").await;
+    say(&system, ANN, "ABC Plumbing").await;
+
+    let (code, shown) = act(&["client", "take-over", ANN, "--silence", "60", "--why", "she rang us"]).await;
+    assert_eq!(code, 0, "{shown}");
+    assert!(shown.ends_with(": done\n"), "{shown}");
+    assert_eq!(say(&system, ANN, "Ann Smith").await, Vec::<String>::new(), "no automatic text during a takeover");
+    let before = system.stand_in.bodies_to(ANN).len();
+    let (code, shown) = act(&["client", "reply", ANN, "Hi Ann, Ada here. How can I help?"]).await;
+    assert_eq!(code, 0, "{shown}");
+    assert_eq!(system.stand_in.bodies_to(ANN)[before..], ["Hi Ann, Ada here. How can I help?"]);
+    let (code, _) = act(&["client", "hand-back", ANN, "--ask-again"]).await;
+    assert_eq!(code, 0);
+    assert!(system.stand_in.bodies_to(ANN).last().unwrap().contains("your own name"));
+    assert!(say(&system, ANN, "Ann Smith").await[0].contains("Reply SMS"), "the conversation kept its place");
+
+    let (code, shown) = act(&["client", "hand-back", ANN]).await;
+    assert_eq!((code, shown.contains("refused, because nobody has taken the client over")), (1, true), "{shown}");
+
+    // The history tells all of it, and the audit log names who and why.
+    let (_, history) = act(&["client", ANN]).await;
+    let history = history.split_whitespace().collect::<Vec<_>>().join(" ");
+    for told in
+        ["took the client over, until 60 minutes of silence, because: she rang us", "replied", "handed the client back"]
+    {
+        assert!(history.contains(told), "{told} is not in\n{history}");
+    }
+    let log = "SELECT concat_ws(' ', action, via, COALESCE(why, '-')) FROM audit_log ORDER BY id";
+    let expected = [
+        "client.take_over command she rang us",
+        "client.reply command -",
+        "client.hand_back command -",
+        "client.hand_back command -",
+    ];
+    assert_eq!(texts(&system.pool, log).await, expected);
+    let sources = "SELECT DISTINCT source || ' ' || kind FROM events WHERE kind = 'operator_action'";
+    assert_eq!(texts(&system.pool, sources).await, ["operator operator_action"]);
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_helps_a_client_from_the_payment_gate_to_another_number() {
+    let system = test_system(1).await;
+    seed_release::seed(&system.pool, &numbers(2)).await.unwrap();
+    let act = async |arguments: &[&str]| {
+        let (code, shown, errors) = system.operator(arguments).await.unwrap();
+        system.settle().await.unwrap();
+        (code, format!("{shown}{errors}"))
+    };
+    for body in ["Plumber from London", "ABC Plumbing", "An Smith", "SMS"] {
+        say(&system, ANN, body).await;
+    }
+    let (code, shown) = act(&["client", "move-to", ANN, "S6_PHONE_TYPE", "--why", "x"]).await;
+    assert_eq!((code, shown.contains("refused, because the client has not paid")), (1, true), "{shown}");
+    assert_eq!(act(&["client", "correct", ANN, "owner-name", "Ann Smith"]).await.0, 0);
+    assert_eq!(act(&["client", "ask-again", ANN]).await.0, 0);
+    assert!(system.stand_in.bodies_to(ANN).last().unwrap().contains("confirm payment here"));
+    assert_eq!(act(&["client", "mark-paid", ANN, "--why", "she paid in cash"]).await.0, 0);
+    assert!(system.stand_in.bodies_to(ANN).last().unwrap().contains("Your JobRun number is +447100000001"));
+
+    // The number is taken: the client gets another one, and never the same again.
+    assert_eq!(act(&["client", "take-number", ANN, "--why", "nuisance calls"]).await.0, 0);
+    let told = system.stand_in.bodies_to(ANN).pop().unwrap();
+    assert!(told.contains("+447100000002"), "{told} {}", act(&["client", ANN]).await.1);
+    let facts = r#"SELECT concat_ws('|', current_state, "twilioNumber", collected_fields ->> 'ownerName', "paymentActive")
+                   FROM clients JOIN onboarding_states ON client_id = clients.id"#;
+    assert_eq!(texts(&system.pool, facts).await, ["S6_PHONE_TYPE|+447100000002|Ann Smith|t"]);
+    let taken = "SELECT concat_ws('|', status, last_client_id IS NULL) FROM twilio_number_pool
+                 WHERE phone_e164 = '+447100000001'";
+    assert_eq!(texts(&system.pool, taken).await, ["COOLING_DOWN|t"], "it is not kept for the client");
+
+    // An opt-out ends replies, until the client asks for texts again.
+    say(&system, ANN, "STOP").await;
+    let (code, shown) = act(&["client", "reply", ANN, "Are you there?"]).await;
+    assert_eq!((code, shown.contains("refused, because the client has opted out")), (1, true), "{shown}");
+    assert_eq!(act(&["client", "opt-in", ANN, "--why", "asked by phone"]).await.0, 0);
+    assert_eq!(act(&["client", "reply", ANN, "Welcome back"]).await.0, 0);
+    assert_eq!(system.stand_in.bodies_to(ANN).last().unwrap(), "Welcome back");
+    assert_eq!(count(&system.pool, "SELECT count(*) FROM alerts WHERE cleared_at IS NULL").await, 0);
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_taken_over_is_offered_no_number_until_it_is_handed_back() {
+    let system = test_system(1).await;
+    let client = r#"INSERT INTO clients (id, "phoneNumber", "paymentActive") VALUES ('ann', '447900000001', TRUE);
+                    INSERT INTO onboarding_states (client_id, current_state) VALUES ('ann', 'S5_CONFIRM_LIVE')"#;
+    sqlx::raw_sql(client).execute(&system.pool).await.unwrap();
+    assert!(say(&system, ANN, "YES").await[0].contains("at capacity"));
+    assert_eq!(system.operator(&["client", "take-over", "ann"]).await.unwrap().0, 0);
+    seed_release::seed(&system.pool, &numbers(1)).await.unwrap();
+    assert_eq!(system.operator(&["sweep"]).await.unwrap().0, 0);
+    system.settle().await.unwrap();
+    assert_eq!(system.stand_in.bodies_to(ANN).len(), 1, "nothing automatic");
+    assert_eq!(system.operator(&["client", "hand-back", "ann"]).await.unwrap().0, 0);
+    assert_eq!(system.operator(&["sweep"]).await.unwrap().0, 0);
+    system.settle().await.unwrap();
+    assert!(system.stand_in.bodies_to(ANN).last().unwrap().contains("Your JobRun number is ready"));
+    system.shut_down().await.unwrap();
+}
