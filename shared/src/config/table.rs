@@ -45,7 +45,7 @@ const fn secret(name: &'static str, read_by: &'static str, meaning: &'static str
 }
 
 /// Every setting, by name.
-pub const SETTINGS: [Setting; 45] = [
+pub const SETTINGS: [Setting; 46] = [
     setting(
         "ALERT_WEBHOOK_FORMAT",
         "worker",
@@ -145,6 +145,11 @@ pub const SETTINGS: [Setting; 45] = [
         "ingress, worker",
         None,
         "Where traces are sent, by OTLP over HTTP: the address of a collector, such as http://127.0.0.1:4318, to which `/v1/traces` is added. Without it, nowhere.",
+    ),
+    secret(
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "ingress, worker",
+        "The headers of each request to the collector, such as authorization=Bearer%20…: name=value, comma separated, with special characters of a value as %XX. No other variable of OpenTelemetry's has an effect.",
     ),
     setting(
         "OTEL_TRACES_SAMPLER_ARG",
