@@ -19,6 +19,7 @@
 //! * [`liveness`]: alerts about workers that do not run, and about work that waits for them.
 //! * [`retention`]: the removal of old events and texts.
 //! * [`missed_texts`]: texts in Twilio's list that the inbox lacks.
+//! * [`stripe_account`]: whether the key for Stripe is one of the account that clients pay into.
 //! * [`restore`]: the work after a restore of the database from a backup.
 //! * [`words`]: words for stored names, for operators.
 //!
@@ -60,6 +61,8 @@ pub mod liveness;
 pub mod retention;
 
 pub mod missed_texts;
+
+pub mod stripe_account;
 
 pub mod restore;
 

@@ -141,6 +141,11 @@ impl JobContext {
         }
     }
 
+    /// Awaits `request`, or returns `None` as soon as the process is to end. Only for requests that may be dropped.
+    pub(crate) async fn unless_stopped<T>(&self, request: impl Future<Output = T>) -> Option<T> {
+        self.stop.run_until_cancelled(request).await
+    }
+
     /// Repeats `batch` until it returns 0, the job has used up its time, or the process is to end.
     pub(crate) async fn run_until_drained<S, E>(&self, mut batch: impl FnMut() -> S + Send) -> Result<Progress, E>
     where

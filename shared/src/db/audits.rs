@@ -24,14 +24,21 @@ pub async fn is_due(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<bool,
     Ok(due.fetch_one(conn).await?)
 }
 
+/// Makes a claimed comparison due at `now`: the worker that claimed it stops.
+pub async fn release(pool: &PgPool, now: DateTime<Utc>) -> Result<(), Error> {
+    let result = sqlx::query!("UPDATE audits SET due_at = LEAST(due_at, $1)", now).execute(pool).await?;
+    ensure_rows(&result, 1, "releasing an audit")
+}
+
 /// Makes the comparisons with Twilio's and Stripe's lists due now, because texts and events may have been missed, and
-/// enqueues their job.
+/// enqueues their jobs.
 pub async fn hurry(pool: &PgPool, now: DateTime<Utc>) -> Result<(), Error> {
     let mut tx = pool.begin().await?;
     let result = sqlx::query!("UPDATE audits SET due_at = LEAST(due_at, $1)", now).execute(&mut *tx).await?;
     ensure_rows(&result, 1, "hurrying an audit")?;
     stripe_audits::hurry(&mut tx, now).await?;
     queue::enqueue(&mut tx, Queue::Reconcile).await?;
+    queue::enqueue(&mut tx, Queue::ReconcileStripe).await?;
     Ok(tx.commit().await?)
 }
 

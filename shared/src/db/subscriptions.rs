@@ -211,12 +211,19 @@ pub async fn ask(conn: &mut PgConnection, ids: &[&str], at: DateTime<Utc>) -> Re
     Ok(())
 }
 
-/// Returns whether Stripe is to be asked about any subscription now.
+/// Returns whether Stripe is to be asked about any subscription now, and takes requests.
 pub async fn any_to_ask(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<bool, Error> {
     let any = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT FROM subscriptions WHERE ask_at IS NOT NULL AND ask_at <= $1) AS "any!""#,
+        r#"SELECT EXISTS (SELECT FROM subscriptions WHERE ask_at IS NOT NULL AND ask_at <= $1)
+                  AND NOT EXISTS (SELECT FROM stripe_audits WHERE quiet_until > $1) AS "any!""#,
         now
     );
+    Ok(any.fetch_one(conn).await?)
+}
+
+/// Returns whether Stripe is to be asked about any subscription, now or later.
+pub async fn any_unanswered(conn: &mut PgConnection) -> Result<bool, Error> {
+    let any = sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM subscriptions WHERE ask_at IS NOT NULL) AS "any!""#);
     Ok(any.fetch_one(conn).await?)
 }
 
@@ -237,6 +244,52 @@ pub async fn claim_to_ask(
         retry_at
     );
     Ok(ids.fetch_all(conn).await?)
+}
+
+/// Gives back subscriptions that were claimed until `retry_at`: they were not asked about, and are due at `now`. Needs
+/// [`lock`].
+pub async fn give_back(
+    conn: &mut PgConnection,
+    ids: &[&str],
+    retry_at: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE subscriptions SET ask_at = $3 WHERE id = ANY($1) AND ask_at = $2",
+        ids as &[&str],
+        retry_at,
+        now
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Returns the newest of Stripe's events since `since` about subscriptions of our clients, `limit` of them at most. Only
+/// the last thousand events are looked at. A client is known by the reference in its payment link, which cannot be
+/// guessed, so only the account that our clients pay into has these events.
+pub async fn list_of_clients(conn: &mut PgConnection, since: DateTime<Utc>, limit: i64) -> Result<Vec<String>, Error> {
+    let ids = sqlx::query_scalar!(
+        r#"SELECT recent.stripe_id FROM (
+               SELECT stripe_id, subscription_id, happened_at, event_id FROM payment_events
+               WHERE event_id IS NOT NULL ORDER BY event_id DESC LIMIT 1000
+           ) AS recent
+           JOIN subscriptions ON subscriptions.id = recent.subscription_id
+           WHERE subscriptions.client_id IS NOT NULL AND recent.happened_at >= $1 AND starts_with(recent.stripe_id, 'evt_')
+           ORDER BY recent.event_id DESC LIMIT $2"#,
+        since,
+        limit
+    );
+    Ok(ids.fetch_all(conn).await?)
+}
+
+/// Returns whether any of these client references is that of a client.
+pub async fn any_of_a_client(conn: &mut PgConnection, references: &[&str]) -> Result<bool, Error> {
+    let any = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM clients WHERE "paymentReference" = ANY($1)) AS "any!""#,
+        references as &[&str]
+    );
+    Ok(any.fetch_one(conn).await?)
 }
 
 /// Records that Stripe was asked about subscriptions that were claimed until `retry_at`. One that came into doubt

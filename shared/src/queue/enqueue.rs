@@ -21,12 +21,16 @@ pub enum Queue {
     SendMessages,
     /// Numbers may have become free.
     Sweep,
-    /// Twilio may have texts or delivery reports, and Stripe events, that did not reach us.
+    /// Twilio may have texts or delivery reports that did not reach us.
     Reconcile,
+    /// Stripe may have events that did not reach us, or know the status of a subscription in doubt.
+    ReconcileStripe,
 }
 
 impl Queue {
-    pub(super) const ALL: [Self; 4] = [Self::ProcessEvents, Self::SendMessages, Self::Sweep, Self::Reconcile];
+    /// Every queue.
+    pub const ALL: [Self; 5] =
+        [Self::ProcessEvents, Self::SendMessages, Self::Sweep, Self::Reconcile, Self::ReconcileStripe];
 
     /// Returns the name under which its jobs are stored.
     #[must_use]
@@ -36,6 +40,7 @@ impl Queue {
             Self::SendMessages => "send-messages",
             Self::Sweep => "sweep",
             Self::Reconcile => "reconcile",
+            Self::ReconcileStripe => "reconcile-stripe",
         }
     }
 }

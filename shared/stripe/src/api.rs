@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::event::{self, Body, Incoming, make_storable};
-use crate::facts::TYPES;
+use crate::facts::{CHECKOUT, TYPES};
 
 /// The version of Stripe's API that requests ask for.
 pub const VERSION: &str = "2026-10-28.endive";
@@ -153,13 +153,51 @@ impl Api {
         until: DateTime<Utc>,
         after: Option<&str>,
     ) -> Result<Page, Error> {
+        self.list(&TYPES, since, until, after).await
+    }
+
+    /// Like [`Api::list_events`], for the completed checkouts alone.
+    ///
+    /// # Errors
+    /// When the page cannot be read.
+    pub async fn list_checkouts(
+        &self,
+        since: DateTime<Utc>,
+        until: DateTime<Utc>,
+        after: Option<&str>,
+    ) -> Result<Page, Error> {
+        self.list(&[CHECKOUT], since, until, after).await
+    }
+
+    async fn list(
+        &self,
+        types: &[&str],
+        since: DateTime<Utc>,
+        until: DateTime<Utc>,
+        after: Option<&str>,
+    ) -> Result<Page, Error> {
         let (since, until) = (since.timestamp().to_string(), until.timestamp().to_string());
         let mut query = vec![("limit", PAGE_SIZE), ("created[gte]", since.as_str()), ("created[lt]", until.as_str())];
-        query.extend(TYPES.map(|name| ("types[]", name)));
+        query.extend(types.iter().map(|name| ("types[]", *name)));
         query.extend(after.map(|id| ("starting_after", id)));
         let url = format!("{}/v1/events", self.access.api_base_url);
         let response = self.response(self.http.get(url).query(&query), "events").await?;
         read_page(json(response).await?)
+    }
+
+    /// Returns whether the account has the event `id`. Stripe keeps an event for [`KEPT_FOR`].
+    ///
+    /// # Errors
+    /// When Stripe does not say.
+    pub async fn has_event(&self, id: &str) -> Result<bool, Error> {
+        if !is_id(id, "evt_") {
+            return Ok(false);
+        }
+        let url = format!("{}/v1/events/{id}", self.access.api_base_url);
+        match self.response(self.http.get(url), "events").await {
+            Err(Error::Refused { status: StatusCode::NOT_FOUND, .. }) => Ok(false),
+            response => response.map(|_| true),
+        }
     }
 
     /// Returns the subscription `id` as Stripe has it now; nothing, if the account has no such subscription.
@@ -207,7 +245,12 @@ impl Api {
 /// Returns whether `id` is that of a subscription. A payment without one is known by its checkout session, `cs_…`.
 #[must_use]
 pub fn is_subscription(id: &str) -> bool {
-    id.starts_with("sub_") && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    is_id(id, "sub_")
+}
+
+/// Returns whether `id` may become part of an address.
+fn is_id(id: &str, prefix: &str) -> bool {
+    id.starts_with(prefix) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// Reads a page. An event that cannot be read must not hide the others, but the last one has to name the next page.

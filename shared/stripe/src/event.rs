@@ -3,6 +3,7 @@
 //! Only the fields that are needed to keep an event, and to identify it, are read here. Its content is read later (`facts.rs`), so
 //! that an event which cannot be understood today is not lost.
 
+use chrono::{DateTime, Utc};
 use jobrun_json::{repair, storable};
 use serde_json::Value;
 
@@ -23,6 +24,14 @@ pub struct Incoming {
     pub livemode: bool,
     /// The whole event. Characters that the database cannot store are replaced.
     pub event: Value,
+}
+
+impl Incoming {
+    /// Returns when it happened, in whole seconds, by Stripe's clock.
+    #[must_use]
+    pub fn created_at(&self) -> Option<DateTime<Utc>> {
+        DateTime::from_timestamp(self.event.get("created")?.as_i64()?, 0)
+    }
 }
 
 /// The content of a body that Stripe signed.

@@ -12,7 +12,7 @@ use serde_json::Value;
 /// The types of events that the endpoint at Stripe subscribes to, and that a comparison with Stripe's list asks for. Stripe takes 20
 /// types in a request at most.
 pub const TYPES: [&str; 20] = [
-    "checkout.session.completed",
+    CHECKOUT,
     "checkout.session.async_payment_succeeded",
     "checkout.session.async_payment_failed",
     "customer.subscription.created",
@@ -33,6 +33,9 @@ pub const TYPES: [&str; 20] = [
     "charge.dispute.funds_withdrawn",
     "charge.dispute.funds_reinstated",
 ];
+
+/// The type of the event that names the client: its checkout is completed.
+pub const CHECKOUT: &str = "checkout.session.completed";
 
 /// The kind of a fact that Stripe was asked for, instead of a type of Stripe's.
 pub const ASKED: &str = "subscription_asked";

@@ -60,6 +60,17 @@ async fn the_doctor_finds_what_is_broken_and_says_so_by_its_exit_status() {
     assert_eq!(found["workers"], ["skipped"]);
 }
 
+/// A payment of a client that the stand-in does not know.
+const PAYMENT_ELSEWHERE: &str = r#"
+    INSERT INTO clients (id, "phoneNumber") VALUES ('ann', '447900000001');
+    INSERT INTO subscriptions (id, client_id, standing, heard_of_at) VALUES ('sub_1', 'ann', 'active', now());
+    WITH event AS (
+        INSERT INTO events (source, external_id, kind, lane, payload, received_at, processed_at, outcome)
+        VALUES ('stripe', 'evt_1', 'stripe', 'stripe:evt_1', '{}', now(), now(), 'applied') RETURNING id
+    )
+    INSERT INTO payment_events (event_id, stripe_id, kind, happened_at, subscription_id)
+    SELECT id, 'evt_1', 'invoice.paid', now(), 'sub_1' FROM event"#;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_doctor_asks_stripe_whether_the_key_has_its_rights() {
     let mut system = test_system(0).await;
@@ -70,6 +81,10 @@ async fn the_doctor_asks_stripe_whether_the_key_has_its_rights() {
         assert_eq!(examine(&system).await.1["stripe key"], ["fault"], "{status}");
     }
     system.stand_in.stripe_api_fault(None);
+    for (sql, finding) in [("SELECT 1", "ok"), (PAYMENT_ELSEWHERE, "fault")] {
+        sqlx::raw_sql(sql).execute(&system.pool).await.unwrap();
+        assert_eq!(examine(&system).await.1["stripe key"], [finding], "{sql}");
+    }
     system.environment.insert("STRIPE_API_KEY".to_owned(), "rk_test_hush".to_owned());
     let (_, shown, _) = system.operator(&["doctor"]).await.unwrap();
     assert!(shown.contains("Stripe does not accept STRIPE_API_KEY") && !shown.contains("hush"), "{shown}");

@@ -3,6 +3,7 @@
 use futures::future::join_all;
 use jobrun::demo::TestSystem;
 use jobrun_shared::numbers::seed_release;
+use jobrun_shared::queue::Queue;
 use jobrun_stand_in::stripe::Sale;
 use jobrun_stand_in::stripe_api;
 use jobrun_tests::{PATIENCE, count, eventually, numbers, phone, test_system_with, texts};
@@ -191,6 +192,163 @@ async fn stripe_is_asked_about_a_subscription_whose_events_contradict_each_other
     until_stands(&system, "client-1", "active t t S6_PHONE_TYPE").await;
     until_count(&system, 0, "SELECT count(*) FROM subscriptions WHERE ask_at IS NOT NULL").await;
     until_count(&system, 0, "SELECT count(*) FROM alerts WHERE cleared_at IS NULL").await;
+    system.shut_down().await.unwrap();
+}
+
+/// Returns a payment that is not of a client.
+fn payment_of_a_stranger() -> Vec<Value> {
+    sale(None, 3 * 60 * 60).paid_by_card()
+}
+
+async fn until_open(system: &TestSystem, expected: &[&str]) {
+    eventually(PATIENCE, &format!("{expected:?}"), async || texts(&system.pool, OPEN).await == expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_recorded_of_a_key_of_another_account_which_raises_an_alert() {
+    let system = test_system_with(1, &WITH_KEY).await;
+    seed_release::seed(&system.pool, &numbers(1)).await.unwrap();
+    let references = clients_at_payment_gate(&system.pool, 1).await;
+    deliver_all(&system, &sale(Some(&references[0]), 4 * 60 * 60).paid_by_card()).await;
+    assert_eq!(standing(&system.pool, "client-1").await, "active t t S6_PHONE_TYPE");
+    let recorded = count(&system.pool, "SELECT count(*) FROM events WHERE kind = 'stripe'").await;
+
+    system.stand_in.stripe_key_of_another_account(true);
+    payment_of_a_stranger().iter().for_each(|event| system.stand_in.happen_elsewhere(event));
+    age(&system, 1, 1).await;
+    until_open(&system, &["stripe-unreadable:events"]).await;
+    let why = texts(&system.pool, "SELECT about FROM alerts WHERE cleared_at IS NULL").await.remove(0);
+    assert!(why.contains("STRIPE_API_KEY is a key of another account"), "{why}");
+    let behind = "SELECT count(*) FROM stripe_audits WHERE audited_until < now() - INTERVAL '23 hours'";
+    assert_eq!(count(&system.pool, behind).await, 1, "nothing is compared");
+    assert_eq!(count(&system.pool, "SELECT count(*) FROM events WHERE kind = 'stripe'").await, recorded);
+
+    system.stand_in.stripe_key_of_another_account(false);
+    until_open(&system, &[]).await;
+    until_count(&system, 0, behind).await;
+    assert_eq!(count(&system.pool, "SELECT count(*) FROM events WHERE kind = 'stripe'").await, recorded);
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_without_a_payment_of_a_client_is_not_taken_before_there_is_one() {
+    let system = test_system_with(1, &WITH_KEY).await;
+    seed_release::seed(&system.pool, &numbers(1)).await.unwrap();
+    let references = clients_at_payment_gate(&system.pool, 1).await;
+    lose_all(&system, &payment_of_a_stranger());
+    age(&system, 1, 1).await;
+    until_open(&system, &["stripe-unreadable:events"]).await;
+    assert_eq!(count(&system.pool, "SELECT count(*) FROM events WHERE kind = 'stripe'").await, 0);
+
+    lose_all(&system, &sale(Some(&references[0]), 120).paid_by_card());
+    until_stands(&system, "client-1", "active t t S6_PHONE_TYPE").await;
+    until_count(
+        &system,
+        0,
+        "SELECT count(*) FROM alerts WHERE cause = 'stripe-unreadable:events' AND cleared_at IS NULL",
+    )
+    .await;
+    until_count(&system, 10, "SELECT count(*) FROM events WHERE kind = 'stripe'").await;
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_that_the_account_lacks_raises_an_alert_and_is_asked_about_again() {
+    let system = test_system_with(1, &WITH_KEY).await;
+    seed_release::seed(&system.pool, &numbers(1)).await.unwrap();
+    let references = clients_at_payment_gate(&system.pool, 1).await;
+    deliver_all(&system, &sale(Some(&references[0]), 600).paid_by_card()).await;
+    system.stand_in.stripe_key_of_another_account(true);
+    let ask = "UPDATE subscriptions SET ask_at = now()";
+    // The list is not read meanwhile: its alert is another.
+    let only_asked = "UPDATE stripe_audits SET due_at = now() + INTERVAL '1 day'";
+    sqlx::raw_sql(only_asked).execute(&system.pool).await.unwrap();
+    sqlx::raw_sql(ask).execute(&system.pool).await.unwrap();
+    eventually(PATIENCE, "an alert", async || {
+        texts(&system.pool, OPEN).await.contains(&"stripe-unreadable:subscriptions".to_owned())
+    })
+    .await;
+    let again = "SELECT count(*) FROM subscriptions WHERE ask_at > now() + INTERVAL '5 minutes'";
+    assert_eq!(count(&system.pool, again).await, 1);
+
+    system.stand_in.stripe_key_of_another_account(false);
+    sqlx::raw_sql(ask).execute(&system.pool).await.unwrap();
+    until_count(&system, 0, "SELECT count(*) FROM subscriptions WHERE ask_at IS NOT NULL").await;
+    let open = "SELECT count(*) FROM alerts WHERE cause = 'stripe-unreadable:subscriptions' AND cleared_at IS NULL";
+    until_count(&system, 0, open).await;
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_events_than_a_step_can_hold_are_all_fetched() {
+    const PAYERS: i64 = 48;
+    let mut system = test_system_with(1, &WITH_KEY).await;
+    let references = clients_at_payment_gate(&system.pool, PAYERS as usize).await;
+    system.workers.pop().unwrap().stop().await.unwrap();
+    // They are of four hours, and one event a page makes a step of six hours too long.
+    let times = (0..PAYERS).map(|n| 600 + n * 300);
+    let events: Vec<Value> =
+        references.iter().zip(times).flat_map(|(reference, ago)| sale(Some(reference), ago).paid_by_card()).collect();
+    assert!(events.len() > 200, "more than a step reads");
+    lose_all(&system, &events);
+    system.stand_in.stripe_api_page_max(1);
+    age(&system, 1, 0).await;
+    let from_five_hours_ago = "UPDATE stripe_audits SET resume_at = now() - INTERVAL '5 hours'";
+    sqlx::raw_sql(from_five_hours_ago).execute(&system.pool).await.unwrap();
+    system.start_worker().unwrap();
+    until_count(&system, events.len() as i64, "SELECT count(*) FROM events WHERE kind = 'stripe'").await;
+    until_count(&system, 1, "SELECT count(*) FROM stripe_audits WHERE audited_until > now() - INTERVAL '3 minutes'")
+        .await;
+    assert_eq!(count(&system.pool, "SELECT count(*) FROM alerts WHERE cause LIKE 'stripe-unreadable%'").await, 0);
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stripe_is_not_asked_before_the_time_that_it_names() {
+    let system = test_system_with(1, &WITH_KEY).await;
+    seed_release::seed(&system.pool, &numbers(1)).await.unwrap();
+    let references = clients_at_payment_gate(&system.pool, 1).await;
+    deliver_all(&system, &sale(Some(&references[0]), 600).paid_by_card()).await;
+    sqlx::raw_sql("UPDATE stripe_audits SET due_at = now() + INTERVAL '1 day'").execute(&system.pool).await.unwrap();
+    system.stand_in.stripe_api_retry_after(3000);
+    system.stand_in.stripe_api_fault(Some(429));
+    sqlx::raw_sql("UPDATE subscriptions SET ask_at = now()").execute(&system.pool).await.unwrap();
+    until_count(&system, 1, "SELECT count(*) FROM stripe_audits WHERE quiet_until > now() + INTERVAL '40 minutes'")
+        .await;
+
+    let requests = system.stand_in.stripe_requests();
+    let due = "UPDATE subscriptions SET ask_at = now(); UPDATE stripe_audits SET due_at = now();
+               UPDATE sweeps SET last_success_at = now() - INTERVAL '1 hour'";
+    sqlx::raw_sql(due).execute(&system.pool).await.unwrap();
+    jobrun_shared::queue::enqueue(&mut *system.pool.acquire().await.unwrap(), Queue::ReconcileStripe).await.unwrap();
+    until_count(&system, 1, "SELECT count(*) FROM sweeps WHERE last_success_at > now() - INTERVAL '50 minutes'").await;
+    until_count(&system, 0, "SELECT count(*) FROM apalis.jobs WHERE job_type = 'reconcile-stripe' AND run_at <= now()")
+        .await;
+    assert_eq!(system.stand_in.stripe_requests(), requests);
+
+    system.stand_in.stripe_api_fault(None);
+    sqlx::raw_sql("UPDATE stripe_audits SET quiet_until = now()").execute(&system.pool).await.unwrap();
+    until_count(&system, 0, "SELECT count(*) FROM subscriptions WHERE ask_at IS NOT NULL").await;
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_stripe_delays_neither_the_comparison_with_twilio_nor_a_worker_that_stops() {
+    let mut system = test_system_with(1, &WITH_KEY).await;
+    system.stand_in.stripe_api_hangs(true);
+    age(&system, 1, 1).await;
+    eventually(PATIENCE, "a request", async || system.stand_in.stripe_requests_under_way() == 1).await;
+    let due = "UPDATE audits SET due_at = now(), audited_until = now() - INTERVAL '1 hour'";
+    sqlx::raw_sql(due).execute(&system.pool).await.unwrap();
+    until_count(&system, 1, "SELECT count(*) FROM audits WHERE audited_until > now() - INTERVAL '10 minutes'").await;
+    assert_eq!(system.stand_in.stripe_requests_under_way(), 1, "Stripe is still silent");
+
+    system.workers.pop().unwrap().stop().await.unwrap();
+    let given_back = "SELECT count(*) FROM stripe_audits WHERE due_at <= now() AND failing_since IS NULL";
+    assert_eq!(count(&system.pool, given_back).await, 1, "the request was given up, and has not failed");
+    let waits = "SELECT count(*) FROM apalis.jobs WHERE job_type = 'reconcile-stripe' AND status = 'Pending' AND run_at <= now()";
+    assert!(count(&system.pool, waits).await > 0, "for another worker");
+    system.stand_in.stripe_api_hangs(false);
     system.shut_down().await.unwrap();
 }
 

@@ -47,6 +47,7 @@ fn only_the_queue_and_the_worker_s_start_up_use_the_job_queue_s_library() {
         "shared/src/telemetry.rs",
         "tests/it/crashes/kills.rs",
         "tests/it/operator/roles.rs",
+        "tests/it/payments/stripe_audit.rs",
         "tests/it/tidy/mod.rs",
         "worker/src/main.rs",
     ];

@@ -34,9 +34,23 @@ const KEPT_DAYS: i64 = 30;
 pub(crate) struct Log {
     /// The events, in the order in which they happened.
     events: Vec<Value>,
+    /// The events of another account, and whether the key is one of that account.
+    events_elsewhere: Vec<Value>,
+    is_elsewhere: bool,
     loses_webhooks: bool,
     fault: Option<StatusCode>,
+    retry_after_seconds: Option<u64>,
+    page_max: Option<usize>,
+    hangs: bool,
     requests: u64,
+    under_way: u64,
+}
+
+impl Log {
+    /// The events of the account that the key is of.
+    fn of_the_key(&self) -> &[Value] {
+        if self.is_elsewhere { &self.events_elsewhere } else { &self.events }
+    }
 }
 
 impl StandIn {
@@ -55,10 +69,41 @@ impl StandIn {
         self.state.log().fault = status.and_then(|status| StatusCode::from_u16(status).ok());
     }
 
+    /// From now on, refusals of too many requests ask for this many seconds of quiet.
+    pub fn stripe_api_retry_after(&self, seconds: u64) {
+        self.state.log().retry_after_seconds = Some(seconds);
+    }
+
+    /// From now on, pages hold this many events at most, however many are asked for.
+    pub fn stripe_api_page_max(&self, events: usize) {
+        self.state.log().page_max = Some(events);
+    }
+
+    /// From now on, requests get no response, or one at once.
+    pub fn stripe_api_hangs(&self, hangs: bool) {
+        self.state.log().hangs = hangs;
+    }
+
+    /// From now on, the key is one of another account, or of the account whose webhooks are sent.
+    pub fn stripe_key_of_another_account(&self, is_elsewhere: bool) {
+        self.state.log().is_elsewhere = is_elsewhere;
+    }
+
+    /// Lets an event happen in the other account.
+    pub fn happen_elsewhere(&self, event: &Value) {
+        self.state.log().events_elsewhere.push(event.clone());
+    }
+
     /// Returns how many requests Stripe's API has had.
     #[must_use]
     pub fn stripe_requests(&self) -> u64 {
         self.state.log().requests
+    }
+
+    /// Returns how many requests wait for a response.
+    #[must_use]
+    pub fn stripe_requests_under_way(&self) -> u64 {
+        self.state.log().under_way
     }
 }
 
@@ -95,7 +140,10 @@ impl State {
 }
 
 pub(crate) fn router() -> Router<Arc<State>> {
-    Router::new().route("/v1/events", get(list)).route("/v1/subscriptions/{id}", get(fetch))
+    Router::new()
+        .route("/v1/events", get(list))
+        .route("/v1/events/{id}", get(fetch_event))
+        .route("/v1/subscriptions/{id}", get(fetch))
 }
 
 /// A refusal, as Stripe words it.
@@ -104,11 +152,12 @@ struct Refusal {
     status: StatusCode,
     code: Option<&'static str>,
     message: String,
+    retry_after_seconds: Option<u64>,
 }
 
 impl Refusal {
     fn of(status: StatusCode, code: Option<&'static str>, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
+        Self { status, code, message: message.into(), retry_after_seconds: None }
     }
 
     fn invalid(code: &'static str, message: impl Into<String>) -> Self {
@@ -121,23 +170,50 @@ impl IntoResponse for Refusal {
         let error = json!({"type": "invalid_request_error", "code": self.code, "message": self.message});
         let mut response = (self.status, Json(json!({"error": error}))).into_response();
         if self.status == StatusCode::TOO_MANY_REQUESTS {
-            response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+            response.headers_mut().insert(header::RETRY_AFTER, self.retry_after_seconds.unwrap_or(1).into());
         }
         response
     }
 }
 
+/// A request that waits for its response. It ends also when the other end gives it up.
+struct UnderWay<'a>(&'a State);
+
+impl<'a> UnderWay<'a> {
+    fn begin(state: &'a State) -> Self {
+        state.log().under_way += 1;
+        Self(state)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.log().under_way -= 1;
+    }
+}
+
 /// Fails unless the key is right, and no fault was ordered.
-fn admit(state: &State, headers: &HeaderMap) -> Result<(), Refusal> {
-    let mut log = state.log();
-    log.requests += 1;
+async fn admit(state: &State, headers: &HeaderMap) -> Result<(), Refusal> {
+    let _under_way = UnderWay::begin(state);
+    let hangs = {
+        let mut log = state.log();
+        log.requests += 1;
+        log.hangs
+    };
+    if hangs {
+        std::future::pending::<()>().await;
+    }
+    let log = state.log();
     let expected = format!("Bearer {}", state.account.stripe_api_key.expose_secret());
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     if given != Some(&expected) {
         return Err(Refusal::of(StatusCode::UNAUTHORIZED, None, "Invalid API Key provided"));
     }
     match log.fault {
-        Some(status) => Err(Refusal::of(status, None, "as ordered")),
+        Some(status) => {
+            let refusal = Refusal::of(status, None, "as ordered");
+            Err(Refusal { retry_after_seconds: log.retry_after_seconds, ..refusal })
+        }
         None => Ok(()),
     }
 }
@@ -207,8 +283,25 @@ async fn list(
     headers: HeaderMap,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Json<Value>, Refusal> {
-    admit(&state, &headers)?;
-    Listing::read(query)?.page(&state.log().events).map(Json)
+    admit(&state, &headers).await?;
+    let mut listing = Listing::read(query)?;
+    let log = state.log();
+    let limit = listing.limit.unwrap_or(LIMIT);
+    listing.limit = Some(log.page_max.map_or(limit, |most| limit.min(most)));
+    listing.page(log.of_the_key()).map(Json)
+}
+
+async fn fetch_event(
+    Shared(state): Shared<Arc<State>>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Refusal> {
+    admit(&state, &headers).await?;
+    let log = state.log();
+    let oldest = (clock::now() - TimeDelta::days(KEPT_DAYS)).timestamp();
+    let is_it = |event: &&Value| event["id"] == *id && event["created"].as_i64().is_some_and(|at| at >= oldest);
+    let missing = || Refusal::of(StatusCode::NOT_FOUND, Some("resource_missing"), format!("No such event: '{id}'"));
+    log.of_the_key().iter().find(is_it).cloned().map(Json).ok_or_else(missing)
 }
 
 /// The subscription as it is after the last of its events that happened.
@@ -218,12 +311,12 @@ async fn fetch(
     Path(id): Path<String>,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Json<Value>, Refusal> {
-    admit(&state, &headers)?;
+    admit(&state, &headers).await?;
     if let Some((name, _)) = query.first() {
         return Err(Refusal::invalid("parameter_unknown", format!("Received unknown parameter: {name}")));
     }
     let log = state.log();
-    let objects = log.events.iter().rev().map(|event| &event["data"]["object"]);
+    let objects = log.of_the_key().iter().rev().map(|event| &event["data"]["object"]);
     let missing =
         || Refusal::of(StatusCode::NOT_FOUND, Some("resource_missing"), format!("No such subscription: '{id}'"));
     let last = objects.into_iter().find(|object| object["object"] == "subscription" && object["id"] == *id);

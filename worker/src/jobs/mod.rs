@@ -4,8 +4,10 @@ pub(crate) mod process_events;
 
 pub(crate) mod reconcile;
 
-mod reconcile_stripe;
+pub(crate) mod reconcile_stripe;
 
 pub(crate) mod send_messages;
 
 pub(crate) mod sweep;
+
+mod untaken;

@@ -1,4 +1,5 @@
-//! The job `reconcile`: asks Twilio for what it has not reported. With a key, Stripe is asked as well (`reconcile_stripe.rs`).
+//! The job `reconcile`: asks Twilio for what it has not reported. Stripe has a job of its own (`reconcile_stripe.rs`): neither
+//! waits for the other.
 //!
 //! Delivery reports get lost, and so do texts that arrive while no ingress can take them. Twilio does not deliver either again. The
 //! job records its findings in the inbox like any other event, once, however often it finds them.
@@ -14,7 +15,6 @@ use jobrun_shared::queue::{self, Queue};
 use jobrun_shared::{clock, missed_texts, telemetry};
 
 use crate::context::{JobContext, Progress};
-use crate::jobs::reconcile_stripe;
 
 /// The number of texts looked up at a time.
 const LOOKUPS_MAX: usize = 10;
@@ -33,9 +33,7 @@ const AGE_MAX: TimeDelta = TimeDelta::hours(24);
 
 pub(crate) async fn run(context: &JobContext) -> Result<Progress, db::Error> {
     audit(context).await?;
-    let of_twilio = context.run_until_drained(|| look_up_unreported(context)).await?;
-    let of_stripe = reconcile_stripe::run(context).await?;
-    Ok(if of_twilio == Progress::Drained { of_stripe } else { of_twilio })
+    context.run_until_drained(|| look_up_unreported(context)).await
 }
 
 async fn look_up_unreported(context: &JobContext) -> Result<usize, db::Error> {
@@ -53,7 +51,7 @@ async fn look_up_unreported(context: &JobContext) -> Result<usize, db::Error> {
 /// Returns the report that Twilio would have sent. Returns nothing if the text has not left Twilio yet, or Twilio does not say: the
 /// next look-up is scheduled already.
 async fn look_up(context: &JobContext, text: Unreported) -> Option<NewEvent> {
-    let message = match context.twilio.find_message(&text.sid).await {
+    let message = match context.unless_stopped(context.twilio.find_message(&text.sid)).await? {
         Ok(message) => message?,
         Err(error) => {
             tracing::warn!(message_id = text.id, %error, "cannot find out what became of a text");
@@ -88,9 +86,11 @@ async fn audit(context: &JobContext) -> Result<(), db::Error> {
     // Twilio's dates are cut to whole seconds. One second more includes the texts of the first second.
     let since = (audited_until - OVERLAP).max(now - AGE_MAX) - TimeDelta::seconds(1);
     let until = now - DELIVERY_GRACE;
-    let listed = match context.twilio.list_inbound(since).await {
-        Ok(listed) => listed,
-        Err(error) => {
+    let listed = match context.unless_stopped(context.twilio.list_inbound(since)).await {
+        Some(Ok(listed)) => listed,
+        // The job is enqueued again, for another worker.
+        None => return audits::release(&context.pool, now).await,
+        Some(Err(error)) => {
             tracing::warn!(%error, "cannot compare Twilio's list with the inbox, and will try again");
             return Ok(());
         }

@@ -1,5 +1,5 @@
-//! The part of the job `reconcile` that asks Stripe, if there is a key: for events that were missed, and for the status of
-//! subscriptions in doubt.
+//! The job `reconcile-stripe`: asks Stripe, if there is a key, for events that were missed, and for the status of subscriptions in
+//! doubt.
 //!
 //! Stripe gives up on a webhook after three days, and does not repeat one that was acknowledged by a database that is lost since.
 //! Its list shows both kinds of events for 30 days. A webhook that arrives at the same time is the same event, recorded once.
@@ -12,11 +12,15 @@ use jobrun_shared::db::inbox::{self, NewEvent, Payload, Source};
 use jobrun_shared::db::stripe_audits::{self, Claimed};
 use jobrun_shared::db::{self, subscriptions};
 use jobrun_shared::queue::{self, Queue};
+use jobrun_shared::stripe_account::{self, Account};
 use jobrun_shared::{clock, telemetry};
 use jobrun_stripe::api::{Error, KEPT_FOR, Standing, is_subscription};
+use jobrun_stripe::event::Incoming;
 use jobrun_stripe::facts;
+use sqlx::PgConnection;
 
 use crate::context::{JobContext, Progress, StripeAccount};
+use crate::jobs::untaken::Untaken;
 
 /// The time for which a webhook counts as on its way.
 const DELIVERY_GRACE: TimeDelta = TimeDelta::minutes(1);
@@ -27,7 +31,7 @@ const OVERLAP: TimeDelta = TimeDelta::hours(1);
 /// The time that is compared in one step. Only the missed events of a step are in memory, and each step is saved.
 const STEP: TimeDelta = TimeDelta::hours(6);
 
-/// The most pages of a step that are read. A longer list is taken for endless.
+/// The most pages of a step that are read. A step with more events is made shorter.
 const PAGES_MAX: usize = 200;
 
 /// The number of events recorded in one transaction.
@@ -55,15 +59,20 @@ async fn audit_step(context: &JobContext, stripe: &StripeAccount) -> Result<usiz
     };
     // As for Twilio's list, each comparison schedules the next, and the sweep enqueues a job that is lost.
     let next = now + TimeDelta::from_std(context.audit_interval).unwrap_or(TimeDelta::hours(1));
-    queue::enqueue_once_at(&context.pool, Queue::Reconcile, next).await?;
+    queue::enqueue_once_at(&context.pool, Queue::ReconcileStripe, next).await?;
     let step = Step::of(claimed, now);
     if step.until <= step.since {
         return Ok(0);
     }
-    match list_missed(context, stripe, step).await? {
-        Ok(missed) => save_step(context, claimed, step, &missed, now).await,
-        Err(error) => {
-            record_failure(context, &error, now).await?;
+    match list_missed(context, stripe, step, now).await? {
+        Ok((step, missed)) => save_step(context, claimed, step, &missed, now).await,
+        Err(Untaken::Stopped) => {
+            // Another worker does the step, at once.
+            stripe_audits::hurry(&mut *context.pool.acquire().await?, now).await?;
+            Ok(1)
+        }
+        Err(untaken) => {
+            record_failure(context, &untaken, now).await?;
             Ok(0)
         }
     }
@@ -83,39 +92,103 @@ impl Step {
     /// set because events were missed.
     fn of(claimed: Claimed, now: DateTime<Utc>) -> Self {
         let installed_at = claimed.installed_at;
-        let since = claimed.audited_until.map_or(installed_at, |until| (until - OVERLAP).max(installed_at));
-        let since = since.max(now - KEPT_FOR);
+        // An operator who wants to compare again sets `audited_until` back.
+        let resume_at = claimed.audited_until.map(|until| claimed.resume_at.unwrap_or(until - OVERLAP).min(until));
+        let since = resume_at.unwrap_or(installed_at).max(installed_at).max(now - KEPT_FOR);
         let (since, present) = (since.trunc_subsecs(0), (now - DELIVERY_GRACE).trunc_subsecs(0));
         let until = (since + STEP).min(present);
         Self { since, until, is_last: until == present }
     }
+
+    /// Returns a shorter step, half as long as the time since `reached`: so much was read, newest first, until it was too much.
+    /// Returns nothing if the step is as short as can be.
+    fn shortened(self, reached: DateTime<Utc>) -> Option<Self> {
+        let length = self.until - self.since;
+        let shorter = (self.until - reached).min(length).num_seconds() / 2;
+        let until = self.since + TimeDelta::seconds(shorter.max(1));
+        (until < self.until).then_some(Self { until, is_last: false, ..self })
+    }
+
+    /// Returns where the next step begins. Only one that follows later overlaps: what Stripe's list showed late lies in it.
+    fn resume_at(self) -> DateTime<Utc> {
+        if self.is_last { self.until - OVERLAP } else { self.until }
+    }
 }
 
-/// Returns the events of Stripe's list that are not recorded, oldest first.
+/// Returns the events of Stripe's list that are not recorded, oldest first, with the step that they are of: a shorter one, if `step`
+/// has too many events.
 async fn list_missed(
     context: &JobContext,
     stripe: &StripeAccount,
+    mut step: Step,
+    now: DateTime<Utc>,
+) -> Result<Result<(Step, Vec<NewEvent>), Untaken>, db::Error> {
+    let Some(account) = context.unless_stopped(stripe_account::check(&context.pool, &stripe.api, now)).await else {
+        return Ok(Err(Untaken::Stopped));
+    };
+    let account = match account? {
+        Ok(Account::Other) => return Ok(Err(Untaken::OtherAccount)),
+        Ok(account) => account,
+        Err(error) => return Ok(Err(error.into())),
+    };
+    let missed = loop {
+        match read_step(context, stripe, step).await? {
+            Ok(Read::All(missed)) => break missed,
+            Ok(Read::TooMuch { reached }) => match step.shortened(reached) {
+                Some(shorter) => step = shorter,
+                None => return Ok(Err(Untaken::Unread(Error::Unreadable("the list of a second does not end")))),
+            },
+            Err(untaken) => return Ok(Err(untaken)),
+        }
+    };
+    if account == Account::Ours || missed.is_empty() {
+        return Ok(Ok((step, missed)));
+    }
+    let names_a_client = stripe_account::names_a_client(&context.pool, &stripe.api, now);
+    Ok(match context.unless_stopped(names_a_client).await.transpose()? {
+        Some(Ok(true)) => Ok((step, missed)),
+        Some(Ok(false)) => Err(Untaken::UnknownAccount),
+        Some(Err(error)) => Err(error.into()),
+        None => Err(Untaken::Stopped),
+    })
+}
+
+/// How much of a step was read.
+enum Read {
+    /// All of it. These events are not recorded, oldest first.
+    All(Vec<NewEvent>),
+    /// Its newest events, back to the time `reached`.
+    TooMuch { reached: DateTime<Utc> },
+}
+
+async fn read_step(
+    context: &JobContext,
+    stripe: &StripeAccount,
     step: Step,
-) -> Result<Result<Vec<NewEvent>, Error>, db::Error> {
+) -> Result<Result<Read, Untaken>, db::Error> {
     let (mut missed, mut after): (Vec<NewEvent>, Option<String>) = (Vec::new(), None);
+    let mut reached = step.until;
     for _ in 0..PAGES_MAX {
-        let page = match stripe.api.list_events(step.since, step.until, after.as_deref()).await {
-            Ok(page) => page,
-            Err(error) => return Ok(Err(error)),
+        let page = stripe.api.list_events(step.since, step.until, after.as_deref());
+        let page = match context.unless_stopped(page).await {
+            Some(Ok(page)) => page,
+            Some(Err(error)) => return Ok(Err(error.into())),
+            None => return Ok(Err(Untaken::Stopped)),
         };
         if page.events.iter().any(|event| event.livemode != stripe.livemode) {
-            return Ok(Err(Error::Unreadable("it has events of the other mode")));
+            return Ok(Err(Untaken::Unread(Error::Unreadable("it has events of the other mode"))));
         }
+        reached = page.events.last().and_then(Incoming::created_at).unwrap_or(reached);
         let listed: Vec<NewEvent> = page.events.into_iter().map(NewEvent::from).collect();
         missed.extend(inbox::list_new(&mut *context.pool.acquire().await?, listed).await?);
         if page.next.is_none() {
             // Stripe lists the newest first. Numbers may be few: the client who paid first asks first.
             missed.reverse();
-            return Ok(Ok(missed));
+            return Ok(Ok(Read::All(missed)));
         }
         after = page.next;
     }
-    Ok(Err(Error::Unreadable("its list does not end")))
+    Ok(Ok(Read::TooMuch { reached }))
 }
 
 /// Records missed events, and then how far the comparison got. Returns how many further steps are due at once.
@@ -130,7 +203,7 @@ async fn save_step(
         record_missed(context, events, now).await?;
     }
     let mut tx = context.pool.begin().await?;
-    stripe_audits::save(&mut tx, step.until).await?;
+    stripe_audits::save(&mut tx, step.until, step.resume_at()).await?;
     let too_old = claimed.audited_until.filter(|until| *until < now - KEPT_FOR);
     let too_old: Vec<NewAlert> =
         too_old.map(|until| operation::stripe_events_too_old(until, now - KEPT_FOR)).into_iter().collect();
@@ -176,20 +249,25 @@ fn subscription_of(event: &NewEvent) -> Option<String> {
 }
 
 /// Records that the list could not be read, and raises an alert if that lasts, or if the key is at fault.
-async fn record_failure(context: &JobContext, error: &Error, now: DateTime<Utc>) -> Result<(), db::Error> {
-    tracing::warn!(%error, "cannot compare Stripe's list with the inbox, and will try again");
-    let retry_after = match error {
-        Error::RateLimited { retry_after } => retry_after.and_then(|after| TimeDelta::from_std(after).ok()),
-        _ => None,
-    };
+async fn record_failure(context: &JobContext, untaken: &Untaken, now: DateTime<Utc>) -> Result<(), db::Error> {
+    tracing::warn!(error = %untaken, "cannot compare Stripe's list with the inbox, and will try again");
     let mut tx = context.pool.begin().await?;
-    let since = stripe_audits::record_failure(&mut tx, now + retry_after.unwrap_or_default(), now).await?;
-    let alert = operation::stripe_unreadable(StripeRead::Events, &error.to_string());
-    let is_due = error.is_of_the_key() || now - since >= UNREADABLE_FOR_LONG;
+    let since = stripe_audits::record_failure(&mut tx, now).await?;
+    if let Untaken::Unread(error) = untaken {
+        keep_quiet(&mut tx, error, now).await?;
+    }
+    let alert = operation::stripe_unreadable(StripeRead::Events, &untaken.to_string());
+    let is_due = untaken.is_of_the_key() || now - since >= UNREADABLE_FOR_LONG;
     let is_new = is_due && alerts::raise_lasting(&mut tx, &alert, now).await?;
     tx.commit().await?;
     telemetry::raised(if is_new { std::slice::from_ref(&alert) } else { &[] });
     Ok(())
+}
+
+/// Keeps quiet for as long as Stripe asks for (Retry-After): the list and the subscriptions share one limit.
+async fn keep_quiet(conn: &mut PgConnection, error: &Error, now: DateTime<Utc>) -> Result<(), db::Error> {
+    let Error::RateLimited { retry_after: Some(after) } = error else { return Ok(()) };
+    stripe_audits::keep_quiet(conn, now + TimeDelta::from_std(*after).unwrap_or_default()).await
 }
 
 /// Asks Stripe about subscriptions that are in doubt, or whose events were missed, and records the answers as events. Returns how
@@ -211,12 +289,9 @@ async fn ask(context: &JobContext, stripe: &StripeAccount) -> Result<usize, db::
 
     let mut answers = Answers::default();
     for id in &ids {
-        if context.stop.is_cancelled() {
-            break;
-        }
-        match stripe.api.find_subscription(id).await {
-            Ok(standing) => answers.add(id, standing),
-            Err(error) => {
+        match context.unless_stopped(stripe.api.find_subscription(id)).await {
+            Some(Ok(standing)) => answers.add(id, standing),
+            Some(Err(error)) => {
                 tracing::warn!(%error, "cannot ask Stripe about a subscription, and will try again");
                 let is_about_this_one = matches!(error, Error::Refused { .. } | Error::Unreadable(_));
                 answers.failure = Some(error);
@@ -224,6 +299,7 @@ async fn ask(context: &JobContext, stripe: &StripeAccount) -> Result<usize, db::
                     break;
                 }
             }
+            None => answers.not_asked.push(id),
         }
     }
     answers.save(context, retry_at, now).await?;
@@ -234,31 +310,40 @@ async fn ask(context: &JobContext, stripe: &StripeAccount) -> Result<usize, db::
 struct Answers<'a> {
     /// The subscriptions that need not be asked about again.
     asked: Vec<&'a str>,
+    /// The subscriptions that the worker, which stops, leaves to another.
+    not_asked: Vec<&'a str>,
     events: Vec<NewEvent>,
+    /// Whether the account lacks a subscription. Stripe deletes none, so the key is of another account.
+    is_other_account: bool,
     failure: Option<Error>,
 }
 
 impl<'a> Answers<'a> {
     fn add(&mut self, id: &'a str, standing: Option<Standing>) {
+        let Some(standing) = standing else {
+            tracing::warn!(subscription = id, "the account of STRIPE_API_KEY has no such subscription");
+            self.is_other_account = true;
+            return;
+        };
         self.asked.push(id);
-        match standing {
-            Some(standing) => self.events.push(as_event(id, standing)),
-            None => tracing::warn!(subscription = id, "the account of STRIPE_API_KEY has no such subscription"),
-        }
+        self.events.push(as_event(id, standing));
     }
 
     async fn save(&self, context: &JobContext, retry_at: DateTime<Utc>, now: DateTime<Utc>) -> Result<(), db::Error> {
         let mut tx = context.pool.begin().await?;
         subscriptions::lock(&mut tx).await?;
         subscriptions::record_asked(&mut tx, &self.asked, retry_at).await?;
+        subscriptions::give_back(&mut tx, &self.not_asked, retry_at, now).await?;
         inbox::insert(&mut tx, &self.events, now).await?;
-        let cause = StripeRead::Subscriptions.cause();
-        let resolved = if self.failure.is_none() { vec![cause] } else { Vec::new() };
+        if let Some(error) = &self.failure {
+            keep_quiet(&mut tx, error, now).await?;
+        }
+        // A subscription that is asked about again keeps the alert open.
+        let is_over = !self.asked.is_empty() && !subscriptions::any_unanswered(&mut tx).await?;
+        let resolved = if is_over { vec![StripeRead::Subscriptions.cause()] } else { Vec::new() };
         let cleared = alerts::clear(&mut tx, &resolved, now).await?;
-        let of_the_key = self.failure.as_ref().filter(|error| error.is_of_the_key());
-        let alert = of_the_key.map(|error| operation::stripe_unreadable(StripeRead::Subscriptions, &error.to_string()));
         let mut raised = Vec::new();
-        if let Some(alert) = alert
+        if let Some(alert) = self.alert()
             && alerts::raise_lasting(&mut tx, &alert, now).await?
         {
             raised.push(alert);
@@ -267,6 +352,14 @@ impl<'a> Answers<'a> {
         telemetry::raised(&raised);
         telemetry::cleared(&cleared);
         Ok(())
+    }
+
+    fn alert(&self) -> Option<NewAlert> {
+        let of_the_key = self.failure.as_ref().filter(|error| error.is_of_the_key()).map(Error::to_string);
+        let other_account = "the account of STRIPE_API_KEY lacks a subscription that webhooks have told of, so it is probably \
+                             another account";
+        let why = of_the_key.or_else(|| self.is_other_account.then(|| other_account.to_owned()))?;
+        Some(operation::stripe_unreadable(StripeRead::Subscriptions, &why))
     }
 }
 
@@ -285,7 +378,8 @@ mod tests {
     }
 
     fn step(audited_until: Option<i64>, installed_at: i64, now: i64) -> (TimeDelta, TimeDelta, bool) {
-        let step = Step::of(Claimed { audited_until: audited_until.map(at), installed_at: at(installed_at) }, at(now));
+        let audited_until = audited_until.map(at);
+        let step = Step::of(Claimed { audited_until, resume_at: None, installed_at: at(installed_at) }, at(now));
         let from_start = |time: DateTime<Utc>| time - at(0).trunc_subsecs(0);
         (from_start(step.since), from_start(step.until), step.is_last)
     }
@@ -304,5 +398,22 @@ mod tests {
         let month = 30 * 24;
         assert_eq!(step(Some(6), 0, month + 50), (hours(50), hours(56), false), "Stripe keeps nothing older");
         assert_eq!(step(None, 0, month + 50), (hours(50), hours(56), false));
+    }
+
+    #[test]
+    fn a_step_with_too_many_events_is_made_shorter_and_the_next_one_follows_where_it_ends() {
+        let claimed = Claimed { audited_until: Some(at(99)), resume_at: Some(at(1)), installed_at: at(0) };
+        let whole = Step::of(claimed, at(100));
+        assert_eq!((whole.since, whole.resume_at()), (at(1).trunc_subsecs(0), at(7).trunc_subsecs(0)));
+        let shorter = whole.shortened(whole.until - TimeDelta::hours(2)).unwrap();
+        assert_eq!((shorter.since, shorter.until - shorter.since), (whole.since, TimeDelta::hours(1)));
+        let next = Step::of(Claimed { resume_at: Some(shorter.resume_at()), ..claimed }, at(100));
+        assert_eq!(next.since, shorter.until, "no overlap, which might be longer than the step");
+
+        let last = Step::of(Claimed { resume_at: Some(at(99)), ..claimed }, at(100));
+        assert_eq!((last.is_last, last.until - last.resume_at()), (true, OVERLAP));
+        let shorter = last.shortened(last.until).unwrap();
+        assert_eq!((shorter.is_last, shorter.until - shorter.since), (false, TimeDelta::seconds(1)));
+        assert_eq!(shorter.shortened(shorter.until), None, "a second cannot be made shorter");
     }
 }

@@ -159,7 +159,10 @@ async fn enqueue_missed_work(context: &JobContext) -> Result<(), db::Error> {
     }
     let asks_stripe = context.stripe.is_some()
         && (stripe_audits::is_due(&mut conn, now).await? || subscriptions::any_to_ask(&mut conn, now).await?);
-    if asks_stripe || outbox::any_unreported(&mut conn, now).await? || audits::is_due(&mut conn, now).await? {
+    if asks_stripe {
+        queue::enqueue(&mut conn, Queue::ReconcileStripe).await?;
+    }
+    if outbox::any_unreported(&mut conn, now).await? || audits::is_due(&mut conn, now).await? {
         queue::enqueue(&mut conn, Queue::Reconcile).await?;
     }
     Ok(())

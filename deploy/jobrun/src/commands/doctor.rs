@@ -9,6 +9,7 @@ use jobrun_shared::db::server::{self, ServerFacts};
 use jobrun_shared::db::{self, installation};
 use jobrun_shared::numbers::account_check::{Ours, compare};
 use jobrun_shared::numbers::status;
+use jobrun_shared::stripe_account::{self, Account};
 use jobrun_shared::{clock, config, liveness};
 use jobrun_twilio::api::{Api, use_tls_provider};
 use jobrun_twilio::webhooks;
@@ -133,7 +134,7 @@ async fn find_all() -> Vec<Finding> {
         _ => skipped("stripe", "the settings of the programs are not complete"),
     });
     findings.push(match &worker {
-        Ok(worker) => check_stripe_key(worker).await,
+        Ok(worker) => check_stripe_key(worker, pool.as_ref()).await,
         Err(_) => skipped("stripe key", "the settings of the worker are not complete"),
     });
     findings.push(match &ingress {
@@ -344,7 +345,7 @@ async fn check_stripe(ingress: &config::Ingress, worker: &config::Worker, pool: 
 }
 
 /// Asks Stripe whether the key is valid, and has the rights that the worker needs. Without a key, Stripe is not asked.
-async fn check_stripe_key(worker: &config::Worker) -> Finding {
+async fn check_stripe_key(worker: &config::Worker, pool: Option<&PgPool>) -> Finding {
     const REMEDY: &str =
         "make a restricted key that may read events and subscriptions, as deploy/guide/payments.md says";
     let Some(audit) = &worker.stripe_audit else {
@@ -356,13 +357,30 @@ async fn check_stripe_key(worker: &config::Worker) -> Finding {
         let page = api.list_events(now - LISTED_FOR, now, None).await?;
         // The key's right is checked before it is found that there is no such subscription.
         api.find_subscription("sub_doctor").await?;
-        anyhow::Ok(page.events.iter().all(|event| event.livemode == audit.livemode))
+        let is_of_the_mode = page.events.iter().all(|event| event.livemode == audit.livemode);
+        anyhow::Ok((is_of_the_mode, is_other_account(&api, pool, now).await?))
     };
     let mode = if audit.livemode { "live mode" } else { "test mode" };
     match asked.await {
-        Ok(true) => ok("stripe key", format!("{mode}; it may read events and subscriptions")),
-        Ok(false) => fault("stripe key", format!("it is for {mode}, and lists events of the other one"), REMEDY),
+        Ok((true, false)) => ok("stripe key", format!("{mode}; it may read events and subscriptions")),
+        Ok((true, true)) => {
+            fault("stripe key", "it is one of another account, which lacks the latest payments of our clients", REMEDY)
+        }
+        Ok((false, _)) => fault("stripe key", format!("it is for {mode}, and lists events of the other one"), REMEDY),
         Err(error) => fault("stripe key", format!("{error:#}"), REMEDY),
+    }
+}
+
+/// Returns whether the key is one of another account. Other checks tell of faults of the database.
+async fn is_other_account(
+    api: &jobrun_stripe::api::Api,
+    pool: Option<&PgPool>,
+    now: DateTime<Utc>,
+) -> Result<bool, jobrun_stripe::api::Error> {
+    let Some(pool) = pool else { return Ok(false) };
+    match stripe_account::check(pool, api, now).await {
+        Ok(account) => Ok(account? == Account::Other),
+        Err(_) => Ok(false),
     }
 }
 
