@@ -135,6 +135,7 @@ async fn serve_ops(
     connections: Arc<AtomicUsize>,
     stopping: Arc<AtomicBool>,
 ) {
+    metrics::begin_ingress();
     metrics::begin_webhooks(&routes::KINDS);
     let ready = state.clone();
     ops_port

@@ -119,6 +119,81 @@ pub const METRICS: [Metric; 36] = [
     counter_of("jobrun_webhooks_total", "Webhooks, by source, kind of event and outcome."),
 ];
 
+/// The reasons for which the signature of a webhook does not match, by source.
+const SIGNATURE_ERRORS: [(&str, &[&str]); 2] = [
+    (
+        "twilio",
+        &[
+            "missing",
+            "no_signature",
+            "not_accepted",
+            "other_algorithm",
+            "other_scheme",
+            "other_host",
+            "other_slash",
+            "no_body_hash",
+            "other_body",
+            "other_token_or_content",
+        ],
+    ),
+    ("stripe", &["missing", "unreadable", "other_secret", "stale", "from_the_future"]),
+];
+
+/// The classes of Twilio's answers to a request that sends a text.
+const CODE_CLASSES: [&str; 15] = [
+    "accepted",
+    "not_taken",
+    "unknown",
+    "passing",
+    "uncertain",
+    "recipient",
+    "blocked",
+    "opted_out",
+    "content",
+    "configuration",
+    "account",
+    "expired",
+    "loop",
+    "defect",
+    "unlisted",
+];
+
+/// The outcomes of events that belong to no client.
+const UNMATCHED: [&str; 5] =
+    ["unreadable", "sender_cannot_be_answered", "misdirected", "nobody_holds_the_number", "no_such_client"];
+
+/// Begins the counters of the ingress at zero, but for webhooks ([`begin_webhooks`]). A counter that begins at one has no increase
+/// that Prometheus could see. The counters of this module take no label that is not begun.
+pub fn begin_ingress() {
+    begin_everywhere();
+    for (source, reasons) in SIGNATURE_ERRORS {
+        for reason in reasons {
+            counter!("jobrun_signature_failures_total", "source" => source, "reason" => *reason).increment(0);
+        }
+    }
+}
+
+/// Begins the counters of the worker at zero, as [`begin_ingress`] does those of the ingress.
+pub fn begin_worker(queues: &[&'static str]) {
+    begin_everywhere();
+    for queue in queues {
+        jobs_orphaned(queue, 0);
+    }
+    for code_class in CODE_CLASSES {
+        counter!("jobrun_twilio_requests_total", "code_class" => code_class).increment(0);
+    }
+    for outcome in UNMATCHED {
+        counter!("jobrun_unmatched_total", "outcome" => outcome).increment(0);
+    }
+}
+
+fn begin_everywhere() {
+    counter!("jobrun_db_reconnects_total").increment(0);
+    for class in Error::CLASSES {
+        counter!("jobrun_db_errors_total", "sqlstate_class" => class).increment(0);
+    }
+}
+
 /// Gives the recorder the help text of each metric.
 pub fn describe() {
     for Metric { name, kind, help } in METRICS {
@@ -182,6 +257,10 @@ pub fn webhook_answered(source: &'static str, took: Duration) {
 
 /// Counts a webhook whose signature does not match.
 pub fn signature_failure(source: &'static str, reason: &'static str) {
+    debug_assert!(
+        SIGNATURE_ERRORS.iter().any(|(of, reasons)| *of == source && reasons.contains(&reason)),
+        "{source} {reason} does not begin at zero"
+    );
     counter!("jobrun_signature_failures_total", "source" => source, "reason" => reason).increment(1);
 }
 
@@ -239,11 +318,13 @@ pub fn jobs_orphaned(queue: &'static str, jobs: u64) {
 
 /// Counts an event that belongs to no client. `outcome` is the stored word.
 pub fn unmatched(outcome: &'static str) {
+    debug_assert!(UNMATCHED.contains(&outcome), "{outcome} does not begin at zero");
     counter!("jobrun_unmatched_total", "outcome" => outcome).increment(1);
 }
 
 /// Records a request that sends a text.
 pub fn twilio_request(code_class: &'static str, took: Duration) {
+    debug_assert!(CODE_CLASSES.contains(&code_class), "{code_class} does not begin at zero");
     counter!("jobrun_twilio_requests_total", "code_class" => code_class).increment(1);
     histogram!("jobrun_twilio_request_duration_seconds").record(took);
 }

@@ -34,6 +34,7 @@ pub struct Proxy {
     url: SecretString,
     shared: Arc<Mutex<Shared>>,
     silent: watch::Sender<u64>,
+    away: watch::Sender<bool>,
     accepting: JoinHandle<()>,
 }
 
@@ -42,6 +43,7 @@ struct Shared {
     seen: BTreeSet<String>,
     armed: Option<(String, Failure)>,
     failed: bool,
+    turned_away: u64,
 }
 
 impl Drop for Proxy {
@@ -62,9 +64,10 @@ impl Proxy {
         let port = listener.local_addr().expect("an address").port();
         let shared = Arc::new(Mutex::new(Shared::default()));
         let silent = watch::Sender::new(0);
-        let accepting = tokio::spawn(accept(listener, server, Arc::clone(&shared), silent.clone()));
+        let away = watch::Sender::new(false);
+        let accepting = tokio::spawn(accept(listener, server, Arc::clone(&shared), silent.clone(), away.clone()));
         let url = SecretString::from(options.host("127.0.0.1").port(port).to_url_lossy().to_string());
-        Self { url, shared, silent, accepting }
+        Self { url, shared, silent, away, accepting }
     }
 
     /// Returns the URL of the database through the proxy.
@@ -97,6 +100,17 @@ impl Proxy {
         lock(&self.shared).failed
     }
 
+    /// Ends every connection, and from now on each new one at once, or lets connections through again.
+    pub fn go_away(&self, is_away: bool) {
+        self.away.send_replace(is_away);
+    }
+
+    /// Returns how many connections were ended at once.
+    #[must_use]
+    pub fn turned_away(&self) -> u64 {
+        lock(&self.shared).turned_away
+    }
+
     /// From now on, nothing passes through the open connections, and neither end gets an error. New connections work.
     pub fn go_silent(&self) {
         self.silent.send_modify(|times| *times += 1);
@@ -107,15 +121,28 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn accept(listener: TcpListener, server: (String, u16), shared: Arc<Mutex<Shared>>, silent: watch::Sender<u64>) {
+async fn accept(
+    listener: TcpListener,
+    server: (String, u16),
+    shared: Arc<Mutex<Shared>>,
+    silent: watch::Sender<u64>,
+    away: watch::Sender<bool>,
+) {
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
+        if *away.borrow() {
+            lock(&shared).turned_away += 1;
+            continue;
+        }
         let (server, shared, mut silenced) = (server.clone(), Arc::clone(&shared), silent.subscribe());
+        let mut away = away.subscribe();
         connections.spawn(async move {
             let Ok(server) = TcpStream::connect(server).await else { return };
             let mut connection = Connection::new(client, server, shared);
             tokio::select! {
                 _ = connection.relay() => {}
+                // Only `go_away(true)` changes it while connections are open.
+                _ = away.changed() => {}
                 // The sockets stay open, so that neither end gets an error.
                 _ = silenced.changed() => std::future::pending().await,
             }

@@ -165,6 +165,7 @@ async fn start() -> anyhow::Result<()> {
 }
 
 async fn serve_ops(ops_port: OpsPort, context: Arc<JobContext>, notifier: JobNotifier) {
+    metrics::begin_worker(&Queue::ALL.map(Queue::name));
     let (ready, gauges) = (Arc::clone(&context), context);
     ops_port
         .serve(
@@ -185,7 +186,9 @@ async fn serve_ops(ops_port: OpsPort, context: Arc<JobContext>, notifier: JobNot
 }
 
 fn monitor(context: &Arc<JobContext>, notifier: &JobNotifier, sweep_interval: Duration) -> Monitor {
-    let monitor = Monitor::new().should_restart(restart_queue).shutdown_timeout(SHUTDOWN_TIMEOUT);
+    let outage = context.health.outage.clone();
+    let monitor =
+        Monitor::new().should_restart(move |_, error| restart_queue(&outage, error)).shutdown_timeout(SHUTDOWN_TIMEOUT);
     let monitor = with_queue(monitor, context, notifier, Queue::ProcessEvents);
     let monitor = with_queue(monitor, context, notifier, Queue::SendMessages);
     let monitor = with_queue(monitor, context, notifier, Queue::Sweep);
@@ -201,8 +204,8 @@ fn monitor(context: &Arc<JobContext>, notifier: &JobNotifier, sweep_interval: Du
 }
 
 /// Restarts a queue that lost its database, for as long as the process lives.
-fn restart_queue(worker: &WorkerContext, error: &WorkerError) -> bool {
-    tracing::warn!(queue = worker.name(), %error, "the job queue lost its database, and begins anew");
+fn restart_queue(outage: &db::Outage, error: &WorkerError) -> bool {
+    outage.warn(error, "the job queues lost their database, and begin anew every second until they have it again");
     true
 }
 

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::connect_error::{self, Unfit};
+use super::outage::Outage;
 use super::{ConnectError, tls};
 use crate::metrics;
 
@@ -178,6 +179,8 @@ pub struct Health {
     /// When connections were last given up in the middle of their work.
     lost_at: watch::Sender<Option<Instant>>,
     refusal: Arc<Mutex<Refusal>>,
+    /// What the log says of the queues that have no database.
+    pub outage: Outage,
 }
 
 /// Why the last server that was tried is not used, and when the log last said so.
@@ -189,7 +192,12 @@ struct Refusal {
 
 impl Default for Health {
     fn default() -> Self {
-        Self { distrusted_until: watch::Sender::new(None), lost_at: watch::Sender::new(None), refusal: Arc::default() }
+        Self {
+            distrusted_until: watch::Sender::new(None),
+            lost_at: watch::Sender::new(None),
+            refusal: Arc::default(),
+            outage: Outage::default(),
+        }
     }
 }
 
@@ -315,5 +323,40 @@ mod tests {
         let is_awake = timeout(of_the_ingress, health.is_awake(&mut conn, Duration::from_secs(2))).await;
         assert_eq!(is_awake.ok(), Some(false));
         assert!(!health.trusts(Duration::from_secs(10)), "the other connections are distrusted too");
+    }
+
+    /// A proxy that takes the connection, and has no server to pass it on to. Returns its address.
+    async fn proxy_without_a_server(reads_first: bool) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                if reads_first {
+                    let _ = stream.read(&mut [0; 1024]).await;
+                }
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn a_proxy_without_a_database_behind_it_is_called_that() {
+        const CONNECTIONS: Connections = Connections {
+            application: "test",
+            kept: 1,
+            max: 1,
+            acquire_timeout: Duration::from_secs(5),
+            lock_timeout: Duration::from_secs(1),
+            statement_timeout: Duration::from_secs(1),
+        };
+        for reads_first in [true, false] {
+            let address = proxy_without_a_server(reads_first).await;
+            for mode in ["disable", "prefer", "require"] {
+                let url = SecretString::from(format!("postgres://jobrun@{address}/jobrun?sslmode={mode}"));
+                let error = connect(&url, CONNECTIONS).await.unwrap_err();
+                assert!(error.to_string().contains("a proxy that has no database behind it"), "{mode}: {error}");
+                assert!(!error.is_of_the_settings());
+            }
+        }
     }
 }

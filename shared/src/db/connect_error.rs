@@ -76,6 +76,8 @@ pub enum Reason {
     Refused,
     /// The server does not respond in time.
     Silent,
+    /// A proxy listens at the address, and closes the connection because it has no server.
+    NoServer,
     /// A file that the address names does not exist: a certificate, a key, or the server's socket.
     NoFile,
     /// The server does not speak TLS, which the address asks for.
@@ -108,6 +110,8 @@ impl Reason {
             sqlx::Error::Tls(error) if error.to_string().contains("does not support TLS") => Self::NoTls,
             sqlx::Error::Tls(_) => Self::Tls,
             sqlx::Error::PoolTimedOut => Self::Silent,
+            // The driver takes the end of the connection for a response of zero, and nothing else sends this one.
+            sqlx::Error::Protocol(error) if error.contains("unexpected response from SSLRequest") => Self::NoServer,
             _ => Self::Other,
         }
     }
@@ -141,6 +145,7 @@ impl Reason {
             ErrorKind::ConnectionRefused => Self::Refused,
             ErrorKind::TimedOut => Self::Silent,
             ErrorKind::NotFound => Self::NoFile,
+            ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset => Self::NoServer,
             // The standard library has no error kind for a failed lookup.
             _ if error.to_string().contains("lookup address") => Self::NoHost,
             _ => Self::Other,
@@ -170,6 +175,11 @@ impl fmt::Display for Described<'_> {
             Reason::NoHost => write!(formatter, "no database at {address}: the host name is not known ({error})"),
             Reason::Refused => write!(formatter, "no database at {address}: nothing listens there ({error})"),
             Reason::Silent => write!(formatter, "no answer in time from the database at {address}"),
+            Reason::NoServer => write!(
+                formatter,
+                "what listens at {address} takes the connection and answers as no database does: a proxy that has no database \
+                 behind it ({error})"
+            ),
             Reason::NoFile => write!(
                 formatter,
                 "connecting to {address}: a file that the address names is not there, such as sslrootcert ({error})"

@@ -52,6 +52,8 @@ mod migrate;
 
 pub mod numbers;
 
+mod outage;
+
 pub mod outbox;
 
 pub mod restores;
@@ -78,6 +80,7 @@ pub(crate) use connect::{ANSWERS_WITHIN, ASKED_EVERY};
 pub use connect::{ConnectionLost, Connections, Health, connect, connect_watched, watch};
 pub use connect_error::{ConnectError, Reason, Unfit};
 pub use migrate::{MigrateError, make_roles, migrate, uses_roles};
+pub use outage::Outage;
 
 use secrecy::SecretString;
 
@@ -158,12 +161,15 @@ impl Error {
         }
     }
 
+    /// The classes of errors, for metrics.
+    pub(crate) const CLASSES: [&str; 14] =
+        ["08", "22", "23", "25", "40", "53", "54", "55", "57", "58", "io", "pool", "rows", "other"];
+
     /// Returns the class of the error, for metrics: that of its SQLSTATE, if it is one that operators look for.
     #[must_use]
     pub fn class(&self) -> &'static str {
-        const CLASSES: [&str; 10] = ["08", "22", "23", "25", "40", "53", "54", "55", "57", "58"];
         match (self, self.sqlstate()) {
-            (_, Some(code)) => CLASSES.into_iter().find(|class| code.starts_with(class)).unwrap_or("other"),
+            (_, Some(code)) => Self::CLASSES.into_iter().find(|class| code.starts_with(class)).unwrap_or("other"),
             (Self::RowCount { .. } | Self::Unreadable { .. }, _) => "rows",
             (Self::UnreadableNumber | Self::UnreadableInstallation, _) => "rows",
             (Self::Lost(_), _) => "io",

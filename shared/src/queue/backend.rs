@@ -107,6 +107,7 @@ impl Backend for Jobs {
                 }
                 Registration::Registering(registering) => {
                     ready!(registering.poll_unpin(cx))?;
+                    self.notifier.health.outage.end("the job queues have their database again");
                     let alive = send_heartbeats(self.pool.clone(), self.queue, self.notifier.clone(), worker.clone());
                     self.registration = Registration::Alive(alive.boxed());
                 }

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::enqueue::Queue;
-use crate::db::{ANSWERS_WITHIN, ASKED_EVERY, Health};
+use crate::db::{ANSWERS_WITHIN, ASKED_EVERY, Health, Outage};
 use crate::metrics;
 
 /// How often an idle worker polls. Polling finds the jobs that no notification announces: those that are due later, and those whose
@@ -61,15 +61,16 @@ impl JobNotifier {
     }
 
     async fn relay(self, pool: PgPool) {
+        let outage = Outage::default();
         loop {
-            if let Err(error) = self.relay_from(&pool).await {
-                tracing::warn!(%error, "no notifications of jobs arrive: workers poll every second");
+            if let Err(error) = self.relay_from(&pool, &outage).await {
+                outage.warn(&error, "no notifications of jobs arrive: workers poll every second");
             }
             tokio::time::sleep(RESTART_DELAY).await;
         }
     }
 
-    async fn relay_from(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
+    async fn relay_from(&self, pool: &PgPool, outage: &Outage) -> Result<(), sqlx::Error> {
         // A connection of the pool would be given back to it, which must not happen to one that does not respond any more.
         let own = PgPoolOptions::new().max_connections(1).acquire_timeout(LISTENS_WITHIN);
         // Its notifications need not outlive a crash: they wait for neither the disk nor the standby.
@@ -78,6 +79,7 @@ impl JobNotifier {
         let mut listener = PgListener::connect_with(&own).await?;
         listener.eager_reconnect(false);
         listener.listen_all([CHANNEL, ALIVE_CHANNEL]).await?;
+        outage.end("notifications of jobs arrive again");
         // Notifications before LISTEN did not arrive.
         self.notify_all();
         loop {

@@ -236,6 +236,26 @@ async fn listening_sessions(pool: &PgPool) -> Vec<String> {
     .await
 }
 
+/// Five queues and the listener try again every second: the log tells of it once, and of its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_the_database_is_told_of_once_and_so_is_its_end() {
+    let (system, proxy) = test_system_behind_a_proxy().await;
+    assert_eq!(say(&system, &phone(1), "Plumber from London").await.len(), 1);
+    let told = |words: &str| system.workers[0].lines().iter().filter(|line| line.contains(words)).count();
+    proxy.go_away(true);
+    eventually(NOTICED_WITHIN, "a queue begins anew", async || told("the job queues lost their database") > 0).await;
+    // Every second, each of the queues makes an attempt.
+    let attempts = proxy.turned_away();
+    eventually(NOTICED_WITHIN, "many attempts", async || proxy.turned_away() >= attempts + 30).await;
+    assert_eq!(told("the job queues lost their database"), 1, "{:#?}", system.workers[0].lines());
+    assert_eq!(told("no notifications of jobs arrive"), 1, "{:#?}", system.workers[0].lines());
+    proxy.go_away(false);
+    eventually(NOTICED_WITHIN, "its end", async || told("the job queues have their database again") == 1).await;
+    eventually(NOTICED_WITHIN, "its end", async || told("notifications of jobs arrive again") == 1).await;
+    assert_eq!(say(&system, &phone(1), "ABC Plumbing").await.len(), 1);
+    system.shut_down().await.unwrap();
+}
+
 /// The server vanishes silently, as when its machine loses its network; a new one is reachable at the same address.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_go_silent_are_given_up() {

@@ -127,6 +127,29 @@ async fn a_sign_up_is_seen_in_the_metrics_and_no_phone_is() {
     system.shut_down().await.unwrap();
 }
 
+/// A counter that appears with its first increment has no increase that a rule could see.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_counter_of_a_fresh_program_begins_at_zero_with_all_its_labels() {
+    let Observed { system, ingress, workers } = observed(1).await;
+    let (at_ingress, at_worker) = (scrape(&ingress).await, scrape(&workers[0]).await);
+    let counters = METRICS.iter().filter(|metric| matches!(metric.kind, MetricKind::Counter));
+    for counter in counters {
+        let series: Vec<f64> = at_ingress
+            .iter()
+            .chain(&at_worker)
+            .filter(|(series, _)| base_name(series) == counter.name)
+            .map(|(_, value)| *value)
+            .collect();
+        assert!(!series.is_empty() && series.iter().all(|value| *value == 0.0), "{}: {series:?}", counter.name);
+    }
+    let lines = |of: &BTreeMap<String, f64>, name: &str| of.keys().filter(|series| base_name(series) == name).count();
+    let numbers = ["jobrun_webhooks_total", "jobrun_signature_failures_total", "jobrun_db_errors_total"];
+    assert_eq!(numbers.map(|name| lines(&at_ingress, name)), [25, 15, 14]);
+    let numbers = ["jobrun_jobs_orphaned_total", "jobrun_twilio_requests_total", "jobrun_unmatched_total"];
+    assert_eq!(numbers.map(|name| lines(&at_worker, name)), [5, 15, 5]);
+    system.shut_down().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn readiness_names_the_reason_and_the_health_check_follows_it() {
     let Observed { system, ingress, workers } = observed(1).await;
