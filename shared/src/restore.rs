@@ -33,10 +33,6 @@ const OVERLAP: TimeDelta = TimeDelta::minutes(10);
 /// The number of missed texts recorded in one transaction.
 const RECORD_BATCH_MAX: usize = 100;
 
-/// Twilio's dates are cut to whole seconds. An answer counts as written one second earlier, or a reply within the same second
-/// would seem to be sent before it.
-const DATE_PRECISION: TimeDelta = TimeDelta::seconds(1);
-
 /// An error of [`find`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -127,10 +123,10 @@ async fn list_missed(pool: &PgPool, inbound: Vec<Inbound>, unrecorded: &[Sent]) 
         answers.entry(&text.to).or_default().push(text.sent_at);
     }
     let missed = inbound.iter().filter(|text| new.contains(&text.sid)).map(|text| {
-        let later = answers.get(text.from.as_str()).into_iter().flatten().find(|at| **at >= text.sent_at);
+        let later = answers.get(text.from.as_str()).into_iter().flatten().find(|at| **at > text.sent_at);
         let mut event = missed_texts::as_event(text);
         if let Payload::Text { answered_at, .. } = &mut event.payload {
-            *answered_at = later.map(|at| *at - DATE_PRECISION);
+            *answered_at = later.copied();
         }
         Missed { event, arrived_at: text.sent_at }
     });
@@ -168,7 +164,7 @@ pub async fn record(pool: &PgPool, found: &Found, cooling: Duration, dry_run: bo
 }
 
 fn is_answered(event: &NewEvent) -> bool {
-    matches!(event.payload, Payload::Text { answered_at: Some(_), .. })
+    event.payload.answered_at().is_some()
 }
 
 /// Does everything but record the missed texts.
@@ -212,10 +208,15 @@ fn clients_of(unrecorded: &[Sent]) -> Vec<NewClient> {
     clients.into_iter().map(|(phone, payment_reference)| NewClient { phone, payment_reference }).collect()
 }
 
-/// Returns the number that each client was told last, in the order of their phones.
+/// Returns the number that each client was told last, in the order in which they were told.
 fn numbers_told(unrecorded: &[Sent]) -> Vec<Told> {
-    let told =
-        unrecorded.iter().filter_map(|text| Some((E164::parse(&text.to).ok()?, sent_text::number_told(&text.body)?)));
-    let last: BTreeMap<E164, E164> = told.filter(|(phone, _)| can_hold_a_conversation(phone)).collect();
-    last.into_iter().map(|(phone, number)| Told { phone, number }).collect()
+    let told = unrecorded.iter().enumerate().filter_map(|(place, text)| {
+        let phone = E164::parse(&text.to).ok().filter(can_hold_a_conversation)?;
+        Some((phone, (place, sent_text::number_told(&text.body)?)))
+    });
+    let last: BTreeMap<E164, (usize, E164)> = told.collect();
+    let mut last: Vec<(usize, Told)> =
+        last.into_iter().map(|(phone, (place, number))| (place, Told { phone, number })).collect();
+    last.sort_unstable_by_key(|(place, _)| *place);
+    last.into_iter().map(|(_, told)| told).collect()
 }

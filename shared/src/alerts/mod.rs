@@ -27,6 +27,7 @@ pub enum Kind {
     NoSweep,
     BlockedBy,
     SignaturesNotEnforced,
+    RestoreUnfinished,
     TextsMissed,
     TextsTooOld,
     StripeEventsMissed,
@@ -59,13 +60,14 @@ pub enum Kind {
 }
 
 /// Every kind, in the order of [`Kind`], with its stored name.
-pub const KINDS: [(Kind, &str); 35] = [
+pub const KINDS: [(Kind, &str); 36] = [
     (Kind::NoWorker, "no-worker"),
     (Kind::EventsWaiting, "events-waiting"),
     (Kind::TextsWaiting, "texts-waiting"),
     (Kind::NoSweep, "no-sweep"),
     (Kind::BlockedBy, "blocked-by"),
     (Kind::SignaturesNotEnforced, "signatures-not-enforced"),
+    (Kind::RestoreUnfinished, "restore-unfinished"),
     (Kind::TextsMissed, "texts-missed"),
     (Kind::TextsTooOld, "texts-too-old"),
     (Kind::StripeEventsMissed, "stripe-events-missed"),

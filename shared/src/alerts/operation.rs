@@ -29,6 +29,19 @@ pub fn signatures_not_enforced() -> NewAlert {
     }
 }
 
+/// `jobrun restored` was cut short on the database, which was restored at `at`, and was not run again.
+#[must_use]
+pub fn restore_unfinished(at: DateTime<Utc>) -> NewAlert {
+    let at = at.format("%Y-%m-%d %H:%M UTC");
+    NewAlert {
+        cause: Kind::RestoreUnfinished.name().to_owned(),
+        about: format!(
+            "`jobrun restored` of {at} was cut short: texts may be missing, and a reply with the words of an earlier text is not \
+             sent. Stop every ingress and worker, run `jobrun restored` again, and start them."
+        ),
+    }
+}
+
 /// The inbox lacked texts that Twilio lists.
 #[must_use]
 pub fn texts_missed() -> NewAlert {

@@ -14,12 +14,12 @@ use super::Error;
 const IDS_LEFT_OUT: i64 = 1_000_000;
 
 /// Returns the time up to which the database surely has every text: that of its last event, or that of the last comparison
-/// with Twilio's list, whichever is earlier. Restores since `recent` were perhaps not complete, so their lists count anew: a number
-/// may have been added to the pool since then.
+/// with Twilio's list, whichever is earlier. Restores since `recent` and unfinished ones were perhaps not complete, so their lists
+/// count anew: a number may have been added to the pool since then.
 pub async fn find_last_known(pool: &PgPool, recent: DateTime<Utc>) -> Result<DateTime<Utc>, Error> {
     let known = sqlx::query_scalar!(
         r#"SELECT LEAST(audited_until, (SELECT received_at FROM events WHERE id = (SELECT max(id) FROM events)),
-                        (SELECT min(listed_since) FROM restores WHERE restored_at > $1)) AS "known!"
+                        (SELECT min(listed_since) FROM restores WHERE restored_at > $1 OR last_event_id IS NULL)) AS "known!"
            FROM audits"#,
         recent
     );
@@ -90,23 +90,51 @@ pub async fn finish(conn: &mut PgConnection) -> Result<(), Error> {
     Ok(())
 }
 
+/// Returns when the oldest unfinished restore was made: `jobrun restored` was cut short and not run again.
+pub async fn find_unfinished(conn: &mut PgConnection) -> Result<Option<DateTime<Utc>>, Error> {
+    let since = sqlx::query_scalar!("SELECT min(restored_at) FROM restores WHERE last_event_id IS NULL");
+    Ok(since.fetch_one(conn).await?)
+}
+
 /// Marks those of the queued texts `ids` as sent that are unrecorded texts: the same recipient, sender and words. Each unrecorded text
 /// stands for one. Returns the ids of the texts that were sent.
 ///
 /// A text that follows from a text or call received after the restore is never among them: that was not answered before.
 /// The caller must have locked the texts.
 pub async fn settle_sent(conn: &mut PgConnection, ids: &[i64], now: DateTime<Utc>) -> Result<Vec<i64>, Error> {
+    // The earliest restore comes first: a text that fits it fits the later ones as well, so none takes the place of another.
+    let restores = sqlx::query!(
+        "SELECT id, last_event_id FROM restores
+         WHERE (SELECT twilio_sid FROM unrecorded_texts WHERE restore_id = restores.id LIMIT 1) IS NOT NULL
+         ORDER BY last_event_id NULLS LAST, restores.id"
+    );
+    let mut sent = Vec::new();
+    for restore in restores.fetch_all(&mut *conn).await? {
+        sent.extend(settle_sent_before(conn, restore.id, restore.last_event_id, ids, now).await?);
+    }
+    Ok(sent)
+}
+
+/// Does [`settle_sent`] for the unrecorded texts of one restore.
+async fn settle_sent_before(
+    conn: &mut PgConnection,
+    restore_id: i64,
+    last_event_id: Option<i64>,
+    ids: &[i64],
+    now: DateTime<Utc>,
+) -> Result<Vec<i64>, Error> {
+    // Texts are numbered after those that cannot have been sent before are left out, or these would take the places of others.
     let sent = sqlx::query_scalar!(
         r#"WITH ours AS (
-               SELECT m.id, m.to_phone, m.from_number, m.body, e.id AS event_id,
+               SELECT m.id, m.to_phone, m.from_number, m.body,
                       row_number() OVER (PARTITION BY m.to_phone, m.from_number, m.body ORDER BY m.id) AS place
                FROM messages m LEFT JOIN events e ON e.id = m.event_id AND e.source = 'twilio'
-               WHERE m.id = ANY($1) AND m.status = 'queued'
+               WHERE m.id = ANY($1) AND m.status = 'queued' AND (e.id IS NULL OR $4::BIGINT IS NULL OR e.id <= $4)
            ), unrecorded AS (
-               SELECT l.twilio_sid, l.to_phone, l.from_number, l.body, l.sent_at, r.last_event_id,
+               SELECT l.twilio_sid, l.to_phone, l.from_number, l.body, l.sent_at,
                       row_number() OVER (PARTITION BY l.to_phone, l.from_number, l.body ORDER BY l.sent_at, l.twilio_sid) AS place
-               FROM unrecorded_texts l JOIN restores r ON r.id = l.restore_id
-               WHERE l.to_phone IN (SELECT to_phone FROM ours)
+               FROM unrecorded_texts l
+               WHERE l.restore_id = $3 AND l.to_phone IN (SELECT to_phone FROM ours)
                  -- Looked up for each: joined, it may be answered by reading all texts.
                  AND (SELECT m.id FROM messages m WHERE m.twilio_sid = l.twilio_sid) IS NULL
            )
@@ -115,10 +143,11 @@ pub async fn settle_sent(conn: &mut PgConnection, ids: &[i64], now: DateTime<Utc
                check_at = $2, updated_at = $2, error_message = NULL
            FROM ours JOIN unrecorded USING (to_phone, from_number, body, place)
            WHERE messages.id = ours.id
-             AND (ours.event_id IS NULL OR unrecorded.last_event_id IS NULL OR ours.event_id <= unrecorded.last_event_id)
            RETURNING messages.id"#,
         ids,
-        now
+        now,
+        restore_id,
+        last_event_id
     );
     Ok(sent.fetch_all(conn).await?)
 }

@@ -53,6 +53,7 @@ pub(crate) async fn queue_text(
             event_id: None,
             from: onboarding_number.clone(),
             text: text.clone(),
+            answered_before: false,
             held_back: false,
             deferred_until: None,
             traceparent: None,

@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use futures::future::join_all;
 use jobrun::demo::TestSystem;
-use jobrun_shared::numbers::seed_release;
+use jobrun_shared::db::restores;
+use jobrun_shared::numbers::{allocate, seed_release};
 use jobrun_shared::{clock, db};
-use jobrun_stand_in::Fault;
 use jobrun_stand_in::stripe::Sale;
-use jobrun_tests::{PATIENCE, count, eventually, numbers, phone, say, server, test_system_with, texts};
+use jobrun_stand_in::{Direction, Fault};
+use jobrun_tests::{
+    PATIENCE, count, eventually, migrated_database, numbers, paid_clients, phone, say, server, test_system_with, texts,
+};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use sqlx::AssertSqlSafe;
@@ -106,17 +110,26 @@ async fn lose(name: &str) -> Lost {
         assert!(told.contains(&format!("Your JobRun number is {}", numbers(2)[usize::from(n == BOB)])), "{told}");
     }
     stop(&mut system).await;
-    // Twilio's dates have whole seconds: a text of the same second as an answer would count as answered by it.
-    let second = clock::now().timestamp();
-    eventually(PATIENCE, "another second has begun", async || clock::now().timestamp() > second).await;
     for (n, body) in [(ANN, UP_TO_PAYMENT[2]), (DOT, UP_TO_PAYMENT[0])] {
         assert!(system.stand_in.text(&phone(n), body).await.is_err(), "the ingress is down");
     }
     let texts = (ANN..=DOT).map(|n| (n, system.stand_in.bodies_to(&phone(n)))).collect();
+    restore(&mut system, backup).await;
+    Lost { system, stripe, texts }
+}
+
+/// Replaces the database by its backup. Programs must be stopped.
+async fn restore(system: &mut TestSystem, backup: String) {
     system.pool.close().await;
     system.environment.insert("DATABASE_URL".to_owned(), backup.clone());
     system.pool = db::connect(&backup.into(), jobrun::CONNECTIONS).await.unwrap();
-    Lost { system, stripe, texts }
+}
+
+/// Runs `jobrun restored`, and returns its output.
+async fn run_restored(system: &TestSystem) -> String {
+    let (code, shown, errors) = system.operator(&["restored"]).await.unwrap();
+    assert_eq!(code, 0, "{errors}");
+    shown
 }
 
 /// Starts the programs on the restored database, and sends Stripe's events again, Bob's first. Returns the texts that each client
@@ -225,10 +238,194 @@ async fn a_command_that_is_cut_short_leaves_no_text_to_be_sent_twice() {
     let (code, _, errors) = lost.system.operator(&["restored"]).await.unwrap();
     assert!(code == 1 && errors.contains("cut short"), "{errors}");
     execute(&lost.system.pool, "DROP TRIGGER no_events ON events").await;
-    let (code, shown, errors) = lost.system.operator(&["restored"]).await.unwrap();
-    assert!(code == 0 && shown.contains("texts received and missing: 8"), "{errors}");
+    let shown = run_restored(&lost.system).await;
+    assert!(shown.contains("texts received and missing: 8"), "{shown}");
     assert_eq!(count(&lost.system.pool, "SELECT count(*) FROM restores WHERE last_event_id IS NULL").await, 0);
     let new = go_on(&mut lost).await;
     assert_eq!(new.values().map(Vec::len).collect::<Vec<_>>(), [1, 0, 0, 1], "{new:?}");
     lost.system.shut_down().await.unwrap();
+}
+
+const UNFINISHED: &str = "SELECT count(*) FROM alerts WHERE cause = 'restore-unfinished' AND cleared_at IS NULL";
+
+/// Returns what `jobrun doctor` says about restores.
+async fn doctor_on_restores(system: &TestSystem) -> String {
+    let (_, shown, _) = system.operator(&["doctor"]).await.unwrap();
+    shown.lines().skip_while(|line| !line.starts_with("restore ")).take(2).collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_was_cut_short_is_said_until_the_command_has_finished() {
+    let mut system = test_system_with(1, &[]).await;
+    stop(&mut system).await;
+    assert!(doctor_on_restores(&system).await.contains("ok"));
+    // As a run leaves it that is cut short after its first transaction, four days ago.
+    execute(
+        &system.pool,
+        "INSERT INTO restores (restored_at, listed_since) VALUES (now() - interval '4 days', '2026-01-02 03:04:00Z')",
+    )
+    .await;
+    let said = doctor_on_restores(&system).await;
+    assert!(said.contains("FAULT") && said.contains("run `jobrun restored` again"), "{said}");
+    start(&mut system).await;
+    eventually(PATIENCE, "a worker says so", async || count(&system.pool, UNFINISHED).await == 1).await;
+    let (_, alerts, _) = system.operator(&["alerts"]).await.unwrap();
+    assert!(alerts.contains("run `jobrun restored` again") && alerts.contains("once"), "{alerts}");
+
+    stop(&mut system).await;
+    let shown = run_restored(&system).await;
+    assert!(shown.contains("list since 2026-01-02 02:54 UTC"), "what it may have left out is read again: {shown}");
+    assert!(doctor_on_restores(&system).await.contains("ok"));
+    start(&mut system).await;
+    eventually(PATIENCE, "the alert ends by itself", async || count(&system.pool, UNFINISHED).await == 0).await;
+    system.shut_down().await.unwrap();
+}
+
+/// Client 1 and client 2 hold the first two numbers at the backup. After it, client 2 is told the third, and then client 1.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_replaced_another_is_kept_for_the_last_client_who_was_told_it() {
+    let mut system = test_system_with(1, &[]).await;
+    seed_release::seed(&system.pool, &numbers(3)).await.unwrap();
+    paid_clients(&system.pool, "client", 3).await;
+    for id in ["client-1", "client-2"] {
+        allocate::allocate(&system.pool, id, clock::now()).await.unwrap();
+    }
+    execute(
+        &system.pool,
+        r#"INSERT INTO onboarding_states (client_id, current_state) SELECT id, 'COMPLETE' FROM clients WHERE "twilioNumber" IS NOT NULL"#,
+    )
+    .await;
+    let backup = back_up(&mut system, "restored_numbers").await;
+    start(&mut system).await;
+    let [first, second, third] = &numbers(3)[..] else { panic!("three numbers") };
+    for number in [&[second.as_str()][..], &[third, "--now"], &[first]] {
+        let release = [&["pool", "release", "--yes"], number].concat();
+        assert_eq!(system.operator(&release).await.unwrap().0, 0);
+        system.settle().await.unwrap();
+    }
+    let (one, two) = (system.stand_in.bodies_to(&phone(1)), system.stand_in.bodies_to(&phone(2)));
+    assert!(one.len() == 1 && one[0].contains(third) && two.len() == 2 && two[0].contains(third), "{one:?} {two:?}");
+    stop(&mut system).await;
+    restore(&mut system, backup).await;
+
+    let shown = run_restored(&system).await;
+    assert!(shown.contains(&format!("kept for the client, who holds {first}, which it replaced")), "{shown}");
+    assert!(shown.contains("kept for another client, who was told it later"), "{shown}");
+    run_restored(&system).await;
+    let history =
+        "SELECT concat_ws(' ', client_id, number_changes.number, change) FROM number_changes WHERE why LIKE 'told %'";
+    assert_eq!(texts(&system.pool, history).await, [format!("client-1 {third} released")], "once");
+    let refused = allocate::allocate(&system.pool, "client-3", clock::now()).await.unwrap();
+    assert_eq!(refused.phone_e164, None, "no other client is given it");
+
+    start(&mut system).await;
+    assert_eq!(system.operator(&["pool", "release", first, "--yes"]).await.unwrap().0, 0);
+    system.settle().await.unwrap();
+    let holder = r#"SELECT id || ' ' || "twilioNumber" FROM clients WHERE "twilioNumber" IS NOT NULL ORDER BY id"#;
+    assert_eq!(texts(&system.pool, holder).await, [format!("client-1 {third}"), format!("client-2 {second}")]);
+    assert_eq!(system.stand_in.bodies_to(&phone(1)), one, "it was told before the restore");
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_that_were_answered_before_a_restore_do_not_count_towards_the_loop_guard() {
+    let mut system = test_system_with(1, &settings()).await;
+    let backup = back_up(&mut system, "restored_many").await;
+    start(&mut system).await;
+    let [up_to_confirmation @ .., yes] = &UP_TO_PAYMENT;
+    let back_and_forth = ["back", "SMS"].repeat(7);
+    // As many answers as the loop guard lets pass.
+    for body in up_to_confirmation.iter().chain(&back_and_forth).chain(&[*yes, "hmm?"]) {
+        assert_eq!(say(&system, &phone(ANN), body).await.len(), 1, "{body}");
+    }
+    stop(&mut system).await;
+    let another = "Sorry, the business name is XYZ Plumbing";
+    assert!(system.stand_in.text(&phone(ANN), another).await.is_err(), "the ingress is down");
+    let before = system.stand_in.bodies_to(&phone(ANN));
+    assert_eq!(before.len(), 20);
+    restore(&mut system, backup).await;
+
+    let shown = run_restored(&system).await;
+    assert!(shown.contains("missing: 21, recorded now; 20 of them had an answer"), "{shown}");
+    start(&mut system).await;
+    system.settle().await.unwrap();
+    let new = system.stand_in.bodies_to(&phone(ANN)).split_off(before.len());
+    assert!(new.len() == 1 && new[0].contains("XYZ Plumbing"), "{new:?}");
+    assert_eq!(say(&system, &phone(ANN), "back").await.len(), 1, "nor do they count later");
+    assert_eq!(count(&system.pool, "SELECT count(*) FROM alerts WHERE cause LIKE 'loop:%'").await, 0);
+    system.shut_down().await.unwrap();
+}
+
+/// Lets clients send two texts at once, until the second one crosses the answer to the first within one second, as Twilio's list
+/// shows it. Returns the client's phone.
+async fn cross_within_a_second(system: &TestSystem) -> String {
+    for n in 1..100 {
+        let phone = phone(n);
+        let texts = UP_TO_PAYMENT[..1].iter().chain(&["Are you there"]);
+        join_all(texts.map(|body| system.stand_in.text(&phone, body))).await;
+        system.settle().await.unwrap();
+        let listed = system.stand_in.messages_with(&phone);
+        let listed: Vec<_> =
+            listed.iter().map(|it| (it.direction, it.date_created.timestamp(), it.body.as_str())).collect();
+        let [
+            (_, _, plumber),
+            (Direction::Inbound, crossed_at, _),
+            (Direction::Outbound, answered_at, _),
+            (_, _, sorry),
+        ] = &listed[..]
+        else {
+            continue;
+        };
+        if *plumber == UP_TO_PAYMENT[0] && crossed_at == answered_at && sorry.contains("our texts crossed") {
+            return phone;
+        }
+    }
+    panic!("no texts cross");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_crossed_ours_within_a_second_is_not_taken_for_an_answer_after_a_restore() {
+    let mut system = test_system_with(1, &[]).await;
+    let backup = back_up(&mut system, "restored_crossed").await;
+    start(&mut system).await;
+    let phone = cross_within_a_second(&system).await;
+    stop(&mut system).await;
+    let before = system.stand_in.bodies_to(&phone);
+    restore(&mut system, backup).await;
+    run_restored(&system).await;
+    start(&mut system).await;
+    system.settle().await.unwrap();
+    assert_eq!(system.stand_in.bodies_to(&phone), before);
+    let reply = say(&system, &phone, UP_TO_PAYMENT[1]).await;
+    assert!(reply.len() == 1 && reply[0].contains("your own name"), "{reply:?}");
+    system.shut_down().await.unwrap();
+}
+
+/// Texts with the same words: of an event after both restores, of one between them, and of one before both.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_settles_with_a_restore_after_its_event_whichever_texts_are_queued_before_it() {
+    let pool = migrated_database(2).await;
+    execute(
+        &pool,
+        "INSERT INTO events (source, external_id, kind, lane, payload, received_at)
+         SELECT 'twilio', 'SM' || n, 'text', 'phone:447900000001', '{}', now() FROM generate_series(1, 3) AS n;
+         INSERT INTO restores (restored_at, listed_since, last_event_id) VALUES (now(), now(), 1), (now(), now(), 2);
+         INSERT INTO unrecorded_texts (twilio_sid, restore_id, to_phone, from_number, body, sent_at)
+         SELECT 'SENT' || id, id, '+447900000001', '+447111111111', 'Hi', now() FROM restores;
+         INSERT INTO messages (event_id, kind, to_phone, from_number, body, created_at, updated_at)
+         SELECT id, 'reminder', '+447900000001', '+447111111111', 'Hi', now(), now() FROM events ORDER BY id DESC",
+    )
+    .await;
+    let settled = async |ids: &[i64]| {
+        let mut tx = pool.begin().await.unwrap();
+        let mut settled = restores::settle_sent(&mut tx, ids, clock::now()).await.unwrap();
+        settled.sort_unstable();
+        settled
+    };
+    let ids: Vec<i64> = sqlx::query_scalar("SELECT id FROM messages ORDER BY id").fetch_all(&pool).await.unwrap();
+    let [after, between, before] = ids[..] else { panic!("three texts") };
+    assert_eq!(settled(&[after]).await, [0_i64; 0]);
+    assert_eq!(settled(&[between]).await, [between], "the text of the earlier restore is none of its");
+    assert_eq!(settled(&[after, between]).await, [between], "the one before it takes no place");
+    assert_eq!(settled(&[after, between, before]).await, [between, before]);
 }

@@ -190,6 +190,7 @@ pub(crate) fn misdirected_reply(
         },
         to: to_stranger,
         from: from_number,
+        answered_before: false,
         held_back: false,
         deferred_until: None,
         traceparent: event.traceparent,

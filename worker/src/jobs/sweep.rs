@@ -9,7 +9,8 @@
 //! 7. clears the alerts about sessions that no longer hold locks
 //! 8. enqueues jobs for rows that were left behind
 //! 9. removes finished jobs, and events and texts that are older than `RETENTION`
-//! 10. forgets the texts that are unrecorded since an old restore of the database
+//! 10. raises and clears the alert about an unfinished restore of the database, and forgets the texts that are unrecorded since an old
+//!     one
 //!
 //! Its only input is the rows, so every worker may run it, on schedule and at once when numbers become free. `jobrun sweep` takes
 //! back numbers and offers numbers, and does no other part.
@@ -17,7 +18,7 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use jobrun_shared::alerts::{prefixes_that_end_when_quiet, texts};
+use jobrun_shared::alerts::{Kind, operation, prefixes_that_end_when_quiet, texts};
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::numbers::ownerless;
 use jobrun_shared::db::outbox::{self, SETTLED_AT_ONCE};
@@ -51,6 +52,7 @@ pub(crate) async fn run(context: &JobContext) -> Result<(), db::Error> {
         enqueue_missed_work(context).await,
         remove_finished_jobs(context).await,
         remove_old_rows(context).await,
+        check_restores(context).await,
         forget_unrecorded_texts(context).await,
     ];
     results.into_iter().collect::<Result<(), db::Error>>()?;
@@ -172,6 +174,24 @@ async fn remove_finished_jobs(context: &JobContext) -> Result<(), db::Error> {
     let removed = queue::remove_finished(&context.pool, FINISHED_JOBS_KEPT_FOR).await;
     tracing::debug!(?removed, "removed finished jobs");
     removed.map(|_| ()).map_err(db::Error::from)
+}
+
+/// Raises an alert while a restore is unfinished. `jobrun restored` finishes it, and runs only while no worker does.
+async fn check_restores(context: &JobContext) -> Result<(), db::Error> {
+    let now = clock::now();
+    let mut tx = context.pool.begin().await?;
+    let mut raised = Vec::new();
+    let mut cleared = Vec::new();
+    if let Some(restored_at) = restores::find_unfinished(&mut tx).await? {
+        let alert = operation::restore_unfinished(restored_at);
+        raised.extend(alerts::raise_lasting(&mut tx, &alert, now).await?.then_some(alert));
+    } else {
+        cleared = alerts::clear(&mut tx, &[Kind::RestoreUnfinished.name().to_owned()], now).await?;
+    }
+    tx.commit().await?;
+    telemetry::raised(&raised);
+    telemetry::cleared(&cleared);
+    Ok(())
 }
 
 async fn forget_unrecorded_texts(context: &JobContext) -> Result<(), db::Error> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_shared::db::server::{self, ServerFacts};
-use jobrun_shared::db::{self, installation};
+use jobrun_shared::db::{self, installation, restores};
 use jobrun_shared::numbers::account_check::{Ours, compare};
 use jobrun_shared::numbers::status;
 use jobrun_shared::stripe_account::{self, Account};
@@ -16,8 +16,8 @@ use jobrun_twilio::webhooks;
 use serde::Serialize;
 use sqlx::PgPool;
 
-use crate::CONNECTIONS;
 use crate::table::{self, Column};
+use crate::{CONNECTIONS, MINUTE};
 
 const COLUMNS: [Column; 3] = [Column::text("CHECK", 14), Column::state("RESULT", 7), Column::text("FINDING", 0)];
 
@@ -125,7 +125,8 @@ async fn find_all() -> Vec<Finding> {
     match &pool {
         Some(pool) => findings.extend(check_database(pool).await),
         None => findings.extend(
-            ["migrations", "clock", "workers", "alerts"].map(|check| skipped(check, "there is no database to ask")),
+            ["migrations", "clock", "restore", "workers", "alerts"]
+                .map(|check| skipped(check, "there is no database to ask")),
         ),
     }
     findings.push(check_twilio(pool.as_ref()).await);
@@ -191,8 +192,23 @@ async fn check_database(pool: &PgPool) -> Vec<Finding> {
         Ok((facts, asked_at)) => findings.extend(judge(&facts, asked_at, clock::now())),
         Err(error) => findings.push(fault("database", error.to_string(), "see the server's log")),
     }
+    findings.push(check_restores(pool).await);
     findings.extend(check_work(pool, now).await);
     findings
+}
+
+/// Looks for a `jobrun restored` that was cut short.
+async fn check_restores(pool: &PgPool) -> Finding {
+    let unfinished = async { restores::find_unfinished(&mut *pool.acquire().await?).await };
+    match unfinished.await {
+        Ok(None) => ok("restore", "none is unfinished"),
+        Ok(Some(at)) => fault(
+            "restore",
+            format!("`jobrun restored` of {} was cut short, and texts may be missing", at.format(MINUTE)),
+            "stop every ingress and worker, run `jobrun restored` again, and start them",
+        ),
+        Err(error) => fault("restore", error.to_string(), "see the server's log"),
+    }
 }
 
 /// Judges the server, which was asked at `asked_at` and has answered by `now`. Pure.

@@ -71,6 +71,11 @@ fn words(kept: &Kept) -> Option<String> {
         Kept::CoolsDown => Some("kept for the client, who gets it once it has paid".to_owned()),
         Kept::NotInPool => Some("not in the pool: add it with `jobrun pool seed`, then run this again".to_owned()),
         Kept::HeldByOther => Some("held by another client: look at both with `jobrun client`".to_owned()),
-        Kept::HoldsOther(number) => Some(format!("the client holds {number}: look at it with `jobrun client`")),
+        Kept::ToldToOther => {
+            Some("kept for another client, who was told it later: look at both with `jobrun client`".to_owned())
+        }
+        Kept::HoldsOther(number) => Some(format!(
+            "kept for the client, who holds {number}, which it replaced: `jobrun pool release {number} --yes` gives it to the client"
+        )),
     }
 }

@@ -152,6 +152,15 @@ pub(super) const KINDS: [&str; 13] = [
 ];
 
 impl Payload {
+    /// Returns when it was answered, if it is a text that was answered before a restore of the database.
+    #[must_use]
+    pub const fn answered_at(&self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Text { answered_at, .. } => *answered_at,
+            _ => None,
+        }
+    }
+
     /// Returns the name of the kind, as the column `kind` contains it.
     #[must_use]
     pub const fn kind(&self) -> &'static str {

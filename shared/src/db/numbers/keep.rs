@@ -1,5 +1,7 @@
 //! Keeps numbers for the clients that were told them, after a restore of the database that has lost the assignment.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::E164;
 use sqlx::PgConnection;
@@ -29,20 +31,27 @@ pub enum Kept {
     NotInPool,
     /// Another client holds it, or the pool says so.
     HeldByOther,
-    /// The client holds another number.
+    /// Another client was told it later, and it cools down for that one.
+    ToldToOther,
+    /// It cools down for the client, who still holds this other number, which it replaced.
     HoldsOther(String),
 }
 
 impl Kept {
-    fn of(row: &Row) -> Self {
-        match (&row.status, &row.client_number) {
+    fn of(row: &Row, is_told_last: bool) -> Self {
+        match (row.status.as_deref(), &row.client_number) {
             (None, _) => Self::NotInPool,
             (Some(_), Some(held)) if *held == row.number => Self::Holds,
+            (Some("ASSIGNED"), _) => Self::HeldByOther,
             _ if row.is_held => Self::HeldByOther,
+            _ if !is_told_last => Self::ToldToOther,
             (Some(_), Some(held)) => Self::HoldsOther(held.clone()),
-            (Some(status), None) if status == "ASSIGNED" => Self::HeldByOther,
             (Some(_), None) => Self::CoolsDown,
         }
+    }
+
+    const fn cools_down_for_the_client(&self) -> bool {
+        matches!(self, Self::CoolsDown | Self::HoldsOther(_))
     }
 }
 
@@ -52,10 +61,15 @@ struct Row {
     client_number: Option<String>,
     status: Option<String>,
     is_held: bool,
+    /// Until when it cools down for the client already.
+    kept_until: Option<DateTime<Utc>>,
 }
 
 /// Lets numbers that no client holds cool down until `until`, each for the client that was told it: no other client is
-/// given it. Returns for each of `told`, in order, what became of it. A phone must belong to a client.
+/// given it. `told` is in the order in which they were told; a number that several clients were told is kept for the last of them.
+/// Returns for each of `told`, in order, what became of it. A phone must belong to a client.
+///
+/// Repeated, this only prolongs the time, and the history has no further step.
 ///
 /// Takes the allocation lock exclusively, and locks the pool rows that it changes.
 pub async fn keep_told(
@@ -73,21 +87,29 @@ pub async fn keep_told(
     let numbers: Vec<&str> = told.iter().map(|it| it.number.as_str()).collect();
     let rows = sqlx::query_as!(
         Row,
-        r#"SELECT told.number AS "number!", c.id AS client_id, c."twilioNumber" AS client_number,
-                  (SELECT status FROM twilio_number_pool WHERE phone_e164 = told.number) AS status,
+        r#"SELECT told.number AS "number!", c.id AS client_id, c."twilioNumber" AS client_number, pool.status AS "status?",
+                  CASE WHEN pool.status = 'COOLING_DOWN' AND pool.last_client_id = c.id THEN pool.cools_until END AS kept_until,
                   (SELECT holder.id FROM clients holder WHERE holder."twilioNumber" = told.number) IS NOT NULL AS "is_held!"
            FROM unnest($1::TEXT[], $2::TEXT[]) WITH ORDINALITY AS told (phone, number, place)
            JOIN clients c ON c."phoneNumber" = told.phone
+           LEFT JOIN twilio_number_pool pool ON pool.phone_e164 = told.number
            ORDER BY place"#,
         &phones as &[&str],
         &numbers as &[&str]
     )
     .fetch_all(&mut *conn)
     .await?;
-    for row in rows.iter().filter(|row| Kept::of(row) == Kept::CoolsDown) {
+    // Of two rows with the same number, the map keeps the later.
+    let last: HashMap<&str, &str> = rows.iter().map(|row| (row.number.as_str(), row.client_id.as_str())).collect();
+    let kept: Vec<Kept> =
+        rows.iter().map(|row| Kept::of(row, last.get(row.number.as_str()) == Some(&row.client_id.as_str()))).collect();
+    for (row, _) in rows.iter().zip(&kept).filter(|(_, kept)| kept.cools_down_for_the_client()) {
         let step = [(row.number.as_str(), Some(row.client_id.as_str()))];
+        let until = row.kept_until.map_or(until, |kept_until| kept_until.max(until));
         return_to_pool(conn, &step, Some(until), None).await?;
-        changes::record(conn, Change::Released, &step, WHY, now).await?;
+        if row.kept_until.is_none() {
+            changes::record(conn, Change::Released, &step, WHY, now).await?;
+        }
     }
-    Ok(rows.iter().map(Kept::of).collect())
+    Ok(kept)
 }

@@ -25,6 +25,8 @@ pub struct NewMessage {
     pub from: E164,
     /// The kind and the body.
     pub text: Text,
+    /// Whether it replies to a text that was answered before a restore of the database, so that it was probably sent then.
+    pub answered_before: bool,
     /// Whether it is stored but not sent, because its recipient has had too many texts in too short a time.
     pub held_back: bool,
     /// The earliest time to send it, if it is important and its recipient has had too many texts in too short a time.
@@ -115,14 +117,15 @@ pub(super) async fn enqueue_in_each_second(
 /// How old a deferred text may be for the loop guard to still count it. Longer than most deferrals.
 const DEFERRALS_END_WITHIN: TimeDelta = TimeDelta::minutes(15);
 
-/// Returns the recent texts to `phones`, for the loop guard. Held-back texts do not count, and a deferred text counts
-/// from the time at which it may leave.
+/// Returns the recent texts to `phones`, for the loop guard. Held-back texts and replies to texts that were answered before a
+/// restore of the database do not count, and a deferred text counts from the time at which it may leave.
 pub async fn loop_guard(conn: &mut PgConnection, phones: &[&E164], now: DateTime<Utc>) -> Result<LoopGuard, Error> {
     let mut guard = LoopGuard::default();
     let digits: Vec<&str> = phones.iter().map(|phone| phone.as_str()).collect();
     let rows = sqlx::query!(
         r#"SELECT to_phone, kind, body, GREATEST(created_at, deferred_until) AS "at!" FROM messages
-           WHERE to_phone = ANY($1) AND created_at > $3 AND GREATEST(created_at, deferred_until) > $2 AND NOT held_back"#,
+           WHERE to_phone = ANY($1) AND created_at > $3 AND GREATEST(created_at, deferred_until) > $2 AND NOT held_back
+             AND (SELECT payload ? 'answered_at' FROM events WHERE events.id = messages.event_id) IS NOT TRUE"#,
         &digits as &[&str],
         now - loop_guard::WINDOW,
         now - DEFERRALS_END_WITHIN

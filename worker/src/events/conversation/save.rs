@@ -85,8 +85,8 @@ async fn drop_texts_sent_before(conn: &mut PgConnection, batch: &mut [ClientWork
     Ok(())
 }
 
-/// Marks the texts beyond the limits of the loop guard: those that matter are deferred, the others held back. Returns the alerts
-/// about them.
+/// Marks the texts beyond the limits of the loop guard: those that matter are deferred, the others held back. Replies to texts that
+/// were answered before a restore of the database have no limit, because they are not sent again. Returns the alerts about them.
 async fn apply_loop_guard(
     conn: &mut PgConnection,
     batch: &mut [ClientWork],
@@ -100,7 +100,7 @@ async fn apply_loop_guard(
     let mut alerts = Vec::new();
     for work in batch {
         let client_id = &work.loaded.client.id;
-        for text in &mut work.texts {
+        for text in work.texts.iter_mut().filter(|text| !text.answered_before) {
             let admission = guard.admit(&text.to, &text.text, now);
             text.admit_as(admission);
             // Repeated calls are no loop.

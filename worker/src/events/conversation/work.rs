@@ -105,10 +105,7 @@ impl ClientWork {
         now: DateTime<Utc>,
     ) -> Facts<'a> {
         // A text that was answered before a restore of the database: the question that followed was asked then, not now.
-        let asked_before = match stored.payload {
-            Some(Payload::Text { answered_at, .. }) => answered_at,
-            _ => None,
-        };
+        let asked_before = stored.payload.as_ref().and_then(Payload::answered_at);
         Facts {
             payment_link: context.payment_link.as_deref(),
             allocation,
@@ -227,6 +224,7 @@ impl ClientWork {
             to: client.owner_phone.clone(),
             from: context.onboarding_number.clone(),
             text,
+            answered_before: event.payload.as_ref().and_then(Payload::answered_at).is_some(),
             held_back: false,
             deferred_until: None,
             traceparent: self.span.as_ref().map(Span::traceparent),
