@@ -15,6 +15,7 @@
 //! * [`numbers`]: numbers of the pool, allocated, offered to waiting clients, bought, counted and checked.
 //! * [`payments`]: payments that name no client, or come twice.
 //! * [`client_actions`]: actions of operators on a client.
+//! * [`bulk_actions`]: failed texts that are sent again, and waiting texts that are dropped, many at once.
 //! * [`refusal`]: the reasons why a request of the operator is refused.
 //! * [`liveness`]: alerts about workers that do not run, and about work that waits for them.
 //! * [`retention`]: the removal of old events and texts.
@@ -53,6 +54,8 @@ pub mod numbers;
 pub mod payments;
 
 pub mod client_actions;
+
+pub mod bulk_actions;
 
 pub mod refusal;
 

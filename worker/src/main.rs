@@ -41,7 +41,7 @@ use jobrun_twilio::api::Api;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::{JobContext, Progress, StripeAccount};
-use crate::jobs::{process_events, reconcile, reconcile_stripe, send_messages, sweep};
+use crate::jobs::{bulk_actions, process_events, reconcile, reconcile_stripe, send_messages, sweep};
 
 /// Enough for every job under way, and for the one connection that listens for notifications.
 ///
@@ -194,6 +194,7 @@ fn monitor(context: &Arc<JobContext>, notifier: &JobNotifier, sweep_interval: Du
     let monitor = with_queue(monitor, context, notifier, Queue::Sweep);
     let monitor = with_queue(monitor, context, notifier, Queue::Reconcile);
     let monitor = with_queue(monitor, context, notifier, Queue::ReconcileStripe);
+    let monitor = with_queue(monitor, context, notifier, Queue::BulkActions);
     let context = Arc::clone(context);
     monitor.register(move |_| {
         WorkerBuilder::new(format!("sweep-schedule-{}", process_name()))
@@ -212,7 +213,11 @@ fn restart_queue(outage: &db::Outage, error: &WorkerError) -> bool {
 /// Returns how many jobs of a queue a process runs at the same time.
 const fn concurrency_of(queue: Queue) -> usize {
     match queue {
-        Queue::ProcessEvents | Queue::Sweep | Queue::Reconcile | Queue::ReconcileStripe => 1,
+        Queue::ProcessEvents
+        | Queue::Sweep
+        | Queue::Reconcile
+        | Queue::ReconcileStripe
+        | Queue::BulkActions => 1,
         // One job claims and records while another waits for Twilio.
         Queue::SendMessages => 4,
     }
@@ -280,6 +285,7 @@ async fn work(queue: Queue, context: &JobContext) -> Result<Progress, db::Error>
         Queue::Sweep => sweep::run(context).await.map(|()| Progress::Drained),
         Queue::Reconcile => reconcile::run(context).await,
         Queue::ReconcileStripe => reconcile_stripe::run(context).await,
+        Queue::BulkActions => bulk_actions::run(context).await,
     }
 }
 

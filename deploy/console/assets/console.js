@@ -11,6 +11,7 @@
   const isInUse = () => {
     const active = document.activeElement;
     if (active && active !== document.body && active.matches("input, select, textarea")) return true;
+    if (document.querySelector("#live input:checked")) return true;
     const selection = document.getSelection();
     return Boolean(selection && !selection.isCollapsed);
   };

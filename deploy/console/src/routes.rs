@@ -14,7 +14,8 @@ use crate::app::App;
 use crate::error::PageError;
 use crate::guard::{Access, guard};
 use crate::pages::{
-    alerts, audit, client, client_actions, clients, events, numbers, payments, people, texts, today, waiting,
+    alerts, audit, bulk_texts, client, client_actions, clients, events, numbers, payments, people, texts, today,
+    waiting,
 };
 use crate::{assets, live, login};
 
@@ -81,6 +82,9 @@ fn table(app: App) -> Table {
         .add(VIEWER, get, "/purchases", numbers::purchases)
         .add(VIEWER, get, "/payments", payments::show)
         .add(VIEWER, get, "/texts", texts::show)
+        .add(OPERATOR, get, "/texts/bulk", bulk_texts::check)
+        .add(OPERATOR, post, "/texts/bulk", bulk_texts::begin)
+        .add(OPERATOR, get, "/texts/bulk/{id}", bulk_texts::show)
         .add(VIEWER, get, "/events", events::show)
         .add(VIEWER, get, "/alerts", alerts::show)
         .add(OPERATOR, get, "/audit", audit::show)

@@ -240,6 +240,13 @@ pub enum Part {
         /// The text.
         body: String,
     },
+    /// A box to choose the row by.
+    Choice {
+        /// The value that is sent for the row.
+        value: String,
+        /// The words that name the box, for those who hear the page.
+        label: String,
+    },
     /// The following pieces are on a line of their own.
     Line,
 }
@@ -325,6 +332,12 @@ impl Cell {
     #[must_use]
     pub fn more(self, summary: &'static str, body: impl Into<String>) -> Self {
         self.with(Part::More { summary, body: shown(&body.into()) })
+    }
+
+    /// Adds a box to choose the row by, for a page with a [`Choosing`].
+    #[must_use]
+    pub fn choice(self, value: impl Into<String>, label: impl Into<String>) -> Self {
+        self.with(Part::Choice { value: value.into(), label: label.into() })
     }
 
     /// Begins a line.
@@ -424,6 +437,17 @@ pub struct Search {
     pub words: String,
 }
 
+/// A form that does something with the rows that the reader chooses, or with all that match.
+#[derive(Clone, Debug)]
+pub struct Choosing {
+    /// Where the form leads.
+    pub path: &'static str,
+    /// The filters of the list, so that all that match can be meant.
+    pub filters: Vec<(&'static str, String)>,
+    /// What can be done: value and words.
+    pub actions: &'static [(&'static str, &'static str)],
+}
+
 /// A page of tables.
 #[derive(Template, Debug)]
 #[template(path = "list.html")]
@@ -440,6 +464,8 @@ pub struct ListPage {
     pub filters: Vec<Filter>,
     /// Whether the page is not the first one of its list.
     pub is_later: bool,
+    /// What can be done with chosen rows, if the reader may do something.
+    pub choosing: Option<Choosing>,
     /// The tables.
     pub tables: Vec<Table>,
 }
@@ -448,7 +474,7 @@ impl ListPage {
     /// A page without filters.
     #[must_use]
     pub const fn new(frame: Frame, path: &'static str, intro: &'static str, tables: Vec<Table>) -> Self {
-        Self { frame, intro, path, search: None, filters: Vec::new(), is_later: false, tables }
+        Self { frame, intro, path, search: None, filters: Vec::new(), is_later: false, choosing: None, tables }
     }
 
     /// Returns the page as a response.

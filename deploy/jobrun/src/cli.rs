@@ -3,7 +3,7 @@
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use jobrun::commands::stand_in::At;
-use jobrun::commands::up;
+use jobrun::commands::{texts, up};
 use jobrun_onboarding::action::Action;
 use jobrun_onboarding::{Field, State, region_of};
 use jobrun_shared::db::console::Role;
@@ -113,6 +113,10 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: Option<ClientAction>,
     },
+    /// Texts out: list them, send failed ones again, or drop waiting ones
+    ///
+    /// Workers do it, in batches. A text is sent again only if it is still of use: its question is open, or its news is true.
+    Texts(texts::Options),
     /// Text as a client, at the stand-in of a running `jobrun up`
     Text {
         /// The phone: +447900000001 or 07900 000001

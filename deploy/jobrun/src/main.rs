@@ -10,7 +10,7 @@ use clap::Parser as _;
 use jobrun::commands::console::Change;
 use jobrun::commands::{
     self, alerts, buy, call, client, client_action, connect_migrated, console, demo, doctor, migrate, numbers, pay,
-    payments, pool, restored, sweep, tail, text, up, waiting,
+    payments, pool, restored, sweep, tail, text, texts, up, waiting,
 };
 use jobrun_shared::numbers::purchase::Order;
 use jobrun_shared::{config, exit, telemetry};
@@ -84,6 +84,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Client { client, json, action: None } => {
             return client::run(&settings, &client.unwrap_or_default(), json).await;
         }
+        Command::Texts(options) => return texts::run(&settings, &options).await,
         Command::Text { from, body, to, at } => text::run(&settings, at, &from, &body, to.as_deref()).await?,
         Command::Pay { reference, debit, json, at } => pay::run(&settings, at, &reference, debit, json).await?,
         Command::Call { from, to, at } => call::run(&settings, at, &from, &to).await?,

@@ -66,6 +66,8 @@ pub mod segments;
 
 pub mod loop_guard;
 
+pub mod replay;
+
 pub mod sent_text;
 
 pub use client::{Client, Collected, Exchange};

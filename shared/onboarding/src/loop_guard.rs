@@ -62,12 +62,21 @@ impl LoopGuard {
     ///
     /// A text with the same words as too many others is held back even if it matters, because the phone has just received them.
     pub fn admit(&mut self, to: &E164, text: &Text, now: DateTime<Utc>) -> Admission {
+        self.admit_as(to, text, text.kind.matters(), now)
+    }
+
+    /// As [`LoopGuard::admit`], for a text that an operator asks for: it is deferred even if it does not matter.
+    pub fn admit_asked_for(&mut self, to: &E164, text: &Text, now: DateTime<Utc>) -> Admission {
+        self.admit_as(to, text, true, now)
+    }
+
+    fn admit_as(&mut self, to: &E164, text: &Text, may_be_deferred: bool, now: DateTime<Utc>) -> Admission {
         let alike = self.alike.get(&(to.clone(), text.body.clone())).copied().unwrap_or_default();
         let room_at = self.room_at(to, Budget::of(Some(text.kind)), now);
         let admission = match room_at {
             _ if alike >= text.kind.alike_max() => Admission::HeldBack,
             None => Admission::Now,
-            Some(at) if text.kind.matters() => Admission::Deferred(at),
+            Some(at) if may_be_deferred => Admission::Deferred(at),
             Some(_) => Admission::HeldBack,
         };
         match admission {
@@ -164,6 +173,11 @@ mod tests {
         assert_eq!(guard.admit(&ann, &wording::no_hurry(), NOW), Admission::HeldBack);
         assert_eq!(guard.admit(&ann, &number_changed(1), NOW), Admission::Deferred(room_at(0)));
         assert_eq!(guard.admit(&ann, &number_changed(2), NOW), Admission::Deferred(room_at(1)), "after the first");
+        assert_eq!(
+            guard.admit_asked_for(&ann, &wording::no_hurry(), NOW),
+            Admission::Deferred(room_at(2)),
+            "asked for"
+        );
         let before = room_at(0) - TimeDelta::milliseconds(1);
         assert_eq!(guard.admit(&ann, &wording::no_hurry(), before), Admission::HeldBack, "no text overtakes them");
         assert_eq!(guard.admit(&ann, &number_changed(3), room_at(5)), Admission::Now, "the window has passed on");

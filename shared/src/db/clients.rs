@@ -124,6 +124,15 @@ pub async fn exists(conn: &mut PgConnection, id: &str) -> Result<bool, Error> {
     Ok(row.is_some())
 }
 
+/// Locks clients by id, and skips those that another transaction has locked. Returns the ids of the locked ones.
+pub async fn lock_unlocked(conn: &mut PgConnection, ids: &[&str]) -> Result<HashSet<String>, Error> {
+    let locked = sqlx::query_scalar!(
+        "SELECT id FROM clients WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED",
+        ids as &[&str]
+    );
+    Ok(locked.fetch_all(conn).await?.into_iter().collect())
+}
+
 /// A loaded client, with the region in which it needs a number.
 #[derive(Clone, Debug)]
 pub struct Loaded {

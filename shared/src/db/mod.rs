@@ -26,6 +26,8 @@ mod bisect;
 
 pub mod blockers;
 
+pub mod bulk_actions;
+
 pub mod clients;
 
 mod connect;

@@ -52,6 +52,11 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON apalis.jobs, apalis.workers TO jobrun_wo
 
 -- The console reads everything, and acts by adding events, as everything else does. It also clears alerts.
 GRANT SELECT ON ALL TABLES IN SCHEMA apalis TO jobrun_console;
+-- Texts are chosen by the console and by the command, and handled by the worker.
+GRANT SELECT, UPDATE ON bulk_actions, bulk_action_texts TO jobrun_worker;
+GRANT SELECT ON bulk_actions, bulk_action_texts TO jobrun_console, jobrun_reader;
+GRANT INSERT (action, who, via, why, filter, form_token, begun_at, chosen) ON bulk_actions TO jobrun_console;
+GRANT INSERT (action_id, message_id) ON bulk_action_texts TO jobrun_console;
 GRANT SELECT ON alert_deliveries, alerts, audits, clients, events, leases, messages, number_changes, number_purchases, onboarding_states, opt_changes,
     payment_events, senders, sending, stripe_audits, subscriptions, sweeps, twilio_number_pool, waiting_list
     TO jobrun_console, jobrun_reader;

@@ -25,12 +25,20 @@ pub enum Queue {
     Reconcile,
     /// Stripe may have events that did not reach us, or know the status of a subscription in doubt.
     ReconcileStripe,
+    /// Texts may wait that an operator chose to send again, or to drop.
+    BulkActions,
 }
 
 impl Queue {
     /// Every queue.
-    pub const ALL: [Self; 5] =
-        [Self::ProcessEvents, Self::SendMessages, Self::Sweep, Self::Reconcile, Self::ReconcileStripe];
+    pub const ALL: [Self; 6] = [
+        Self::ProcessEvents,
+        Self::SendMessages,
+        Self::Sweep,
+        Self::Reconcile,
+        Self::ReconcileStripe,
+        Self::BulkActions,
+    ];
 
     /// Returns the name under which its jobs are stored.
     #[must_use]
@@ -41,6 +49,7 @@ impl Queue {
             Self::Sweep => "sweep",
             Self::Reconcile => "reconcile",
             Self::ReconcileStripe => "reconcile-stripe",
+            Self::BulkActions => "bulk-actions",
         }
     }
 }

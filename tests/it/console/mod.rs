@@ -4,6 +4,8 @@ mod acting;
 
 mod audit;
 
+mod bulk_texts;
+
 mod masking;
 
 mod rights;

@@ -18,7 +18,7 @@ enum For {
 use For::{Admins, Everyone, Operators, Viewers};
 
 /// Every route of the console, and an address of it.
-const ROUTES: [(&str, &str, For, &str); 23] = [
+const ROUTES: [(&str, &str, For, &str); 26] = [
     ("GET", "/healthz", Everyone, "/healthz"),
     ("GET", "/assets/{digest}/{name}", Everyone, "/assets/0/console.css"),
     ("GET", "/login", Everyone, "/login"),
@@ -38,6 +38,9 @@ const ROUTES: [(&str, &str, For, &str); 23] = [
     ("GET", "/purchases", Viewers, "/purchases"),
     ("GET", "/payments", Viewers, "/payments"),
     ("GET", "/texts", Viewers, "/texts"),
+    ("GET", "/texts/bulk", Operators, "/texts/bulk?action=replay&which=all"),
+    ("POST", "/texts/bulk", Operators, "/texts/bulk"),
+    ("GET", "/texts/bulk/{id}", Operators, "/texts/bulk/1"),
     ("GET", "/events", Viewers, "/events"),
     ("GET", "/alerts", Viewers, "/alerts"),
     ("GET", "/audit", Operators, "/audit"),
@@ -64,7 +67,9 @@ async fn no_right_is_had_without_its_role() {
     console
         .run(
             r#"INSERT INTO clients (id, "phoneNumber") VALUES ('ann', '447900000001');
-               INSERT INTO twilio_number_pool (phone_e164) VALUES ('+447100000001')"#,
+               INSERT INTO twilio_number_pool (phone_e164) VALUES ('+447100000001');
+               INSERT INTO bulk_actions (action, who, via, why, filter, begun_at, chosen)
+               VALUES ('replay', 'op', 'console', 'an outage', '{}', now(), 1)"#,
         )
         .await;
     for (name, has) in [("", Everyone), ("vi", Viewers), ("op", Operators), ("ad", Admins)] {

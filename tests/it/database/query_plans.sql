@@ -69,6 +69,14 @@ SELECT CASE WHEN id > 59000 THEN 'queued' ELSE 'delivered' END, client_id, kind,
        now(), now()
 FROM messages WHERE status = 'undelivered' ORDER BY id DESC LIMIT 500;
 
+INSERT INTO bulk_actions (action, who, via, why, filter, form_token, begun_at, chosen, finished_at, done, skipped)
+SELECT 'replay', 'ada', 'console', 'an outage', '{}', 'token-' || n, now(), 100, CASE WHEN n < 500 THEN now() END,
+       CASE WHEN n < 500 THEN 100 END, CASE WHEN n < 500 THEN 0 END
+FROM generate_series(1, 500) AS n;
+INSERT INTO bulk_action_texts (action_id, message_id, outcome, settled_at)
+SELECT 1 + n / 100, 1 + n, CASE WHEN n < 49950 THEN 'replayed' END, CASE WHEN n < 49950 THEN now() END
+FROM generate_series(0, 49999) AS n;
+
 INSERT INTO senders (number, free_at)
 SELECT '+' || 447100000000 + n, now() - n * INTERVAL '1 hour' FROM generate_series(1, 20000) AS n;
 INSERT INTO senders (number, free_at) VALUES ('+447476955179', now());

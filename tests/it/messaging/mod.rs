@@ -12,6 +12,8 @@ mod limits;
 
 mod missed_texts;
 
+mod replay;
+
 use std::time::Duration;
 
 use jobrun::demo::TestSystem;

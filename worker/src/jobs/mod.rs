@@ -1,5 +1,7 @@
 //! The jobs, one for each queue.
 
+pub(crate) mod bulk_actions;
+
 pub(crate) mod process_events;
 
 pub(crate) mod reconcile;

@@ -22,7 +22,7 @@ use jobrun_shared::alerts::{Kind, operation, prefixes_that_end_when_quiet, texts
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::numbers::ownerless;
 use jobrun_shared::db::outbox::{self, SETTLED_AT_ONCE};
-use jobrun_shared::db::{self, audits, blockers, inbox, restores, stripe_audits, subscriptions, sweeps};
+use jobrun_shared::db::{self, audits, blockers, bulk_actions, inbox, restores, stripe_audits, subscriptions, sweeps};
 use jobrun_shared::numbers::promise::{self, AlertChanges};
 use jobrun_shared::numbers::{offer, pool_alerts};
 use jobrun_shared::queue::{self, Queue};
@@ -158,6 +158,9 @@ async fn enqueue_missed_work(context: &JobContext) -> Result<(), db::Error> {
     }
     if outbox::any_due(&mut conn, now).await? {
         queue::enqueue(&mut conn, Queue::SendMessages).await?;
+    }
+    if bulk_actions::any_unfinished(&mut conn).await? {
+        queue::enqueue(&mut conn, Queue::BulkActions).await?;
     }
     let asks_stripe = context.stripe.is_some()
         && (stripe_audits::is_due(&mut conn, now).await? || subscriptions::any_to_ask(&mut conn, now).await?);

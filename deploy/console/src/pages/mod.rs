@@ -4,6 +4,8 @@ pub mod alerts;
 
 pub mod audit;
 
+pub mod bulk_texts;
+
 pub mod client;
 
 pub mod client_actions;

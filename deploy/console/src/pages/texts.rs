@@ -7,9 +7,15 @@ use serde::Deserialize;
 
 use crate::app::App;
 use crate::error::PageError;
-use crate::view::{AGES, Cell, Filter, Frame, ListPage, Search, Table, Tone, address, given, older_than, thousands};
+use crate::pages::bulk_texts;
+use crate::view::{
+    AGES, Cell, Choosing, Filter, Frame, ListPage, Search, Table, Tone, address, given, older_than, thousands,
+};
 
 const PATH: &str = "/texts";
+
+/// What an operator can do with texts.
+const ACTIONS: [(&str, &str); 2] = [("replay", "Send failed ones again…"), ("drop", "Drop queued ones…")];
 
 /// The parameters of the page.
 #[derive(Debug, Default, Deserialize)]
@@ -19,6 +25,8 @@ pub struct Parameters {
     age: Option<String>,
     before: Option<i64>,
 }
+
+const COLUMNS: [&str; 6] = ["", "Written", "Client", "Text", "Status", "Kind"];
 
 const STATUSES: [(&str, &str); 8] = [
     ("", "Any status"),
@@ -45,7 +53,9 @@ pub async fn show(
         status: given(asked.status.as_ref()).map(str::to_owned),
         code: given(asked.code.as_ref()).and_then(|code| code.parse().ok()),
         written_before: older_than(given(asked.age.as_ref()), frame.now),
+        ..TextFilter::default()
     };
+    let may_act = frame.may("operator");
     let before = asked.before.unwrap_or(NEWEST);
     let page = listing::list_texts(&mut *app.pool.acquire().await?, &filter, before).await?;
     let table = table(&frame, &asked, page);
@@ -61,7 +71,13 @@ pub async fn show(
         Filter::new("age", "Age", given(asked.age.as_ref()), &AGES),
     ];
     page.is_later = asked.before.is_some();
+    page.choosing = may_act.then(|| Choosing { path: bulk_texts::PATH, filters: filters(&asked), actions: &ACTIONS });
     page.into_html()
+}
+
+fn filters(asked: &Parameters) -> Vec<(&'static str, String)> {
+    let filters = [("status", &asked.status), ("code", &asked.code), ("age", &asked.age)];
+    filters.into_iter().filter_map(|(name, value)| Some((name, given(value.as_ref())?.to_owned()))).collect()
 }
 
 fn table(frame: &Frame, asked: &Parameters, page: Page<TextRow>) -> Table {
@@ -72,7 +88,7 @@ fn table(frame: &Frame, asked: &Parameters, page: Page<TextRow>) -> Table {
     });
     let looked = format!("Found among {} texts, newest first.", thousands(LOOKED_THROUGH as i64));
     Table {
-        columns: vec!["Written", "Client", "Text", "Status", "Kind"],
+        columns: if frame.may("operator") { COLUMNS.to_vec() } else { COLUMNS[1..].to_vec() },
         rows: page.rows.iter().map(|text| row(frame, text)).collect(),
         note: if page.is_cut { looked } else { String::new() },
         empty: "There is no such text here.",
@@ -84,13 +100,16 @@ fn table(frame: &Frame, asked: &Parameters, page: Page<TextRow>) -> Table {
 
 fn row(frame: &Frame, text: &TextRow) -> Vec<Cell> {
     let client = Cell::new().client(frame, text.client_id.as_deref(), text.business_name.as_deref());
-    vec![
+    let mut cells = vec![Cell::new().choice(text.id.to_string(), format!("Choose text {}", text.id))];
+    cells.truncate(usize::from(frame.may("operator")));
+    cells.extend([
         Cell::new().time(frame, &text.created_at),
         client.line().dim(frame.phone(&text.to_phone)),
         Cell::new().body(frame.text(&text.body)),
         status(frame, text),
         text.twilio_sid.iter().fold(Cell::new().dim(text.kind.replace('_', " ")), |cell, sid| cell.line().code(sid)),
-    ]
+    ]);
+    cells
 }
 
 fn status(frame: &Frame, text: &TextRow) -> Cell {

@@ -38,6 +38,8 @@ pub mod tail;
 
 pub mod text;
 
+pub mod texts;
+
 pub mod up;
 
 pub mod waiting;

@@ -14,6 +14,8 @@ mod rules;
 
 mod operator;
 
+mod replay;
+
 /// Returns a client at `state` that has given no answer yet.
 fn client_at(state: State) -> Client {
     Client {

@@ -2,19 +2,27 @@
 
 use chrono::{DateTime, Utc};
 use jobrun_twilio::errors;
+use serde::Serialize;
 use sqlx::PgConnection;
 
 use super::{PAGE_ROWS, Page, page, window};
 use crate::db::Error;
 
 /// Which texts are listed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct TextFilter {
-    /// `queued`, `underway` (sending or unknown), `failed` (undelivered or failed), `held` (held back), or a status; all if
-    /// empty.
+    /// `queued`, `underway` (sending or unknown), `unsettled` (both), `failed` (undelivered or failed), `held` (held back), or a
+    /// status; all if empty.
     pub status: Option<String>,
     /// Twilio's error code.
     pub code: Option<i32>,
+    /// The kind.
+    pub kind: Option<String>,
+    /// The client: `clients.id`.
+    pub client_id: Option<String>,
+    /// Only texts that were written then or later.
+    pub written_since: Option<DateTime<Utc>>,
     /// Only texts that were written before.
     pub written_before: Option<DateTime<Utc>>,
 }
@@ -22,13 +30,36 @@ pub struct TextFilter {
 impl TextFilter {
     /// Returns whether the condition needs more than an index.
     fn is_filtered(&self) -> bool {
-        let by_index = matches!(self.status.as_deref(), None | Some("queued" | "underway" | "failed"));
-        !by_index || self.code.is_some() || self.written_before.is_some()
+        let by_index = match &self.client_id {
+            Some(_) => self.status.is_none(),
+            None => matches!(self.status.as_deref(), None | Some("queued" | "underway" | "unsettled" | "failed")),
+        };
+        let is_timed = self.written_since.is_some() || self.written_before.is_some();
+        !by_index || self.code.is_some() || self.kind.is_some() || is_timed
+    }
+
+    /// Returns the stored statuses, if only some are meant.
+    #[must_use]
+    pub fn statuses(&self) -> Option<Vec<&str>> {
+        match self.status.as_deref()? {
+            "held" => None,
+            "underway" => Some(vec!["sending", "unknown"]),
+            "unsettled" => Some(vec!["queued", "sending", "unknown"]),
+            "failed" => Some(vec!["undelivered", "failed"]),
+            status => Some(vec![status]),
+        }
+    }
+
+    /// Returns whether only texts are meant that were held back.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.status.as_deref() == Some("held")
     }
 }
 
 /// A text, as a list shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct TextRow {
     /// `messages.id`.
     pub id: i64,
@@ -74,25 +105,40 @@ impl TextRow {
 /// Returns a page of texts, newest first.
 pub async fn list_texts(conn: &mut PgConnection, filter: &TextFilter, before: i64) -> Result<Page<TextRow>, Error> {
     let is_filtered = filter.is_filtered();
-    let ids = list_ids(&mut *conn, filter.status.as_deref(), before, window(is_filtered)).await?;
-    let status = filter.status.as_deref().filter(|it| !["queued", "underway", "failed", "held"].contains(it));
+    let ids = match &filter.client_id {
+        Some(client_id) => list_ids_of(&mut *conn, client_id, before, window(is_filtered)).await?,
+        None => list_ids(&mut *conn, filter.status.as_deref(), before, window(is_filtered)).await?,
+    };
     let looked_through: &[i64] = ids.get(..(window(is_filtered) - 1) as usize).unwrap_or(&ids);
     let rows = sqlx::query_as!(
         TextRow,
         r#"SELECT m.id, m.client_id, c."businessName" AS "business_name?", m.kind, m.to_phone, m.body, m.status, m.held_back,
                   m.attempts, m.next_attempt_at, m.twilio_sid, m.error_code, m.error_message, m.created_at, m.updated_at
            FROM messages m LEFT JOIN clients c ON c.id = m.client_id
-           WHERE m.id = ANY($1) AND ($2::TEXT IS NULL OR m.status = $2) AND ($3::INT IS NULL OR m.error_code = $3)
+           WHERE m.id = ANY($1) AND ($2::TEXT[] IS NULL OR m.status = ANY($2)) AND ($3::INT IS NULL OR m.error_code = $3)
              AND ($4::TIMESTAMPTZ IS NULL OR m.created_at < $4) AND (NOT $5 OR m.held_back)
-           ORDER BY m.id DESC LIMIT $6"#,
+             AND ($6::TEXT IS NULL OR m.kind = $6) AND ($7::TIMESTAMPTZ IS NULL OR m.created_at >= $7)
+           ORDER BY m.id DESC LIMIT $8"#,
         looked_through,
-        status,
+        filter.statuses() as Option<Vec<&str>>,
         filter.code,
         filter.written_before,
-        filter.status.as_deref() == Some("held"),
+        filter.is_held(),
+        filter.kind.as_deref(),
+        filter.written_since,
         PAGE_ROWS as i64 + 1
     );
     Ok(page(&ids, is_filtered, rows.fetch_all(conn).await?, |row| row.id))
+}
+
+async fn list_ids_of(conn: &mut PgConnection, client_id: &str, before: i64, limit: i64) -> Result<Vec<i64>, Error> {
+    let ids = sqlx::query_scalar!(
+        "SELECT id FROM messages WHERE client_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
+        client_id,
+        before,
+        limit
+    );
+    Ok(ids.fetch_all(conn).await?)
 }
 
 async fn list_ids(conn: &mut PgConnection, status: Option<&str>, before: i64, limit: i64) -> Result<Vec<i64>, Error> {
@@ -117,6 +163,14 @@ async fn list_ids(conn: &mut PgConnection, status: Option<&str>, before: i64, li
             .fetch_all(conn)
             .await?
         }
+        Some("unsettled") => sqlx::query_scalar!(
+            "WITH unsettled AS MATERIALIZED (SELECT id FROM messages WHERE status IN ('queued', 'sending', 'unknown'))
+                 SELECT id FROM unsettled WHERE id < $1 ORDER BY id DESC LIMIT $2",
+            before,
+            limit
+        )
+        .fetch_all(conn)
+        .await?,
         Some("failed") => sqlx::query_scalar!(
             "SELECT id FROM messages WHERE status IN ('undelivered', 'failed') AND id < $1 ORDER BY id DESC LIMIT $2",
             before,

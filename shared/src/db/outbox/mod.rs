@@ -11,6 +11,8 @@ mod claim;
 
 mod attempts;
 
+mod replay;
+
 mod reports;
 
 mod upkeep;
@@ -20,6 +22,7 @@ pub mod pace;
 pub use attempts::*;
 pub use claim::*;
 pub use insert::*;
+pub use replay::*;
 pub use reports::*;
 pub use upkeep::*;
 pub use withdraw::*;
