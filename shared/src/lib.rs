@@ -17,6 +17,7 @@
 //! * [`client_actions`]: actions of operators on a client.
 //! * [`bulk_actions`]: failed texts that are sent again, and waiting texts that are dropped, many at once.
 //! * [`refusal`]: the reasons why a request of the operator is refused.
+//! * [`stops`]: the stop switch for sending and for conversations.
 //! * [`liveness`]: alerts about workers that do not run, and about work that waits for them.
 //! * [`retention`]: the removal of old events and texts.
 //! * [`missed_texts`]: texts in Twilio's list that the inbox lacks.
@@ -58,6 +59,8 @@ pub mod client_actions;
 pub mod bulk_actions;
 
 pub mod refusal;
+
+pub mod stops;
 
 pub mod liveness;
 

@@ -55,7 +55,7 @@ const fn histogram_of(name: &'static str, buckets: &'static [f64], help: &'stati
 }
 
 /// Every metric, by name.
-pub const METRICS: [Metric; 36] = [
+pub const METRICS: [Metric; 37] = [
     histogram_of(
         "jobrun_ack_to_text_seconds",
         WAIT_SECONDS,
@@ -98,6 +98,7 @@ pub const METRICS: [Metric; 36] = [
     gauge_of("jobrun_recorder_waiting_bytes", "Bytes of received events that wait for their commit."),
     gauge_of("jobrun_sending_parked", "1 while Twilio refuses the account and nothing but probes is sent, else 0."),
     counter_of("jobrun_signature_failures_total", "Webhooks whose signature does not match, by source and reason."),
+    gauge_of("jobrun_stopped", "1 if an operator has stopped it, else 0: sending, conversations."),
     gauge_of("jobrun_sweep_last_success_timestamp_seconds", "When a sweep last did all its work."),
     histogram_of(
         "jobrun_twilio_request_duration_seconds",

@@ -5,6 +5,7 @@ use jobrun_onboarding::pool_number::Unfit;
 use sqlx::PgPool;
 
 use crate::db::find_client::{self, FoundClients};
+use crate::db::stops::{Activity, Stop};
 use crate::{db, queue};
 
 /// Why a request of the operator was not carried out. Nothing was changed.
@@ -52,6 +53,20 @@ pub enum Refusal {
     /// The payment has a client, or is unknown.
     #[error("no payment of this name waits to be assigned; `jobrun payments` lists those that do")]
     NotUnassigned,
+    /// A stop needs a reason.
+    #[error("say why: those who see the stop read the reason")]
+    NoReason,
+    /// The activity is stopped already, unless the stop has just ended.
+    #[error(
+        "{} stopped already{}", .0.is(),
+        .1.as_ref().map_or_else(String::new, |it| format!(
+            ", since {} by {}: {}", it.stopped_at.format("%Y-%m-%d %H:%M UTC"), it.stopped_by, it.why
+        ))
+    )]
+    StoppedAlready(Activity, Option<Stop>),
+    /// The activity is running.
+    #[error("{} not stopped", .0.is())]
+    NotStopped(Activity),
     /// The database or the job queue failed.
     #[error(transparent)]
     Database(#[from] db::Error),
@@ -62,12 +77,14 @@ impl Refusal {
     #[must_use]
     pub const fn is_of_the_request(&self) -> bool {
         match self {
-            Self::Unfit(_) | Self::NotANumber(_) | Self::NoNumbers | Self::SeveralClients(_) => true,
+            Self::Unfit(_) | Self::NotANumber(_) | Self::NoNumbers | Self::SeveralClients(_) | Self::NoReason => true,
             Self::NotInPool
             | Self::CoolsDown { .. }
             | Self::Held { .. }
             | Self::NoSuchClient
             | Self::NotUnassigned
+            | Self::StoppedAlready(..)
+            | Self::NotStopped(_)
             | Self::Database(_) => false,
         }
     }

@@ -64,6 +64,9 @@ async fn read(conn: &mut PgConnection, audits_stripe: bool, now: DateTime<Utc>) 
     metrics::table("jobrun_events_deferred", read.events_deferred as f64);
     metrics::table("jobrun_events_oldest_waiting_seconds", age(read.oldest_event));
     metrics::table("jobrun_sending_parked", f64::from(u8::from(read.sending_parked)));
+    for (what, is_stopped) in [("sending", read.sending_stopped), ("conversations", read.conversations_stopped)] {
+        metrics::table_by("jobrun_stopped", "what", what, f64::from(u8::from(is_stopped)));
+    }
     metrics::table("jobrun_waiting_oldest_seconds", age(read.oldest_place));
     metrics::table("jobrun_payments_unassigned", read.payments_unassigned as f64);
     // Without the key nothing is compared with Stripe's list, and an old time would look like a fault.

@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::error::PageError;
 use crate::guard::{Access, guard};
 use crate::pages::{
-    alerts, audit, bulk_texts, client, client_actions, clients, events, numbers, payments, people, texts, today,
+    alerts, audit, bulk_texts, client, client_actions, clients, events, numbers, payments, people, stops, texts, today,
     waiting,
 };
 use crate::{assets, live, login};
@@ -87,6 +87,8 @@ fn table(app: App) -> Table {
         .add(OPERATOR, get, "/texts/bulk/{id}", bulk_texts::show)
         .add(VIEWER, get, "/events", events::show)
         .add(VIEWER, get, "/alerts", alerts::show)
+        .add(VIEWER, get, "/stops", stops::show)
+        .add(OPERATOR, post, "/stops", stops::change)
         .add(OPERATOR, get, "/audit", audit::show)
         .add(ADMIN, get, "/people", people::show)
 }

@@ -9,6 +9,7 @@ use axum::response::Html;
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use jobrun_shared::clock;
 use jobrun_shared::db::console::{LoggedIn, Role};
+use jobrun_shared::db::stops::{self, Stop};
 
 use crate::app::App;
 use crate::assets::{ADDRESSES, Addresses};
@@ -35,6 +36,8 @@ pub struct Frame {
     pub assets: &'static Addresses,
     /// Whether people log in through a proxy.
     pub through_proxy: bool,
+    /// The stops that last, which every page names.
+    pub stops: Vec<Stop>,
 }
 
 impl FromRequestParts<App> for Frame {
@@ -52,6 +55,7 @@ impl FromRequestParts<App> for Frame {
             now: clock::now(),
             assets: &ADDRESSES,
             through_proxy: app.settings.proxy_header.is_some(),
+            stops: stops::list(&mut *app.pool.acquire().await?).await?,
         })
     }
 }

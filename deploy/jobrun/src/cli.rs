@@ -7,6 +7,7 @@ use jobrun::commands::{texts, up};
 use jobrun_onboarding::action::Action;
 use jobrun_onboarding::{Field, State, region_of};
 use jobrun_shared::db::console::Role;
+use jobrun_shared::db::stops::Activity;
 use jobrun_twilio::numbers::NumberType;
 
 /// Runs JobRun onboarding, and does by hand what its worker does automatically.
@@ -164,6 +165,34 @@ pub(crate) enum Command {
         json: bool,
         #[command(flatten)]
         at: At,
+    },
+    /// Stop sending texts, or processing conversations, for every worker; alone, list the stops that last
+    ///
+    /// sending: no text leaves; texts wait, and are dropped once they are too old to be of use. conversations: texts, calls and
+    /// payments are recorded, and nobody is answered before the start. Work under way goes on. Delivery reports and Stripe's
+    /// events go on.
+    Stop {
+        /// sending or conversations
+        #[arg(value_parser = activity(), requires = "why")]
+        what: Option<Activity>,
+        /// The reason, for those who see the stop, and for the audit log
+        #[arg(long, value_name = "TEXT", requires = "what")]
+        why: Option<String>,
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
+    },
+    /// Start what was stopped: what has waited is sent or answered at once
+    Start {
+        /// sending or conversations
+        #[arg(value_parser = activity())]
+        what: Activity,
+        /// The reason, for the audit log
+        #[arg(long, value_name = "TEXT")]
+        why: Option<String>,
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
     },
     /// The console in the browser: the people who may use it
     #[command(subcommand)]
@@ -368,6 +397,11 @@ pub(crate) enum User {
 fn role() -> impl TypedValueParser<Value = Role> {
     let named = |name: String| Role::named(&name).ok_or("no such role");
     PossibleValuesParser::new(Role::ALL.map(Role::name)).try_map(named)
+}
+
+fn activity() -> impl TypedValueParser<Value = Activity> {
+    let named = |name: String| Activity::named(&name).ok_or("no such activity");
+    PossibleValuesParser::new(Activity::ALL.map(Activity::name)).try_map(named)
 }
 
 #[derive(Subcommand)]

@@ -10,7 +10,7 @@ use clap::Parser as _;
 use jobrun::commands::console::Change;
 use jobrun::commands::{
     self, alerts, buy, call, client, client_action, connect_migrated, console, demo, doctor, migrate, numbers, pay,
-    payments, pool, restored, sweep, tail, text, texts, up, waiting,
+    payments, pool, restored, stops, sweep, tail, text, texts, up, waiting,
 };
 use jobrun_shared::numbers::purchase::Order;
 use jobrun_shared::{config, exit, telemetry};
@@ -89,6 +89,9 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Pay { reference, debit, json, at } => pay::run(&settings, at, &reference, debit, json).await?,
         Command::Call { from, to, at } => call::run(&settings, at, &from, &to).await?,
         Command::Tail { phone, new, json, at } => tail::run(&settings, at, phone.as_deref(), new, json).await?,
+        Command::Stop { what: Some(what), why, json } => stops::stop(&settings, what, why, json).await?,
+        Command::Stop { what: None, json, .. } => stops::show(&settings, json).await?,
+        Command::Start { what, why, json } => stops::start(&settings, what, why, json).await?,
         Command::Console(Console::User(command)) => run_console(&settings, command).await?,
         Command::Alerts { clear: Some(id), why, .. } => return alerts::clear(&settings, id, why).await,
         Command::Alerts { json, clear: None, .. } => return alerts::list(&settings, json).await,

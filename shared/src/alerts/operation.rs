@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::Kind;
 use crate::db::alerts::NewAlert;
+use crate::db::stops::{Activity, Stop};
 
 /// A session holds locks that workers wait for. Its transaction has been open since `since`, `None` if our role may not see that.
 #[must_use]
@@ -14,6 +15,23 @@ pub fn blocked_by(pid: i32, application: &str, since: Option<DateTime<Utc>>, tab
         about: format!(
             "Session {pid} ({application}) has had a transaction open since {since}, and holds locks on {tables} while workers wait \
              for locks. Commit it or roll it back there, or end it: SELECT pg_terminate_backend({pid})."
+        ),
+    }
+}
+
+/// An operator has stopped sending or conversations. The reason may name a phone, so it is not in the message.
+#[must_use]
+pub fn stopped(stop: &Stop) -> NewAlert {
+    let Stop { what, stopped_at, stopped_by, .. } = stop;
+    let effect = match what {
+        Activity::Sending => "Sending is stopped: no text leaves, and texts wait",
+        Activity::Conversations => "Conversations are stopped: what clients text is kept, and nobody is answered",
+    };
+    let (since, name) = (stopped_at.format("%Y-%m-%d %H:%M UTC"), what.name());
+    NewAlert {
+        cause: Kind::Stopped.of(name),
+        about: format!(
+            "{effect}. {stopped_by} has stopped it, on {since}; `jobrun stop` says why. `jobrun start {name}` starts it."
         ),
     }
 }

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::Error;
+use super::inbox::KINDS_OF_NO_CONVERSATION;
 
 /// The gauges that have no label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +17,10 @@ pub struct Gauges {
     pub oldest_event: Option<DateTime<Utc>>,
     /// Whether sending is parked.
     pub sending_parked: bool,
+    /// Whether an operator has stopped sending.
+    pub sending_stopped: bool,
+    /// Whether an operator has stopped conversations.
+    pub conversations_stopped: bool,
     /// Since when the client waits that has waited longest without an offer.
     pub oldest_place: Option<DateTime<Utc>>,
     /// Subscriptions that are paid and belong to no client.
@@ -30,7 +35,9 @@ pub struct Gauges {
 
 /// Returns the gauges that have no label.
 pub async fn read(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<Gauges, Error> {
-    Ok(sqlx::query_file_as!(Gauges, "src/db/read_gauges.sql", now).fetch_one(conn).await?)
+    Ok(sqlx::query_file_as!(Gauges, "src/db/read_gauges.sql", now, &KINDS_OF_NO_CONVERSATION as &[&str])
+        .fetch_one(conn)
+        .await?)
 }
 
 /// The texts of a status.
@@ -50,8 +57,10 @@ pub async fn count_texts(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<
         TextsOf,
         r#"SELECT status, count(*) AS "count!",
                   -- From when it could have left first: an attempt in vain does not make it younger.
-                  min(since) FILTER (WHERE since <= $1) AS oldest
-           FROM messages CROSS JOIN LATERAL (
+                  -- What a stop has kept back waits from its end on.
+                  min(GREATEST(since, started_at)) FILTER (
+                      WHERE since <= $1 AND (status <> 'queued' OR stopped_at IS NULL)) AS oldest
+           FROM messages LEFT JOIN stops ON what = 'sending' CROSS JOIN LATERAL (
                SELECT CASE WHEN retry_of IS NOT NULL AND attempts = 0 THEN next_attempt_at
                            ELSE GREATEST(created_at, deferred_until) END AS since) AS due
            WHERE status IN ('queued', 'sending', 'unknown') GROUP BY status"#,

@@ -62,6 +62,8 @@ pub mod restores;
 
 pub mod server;
 
+pub mod stops;
+
 pub mod stripe_audits;
 
 pub mod subscriptions;

@@ -45,6 +45,7 @@ GRANT SELECT, INSERT, UPDATE ON alert_deliveries, alerts, audits, clients, event
     waiting_list TO jobrun_worker;
 GRANT SELECT ON client_reach TO jobrun_worker, jobrun_console, jobrun_reader;
 GRANT SELECT ON restores TO jobrun_worker, jobrun_console, jobrun_reader;
+GRANT SELECT ON stops TO jobrun_worker, jobrun_console, jobrun_reader;
 GRANT SELECT, DELETE ON unrecorded_texts TO jobrun_worker;
 GRANT SELECT ON unrecorded_texts TO jobrun_console, jobrun_reader;
 GRANT DELETE ON alert_deliveries, events, messages, waiting_list TO jobrun_worker;
@@ -63,6 +64,7 @@ GRANT SELECT ON alert_deliveries, alerts, audits, clients, events, leases, messa
 GRANT INSERT (source, external_id, kind, lane, payload, signed_digest, traceparent, received_at) ON events TO jobrun_console;
 GRANT INSERT ON apalis.jobs TO jobrun_console;
 GRANT UPDATE (cleared_at) ON alerts TO jobrun_console;
+GRANT UPDATE (stopped_at, stopped_by, why, started_at) ON stops TO jobrun_console;
 -- It logs people in, whom only the owner adds, disables and gives a role. It writes what they did, and changes none of it.
 GRANT SELECT, UPDATE (password_hash, last_login_at) ON console_people TO jobrun_console;
 GRANT SELECT, INSERT, DELETE ON console_sessions TO jobrun_console;

@@ -7,10 +7,13 @@ use jobrun_onboarding::free_numbers::can_be_offered;
 use jobrun_onboarding::{E164, Text, wording};
 use sqlx::{PgConnection, PgPool};
 
-use crate::db::{self, clients, numbers, outbox, waiting_list};
+use crate::db::{self, clients, numbers, outbox, stops, waiting_list};
 
 /// Makes numbers available that have cooled down, and offers the free numbers to the waiting list. Holds a number for as many
 /// waiting clients as there are numbers, for as long as `hold`, and texts each client once. Returns the ids of these clients.
+///
+/// While sending or conversations are stopped, no number is offered: the client would not hear of it, or its READY would not be
+/// answered, and the hold would run out.
 ///
 /// Takes no input but the rows and the settings, so running it by hand, or twice at once, is safe. Takes the exclusive allocation
 /// lock, but only if there is something to do. Commits.
@@ -28,6 +31,10 @@ pub async fn offer_free(
     numbers::lock_allocation_exclusive(&mut tx).await?;
     numbers::cool_down(&mut tx, now).await?;
     waiting_list::remove_served(&mut tx).await?;
+    if stops::any(&mut tx).await? {
+        tx.commit().await?;
+        return Ok(Vec::new());
+    }
     let mut offered = Vec::new();
     for region in waiting_list::list_regions(&mut tx).await? {
         offered.extend(offer_in(&mut tx, &region, hold, now).await?);

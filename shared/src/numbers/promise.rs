@@ -10,7 +10,7 @@ use sqlx::{PgConnection, PgPool};
 
 use crate::alerts::{cause_of_waiting, numbers as alert_of};
 use crate::db::alerts::{self, NewAlert};
-use crate::db::{self, numbers, waiting_list};
+use crate::db::{self, numbers, stops, waiting_list};
 use crate::numbers::offer;
 
 /// The changes that a check made, for the log.
@@ -24,8 +24,9 @@ pub struct AlertChanges {
     pub cleared: Vec<String>,
 }
 
-/// Tells each waiting client once, two hours before the promise runs out, that it takes longer. Alerts the operator when the
-/// first clients are close to the end of the promise, and when they are past it; clears the alerts when that is over.
+/// Tells each waiting client once, two hours before the promise runs out, that it takes longer; during a stop, after its end.
+/// Alerts the operator when the first clients are close to the end of the promise, and when they are past it; clears the alerts
+/// when that is over.
 ///
 /// Takes the exclusive allocation lock, but only if there is something to do. Commits.
 pub async fn waiting(pool: &PgPool, onboarding_number: &E164, now: DateTime<Utc>) -> Result<AlertChanges, db::Error> {
@@ -47,7 +48,12 @@ pub async fn waiting(pool: &PgPool, onboarding_number: &E164, now: DateTime<Utc>
 }
 
 async fn find_actions(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<Watch, db::Error> {
-    Ok(waiting::watch(&waiting_list::list_places(conn).await?, now))
+    let mut watch = waiting::watch(&waiting_list::list_places(conn).await?, now);
+    // A text that waits for the end of a stop may be outdated by then.
+    if !watch.tell.is_empty() && stops::any(conn).await? {
+        watch.tell.clear();
+    }
+    Ok(watch)
 }
 
 async fn is_due(conn: &mut PgConnection, watch: &Watch) -> Result<bool, db::Error> {

@@ -12,6 +12,8 @@ mod rights;
 
 mod sessions;
 
+mod stops;
+
 mod untrusted;
 
 use std::time::Duration;

@@ -18,7 +18,7 @@ enum For {
 use For::{Admins, Everyone, Operators, Viewers};
 
 /// Every route of the console, and an address of it.
-const ROUTES: [(&str, &str, For, &str); 26] = [
+const ROUTES: [(&str, &str, For, &str); 28] = [
     ("GET", "/healthz", Everyone, "/healthz"),
     ("GET", "/assets/{digest}/{name}", Everyone, "/assets/0/console.css"),
     ("GET", "/login", Everyone, "/login"),
@@ -43,6 +43,8 @@ const ROUTES: [(&str, &str, For, &str); 26] = [
     ("GET", "/texts/bulk/{id}", Operators, "/texts/bulk/1"),
     ("GET", "/events", Viewers, "/events"),
     ("GET", "/alerts", Viewers, "/alerts"),
+    ("GET", "/stops", Viewers, "/stops"),
+    ("POST", "/stops", Operators, "/stops"),
     ("GET", "/audit", Operators, "/audit"),
     ("GET", "/people", Admins, "/people"),
 ];

@@ -96,6 +96,8 @@ async fn wrong_settings_and_usage_exit_with_2_and_a_refusal_exits_with_1() {
         &["migrate"],
         &["sweep"],
         &["payments"],
+        &["stop"],
+        &["start", "sending"],
     ] {
         let (code, _, stderr) = run("jobrun", arguments, &[]).await;
         assert!(code == 2 && stderr.contains("DATABASE_URL is not set"), "{arguments:?}: {code} {stderr}");

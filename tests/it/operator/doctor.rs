@@ -34,7 +34,9 @@ async fn the_doctor_finds_what_is_broken_and_says_so_by_its_exit_status() {
     system.stand_in.set_up_numbers(set_up_numbers(base_url, onboarding_number, &[]));
 
     let (code, healthy) = examine(&system).await;
-    for check in ["settings", "database", "migrations", "clock", "workers", "alerts", "twilio", "public address"] {
+    for check in
+        ["settings", "database", "migrations", "clock", "workers", "stops", "alerts", "twilio", "public address"]
+    {
         assert!(healthy[check].iter().all(|verdict| verdict == "ok"), "{check}: {healthy:?}");
     }
     assert_eq!(healthy["stripe"], ["warning"], "there is no payment link");

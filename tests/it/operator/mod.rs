@@ -20,4 +20,6 @@ mod doctor;
 
 mod roles;
 
+mod stops;
+
 mod restored;

@@ -43,6 +43,7 @@ const DENIED: [(&str, &[&str]); 4] = [
             "UPDATE installation SET account_kind = 'real'",
             "CREATE TABLE mine (id INT)",
             "DROP TABLE leases",
+            "UPDATE stops SET stopped_at = NULL",
         ],
     ),
     (
@@ -63,6 +64,9 @@ const DENIED: [(&str, &[&str]); 4] = [
             "UPDATE bulk_actions SET why = 'x'",
             "UPDATE bulk_action_texts SET outcome = NULL",
             "DELETE FROM bulk_action_texts",
+            "INSERT INTO stops (what) VALUES ('sending')",
+            "DELETE FROM stops",
+            "UPDATE stops SET what = 'x'",
             "UPDATE audit_log SET who = 'x'",
             "DELETE FROM audit_log",
         ],

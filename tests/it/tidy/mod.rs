@@ -34,8 +34,8 @@ fn only_the_queue_and_the_worker_s_start_up_use_the_job_queue_s_library() {
     let mut knowing: Vec<String> =
         files(&[".rs"]).into_iter().filter(|(_, text)| text.contains("apalis")).map(|(name, _)| name).collect();
     knowing.sort_unstable();
-    // Telemetry names the library to silence it, `db/mod.rs` to refer to its migrations, the tests of kills, replays, roles
-    // and Stripe's list name its tables, and this test looks for it.
+    // Telemetry names the library to silence it, `db/mod.rs` to refer to its migrations, the tests of kills, replays, roles,
+    // stops and Stripe's list name its tables, and this test looks for it.
     let allowed = [
         "shared/src/db/mod.rs",
         "shared/src/queue/announce.rs",
@@ -48,6 +48,7 @@ fn only_the_queue_and_the_worker_s_start_up_use_the_job_queue_s_library() {
         "tests/it/crashes/kills.rs",
         "tests/it/messaging/replay.rs",
         "tests/it/operator/roles.rs",
+        "tests/it/operator/stops.rs",
         "tests/it/payments/stripe_audit.rs",
         "tests/it/tidy/mod.rs",
         "worker/src/main.rs",
@@ -143,7 +144,7 @@ fn the_guide_has_an_entry_for_every_command() {
     let others = ["payments", "payments assign", "waiting", "client", "numbers webhooks", "numbers check"];
     for command in [
         "up", "demo", "settings", "doctor", "migrate", "restored", "sweep", "alerts", "text", "texts", "pay", "call",
-        "tail",
+        "tail", "stop", "start",
     ]
     .into_iter()
     .chain(others)

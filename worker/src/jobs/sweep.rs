@@ -7,9 +7,10 @@
 //! 5. drops texts to clients that may not be texted, expires texts that are too late, and clears alerts that were quiet for a day
 //! 6. raises alerts about payments whose client is still unknown
 //! 7. clears the alerts about sessions that no longer hold locks
-//! 8. enqueues jobs for rows that were left behind
-//! 9. removes finished jobs, and events and texts that are older than `RETENTION`
-//! 10. raises and clears the alert about an unfinished restore of the database, and forgets the texts that are unrecorded since an old
+//! 8. raises and clears the alerts about what an operator has stopped
+//! 9. enqueues jobs for rows that were left behind
+//! 10. removes finished jobs, and events and texts that are older than `RETENTION`
+//! 11. raises and clears the alert about an unfinished restore of the database, and forgets the texts that are unrecorded since an old
 //!     one
 //!
 //! Its only input is the rows, so every worker may run it, on schedule and at once when numbers become free. `jobrun sweep` takes
@@ -27,7 +28,7 @@ use jobrun_shared::numbers::promise::{self, AlertChanges};
 use jobrun_shared::numbers::{offer, pool_alerts};
 use jobrun_shared::queue::{self, Queue};
 use jobrun_shared::retention::{self, Removed};
-use jobrun_shared::{clock, restore, telemetry};
+use jobrun_shared::{clock, restore, stops, telemetry};
 
 use crate::context::JobContext;
 use crate::events::stripe;
@@ -49,6 +50,7 @@ pub(crate) async fn run(context: &JobContext) -> Result<(), db::Error> {
         expire_texts_and_alerts(context).await,
         stripe::raise_unassigned_payment_alerts(context, clock::now()).await,
         clear_blocker_alerts(context).await,
+        update_stop_alerts(context).await,
         enqueue_missed_work(context).await,
         remove_finished_jobs(context).await,
         remove_old_rows(context).await,
@@ -146,6 +148,13 @@ async fn clear_blocker_alerts(context: &JobContext) -> Result<(), db::Error> {
     let cleared = blockers::clear(&mut tx, clock::now()).await?;
     tx.commit().await?;
     telemetry::cleared(&cleared);
+    Ok(())
+}
+
+async fn update_stop_alerts(context: &JobContext) -> Result<(), db::Error> {
+    let changes = stops::update_alerts(&context.pool, clock::now()).await?;
+    telemetry::raised(&changes.raised);
+    telemetry::cleared(&changes.cleared);
     Ok(())
 }
 

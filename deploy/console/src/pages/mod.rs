@@ -20,6 +20,8 @@ pub mod payments;
 
 pub mod people;
 
+pub mod stops;
+
 pub mod texts;
 
 pub mod today;

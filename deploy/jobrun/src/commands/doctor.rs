@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_shared::db::server::{self, ServerFacts};
+use jobrun_shared::db::stops::{self, Stop};
 use jobrun_shared::db::{self, installation, restores};
 use jobrun_shared::numbers::account_check::{Ours, compare};
 use jobrun_shared::numbers::status;
@@ -125,7 +126,7 @@ async fn find_all() -> Vec<Finding> {
     match &pool {
         Some(pool) => findings.extend(check_database(pool).await),
         None => findings.extend(
-            ["migrations", "clock", "restore", "workers", "alerts"]
+            ["migrations", "clock", "restore", "workers", "stops", "alerts"]
                 .map(|check| skipped(check, "there is no database to ask")),
         ),
     }
@@ -194,6 +195,7 @@ async fn check_database(pool: &PgPool) -> Vec<Finding> {
     }
     findings.push(check_restores(pool).await);
     findings.extend(check_work(pool, now).await);
+    findings.extend(check_stops(pool).await);
     findings
 }
 
@@ -209,6 +211,22 @@ async fn check_restores(pool: &PgPool) -> Finding {
         ),
         Err(error) => fault("restore", error.to_string(), "see the server's log"),
     }
+}
+
+/// Names what operators have stopped.
+async fn check_stops(pool: &PgPool) -> Vec<Finding> {
+    let stopped = async { stops::list(&mut *pool.acquire().await?).await };
+    match stopped.await {
+        Ok(stopped) if stopped.is_empty() => vec![ok("stops", "nothing is stopped")],
+        Ok(stopped) => stopped.iter().map(stop_finding).collect(),
+        Err(error) => vec![fault("stops", error.to_string(), "see the server's log")],
+    }
+}
+
+fn stop_finding(stop: &Stop) -> Finding {
+    let Stop { what, stopped_at, stopped_by, why } = stop;
+    let finding = format!("{} stopped since {} by {stopped_by}: {why}", what.is(), stopped_at.format(MINUTE));
+    warning("stops", finding, &format!("run `jobrun start {}` when the reason is gone", what.name()))
 }
 
 /// Judges the server, which was asked at `asked_at` and has answered by `now`. Pure.

@@ -32,6 +32,8 @@ pub mod settings;
 
 pub mod stand_in;
 
+pub mod stops;
+
 pub mod sweep;
 
 pub mod tail;

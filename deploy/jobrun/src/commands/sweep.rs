@@ -19,7 +19,7 @@ pub async fn run(settings: &config::Operator) -> anyhow::Result<()> {
     let offered = offer::offer_free(&pool, &settings.onboarding_number, settings.hold, clock::now()).await?;
     let mut out = table::stdout();
     if offered.is_empty() {
-        writeln!(out, "no client was texted: none waits, or no number is free")?;
+        writeln!(out, "no client was texted: none waits, no number is free, or an operator has stopped offers")?;
     }
     for client in offered {
         writeln!(out, "texted client {client}: a number is ready")?;

@@ -151,6 +151,9 @@ pub(super) const KINDS: [&str; 13] = [
     "number_lost",
 ];
 
+/// The kinds that no conversation processes. They go on while conversations are stopped.
+pub(in crate::db) const KINDS_OF_NO_CONVERSATION: [&str; 3] = ["delivery_report", "stripe", "subscription_asked"];
+
 impl Payload {
     /// Returns when it was answered, if it is a text that was answered before a restore of the database.
     #[must_use]
@@ -270,6 +273,8 @@ mod tests {
         ];
         let names = payloads.each_ref().map(Payload::kind);
         assert_eq!(names, KINDS);
+        let others = payloads.iter().filter(|payload| !payload.is_for_a_conversation()).map(Payload::kind);
+        assert!(others.eq(KINDS_OF_NO_CONVERSATION));
         for (payload, name) in payloads.iter().zip(names) {
             let stored = serde_json::to_value(payload).unwrap();
             assert_eq!(stored.get("kind").and_then(|kind| kind.as_str()), Some(name));

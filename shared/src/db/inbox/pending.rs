@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use jobrun_onboarding::State;
 use sqlx::{PgConnection, PgPool};
 
-use super::payload::{KINDS, Payload};
+use super::payload::{KINDS, KINDS_OF_NO_CONVERSATION, Payload};
 use crate::db::{Error, ensure_rows};
 use crate::queue::{self, Queue};
 use crate::traces::Traceparent;
@@ -46,16 +46,18 @@ impl From<Row> for PendingEvent {
 }
 
 /// Returns the oldest pending events after the event `after` that were never deferred, at most `limit`, without locking
-/// them.
+/// them. While conversations are stopped, their events are left out, as in every list of pending events here.
 pub async fn list_oldest(conn: &mut PgConnection, after: i64, limit: i64) -> Result<Vec<PendingEvent>, Error> {
     let rows = sqlx::query_as!(
         Row,
         "SELECT id, lane, received_at, due_at, payload, traceparent FROM events
          WHERE processed_at IS NULL AND kind = ANY($2) AND due_at IS NULL AND id > $3
+           AND (kind = ANY($4) OR NOT EXISTS (SELECT FROM stops WHERE what = 'conversations' AND stopped_at IS NOT NULL))
          ORDER BY id LIMIT $1",
         limit,
         &KINDS as &[&str],
-        after
+        after,
+        &KINDS_OF_NO_CONVERSATION as &[&str]
     )
     .fetch_all(conn)
     .await?;
@@ -74,12 +76,14 @@ pub async fn list_due_again(
         Row,
         "SELECT id, lane, received_at, due_at, payload, traceparent FROM events
          WHERE processed_at IS NULL AND kind = ANY($3) AND due_at <= $1 AND (due_at, id) > ($4, $5)
+           AND (kind = ANY($6) OR NOT EXISTS (SELECT FROM stops WHERE what = 'conversations' AND stopped_at IS NOT NULL))
          ORDER BY due_at, id LIMIT $2",
         now,
         limit,
         &KINDS as &[&str],
         after.0,
-        after.1
+        after.1,
+        &KINDS_OF_NO_CONVERSATION as &[&str]
     )
     .fetch_all(conn)
     .await?;
@@ -97,10 +101,14 @@ pub async fn list_pending_in(conn: &mut PgConnection, lanes: &[String]) -> Resul
            FROM unnest($1::TEXT[]) AS asked (lane)
            CROSS JOIN LATERAL (SELECT id, lane, received_at, due_at, payload, traceparent FROM events
                                WHERE events.lane = asked.lane AND (processed_at IS NULL) IS TRUE AND kind = ANY($2)
+                                 AND (kind = ANY($3)
+                                      OR NOT EXISTS (SELECT FROM stops
+                                                     WHERE what = 'conversations' AND stopped_at IS NOT NULL))
                                OFFSET 0) AS event
            ORDER BY event.id"#,
         lanes,
-        &KINDS as &[&str]
+        &KINDS as &[&str],
+        &KINDS_OF_NO_CONVERSATION as &[&str]
     )
     .fetch_all(conn)
     .await?;
@@ -115,9 +123,11 @@ pub async fn lock_pending(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<Pe
         // This predicate matches no index of pending events, which would be read as a whole: each event is looked up by
         // id.
         "SELECT id, lane, received_at, due_at, payload, traceparent FROM events WHERE (processed_at IS NULL) IS NOT FALSE AND id = ANY($1)
+           AND (kind = ANY($2) OR NOT EXISTS (SELECT FROM stops WHERE what = 'conversations' AND stopped_at IS NOT NULL))
          ORDER BY id
          FOR UPDATE SKIP LOCKED",
-        ids
+        ids,
+        &KINDS_OF_NO_CONVERSATION as &[&str]
     )
     .fetch_all(conn)
     .await?;
@@ -214,13 +224,16 @@ pub async fn defer_behind(conn: &mut PgConnection, in_hand: &[&PendingEvent]) ->
     Ok(behind.fetch_all(conn).await?.into_iter().collect())
 }
 
-/// Returns whether any event is due.
+/// Returns whether any event is due that may be processed.
 pub async fn any_pending(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<bool, Error> {
     let any = sqlx::query_scalar!(
         r#"SELECT EXISTS (SELECT FROM events
-                          WHERE processed_at IS NULL AND kind = ANY($2) AND (due_at IS NULL OR due_at <= $1)) AS "any!""#,
+                          WHERE processed_at IS NULL AND kind = ANY($2) AND (due_at IS NULL OR due_at <= $1)
+                            AND (kind = ANY($3) OR NOT EXISTS (SELECT FROM stops WHERE what = 'conversations'
+                                                                 AND stopped_at IS NOT NULL))) AS "any!""#,
         now,
-        &KINDS as &[&str]
+        &KINDS as &[&str],
+        &KINDS_OF_NO_CONVERSATION as &[&str]
     );
     Ok(any.fetch_one(conn).await?)
 }

@@ -37,7 +37,8 @@ pub struct Outgoing {
     pub second_try: bool,
     /// Twilio's error code for which it waited until now.
     pub waited_for: Option<i32>,
-    /// When the event was received that the text follows from, unless the text was deferred on purpose or is a second try.
+    /// When the event was received that the text follows from, unless the text was deferred on purpose, is a second try, or may
+    /// have waited for the end of a stop.
     pub follows_from: Option<DateTime<Utc>>,
     /// The span that wrote it, in W3C's form, if its trace is sampled.
     pub traceparent: Option<String>,
@@ -65,7 +66,8 @@ pub struct Due {
 }
 
 /// Locks queued texts that are due, at most `limit`, and returns them in the order in which they were written. Leaves out
-/// texts of numbers that are charged beyond `charged_until`. Skips texts that another transaction has locked.
+/// texts of numbers that are charged beyond `charged_until`. Skips texts that another transaction has locked. Returns none
+/// while sending is stopped.
 ///
 /// A recipient who opted out or is unreachable is sent nothing, client or not.
 ///
@@ -98,6 +100,7 @@ pub async fn lock_due(
                   OR COALESCE((SELECT o.change FROM opt_changes o WHERE o.phone = substr(m.to_phone, 2)
                                ORDER BY o.id DESC LIMIT 1), 'in') = 'in')
              AND NOT EXISTS (SELECT FROM senders s WHERE s.number = m.from_number AND s.free_at > $3)
+             AND NOT EXISTS (SELECT FROM stops WHERE what = 'sending' AND stopped_at IS NOT NULL)
            ORDER BY m.id LIMIT $2
            FOR UPDATE OF m SKIP LOCKED"#,
         now,
@@ -131,7 +134,9 @@ pub async fn mark_sending(
                      error_code AS waited_for,
                      (SELECT received_at FROM events
                       WHERE events.id = messages.event_id AND messages.deferred_until IS NULL
-                        AND messages.retry_of IS NULL) AS follows_from, messages.traceparent"#,
+                        AND messages.retry_of IS NULL
+                        AND NOT EXISTS (SELECT FROM stops WHERE started_at > events.received_at)) AS follows_from,
+                     messages.traceparent"#,
         now,
         cut_off_at,
         ids
@@ -161,7 +166,9 @@ pub async fn claim_unknown(
                      error_code AS waited_for,
                      (SELECT received_at FROM events
                       WHERE events.id = messages.event_id AND messages.deferred_until IS NULL
-                        AND messages.retry_of IS NULL) AS follows_from, messages.traceparent"#,
+                        AND messages.retry_of IS NULL
+                        AND NOT EXISTS (SELECT FROM stops WHERE started_at > events.received_at)) AS follows_from,
+                     messages.traceparent"#,
         now,
         limit,
         look_again_at

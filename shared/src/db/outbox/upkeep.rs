@@ -6,18 +6,21 @@ use sqlx::PgConnection;
 use crate::db::inbox::Overdue;
 use crate::db::{Error, LOOKED_AT, ensure_rows};
 
-/// Returns whether a text waits to be sent or to be looked for.
+/// Returns whether a text waits to be sent, unless sending is stopped, or to be looked for.
 pub async fn any_due(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<bool, Error> {
     let any = sqlx::query_scalar!(
         r#"SELECT EXISTS (SELECT FROM messages WHERE status IN ('queued', 'sending', 'unknown')
-                            AND (next_attempt_at IS NULL OR next_attempt_at <= $1)) AS "any!""#,
+                            AND (next_attempt_at IS NULL OR next_attempt_at <= $1)
+                            AND (status <> 'queued' OR NOT EXISTS (SELECT FROM stops WHERE what = 'sending'
+                                                                     AND stopped_at IS NOT NULL))) AS "any!""#,
         now
     );
     Ok(any.fetch_one(conn).await?)
 }
 
 /// Counts the texts that were due before `before`, may be sent, and are still queued. Texts that wait for an earlier
-/// one to the same recipient do not count, and neither do expired ones.
+/// one to the same recipient do not count, and neither do expired ones. While sending is stopped, no text counts;
+/// afterwards, texts are due from the start on.
 pub async fn count_overdue(
     conn: &mut PgConnection,
     before: DateTime<Utc>,
@@ -25,8 +28,9 @@ pub async fn count_overdue(
 ) -> Result<Overdue, Error> {
     let overdue = sqlx::query_as!(
         Overdue,
-        r#"SELECT count(*) AS "count!", min(GREATEST(m.created_at, m.next_attempt_at)) AS since FROM messages m
-           WHERE m.status = 'queued' AND GREATEST(m.created_at, m.next_attempt_at) <= $1
+        r#"SELECT count(*) AS "count!", min(GREATEST(m.created_at, m.next_attempt_at, started_at)) AS since
+           FROM messages m LEFT JOIN stops ON what = 'sending'
+           WHERE m.status = 'queued' AND GREATEST(m.created_at, m.next_attempt_at, started_at) <= $1 AND stopped_at IS NULL
              AND (m.expires_at IS NULL OR m.expires_at > $2)
              AND (SELECT earlier.id FROM messages earlier
                   WHERE earlier.to_phone = m.to_phone AND earlier.id < m.id
