@@ -53,6 +53,7 @@ pub fn reason_words(name: &str) -> &str {
         Some(NotReplayed::OutOfDate) => "the client has moved on: the question is closed, or it is not true any more",
         Some(NotReplayed::NumberChanged) => "it tells a number that is not the client's any more",
         Some(NotReplayed::LinkChanged) => "its payment link is not used any more",
+        Some(NotReplayed::TakenOver) => "an operator has taken the client over",
         Some(NotReplayed::UnknownKind) => "this version does not know its kind",
         None => match name {
             TRIED_AGAIN => "it was tried again already",

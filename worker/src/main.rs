@@ -213,11 +213,7 @@ fn restart_queue(outage: &db::Outage, error: &WorkerError) -> bool {
 /// Returns how many jobs of a queue a process runs at the same time.
 const fn concurrency_of(queue: Queue) -> usize {
     match queue {
-        Queue::ProcessEvents
-        | Queue::Sweep
-        | Queue::Reconcile
-        | Queue::ReconcileStripe
-        | Queue::BulkActions => 1,
+        Queue::ProcessEvents | Queue::Sweep | Queue::Reconcile | Queue::ReconcileStripe | Queue::BulkActions => 1,
         // One job claims and records while another waits for Twilio.
         Queue::SendMessages => 4,
     }

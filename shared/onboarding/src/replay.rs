@@ -60,13 +60,15 @@ pub enum NotReplayed {
     NumberChanged,
     /// It has a payment link that is not used any more.
     LinkChanged,
+    /// An operator has taken the client over.
+    TakenOver,
     /// This version does not know its kind.
     UnknownKind,
 }
 
 impl NotReplayed {
     /// Every reason.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::OptedOut,
         Self::Unreachable,
         Self::TooOld,
@@ -75,6 +77,7 @@ impl NotReplayed {
         Self::OutOfDate,
         Self::NumberChanged,
         Self::LinkChanged,
+        Self::TakenOver,
         Self::UnknownKind,
     ];
 
@@ -90,6 +93,7 @@ impl NotReplayed {
             Self::OutOfDate => "out_of_date",
             Self::NumberChanged => "number_changed",
             Self::LinkChanged => "link_changed",
+            Self::TakenOver => "taken_over",
             Self::UnknownKind => "unknown_kind",
         }
     }
@@ -124,6 +128,8 @@ pub fn may_be_replayed(
     };
     unless(client.opted_out, NotReplayed::OptedOut)?;
     unless(client.unreachable, NotReplayed::Unreachable)?;
+    let is_automatic = !matches!(kind, TextKind::MissedCall | TextKind::OperatorReply);
+    unless(is_automatic && client.takeover_at(facts.now).is_some(), NotReplayed::TakenOver)?;
     let (is_true, is_replaced, limit) = match useful(kind, client, facts) {
         Useful::WhileTrue(is_true) => (is_true, text.went_on, REPLAYED_WITHIN),
         Useful::AsReply => (true, text.went_on, kind.stale_after()),
@@ -181,7 +187,8 @@ fn useful(kind: TextKind, client: &Client, facts: &ReplayFacts<'_>) -> Useful {
         | TextKind::NoNumbersThere
         | TextKind::RefundAsked
         | TextKind::Terms
-        | TextKind::Closing => Useful::AsReply,
+        | TextKind::Closing
+        | TextKind::OperatorReply => Useful::AsReply,
         TextKind::MissedCall | TextKind::Misdirected => Useful::AsNews,
     }
 }

@@ -61,7 +61,7 @@ pub enum Kind {
 }
 
 /// Every kind, in the order of [`Kind`], with its stored name.
-pub const KINDS: [(Kind, &str); 36] = [
+pub const KINDS: [(Kind, &str); 37] = [
     (Kind::NoWorker, "no-worker"),
     (Kind::EventsWaiting, "events-waiting"),
     (Kind::TextsWaiting, "texts-waiting"),

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::replay::{FailedText, NotReplayed, ReplayFacts, may_be_replayed};
-use jobrun_onboarding::{Client, E164, Payment, State, TextKind};
+use jobrun_onboarding::{Client, E164, Payment, State, Takeover, TextKind};
 
 use crate::client_at;
 
@@ -148,4 +148,13 @@ fn a_stranger_is_sent_a_text_again_only_at_once() {
 fn every_reason_has_a_name_of_its_own() {
     let names: std::collections::BTreeSet<&str> = NotReplayed::ALL.iter().map(|reason| reason.name()).collect();
     assert_eq!(names.len(), NotReplayed::ALL.len());
+}
+
+#[test]
+fn no_automatic_text_is_sent_again_during_a_takeover() {
+    let takeover = Takeover { by: "ada".to_owned(), last_at: NOW, silence_minutes: Some(60) };
+    let client = Client { takeover: Some(takeover), ..client_at(State::S3OwnerName) };
+    assert_eq!(check(&client, &text(TextKind::AskOwnerName)), Err(NotReplayed::TakenOver));
+    assert_eq!(check(&client, &text(TextKind::OperatorReply)), Ok(()));
+    assert_eq!(check(&client, &text(TextKind::MissedCall)), Ok(()));
 }

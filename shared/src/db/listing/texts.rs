@@ -163,14 +163,16 @@ async fn list_ids(conn: &mut PgConnection, status: Option<&str>, before: i64, li
             .fetch_all(conn)
             .await?
         }
-        Some("unsettled") => sqlx::query_scalar!(
+        Some("unsettled") => {
+            sqlx::query_scalar!(
             "WITH unsettled AS MATERIALIZED (SELECT id FROM messages WHERE status IN ('queued', 'sending', 'unknown'))
                  SELECT id FROM unsettled WHERE id < $1 ORDER BY id DESC LIMIT $2",
             before,
             limit
         )
-        .fetch_all(conn)
-        .await?,
+            .fetch_all(conn)
+            .await?
+        }
         Some("failed") => sqlx::query_scalar!(
             "SELECT id FROM messages WHERE status IN ('undelivered', 'failed') AND id < $1 ORDER BY id DESC LIMIT $2",
             before,
