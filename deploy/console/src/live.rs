@@ -99,15 +99,17 @@ pub async fn stream(State(live): State<Live>) -> Response {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many open pages").into_response();
     };
     let mut changes = live.changes.subscribe();
-    changes.mark_unchanged();
+    // The page may be older than its stream: what changed in between is told at once.
+    changes.mark_changed();
     let stopping = live.stopping.subscribe();
     let stream = Stream { changes, stopping, ends_at: Instant::now() + STREAM_LASTS, _permit: permit };
+    // Browsers pass over an event without data.
     let events = futures::stream::unfold(stream, |mut stream| async move {
         let next = Instant::now() + TOLD_EVERY;
         let told = tokio::select! {
             _ = stream.stopping.wait_for(|stopping| *stopping) => return None,
             () = tokio::time::sleep_until(stream.ends_at) => return None,
-            () = wait_for_change(&mut stream.changes) => Event::default().event("changed").data(""),
+            () = wait_for_change(&mut stream.changes) => Event::default().event("changed").data("rows"),
         };
         // Changes meanwhile are told together.
         tokio::select! {

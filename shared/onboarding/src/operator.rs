@@ -105,15 +105,14 @@ fn hand_back(client: &Client, ask_again: bool, facts: &Facts<'_>) -> Decision {
 }
 
 fn move_to(client: &Client, state: State, facts: &Facts<'_>) -> Decision {
-    let collected = &client.collected;
-    let lacks = match state {
-        _ if state == client.state => Some(Refused::AlreadySo),
-        _ if state > State::S5ConfirmLive && !client.payment_active => Some(Refused::NotPaid),
-        _ if state > State::S5ConfirmLive && client.number.is_none() => Some(Refused::NoNumber),
-        _ if state == State::S7FwdSent && collected.phone_type.is_none() => Some(Refused::NoPhoneType),
-        _ => None,
-    };
-    if let Some(refused) = lacks {
+    let (is_past_gate, needs_phone_type) = (state > State::S5ConfirmLive, state == State::S7FwdSent);
+    let lacks = [
+        (state == client.state, Refused::AlreadySo),
+        (is_past_gate && !client.payment_active, Refused::NotPaid),
+        (is_past_gate && client.number.is_none(), Refused::NoNumber),
+        (needs_phone_type && client.collected.phone_type.is_none(), Refused::NoPhoneType),
+    ];
+    if let Some((_, refused)) = lacks.into_iter().find(|(is_lacking, _)| *is_lacking) {
         return refuse(client, refused);
     }
     let there = Client { state, ..client.clone() };

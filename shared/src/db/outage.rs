@@ -22,7 +22,7 @@ struct Told {
 }
 
 impl Outage {
-    /// Warns that work has failed for this reason, unless that was said less than [`SAID_EVERY`] ago.
+    /// Warns that work has failed for this reason, unless that was said less than `SAID_EVERY` ago.
     pub fn warn(&self, error: &dyn Display, consequence: &'static str) {
         if self.begin(Instant::now()) {
             tracing::warn!(%error, "{consequence}");

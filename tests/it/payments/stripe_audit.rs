@@ -320,7 +320,7 @@ async fn stripe_is_not_asked_before_the_time_that_it_names() {
     let due = "UPDATE subscriptions SET ask_at = now(); UPDATE stripe_audits SET due_at = now();
                UPDATE sweeps SET last_success_at = now() - INTERVAL '1 hour'";
     sqlx::raw_sql(due).execute(&system.pool).await.unwrap();
-    jobrun_shared::queue::enqueue(&mut *system.pool.acquire().await.unwrap(), Queue::ReconcileStripe).await.unwrap();
+    jobrun_shared::queue::enqueue(&mut system.pool.acquire().await.unwrap(), Queue::ReconcileStripe).await.unwrap();
     until_count(&system, 1, "SELECT count(*) FROM sweeps WHERE last_success_at > now() - INTERVAL '50 minutes'").await;
     until_count(&system, 0, "SELECT count(*) FROM apalis.jobs WHERE job_type = 'reconcile-stripe' AND run_at <= now()")
         .await;

@@ -26,7 +26,7 @@ pub struct Parameters {
     before: Option<i64>,
 }
 
-const COLUMNS: [&str; 6] = ["", "Written", "Client", "Text", "Status", "Kind"];
+const COLUMNS: [&str; 6] = ["Choose", "Written", "Client", "Text", "Status", "Kind"];
 
 const STATUSES: [(&str, &str); 8] = [
     ("", "Any status"),
