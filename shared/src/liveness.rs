@@ -61,8 +61,10 @@ fn find_alerts(snapshot: &Snapshot, now: DateTime<Utc>) -> Vec<Alert> {
 type Found = (Kind, DateTime<Utc>, String);
 
 fn no_worker(seen: &[(Queue, Option<DateTime<Utc>>)], now: DateTime<Utc>) -> Option<Found> {
-    let silent: Vec<&(Queue, Option<DateTime<Utc>>)> =
-        seen.iter().filter(|(_, at)| at.is_none_or(|at| at < now - SILENT_AFTER)).collect();
+    // During an upgrade no worker knows a new queue yet, and the workers of the previous version do all that was done before.
+    let is_any_alive = seen.iter().any(|(_, at)| at.is_some_and(|at| at >= now - SILENT_AFTER));
+    let is_silent = |at: Option<DateTime<Utc>>| at.map_or(!is_any_alive, |at| at < now - SILENT_AFTER);
+    let silent: Vec<&(Queue, Option<DateTime<Utc>>)> = seen.iter().filter(|(_, at)| is_silent(*at)).collect();
     let last = silent.iter().filter_map(|(_, at)| *at).max();
     let jobs: Vec<&str> = silent.iter().map(|(queue, _)| queue.name()).collect();
     let which = if silent.len() == seen.len() { "at all".to_owned() } else { format!("for {}", jobs.join(", ")) };

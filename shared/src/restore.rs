@@ -33,6 +33,10 @@ const OVERLAP: TimeDelta = TimeDelta::minutes(10);
 /// The number of missed texts recorded in one transaction.
 const RECORD_BATCH_MAX: usize = 100;
 
+/// Twilio's dates are cut to whole seconds. An answer counts as written one second earlier, or a reply within the same second
+/// would seem to be sent before it.
+const DATE_PRECISION: TimeDelta = TimeDelta::seconds(1);
+
 /// An error of [`find`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -123,10 +127,10 @@ async fn list_missed(pool: &PgPool, inbound: Vec<Inbound>, unrecorded: &[Sent]) 
         answers.entry(&text.to).or_default().push(text.sent_at);
     }
     let missed = inbound.iter().filter(|text| new.contains(&text.sid)).map(|text| {
-        let later = answers.get(text.from.as_str()).into_iter().flatten().find(|at| **at > text.sent_at);
+        let later = answers.get(text.from.as_str()).into_iter().flatten().find(|at| **at >= text.sent_at);
         let mut event = missed_texts::as_event(text);
         if let Payload::Text { answered_at, .. } = &mut event.payload {
-            *answered_at = later.copied();
+            *answered_at = later.map(|at| *at - DATE_PRECISION);
         }
         Missed { event, arrived_at: text.sent_at }
     });

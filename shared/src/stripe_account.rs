@@ -10,7 +10,7 @@ use sqlx::PgPool;
 
 use crate::db::{self, subscriptions};
 
-/// The number of our clients' events that Stripe is asked for. All are of the account, unless the account was changed.
+/// The number of our clients' events, or subscriptions, that Stripe is asked for. All are of the account, unless the account was changed.
 const EVENTS_MAX: i64 = 3;
 
 /// Stripe is not asked for events that it may have forgotten.
@@ -26,17 +26,29 @@ pub enum Account {
     Ours,
     /// The account has none of the latest.
     Other,
-    /// None is recorded that Stripe still keeps.
+    /// No client has paid yet.
     Unknown,
 }
 
-/// Asks Stripe for the latest recorded events about payments of clients. The inner error is Stripe's.
+/// Asks Stripe for the latest recorded events about payments of clients, or for their subscriptions. The inner error is Stripe's.
 pub async fn check(pool: &PgPool, api: &Api, now: DateTime<Utc>) -> Result<Result<Account, Error>, db::Error> {
     let ids = subscriptions::list_of_clients(&mut *pool.acquire().await?, now - AGE_MAX, EVENTS_MAX).await?;
     for id in &ids {
         match api.has_event(id).await {
             Ok(true) => return Ok(Ok(Account::Ours)),
             Ok(false) => {}
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+    if !ids.is_empty() {
+        return Ok(Ok(Account::Other));
+    }
+    // A quiet installation has no event that Stripe still keeps. Stripe keeps subscriptions for ever.
+    let ids = subscriptions::list_newest_of_clients(&mut *pool.acquire().await?, EVENTS_MAX).await?;
+    for id in &ids {
+        match api.find_subscription(id).await {
+            Ok(Some(_)) => return Ok(Ok(Account::Ours)),
+            Ok(None) => {}
             Err(error) => return Ok(Err(error)),
         }
     }

@@ -72,6 +72,8 @@ pub enum Refused {
     NoNumber,
     /// The kind of the client's phone is not known.
     NoPhoneType,
+    /// The pool has no number for the client, who is on the waiting list from now on.
+    NoNumberLeft,
     /// It is so already.
     AlreadySo,
     /// The text is empty or too long.
@@ -80,7 +82,7 @@ pub enum Refused {
 
 impl Refused {
     /// Every reason.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::OptedOut,
         Self::Unreachable,
         Self::TakenOverByOther,
@@ -88,6 +90,7 @@ impl Refused {
         Self::NotPaid,
         Self::NoNumber,
         Self::NoPhoneType,
+        Self::NoNumberLeft,
         Self::AlreadySo,
         Self::BadText,
     ];
@@ -103,6 +106,7 @@ impl Refused {
             Self::NotPaid => "refused_not_paid",
             Self::NoNumber => "refused_no_number",
             Self::NoPhoneType => "refused_no_phone_type",
+            Self::NoNumberLeft => "refused_no_number_left",
             Self::AlreadySo => "refused_already_so",
             Self::BadText => "refused_bad_text",
         }
@@ -125,6 +129,7 @@ impl Refused {
             Self::NotPaid => "the client has not paid",
             Self::NoNumber => "the client holds no number",
             Self::NoPhoneType => "the kind of the client's phone is not known",
+            Self::NoNumberLeft => "no number is left: the client is on the waiting list",
             Self::AlreadySo => "it is so already",
             Self::BadText => "the text is empty or too long",
         }

@@ -4,6 +4,8 @@
 //! `payment_gate.rs` the payment gate and the allocation. Nothing here fails: an event that makes no sense in a state changes
 //! nothing. A text always gets a helpful reply, unless its sender wants none.
 
+use chrono::{DateTime, Utc};
+
 use super::decision::{Concern, Decision, Facts, OptChange, Step};
 use super::payment_gate::number_in_the_background;
 use crate::action::Action;
@@ -18,7 +20,9 @@ pub fn decide(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
     let step = match (change_reach(client, event), event) {
         (Some(decision), _) => decision.into(),
         (None, Event::Operator { by, action }) => operator::decide_action(client, by, action, facts),
-        (None, Event::Text { .. }) if client.takeover_at(facts.now).is_some() => Decision::nothing(client).into(),
+        (None, Event::Text { body, .. }) if client.takeover_at(said_at(event, facts)).is_some() => {
+            to_the_operator(client, body).into()
+        }
         (None, Event::PaymentStands(payment)) => service::payment_stands(client, *payment, facts),
         (None, Event::NumberLost(number)) => service::number_lost(client, number, facts),
         (None, _) => decide_in_state(client, event, facts),
@@ -68,15 +72,32 @@ fn with_exchange(client: &Client, event: &Event, facts: &Facts<'_>, step: Step) 
     }
 }
 
+/// Returns when a text reached us, or the time of the decision. A text that had to wait is still for the operator to whom it was
+/// sent.
+fn said_at(event: &Event, facts: &Facts<'_>) -> DateTime<Utc> {
+    if let Event::Text { received_at, .. } = event { (*received_at).min(facts.now) } else { facts.now }
+}
+
+/// Decides a text to an operator who has taken the client over. Only a refusal counts, as ever, and a wish to cancel.
+fn to_the_operator(client: &Client, body: &str) -> Decision {
+    let cancels = client.may_be_charged() && answer::wants_to_cancel(body);
+    match (answer::refuses(body), cancels) {
+        (true, _) => texts::opt_out(client, body),
+        (false, true) => Decision::nothing(client).concern(Concern::CancelAsked),
+        (false, false) => Decision::nothing(client),
+    }
+}
+
 /// While an operator has taken the client over, it gets no automatic text but the news of missed calls, and its texts prolong the
 /// takeover. A takeover that has ended is forgotten.
 fn with_takeover(event: &Event, facts: &Facts<'_>, step: Step) -> Step {
     let Step::Decided(mut decision) = step else { return Step::AskPool };
-    match decision.takeover.as_mut().filter(|takeover| takeover.is_on(facts.now)) {
+    let said_at = said_at(event, facts);
+    match decision.takeover.as_mut().filter(|takeover| takeover.is_on(said_at)) {
         None => decision.takeover = None,
         Some(takeover) => {
             if matches!(event, Event::Text { .. }) {
-                takeover.last_at = facts.now;
+                takeover.last_at = takeover.last_at.max(said_at);
             }
             // An operator who asks for the question again wants the text.
             let is_asked_for = matches!(event, Event::Operator { action: Action::AskAgain, .. });

@@ -6,7 +6,7 @@ use super::open_question::{end_misfits, open_question};
 use super::service::serve_payer;
 use crate::payment_gate::{gate, through_the_gate, with_number};
 use crate::takeover::Takeover;
-use crate::{ANSWER_CHARS_MAX, Client, Collected, Field, State, wording};
+use crate::{ANSWER_CHARS_MAX, Allocation, Client, Collected, Field, State, wording};
 
 /// Decides an action of the operator `by`. While another operator has taken the client over, `by` can only take it over in turn.
 pub(crate) fn decide_action(client: &Client, by: &str, action: &Action, facts: &Facts<'_>) -> Step {
@@ -139,6 +139,9 @@ fn give_number(client: &Client, facts: &Facts<'_>) -> Step {
     }
     if !client.payment_active {
         return refuse(client, Refused::NotPaid).into();
+    }
+    if matches!(facts.allocation, Some(Allocation::PoolEmpty { .. })) {
+        return refuse(client, Refused::NoNumberLeft).into();
     }
     gate(client, facts, |number| match client.state {
         State::S5ConfirmLive => through_the_gate(client, number),

@@ -21,8 +21,9 @@ impl Reader<'_> {
     pub(super) fn traces(&mut self) -> Option<Traces> {
         let share = self.get("OTEL_TRACES_SAMPLER_ARG").and_then(|share| share.parse::<f64>().ok());
         let share = share.filter(|share| (0.0..=1.0).contains(share));
+        let headers = self.list("OTEL_EXPORTER_OTLP_HEADERS");
         let endpoint = self.get("OTEL_EXPORTER_OTLP_ENDPOINT")?;
-        let headers = self.trace_headers();
+        let headers = self.trace_headers(&headers);
         let host = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"));
         if host.is_none_or(|host| host.contains(['@', '?', '#']) || host.contains(char::is_whitespace)) {
             self.add_problem(
@@ -35,8 +36,7 @@ impl Reader<'_> {
         Some(Traces { endpoint: endpoint.trim_end_matches('/').to_owned(), share: share?, headers: headers? })
     }
 
-    fn trace_headers(&mut self) -> Option<Vec<(String, SecretString)>> {
-        let headers = self.list("OTEL_EXPORTER_OTLP_HEADERS");
+    fn trace_headers(&mut self, headers: &[String]) -> Option<Vec<(String, SecretString)>> {
         let headers: Option<Vec<_>> = headers.iter().map(|header| read_header(header)).collect();
         if headers.is_none() {
             self.add_problem(

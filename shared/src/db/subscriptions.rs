@@ -283,6 +283,16 @@ pub async fn list_of_clients(conn: &mut PgConnection, since: DateTime<Utc>, limi
     Ok(ids.fetch_all(conn).await?)
 }
 
+/// Returns the newest subscriptions of clients, `limit` of them at most.
+pub async fn list_newest_of_clients(conn: &mut PgConnection, limit: i64) -> Result<Vec<String>, Error> {
+    let ids = sqlx::query_scalar!(
+        "SELECT id FROM subscriptions WHERE client_id IS NOT NULL AND starts_with(id, 'sub_')
+         ORDER BY heard_of_at DESC LIMIT $1",
+        limit
+    );
+    Ok(ids.fetch_all(conn).await?)
+}
+
 /// Returns whether any of these client references is that of a client.
 pub async fn any_of_a_client(conn: &mut PgConnection, references: &[&str]) -> Result<bool, Error> {
     let any = sqlx::query_scalar!(

@@ -42,7 +42,7 @@ pub struct Inbound {
     pub to: String,
     /// Its body.
     pub body: String,
-    /// When it arrived, to the second; from [`Api::list_texts`], in the order of the list.
+    /// When it arrived, to the second.
     pub sent_at: DateTime<Utc>,
 }
 
@@ -57,7 +57,7 @@ pub struct Sent {
     pub to: String,
     /// Its body.
     pub body: String,
-    /// When Twilio took it, to the second, and in the order of the list.
+    /// When Twilio took it, to the second.
     pub sent_at: DateTime<Utc>,
 }
 
@@ -68,45 +68,6 @@ pub struct Texts {
     pub inbound: Vec<Inbound>,
     /// Those that we sent.
     pub sent: Vec<Sent>,
-}
-
-/// A text in either direction.
-enum Text {
-    Inbound(Inbound),
-    Sent(Sent),
-}
-
-impl Text {
-    fn read(listed: Listed) -> Option<Self> {
-        let sent = listed.as_sent().map(Self::Sent);
-        sent.or_else(|| listed.into_inbound().map(Self::Inbound))
-    }
-
-    const fn sent_at(&self) -> DateTime<Utc> {
-        match self {
-            Self::Inbound(text) => text.sent_at,
-            Self::Sent(text) => text.sent_at,
-        }
-    }
-}
-
-impl Texts {
-    /// Reads entries of a list, the newest first, and sets the texts of each second apart.
-    fn of(listed: Vec<Listed>) -> Self {
-        // As in `list_inbound`: reversing before the stable sort keeps the order of texts of the same second.
-        let mut ordered: Vec<Text> = listed.into_iter().rev().filter_map(Text::read).collect();
-        ordered.sort_by_key(Text::sent_at);
-        let mut texts = Self::default();
-        let mut sent_at = DateTime::<Utc>::MIN_UTC;
-        for text in ordered {
-            sent_at = text.sent_at().max(sent_at + TimeDelta::microseconds(1));
-            match text {
-                Text::Inbound(text) => texts.inbound.push(Inbound { sent_at, ..text }),
-                Text::Sent(text) => texts.sent.push(Sent { sent_at, ..text }),
-            }
-        }
-        texts
-    }
 }
 
 /// The delivery status of a text of ours.
@@ -236,9 +197,6 @@ impl Api {
     /// The list is read from its newest entry on, up to the first page that holds only older texts. A filter by date would leave
     /// out texts that Twilio has taken and not sent yet.
     ///
-    /// No two texts have the same time: those of one second are a microsecond apart, in the order of the list. So a text that
-    /// crossed ours within a second is told from a reply to it.
-    ///
     /// # Errors
     /// When the list cannot be read.
     pub async fn list_texts(&self, since: DateTime<Utc>) -> Result<Texts, Error> {
@@ -248,7 +206,13 @@ impl Api {
         let pages: Vec<Page> = self.pages(first, next).await?;
         let mut listed: Vec<Listed> = pages.into_iter().flat_map(|page| page.messages).collect();
         listed.retain(|it| !is_older(it));
-        Ok(Texts::of(listed))
+        // As in `list_inbound`: the newest are listed first, and texts of the same second keep their order.
+        listed.reverse();
+        let mut texts = Texts { sent: listed.iter().filter_map(Listed::as_sent).collect(), inbound: Vec::new() };
+        texts.inbound = listed.into_iter().filter_map(Listed::into_inbound).collect();
+        texts.sent.sort_by_key(|text| text.sent_at);
+        texts.inbound.sort_by_key(|text| text.sent_at);
+        Ok(texts)
     }
 }
 
@@ -290,27 +254,5 @@ mod tests {
         let inbound: Vec<Inbound> = page.messages.into_iter().filter_map(Listed::into_inbound).collect();
         assert_eq!(inbound.iter().map(|text| text.sid.as_str()).collect::<Vec<_>>(), ["SM2", "SM3"]);
         assert_eq!(inbound[1].body, "half \u{FFFD} a picture");
-    }
-
-    /// Dates have whole seconds, and the list has the newest text first.
-    #[test]
-    fn texts_of_the_same_second_keep_the_order_of_the_list() {
-        let entry = |sid: &str, direction: &str, second: u32| {
-            let date = format!("Sun, 22 Nov 2026 12:00:{second:02} +0000");
-            let (status, from, to) = ("received", "+447700900123", "+447111111111");
-            serde_json::json!({ "sid": sid, "direction": direction, "status": status, "from": from, "to": to, "body": "Hi",
-                                "date_created": date, "date_sent": date })
-        };
-        let listed = [
-            entry("later", "inbound", 2),
-            entry("reply", "inbound", 1),
-            entry("question", "outbound-api", 1),
-            entry("crossed", "inbound", 1),
-        ];
-        let Texts { inbound, sent } = Texts::of(listed.iter().filter_map(Listed::read).collect());
-        assert_eq!(inbound.iter().map(|text| text.sid.as_str()).collect::<Vec<_>>(), ["crossed", "reply", "later"]);
-        assert!(inbound[0].sent_at < sent[0].sent_at && sent[0].sent_at < inbound[1].sent_at);
-        assert_eq!(inbound[0].sent_at.timestamp(), inbound[1].sent_at.timestamp());
-        assert_eq!(inbound[2].sent_at.timestamp_subsec_micros(), 0, "another second");
     }
 }

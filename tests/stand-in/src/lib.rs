@@ -201,12 +201,6 @@ impl StandIn {
         self.state.messages().iter().filter(|message| message.direction == Direction::Outbound).cloned().collect()
     }
 
-    /// Returns the messages from and to `phone` (E.164), in the order in which they were accepted.
-    #[must_use]
-    pub fn messages_with(&self, phone: &str) -> Vec<Message> {
-        self.state.messages().iter().filter(|it| [&it.from, &it.to].iter().any(|end| *end == phone)).cloned().collect()
-    }
-
     /// Returns how many outbound messages there are. Cheaper than [`StandIn::messages`] for polling.
     #[must_use]
     pub fn message_count(&self) -> usize {

@@ -254,7 +254,7 @@ async fn record_failure(context: &JobContext, untaken: &Untaken, now: DateTime<U
     let mut tx = context.pool.begin().await?;
     let since = stripe_audits::record_failure(&mut tx, now).await?;
     if let Untaken::Unread(error) = untaken {
-        keep_quiet(&mut tx, error, now).await?;
+        keep_quiet(&mut tx, error).await?;
     }
     let alert = operation::stripe_unreadable(StripeRead::Events, &untaken.to_string());
     let is_due = untaken.is_of_the_key() || now - since >= UNREADABLE_FOR_LONG;
@@ -265,9 +265,10 @@ async fn record_failure(context: &JobContext, untaken: &Untaken, now: DateTime<U
 }
 
 /// Keeps quiet for as long as Stripe asks for (Retry-After): the list and the subscriptions share one limit.
-async fn keep_quiet(conn: &mut PgConnection, error: &Error, now: DateTime<Utc>) -> Result<(), db::Error> {
+async fn keep_quiet(conn: &mut PgConnection, error: &Error) -> Result<(), db::Error> {
     let Error::RateLimited { retry_after: Some(after) } = error else { return Ok(()) };
-    stripe_audits::keep_quiet(conn, now + TimeDelta::from_std(*after).unwrap_or_default()).await
+    // It counts from the answer, which may have come long after the beginning of the job.
+    stripe_audits::keep_quiet(conn, clock::now() + TimeDelta::from_std(*after).unwrap_or_default()).await
 }
 
 /// Asks Stripe about subscriptions that are in doubt, or whose events were missed, and records the answers as events. Returns how
@@ -276,6 +277,7 @@ async fn ask(context: &JobContext, stripe: &StripeAccount) -> Result<usize, db::
     let now = clock::now();
     let retry_at = now + ASK_AGAIN_AFTER;
     if !subscriptions::any_to_ask(&mut *context.pool.acquire().await?, now).await? {
+        clear_if_nothing_is_asked(context, now).await?;
         return Ok(0);
     }
     let mut tx = context.pool.begin().await?;
@@ -304,6 +306,18 @@ async fn ask(context: &JobContext, stripe: &StripeAccount) -> Result<usize, db::
     }
     answers.save(context, retry_at, now).await?;
     Ok(if answers.failure.is_none() { ids.len() } else { 0 })
+}
+
+/// Clears the alert about subscriptions if none is in doubt any more: an operator may have ended the last question.
+async fn clear_if_nothing_is_asked(context: &JobContext, now: DateTime<Utc>) -> Result<(), db::Error> {
+    let mut tx = context.pool.begin().await?;
+    if subscriptions::any_unanswered(&mut tx).await? {
+        return Ok(());
+    }
+    let cleared = alerts::clear(&mut tx, &[StripeRead::Subscriptions.cause()], now).await?;
+    tx.commit().await?;
+    telemetry::cleared(&cleared);
+    Ok(())
 }
 
 #[derive(Default)]
@@ -336,7 +350,7 @@ impl<'a> Answers<'a> {
         subscriptions::give_back(&mut tx, &self.not_asked, retry_at, now).await?;
         inbox::insert(&mut tx, &self.events, now).await?;
         if let Some(error) = &self.failure {
-            keep_quiet(&mut tx, error, now).await?;
+            keep_quiet(&mut tx, error).await?;
         }
         // A subscription that is asked about again keeps the alert open.
         let is_over = !self.asked.is_empty() && !subscriptions::any_unanswered(&mut tx).await?;

@@ -32,7 +32,11 @@ fn act(client: &Client, by: &str, it: Action) -> Decision {
 }
 
 fn text(body: &str) -> Event {
-    Event::Text { body: body.to_owned(), taken_for: None, received_at: noon() }
+    text_at(body, noon())
+}
+
+fn text_at(body: &str, received_at: DateTime<Utc>) -> Event {
+    Event::Text { body: body.to_owned(), taken_for: None, received_at }
 }
 
 fn reply(body: &str) -> Action {
@@ -70,8 +74,9 @@ proptest! {
     #[test]
     fn a_refused_action_changes_nothing(client in a_client(), action in an_action(), pool in pools()) {
         let (decision, asked) = step(&client, &Event::Operator { by: "ada".to_owned(), action }, &pool);
-        if decision.refused.is_some() {
-            prop_assert_eq!((Decision { refused: None, ..decision }, asked), (Decision::nothing(&client), false));
+        if let Some(refused) = decision.refused {
+            prop_assert_eq!(Decision { refused: None, ..decision }, Decision::nothing(&client));
+            prop_assert!(!asked || refused == Refused::NoNumberLeft);
         }
     }
 
@@ -119,16 +124,34 @@ fn of_two_operators_who_reply_at_once_the_second_is_refused_and_may_take_over() 
 fn a_takeover_ends_after_the_chosen_silence_of_both_sides() {
     let client = taken_over_by("ada", Some(60));
     let at = |minutes| noon() + TimeDelta::minutes(minutes);
-    let spoken = decided_at(&client, &text("Ann Smith"), at(59));
+    let spoken = decided_at(&client, &text_at("Ann Smith", at(59)), at(59));
     assert_eq!((kinds(&spoken), spoken.next), (Vec::new(), State::S3OwnerName));
     // The text has prolonged it.
     let client = Client { takeover: spoken.takeover, ..client };
-    assert!(decided_at(&client, &text("Ann Smith"), at(118)).texts.is_empty());
-    let answered = decided_at(&client, &text("Ann Smith"), at(119));
+    assert!(decided_at(&client, &text_at("Ann Smith", at(118)), at(118)).texts.is_empty());
+    let answered = decided_at(&client, &text_at("Ann Smith", at(119)), at(119));
     assert_eq!((answered.next, answered.takeover), (State::S4NotificationPref, None));
     // Without a time, only the operator ends it.
     let forever = taken_over_by("ada", None);
-    assert!(decided_at(&forever, &text("Ann Smith"), at(1_000_000)).texts.is_empty());
+    assert!(decided_at(&forever, &text_at("Ann Smith", at(1_000_000)), at(1_000_000)).texts.is_empty());
+}
+
+/// Texts wait while a worker is away or conversations are stopped.
+#[test]
+fn a_text_that_waited_is_still_for_the_operator_to_whom_it_was_sent() {
+    let client = taken_over_by("ada", Some(60));
+    let decision = decided_at(&client, &text("Ann Smith"), noon() + TimeDelta::hours(5));
+    assert_eq!((decision.next, kinds(&decision)), (State::S3OwnerName, Vec::new()));
+}
+
+#[test]
+fn a_refusal_in_plain_words_is_an_opt_out_also_during_a_takeover() {
+    let client = taken_over_by("ada", None);
+    let refusal = decided_at(&client, &text("stop texting me"), noon());
+    assert_eq!((refusal.opt, kinds(&refusal)), (Some(OptChange::Out), Vec::new()));
+    let paying = Client { payment_active: true, ..client };
+    let cancels = decided_at(&paying, &text("cancel my subscription"), noon());
+    assert_eq!((cancels.opt, cancels.concern), (None, Some(jobrun_onboarding::Concern::CancelAsked)));
 }
 
 #[test]

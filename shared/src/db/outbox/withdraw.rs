@@ -27,7 +27,26 @@ pub async fn drop_queued_to(
     Ok(())
 }
 
-/// Drops queued second tries to clients whose conversation went on without them.
+/// Drops the queued texts to clients whom an operator has taken over, but for the news of missed calls and what operators wrote.
+pub async fn drop_automatic_to(conn: &mut PgConnection, client_ids: &[&str], now: DateTime<Utc>) -> Result<(), Error> {
+    if client_ids.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "UPDATE messages SET status = 'failed', error_message = 'an operator took the client over', updated_at = $2
+         WHERE id IN (SELECT id FROM messages WHERE status = 'queued' AND client_id = ANY($1) AND kind <> ALL($3)
+                      ORDER BY id FOR UPDATE)",
+        client_ids as &[&str],
+        now,
+        &[TextKind::MissedCall.name(), TextKind::OperatorReply.name()] as &[&str]
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Drops queued second tries to clients whose conversation went on without them. A missed call is news all the same, and no other
+/// text says what an operator wrote.
 pub async fn drop_second_tries_to(
     conn: &mut PgConnection,
     client_ids: &[&str],
@@ -36,9 +55,11 @@ pub async fn drop_second_tries_to(
     sqlx::query!(
         "UPDATE messages SET status = 'failed', error_message = 'the conversation went on', updated_at = $2
          WHERE id IN (SELECT id FROM messages WHERE status = 'queued' AND retry_of IS NOT NULL AND client_id = ANY($1)
+                        AND kind <> ALL($3)
                       ORDER BY id FOR UPDATE)",
         client_ids as &[&str],
-        now
+        now,
+        &[TextKind::MissedCall.name(), TextKind::OperatorReply.name()] as &[&str]
     )
     .execute(conn)
     .await?;

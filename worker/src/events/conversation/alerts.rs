@@ -11,10 +11,10 @@ impl ClientWork {
     /// Returns the causes of the alerts that end now, because the client can be reached again, or has gone on without the text.
     pub(super) fn resolved_causes(&self) -> Vec<String> {
         let client = &self.loaded.client;
-        let missed = TextKind::ALL.into_iter().filter(|kind| self.moved && kind.matters());
+        let missed = TextKind::ALL.into_iter().filter(|kind| self.went_on && kind.matters());
         let missed = missed.map(|kind| cause_of_undelivered(kind, &client.id));
-        let missed = missed.chain((self.moved && !self.missed_service_notice).then(|| Kind::Untold.of(&client.id)));
-        let missed = missed.chain((self.moved && !self.stuck).then(|| Kind::Stuck.of(&client.id)));
+        let missed = missed.chain((self.went_on && !self.missed_service_notice).then(|| Kind::Untold.of(&client.id)));
+        let missed = missed.chain((self.went_on && !self.stuck).then(|| Kind::Stuck.of(&client.id)));
         // The service has ended: alerts about a client who pays end, and nothing is left to cancel.
         let ended = self.payment_updated && !client.payment_active;
         let reached = (self.reach_changed && !client.unreachable) || ended;

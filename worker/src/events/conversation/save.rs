@@ -50,11 +50,11 @@ pub(super) async fn save(
         takeovers.map(|client| (client.id.as_str(), client.takeover.as_ref())).collect();
     clients::save_takeovers(conn, &takeovers).await?;
 
-    // A second try is dropped if the client has moved on, gets another text that matters, or speaks with an operator. A reminder
-    // does not repeat the text.
-    let goes_on = |work: &&ClientWork| {
-        work.moved || work.takeover_changed || work.texts.iter().any(|text| text.text.kind.matters())
-    };
+    // What the conversation said before waits no longer when an operator speaks.
+    let taken_over = batch.iter().filter(|work| work.was_taken_over).map(|work| work.loaded.client.id.as_str());
+    outbox::drop_automatic_to(conn, &taken_over.collect::<Vec<_>>(), now).await?;
+    // A second try is dropped if the client has moved on or gets another text that matters. A reminder does not repeat the text.
+    let goes_on = |work: &&ClientWork| work.went_on || work.texts.iter().any(|text| text.text.kind.matters());
     let went_on = batch.iter().filter(goes_on);
     let went_on: Vec<&str> = went_on.map(|work| work.loaded.client.id.as_str()).collect();
     outbox::drop_second_tries_to(conn, &went_on, now).await?;

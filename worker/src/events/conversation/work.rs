@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::action::Action;
-use jobrun_onboarding::{Allocation, Client, Concern, Decision, Event, Facts, OptChange, Payment, Step, decide};
+use jobrun_onboarding::{Allocation, Client, Concern, Decision, Event, Facts, OptChange, Payment, Step, Takeover, decide};
 use jobrun_shared::db::clients::{self, OptChangeRecord};
 use jobrun_shared::db::inbox::{NewEvent, Outcome, Payload, PendingEvent, Source};
 use jobrun_shared::db::numbers;
@@ -27,6 +27,10 @@ pub(super) struct ClientWork {
     pub(super) outcomes: Vec<Outcome>,
     pub(super) texts: Vec<NewMessage>,
     pub(super) moved: bool,
+    /// Whether the conversation went on: by a move, or by an answer of the client's.
+    pub(super) went_on: bool,
+    /// Whether an operator took the client over.
+    pub(super) was_taken_over: bool,
     pub(super) misfits_changed: bool,
     /// Whether the pool has numbers of the client's region.
     pub(super) region_served: bool,
@@ -66,6 +70,8 @@ impl ClientWork {
             outcomes: Vec::new(),
             texts: Vec::new(),
             moved: false,
+            went_on: false,
+            was_taken_over: false,
             misfits_changed: false,
             region_served: true,
             asked_at: DateTime::default(),
@@ -185,7 +191,12 @@ impl ClientWork {
             (None, false, false) => "answered",
             (None, false, true) => "noted",
         };
-        self.moved |= changes_state || decision.collected != client.collected;
+        let changes_answers = decision.collected != client.collected;
+        let is_of_operator = matches!(event.payload, Some(Payload::OperatorAction { .. }));
+        self.moved |= changes_state || changes_answers;
+        self.went_on |= changes_state || (changes_answers && !is_of_operator);
+        let holder = |takeover: &Option<Takeover>| takeover.as_ref().map(|takeover| takeover.by.clone());
+        self.was_taken_over |= decision.takeover.is_some() && holder(&decision.takeover) != holder(&client.takeover);
         self.misfits_changed |= decision.exchange.misfits != client.exchange.misfits;
         client.state = decision.next;
         client.collected = decision.collected;
@@ -203,7 +214,11 @@ impl ClientWork {
         if decision.gives_up_number || decision.takes_number.is_some() {
             let why =
                 if decision.gives_up_number { numbers::LossReason::ServiceEnded } else { numbers::LossReason::Taken };
-            self.loss = Some(numbers::Loss { client_id: client.id.clone(), number: client.number.take(), why });
+            // Both may come in one batch: the number that the first took is still to be given up.
+            let earlier = self.loss.take();
+            let why = earlier.as_ref().map_or(why, |loss| loss.why);
+            let number = client.number.take().or_else(|| earlier.and_then(|loss| loss.number));
+            self.loss = Some(numbers::Loss { client_id: client.id.clone(), number, why });
         }
         self.takeover_changed |= decision.takeover != client.takeover;
         client.takeover = decision.takeover;
