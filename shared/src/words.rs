@@ -4,6 +4,7 @@ use jobrun_onboarding::Field;
 use jobrun_onboarding::action::{Action, Refused};
 
 use crate::db::history::EventOutcome;
+use crate::db::listing::StuckReason;
 use crate::db::subscriptions::Unassigned;
 
 /// Returns the outcome of an event, and the client's state after it.
@@ -51,6 +52,19 @@ pub fn action_words(action: &Action) -> String {
         Action::TakeNumber => "took the number from the client".to_owned(),
         Action::AskAgain => "asked the open question again".to_owned(),
         Action::OptIn => "opted the client in".to_owned(),
+    }
+}
+
+/// Returns why a client is stuck, and what can be done.
+#[must_use]
+pub const fn stuck_words(reason: StuckReason) -> (&'static str, &'static str) {
+    match reason {
+        StuckReason::NumberLate => ("Paid, promised a number by now, and has none", "Add numbers to the pool"),
+        StuckReason::Unreachable => ("Paid, and texts do not reach the phone", "Ring, or write by e-mail from Stripe"),
+        StuckReason::OptedOut => ("Paid, and opted out of texts", "Ring: START opts in again"),
+        StuckReason::SetUpUnfinished => ("Has a number, and forwarding is not proved", "Ring, and set it up together"),
+        StuckReason::NotConfirmed => ("Paid, and has not said READY", "Ring: a text with READY goes on"),
+        StuckReason::NotPaid => ("Has the payment link, and has not paid", "Ask what is missing"),
     }
 }
 

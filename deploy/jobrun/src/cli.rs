@@ -1,9 +1,10 @@
 //! The command line: commands, their arguments and help.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use jobrun::commands::stand_in::At;
-use jobrun::commands::{texts, up};
+use jobrun::commands::{clients, texts, up};
 use jobrun_onboarding::action::Action;
 use jobrun_onboarding::{Field, State, region_of};
 use jobrun_shared::db::console::Role;
@@ -22,6 +23,17 @@ use jobrun_twilio::numbers::NumberType;
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// Prints the completions of a shell.
+pub(crate) fn print_completions(shell: Shell) {
+    clap_complete::generate(shell, &mut Arguments::command(), "jobrun", &mut std::io::stdout());
+}
+
+/// Writes the manual pages into a folder.
+pub(crate) fn write_manual(folder: &std::path::Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    clap_mangen::generate_to(Arguments::command(), folder)
 }
 
 /// The placeholder for a client in `--help`.
@@ -113,6 +125,22 @@ pub(crate) enum Command {
         json: bool,
         #[command(subcommand)]
         action: Option<ClientAction>,
+    },
+    /// List clients: the newest, those in a state, those who are stuck, or those whom words find
+    ///
+    /// At most 50, the newest first. Exit status 1 if there is none.
+    Clients(clients::Options),
+    /// Print the completions of a shell: bash, zsh, fish, elvish or powershell
+    ///
+    /// For bash: jobrun completions bash > /etc/bash_completion.d/jobrun
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the manual pages, one for each command, into a folder
+    Manual {
+        /// The folder; it is made if it does not exist
+        folder: std::path::PathBuf,
     },
     /// Texts out: list them, send failed ones again, or drop waiting ones
     ///

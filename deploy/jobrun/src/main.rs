@@ -6,11 +6,12 @@ mod cli;
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Parser as _;
 use jobrun::commands::console::Change;
 use jobrun::commands::{
-    self, alerts, buy, call, client, client_action, connect_migrated, console, demo, doctor, migrate, numbers, pay,
-    payments, pool, restored, stops, sweep, tail, text, texts, up, waiting,
+    self, alerts, buy, call, client, client_action, clients, connect_migrated, console, demo, doctor, migrate, numbers,
+    pay, payments, pool, restored, stops, sweep, tail, text, texts, up, waiting,
 };
 use jobrun_shared::numbers::purchase::Order;
 use jobrun_shared::{config, exit, telemetry};
@@ -55,12 +56,25 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     if let Command::Doctor { json } = command {
         return doctor::run(json).await;
     }
+    match &command {
+        Command::Completions { shell } => {
+            cli::print_completions(*shell);
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Manual { folder } => {
+            cli::write_manual(folder)
+                .with_context(|| format!("the manual pages cannot be written to {}", folder.display()))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => {}
+    }
     let settings = config::Operator::from_env().map_err(|problems| problems.and(problems_of(&command)))?;
     telemetry::start(&settings.log, telemetry::Output::Stderr);
     match command {
         Command::Up(options) => up::run(&settings, &options).await?,
         Command::Demo { workers } => return demo::run(&settings, usize::from(workers)).await,
-        Command::Settings { .. } | Command::Doctor { .. } => {}
+        Command::Settings { .. } | Command::Doctor { .. } | Command::Completions { .. } | Command::Manual { .. } => {}
+        Command::Clients(options) => return clients::run(&settings, &options).await,
         Command::Migrate { roles } => migrate::migrate(&settings, roles).await?,
         Command::Restored { dry_run } => restored::run(&config::Numbers::from_env()?, &settings, dry_run).await?,
         Command::Pool(command) => return run_pool(&settings, command).await,

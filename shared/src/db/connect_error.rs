@@ -111,7 +111,9 @@ impl Reason {
             sqlx::Error::Tls(_) => Self::Tls,
             sqlx::Error::PoolTimedOut => Self::Silent,
             // The driver takes the end of the connection for a response of zero, and nothing else sends this one.
-            sqlx::Error::Protocol(error) if error.contains("unexpected response from SSLRequest: 0x00") => Self::NoServer,
+            sqlx::Error::Protocol(error) if error.contains("unexpected response from SSLRequest: 0x00") => {
+                Self::NoServer
+            }
             _ => Self::Other,
         }
     }

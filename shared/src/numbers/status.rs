@@ -84,6 +84,10 @@ pub struct PoolNumber {
     pub region: String,
     /// The client that holds it, or the id that it is reserved under.
     pub client_id: Option<String>,
+    /// The name of the client's business, if a client holds it and has one.
+    pub business_name: Option<String>,
+    /// The client's phone, E.164, if a client holds it.
+    pub client_phone: Option<String>,
     /// When it was assigned.
     pub assigned_at: Option<DateTime<Utc>>,
     /// Until when it cools down, if it does.
@@ -130,6 +134,8 @@ fn describe(entry: levels::Entry) -> PoolNumber {
         status: entry.status,
         region: entry.region,
         client_id: entry.holder_id.or(entry.pool_client_id),
+        business_name: entry.holder_name.filter(|name| !name.is_empty()),
+        client_phone: entry.holder_phone.map(|digits| format!("+{digits}")),
         assigned_at: entry.assigned_at,
         cools_until: entry.cools_until,
         drained_at: entry.drained_at,

@@ -155,6 +155,7 @@ async fn a_broken_promise_reaches_the_client_the_log_and_the_operator() {
     let rows: Vec<&str> = shown.lines().collect();
     assert_eq!(rows[0], "5 clients wait: 2 close to the promise or past it, 1 with a number held");
     assert!(rows[3].starts_with("1     GB     client-1 ") && rows[3].contains(" 25 h 00 min "), "{shown}");
+    assert!(rows[3].contains(&phone(1)), "a client is named by its phone too: {shown}");
     let stands = ["late", "close", "waiting", "not textable", "held until 2030-01-02 03:04, 1 hold let lapse"];
     for (row, stands) in rows[3..].iter().zip(stands) {
         assert!(row.ends_with(stands), "{row}");

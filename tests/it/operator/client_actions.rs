@@ -113,3 +113,55 @@ async fn a_client_that_is_taken_over_is_offered_no_number_until_it_is_handed_bac
     assert!(system.stand_in.bodies_to(ANN).last().unwrap().contains("Your JobRun number is ready"));
     system.shut_down().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_are_listed_with_their_names_by_state_by_words_and_stuck() {
+    let system = test_system(1).await;
+    sqlx::raw_sql(
+        r#"INSERT INTO clients (id, "phoneNumber", "businessName", "paymentActive")
+           VALUES ('ann', '447900000001', 'ABC Plumbing', TRUE), ('ben', '447900000002', 'Ben''s Boilers', FALSE);
+           INSERT INTO onboarding_states (client_id, current_state, updated_at)
+           VALUES ('ann', 'S5_CONFIRM_LIVE', now() - INTERVAL '3 days'), ('ben', 'S3_OWNER_NAME', now())"#,
+    )
+    .execute(&system.pool)
+    .await
+    .unwrap();
+    let list = async |arguments: &[&str]| {
+        let (code, shown, _) = system.operator(arguments).await.unwrap();
+        (code, shown)
+    };
+    let ids = async |arguments: &[&str]| {
+        let (_, shown) = list(&[arguments, &["--json"]].concat()).await;
+        let clients: Vec<serde_json::Value> = serde_json::from_str(&shown).unwrap();
+        clients.iter().map(|it| it["clientId"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&["clients"]).await.len(), 2);
+    assert_eq!(ids(&["clients", "--state", "S3_OWNER_NAME"]).await, ["ben"]);
+    assert_eq!(ids(&["clients", "--show", "paid"]).await, ["ann"]);
+    assert_eq!(ids(&["clients", "--search", "boilers"]).await, ["ben"]);
+    assert_eq!(ids(&["clients", "--stuck"]).await, ["ann"]);
+    let (code, shown) = list(&["clients", "--stuck"]).await;
+    assert_eq!(code, 0);
+    for told in ["ABC Plumbing", "+447900000001", "has not said READY"] {
+        assert!(shown.contains(told), "{told} is not in\n{shown}");
+    }
+    let (code, shown) = list(&["clients", "--search", "nobody"]).await;
+    assert_eq!((code, shown.as_str()), (1, "no client is like this\n"));
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn completions_and_manual_pages_name_every_command() {
+    let system = test_system(0).await;
+    let (code, script, _) = system.operator(&["completions", "bash"]).await.unwrap();
+    assert_eq!((code, script.contains("take-over")), (0, true));
+    let folder = std::env::temp_dir().join(format!("jobrun-manual-{}", std::process::id()));
+    let (code, _, errors) = system.operator(&["manual", folder.to_str().unwrap()]).await.unwrap();
+    assert_eq!(code, 0, "{errors}");
+    for page in ["jobrun.1", "jobrun-pool-status.1", "jobrun-client-reply.1"] {
+        let text = std::fs::read_to_string(folder.join(page)).unwrap();
+        assert!(text.contains(".SH NAME"), "{page}: {text}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+    system.shut_down().await.unwrap();
+}

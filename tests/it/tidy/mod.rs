@@ -141,7 +141,17 @@ fn the_guide_lists_the_events_that_the_endpoint_at_stripe_is_to_send() {
 fn the_guide_has_an_entry_for_every_command() {
     let guide = document("deploy/guide/commands.md");
     let pool = ["pool seed", "pool status", "pool release", "pool drain", "pool allocate", "pool buy"];
-    let others = ["payments", "payments assign", "waiting", "client", "numbers webhooks", "numbers check"];
+    let others = [
+        "payments",
+        "payments assign",
+        "waiting",
+        "client",
+        "clients",
+        "completions",
+        "manual",
+        "numbers webhooks",
+        "numbers check",
+    ];
     for command in [
         "up", "demo", "settings", "doctor", "migrate", "restored", "sweep", "alerts", "text", "texts", "pay", "call",
         "tail", "stop", "start",

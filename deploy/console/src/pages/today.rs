@@ -8,9 +8,9 @@ use axum::response::Html;
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_shared::db::alerts::Alert;
 use jobrun_shared::db::gauges::{self, Gauges, TextsOf};
-use jobrun_shared::db::listing::{self, StuckReason, TakenOver};
+use jobrun_shared::db::listing::{self, TakenOver};
 use jobrun_shared::db::{self};
-use jobrun_shared::{liveness, queue};
+use jobrun_shared::{liveness, queue, words};
 
 use super::alerts::client_of;
 use super::numbers::tone_of;
@@ -277,14 +277,7 @@ fn payments_fact(gauges: &Gauges) -> Fact {
 }
 
 fn stuck_view(frame: &Frame, client: &db::listing::StuckClient) -> StuckView {
-    let (why, action) = match client.reason {
-        StuckReason::NumberLate => ("Paid, promised a number by now, and has none", "Add numbers to the pool"),
-        StuckReason::Unreachable => ("Paid, and texts do not reach the phone", "Ring, or write by e-mail from Stripe"),
-        StuckReason::OptedOut => ("Paid, and opted out of texts", "Ring: START opts in again"),
-        StuckReason::SetUpUnfinished => ("Has a number, and forwarding is not proved", "Ring, and set it up together"),
-        StuckReason::NotConfirmed => ("Paid, and has not said READY", "Ring: a text with READY goes on"),
-        StuckReason::NotPaid => ("Has the payment link, and has not paid", "Ask what is missing"),
-    };
+    let (why, action) = words::stuck_words(client.reason);
     StuckView {
         href: client_path(&client.id),
         name: frame.business(&client.business_name),

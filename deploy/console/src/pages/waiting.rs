@@ -15,7 +15,7 @@ use crate::view::{Cell, Frame, ListPage, Table, Tone, thousands};
 /// When the database fails.
 pub async fn show(State(app): State<App>, frame: Frame) -> Result<Html<String>, PageError> {
     let frame = frame.titled("Waiting list", "waiting");
-    let places = listing::list_places(&mut *app.pool.acquire().await?).await?;
+    let places = listing::list_places(&mut *app.pool.acquire().await?, PLACES_LISTED as i64).await?;
     let total = places.first().map_or(0, |place| place.total);
     let is_cut = places.len() >= PLACES_LISTED && total > PLACES_LISTED as i64;
     let note = if is_cut { format!("The first {PLACES_LISTED} of {}.", thousands(total)) } else { String::new() };

@@ -10,6 +10,8 @@ pub mod client;
 
 pub mod client_action;
 
+pub mod clients;
+
 pub mod console;
 
 pub mod demo;

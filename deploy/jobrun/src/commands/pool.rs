@@ -46,11 +46,18 @@ pub fn print_status(out: &mut impl Write, status: &PoolStatus) -> std::io::Resul
 }
 
 fn row_of_number(number: &PoolNumber) -> Vec<String> {
-    let client = number.client_id.as_deref().unwrap_or("-");
+    let client = named_client(number);
     let drained = if number.drained_at.is_some() && number.state != "drained" { "  (drained)" } else { "" };
     let PoolNumber { phone_e164, state, status, region, .. } = number;
     let client = format!("{client}{drained}");
     vec![phone_e164.clone(), (*state).to_owned(), status.clone(), region.clone(), since(number), client]
+}
+
+/// Returns who holds a number: the business, the phone, and the id.
+fn named_client(number: &PoolNumber) -> String {
+    let known = [number.business_name.as_deref(), number.client_phone.as_deref(), number.client_id.as_deref()];
+    let known: Vec<&str> = known.into_iter().flatten().collect();
+    if known.is_empty() { "-".to_owned() } else { known.join("  ") }
 }
 
 fn print_regions(out: &mut impl Write, regions: &[PoolRegion]) -> std::io::Result<()> {

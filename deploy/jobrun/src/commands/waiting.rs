@@ -4,17 +4,19 @@ use std::io::Write;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::waiting::{Place, PlaceStatus};
-use jobrun_shared::db::waiting_list;
+use jobrun_shared::db::listing::{self, PlaceRow};
 use jobrun_shared::{clock, config};
 use serde_json::{Value, json};
 
 use crate::commands::connect_migrated;
 use crate::table::{self, Column};
 
-const COLUMNS: [Column; 7] = [
+const COLUMNS: [Column; 9] = [
     Column::text("PLACE", 5),
     Column::text("REGION", 6),
     Column::text("CLIENT", 36),
+    Column::text("BUSINESS", 16),
+    Column::text("PHONE", 13),
     Column::text("SINCE (UTC)", 16),
     Column::text("WAITS FOR", 12),
     Column::text("PROMISED BY", 16),
@@ -28,34 +30,40 @@ const MINUTE: &str = "%Y-%m-%d %H:%M";
 ///
 /// # Errors
 /// When `out` cannot be written.
-pub fn print(out: &mut impl Write, places: &[Place], now: DateTime<Utc>) -> std::io::Result<()> {
+pub fn print(out: &mut impl Write, places: &[PlaceRow], now: DateTime<Utc>) -> std::io::Result<()> {
     if places.is_empty() {
         return writeln!(out, "nobody waits for a number");
     }
     writeln!(out, "{}\n", summary(places, now))?;
-    let row = |(in_line, place): (usize, &Place)| {
+    let row = |it: &PlaceRow| {
+        let place = &it.place;
         let (since, promised) = (place.joined_at.format(MINUTE), place.promised_by.format(MINUTE));
         vec![
-            in_line.to_string(),
+            it.in_line.to_string(),
             place.region.clone(),
             place.client_id.clone(),
+            it.business_name.clone(),
+            format!("+{}", it.phone),
             since.to_string(),
             hours_and_minutes(now - place.joined_at),
             promised.to_string(),
             words(place, now),
         ]
     };
-    table::print(out, &COLUMNS, numbered(places).map(row).collect())
+    table::print(out, &COLUMNS, places.iter().map(row).collect())
 }
 
 /// Returns the places as JSON, for scripts.
 #[must_use]
-pub fn as_json(places: &[Place], now: DateTime<Utc>) -> Value {
-    let one = |(in_line, place): (usize, &Place)| {
+pub fn as_json(places: &[PlaceRow], now: DateTime<Utc>) -> Value {
+    let one = |it: &PlaceRow| {
+        let place = &it.place;
         json!({
-            "place": in_line,
+            "place": it.in_line,
             "region": place.region,
             "clientId": place.client_id,
+            "businessName": it.business_name,
+            "phone": format!("+{}", it.phone),
             "since": place.joined_at,
             "promisedBy": place.promised_by,
             "standing": name(place.status(now)),
@@ -64,17 +72,11 @@ pub fn as_json(places: &[Place], now: DateTime<Utc>) -> Value {
             "toldLate": place.told_late,
         })
     };
-    numbered(places).map(one).collect()
+    places.iter().map(one).collect()
 }
 
-/// Counts places from 1 in each region, because each region has numbers of its own.
-fn numbered(places: &[Place]) -> impl Iterator<Item = (usize, &Place)> {
-    let first = |region: &str| places.iter().position(|place| place.region == region).unwrap_or_default();
-    places.iter().enumerate().map(move |(place, it)| (place - first(&it.region) + 1, it))
-}
-
-fn summary(places: &[Place], now: DateTime<Utc>) -> String {
-    let count = |names: &[&str]| places.iter().filter(|place| names.contains(&name(place.status(now)))).count();
+fn summary(places: &[PlaceRow], now: DateTime<Utc>) -> String {
+    let count = |names: &[&str]| places.iter().filter(|it| names.contains(&name(it.place.status(now)))).count();
     let clients = match places.len() {
         1 => "1 client waits".to_owned(),
         many => format!("{many} clients wait"),
@@ -119,7 +121,7 @@ fn hours_and_minutes(wait: TimeDelta) -> String {
 /// When the settings, the database or the output fail.
 pub async fn run(settings: &config::Operator, json: bool) -> anyhow::Result<()> {
     let mut conn = connect_migrated(settings).await?.acquire().await?;
-    let (places, now) = (waiting_list::list_places(&mut conn).await?, clock::now());
+    let (places, now) = (listing::list_places(&mut conn, i64::MAX).await?, clock::now());
     let mut out = table::stdout();
     if json {
         return Ok(writeln!(out, "{:#}", as_json(&places, now))?);

@@ -26,8 +26,8 @@ pub struct PlaceRow {
     pub held_at: Option<DateTime<Utc>>,
 }
 
-/// Returns the first places of the waiting list, by region, in the order in which they are served.
-pub async fn list_places(conn: &mut PgConnection) -> Result<Vec<PlaceRow>, Error> {
+/// Returns the first `limit` places of the waiting list, by region, in the order in which they are served.
+pub async fn list_places(conn: &mut PgConnection, limit: i64) -> Result<Vec<PlaceRow>, Error> {
     let rows = sqlx::query!(
         r#"SELECT w.client_id, w.region, w.joined_at, w.promised_by, w.held_at, w.held_until, w.lapsed,
                   r.payment_active AND r.may_be_offered AS "reachable!", w.told_late_at IS NOT NULL AS "told_late!",
@@ -36,7 +36,7 @@ pub async fn list_places(conn: &mut PgConnection) -> Result<Vec<PlaceRow>, Error
                   count(*) OVER () AS "total!"
            FROM waiting_list w JOIN client_reach r ON r.id = w.client_id JOIN clients c ON c.id = w.client_id
            WHERE r.number IS NULL ORDER BY w.region, w.lapsed, w.joined_at, w.client_id LIMIT $1"#,
-        PLACES_LISTED as i64
+        limit
     );
     let rows = rows.fetch_all(conn).await?.into_iter().map(|row| PlaceRow {
         in_line: row.in_line,

@@ -20,6 +20,10 @@ pub struct Entry {
     pub pool_client_id: Option<String>,
     /// The client that holds it.
     pub holder_id: Option<String>,
+    /// The name of the holder's business.
+    pub holder_name: Option<String>,
+    /// The holder's phone, digits without the plus sign.
+    pub holder_phone: Option<String>,
     /// When it was assigned.
     pub assigned_at: Option<DateTime<Utc>>,
     /// Until when it cools down, if it does.
@@ -33,7 +37,8 @@ pub async fn list_numbers(conn: &mut PgConnection) -> Result<Vec<Entry>, Error> 
     let entries = sqlx::query_as!(
         Entry,
         r#"SELECT pool.phone_e164 AS number, pool.status, pool.region, pool.client_id AS pool_client_id,
-                  clients.id AS "holder_id?", pool.assigned_at,
+                  clients.id AS "holder_id?", clients."businessName" AS "holder_name?", clients."phoneNumber" AS "holder_phone?",
+                  pool.assigned_at,
                   CASE WHEN pool.status = 'COOLING_DOWN' THEN pool.cools_until END AS cools_until, pool.drained_at
            FROM twilio_number_pool AS pool LEFT JOIN clients ON clients."twilioNumber" = pool.phone_e164
            ORDER BY pool.seed_order"#

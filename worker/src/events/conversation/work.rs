@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::action::Action;
-use jobrun_onboarding::{Allocation, Client, Concern, Decision, Event, Facts, OptChange, Payment, Step, Takeover, decide};
+use jobrun_onboarding::{
+    Allocation, Client, Concern, Decision, Event, Facts, OptChange, Payment, Step, Takeover, decide,
+};
 use jobrun_shared::db::clients::{self, OptChangeRecord};
 use jobrun_shared::db::inbox::{NewEvent, Outcome, Payload, PendingEvent, Source};
 use jobrun_shared::db::numbers;
