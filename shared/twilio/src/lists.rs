@@ -2,7 +2,7 @@
 //!
 //! This module only reads. An unreadable text in a list must not hide the others, so each is read by itself, field by field.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use reqwest::StatusCode;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -201,6 +201,8 @@ impl Api {
     /// When the list cannot be read.
     pub async fn list_texts(&self, since: DateTime<Utc>) -> Result<Texts, Error> {
         let first = format!("{ROOT}{}/Messages.json?PageSize={PAGE_SIZE}", self.account.sid);
+        // The dates of the list have whole seconds: a text of the same second is not older.
+        let since = since.trunc_subsecs(0);
         let is_older = |it: &Listed| it.created_at().is_some_and(|at| at < since);
         let next = |page: &Page| page.next_page_uri.clone().filter(|_| !page.messages.iter().all(is_older));
         let pages: Vec<Page> = self.pages(first, next).await?;
