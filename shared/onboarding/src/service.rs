@@ -1,7 +1,7 @@
 //! Decides the events that begin, interrupt and end a client's service: payments, and the loss of its number.
 //!
 //! The decision is the same in every state of the conversation, but a payment lets a client through that waits at the payment gate.
-//! `payment.rs` computes the status of the payment.
+//! `payment/mod.rs` computes the status of the payment.
 
 use super::decision::{Decision, Facts, Step};
 use super::payment_gate::{gate, through_the_gate, with_number};

@@ -1,7 +1,7 @@
 //! The facts about payments in Stripe's events.
 //!
 //! Reading is as lenient as possible: Stripe adds fields and moves them from one version of its API to the next, and an event that
-//! cannot be read today is kept as it is. The core (`payment.rs`) works out what events mean together.
+//! cannot be read today is kept as it is. The core (`payment/mod.rs`) works out what events mean together.
 
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::dispute::Dispute;
