@@ -48,7 +48,7 @@ pub async fn assign_payment(
 ) -> Result<Assigned, Refusal> {
     let mut tx = pool.begin().await?;
     subscriptions::lock(&mut tx).await?;
-    if clients::load(&mut tx, &[client_id.to_owned()]).await?.is_empty() {
+    if !clients::exists(&mut tx, client_id).await? {
         return Err(Refusal::NoSuchClient);
     }
     if !subscriptions::assign(&mut tx, subscription_id, client_id).await? {

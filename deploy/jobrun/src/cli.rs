@@ -5,7 +5,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use jobrun::commands::stand_in::At;
 use jobrun::commands::{clients, texts, up};
-use jobrun_onboarding::action::Action;
+use jobrun_onboarding::action::{Action, SILENCE_MINUTES_MAX};
 use jobrun_onboarding::{Field, State, region_of};
 use jobrun_shared::db::console::Role;
 use jobrun_shared::db::stops::Activity;
@@ -269,7 +269,7 @@ pub(crate) enum ClientAction {
         #[command(flatten)]
         on: OnClient,
         /// Hand the client back after so many minutes of silence [default: only by hand]
-        #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(1..=43_200))]
+        #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(1..=i64::from(SILENCE_MINUTES_MAX)))]
         silence: Option<u32>,
         /// The operator from whom the client is taken, if one has taken it over
         #[arg(long, value_name = "NAME")]

@@ -7,6 +7,9 @@ use crate::{Field, State};
 /// The greatest length of a reply, in characters: Twilio takes no longer body (error 21617).
 pub const REPLY_CHARS_MAX: usize = 1_600;
 
+/// The longest silence that a takeover waits for, in minutes: 30 days.
+pub const SILENCE_MINUTES_MAX: u32 = 30 * 24 * 60;
+
 /// A reply takes the client over for this many minutes of silence, if no operator has taken it over.
 pub const REPLY_SILENCE_MINUTES: u32 = 240;
 

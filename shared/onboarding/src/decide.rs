@@ -10,7 +10,7 @@ use super::decision::{Concern, Decision, Facts, OptChange, Step};
 use super::payment_gate::number_in_the_background;
 use crate::action::Action;
 use crate::answer::{self, Keyword, keyword};
-use crate::{Call, Client, Event, Exchange, State, Text, TextKind, operator, service, texts, wording};
+use crate::{Call, Client, Event, Exchange, State, operator, service, texts, wording};
 
 /// Decides what happens when `event` reaches `client`.
 ///
@@ -101,8 +101,7 @@ fn with_takeover(event: &Event, facts: &Facts<'_>, step: Step) -> Step {
             }
             // An operator who asks for the question again wants the text.
             let is_asked_for = matches!(event, Event::Operator { action: Action::AskAgain, .. });
-            let stays = |text: &Text| matches!(text.kind, TextKind::MissedCall | TextKind::OperatorReply);
-            decision.texts.retain(|text| is_asked_for || stays(text));
+            decision.texts.retain(|text| is_asked_for || text.kind.is_sent_in_a_takeover());
         }
     }
     Step::Decided(decision)

@@ -47,26 +47,15 @@ fn texted(client: &Client, decide: impl FnOnce() -> Decision) -> Decision {
 
 /// Returns the text that asks the open question again. At the payment gate it has the payment link in it.
 fn question_of(client: &Client, facts: &Facts<'_>) -> wording::Text {
-    let is_to_pay = client.state == State::S5ConfirmLive && !client.may_be_charged();
-    let link = || wording::payment_required(&wording::payment_link(facts.payment_link, client));
-    match (client.state, client.collected.phone_type, &client.number) {
-        (State::S5ConfirmLive, _, _) if is_to_pay => link(),
-        (State::S7FwdSent, Some(phone_type), Some(number)) => wording::forwarding_instructions(phone_type, number),
-        (
-            State::S1BusinessTypeLocation
-            | State::S2BusinessName
-            | State::S3OwnerName
-            | State::S4NotificationPref
-            | State::S5ConfirmLive
-            | State::S6PhoneType
-            | State::S7FwdSent
-            | State::S8FwdConfirm
-            | State::S9TestCall
-            | State::Complete,
-            _,
-            _,
-        ) => open_question(client),
+    if client.state == State::S5ConfirmLive && !client.may_be_charged() {
+        return wording::payment_required(&wording::payment_link(facts.payment_link, client));
     }
+    if let (State::S7FwdSent, Some(phone_type), Some(number)) =
+        (client.state, client.collected.phone_type, &client.number)
+    {
+        return wording::forwarding_instructions(phone_type, number);
+    }
+    open_question(client)
 }
 
 fn reply(client: &Client, by: &str, body: &str, facts: &Facts<'_>) -> Decision {

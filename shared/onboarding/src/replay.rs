@@ -128,8 +128,7 @@ pub fn may_be_replayed(
     };
     unless(client.opted_out, NotReplayed::OptedOut)?;
     unless(client.unreachable, NotReplayed::Unreachable)?;
-    let is_automatic = !matches!(kind, TextKind::MissedCall | TextKind::OperatorReply);
-    unless(is_automatic && client.takeover_at(facts.now).is_some(), NotReplayed::TakenOver)?;
+    unless(!kind.is_sent_in_a_takeover() && client.takeover_at(facts.now).is_some(), NotReplayed::TakenOver)?;
     let (is_true, is_replaced, limit) = match useful(kind, client, facts) {
         Useful::WhileTrue(is_true) => (is_true, text.went_on, REPLAYED_WITHIN),
         Useful::AsReply => (true, text.went_on, kind.stale_after()),

@@ -149,6 +149,14 @@ impl TextKind {
         }
     }
 
+    /// The kinds that a client gets also while an operator has taken it over: the news that it pays for, and what operators write.
+    pub const SENT_IN_A_TAKEOVER: [Self; 2] = [Self::MissedCall, Self::OperatorReply];
+
+    /// Returns whether a client gets this text also while an operator has taken it over.
+    pub(crate) fn is_sent_in_a_takeover(self) -> bool {
+        Self::SENT_IN_A_TAKEOVER.contains(&self)
+    }
+
     /// Returns whether a client without this text would be stuck, with no other text to remind it. A text that matters and fails is
     /// tried once more, and the operator is alerted.
     #[must_use]

@@ -4,7 +4,7 @@ use axum::Extension;
 use axum::extract::{Form, Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
-use jobrun_onboarding::action::{Action, REPLY_CHARS_MAX};
+use jobrun_onboarding::action::{Action, REPLY_CHARS_MAX, SILENCE_MINUTES_MAX};
 use jobrun_onboarding::{ANSWER_CHARS_MAX, Field, State as ConversationState};
 use jobrun_shared::client_actions::{self, Recording};
 use jobrun_shared::db::audit_log::{Actor, Via};
@@ -20,9 +20,6 @@ use crate::view::{Frame, client_path};
 
 /// The longest reason, in characters.
 const WHY_CHARS_MAX: usize = 500;
-
-/// The longest silence that a takeover may wait for: 30 days.
-const SILENCE_MINUTES_MAX: u32 = 30 * 24 * 60;
 
 /// The fields of all forms for actions. Each form has some of them.
 #[derive(Clone, Debug, Default, Deserialize)]

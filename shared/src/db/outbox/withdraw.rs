@@ -38,7 +38,7 @@ pub async fn drop_automatic_to(conn: &mut PgConnection, client_ids: &[&str], now
                       ORDER BY id FOR UPDATE)",
         client_ids as &[&str],
         now,
-        &[TextKind::MissedCall.name(), TextKind::OperatorReply.name()] as &[&str]
+        &TextKind::SENT_IN_A_TAKEOVER.map(TextKind::name) as &[&str]
     )
     .execute(conn)
     .await?;
@@ -59,7 +59,7 @@ pub async fn drop_second_tries_to(
                       ORDER BY id FOR UPDATE)",
         client_ids as &[&str],
         now,
-        &[TextKind::MissedCall.name(), TextKind::OperatorReply.name()] as &[&str]
+        &TextKind::SENT_IN_A_TAKEOVER.map(TextKind::name) as &[&str]
     )
     .execute(conn)
     .await?;

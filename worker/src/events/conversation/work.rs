@@ -197,8 +197,8 @@ impl ClientWork {
         let is_of_operator = matches!(event.payload, Some(Payload::OperatorAction { .. }));
         self.moved |= changes_state || changes_answers;
         self.went_on |= changes_state || (changes_answers && !is_of_operator);
-        let holder = |takeover: &Option<Takeover>| takeover.as_ref().map(|takeover| takeover.by.clone());
-        self.was_taken_over |= decision.takeover.is_some() && holder(&decision.takeover) != holder(&client.takeover);
+        let is_another = |it: &Takeover| client.takeover.as_ref().is_none_or(|before| before.by != it.by);
+        self.was_taken_over |= decision.takeover.as_ref().is_some_and(is_another);
         self.misfits_changed |= decision.exchange.misfits != client.exchange.misfits;
         client.state = decision.next;
         client.collected = decision.collected;
