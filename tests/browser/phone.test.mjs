@@ -277,6 +277,8 @@ test("a reset leaves one phone without texts, and a sign-up begins anew", async 
   const page = await browser.open(up.url);
   await page.getByRole("link", { name: "Reset" }).click();
   await page.getByRole("button", { name: "Delete everything" }).click();
+  await page.locator(".phone, .problem").first().waitFor();
+  assert.deepEqual(await page.locator(".problem").allInnerTexts(), []);
   const phone = new Phone(page, FIRST);
   await phone.picks("Plumber from London");
   await phone.hears("name of your business");

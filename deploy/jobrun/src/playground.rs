@@ -39,13 +39,25 @@ impl Playground {
         Self { pool, public_base_url, onboarding_number, owns_database }
     }
 
-    /// Makes every row older, in one transaction that no program works beside.
+    /// Makes every row older.
     async fn age(&self, time: TimeDelta) -> anyhow::Result<()> {
+        let seconds = format!("{} seconds", time.num_seconds());
+        self.run_beside_the_programs(include_str!("pass_time.sql"), &seconds).await
+    }
+
+    /// Deletes all that clients did.
+    async fn empty(&self) -> anyhow::Result<()> {
+        self.run_beside_the_programs(include_str!("begin_anew.sql"), "0 seconds").await
+    }
+
+    /// Runs statements that lock many tables, in one transaction, with the setting `jobrun.passed`. Begins anew after a
+    /// deadlock with the programs at work.
+    async fn run_beside_the_programs(&self, statements: &'static str, passed: &str) -> anyhow::Result<()> {
         let mut attempts_left = ATTEMPTS_MAX;
         loop {
-            let aged = self.age_once(time).await;
+            let done = self.run_once(statements, passed).await;
             attempts_left -= 1;
-            match aged {
+            match done {
                 Err(error) if attempts_left > 0 && is_deadlock(&error) => tokio::time::sleep(RETRY_AFTER).await,
                 Err(error) => return Err(error.into()),
                 Ok(()) => return Ok(()),
@@ -53,11 +65,10 @@ impl Playground {
         }
     }
 
-    async fn age_once(&self, time: TimeDelta) -> sqlx::Result<()> {
+    async fn run_once(&self, statements: &'static str, passed: &str) -> sqlx::Result<()> {
         let mut tx = self.pool.begin().await?;
-        let seconds = format!("{} seconds", time.num_seconds());
-        sqlx::query("SELECT set_config('jobrun.passed', $1, TRUE)").bind(seconds).execute(&mut *tx).await?;
-        sqlx::raw_sql(include_str!("pass_time.sql")).execute(&mut *tx).await?;
+        sqlx::query("SELECT set_config('jobrun.passed', $1, TRUE)").bind(passed).execute(&mut *tx).await?;
+        sqlx::raw_sql(statements).execute(&mut *tx).await?;
         tx.commit().await
     }
 
@@ -74,13 +85,6 @@ impl Playground {
         for queue in [Queue::ProcessEvents, Queue::SendMessages, Queue::Sweep] {
             queue::enqueue(&mut tx, queue).await?;
         }
-        tx.commit().await?;
-        Ok(())
-    }
-
-    async fn empty(&self) -> anyhow::Result<()> {
-        let mut tx = self.pool.begin().await?;
-        sqlx::raw_sql(include_str!("begin_anew.sql")).execute(&mut *tx).await?;
         tx.commit().await?;
         Ok(())
     }
