@@ -70,6 +70,8 @@ pub mod missed_texts;
 
 pub mod stripe_account;
 
+pub mod reminders;
+
 pub mod restore;
 
 pub mod words;

@@ -25,6 +25,7 @@ pub fn outcome_words(heard: &EventOutcome) -> String {
 #[must_use]
 pub fn event_words(kind: &str) -> &str {
     match kind {
+        "reminder_due" => "a reminder was due",
         "number_due" => "a number was due",
         "opted_out" => "Twilio says that the client has opted out",
         "unreachable" => "the network says that texts do not reach the phone",

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use jobrun_onboarding::reminders::Schedule;
 use jobrun_onboarding::{E164, can_hold_a_conversation};
 use jobrun_shared::config::StripeAudit;
 use jobrun_shared::db::inbox::{Payload, PendingEvent};
@@ -70,6 +71,8 @@ pub(crate) struct JobContext {
     pub(crate) hold: Duration,
     /// The time that a number is kept from other clients after its client has left.
     pub(crate) cooling: Duration,
+    /// When clients who fall silent are reminded.
+    pub(crate) reminders: Schedule,
     /// The interval of the scheduled sweeps.
     pub(crate) sweep_interval: Duration,
     /// The interval at which Twilio's list of received texts, and Stripe's list of events, are compared with the inbox.

@@ -136,6 +136,7 @@ async fn start() -> anyhow::Result<()> {
         segments_per_second: settings.segments_per_second,
         pool_level_min: settings.pool_level_min,
         batch_max: settings.batch_max,
+        reminders: settings.reminders.clone(),
         retention: settings.retention,
         last_blocker_check: Arc::default(),
         stop: stop.clone(),

@@ -10,7 +10,7 @@ use super::decision::{Concern, Decision, Facts, OptChange, Step};
 use super::payment_gate::number_in_the_background;
 use crate::action::Action;
 use crate::answer::{self, Keyword, keyword};
-use crate::{Call, Client, Event, Exchange, State, operator, service, texts, wording};
+use crate::{Call, Client, Event, Exchange, State, operator, reminders, service, texts, wording};
 
 /// Decides what happens when `event` reaches `client`.
 ///
@@ -25,6 +25,7 @@ pub fn decide(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
         }
         (None, Event::PaymentStands(payment)) => service::payment_stands(client, *payment, facts),
         (None, Event::NumberLost(number)) => service::number_lost(client, number, facts),
+        (None, Event::ReminderDue(reminder)) => reminders::remind(client, reminder, facts).into(),
         (None, _) => decide_in_state(client, event, facts),
     };
     match (with_takeover(event, facts, with_exchange(client, event, facts, step)), event) {
@@ -61,6 +62,7 @@ fn with_exchange(client: &Client, event: &Event, facts: &Facts<'_>, step: Step) 
         | Event::Reached
         | Event::PaymentStands(_)
         | Event::NumberLost(_)
+        | Event::ReminderDue(_)
         | Event::Operator { .. } => None,
     };
     match step {
@@ -126,6 +128,7 @@ fn decide_in_state(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
             | Event::Reached
             | Event::PaymentStands(_)
             | Event::NumberLost(_)
+            | Event::ReminderDue(_)
             | Event::Operator { .. },
             State::S1BusinessTypeLocation
             | State::S2BusinessName
@@ -157,6 +160,7 @@ fn change_reach(client: &Client, event: &Event) -> Option<Decision> {
         | Event::NumberDue
         | Event::PaymentStands(_)
         | Event::NumberLost(_)
+        | Event::ReminderDue(_)
         | Event::Operator { .. } => None,
     }
 }
@@ -196,6 +200,7 @@ fn advance_by_call(client: &Client, event: &Event) -> Decision {
         | Event::Reached
         | Event::PaymentStands(_)
         | Event::NumberLost(_)
+        | Event::ReminderDue(_)
         | Event::Operator { .. } => stay,
     }
 }

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::action::Action;
+use crate::reminder::Reminder;
 use crate::{E164, Keyword, Payment};
 
 /// An event of a client, as the conversation sees it.
@@ -34,6 +35,8 @@ pub enum Event {
     Unreachable,
     /// A text that was reported as undelivered was delivered after all.
     Reached,
+    /// The client has been silent for long, and a reminder is due.
+    ReminderDue(Reminder),
     /// An operator acts on the client.
     Operator {
         /// The operator.

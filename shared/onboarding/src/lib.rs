@@ -44,6 +44,12 @@ mod operator;
 
 mod takeover;
 
+pub mod quiet_hours;
+
+mod reminder;
+
+pub mod reminders;
+
 pub mod payment;
 
 pub mod dispute;

@@ -189,5 +189,7 @@ fn useful(kind: TextKind, client: &Client, facts: &ReplayFacts<'_>) -> Useful {
         | TextKind::Closing
         | TextKind::OperatorReply => Useful::AsReply,
         TextKind::MissedCall | TextKind::Misdirected => Useful::AsNews,
+        // The next one comes by itself.
+        TextKind::Reminder => Useful::WhileTrue(false),
     }
 }

@@ -47,11 +47,12 @@ pub enum TextKind {
     Terms,
     Closing,
     OperatorReply,
+    Reminder,
 }
 
 impl TextKind {
     /// Every kind.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::Welcome,
         Self::AskBusinessName,
         Self::AskOwnerName,
@@ -93,6 +94,7 @@ impl TextKind {
         Self::Terms,
         Self::Closing,
         Self::OperatorReply,
+        Self::Reminder,
     ];
 
     /// Returns the kind that is stored under `name`, if there is one.
@@ -146,6 +148,7 @@ impl TextKind {
             Self::Terms => "terms",
             Self::Closing => "closing",
             Self::OperatorReply => "operator_reply",
+            Self::Reminder => "reminder",
         }
     }
 
@@ -221,7 +224,7 @@ impl TextKind {
             | Self::NoNumbersThere
             | Self::Terms
             | Self::Closing => TimeDelta::hours(4),
-            Self::MissedCall => TimeDelta::hours(1),
+            Self::MissedCall | Self::Reminder => TimeDelta::hours(1),
             Self::Misdirected => TimeDelta::minutes(10),
         }
     }

@@ -414,6 +414,44 @@ pub(crate) fn reminder(client: &Client) -> Text {
     }
 }
 
+/// Returns the reminder of a client who has not answered `question`: the `nth`, from 1.
+pub(crate) fn remind_silent(question: &str, nth: usize, is_last: bool) -> Text {
+    let body = match (is_last, nth) {
+        (true, _) => format!(
+            "One last reminder from JobRun.\n\n{question}\n\nIf now isn't a good time, no problem: we won't remind you again, and \
+             you can carry on here any time."
+        ),
+        (false, 1) => format!("Hi from JobRun! Shall we carry on?\n\n{question}"),
+        (false, _) => format!("Hi again from JobRun. You can carry on right where you left off.\n\n{question}"),
+    };
+    text(TextKind::Reminder, body)
+}
+
+/// Asks for the trade and the place without the welcome.
+pub(crate) fn trade_and_place_again() -> String {
+    "What's your trade, and where do you work?\n\nFor example: Plumber from London".to_owned()
+}
+
+/// Asks for the payment without the price, which the client has been told.
+pub(crate) fn payment_again(payment_link: &str) -> String {
+    format!(
+        "To activate your JobRun number, confirm payment here:\n{payment_link}\n\nReply READY once you've confirmed."
+    )
+}
+
+/// Asks a client who has said which phone it uses whether that is so.
+pub(crate) fn phone_type_again(phone_type: PhoneType) -> String {
+    let (number, name) = match phone_type {
+        PhoneType::IPhone => (1, "iPhone"),
+        PhoneType::Android => (2, "Android"),
+        PhoneType::Landline => (3, "landline"),
+    };
+    format!(
+        "Reply {number} for how to forward your {name} to your JobRun number. Another phone? Reply 1 for iPhone, 2 for Android or 3 for \
+         landline."
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,6 +18,19 @@ pub fn stuck(client_id: &str, state: State) -> NewAlert {
     }
 }
 
+/// The client has a number, and did not finish its sign-up in spite of all reminders.
+#[must_use]
+pub fn unfinished(client_id: &str, state: State) -> NewAlert {
+    NewAlert {
+        cause: Kind::Unfinished.of(client_id),
+        about: format!(
+            "Client {client_id} has a number, and has been silent at {} in spite of all reminders: see `jobrun client {client_id}`. Get \
+             in touch, or take the number.",
+            state.name()
+        ),
+    }
+}
+
 /// The client asked for a person.
 #[must_use]
 pub fn person_wanted(client_id: &str) -> NewAlert {

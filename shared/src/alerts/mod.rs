@@ -44,6 +44,7 @@ pub enum Kind {
     Waiting,
     UnclearHolder,
     Stuck,
+    Unfinished,
     PersonWanted,
     CancelAsked,
     Untold,
@@ -61,7 +62,7 @@ pub enum Kind {
 }
 
 /// Every kind, in the order of [`Kind`], with its stored name.
-pub const KINDS: [(Kind, &str); 37] = [
+pub const KINDS: [(Kind, &str); 38] = [
     (Kind::NoWorker, "no-worker"),
     (Kind::EventsWaiting, "events-waiting"),
     (Kind::TextsWaiting, "texts-waiting"),
@@ -85,6 +86,7 @@ pub const KINDS: [(Kind, &str); 37] = [
     (Kind::Waiting, "waiting"),
     (Kind::UnclearHolder, "unclear-holder"),
     (Kind::Stuck, "stuck"),
+    (Kind::Unfinished, "unfinished"),
     (Kind::PersonWanted, "person-wanted"),
     (Kind::CancelAsked, "cancel-asked"),
     (Kind::Untold, "untold"),

@@ -15,6 +15,8 @@ mod programs;
 
 mod reader;
 
+mod reminders;
+
 mod shown;
 
 mod stripe;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use jobrun_onboarding::E164;
+use jobrun_onboarding::reminders::Schedule;
 use secrecy::SecretString;
 
 use super::alert_webhook::AlertWebhook;
@@ -50,6 +51,8 @@ pub struct Worker {
     pub hold: Duration,
     /// `NUMBER_COOLING`: how long a number that a client has left is kept from other clients. Zero: not at all.
     pub cooling: Duration,
+    /// `REMINDERS` and `QUIET_HOURS`: when clients who fall silent are reminded.
+    pub reminders: Schedule,
     /// What Stripe's list of events is read with, if `STRIPE_API_KEY` is set.
     pub stripe_audit: Option<StripeAudit>,
     /// `AUDIT_INTERVAL`: how often Twilio's list of received texts, and Stripe's list of events, are compared with the inbox.
@@ -198,6 +201,7 @@ impl Worker {
             let audit_interval = reader.interval("AUDIT_INTERVAL");
             let hold = reader.hold();
             let cooling = reader.cooling();
+            let reminders = reader.reminders();
             let segments_per_second = reader.segments_per_second();
             let pool_level_min = reader.pool_level_min();
             let batch_max = reader.batch_max();
@@ -217,6 +221,7 @@ impl Worker {
                 sweep_interval: sweep_interval?,
                 hold: hold?,
                 cooling: cooling?,
+                reminders: reminders?,
                 audit_interval: audit_interval?,
                 segments_per_second: segments_per_second?,
                 pool_level_min: pool_level_min?,

@@ -45,7 +45,7 @@ const fn secret(name: &'static str, read_by: &'static str, meaning: &'static str
 }
 
 /// Every setting, by name.
-pub const SETTINGS: [Setting; 46] = [
+pub const SETTINGS: [Setting; 48] = [
     setting(
         "ALERT_WEBHOOK_FORMAT",
         "worker",
@@ -181,6 +181,18 @@ pub const SETTINGS: [Setting; 46] = [
         "ingress, worker, jobrun up, jobrun numbers, jobrun pool buy",
         None,
         "What Twilio was given, and signs, to the letter: https://onboarding.example.com.",
+    ),
+    setting(
+        "QUIET_HOURS",
+        "worker",
+        Some("20:00-08:00"),
+        "When no reminder is sent, by the client's own clock; off for never.",
+    ),
+    setting(
+        "REMINDERS",
+        "worker",
+        Some("1h,1d,3d"),
+        "How long after a client fell silent during its sign-up it is reminded, comma separated; off for never.",
     ),
     setting(
         "RETENTION",

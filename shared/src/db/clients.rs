@@ -234,7 +234,11 @@ pub async fn save_progress(
     let led_by_bodies: Vec<Option<&str>> = led_by().map(|led_by| Some(led_by?.0.as_str())).collect();
     let led_by_at: Vec<Option<DateTime<Utc>>> = led_by().map(|led_by| Some(led_by?.1)).collect();
     let result = sqlx::query!(
-        "INSERT INTO onboarding_states
+        // A client who moves may fall silent again.
+        r#"WITH awaited AS (
+             UPDATE clients SET "remindAt" = $7::TIMESTAMPTZ + INTERVAL '1 hour' WHERE id = ANY($1) AND "remindAt" IS NULL
+         )
+         INSERT INTO onboarding_states
              (client_id, current_state, collected_fields, asked_at, led_by, led_by_at, updated_at)
          SELECT client_id, current_state, collected_fields, asked_at, led_by, led_by_at, $7
          FROM unnest($1::TEXT[], $2::TEXT[], $3::JSONB[], $4::TIMESTAMPTZ[], $5::TEXT[], $6::TIMESTAMPTZ[])
@@ -245,7 +249,7 @@ pub async fn save_progress(
              asked_at = EXCLUDED.asked_at,
              led_by = EXCLUDED.led_by,
              led_by_at = EXCLUDED.led_by_at,
-             updated_at = EXCLUDED.updated_at",
+             updated_at = EXCLUDED.updated_at"#,
         &ids as &[&str],
         &states as &[&str],
         &collected as &[Json<&Collected>],

@@ -58,6 +58,8 @@ mod outage;
 
 pub mod outbox;
 
+pub mod reminders;
+
 pub mod restores;
 
 pub mod server;

@@ -5,3 +5,5 @@ mod scenarios;
 mod conversation;
 
 mod understanding;
+
+mod reminders;

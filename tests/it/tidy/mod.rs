@@ -73,7 +73,7 @@ fn dependencies(manifest: &str) -> Vec<String> {
 fn the_core_depends_on_nothing_that_does_io() {
     assert_eq!(
         dependencies("shared/onboarding/Cargo.toml"),
-        ["chrono", "phonenumber", "serde", "serde_json", "thiserror"]
+        ["chrono", "chrono-tz", "phonenumber", "serde", "serde_json", "thiserror"]
     );
     let workspace = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     assert!(

@@ -178,6 +178,7 @@ fn as_report(event: &PendingEvent) -> Option<DeliveryReport> {
         | Payload::SubscriptionAsked { .. }
         | Payload::PaymentChanged { .. }
         | Payload::OperatorAction { .. }
+        | Payload::ReminderDue { .. }
         | Payload::NumberLost { .. } => None,
     }
 }

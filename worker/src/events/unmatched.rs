@@ -139,6 +139,7 @@ fn outcome(event: &PendingEvent) -> &'static str {
             | Payload::Reached { .. }
             | Payload::PaymentChanged { .. }
             | Payload::OperatorAction { .. }
+            | Payload::ReminderDue { .. }
             | Payload::NumberLost { .. },
         ) => "no_such_client",
         Some(Payload::DeliveryReport { .. } | Payload::Stripe { .. } | Payload::SubscriptionAsked { .. }) => {

@@ -3,14 +3,15 @@
 //! 1. takes back the numbers of deleted clients, and raises and clears the alerts about unclear holders
 //! 2. makes numbers available that have cooled down, and offers free numbers to the waiting list
 //! 3. tells waiting clients that their numbers take longer, and raises and clears the alerts about long waits
-//! 4. raises and clears the alerts about regions with few numbers, and about regions with none for waiting clients
-//! 5. drops texts to clients that may not be texted, expires texts that are too late, and clears alerts that were quiet for a day
-//! 6. raises alerts about payments whose client is still unknown
-//! 7. clears the alerts about sessions that no longer hold locks
-//! 8. raises and clears the alerts about what an operator has stopped
-//! 9. enqueues jobs for rows that were left behind
-//! 10. removes finished jobs, and events and texts that are older than `RETENTION`
-//! 11. raises and clears the alert about an unfinished restore of the database, and forgets the texts that are unrecorded since an old
+//! 4. records the reminders that are due to clients who have fallen silent
+//! 5. raises and clears the alerts about regions with few numbers, and about regions with none for waiting clients
+//! 6. drops texts to clients that may not be texted, expires texts that are too late, and clears alerts that were quiet for a day
+//! 7. raises alerts about payments whose client is still unknown
+//! 8. clears the alerts about sessions that no longer hold locks
+//! 9. raises and clears the alerts about what an operator has stopped
+//! 10. enqueues jobs for rows that were left behind
+//! 11. removes finished jobs, and events and texts that are older than `RETENTION`
+//! 12. raises and clears the alert about an unfinished restore of the database, and forgets the texts that are unrecorded since an old
 //!     one
 //!
 //! Its only input is the rows, so every worker may run it, on schedule and at once when numbers become free. `jobrun sweep` takes
@@ -28,7 +29,7 @@ use jobrun_shared::numbers::promise::{self, AlertChanges};
 use jobrun_shared::numbers::{offer, pool_alerts};
 use jobrun_shared::queue::{self, Queue};
 use jobrun_shared::retention::{self, Removed};
-use jobrun_shared::{clock, restore, stops, telemetry};
+use jobrun_shared::{clock, reminders, restore, stops, telemetry};
 
 use crate::context::JobContext;
 use crate::events::stripe;
@@ -45,6 +46,7 @@ pub(crate) async fn run(context: &JobContext) -> Result<(), db::Error> {
         repair_ownerless(context).await,
         offer_numbers(context).await,
         check_waiting_list(context).await,
+        record_reminders(context).await,
         check_pool_level(context).await,
         check_empty_pools(context).await,
         expire_texts_and_alerts(context).await,
@@ -94,6 +96,15 @@ async fn check_waiting_list(context: &JobContext) -> Result<(), db::Error> {
 fn print_alerts(changes: &AlertChanges) {
     telemetry::raised(&changes.raised);
     telemetry::cleared(&changes.cleared);
+}
+
+async fn record_reminders(context: &JobContext) -> Result<(), db::Error> {
+    let recorded = reminders::record_due(&context.pool, &context.reminders, clock::now()).await?;
+    if recorded > 0 {
+        context.announcer.announce(Queue::ProcessEvents);
+        tracing::info!(clients = recorded, "clients have fallen silent, and are reminded");
+    }
+    Ok(())
 }
 
 async fn check_pool_level(context: &JobContext) -> Result<(), db::Error> {

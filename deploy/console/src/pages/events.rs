@@ -24,7 +24,7 @@ pub struct Parameters {
     before: Option<i64>,
 }
 
-const KINDS: [(&str, &str); 12] = [
+const KINDS: [(&str, &str); 13] = [
     ("", "Any kind"),
     ("text", "Text"),
     ("call_arrived", "Call arrived"),
@@ -33,6 +33,7 @@ const KINDS: [(&str, &str); 12] = [
     ("stripe", "Stripe"),
     ("payment_changed", "Payment changed"),
     ("number_due", "Number due"),
+    ("reminder_due", "Reminder due"),
     ("number_lost", "Number lost"),
     ("opted_out", "Opted out"),
     ("unreachable", "Unreachable"),

@@ -26,10 +26,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub(super) const ONBOARDING_NUMBER: &str = "+447476955179";
 
 /// The settings that differ from their defaults, above all so that a test need not wait.
-const SETTINGS: [(&str, &str); 8] = [
+const SETTINGS: [(&str, &str); 9] = [
     ("PAYMENT_LINK_URL", ""),
     // A test that is about Stripe's list sets it.
     ("STRIPE_API_KEY", ""),
+    // So that it does not matter when a test runs.
+    ("QUIET_HOURS", "off"),
     ("LOG_FORMAT", "plain"),
     ("RUST_LOG", "info"),
     ("SWEEP_INTERVAL", "1s"),

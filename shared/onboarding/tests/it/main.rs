@@ -16,6 +16,8 @@ mod operator;
 
 mod replay;
 
+mod reminders;
+
 /// Returns a client at `state` that has given no answer yet.
 fn client_at(state: State) -> Client {
     Client {

@@ -1,9 +1,11 @@
 //! The rules that no conversation may break, tested on random conversations.
 
+use chrono::DateTime;
 use jobrun_onboarding::action::Action;
+use jobrun_onboarding::reminders::Reminder;
 use jobrun_onboarding::{
     Allocation, Call, Client, Collected, Decision, E164, Event, Exchange, Field, Keyword, OptChange, Payment,
-    PhoneType, State, Step, decide,
+    PhoneType, State, Step, TextKind, decide,
 };
 use proptest::prelude::*;
 
@@ -81,8 +83,20 @@ pub(super) fn an_event() -> impl Strategy<Value = Event> {
         1 => Just(Event::OptedOut),
         1 => Just(Event::Unreachable),
         1 => Just(Event::Reached),
+        1 => a_reminder().prop_map(Event::ReminderDue),
         2 => an_action().prop_map(|action| Event::Operator { by: "ada".to_owned(), action }),
     ]
+}
+
+fn a_reminder() -> impl Strategy<Value = Reminder> {
+    let said = prop::option::of(prop::sample::select(TextKind::ALL.to_vec()));
+    (said, 1..4_usize).prop_map(|(said, nth)| Reminder {
+        since: DateTime::UNIX_EPOCH,
+        nth,
+        is_last: nth == 3,
+        last_said: said.map(|kind| kind.name().to_owned()),
+        until: DateTime::UNIX_EPOCH,
+    })
 }
 
 pub(super) fn an_action() -> impl Strategy<Value = Action> {
@@ -155,6 +169,7 @@ fn may_follow(state: State, next: State, event: &Event) -> bool {
             let is_behind = state > State::S5ConfirmLive;
             next == state || (place(next) + 1 == place(state) && (!is_behind || next > State::S5ConfirmLive))
         }
+        Event::ReminderDue(_) => next == state,
         Event::Text { .. } | Event::NumberDue | Event::OptedOut | Event::Unreachable | Event::Reached => {
             next == state || place(next) == place(state) + 1 || (state, next) == (State::S7FwdSent, State::S6PhoneType)
         }

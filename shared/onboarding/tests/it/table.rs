@@ -4,10 +4,12 @@
 
 use std::fmt::Write;
 
+use chrono::DateTime;
 use jobrun_onboarding::action::Action;
+use jobrun_onboarding::reminders::Reminder;
 use jobrun_onboarding::{
     Allocation, Call, Client, Collected, Decision, E164, Event, Exchange, Field, Keyword, Payment, PhoneType, State,
-    Step, decide,
+    Step, TextKind, decide,
 };
 
 use crate::facts;
@@ -92,6 +94,11 @@ fn events() -> Vec<(String, Payment, Event)> {
         ("NumberDue", Event::NumberDue),
         ("NumberLost", Event::NumberLost(E164::parse("+447111111112").unwrap())),
         ("NumberLost, the same", Event::NumberLost(number())),
+        ("Reminder due", reminder(None, false)),
+        ("The last one due", reminder(None, true)),
+        ("Reminder due, pay asked", reminder(Some(TextKind::PaymentRequired), false)),
+        ("Reminder due, offered", reminder(Some(TextKind::NumberReady), false)),
+        ("Reminder due, closed", reminder(Some(TextKind::Closing), false)),
         ("OptedOut", Event::OptedOut),
         ("Unreachable", Event::Unreachable),
         ("Reached", Event::Reached),
@@ -103,6 +110,13 @@ fn events() -> Vec<(String, Payment, Event)> {
         (format!("Pay {} -> {}", last_told.name(), stands.name()), last_told, Event::PaymentStands(stands))
     });
     texts_and_others.chain([ready]).chain(payments).collect()
+}
+
+/// Returns a reminder of a client to whom `last_said` was said last.
+fn reminder(last_said: Option<TextKind>, is_last: bool) -> Event {
+    let [since, until] = [DateTime::UNIX_EPOCH; 2];
+    let last_said = last_said.map(|kind| kind.name().to_owned());
+    Event::ReminderDue(Reminder { since, nth: if is_last { 3 } else { 1 }, is_last, last_said, until })
 }
 
 /// Returns the actions of operators on a client that nobody has taken over.

@@ -5,6 +5,7 @@
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::E164;
 use jobrun_onboarding::action::Action;
+use jobrun_onboarding::reminders::Reminder;
 use serde::{Deserialize, Serialize};
 
 /// The payload of an event, as it is stored.
@@ -125,6 +126,13 @@ pub enum Payload {
         /// The action.
         action: Action,
     },
+    /// A client has been silent for long, and a reminder is due.
+    ReminderDue {
+        /// `clients.id`.
+        client_id: String,
+        /// The reminder.
+        reminder: Reminder,
+    },
     /// The operator took a number from a client by hand.
     NumberLost {
         /// `clients.id`.
@@ -135,7 +143,7 @@ pub enum Payload {
 }
 
 /// The kinds that this version knows. Events of other kinds are left to the next version, which may already run.
-pub(super) const KINDS: [&str; 13] = [
+pub(super) const KINDS: [&str; 14] = [
     "text",
     "call_arrived",
     "call_ended",
@@ -148,6 +156,7 @@ pub(super) const KINDS: [&str; 13] = [
     "subscription_asked",
     "payment_changed",
     "operator_action",
+    "reminder_due",
     "number_lost",
 ];
 
@@ -180,6 +189,7 @@ impl Payload {
             Self::SubscriptionAsked { .. } => "subscription_asked",
             Self::PaymentChanged { .. } => "payment_changed",
             Self::OperatorAction { .. } => "operator_action",
+            Self::ReminderDue { .. } => "reminder_due",
             Self::NumberLost { .. } => "number_lost",
         }
     }
@@ -206,6 +216,7 @@ impl Payload {
             Self::NumberDue { client_id }
             | Self::PaymentChanged { client_id, .. }
             | Self::OperatorAction { client_id, .. }
+            | Self::ReminderDue { client_id, .. }
             | Self::NumberLost { client_id, .. } => client_lane(client_id),
         }
     }
@@ -268,6 +279,16 @@ mod tests {
                 by: String::new(),
                 why: Some(String::new()),
                 action: Action::MoveTo { state: State::Complete },
+            },
+            Payload::ReminderDue {
+                client_id: String::new(),
+                reminder: Reminder {
+                    since: DateTime::UNIX_EPOCH,
+                    nth: 1,
+                    is_last: false,
+                    last_said: None,
+                    until: DateTime::UNIX_EPOCH,
+                },
             },
             Payload::NumberLost { client_id: String::new(), number: String::new() },
         ];

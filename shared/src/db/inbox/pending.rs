@@ -28,6 +28,14 @@ pub struct PendingEvent {
     pub traceparent: Option<Traceparent>,
 }
 
+impl PendingEvent {
+    /// Returns whether it is a text.
+    #[must_use]
+    pub const fn is_text(&self) -> bool {
+        matches!(self.payload, Some(Payload::Text { .. }))
+    }
+}
+
 struct Row {
     id: i64,
     lane: String,

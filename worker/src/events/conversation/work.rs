@@ -44,6 +44,8 @@ pub(super) struct ClientWork {
     pub(super) person_wanted: bool,
     /// Whether the client and the conversation misunderstand each other.
     pub(super) stuck: bool,
+    /// Whether the client has a number, and did not finish its sign-up in spite of all reminders.
+    pub(super) unfinished: bool,
     pub(super) opt_changes: Vec<OptChangeRecord>,
     pub(super) reach_changed: bool,
     /// Whether an operator has taken the client over or handed it back, or either side has spoken meanwhile.
@@ -80,6 +82,7 @@ impl ClientWork {
             cancel_asked: false,
             person_wanted: false,
             stuck: false,
+            unfinished: false,
             opt_changes: Vec::new(),
             reach_changed: false,
             takeover_changed: false,
@@ -206,6 +209,7 @@ impl ClientWork {
         self.cancel_asked |= decision.concern == Some(Concern::CancelAsked);
         self.person_wanted |= decision.concern == Some(Concern::PersonWanted);
         self.stuck = decision.concern == Some(Concern::Stuck) || (self.stuck && !changes_state);
+        self.unfinished |= decision.concern == Some(Concern::Unfinished);
         self.payment_updated |= decision.payment.is_some() || decision.payment_active.is_some();
         let of_service = matches!(event.payload, Some(Payload::PaymentChanged { .. } | Payload::NumberLost { .. }));
         self.missed_service_notice |= of_service

@@ -1,0 +1,199 @@
+//! Reminds clients who fall silent before they are live.
+//!
+//! [`next`] says when a reminder is due, from the rows. [`remind`] decides it when its turn among the client's events has come: by
+//! then the client may have written, moved on or been taken over. Nobody is reminded who waits for us, has said no, pays no more,
+//! or speaks with a person. The last reminder says that it is the last.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::decision::{Concern, Decision, Facts};
+use crate::open_question::open_question;
+use crate::quiet_hours::QuietHours;
+pub use crate::reminder::Reminder;
+use crate::wording::{self, Text};
+use crate::{Client, Payment, State, TextKind};
+
+/// When silent clients are reminded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// How long after a client fell silent each reminder is due, the shortest first. Empty: no client is reminded.
+    pub after: Vec<TimeDelta>,
+    /// When no reminder leaves. `None`: it may leave at any time.
+    pub quiet: Option<QuietHours>,
+}
+
+/// What the rows say of a client's silence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Silence {
+    /// When either side last said something, or the client last moved; reminders apart.
+    pub since: DateTime<Utc>,
+    /// Whether the client has ever written.
+    pub has_written: bool,
+    /// Whether a text from the client is not processed yet.
+    pub is_unread: bool,
+    /// The kind of our last text, reminders apart.
+    pub last_said: Option<TextKind>,
+    /// Whether a number is held for the client, who waits for one.
+    pub number_held: bool,
+    /// The number of reminders since that text.
+    pub reminded: usize,
+    /// When the last of them was written.
+    pub reminded_at: Option<DateTime<Utc>>,
+}
+
+/// The next step about a silence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// A reminder is due.
+    Remind(Reminder),
+    /// Nothing is due before this time.
+    LookAgain(DateTime<Utc>),
+    /// Nothing is due until the client moves on.
+    Never,
+}
+
+/// A silence is looked at again after this time, if its end cannot be known.
+pub const LOOK_AGAIN_AFTER: TimeDelta = TimeDelta::hours(1);
+
+/// A reminder that is not decided by then is looked at anew.
+const DECIDED_WITHIN: TimeDelta = TimeDelta::minutes(15);
+
+/// A reminder that could not be sent for this long is left out: a text about a sign-up of long ago surprises.
+const LATE_BY_MAX: TimeDelta = TimeDelta::days(2);
+
+/// What a client's place in the conversation means for reminders.
+enum Standing {
+    /// It has a question to answer, in these words.
+    Asked(String),
+    /// It waits for us, or speaks with a person, and may be asked again later.
+    Waits,
+    /// It is live, has said no, or was told something that asks for nothing.
+    Done,
+}
+
+/// Returns the next step about the silence of a client of `region` (ISO 3166).
+#[must_use]
+pub fn next(client: &Client, region: &str, silence: &Silence, schedule: &Schedule, now: DateTime<Utc>) -> Next {
+    if !silence.has_written || client.opted_out || client.unreachable {
+        return Next::Never;
+    }
+    // An offer that has passed to another client is none any more.
+    let last_said = silence.last_said.filter(|kind| *kind != TextKind::NumberReady || silence.number_held);
+    match standing(client, last_said, None) {
+        Standing::Done => return Next::Never,
+        Standing::Waits => return Next::LookAgain(now + LOOK_AGAIN_AFTER),
+        Standing::Asked(_) if silence.is_unread || client.takeover_at(now).is_some() => {
+            return Next::LookAgain(now + LOOK_AGAIN_AFTER);
+        }
+        Standing::Asked(_) => {}
+    }
+    let Some((place, after)) = place_of_next(silence, schedule) else { return Next::Never };
+    let pause = place.checked_sub(1).and_then(|before| schedule.after.get(before)).map(|before| after - *before);
+    let due = silence
+        .reminded_at
+        .zip(pause)
+        .map_or(silence.since + after, |(at, pause)| (at + pause).max(silence.since + after));
+    if now < due {
+        return Next::LookAgain(due);
+    }
+    if now > due + LATE_BY_MAX {
+        return Next::Never;
+    }
+    let leaves_within = DECIDED_WITHIN + TextKind::Reminder.stale_after();
+    match schedule.quiet.map_or(Some(now), |quiet| quiet.first_out_of_them(region, now, leaves_within)) {
+        None => Next::Never,
+        Some(morning) if morning > now => Next::LookAgain(morning),
+        Some(_) => Next::Remind(Reminder {
+            since: silence.since,
+            nth: place + 1,
+            is_last: place + 1 == schedule.after.len(),
+            last_said: last_said.map(|kind| kind.name().to_owned()),
+            until: now + DECIDED_WITHIN,
+        }),
+    }
+}
+
+/// Returns the place of the next reminder in the schedule, and how long after the beginning of the silence it is due. A client who
+/// said that it needs time is spared the first.
+fn place_of_next(silence: &Silence, schedule: &Schedule) -> Option<(usize, TimeDelta)> {
+    let spared = usize::from(silence.last_said == Some(TextKind::NoHurry) && schedule.after.len() > 1);
+    let place = silence.reminded.max(spared);
+    schedule.after.get(place).map(|after| (place, *after))
+}
+
+/// Decides a reminder. It is left out if the client has moved on since it was due, or if it could leave at night by now.
+pub(crate) fn remind(client: &Client, reminder: &Reminder, facts: &Facts<'_>) -> Decision {
+    let stay = Decision::nothing(client);
+    let went_on = client.exchange.asked_at.is_some_and(|at| at > reminder.since);
+    let cannot_be_texted = client.opted_out || client.unreachable || client.takeover_at(facts.now).is_some();
+    if facts.now > reminder.until || went_on || cannot_be_texted {
+        return stay;
+    }
+    let last_said = reminder.last_said.as_deref().and_then(TextKind::from_name);
+    let Standing::Asked(question) = standing(client, last_said, facts.payment_link) else { return stay };
+    let decision = stay.text(in_words(client, reminder, &question));
+    // A number that nobody uses costs money every month, and may be what another client waits for.
+    let is_unfinished = reminder.is_last && client.number.is_some();
+    if is_unfinished { decision.concern(Concern::Unfinished) } else { decision }
+}
+
+fn in_words(client: &Client, reminder: &Reminder, question: &str) -> Text {
+    let once_key = format!("reminder:{}:{}:{}", client.id, reminder.since.timestamp_millis(), reminder.nth);
+    Text { once_key: Some(once_key), ..wording::remind_silent(question, reminder.nth, reminder.is_last) }
+}
+
+fn standing(client: &Client, last_said: Option<TextKind>, payment_link: Option<&str>) -> Standing {
+    let said = |kinds: &[TextKind]| last_said.is_some_and(|kind| kinds.contains(&kind));
+    let is_over = said(&[
+        TextKind::Closing,
+        TextKind::WhoWeAre,
+        TextKind::NoNumbersThere,
+        TextKind::OfferPerson,
+        TextKind::HowToCancel,
+        TextKind::RefundAsked,
+        TextKind::ServiceEnded,
+    ]);
+    if client.state == State::Complete || client.payment == Payment::Ended || is_over {
+        return Standing::Done;
+    }
+    let is_offered = said(&[TextKind::NumberReady]);
+    let at_gate = matches!(client.state, State::S5ConfirmLive | State::S6PhoneType);
+    if at_gate && client.number.is_none() {
+        if client.payment_active {
+            return if is_offered { Standing::Asked(wording::number_ready().body) } else { Standing::Waits };
+        }
+        if client.payment == Payment::Awaited {
+            return Standing::Waits;
+        }
+        if said(&[TextKind::PaymentRequired, TextKind::PaymentFailed]) {
+            return Standing::Asked(wording::payment_again(&wording::payment_link(payment_link, client)));
+        }
+    }
+    Standing::Asked(question(client))
+}
+
+/// Returns the open question, with all that is needed to answer it.
+fn question(client: &Client) -> String {
+    match (client.state, client.collected.phone_type, &client.number) {
+        (State::S1BusinessTypeLocation, _, _) if client.collected.business_type_location.is_none() => {
+            wording::trade_and_place_again()
+        }
+        (State::S6PhoneType, Some(phone_type), Some(_)) => wording::phone_type_again(phone_type),
+        (State::S7FwdSent, Some(phone_type), Some(number)) => wording::forwarding_instructions(phone_type, number).body,
+        // The test call arrived long ago, and its end was never reported.
+        (State::S9TestCall, _, _) => wording::remind_test_call().body,
+        (
+            State::S1BusinessTypeLocation
+            | State::S2BusinessName
+            | State::S3OwnerName
+            | State::S4NotificationPref
+            | State::S5ConfirmLive
+            | State::S6PhoneType
+            | State::S7FwdSent
+            | State::S8FwdConfirm
+            | State::Complete,
+            _,
+            _,
+        ) => open_question(client).body,
+    }
+}

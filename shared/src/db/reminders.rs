@@ -1,0 +1,79 @@
+//! Silent clients: which of them the sweep has to look at, and what the rows say of their silence.
+
+use chrono::{DateTime, Utc};
+use jobrun_onboarding::TextKind;
+use jobrun_onboarding::reminders::Silence;
+use sqlx::PgConnection;
+
+use super::{Error, ensure_rows};
+
+/// Locks up to `limit` clients whose silence has to be looked at, and skips those that another transaction has locked. Returns
+/// their ids, those who have waited longest first.
+pub(crate) async fn lock_due(conn: &mut PgConnection, now: DateTime<Utc>, limit: i64) -> Result<Vec<String>, Error> {
+    let ids = sqlx::query_scalar!(
+        r#"SELECT id FROM clients WHERE "remindAt" <= $1 ORDER BY "remindAt" LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED"#,
+        now,
+        limit
+    );
+    Ok(ids.fetch_all(conn).await?)
+}
+
+/// Returns what the rows say of the silence of each of these clients, with its id. The clients must be locked, so that no text of
+/// theirs is processed meanwhile.
+pub(crate) async fn list_silences(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<(String, Silence)>, Error> {
+    let rows = sqlx::query!(
+        r#"SELECT c.id, s.asked_at AS "asked_at?", heard.at AS "heard_at?", said.at AS "said_at?", said.kind AS "said?",
+                  EXISTS (SELECT FROM events e WHERE e.lane = 'phone:' || c."phoneNumber" AND (e.processed_at IS NULL) IS TRUE)
+                      AS "is_unread!",
+                  EXISTS (SELECT FROM waiting_list w WHERE w.client_id = c.id AND w.held_until IS NOT NULL) AS "number_held!",
+                  reminded.count AS "reminded!", reminded.at AS "reminded_at?"
+           FROM clients c
+           LEFT JOIN onboarding_states s ON s.client_id = c.id
+           LEFT JOIN LATERAL (
+               SELECT e.received_at AS at FROM events e WHERE e.client_id = c.id AND e.kind = 'text' ORDER BY e.id DESC LIMIT 1
+           ) AS heard ON TRUE
+           LEFT JOIN LATERAL (
+               SELECT m.id, m.kind, m.created_at AS at FROM messages m WHERE m.client_id = c.id AND m.kind <> 'reminder'
+               ORDER BY m.id DESC LIMIT 1
+           ) AS said ON TRUE
+           CROSS JOIN LATERAL (
+               SELECT count(*) AS count, max(m.created_at) AS at FROM messages m
+               WHERE m.client_id = c.id AND m.id > coalesce(said.id, 0) AND m.kind = 'reminder'
+           ) AS reminded
+           WHERE c.id = ANY($1)"#,
+        ids
+    )
+    .fetch_all(conn)
+    .await?;
+    let silences = rows.into_iter().map(|row| {
+        let last = [row.asked_at, row.heard_at, row.said_at].into_iter().flatten().max();
+        let silence = Silence {
+            since: last.unwrap_or_default(),
+            has_written: row.heard_at.is_some(),
+            is_unread: row.is_unread,
+            last_said: row.said.as_deref().and_then(TextKind::from_name),
+            number_held: row.number_held,
+            reminded: usize::try_from(row.reminded).unwrap_or(usize::MAX),
+            reminded_at: row.reminded_at,
+        };
+        (row.id, silence)
+    });
+    Ok(silences.collect())
+}
+
+/// Saves when the sweep looks at each client next; `None` for not until it moves on. The clients must be locked.
+///
+/// # Errors
+/// [`Error::RowCount`], when a client does not exist.
+pub(crate) async fn save_next(conn: &mut PgConnection, next: &[(String, Option<DateTime<Utc>>)]) -> Result<(), Error> {
+    let (ids, times): (Vec<&str>, Vec<Option<DateTime<Utc>>>) = next.iter().map(|(id, at)| (id.as_str(), *at)).unzip();
+    let result = sqlx::query!(
+        r#"UPDATE clients SET "remindAt" = next.at FROM unnest($1::TEXT[], $2::TIMESTAMPTZ[]) AS next (id, at)
+           WHERE clients.id = next.id"#,
+        &ids as &[&str],
+        &times as &[Option<DateTime<Utc>>]
+    )
+    .execute(conn)
+    .await?;
+    ensure_rows(&result, next.len(), "saving when clients are reminded")
+}

@@ -1,0 +1,70 @@
+//! Finds the clients who have fallen silent, and records for each that a reminder is due.
+//!
+//! The reminder itself is decided among the client's other events, so that it never crosses an answer. Nothing here sends a text.
+
+use chrono::{DateTime, Utc};
+use jobrun_onboarding::reminders::{LOOK_AGAIN_AFTER, Next, Schedule, next};
+use sqlx::{PgConnection, PgPool};
+
+use crate::db::inbox::{self, NewEvent, Payload, Source};
+use crate::db::{self, clients, reminders, stops};
+
+/// The most clients that are looked at in one transaction.
+const LOOKED_AT_ONCE: i64 = 200;
+
+/// Records the reminders that are due. Returns how many. While an operator has stopped sending or conversations, none is recorded.
+///
+/// Takes no input but the rows, the settings and the time, and records each reminder once, so that every worker may call it at any
+/// time. Commits, once for each [`LOOKED_AT_ONCE`] clients.
+///
+/// # Errors
+/// When the database does not answer. The clients of the transaction are then looked at again.
+pub async fn record_due(pool: &PgPool, schedule: &Schedule, now: DateTime<Utc>) -> Result<usize, db::Error> {
+    let mut recorded = 0;
+    loop {
+        let mut tx = pool.begin().await?;
+        if stops::any(&mut tx).await? {
+            return Ok(recorded);
+        }
+        let ids = reminders::lock_due(&mut tx, now, LOOKED_AT_ONCE).await?;
+        recorded += record_of(&mut tx, &ids, schedule, now).await?;
+        tx.commit().await?;
+        if ids.len() < LOOKED_AT_ONCE as usize {
+            return Ok(recorded);
+        }
+    }
+}
+
+async fn record_of(
+    conn: &mut PgConnection,
+    ids: &[String],
+    schedule: &Schedule,
+    now: DateTime<Utc>,
+) -> Result<usize, db::Error> {
+    if ids.is_empty() {
+        return Ok(0);
+    }
+    let silences = reminders::list_silences(conn, ids).await?;
+    let mut loaded = clients::load(conn, ids).await?;
+    // A client that cannot be read has an alert of its own, from the conversation.
+    loaded.retain(Result::is_ok);
+    let mut due = Vec::new();
+    let mut looked_at = Vec::new();
+    for (id, silence) in silences {
+        let client = loaded.iter().flatten().find(|it| it.client.id == id);
+        let found = client.map_or(Next::Never, |it| next(&it.client, &it.region, &silence, schedule, now));
+        let at = match found {
+            Next::Never => None,
+            Next::LookAgain(at) => Some(at),
+            Next::Remind(reminder) => {
+                let name = format!("reminder-due:{id}:{}", now.timestamp_millis());
+                let payload = Payload::ReminderDue { client_id: id.clone(), reminder };
+                due.push(NewEvent::new(Source::System, name, payload));
+                Some(now + LOOK_AGAIN_AFTER)
+            }
+        };
+        looked_at.push((id, at));
+    }
+    reminders::save_next(conn, &looked_at).await?;
+    inbox::insert(conn, &due, now).await
+}

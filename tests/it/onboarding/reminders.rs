@@ -1,0 +1,182 @@
+//! Reminders of clients who fall silent: once each, from rows, and never on top of an answer.
+
+use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
+use futures::future::join_all;
+use jobrun::demo::TestSystem;
+use jobrun_onboarding::quiet_hours::QuietHours;
+use jobrun_onboarding::reminders::Schedule;
+use jobrun_shared::db::audit_log::{Actor, Via};
+use jobrun_shared::db::stops::Activity;
+use jobrun_shared::{clock, reminders, stops};
+use jobrun_tests::{PATIENCE, count, eventually, migrated_database, say, test_system, test_system_with, texts};
+use sqlx::PgPool;
+
+const ANN: &str = "+447900000001";
+
+const REMINDERS_DUE: &str = "SELECT count(*) FROM events WHERE kind = 'reminder_due'";
+
+/// Makes everything that was said older, as if nothing had happened for so long.
+async fn pass(pool: &PgPool, time: &'static str) {
+    let statements = format!(
+        r#"UPDATE events SET received_at = received_at - INTERVAL '{time}';
+           UPDATE messages SET created_at = created_at - INTERVAL '{time}';
+           UPDATE onboarding_states SET asked_at = asked_at - INTERVAL '{time}', led_by_at = led_by_at - INTERVAL '{time}';
+           UPDATE clients SET "remindAt" = "remindAt" - INTERVAL '{time}'"#
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statements)).execute(pool).await.unwrap();
+}
+
+/// Waits until two sweeps have begun and ended since now.
+async fn sweep_twice(system: &TestSystem) {
+    for _ in 0..2 {
+        let since = clock::now();
+        eventually(PATIENCE, "a sweep succeeds", async || {
+            let at: Option<DateTime<Utc>> =
+                sqlx::query_scalar("SELECT last_success_at FROM sweeps").fetch_one(&system.pool).await.unwrap();
+            at.is_some_and(|at| at > since)
+        })
+        .await;
+    }
+    system.settle().await.unwrap();
+}
+
+async fn open_alerts(system: &TestSystem) -> Vec<String> {
+    let causes = "SELECT split_part(cause, ':', 1) FROM alerts WHERE cleared_at IS NULL ORDER BY cause";
+    texts(&system.pool, causes).await
+}
+
+fn schedule() -> Schedule {
+    Schedule { after: vec![TimeDelta::hours(1), TimeDelta::days(1), TimeDelta::days(3)], quiet: None }
+}
+
+/// A winter's noon in London.
+fn noon() -> DateTime<Utc> {
+    "2026-01-10T12:00:00Z".parse().unwrap()
+}
+
+/// Makes `clients` who were asked for the names of their businesses at noon, in rows alone.
+async fn silent_clients(pool: &PgPool, clients: i32) {
+    let noon = noon();
+    let statements = format!(
+        r#"INSERT INTO clients (id, "phoneNumber", "remindAt")
+           SELECT 'c' || n, 447900000000 + n, '{noon}'::TIMESTAMPTZ + INTERVAL '1 hour' FROM generate_series(1, {clients}) n;
+           INSERT INTO onboarding_states (client_id, current_state, asked_at) SELECT id, 'S2_BUSINESS_NAME', '{noon}' FROM clients;
+           INSERT INTO events (source, external_id, kind, lane, payload, received_at, processed_at, outcome, client_id)
+           SELECT 'twilio', id, 'text', 'phone:' || "phoneNumber",
+                  jsonb_build_object('kind', 'text', 'from', '+' || "phoneNumber", 'to', '+447476955179', 'body', 'Hi'),
+                  '{noon}', '{noon}', 'answered', id FROM clients"#
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statements)).execute(pool).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_client_is_reminded_three_times_and_goes_on_where_it_stopped() {
+    let system = test_system(2).await;
+    say(&system, ANN, "Plumber from London").await;
+    for (n, (time, words)) in [
+        ("1 hour", "Hi from JobRun! Shall we carry on?"),
+        ("23 hours", "Hi again from JobRun."),
+        ("48 hours", "we won't remind you again"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        pass(&system.pool, time).await;
+        eventually(PATIENCE, words, async || system.stand_in.bodies_to(ANN).len() == n + 2).await;
+        let last = system.stand_in.bodies_to(ANN).pop().unwrap();
+        assert!(last.contains(words) && last.contains("What's the name of your business?"), "{last}");
+        sweep_twice(&system).await;
+    }
+    pass(&system.pool, "200 hours").await;
+    sweep_twice(&system).await;
+    assert_eq!(system.stand_in.bodies_to(ANN).len(), 4, "nothing after the last reminder");
+    assert!(say(&system, ANN, "ABC Plumbing").await[0].contains("your own name"), "it goes on where it stopped");
+    pass(&system.pool, "1 hour").await;
+    eventually(PATIENCE, "a new silence begins anew", async || system.stand_in.bodies_to(ANN).len() == 6).await;
+    assert!(system.stand_in.bodies_to(ANN).pop().unwrap().contains("What's your own name?"));
+    assert_eq!(open_alerts(&system).await, [""; 0]);
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_its_client_never_sets_up_is_raised_to_the_operator_until_the_client_goes_on() {
+    let system = test_system(1).await;
+    let ann = r#"INSERT INTO clients (id, "phoneNumber", "paymentActive", "twilioNumber")
+                 VALUES ('ann', '447900000001', TRUE, '+447100000001');
+                 INSERT INTO onboarding_states (client_id, current_state, collected_fields)
+                 VALUES ('ann', 'S6_PHONE_TYPE', '{}')"#;
+    sqlx::raw_sql(ann).execute(&system.pool).await.unwrap();
+    assert!(say(&system, ANN, "2").await[0].contains("**61*+447100000001#"));
+    for (n, time) in ["1 hour", "23 hours", "48 hours"].into_iter().enumerate() {
+        assert_eq!(open_alerts(&system).await, [""; 0]);
+        pass(&system.pool, time).await;
+        eventually(PATIENCE, "a reminder", async || system.stand_in.bodies_to(ANN).len() == n + 2).await;
+        assert!(system.stand_in.bodies_to(ANN).pop().unwrap().contains("**61*+447100000001#"), "with the instructions");
+        system.settle().await.unwrap();
+    }
+    assert_eq!(open_alerts(&system).await, ["unfinished"]);
+    assert!(say(&system, ANN, "DONE").await[0].contains("test"));
+    assert_eq!(open_alerts(&system).await, [""; 0], "ends by itself");
+    system.shut_down().await.unwrap();
+}
+
+/// The reminder is recorded first, and the text arrives before a worker comes to either.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_not_read_yet_goes_before_a_reminder() {
+    let mut system = test_system_with(1, &[("SWEEP_INTERVAL", "1h")]).await;
+    say(&system, ANN, "Plumber from London").await;
+    system.workers.remove(0).stop().await.unwrap();
+    pass(&system.pool, "2 hours").await;
+    assert_eq!(reminders::record_due(&system.pool, &schedule(), clock::now()).await.unwrap(), 1);
+    assert_eq!(system.stand_in.text(ANN, "ABC Plumbing").await.unwrap().status, 200);
+    system.start_worker().unwrap();
+    system.settle().await.unwrap();
+    let bodies = system.stand_in.bodies_to(ANN);
+    assert!(bodies.len() == 2 && bodies[1].contains("your own name"), "{bodies:?}");
+    // The other way round: the text waits, and no reminder is recorded.
+    system.workers.remove(0).stop().await.unwrap();
+    pass(&system.pool, "2 hours").await;
+    assert_eq!(system.stand_in.text(ANN, "Ann Smith").await.unwrap().status, 200);
+    assert_eq!(reminders::record_due(&system.pool, &schedule(), clock::now()).await.unwrap(), 0);
+    system.start_worker().unwrap();
+    system.settle().await.unwrap();
+    assert_eq!(system.stand_in.bodies_to(ANN).len(), 3);
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_sweeps_at_once_record_each_reminder_once() {
+    let pool = migrated_database(10).await;
+    silent_clients(&pool, 500).await;
+    assert_eq!(reminders::record_due(&pool, &schedule(), noon()).await.unwrap(), 0, "nobody is silent yet");
+    let later = noon() + TimeDelta::minutes(61);
+    let schedule = schedule();
+    let recorded = join_all((0..10).map(|_| reminders::record_due(&pool, &schedule, later))).await;
+    assert_eq!(recorded.into_iter().map(Result::unwrap).sum::<usize>(), 500);
+    assert_eq!(count(&pool, REMINDERS_DUE).await, 500);
+    let due = "SELECT count(DISTINCT payload ->> 'client_id') FROM events WHERE kind = 'reminder_due'";
+    assert_eq!(count(&pool, due).await, 500);
+    assert_eq!(reminders::record_due(&pool, &schedule, later).await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_reminder_is_recorded_at_night_or_during_a_stop_or_for_a_client_of_before() {
+    let pool = migrated_database(2).await;
+    silent_clients(&pool, 1).await;
+    let later = noon() + TimeDelta::minutes(61);
+    let by = Actor { who: "ada".to_owned(), via: Via::Command, why: Some("an outage".to_owned()) };
+    stops::stop(&pool, Activity::Conversations, &by, clock::now()).await.unwrap();
+    assert_eq!(reminders::record_due(&pool, &schedule(), later).await.unwrap(), 0, "stopped");
+    stops::start(&pool, Activity::Conversations, &by, clock::now()).await.unwrap();
+
+    let hour = |hour| NaiveTime::from_hms_opt(hour, 0, 0).unwrap();
+    let at_night = Schedule { quiet: Some(QuietHours { from: hour(20), to: hour(8) }), ..schedule() };
+    let evening = noon() + TimeDelta::hours(8);
+    assert_eq!(reminders::record_due(&pool, &at_night, evening).await.unwrap(), 0, "at night");
+    let next: DateTime<Utc> = sqlx::query_scalar(r#"SELECT "remindAt" FROM clients"#).fetch_one(&pool).await.unwrap();
+    assert_eq!(next, noon() + TimeDelta::hours(20), "at eight in the morning");
+    assert_eq!(reminders::record_due(&pool, &at_night, next).await.unwrap(), 1);
+
+    sqlx::raw_sql(r#"UPDATE clients SET "remindAt" = NULL"#).execute(&pool).await.unwrap();
+    assert_eq!(reminders::record_due(&pool, &schedule(), later).await.unwrap(), 0, "a client of before");
+}
