@@ -67,6 +67,8 @@ pub(crate) struct JobContext {
     pub(crate) onboarding_number: E164,
     /// The address at which clients pay, without the client's reference; nothing if no link is set up yet.
     pub(crate) payment_link: Option<String>,
+    /// The address at which clients cancel their subscriptions, if there is one.
+    pub(crate) payment_portal: Option<String>,
     /// The time that a number is held for a waiting client.
     pub(crate) hold: Duration,
     /// The time that a number is kept from other clients after its client has left.

@@ -129,6 +129,7 @@ async fn start() -> anyhow::Result<()> {
             .context("preparing requests to Stripe")?,
         onboarding_number: settings.twilio.onboarding_number,
         payment_link: settings.payment_link,
+        payment_portal: settings.payment_portal,
         hold: settings.hold,
         cooling: settings.cooling,
         sweep_interval: settings.sweep_interval,

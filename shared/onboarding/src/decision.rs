@@ -11,6 +11,8 @@ use crate::{Allocation, Client, Collected, E164, Exchange, Payment, State, Takeo
 pub struct Facts<'a> {
     /// The payment link, without the client's reference. `None` if no link is configured.
     pub payment_link: Option<&'a str>,
+    /// The address at which clients change or cancel their subscriptions, if one is configured.
+    pub payment_portal: Option<&'a str>,
     /// The reply of the pool, if this decision asked it with [`Step::AskPool`].
     pub allocation: Option<Allocation>,
     /// Whether the pool has numbers of the client's region, free or not.

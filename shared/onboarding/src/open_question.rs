@@ -56,6 +56,7 @@ fn is_misfit(client: &Client, meaning: &Meaning) -> bool {
     let asks = state != State::Complete;
     match meaning {
         Meaning::Unclear | Meaning::TooLong => asks || client.may_be_charged(),
+        Meaning::CannotForward => true,
         // Every client begins with a greeting.
         Meaning::Greeting => asks && state != State::S1BusinessTypeLocation,
         // After the instructions there is no hurry.

@@ -173,6 +173,9 @@ fn useful(kind: TextKind, client: &Client, facts: &ReplayFacts<'_>) -> Useful {
         TextKind::NumberChanged | TextKind::AskPhoneType => at(State::S6PhoneType),
         TextKind::AssigningNumber => Useful::WhileTrue(client.state == State::S6PhoneType && client.number.is_none()),
         TextKind::ForwardingInstructions | TextKind::RemindForwarding => at(State::S7FwdSent),
+        TextKind::ForwardAnotherWay => {
+            Useful::WhileTrue(matches!(client.state, State::S7FwdSent | State::S8FwdConfirm))
+        }
         TextKind::AskTestCall | TextKind::RemindTestCall => at(State::S8FwdConfirm),
         TextKind::TestCallUnderWay => at(State::S9TestCall),
         TextKind::Live | TextKind::AlreadyLive => at(State::Complete),

@@ -48,11 +48,12 @@ pub enum TextKind {
     Closing,
     OperatorReply,
     Reminder,
+    ForwardAnotherWay,
 }
 
 impl TextKind {
     /// Every kind.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 43] = [
         Self::Welcome,
         Self::AskBusinessName,
         Self::AskOwnerName,
@@ -95,6 +96,7 @@ impl TextKind {
         Self::Closing,
         Self::OperatorReply,
         Self::Reminder,
+        Self::ForwardAnotherWay,
     ];
 
     /// Returns the kind that is stored under `name`, if there is one.
@@ -149,6 +151,7 @@ impl TextKind {
             Self::Closing => "closing",
             Self::OperatorReply => "operator_reply",
             Self::Reminder => "reminder",
+            Self::ForwardAnotherWay => "forward_another_way",
         }
     }
 
@@ -194,6 +197,7 @@ impl TextKind {
             | Self::NumberTakenBack
             | Self::NumberReady
             | Self::ForwardingInstructions
+            | Self::ForwardAnotherWay
             | Self::AtCapacity
             | Self::HowToCancel
             | Self::RefundAsked

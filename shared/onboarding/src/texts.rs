@@ -18,7 +18,7 @@ const REPEATED_WITHIN: TimeDelta = TimeDelta::seconds(5);
 pub(crate) fn decide_text(client: &Client, body: &str, received_at: DateTime<Utc>, facts: &Facts<'_>) -> Step {
     let half = half_known(client);
     let meaning = answer::read(body, client.state, half.as_ref());
-    of_any_state(client, body, &meaning)
+    of_any_state(client, body, &meaning, facts)
         .or_else(|| out_of_region(client, facts))
         .or_else(|| (meaning == Meaning::AsksTerms).then(|| asked_terms(client)))
         .or_else(|| correct_answer(client, &meaning))
@@ -28,7 +28,7 @@ pub(crate) fn decide_text(client: &Client, body: &str, received_at: DateTime<Utc
 }
 
 /// Decides the meanings that have the same effect in every state.
-fn of_any_state(client: &Client, body: &str, meaning: &Meaning) -> Option<Decision> {
+fn of_any_state(client: &Client, body: &str, meaning: &Meaning, facts: &Facts<'_>) -> Option<Decision> {
     let stay = Decision::nothing(client);
     let has_paid = client.payment_active || client.payment != Payment::None;
     let question = || open_question(client);
@@ -38,6 +38,12 @@ fn of_any_state(client: &Client, body: &str, meaning: &Meaning) -> Option<Decisi
         // A refusal gets no reply: a confirmation would be one more text.
         Meaning::Refusal => Some(opt_out(client, body)),
         Meaning::NotInterested => Some(stay.text(wording::closing(client))),
+        Meaning::CancelSubscription | Meaning::AsksHowToCancel
+            if client.may_be_charged()
+                && let Some(portal) = facts.payment_portal =>
+        {
+            Some(stay.text(wording::cancel_at_portal(portal)))
+        }
         Meaning::CancelSubscription if client.may_be_charged() => {
             Some(stay.text(wording::how_to_cancel(true)).concern(Concern::CancelAsked))
         }
@@ -63,6 +69,7 @@ fn of_any_state(client: &Client, body: &str, meaning: &Meaning) -> Option<Decisi
         | Meaning::No
         | Meaning::Phone(_)
         | Meaning::Done
+        | Meaning::CannotForward
         | Meaning::Thanks
         | Meaning::Greeting
         | Meaning::TooLong
@@ -92,7 +99,7 @@ fn asked_terms(client: &Client) -> Decision {
 fn too_early(client: &Client, body: &str, meaning: &Meaning, received_at: DateTime<Utc>) -> Option<Decision> {
     let mut stay = Decision::nothing(client);
     // It asks for the instructions again, or for those of another phone, and moves nothing.
-    if client.state == State::S7FwdSent && matches!(meaning, Meaning::Phone(_)) {
+    if matches!(client.state, State::S7FwdSent | State::S8FwdConfirm) && matches!(meaning, Meaning::Phone(_)) {
         return None;
     }
     // "back" twice goes back two questions.
@@ -125,10 +132,10 @@ fn go_back(client: &Client, meaning: &Meaning) -> Option<Decision> {
         State::S4NotificationPref => Some(State::S3OwnerName),
         State::S5ConfirmLive if !pays => Some(State::S4NotificationPref),
         State::S7FwdSent => Some(State::S6PhoneType),
+        State::S8FwdConfirm => Some(State::S7FwdSent),
         State::S1BusinessTypeLocation
         | State::S5ConfirmLive
         | State::S6PhoneType
-        | State::S8FwdConfirm
         | State::S9TestCall
         | State::Complete => None,
     };
@@ -151,7 +158,8 @@ fn answer_question(client: &Client, meaning: Meaning, facts: &Facts<'_>) -> Step
         State::S5ConfirmLive => confirm_live(client, &meaning, facts),
         State::S6PhoneType => phone_type(client, &meaning, facts),
         State::S7FwdSent => forwarding_sent(client, &meaning, facts),
-        State::S8FwdConfirm | State::S9TestCall | State::Complete => repeat_question(client, &meaning).into(),
+        State::S8FwdConfirm => test_call(client, &meaning, facts),
+        State::S9TestCall | State::Complete => repeat_question(client, &meaning).into(),
     }
 }
 
@@ -234,6 +242,27 @@ fn forwarding_sent(client: &Client, meaning: &Meaning, facts: &Facts<'_>) -> Ste
         // A client who chose the wrong phone gets the right instructions.
         step_that_ends_misfits(instructions(client, *phone_type, facts))
     } else {
-        repeat_question(client, meaning).into()
+        another_way(client, meaning).into()
+    }
+}
+
+/// Waits for the test call. Until it comes, a client can choose another phone, or hear of another way.
+fn test_call(client: &Client, meaning: &Meaning, facts: &Facts<'_>) -> Step {
+    if let Meaning::Phone(phone_type) = meaning {
+        step_that_ends_misfits(instructions(client, *phone_type, facts))
+    } else {
+        another_way(client, meaning).into()
+    }
+}
+
+/// Tells a client who cannot set up forwarding another way. A third time in a row, it is offered a person.
+fn another_way(client: &Client, meaning: &Meaning) -> Decision {
+    let decision = repeat_question(client, meaning);
+    let is_offered_person = decision.concern.is_some();
+    match (&client.number, client.collected.phone_type) {
+        (Some(number), Some(phone_type)) if *meaning == Meaning::CannotForward && !is_offered_person => {
+            decision.instead(wording::forward_another_way(phone_type, number))
+        }
+        (Some(_) | None, _) => decision,
     }
 }

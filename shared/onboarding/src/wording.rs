@@ -215,6 +215,29 @@ fn as_dialled_at_home(number: &str) -> String {
     }
 }
 
+/// Returns another way to forward calls, for a client who cannot do it as it was told. The codes are those of every UK network (3GPP
+/// TS 22.030).
+pub(crate) fn forward_another_way(phone_type: PhoneType, number: &E164) -> Text {
+    let codes = |number: &str| format!("**61*{number}#\n**67*{number}#\n**62*{number}#");
+    let done = "Done? Reply DONE. To switch it all off later, dial ##002#";
+    let body = match phone_type {
+        PhoneType::IPhone => format!(
+            "No problem, there's another way. Open the keypad, dial each of these and press call:\n{}\n\n{done}",
+            codes(number.as_str())
+        ),
+        PhoneType::Android => format!(
+            "Sorry about that. Please dial ##002# and press call, which clears old settings. Then dial each of these:\n{}\n\n{done}",
+            codes(number.as_str())
+        ),
+        PhoneType::Landline => format!(
+            "Sorry about that. Your provider may have to switch on Call Divert for your line first: please ask them. Then dial *61*{}# \
+             and wait for the voice.\n\nDone? Reply DONE",
+            as_dialled_at_home(number.as_str())
+        ),
+    };
+    text(TextKind::ForwardAnotherWay, body)
+}
+
 pub(crate) fn remind_forwarding() -> Text {
     text(
         TextKind::RemindForwarding,
@@ -338,6 +361,17 @@ pub(crate) fn how_to_cancel(has_asked: bool) -> Text {
         } else {
             "You can cancel any time. To cancel your subscription, reply I WANT TO CANCEL MY SUBSCRIPTION, and our team will do it."
         },
+    )
+}
+
+/// Says where a client cancels its subscription by itself.
+pub(crate) fn cancel_at_portal(portal: &str) -> Text {
+    text(
+        TextKind::HowToCancel,
+        format!(
+            "You can cancel your subscription any time here:\n{portal}\n\nJobRun goes on until the end of the time that you've paid for. \
+             We'll text you then."
+        ),
     )
 }
 

@@ -45,6 +45,8 @@ pub struct Worker {
     pub twilio: Twilio,
     /// `PAYMENT_LINK_URL`, to which each client's reference is added, if it is set.
     pub payment_link: Option<String>,
+    /// `PAYMENT_PORTAL_URL`: where clients cancel their subscriptions, if it is set.
+    pub payment_portal: Option<String>,
     /// `SWEEP_INTERVAL`.
     pub sweep_interval: Duration,
     /// `HOLD_DURATION`: how long a number is kept free for a waiting client before the place may pass on.
@@ -196,6 +198,7 @@ impl Worker {
     pub(super) fn read(source: &dyn Source) -> Result<Self, Problems> {
         Reader::read(source, |reader| {
             let payment_link = reader.payment_link();
+            let payment_portal = reader.payment_portal();
             let stripe_audit = reader.stripe_audit(payment_link.as_deref());
             let sweep_interval = reader.interval("SWEEP_INTERVAL");
             let audit_interval = reader.interval("AUDIT_INTERVAL");
@@ -217,6 +220,7 @@ impl Worker {
                 database_url: database_url?,
                 twilio: twilio?,
                 payment_link,
+                payment_portal,
                 stripe_audit,
                 sweep_interval: sweep_interval?,
                 hold: hold?,

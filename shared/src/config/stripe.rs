@@ -26,16 +26,26 @@ pub struct StripeAudit {
 impl Reader<'_> {
     /// Reads the address where clients pay. Each client's reference is added to its query.
     pub(super) fn payment_link(&mut self) -> Option<String> {
-        let link = self.get("PAYMENT_LINK_URL")?;
+        self.address_in_texts("PAYMENT_LINK_URL")
+    }
+
+    /// Reads the address where clients cancel their subscriptions: Stripe's customer portal, by its login link.
+    pub(super) fn payment_portal(&mut self) -> Option<String> {
+        self.address_in_texts("PAYMENT_PORTAL_URL")
+    }
+
+    /// Reads an address that texts contain.
+    fn address_in_texts(&mut self, name: &str) -> Option<String> {
+        let link = self.get(name)?;
         let here = ["http://127.0.0.1:", "http://localhost:"].iter().any(|here| link.starts_with(here));
         if !here && !link.starts_with("https://") {
-            self.add_problem("PAYMENT_LINK_URL is not an https:// address");
+            self.add_problem(format!("{name} is not an https:// address"));
         }
         if link.contains('#') || link.contains(char::is_whitespace) {
-            self.add_problem("PAYMENT_LINK_URL has a # or white space in it");
+            self.add_problem(format!("{name} has a # or white space in it"));
         }
         if link.chars().count() > 300 {
-            self.add_problem("PAYMENT_LINK_URL is longer than 300 characters");
+            self.add_problem(format!("{name} is longer than 300 characters"));
         }
         Some(link)
     }

@@ -45,7 +45,7 @@ const fn secret(name: &'static str, read_by: &'static str, meaning: &'static str
 }
 
 /// Every setting, by name.
-pub const SETTINGS: [Setting; 48] = [
+pub const SETTINGS: [Setting; 49] = [
     setting(
         "ALERT_WEBHOOK_FORMAT",
         "worker",
@@ -163,6 +163,12 @@ pub const SETTINGS: [Setting; 48] = [
         "ingress, worker",
         None,
         "Where clients pay: a payment link of Stripe's, https://buy.stripe.com/…; each client's reference is added to it. Without it, clients are sent a placeholder.",
+    ),
+    setting(
+        "PAYMENT_PORTAL_URL",
+        "worker",
+        None,
+        "Where clients cancel their subscriptions: the login link of Stripe's customer portal. Without it, each wish to cancel is an alert.",
     ),
     setting(
         "POOL_BUY_MAX",

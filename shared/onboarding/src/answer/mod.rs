@@ -13,6 +13,8 @@ mod corrections;
 mod declines;
 mod fillers;
 mod form;
+
+mod forwarding_trouble;
 mod machines;
 
 mod names;
@@ -182,6 +184,8 @@ pub enum Meaning {
     Phone(PhoneType),
     /// The answer to S7.
     Done,
+    /// Forwarding cannot be set up as it was told.
+    CannotForward,
     /// The sender has read our text, and answers no question.
     Thanks,
     /// A greeting, or the wish to join.
@@ -227,6 +231,7 @@ impl fmt::Display for Meaning {
             Self::Phone(PhoneType::Android) => formatter.write_str("Android"),
             Self::Phone(PhoneType::Landline) => formatter.write_str("landline"),
             Self::Done => formatter.write_str("done"),
+            Self::CannotForward => formatter.write_str("cannot forward"),
             Self::Thanks => formatter.write_str("thanks"),
             Self::Greeting => formatter.write_str("greeting"),
             Self::TooLong => formatter.write_str("too long"),
@@ -249,8 +254,11 @@ pub fn read(body: &str, asked: State, known: Option<&Half>) -> Meaning {
         State::S4NotificationPref | State::S5ConfirmLive => read_assent(body),
         State::S6PhoneType => choices::phone_type(body).map_or_else(|| read_assent(body), Meaning::Phone),
         State::S7FwdSent if choices::is_done(body) => Meaning::Done,
-        State::S7FwdSent => choices::phone_type(body).map_or_else(|| read_unprompted(body), Meaning::Phone),
-        State::S8FwdConfirm | State::S9TestCall | State::Complete => read_unprompted(body),
+        State::S7FwdSent | State::S8FwdConfirm if forwarding_trouble::cannot_forward(body) => Meaning::CannotForward,
+        State::S7FwdSent | State::S8FwdConfirm => {
+            choices::phone_type(body).map_or_else(|| read_unprompted(body), Meaning::Phone)
+        }
+        State::S9TestCall | State::Complete => read_unprompted(body),
     });
     let is_too_long = asked < State::S8FwdConfirm && body.chars().count() > ANSWER_CHARS_MAX;
     if is_too_long && meaning == Meaning::Unclear { Meaning::TooLong } else { meaning }

@@ -40,6 +40,7 @@ fn client_at(state: State) -> Client {
 fn facts(allocation: Option<Allocation>) -> Facts<'static> {
     Facts {
         payment_link: Some("https://pay"),
+        payment_portal: None,
         allocation,
         region_served: true,
         now: Default::default(),

@@ -171,7 +171,10 @@ fn may_follow(state: State, next: State, event: &Event) -> bool {
         }
         Event::ReminderDue(_) => next == state,
         Event::Text { .. } | Event::NumberDue | Event::OptedOut | Event::Unreachable | Event::Reached => {
-            next == state || place(next) == place(state) + 1 || (state, next) == (State::S7FwdSent, State::S6PhoneType)
+            let chooses_phone = [(State::S7FwdSent, State::S6PhoneType), (State::S8FwdConfirm, State::S7FwdSent)];
+            // Without a number, the choice of another phone leads back to the question.
+            let waits = (state, next) == (State::S8FwdConfirm, State::S6PhoneType);
+            next == state || place(next) == place(state) + 1 || chooses_phone.contains(&(state, next)) || waits
         }
         // A payment lets a client through the payment gate. The end of the service or the loss of the number moves it back.
         Event::PaymentStands(_) | Event::NumberLost(_) => {

@@ -17,7 +17,7 @@ use crate::facts;
 const COMMITTED: &str = include_str!("../transition_table.txt");
 
 /// One text for each meaning, and the keywords.
-const TEXTS: [&str; 28] = [
+const TEXTS: [&str; 29] = [
     "Plumber from London",
     "Plumber",
     "ABC",
@@ -29,6 +29,7 @@ const TEXTS: [&str; 28] = [
     "2",
     "3",
     "DONE",
+    "there is no such menu",
     "???",
     "back",
     "wrong number",

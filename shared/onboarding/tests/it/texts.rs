@@ -24,8 +24,14 @@ fn receive(
     asked_at: DateTime<Utc>,
     served: bool,
 ) -> Decision {
-    let facts =
-        Facts { payment_link: Some("https://pay"), allocation: None, region_served: served, now: asked_at, asked_at };
+    let facts = Facts {
+        payment_link: Some("https://pay"),
+        payment_portal: None,
+        allocation: None,
+        region_served: served,
+        now: asked_at,
+        asked_at,
+    };
     let event = Event::Text { body: body.to_owned(), taken_for: None, received_at };
     let Step::Decided(decision) = decide(client, &event, &facts) else { panic!("asks the pool") };
     client.state = decision.next;
@@ -148,6 +154,53 @@ fn choosing_the_same_phone_again_repeats_the_instructions() {
     let mut ann = Client { payment_active: true, number, ..client_at(State::S6PhoneType) };
     text(&mut ann, "2", 0);
     assert_eq!(kind(&text(&mut ann, "2", 1)), Some(TextKind::ForwardingInstructions));
+}
+
+#[test]
+fn a_client_without_the_menu_is_told_the_codes_twice_and_then_offered_a_person() {
+    let number = E164::parse("+447111111111").ok();
+    for (phone, codes) in [("1", "**62*+447111111111#"), ("2", "**62*+447111111111#"), ("3", "*61*07111111111#")] {
+        let mut ann = Client { payment_active: true, number: number.clone(), ..client_at(State::S6PhoneType) };
+        text(&mut ann, phone, 0);
+        for seconds in [10, 20] {
+            let decision = text(&mut ann, "there is no such menu", seconds);
+            assert_eq!((kind(&decision), ann.state), (Some(TextKind::ForwardAnotherWay), State::S7FwdSent));
+            assert!(decision.texts[0].body.contains(codes), "{}", decision.texts[0].body);
+        }
+        let third = text(&mut ann, "it says error", 30);
+        assert_eq!((kind(&third), third.concern), (Some(TextKind::OfferPerson), Some(Concern::Stuck)));
+        assert_eq!(text(&mut ann, "DONE", 40).next, State::S8FwdConfirm);
+        let failed = text(&mut ann, "it's not working", 50);
+        assert_eq!((kind(&failed), ann.state), (Some(TextKind::ForwardAnotherWay), State::S8FwdConfirm));
+    }
+}
+
+#[test]
+fn another_phone_can_be_chosen_until_the_test_call() {
+    let number = E164::parse("+447111111111").ok();
+    let mut ann = Client { payment_active: true, number, ..client_at(State::S8FwdConfirm) };
+    let decision = text(&mut ann, "3", 0);
+    assert_eq!((kind(&decision), ann.state), (Some(TextKind::ForwardingInstructions), State::S7FwdSent));
+    assert!(decision.texts[0].body.starts_with("Landline"));
+    ann.state = State::S8FwdConfirm;
+    assert_eq!(text(&mut ann, "back", 10).next, State::S7FwdSent);
+    assert_eq!(text(&mut ann, "back", 20).next, State::S6PhoneType);
+}
+
+#[test]
+fn a_client_who_pays_is_told_the_address_where_it_cancels() {
+    let facts = Facts { payment_portal: Some("https://portal"), ..crate::facts(None) };
+    for (body, pays, kind_said) in [
+        ("cancel my subscription", true, TextKind::HowToCancel),
+        ("how do I cancel", true, TextKind::HowToCancel),
+        ("cancel my subscription", false, TextKind::NothingCharged),
+    ] {
+        let ann = Client { payment_active: pays, ..client_at(State::Complete) };
+        let event = Event::Text { body: body.to_owned(), taken_for: None, received_at: at(0) };
+        let Step::Decided(decision) = decide(&ann, &event, &facts) else { panic!("asks the pool") };
+        assert_eq!((kind(&decision), decision.concern), (Some(kind_said), None), "no person is needed");
+        assert_eq!(decision.texts[0].body.contains("https://portal"), pays);
+    }
 }
 
 #[test]

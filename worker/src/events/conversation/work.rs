@@ -119,6 +119,7 @@ impl ClientWork {
         let asked_before = stored.payload.as_ref().and_then(Payload::answered_at);
         Facts {
             payment_link: context.payment_link.as_deref(),
+            payment_portal: context.payment_portal.as_deref(),
             allocation,
             region_served: self.region_served,
             now,
