@@ -13,6 +13,7 @@ use sqlx::{PgConnection, PgPool};
 
 use crate::db::audit_log::{self, Action, Actor};
 use crate::db::bulk_actions::{self as rows, Alike, Kind, Selection};
+use crate::db::inbox;
 use crate::db::outbox::{self, Ended, LaterActivity};
 use crate::db::{self, clients};
 use crate::queue::{self, Queue};
@@ -74,6 +75,8 @@ pub struct Assessed {
     pub text: Ended,
     /// The stored name of the reason against it, if there is one.
     pub against: Option<&'static str>,
+    /// Whether its client has events that are to be processed: they may give or take a reason, so the text waits for them.
+    pub waits: bool,
 }
 
 /// Assesses failed texts. The worker locks their clients and the texts first, so that nothing changes before it acts on the result.
@@ -88,11 +91,16 @@ pub async fn assess(
     let mut client_ids: Vec<String> = texts.iter().filter_map(|text| text.client_id.clone()).collect();
     client_ids.sort_unstable();
     client_ids.dedup();
-    let loaded = clients::load(conn, &client_ids).await?.into_iter().filter_map(Result::ok);
+    let loaded = clients::load(&mut *conn, &client_ids).await?.into_iter().filter_map(Result::ok);
     let clients: HashMap<String, Client> = loaded.map(|it| (it.client.id.clone(), it.client)).collect();
+    let lanes_of = |it: &Client| inbox::lanes_of(&it.id, &it.owner_phone, it.number.as_ref());
+    let lanes: Vec<String> = clients.values().flat_map(lanes_of).collect();
+    let unprocessed = inbox::list_lanes_with_due(conn, &lanes, now).await?;
+    let waits = |id: &String| clients.get(id).is_some_and(|it| lanes_of(it).iter().any(|it| unprocessed.contains(it)));
     let one = |text: Ended| {
         let later = later.get(&text.id).copied().unwrap_or_default();
-        Assessed { against: reason_against(&text, later, &clients, payment_link, now), text }
+        let waits = text.client_id.as_ref().is_some_and(waits);
+        Assessed { against: reason_against(&text, later, &clients, payment_link, now), waits, text }
     };
     Ok(texts.into_iter().map(one).collect())
 }
@@ -134,6 +142,8 @@ pub struct DryRun {
     pub chosen: i64,
     /// How many of them would be sent again, or dropped.
     pub would_do: i64,
+    /// How many would wait for the events of their clients, which are not processed yet.
+    pub would_wait: i64,
     /// How many would be skipped for each reason.
     pub would_skip: BTreeMap<&'static str, i64>,
     /// The texts by kind, status and error code.
@@ -192,11 +202,13 @@ async fn look_through(
         let ids = rows::list_waiting(&mut *conn, action_id, after, STEP).await?;
         let Some(last) = ids.last() else { return Ok(found) };
         after = *last;
-        for Assessed { text, against } in assess(&mut *conn, &ids, payment_link, now).await? {
-            let would_skip = against.filter(|_| kind == Kind::Replay);
+        for Assessed { text, against, waits } in assess(&mut *conn, &ids, payment_link, now).await? {
+            let would_wait = waits && kind == Kind::Replay;
+            let would_skip = against.filter(|_| kind == Kind::Replay && !waits);
             found.chosen += 1;
             match would_skip {
                 Some(reason) => *found.would_skip.entry(reason).or_default() += 1,
+                None if would_wait => found.would_wait += 1,
                 None => found.would_do += 1,
             }
             if found.examples.len() < EXAMPLES {

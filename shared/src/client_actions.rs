@@ -50,6 +50,27 @@ pub async fn act(
     Ok(Recording::Done)
 }
 
+/// Returns the action with the state or the number that the client has now, unless the action names what the operator saw. Two
+/// commands at once then take one number, and move the client once.
+///
+/// # Errors
+/// [`Refusal::NoSuchClient`], or when the database fails.
+pub async fn as_seen(pool: &PgPool, client_id: &str, action: Action) -> Result<Action, Refusal> {
+    if !matches!(action, Action::MoveTo { from: None, .. } | Action::TakeNumber { number: None }) {
+        return Ok(action);
+    }
+    let loaded = clients::load(&mut *pool.acquire().await?, &[client_id.to_owned()]).await?;
+    let client = loaded.into_iter().next().ok_or(Refusal::NoSuchClient)??.client;
+    Ok(match action {
+        Action::MoveTo { state, from: None } => Action::MoveTo { state, from: Some(client.state) },
+        // Without a number there is none to take, also if the client gets one in this moment.
+        Action::TakeNumber { number: None } => {
+            Action::TakeNumber { number: Some(client.number.map_or_else(String::new, |it| it.as_str().to_owned())) }
+        }
+        other => other,
+    })
+}
+
 /// Returns the name and the details of an action in the audit log. What was texted or corrected stands in the client's history.
 fn of_audit_log(action: &Action) -> (&'static str, Value) {
     match action {
@@ -58,11 +79,11 @@ fn of_audit_log(action: &Action) -> (&'static str, Value) {
             ("client.take_over", json!({ "from": from, "silenceMinutes": silence_minutes }))
         }
         Action::HandBack { ask_again } => ("client.hand_back", json!({ "askAgain": ask_again })),
-        Action::MoveTo { state } => ("client.move_to", json!({ "state": state })),
+        Action::MoveTo { state, from } => ("client.move_to", json!({ "state": state, "from": from })),
         Action::Correct { field, .. } => ("client.correct", json!({ "field": field })),
         Action::MarkPaid => ("client.mark_paid", json!({})),
         Action::GiveNumber => ("client.give_number", json!({})),
-        Action::TakeNumber => ("client.take_number", json!({})),
+        Action::TakeNumber { number } => ("client.take_number", json!({ "number": number })),
         Action::AskAgain => ("client.ask_again", json!({})),
         Action::OptIn => ("client.opt_in", json!({})),
     }

@@ -5,13 +5,14 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
 use crate::alerts::{Kind, operation};
 use crate::db;
 use crate::db::alerts::{self, NewAlert};
 use crate::db::audit_log::{self, Action, Actor};
 use crate::db::stops::{self, Activity, Stop};
+use crate::db::{numbers, waiting_list};
 use crate::queue::{self, Queue};
 use crate::refusal::Refusal;
 
@@ -46,7 +47,7 @@ pub struct Started {
     pub cleared: Vec<String>,
 }
 
-/// Starts an activity again, clears the alert about the stop, and enqueues the jobs for the work that has waited. Commits.
+/// Starts an activity again, prolongs the holds on offered numbers by the time of the stop, clears the alert about the stop, and enqueues the jobs for the work that has waited. Commits.
 ///
 /// # Errors
 /// [`Refusal::NotStopped`].
@@ -57,14 +58,29 @@ pub async fn start(pool: &PgPool, what: Activity, by: &Actor, now: DateTime<Utc>
         Activity::Sending => ("sending.started", Queue::SendMessages),
         Activity::Conversations => ("conversations.started", Queue::ProcessEvents),
     };
+    prolong_holds(&mut tx, &stop, now).await?;
     let details = json!({ "stoppedAt": stop.stopped_at, "stoppedBy": stop.stopped_by, "stoppedWhy": stop.why });
     audit_log::record(&mut tx, by, &Action { name: action, subject: None, details }, now).await?;
     let cleared = alerts::clear(&mut tx, &[Kind::Stopped.of(what.name())], now).await?;
     queue::enqueue(&mut tx, queue).await?;
+    // Replays have waited for events of their clients, or for earlier ones to leave.
+    queue::enqueue(&mut tx, Queue::BulkActions).await?;
     // Offers have waited as well.
     queue::enqueue(&mut tx, Queue::Sweep).await?;
     tx.commit().await?;
     Ok(Started { stop, cleared })
+}
+
+/// Adds the time of a stop to the holds: meanwhile the client may not have heard of its number, or its READY waits. While another stop
+/// lasts, only the time before that is added, because its own end adds the rest.
+async fn prolong_holds(conn: &mut PgConnection, ended: &Stop, now: DateTime<Utc>) -> Result<(), Refusal> {
+    if !waiting_list::any_hold(&mut *conn).await? {
+        return Ok(());
+    }
+    let others = stops::list(&mut *conn).await?;
+    let until = others.iter().map(|other| other.stopped_at).fold(now, DateTime::min);
+    numbers::lock_allocation_exclusive(&mut *conn).await?;
+    Ok(waiting_list::prolong_holds(conn, ended.stopped_at, until).await?)
 }
 
 /// The alerts that a look at the stops raised and cleared, for the log.

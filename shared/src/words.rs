@@ -42,17 +42,27 @@ pub fn action_words(action: &Action) -> String {
         Action::Reply { .. } => "replied".to_owned(),
         Action::TakeOver { silence_minutes: None, .. } => "took the client over".to_owned(),
         Action::TakeOver { silence_minutes: Some(minutes), .. } => {
-            format!("took the client over, until {minutes} minutes of silence")
+            format!("took the client over, until {} of silence", minutes_words(*minutes))
         }
         Action::HandBack { ask_again: false } => "handed the client back".to_owned(),
         Action::HandBack { ask_again: true } => "handed the client back, with the open question".to_owned(),
-        Action::MoveTo { state } => format!("moved the client to {}", state.name()),
+        Action::MoveTo { state, .. } => format!("moved the client to {}", state.name()),
         Action::Correct { field, text } => format!("corrected the {} to {text}", field_words(*field)),
         Action::MarkPaid => "marked the client as paid".to_owned(),
         Action::GiveNumber => "gave the client a number".to_owned(),
-        Action::TakeNumber => "took the number from the client".to_owned(),
+        Action::TakeNumber { .. } => "took the number from the client".to_owned(),
         Action::AskAgain => "asked the open question again".to_owned(),
         Action::OptIn => "opted the client in".to_owned(),
+    }
+}
+
+/// Returns a number of minutes in words: in hours, where they are whole.
+fn minutes_words(minutes: u32) -> String {
+    match (minutes / 60, minutes % 60) {
+        (0, 1) => "1 minute".to_owned(),
+        (1, 0) => "1 hour".to_owned(),
+        (hours, 0) if hours > 0 => format!("{hours} hours"),
+        _ => format!("{minutes} minutes"),
     }
 }
 
@@ -125,5 +135,16 @@ pub const fn why_unassigned(payment: &Unassigned) -> &'static str {
         (false, _) => "its checkout has not arrived yet",
         (true, None) => "its checkout carries no reference",
         (true, Some(_)) => "its checkout carries a reference that is no client's",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silence_is_said_in_hours_where_they_are_whole() {
+        let words = [1, 45, 60, 90, 240, 1_440].map(minutes_words);
+        assert_eq!(words, ["1 minute", "45 minutes", "1 hour", "90 minutes", "4 hours", "24 hours"]);
     }
 }

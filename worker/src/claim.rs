@@ -47,6 +47,7 @@ pub(crate) async fn claim_due(
     let mut due = outbox::lock_due(&mut tx, now, admitted, now + pace::BURST).await?;
     let found = due.len() as i64;
     settle_sent_before(&mut tx, &mut due, now).await?;
+    drop_silenced(&mut tx, &mut due, now).await?;
     let charged = pace::charge(&mut tx, &due, segments_per_second, now).await?;
     let claimed = outbox::mark_sending(&mut tx, &charged.admitted, now, now + ATTEMPT_ENDS_WITHIN).await?;
     let come_back_at = match charged.come_back_at {
@@ -81,6 +82,17 @@ async fn settle_sent_before(conn: &mut PgConnection, due: &mut Vec<Due>, now: Da
         queue::enqueue(conn, Queue::SendMessages).await?;
     }
     Ok(())
+}
+
+/// Drops those of the texts that must not leave during a takeover, and removes them from `due`. The next text to the same person can
+/// then leave.
+async fn drop_silenced(conn: &mut PgConnection, due: &mut Vec<Due>, now: DateTime<Utc>) -> Result<(), db::Error> {
+    let silenced: Vec<i64> = due.extract_if(.., |text| text.silenced).map(|text| text.id).collect();
+    if silenced.is_empty() {
+        return Ok(());
+    }
+    outbox::drop_silenced(conn, &silenced, now).await?;
+    Ok(queue::enqueue(conn, Queue::SendMessages).await?)
 }
 
 /// Claims texts whose attempt ended with an unknown outcome or was cut off, and that are due to be looked for, at most `limit`.

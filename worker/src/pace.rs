@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     fn due(id: i64, from: &str, segments: i32) -> Due {
-        Due { id, from: from.to_owned(), segments, may_be_sent: false }
+        Due { id, from: from.to_owned(), segments, may_be_sent: false, silenced: false }
     }
 
     #[test]

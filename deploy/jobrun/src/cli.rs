@@ -290,6 +290,9 @@ pub(crate) enum ClientAction {
         /// The state
         #[arg(value_parser = state())]
         state: State,
+        /// The state at which the client was seen: one that has moved since is left alone [default: as it is now]
+        #[arg(long, value_name = "STATE", value_parser = state())]
+        from: Option<State>,
     },
     /// Correct an answer; the client is not told
     Correct {
@@ -315,6 +318,9 @@ pub(crate) enum ClientAction {
     TakeNumber {
         #[command(flatten)]
         on: OnClient,
+        /// The number that was seen: another one is left to the client [default: the one it holds now]
+        #[arg(long, value_name = "NUMBER")]
+        number: Option<String>,
     },
     /// Ask the open question again, with the payment link or the instructions that belong to it
     AskAgain {
@@ -337,11 +343,11 @@ impl ClientAction {
             Self::Reply { on, body } => (on, Action::Reply { body }),
             Self::TakeOver { on, silence, from } => (on, Action::TakeOver { from, silence_minutes: silence }),
             Self::HandBack { on, ask_again } => (on, Action::HandBack { ask_again }),
-            Self::MoveTo { on, state } => (on, Action::MoveTo { state }),
+            Self::MoveTo { on, state, from } => (on, Action::MoveTo { state, from }),
             Self::Correct { on, field, text } => (on, Action::Correct { field, text }),
             Self::MarkPaid { on } => (on, Action::MarkPaid),
             Self::GiveNumber { on } => (on, Action::GiveNumber),
-            Self::TakeNumber { on } => (on, Action::TakeNumber),
+            Self::TakeNumber { on, number } => (on, Action::TakeNumber { number }),
             Self::AskAgain { on } => (on, Action::AskAgain),
             Self::OptIn { on } => (on, Action::OptIn),
         }

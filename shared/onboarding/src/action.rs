@@ -38,6 +38,9 @@ pub enum Action {
     MoveTo {
         /// The name of the state.
         state: State,
+        /// The state that the operator saw. Empty in events of earlier versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<State>,
     },
     /// Correct an answer.
     Correct {
@@ -51,7 +54,11 @@ pub enum Action {
     /// Give a client who has paid a number.
     GiveNumber,
     /// Take the client's number. A client who has paid gets another one, or waits for one.
-    TakeNumber,
+    TakeNumber {
+        /// The number that the operator saw, E.164. Empty in events of earlier versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        number: Option<String>,
+    },
     /// Ask the open question again, with the payment link or the instructions that belong to it.
     AskAgain,
     /// Opt a client in that has asked for it in another way than by text.
@@ -79,13 +86,17 @@ pub enum Refused {
     NoNumberLeft,
     /// It is so already.
     AlreadySo,
+    /// The client holds another number than the operator saw.
+    NumberChanged,
+    /// The client is at another state than the operator saw.
+    StateChanged,
     /// The text is empty or too long.
     BadText,
 }
 
 impl Refused {
     /// Every reason.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::OptedOut,
         Self::Unreachable,
         Self::TakenOverByOther,
@@ -95,6 +106,8 @@ impl Refused {
         Self::NoPhoneType,
         Self::NoNumberLeft,
         Self::AlreadySo,
+        Self::NumberChanged,
+        Self::StateChanged,
         Self::BadText,
     ];
 
@@ -111,6 +124,8 @@ impl Refused {
             Self::NoPhoneType => "refused_no_phone_type",
             Self::NoNumberLeft => "refused_no_number_left",
             Self::AlreadySo => "refused_already_so",
+            Self::NumberChanged => "refused_number_changed",
+            Self::StateChanged => "refused_state_changed",
             Self::BadText => "refused_bad_text",
         }
     }
@@ -134,6 +149,8 @@ impl Refused {
             Self::NoPhoneType => "the kind of the client's phone is not known",
             Self::NoNumberLeft => "no number is left: the client is on the waiting list",
             Self::AlreadySo => "it is so already",
+            Self::NumberChanged => "the client's number has changed since the operator looked",
+            Self::StateChanged => "the client has moved since the operator looked",
             Self::BadText => "the text is empty or too long",
         }
     }

@@ -20,12 +20,12 @@ pub(crate) fn decide_action(client: &Client, by: &str, action: &Action, facts: &
             take_over(client, by, from.as_deref(), *silence_minutes, facts).into()
         }
         Action::HandBack { ask_again } => hand_back(client, *ask_again, facts).into(),
-        Action::MoveTo { state } => move_to(client, *state, facts).into(),
+        Action::MoveTo { state, from } => move_to(client, *state, *from, facts).into(),
         Action::Correct { field, text } => correct(client, *field, text).into(),
         Action::MarkPaid if client.payment_active => refuse(client, Refused::AlreadySo).into(),
         Action::MarkPaid => serve_payer(client, facts, |decision| decision.payment_active(true)),
         Action::GiveNumber => give_number(client, facts),
-        Action::TakeNumber => take_number(client).into(),
+        Action::TakeNumber { number } => take_number(client, number.as_deref()).into(),
         Action::AskAgain => texted(client, || Decision::nothing(client).text(question_of(client, facts))).into(),
         Action::OptIn if !client.opted_out => refuse(client, Refused::AlreadySo).into(),
         Action::OptIn => Decision::nothing(client).opt(OptChange::In).text(question_of(client, facts)).into(),
@@ -93,10 +93,12 @@ fn hand_back(client: &Client, ask_again: bool, facts: &Facts<'_>) -> Decision {
     if ask_again { back.text(question_of(client, facts)) } else { back }
 }
 
-fn move_to(client: &Client, state: State, facts: &Facts<'_>) -> Decision {
+/// Moves the client, unless it is not at `from` any more, the state that the operator saw.
+fn move_to(client: &Client, state: State, from: Option<State>, facts: &Facts<'_>) -> Decision {
     let (is_past_gate, needs_phone_type) = (state > State::S5ConfirmLive, state == State::S7FwdSent);
     let lacks = [
         (state == client.state, Refused::AlreadySo),
+        (from.is_some_and(|from| from != client.state), Refused::StateChanged),
         (is_past_gate && !client.payment_active, Refused::NotPaid),
         (is_past_gate && client.number.is_none(), Refused::NoNumber),
         (needs_phone_type && client.collected.phone_type.is_none(), Refused::NoPhoneType),
@@ -146,8 +148,11 @@ fn give_number(client: &Client, facts: &Facts<'_>) -> Step {
     })
 }
 
-/// Takes the number. An event of its own then decides what the client gets instead.
-fn take_number(client: &Client) -> Decision {
+/// Takes the number, unless it is not the one that the operator saw. An event of its own then decides what the client gets instead.
+fn take_number(client: &Client, seen: Option<&str>) -> Decision {
     let Some(number) = &client.number else { return refuse(client, Refused::NoNumber) };
+    if seen.is_some_and(|seen| seen != number.as_str()) {
+        return refuse(client, Refused::NumberChanged);
+    }
     Decision { takes_number: Some(number.clone()), ..Decision::nothing(client) }
 }

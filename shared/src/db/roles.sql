@@ -57,7 +57,7 @@ GRANT SELECT ON ALL TABLES IN SCHEMA apalis TO jobrun_console;
 GRANT SELECT, UPDATE ON bulk_actions, bulk_action_texts TO jobrun_worker;
 GRANT SELECT ON bulk_actions, bulk_action_texts TO jobrun_console, jobrun_reader;
 GRANT INSERT (action, who, via, why, filter, form_token, begun_at, chosen) ON bulk_actions TO jobrun_console;
-GRANT INSERT (action_id, message_id) ON bulk_action_texts TO jobrun_console;
+GRANT INSERT (action_id, message_id, original_id) ON bulk_action_texts TO jobrun_console;
 GRANT SELECT ON alert_deliveries, alerts, audits, clients, events, leases, messages, number_changes, number_purchases, onboarding_states, opt_changes,
     payment_events, senders, sending, stripe_audits, subscriptions, sweeps, twilio_number_pool, waiting_list
     TO jobrun_console, jobrun_reader;
@@ -65,6 +65,8 @@ GRANT INSERT (source, external_id, kind, lane, payload, signed_digest, tracepare
 GRANT INSERT ON apalis.jobs TO jobrun_console;
 GRANT UPDATE (cleared_at) ON alerts TO jobrun_console;
 GRANT UPDATE (stopped_at, stopped_by, why, started_at) ON stops TO jobrun_console;
+-- The time of a stop is added to the holds.
+GRANT UPDATE (held_until) ON waiting_list TO jobrun_console;
 -- It logs people in, whom only the owner adds, disables and gives a role. It writes what they did, and changes none of it.
 GRANT SELECT, UPDATE (password_hash, last_login_at) ON console_people TO jobrun_console;
 GRANT SELECT, INSERT, DELETE ON console_sessions TO jobrun_console;

@@ -125,6 +125,29 @@ pub(crate) async fn save_offers(
     ensure_rows(&held, offers.offer.len(), "holding places")
 }
 
+/// Returns whether a number is held for a client.
+pub(crate) async fn any_hold(conn: &mut PgConnection) -> Result<bool, Error> {
+    let any = sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM waiting_list WHERE held_until IS NOT NULL) AS "any!""#);
+    Ok(any.fetch_one(conn).await?)
+}
+
+/// Prolongs each hold that lasted at `from` by its time between `from` and `until`.
+pub(crate) async fn prolong_holds(
+    conn: &mut PgConnection,
+    from: DateTime<Utc>,
+    until: DateTime<Utc>,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE waiting_list SET held_until = held_until + ($2 - GREATEST(held_at, $1))
+         WHERE held_until > $1 AND GREATEST(held_at, $1) < $2",
+        from,
+        until
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Saves which clients are told that it takes longer, and after how many hours the operator was alerted of each.
 pub(crate) async fn save_watch(conn: &mut PgConnection, watch: &Watch, now: DateTime<Utc>) -> Result<(), Error> {
     let told = sqlx::query!(

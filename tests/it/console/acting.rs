@@ -66,6 +66,42 @@ async fn an_operator_is_told_that_another_has_taken_the_client_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_forms_to_move_a_client_and_to_take_its_number_name_what_the_page_showed() {
+    let console = Console::start(&[]).await;
+    console.run(ANN).await;
+    console.run(r#"UPDATE clients SET "twilioNumber" = '+447100000001'"#).await;
+    let cookie = console.log_in("op").await;
+    let page = console.get("/clients/ann", Some(&cookie)).await.body;
+    let shown = [
+        r#"<input type="hidden" name="from_state" value="S1_BUSINESS_TYPE_LOCATION">"#,
+        r#"<input type="hidden" name="number" value="+447100000001">"#,
+    ];
+    for field in shown {
+        assert!(page.replace("&#43;", "+").contains(field), "{field} is not in\n{page}");
+    }
+    let (name, why) = (("name", "0123456789abcdef"), ("why", "x"));
+    let of_an_old_page = [("action", "take_number"), name, why];
+    let sent = console.post("/clients/ann/actions", Some(&cookie), &of_an_old_page).await;
+    assert_eq!(sent.status, StatusCode::BAD_REQUEST, "{}", sent.body);
+    assert!(sent.body.contains("Load the page again"));
+    let take = [("action", "take_number"), name, why, ("number", "+447100000001")];
+    assert_eq!(console.post("/clients/ann/actions", Some(&cookie), &take).await.status, StatusCode::SEE_OTHER);
+    let name = ("name", "0123456789abcdeg");
+    let (state, from) = (("state", "S5_CONFIRM_LIVE"), ("from_state", "S1_BUSINESS_TYPE_LOCATION"));
+    let move_to = [("action", "move_to"), name, why, state, from];
+    assert_eq!(console.post("/clients/ann/actions", Some(&cookie), &move_to).await.status, StatusCode::SEE_OTHER);
+    let seen =
+        "SELECT concat_ws(' ', payload #>> '{action,number}', payload #>> '{action,from}') FROM events ORDER BY id";
+    assert_eq!(jobrun_tests::texts(&console.pool, seen).await, ["+447100000001", "S1_BUSINESS_TYPE_LOCATION"]);
+    // The page names what became of it, in words, once it is decided.
+    console.run("UPDATE events SET processed_at = now(), outcome = 'refused_number_changed', state = 'S1_BUSINESS_TYPE_LOCATION',
+                 client_id = 'ann' WHERE payload #>> '{action,action}' = 'take_number'").await;
+    let page = console.get("/clients/ann", Some(&cookie)).await.body.replace("&#39;", "'");
+    assert!(page.contains("refused: the client's number has changed since the operator looked"), "{page}");
+    console.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_needs_a_reason_is_not_done_without_one_and_viewers_see_no_form() {
     let console = Console::start(&[]).await;
     console.run(ANN).await;

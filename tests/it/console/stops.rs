@@ -60,3 +60,24 @@ async fn operators_stop_and_start_and_every_page_says_so() {
     );
     console.stop().await;
 }
+
+/// With the rights of the console's role.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_adds_the_time_of_the_stop_to_the_hold_on_a_number() {
+    let console = Console::start(&[]).await;
+    console
+        .run(
+            r#"INSERT INTO clients (id, "phoneNumber", "paymentActive") VALUES ('ann', '447900000001', TRUE);
+               INSERT INTO waiting_list (client_id, region, joined_at, promised_by, held_at, held_until)
+               SELECT 'ann', 'GB', at, at, at, at + INTERVAL '3 hours' FROM (SELECT now() - INTERVAL '2 hours' AS at) AS two_hours_ago;
+               UPDATE stops SET stopped_at = now() - INTERVAL '1 hour', stopped_by = 'op', why = 'x' WHERE what = 'sending'"#,
+        )
+        .await;
+    let operator = console.log_in("op").await;
+    let response = console.post("/stops", Some(&operator), &START).await;
+    assert_eq!((response.status, response.location()), (StatusCode::SEE_OTHER, "/stops"), "{}", response.body);
+    let hours = "SELECT count(*) FROM waiting_list
+                 WHERE held_until - held_at BETWEEN INTERVAL '4 hours' AND INTERVAL '4 hours 5 minutes'";
+    assert_eq!(count(&console.pool, hours).await, 1);
+    console.stop().await;
+}

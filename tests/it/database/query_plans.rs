@@ -27,10 +27,11 @@ const SMALL: [&str; 12] = [
 ];
 
 /// Indexes that hold only rows that wait or are being handled: a query may read them whole.
-const OF_WHAT_WAITS: [&str; 15] = [
+const OF_WHAT_WAITS: [&str; 16] = [
     "a_cause_has_one_open_alert",
     "a_number_is_intended_once",
     "attempted_messages",
+    "chosen_texts_in_order",
     "chosen_texts_that_wait",
     "clients_taken_over",
     "cooling_numbers",
@@ -184,7 +185,7 @@ async fn the_hottest_queries_touch_few_pages_of_large_tables() {
             100,
         ),
         ("AND (due_at IS NULL OR due_at <= $1)\n", &["now()", kinds, of_no_conversation], 100),
-        ("s.free_at > $3", &["now()", "10", "now()"], 500),
+        ("s.free_at > $3", &["now()", "10", "now()", "'{missed_call,operator_reply}'"], 500),
         ("AND next_attempt_at <= $1\n", &["now()", "1", "now()"], 100),
         ("AND (next_attempt_at IS NULL OR next_attempt_at <= $1)\n", &["now()"], 100),
         ("SELECT min(free_at) FROM senders", &["now()"], 100),
@@ -213,9 +214,10 @@ async fn a_plan_made_while_no_work_waits_stays_good_when_much_work_waits() {
     let (pool, queries) = (migrated_database(2).await, queries());
     let lanes = "ARRAY['phone:447900000007', 'phone:447900000008']";
     let (kinds, phones) = ("ARRAY['text']", "ARRAY['447900000007', '447900000008']");
-    let planned: [(&str, &[&str], u64); 5] = [
-        ("s.free_at > $3", &["now()", "10", "now()"], 500),
-        ("AS asked (lane)", &[lanes, kinds, kinds], 50),
+    let planned: [(&str, &[&str], u64); 6] = [
+        ("s.free_at > $3", &["now()", "10", "now()", "'{missed_call,operator_reply}'"], 500),
+        (r#"event.lane AS "lane!""#, &[lanes, kinds, kinds], 50),
+        (r#"SELECT asked.lane AS "lane!""#, &[lanes, kinds, "now()"], 50),
         ("IS NOT FALSE AND id = ANY($1)", &["ARRAY[7, 8]", kinds], 50),
         ("OR id = ANY($3)\n           ORDER BY id", &[phones, "ARRAY['']", "ARRAY['']"], 50),
         ("UPDATE events SET processed_at = $5", &["ARRAY[7, 8]", "ARRAY['x', 'x']", "NULL", "NULL", "now()"], 100),

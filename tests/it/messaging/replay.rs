@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use jobrun::demo::TestSystem;
-use jobrun_shared::bulk_actions::{Started, start};
-use jobrun_shared::clock;
+use jobrun_shared::bulk_actions::{Started, assess, start};
 use jobrun_shared::db::audit_log::{Actor, Via};
 use jobrun_shared::db::bulk_actions::{self as rows_of, CHOSEN_MAX, Kind, Progress, Selection};
 use jobrun_shared::db::listing::TextFilter;
+use jobrun_shared::db::outbox;
+use jobrun_shared::db::stops::Activity;
+use jobrun_shared::{clock, stops};
 use jobrun_stand_in::Fault;
 use jobrun_tests::{PATIENCE, count, eventually, paid_clients, phone, test_system, test_system_with, texts};
 use serde_json::Value;
 
-use super::{ANN, LONG, ann_at, rows};
+use super::{ANN, LONG, ann_at, rows, texts_in};
 use crate::numbers::execute;
 
 /// A failed question to each paid client, from an outage an hour ago. Each client is where the question left it.
@@ -358,4 +360,142 @@ async fn a_form_that_is_sent_twice_begins_one_action_on_the_texts_that_were_seen
     assert_eq!(count(&system.pool, "SELECT count(*) FROM bulk_action_texts").await, 2);
     assert_eq!(count(&system.pool, "SELECT count(*) FROM audit_log").await, 1);
     system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_whose_client_has_unprocessed_events_is_judged_after_them() {
+    let mut system = test_system(0).await;
+    paid_clients(&system.pool, "client", 2).await;
+    execute(&system.pool, FAILED_QUESTIONS).await;
+    let by = Actor { who: "ada".to_owned(), via: Via::Command, why: Some("wrong answers".to_owned()) };
+    stops::stop(&system.pool, Activity::Conversations, &by, clock::now()).await.unwrap();
+    // The first client answers the question meanwhile.
+    let first = texts(&system.pool, r#"SELECT '+' || "phoneNumber" FROM clients ORDER BY id LIMIT 1"#).await.remove(0);
+    texts_in(&system, &first, "ABC Plumbing").await;
+    let (code, shown, errors) = system.operator(&["texts", "--failed", "--replay", "--json"]).await.unwrap();
+    let found: Value = serde_json::from_str(&shown).expect(&errors);
+    assert_eq!((code, &found["chosen"], &found["wouldDo"], &found["wouldWait"]), (0, &2.into(), &1.into(), &1.into()));
+
+    let id = begin(&system, Kind::Replay, failed()).await.unwrap();
+    system.start_worker().unwrap();
+    eventually(PATIENCE, "the other is sent", async || system.stand_in.messages().len() == 1).await;
+    let now = progress(&system, id).await;
+    assert_eq!((now.done, now.skipped, now.finished_at), (1, 0, None));
+    assert!(system.stand_in.bodies_to(&first).is_empty());
+    stops::start(&system.pool, Activity::Conversations, &by, clock::now()).await.unwrap();
+    let done = finished(&system, id).await;
+    assert_eq!((done.done, done.reasons), (1, BTreeMap::from([("out_of_date".to_owned(), 1)])));
+    system.shut_down().await.unwrap();
+}
+
+/// Ann was asked twice, and the first question was tried again later, in vain as well.
+const TRIED_TWICE: &str = "
+    INSERT INTO messages (status, client_id, kind, to_phone, from_number, body, error_code, retry_of, attempted_at, created_at,
+                          updated_at)
+    SELECT status, 'ann', kind, '+447900000001', '+447476955179', body, 30001, retry_of, now() - INTERVAL '1 hour',
+           now() - INTERVAL '1 hour', now() - INTERVAL '1 hour'
+    FROM (VALUES ('failed', 'ask_business_name', 'First', NULL::BIGINT), ('failed', 'own_name_will_do', 'Second', NULL),
+                 ('failed', 'ask_business_name', 'First', 1)) AS m (status, kind, body, retry_of)";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_to_one_person_are_sent_again_in_the_order_in_which_they_were_written_at_first() {
+    for batch_max in ["1", "100"] {
+        let mut system = test_system_with(0, &[("BATCH_MAX", batch_max), ("SWEEP_INTERVAL", "1h")]).await;
+        ann_at(&system, "S2_BUSINESS_NAME").await;
+        execute(&system.pool, TRIED_TWICE).await;
+        let id = begin(&system, Kind::Replay, failed()).await.unwrap();
+        system.stand_in.answer_after(Duration::from_millis(200));
+        system.start_worker().unwrap();
+        assert_eq!(finished(&system, id).await.done, 2);
+        system.settle().await.unwrap();
+        assert_eq!(system.stand_in.bodies_to(ANN), ["First", "Second"], "{batch_max}");
+        let written = "SELECT body FROM messages WHERE id > 3 ORDER BY id";
+        assert_eq!(texts(&system.pool, written).await, ["First", "Second"], "{batch_max}");
+        system.shut_down().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_replays_to_one_person_that_are_due_the_second_waits_and_a_later_second_try_holds_up_none() {
+    let system = test_system(0).await;
+    ann_at(&system, "S2_BUSINESS_NAME").await;
+    execute(&system.pool, TRIED_TWICE).await;
+    let queued = "INSERT INTO messages (client_id, kind, to_phone, from_number, body, retry_of, created_at, updated_at)
+                  SELECT client_id, kind, to_phone, from_number, body, id, now(), now() FROM messages WHERE id > 1 ORDER BY id DESC";
+    execute(&system.pool, queued).await;
+    let due = async || {
+        let mut tx = system.pool.begin().await.unwrap();
+        let now = clock::now();
+        let due = outbox::lock_due(&mut tx, now, 10, now).await.unwrap();
+        due.into_iter().map(|text| text.id).collect::<Vec<i64>>()
+    };
+    assert_eq!(due().await, [4]);
+    execute(&system.pool, "UPDATE messages SET next_attempt_at = now() + INTERVAL '2 hours' WHERE id = 4").await;
+    assert_eq!(due().await, [5]);
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_tries_of_a_text_count_however_many_there_are() {
+    let system = test_system(0).await;
+    ann_at(&system, "S2_BUSINESS_NAME").await;
+    execute(&system.pool, TRIED_TWICE).await;
+    let third = "INSERT INTO messages (status, client_id, kind, to_phone, from_number, body, retry_of, created_at, updated_at)
+                 SELECT 'failed', client_id, kind, to_phone, from_number, body, id, created_at, created_at FROM messages WHERE id = 3;
+                 UPDATE messages SET status = 'delivered' WHERE id = 1";
+    execute(&system.pool, third).await;
+    let mut conn = system.pool.acquire().await.unwrap();
+    let assessed = assess(&mut conn, &[2, 4], None, clock::now()).await.unwrap();
+    let against: Vec<_> = assessed.iter().map(|it| (it.text.id, it.against)).collect();
+    assert_eq!(against, [(2, None), (4, Some("not_failed"))], "the first of three tries has arrived");
+
+    // It arrives while the third try waits.
+    execute(&system.pool, "UPDATE messages SET status = 'queued' WHERE id = 4").await;
+    outbox::drop_second_tries_of(&mut conn, &[1], clock::now()).await.unwrap();
+    assert_eq!(texts(&system.pool, "SELECT status FROM messages WHERE id = 4").await, ["failed"]);
+
+    drop(conn);
+    // An action shows what became of the latest try of each of its texts.
+    let id = begin(&system, Kind::Replay, TextFilter::default()).await.unwrap();
+    execute(
+        &system.pool,
+        "INSERT INTO messages (status, client_id, kind, to_phone, from_number, body, retry_of, created_at, updated_at)
+         VALUES ('failed', 'ann', 'own_name_will_do', '+447900000001', '+447476955179', 'Second', 2, now(), now());
+         INSERT INTO messages (status, client_id, kind, to_phone, from_number, body, retry_of, created_at, updated_at)
+         SELECT 'delivered', client_id, kind, to_phone, from_number, body, id, now(), now() FROM messages WHERE retry_of = 2;
+         UPDATE bulk_action_texts SET outcome = 'replayed', settled_at = now() WHERE message_id = 2",
+    )
+    .await;
+    assert_eq!(progress(&system, id).await.statuses, BTreeMap::from([("delivered".to_owned(), 1)]));
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_leave_and_change_while_a_dry_run_looks_at_them() {
+    let system = test_system(0).await;
+    paid_clients(&system.pool, "client", 1).await;
+    execute(&system.pool, WAITING).await;
+    execute(&system.pool, "UPDATE messages SET next_attempt_at = NULL, client_id = 'client-1' WHERE status = 'queued'")
+        .await;
+    // The first step of a dry run, which is rolled back at its end.
+    let mut dry_run = system.pool.begin().await.unwrap();
+    let by = Actor { who: "dry run".to_owned(), via: Via::Command, why: Some("dry run".to_owned()) };
+    let now = clock::now();
+    let selection = Selection { filter: TextFilter::default(), ids: None, until: now, limit: CHOSEN_MAX };
+    let begun = rows_of::begin(&mut dry_run, Kind::Drop, &selection, &by, None, now).await.unwrap();
+    assert_eq!(begun.map(|it| it.chosen), Some(3));
+
+    let mut conn = system.pool.acquire().await.unwrap();
+    execute_on(&mut conn, "SET lock_timeout = '1s'").await;
+    let due = outbox::lock_due(&mut conn, now, 10, now).await.unwrap();
+    assert_eq!(due.len(), 3, "{due:?}");
+    outbox::drop_automatic_to(&mut conn, &["client-1"], now).await.unwrap();
+    dry_run.rollback().await.unwrap();
+    drop(conn);
+    assert_eq!(count(&system.pool, "SELECT count(*) FROM messages WHERE status = 'queued'").await, 0);
+    system.shut_down().await.unwrap();
+}
+
+async fn execute_on(conn: &mut sqlx::PgConnection, statement: &'static str) {
+    sqlx::raw_sql(statement).execute(conn).await.unwrap();
 }

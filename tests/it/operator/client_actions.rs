@@ -1,7 +1,9 @@
 //! Actions on a client, on the command line: each is an event, decided in order with the client's texts, and told in its history.
 
 use jobrun_shared::numbers::seed_release;
-use jobrun_tests::{count, numbers, say, test_system, texts};
+use jobrun_shared::{clock, liveness};
+use jobrun_stand_in::DeliveryOutcome;
+use jobrun_tests::{PATIENCE, count, eventually, numbers, say, test_system, texts};
 
 const ANN: &str = "+447900000001";
 
@@ -36,7 +38,7 @@ async fn an_operator_takes_over_replies_and_hands_back() {
     let (_, history) = act(&["client", ANN]).await;
     let history = history.split_whitespace().collect::<Vec<_>>().join(" ");
     for told in
-        ["took the client over, until 60 minutes of silence, because: she rang us", "replied", "handed the client back"]
+        ["took the client over, until 1 hour of silence, because: she rang us", "replied", "handed the client back"]
     {
         assert!(history.contains(told), "{told} is not in\n{history}");
     }
@@ -92,6 +94,126 @@ async fn an_operator_helps_a_client_from_the_payment_gate_to_another_number() {
     assert_eq!(act(&["client", "reply", ANN, "Welcome back"]).await.0, 0);
     assert_eq!(system.stand_in.bodies_to(ANN).last().unwrap(), "Welcome back");
     assert_eq!(count(&system.pool, "SELECT count(*) FROM alerts WHERE cleared_at IS NULL").await, 0);
+    system.shut_down().await.unwrap();
+}
+
+/// Ann has paid, holds the first of three numbers, and is at the question of the phone.
+const ANN_AT_S6: &str = r#"
+    INSERT INTO clients (id, "phoneNumber", "paymentActive", "twilioNumber")
+    VALUES ('ann', '447900000001', TRUE, '+447100000001');
+    UPDATE twilio_number_pool SET status = 'ASSIGNED', client_id = 'ann' WHERE phone_e164 = '+447100000001';
+    INSERT INTO onboarding_states (client_id, current_state) VALUES ('ann', 'S6_PHONE_TYPE')"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_is_taken_and_a_client_is_moved_only_if_it_is_as_the_operator_saw_it() {
+    let system = test_system(1).await;
+    seed_release::seed(&system.pool, &numbers(3)).await.unwrap();
+    sqlx::raw_sql(ANN_AT_S6).execute(&system.pool).await.unwrap();
+    let act = async |arguments: &[&str]| {
+        let (code, shown, errors) = system.operator(&[arguments, &["--why", "x"]].concat()).await.unwrap();
+        system.settle().await.unwrap();
+        (code, format!("{shown}{errors}"))
+    };
+    // Two operators have seen the first number, and both take it.
+    let take = ["client", "take-number", "ann", "--number", "+447100000001"];
+    assert_eq!(act(&take).await.0, 0);
+    let (code, shown) = act(&take).await;
+    assert_eq!(
+        (code, shown.contains("the client's number has changed since the operator looked")),
+        (1, true),
+        "{shown}"
+    );
+    let holds = r#"SELECT "twilioNumber" FROM clients"#;
+    assert_eq!(texts(&system.pool, holds).await, ["+447100000002"]);
+
+    let back = act(&["client", "move-to", "ann", "S3_OWNER_NAME", "--from", "S6_PHONE_TYPE"]).await;
+    assert_eq!(back.0, 0, "{}", back.1);
+    let (code, shown) = act(&["client", "move-to", "ann", "S5_CONFIRM_LIVE", "--from", "S6_PHONE_TYPE"]).await;
+    assert_eq!((code, shown.contains("the client has moved since the operator looked")), (1, true), "{shown}");
+    assert_eq!(texts(&system.pool, "SELECT current_state FROM onboarding_states").await, ["S3_OWNER_NAME"]);
+
+    // Without the options, the command acts on what it finds, and says in the event what that was.
+    assert_eq!(act(&["client", "move-to", "ann", "S6_PHONE_TYPE"]).await.0, 0);
+    assert_eq!(act(&["client", "take-number", "ann"]).await.0, 0);
+    let seen = "SELECT concat_ws(' ', payload #>> '{action,action}', payload #>> '{action,from}', payload #>> '{action,number}')
+                FROM events WHERE kind = 'operator_action' ORDER BY id DESC LIMIT 2";
+    assert_eq!(texts(&system.pool, seen).await, ["take_number +447100000002", "move_to S3_OWNER_NAME"]);
+    assert_eq!(texts(&system.pool, holds).await, ["+447100000003"]);
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_automatic_text_that_was_written_or_tried_before_leaves_during_a_takeover() {
+    let system = test_system(1).await;
+    seed_release::seed(&system.pool, &numbers(1)).await.unwrap();
+    sqlx::raw_sql(ANN_AT_S6).execute(&system.pool).await.unwrap();
+    system.stand_in.set_delivery_outcome(DeliveryOutcome::Undelivered(30003));
+    assert_eq!(system.stand_in.text(ANN, "2").await.unwrap().status, 200);
+    let second_try = "SELECT count(*) FROM messages WHERE retry_of IS NOT NULL AND status = 'queued'";
+    eventually(PATIENCE, "a second try waits", async || count(&system.pool, second_try).await == 1).await;
+    system.stand_in.set_delivery_outcome(DeliveryOutcome::Delivered);
+    // As if the report had come after the takeover, which drops the texts that wait at its beginning.
+    let taken_over = r#"UPDATE clients SET "takenOverBy" = 'ada', "takenOverAt" = now();
+                        UPDATE messages SET next_attempt_at = now() WHERE retry_of IS NOT NULL"#;
+    sqlx::raw_sql(taken_over).execute(&system.pool).await.unwrap();
+    eventually(PATIENCE, "its time comes", async || count(&system.pool, second_try).await == 0).await;
+    system.settle().await.unwrap();
+    let dropped = "SELECT concat_ws('|', status, attempts, error_message) FROM messages WHERE retry_of IS NOT NULL";
+    assert_eq!(texts(&system.pool, dropped).await, ["failed|0|an operator took the client over"]);
+    assert_eq!(system.stand_in.bodies_to(ANN).len(), 1);
+
+    // The operator's own words leave, and the question that the operator asks for.
+    sqlx::raw_sql(r#"UPDATE clients SET "takenOverBy" = NULL, "takenOverAt" = NULL"#)
+        .execute(&system.pool)
+        .await
+        .unwrap();
+    for words in [&["client", "reply", "ann", "Hi Ann"][..], &["client", "ask-again", "ann"]] {
+        let (code, shown, errors) = system.operator(words).await.unwrap();
+        assert_eq!(code, 0, "{shown}{errors}");
+    }
+    system.settle().await.unwrap();
+    let bodies = system.stand_in.bodies_to(ANN);
+    assert!(bodies.len() == 3 && bodies[1] == "Hi Ann" && bodies[2].contains("**61*"), "{bodies:?}");
+    assert_eq!(count(&system.pool, r#"SELECT count(*) FROM clients WHERE "takenOverBy" IS NOT NULL"#).await, 1);
+    system.shut_down().await.unwrap();
+}
+
+/// An action of a later version, whose kind is its own. Its workers may have been taken away again.
+const OF_A_LATER_VERSION: &str = r#"
+    INSERT INTO events (source, external_id, kind, lane, payload, received_at)
+    VALUES ('operator', 'console:1', 'operator_action_snooze', 'client:ann',
+            '{"kind": "operator_action", "client_id": "ann", "by": "ada", "action": {"action": "snooze"}}',
+            now() - INTERVAL '2 minutes')"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_action_of_a_later_version_is_left_to_its_workers_with_an_alert_and_holds_up_nothing() {
+    let system = test_system(1).await;
+    seed_release::seed(&system.pool, &numbers(1)).await.unwrap();
+    sqlx::raw_sql(ANN_AT_S6).execute(&system.pool).await.unwrap();
+    sqlx::raw_sql(OF_A_LATER_VERSION).execute(&system.pool).await.unwrap();
+    assert_eq!(system.operator(&["client", "correct", "ann", "owner-name", "Ann"]).await.unwrap().0, 0);
+    assert_eq!(system.stand_in.text(ANN, "2").await.unwrap().status, 200);
+    let bodies = || system.stand_in.bodies_to(ANN);
+    eventually(PATIENCE, "the client is answered", async || bodies().len() == 1).await;
+    assert!(bodies()[0].contains("**61*"));
+    let reported = "SELECT count(*) FROM messages WHERE status = 'delivered'";
+    eventually(PATIENCE, "the answer is delivered", async || count(&system.pool, reported).await == 1).await;
+    let others = "SELECT count(*) FROM events WHERE processed_at IS NULL AND kind <> 'operator_action_snooze'";
+    eventually(PATIENCE, "all else is processed", async || count(&system.pool, others).await == 0).await;
+    assert_eq!(
+        texts(&system.pool, "SELECT kind FROM events WHERE processed_at IS NULL").await,
+        ["operator_action_snooze"]
+    );
+    let waiting = async || {
+        let alerts = liveness::list_alerts(&system.pool, clock::now()).await.unwrap();
+        alerts.into_iter().map(|it| it.cause).filter(|cause| cause == "events-waiting").count()
+    };
+    assert_eq!(waiting().await, 1);
+    sqlx::raw_sql("UPDATE events SET processed_at = now(), outcome = 'noted' WHERE processed_at IS NULL")
+        .execute(&system.pool)
+        .await
+        .unwrap();
+    assert_eq!(waiting().await, 0);
     system.shut_down().await.unwrap();
 }
 

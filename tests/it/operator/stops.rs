@@ -289,6 +289,46 @@ async fn no_number_is_offered_and_no_delay_is_told_while_either_is_stopped() {
     }
 }
 
+/// A client whose READY waits for the end of the stop keeps its number.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_of_a_stop_does_not_count_against_a_hold_and_two_stops_at_once_count_once() {
+    let onboarding = crate::numbers::onboarding();
+    let pool = migrated_database(4).await;
+    let now = DateTime::from_timestamp_micros(clock::now().timestamp_micros()).unwrap();
+    let (at, hold) = (|minutes| now + TimeDelta::minutes(minutes), std::time::Duration::from_secs(3_600));
+    let held = async || -> Vec<DateTime<Utc>> {
+        let held = "SELECT held_until FROM waiting_list WHERE held_until IS NOT NULL";
+        sqlx::query_scalar(held).fetch_all(&pool).await.unwrap()
+    };
+    let ids = paid_clients(&pool, "client", 1).await;
+    assert!(!allocate::allocate(&pool, &ids[0], now).await.unwrap().success);
+    seed_release::seed(&pool, &numbers(1)).await.unwrap();
+    assert_eq!(offer::offer_free(&pool, &onboarding, hold, now).await.unwrap(), ids);
+    // Conversations are stopped for three hours, and sending in the two hours from the second on.
+    set(&pool, Activity::Conversations, true, at(30)).await;
+    set(&pool, Activity::Sending, true, at(90)).await;
+    set(&pool, Activity::Conversations, false, at(210)).await;
+    set(&pool, Activity::Sending, false, at(210)).await;
+    assert_eq!(held().await, [at(60 + 180)]);
+    offer::offer_free(&pool, &onboarding, hold, at(211)).await.unwrap();
+    assert_eq!(held().await, [at(240)], "the hold lasts");
+    assert!(allocate::allocate(&pool, &ids[0], at(212)).await.unwrap().success);
+
+    // A stop within another adds nothing, and a hold that ended before is over.
+    let pool = migrated_database(4).await;
+    let hold = "INSERT INTO waiting_list (client_id, region, joined_at, promised_by, held_at, held_until)
+                SELECT id, 'GB', $1, $1, $1, $1 + make_interval(mins => CASE id WHEN 'client-1' THEN 10 ELSE 60 END) FROM clients";
+    paid_clients(&pool, "client", 2).await;
+    sqlx::query(hold).bind(now).execute(&pool).await.unwrap();
+    set(&pool, Activity::Sending, true, at(30)).await;
+    set(&pool, Activity::Conversations, true, at(40)).await;
+    set(&pool, Activity::Conversations, false, at(50)).await;
+    set(&pool, Activity::Sending, false, at(90)).await;
+    let held = "SELECT held_until FROM waiting_list ORDER BY client_id";
+    let held: Vec<DateTime<Utc>> = sqlx::query_scalar(held).fetch_all(&pool).await.unwrap();
+    assert_eq!(held, [at(10), at(120)]);
+}
+
 /// An event and a text of a client, both from an hour ago.
 const AN_HOUR_OLD: &str = "
     INSERT INTO events (source, external_id, kind, lane, payload, received_at)
@@ -375,7 +415,7 @@ async fn a_stop_has_one_alert_that_names_no_reason_and_ends_by_itself() {
     let jobs = "SELECT DISTINCT job_type FROM apalis.jobs ORDER BY job_type";
     assert_eq!(
         texts(&pool, jobs).await,
-        ["send-messages", "sweep"],
+        ["bulk-actions", "send-messages", "sweep"],
         "what has waited is done without waiting for a sweep"
     );
     assert_eq!(count(&pool, "SELECT count(*) FROM alerts WHERE cleared_at IS NULL").await, 0);

@@ -5,7 +5,7 @@
 //!
 //! A replay waits while enough replays are due already: texts of conversations that go on must not wait behind thousands of them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::loop_guard::Admission;
@@ -14,7 +14,7 @@ use jobrun_shared::bulk_actions::{self, Assessed};
 use jobrun_shared::clock;
 use jobrun_shared::db::bulk_actions::{self as rows, Kind, Outcome, Unfinished};
 use jobrun_shared::db::outbox::{self, Ended, Replay};
-use jobrun_shared::db::{self, clients};
+use jobrun_shared::db::{self, clients, stops};
 use jobrun_shared::queue::{self, Queue};
 use sqlx::PgConnection;
 
@@ -28,6 +28,9 @@ const DUE_REPLAYS_MAX: i64 = 100;
 
 /// The delay before the next look at an action that could not go on.
 const LOOK_AGAIN_AFTER: TimeDelta = TimeDelta::seconds(1);
+
+/// The same delay while sending or conversations are stopped: thousands of texts may wait for the end of the stop.
+const LOOK_AGAIN_IN_A_STOP_AFTER: TimeDelta = TimeDelta::seconds(10);
 
 pub(crate) async fn run(context: &JobContext) -> Result<Progress, db::Error> {
     context.run_until_drained(|| batch(context)).await
@@ -50,7 +53,10 @@ async fn batch(context: &JobContext) -> Result<usize, db::Error> {
         }
     }
     if are_left {
-        queue::enqueue_once_at(&context.pool, Queue::BulkActions, clock::now() + LOOK_AGAIN_AFTER).await?;
+        // The end of a stop enqueues the job as well.
+        let is_stopped = stops::any(&mut *context.pool.acquire().await?).await?;
+        let delay = if is_stopped { LOOK_AGAIN_IN_A_STOP_AFTER } else { LOOK_AGAIN_AFTER };
+        queue::enqueue_once_at(&context.pool, Queue::BulkActions, clock::now() + delay).await?;
     }
     Ok(0)
 }
@@ -58,10 +64,11 @@ async fn batch(context: &JobContext) -> Result<usize, db::Error> {
 /// Handles the first batch of an action that other sessions have not locked as a whole. Returns how many texts were settled.
 async fn handle_batch(context: &JobContext, action: Unfinished) -> Result<usize, db::Error> {
     let mut after = 0;
+    let mut held_up = HashSet::new();
     loop {
         let now = clock::now();
         let mut tx = context.pool.begin().await?;
-        let handled = handle_after(&mut tx, context, action, after, now).await;
+        let handled = handle_after(&mut tx, context, action, after, &mut held_up, now).await;
         let Some((settled, last)) = db::finish(tx, handled).await? else { return Ok(0) };
         if settled > 0 {
             return Ok(settled);
@@ -70,13 +77,14 @@ async fn handle_batch(context: &JobContext, action: Unfinished) -> Result<usize,
     }
 }
 
-/// Handles the texts that follow `after`. Returns how many were settled, and the last that was looked at; nothing if none waits, or
-/// none may be handled now.
+/// Handles the texts at the places that follow `after`. Returns how many were settled, and the last place that was looked at; nothing
+/// if none waits, or none may be handled now. `held_up` has the recipients with a text that waits on.
 async fn handle_after(
     conn: &mut PgConnection,
     context: &JobContext,
     action: Unfinished,
     after: i64,
+    held_up: &mut HashSet<String>,
     now: DateTime<Utc>,
 ) -> Result<Option<(usize, i64)>, db::Error> {
     // A version that knows the action handles it.
@@ -86,20 +94,24 @@ async fn handle_after(
         return Ok(None);
     }
     let waiting = rows::lock_waiting(&mut *conn, action.id, after, limit).await?;
-    let Some(last) = waiting.last().copied() else { return Ok(None) };
+    let Some(last) = waiting.last().map(|it| it.place) else { return Ok(None) };
+    let waiting: Vec<i64> = waiting.into_iter().map(|it| it.id).collect();
     let outcomes = match kind {
-        Kind::Replay => replay(&mut *conn, context, &waiting, now).await?,
+        Kind::Replay => replay(&mut *conn, context, &waiting, held_up, now).await?,
         Kind::Drop => drop_texts(&mut *conn, &waiting, now).await?,
     };
     rows::settle(conn, action.id, &outcomes, now).await?;
     Ok(Some((outcomes.len(), last)))
 }
 
-/// Queues those texts once more that may be sent. Texts that another session has locked, or whose client it has locked, get no outcome.
+/// Queues those of the texts `ids`, in their order, once more that may be sent. Texts that another session has locked, or whose client
+/// it has locked, get no outcome. Neither do those whose client has events to be processed, as while conversations are stopped: they
+/// decide whether the text is still of use. The later texts to the same person then wait as well.
 async fn replay(
     conn: &mut PgConnection,
     context: &JobContext,
     ids: &[i64],
+    held_up: &mut HashSet<String>,
     now: DateTime<Utc>,
 ) -> Result<Vec<(i64, Outcome)>, db::Error> {
     let texts = outbox::list_ended(&mut *conn, ids, now).await?;
@@ -110,6 +122,17 @@ async fn replay(
     let free: Vec<i64> = texts.iter().filter(is_free).map(|text| text.id).collect();
     let locked = outbox::lock_texts(&mut *conn, &free).await?;
     let assessed = bulk_actions::assess(&mut *conn, &locked, context.payment_link.as_deref(), now).await?;
+    let mut assessed: HashMap<i64, Assessed> = assessed.into_iter().map(|it| (it.text.id, it)).collect();
+    let recipients: HashMap<i64, &str> = texts.iter().map(|text| (text.id, text.to.as_str())).collect();
+    let in_order = ids.iter().filter_map(|id| {
+        let to = *recipients.get(id)?;
+        let ready = assessed.remove(id).filter(|it| !it.waits && !held_up.contains(to));
+        if ready.is_none() {
+            held_up.insert(to.to_owned());
+        }
+        ready
+    });
+    let assessed: Vec<Assessed> = in_order.collect();
     let (replays, mut outcomes) = admit(&mut *conn, context, assessed, now).await?;
     let queued: HashSet<i64> = outbox::insert_replays(conn, &replays, now).await?.into_iter().collect();
     outcomes.extend(replays.iter().map(|replay| {
@@ -129,7 +152,7 @@ async fn admit(
     let phones: Vec<E164> = assessed.iter().filter_map(|it| E164::parse(&it.text.to).ok()).collect();
     let mut guard = outbox::loop_guard(conn, &phones.iter().collect::<Vec<_>>(), now).await?;
     let (mut replays, mut outcomes) = (Vec::new(), Vec::new());
-    for Assessed { text, against } in assessed {
+    for Assessed { text, against, .. } in assessed {
         let known = TextKind::from_name(&text.kind).zip(E164::parse(&text.to).ok());
         let (kind, to) = match (against, known) {
             (None, Some(known)) => known,

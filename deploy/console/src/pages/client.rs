@@ -52,6 +52,8 @@ struct ClientPage {
     /// Names the next action, so that a form that is sent twice acts once.
     form_name: String,
     states: [(&'static str, &'static str); 10],
+    /// The state of the client, as a form to move it names it.
+    seen_state: String,
     draft: Draft,
 }
 
@@ -153,6 +155,7 @@ pub async fn render(
         act_at: format!("{}/actions", client_path(id)),
         form_name: Token::new()?.secret,
         states: State::ALL.map(|state| (state.name(), view::state_words(state.name()))),
+        seen_state: state_of(&client).to_owned(),
         draft,
         client,
         frame,

@@ -21,6 +21,9 @@ use crate::view::{Frame, client_path};
 /// The longest reason, in characters.
 const WHY_CHARS_MAX: usize = 500;
 
+/// The problem of a form that lacks what its page put into it.
+const INCOMPLETE: &str = "The form is incomplete. Load the page again.";
+
 /// The fields of all forms for actions. Each form has some of them.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -35,6 +38,10 @@ pub struct ActionForm {
     silence_minutes: String,
     ask_again: String,
     state: String,
+    /// The state that the page showed.
+    from_state: String,
+    /// The number that the page showed.
+    number: String,
     field: String,
     text: String,
 }
@@ -91,7 +98,7 @@ fn read(form: &ActionForm) -> Result<Action, &'static str> {
     let is_name = (16..=100).contains(&form.name.len())
         && form.name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
     if !is_name {
-        return Err("The form is incomplete. Load the page again.");
+        return Err(INCOMPLETE);
     }
     if form.why.chars().count() > WHY_CHARS_MAX {
         return Err("The reason is longer than 500 characters.");
@@ -109,14 +116,16 @@ fn read(form: &ActionForm) -> Result<Action, &'static str> {
         "hand_back" => Ok(Action::HandBack { ask_again: !form.ask_again.is_empty() }),
         "move_to" => {
             let state = ConversationState::from_name(&form.state).ok_or("There is no such state.")?;
-            Ok(Action::MoveTo { state })
+            let from = ConversationState::from_name(&form.from_state).ok_or(INCOMPLETE)?;
+            Ok(Action::MoveTo { state, from: Some(from) })
         }
         "correct" => {
             Ok(Action::Correct { field: field_of(&form.field)?, text: text_of(&form.text, ANSWER_CHARS_MAX)? })
         }
         "mark_paid" => Ok(Action::MarkPaid),
         "give_number" => Ok(Action::GiveNumber),
-        "take_number" => Ok(Action::TakeNumber),
+        "take_number" if form.number.is_empty() => Err(INCOMPLETE),
+        "take_number" => Ok(Action::TakeNumber { number: Some(form.number.clone()) }),
         "ask_again" => Ok(Action::AskAgain),
         "opt_in" => Ok(Action::OptIn),
         _ => Err("There is no such action."),
@@ -169,6 +178,9 @@ mod tests {
         assert!(read(&ActionForm { silence_minutes: "43201".to_owned(), ..form("take_over") }).is_err());
         assert!(read(&ActionForm { why: "x".to_owned(), state: "S10".to_owned(), ..form("move_to") }).is_err());
         assert!(read(&form("erase everything")).is_err());
+        let move_to = ActionForm { why: "x".to_owned(), state: "S5_CONFIRM_LIVE".to_owned(), ..form("move_to") };
+        assert_eq!(read(&move_to), Err(INCOMPLETE));
+        assert_eq!(read(&ActionForm { why: "x".to_owned(), ..form("take_number") }), Err(INCOMPLETE));
     }
 
     #[test]

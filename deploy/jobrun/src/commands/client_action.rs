@@ -33,6 +33,7 @@ pub async fn run(
     let pool = connect_migrated(settings).await?;
     let id = refusal::find_client(&pool, words).await?;
     let name = format!("command:{}", Token::new()?.secret);
+    let action = client_actions::as_seen(&pool, &id, action).await?;
     client_actions::act(&pool, &id, action, &operator(why), &name, clock::now()).await?;
     let decided = tokio::time::timeout(DECIDED_WITHIN, async {
         loop {

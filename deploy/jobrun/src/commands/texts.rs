@@ -203,6 +203,9 @@ fn print_dry_run(out: &mut impl Write, kind: Kind, found: &DryRun) -> std::io::R
         return writeln!(out, "{}", which_words(kind));
     }
     writeln!(out, "{} would be {}", texts(found.would_do), done_words(kind))?;
+    if found.would_wait > 0 {
+        writeln!(out, "{} would wait until the events of their clients are processed", texts(found.would_wait))?;
+    }
     let skipped = found.would_skip.iter().map(|(reason, count)| (*reason, *count));
     print_skipped(out, "would be skipped", skipped)?;
     writeln!(out)?;

@@ -48,6 +48,10 @@ fn taken_over_by(by: &str, silence_minutes: Option<u32>) -> Client {
     Client { takeover: Some(takeover), ..client_at(State::S3OwnerName) }
 }
 
+fn take_number(seen: Option<&str>) -> Action {
+    Action::TakeNumber { number: seen.map(str::to_owned) }
+}
+
 fn kinds(decision: &Decision) -> Vec<TextKind> {
     decision.texts.iter().map(|text| text.kind).collect()
 }
@@ -184,7 +188,7 @@ fn opt_outs_calls_and_payments_count_during_a_takeover() {
 
 #[test]
 fn a_client_is_moved_only_where_it_can_stand() {
-    let move_to = |client: &Client, state| act(client, "ada", Action::MoveTo { state });
+    let move_to = |client: &Client, state| act(client, "ada", Action::MoveTo { state, from: None });
     let client = client_at(State::S3OwnerName);
     assert_eq!(move_to(&client, State::S3OwnerName).refused, Some(Refused::AlreadySo));
     assert_eq!(move_to(&client, State::S6PhoneType).refused, Some(Refused::NotPaid));
@@ -215,9 +219,28 @@ fn a_correction_changes_the_answer_and_nothing_else() {
 #[test]
 fn a_taken_number_is_named_so_that_the_client_gets_another() {
     let client = Client { number: Some(number()), payment_active: true, ..client_at(State::Complete) };
-    let decision = act(&client, "ada", Action::TakeNumber);
+    let decision = act(&client, "ada", take_number(None));
     assert_eq!(decision.takes_number, Some(E164::parse("+447111111111").unwrap()));
-    assert_eq!(act(&client_at(State::Complete), "ada", Action::TakeNumber).refused, Some(Refused::NoNumber));
+    assert_eq!(act(&client_at(State::Complete), "ada", take_number(None)).refused, Some(Refused::NoNumber));
+}
+
+/// Neither of two operators who act at once, without a takeover, does it twice or undoes what the other did.
+#[test]
+fn a_number_is_taken_and_a_client_is_moved_only_if_it_is_as_the_operator_saw_it() {
+    let (seen, other) = (number().as_str().to_owned(), "+447222222222");
+    let client = Client { number: Some(number()), payment_active: true, ..client_at(State::S5ConfirmLive) };
+    assert_eq!(act(&client, "ada", take_number(Some(&seen))).takes_number, Some(number()));
+    let after = Client { number: Some(E164::parse(other).unwrap()), ..client.clone() };
+    assert_eq!(act(&after, "bob", take_number(Some(&seen))).refused, Some(Refused::NumberChanged));
+    let none = Client { number: None, ..client.clone() };
+    assert_eq!(act(&none, "bob", take_number(Some(&seen))).refused, Some(Refused::NoNumber));
+
+    let move_to = |state, from| Action::MoveTo { state, from: Some(from) };
+    let (confirm, name) = (State::S5ConfirmLive, State::S2BusinessName);
+    assert_eq!(act(&client, "ada", move_to(name, confirm)).next, name);
+    let moved = Client { state: name, ..client };
+    assert_eq!(act(&moved, "bob", move_to(name, confirm)).refused, Some(Refused::AlreadySo));
+    assert_eq!(act(&moved, "bob", move_to(State::S3OwnerName, confirm)).refused, Some(Refused::StateChanged));
 }
 
 #[test]
@@ -236,11 +259,16 @@ fn the_stored_forms_of_actions_do_not_change() {
     let stored = |action: &Action| serde_json::to_value(action).unwrap();
     let reply = reply("Hi");
     assert_eq!(stored(&reply), serde_json::json!({ "action": "reply", "body": "Hi" }));
-    let moved = Action::MoveTo { state: State::S5ConfirmLive };
+    let moved = Action::MoveTo { state: State::S5ConfirmLive, from: None };
     assert_eq!(stored(&moved), serde_json::json!({ "action": "move_to", "state": "S5_CONFIRM_LIVE" }));
     let corrected = Action::Correct { field: Field::OwnerName, text: "Ann".to_owned() };
     assert_eq!(stored(&corrected), serde_json::json!({ "action": "correct", "field": "owner_name", "text": "Ann" }));
-    for action in [reply, moved, corrected, Action::MarkPaid, Action::OptIn] {
+    let seen = Action::MoveTo { state: State::S5ConfirmLive, from: Some(State::S3OwnerName) };
+    let expected = serde_json::json!({ "action": "move_to", "state": "S5_CONFIRM_LIVE", "from": "S3_OWNER_NAME" });
+    assert_eq!(stored(&seen), expected);
+    let taken = take_number(Some("+447111111111"));
+    assert_eq!(stored(&taken), serde_json::json!({ "action": "take_number", "number": "+447111111111" }));
+    for action in [reply, moved, seen, taken, corrected, Action::MarkPaid, Action::OptIn] {
         assert_eq!(serde_json::from_value::<Action>(stored(&action)).unwrap(), action);
     }
 }

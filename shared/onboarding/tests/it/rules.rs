@@ -107,11 +107,12 @@ pub(super) fn an_action() -> impl Strategy<Value = Action> {
         a_text().prop_map(|body| Action::Reply { body }),
         (from, silence()).prop_map(|(from, silence_minutes)| Action::TakeOver { from, silence_minutes }),
         any::<bool>().prop_map(|ask_again| Action::HandBack { ask_again }),
-        prop::sample::select(State::ALL.to_vec()).prop_map(|state| Action::MoveTo { state }),
+        (prop::sample::select(State::ALL.to_vec()), prop::option::of(prop::sample::select(State::ALL.to_vec())))
+            .prop_map(|(state, from)| Action::MoveTo { state, from }),
         (prop::sample::select(fields), a_text()).prop_map(|(field, text)| Action::Correct { field, text }),
         Just(Action::MarkPaid),
         Just(Action::GiveNumber),
-        Just(Action::TakeNumber),
+        prop::option::of(Just(number().as_str().to_owned())).prop_map(|number| Action::TakeNumber { number }),
         Just(Action::AskAgain),
         Just(Action::OptIn),
     ]
@@ -181,7 +182,7 @@ fn may_follow(state: State, next: State, event: &Event) -> bool {
             let gate = [State::S5ConfirmLive, State::S6PhoneType];
             next == state || (state >= State::S5ConfirmLive && gate.contains(&next)) || place(next) == place(state) + 1
         }
-        Event::Operator { action: Action::MoveTo { state: there }, .. } => next == state || next == *there,
+        Event::Operator { action: Action::MoveTo { state: there, .. }, .. } => next == state || next == *there,
         // Opening the payment gate and giving a number lead through it.
         Event::Operator { .. } => next == state || (state >= State::S5ConfirmLive && place(next) == place(state) + 1),
         Event::CallArrived(_) => next == state || (state >= State::S7FwdSent && next == State::S9TestCall),

@@ -1,7 +1,7 @@
 -- Begins a bulk action on failed texts, and chooses them: the newest that match. Those that fail later are not chosen.
 WITH chosen AS (
     -- A status in the text of the query, and not as a parameter, is served by the index of its texts. The limit bounds the cost.
-    SELECT m.id
+    SELECT m.id, m.retry_of
     FROM (SELECT * FROM messages WHERE status IN ('undelivered', 'failed') AND id < 9223372036854775807 ORDER BY id DESC LIMIT $1) AS m
     WHERE ($2::TEXT[] IS NULL OR m.status = ANY($2)) AND (NOT $3 OR m.held_back)
       AND ($4::INT IS NULL OR m.error_code = $4) AND ($5::TEXT IS NULL OR m.kind = $5)
@@ -18,7 +18,14 @@ WITH chosen AS (
     RETURNING id, chosen
 ), frozen AS (
     -- In the order of their ids, because each row locks its text for a moment.
-    INSERT INTO bulk_action_texts (action_id, message_id)
-    SELECT begun.id, chosen.id FROM begun, chosen ORDER BY chosen.id
+    INSERT INTO bulk_action_texts (action_id, message_id, original_id)
+    SELECT begun.id, chosen.id,
+           -- The first of its tries: texts to one person are sent again in the order in which they were written at first.
+           (WITH RECURSIVE tries AS (
+                SELECT chosen.id, chosen.retry_of
+                UNION ALL
+                SELECT earlier.id, earlier.retry_of FROM tries JOIN messages earlier ON earlier.id = tries.retry_of
+            ) SELECT min(id) FROM tries)
+    FROM begun, chosen ORDER BY chosen.id
 )
 SELECT id, chosen FROM begun

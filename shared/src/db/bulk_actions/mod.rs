@@ -167,11 +167,28 @@ pub async fn list_waiting(conn: &mut PgConnection, action_id: i64, after: i64, l
     Ok(waiting.fetch_all(conn).await?)
 }
 
-/// As [`list_waiting`], and locks the rows. Skips those that another worker has locked.
-pub async fn lock_waiting(conn: &mut PgConnection, action_id: i64, after: i64, limit: i64) -> Result<Vec<i64>, Error> {
-    let waiting = sqlx::query_scalar!(
-        "SELECT message_id FROM bulk_action_texts WHERE action_id = $1 AND message_id > $2 AND outcome IS NULL
-         ORDER BY message_id LIMIT $3 FOR UPDATE SKIP LOCKED",
+/// A chosen text that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// `messages.id`.
+    pub id: i64,
+    /// Its place among the chosen texts: the id of the text of which it is a try, in the order in which they were written.
+    pub place: i64,
+}
+
+/// Locks the next chosen texts after the place `after` that wait, at most `limit`, and returns them in the order of their places.
+/// Skips those that another worker has locked.
+pub async fn lock_waiting(
+    conn: &mut PgConnection,
+    action_id: i64,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<Waiting>, Error> {
+    let waiting = sqlx::query_as!(
+        Waiting,
+        r#"SELECT message_id AS id, COALESCE(original_id, message_id) AS "place!" FROM bulk_action_texts
+           WHERE action_id = $1 AND COALESCE(original_id, message_id) > $2 AND outcome IS NULL
+           ORDER BY COALESCE(original_id, message_id) LIMIT $3 FOR UPDATE SKIP LOCKED"#,
         action_id,
         after,
         limit
@@ -297,8 +314,12 @@ pub async fn find(conn: &mut PgConnection, id: i64) -> Result<Option<Progress>, 
     let counts = sqlx::query!(
         r#"SELECT t.outcome AS "outcome!", t.reason, again.status AS "status?", count(*) AS "count!"
            FROM bulk_action_texts t
-           LEFT JOIN LATERAL (SELECT a.status FROM messages a WHERE a.retry_of = t.message_id AND t.outcome = 'replayed'
-                              LIMIT 1) again ON TRUE
+           -- The latest try.
+           LEFT JOIN LATERAL (WITH RECURSIVE tries AS (
+                                  SELECT a.id, a.status FROM messages a WHERE a.retry_of = t.message_id AND t.outcome = 'replayed'
+                                  UNION ALL
+                                  SELECT a.id, a.status FROM tries JOIN messages a ON a.retry_of = tries.id
+                              ) SELECT status FROM tries ORDER BY id DESC LIMIT 1) again ON TRUE
            WHERE t.action_id = $1 AND t.outcome IS NOT NULL
            GROUP BY t.outcome, t.reason, again.status"#,
         id

@@ -188,7 +188,7 @@ impl Payload {
             Self::Stripe { .. } => "stripe",
             Self::SubscriptionAsked { .. } => "subscription_asked",
             Self::PaymentChanged { .. } => "payment_changed",
-            Self::OperatorAction { .. } => "operator_action",
+            Self::OperatorAction { action, .. } => kind_of(action),
             Self::ReminderDue { .. } => "reminder_due",
             Self::NumberLost { .. } => "number_lost",
         }
@@ -222,6 +222,25 @@ impl Payload {
     }
 }
 
+/// Returns the kind of an event with this action.
+///
+/// Workers of earlier versions take every `operator_action`, and those that cannot read the action record it as unreadable. So an
+/// action that is added later has a kind of its own, `operator_action_…`, which stands in [`KINDS`] and is left to workers that know it.
+const fn kind_of(action: &Action) -> &'static str {
+    match action {
+        Action::Reply { .. }
+        | Action::TakeOver { .. }
+        | Action::HandBack { .. }
+        | Action::MoveTo { .. }
+        | Action::Correct { .. }
+        | Action::MarkPaid
+        | Action::GiveNumber
+        | Action::TakeNumber { .. }
+        | Action::AskAgain
+        | Action::OptIn => "operator_action",
+    }
+}
+
 fn phone_lane(phone: &str) -> String {
     format!("phone:{}", phone.trim_start_matches('+'))
 }
@@ -244,7 +263,7 @@ pub fn lanes_of(client_id: &str, phone: &E164, number: Option<&E164>) -> Vec<Str
 
 #[cfg(test)]
 mod tests {
-    use jobrun_onboarding::State;
+    use jobrun_onboarding::{Field, State};
 
     use super::*;
 
@@ -278,7 +297,7 @@ mod tests {
                 client_id: String::new(),
                 by: String::new(),
                 why: Some(String::new()),
-                action: Action::MoveTo { state: State::Complete },
+                action: Action::MoveTo { state: State::Complete, from: None },
             },
             Payload::ReminderDue {
                 client_id: String::new(),
@@ -301,6 +320,63 @@ mod tests {
             assert_eq!(stored.get("kind").and_then(|kind| kind.as_str()), Some(name));
             assert_eq!(&serde_json::from_value::<Payload>(stored).unwrap(), payload);
         }
+    }
+
+    /// Workers of earlier versions take every `operator_action`, and know these alone.
+    #[test]
+    fn an_action_that_is_added_later_has_a_kind_of_its_own() {
+        let known = [
+            "ask_again",
+            "correct",
+            "give_number",
+            "hand_back",
+            "mark_paid",
+            "move_to",
+            "opt_in",
+            "reply",
+            "take_number",
+            "take_over",
+        ];
+        let text = String::new;
+        let actions = [
+            Action::Reply { body: text() },
+            Action::TakeOver { from: None, silence_minutes: None },
+            Action::HandBack { ask_again: false },
+            Action::MoveTo { state: State::Complete, from: Some(State::S9TestCall) },
+            Action::Correct { field: Field::OwnerName, text: text() },
+            Action::MarkPaid,
+            Action::GiveNumber,
+            Action::TakeNumber { number: Some(text()) },
+            Action::AskAgain,
+            Action::OptIn,
+        ];
+        // Serde names every action that it can read when it is given one that it cannot.
+        let refusal = serde_json::from_value::<Action>(serde_json::json!({ "action": "" })).unwrap_err().to_string();
+        let named = refusal.matches('`').count() / 2 - 1;
+        assert_eq!(named, actions.len(), "an action is missing here: {refusal}");
+        for action in actions {
+            let name = serde_json::to_value(&action).unwrap()["action"].as_str().unwrap().to_owned();
+            let payload = Payload::OperatorAction { client_id: text(), by: text(), why: None, action };
+            let (kind, is_known) = (payload.kind(), known.contains(&name.as_str()));
+            assert_eq!(kind == "operator_action", is_known, "{name}");
+            assert!(kind.starts_with("operator_action") && KINDS.contains(&kind), "{name}: {kind}");
+        }
+    }
+
+    /// The previous version stores these actions without the state and the number that the operator saw, and skips them here.
+    #[test]
+    fn an_action_of_the_previous_version_can_be_read() {
+        let read = |action: serde_json::Value| {
+            let stored =
+                serde_json::json!({ "kind": "operator_action", "client_id": "ann", "by": "ada", "action": action });
+            match serde_json::from_value(stored) {
+                Ok(Payload::OperatorAction { action, .. }) => action,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(read(serde_json::json!({ "action": "take_number" })), Action::TakeNumber { number: None });
+        let moved = serde_json::json!({ "action": "move_to", "state": "COMPLETE" });
+        assert_eq!(read(moved), Action::MoveTo { state: State::Complete, from: None });
     }
 
     /// Rows of earlier versions still exist.

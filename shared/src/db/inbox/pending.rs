@@ -123,6 +123,25 @@ pub async fn list_pending_in(conn: &mut PgConnection, lanes: &[String]) -> Resul
     Ok(rows.into_iter().map(PendingEvent::from).collect())
 }
 
+/// Returns those of `lanes` in which an event is due, whether or not it may be processed now.
+pub async fn list_lanes_with_due(
+    conn: &mut PgConnection,
+    lanes: &[String],
+    now: DateTime<Utc>,
+) -> Result<HashSet<String>, Error> {
+    let due = sqlx::query_scalar!(
+        r#"SELECT asked.lane AS "lane!" FROM unnest($1::TEXT[]) AS asked (lane)
+           CROSS JOIN LATERAL (SELECT FROM events
+                               WHERE events.lane = asked.lane AND (processed_at IS NULL) IS TRUE AND kind = ANY($2)
+                                 AND (due_at IS NULL OR due_at <= $3)
+                               LIMIT 1) AS event"#,
+        lanes,
+        &KINDS as &[&str],
+        now
+    );
+    Ok(due.fetch_all(conn).await?.into_iter().collect())
+}
+
 /// Locks those of the events `ids` that are still pending, and skips those that another transaction has locked. For
 /// events that have no client whose lock would cover them.
 pub async fn lock_pending(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<PendingEvent>, Error> {

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::payload::{KINDS, KINDS_OF_NO_CONVERSATION};
+use super::payload::KINDS_OF_NO_CONVERSATION;
 use crate::db::{Error, LOOKED_AT, ensure_rows};
 
 /// Overdue rows, of events or of texts.
@@ -15,17 +15,17 @@ pub struct Overdue {
     pub since: Option<DateTime<Utc>>,
 }
 
-/// Counts the events, of kinds that this version knows, that were due before `before` and are not processed. While
-/// conversations are stopped, their events do not count; afterwards they are due from the start on.
+/// Counts the events that were due before `before` and are not processed. Those of a kind that this version does not know count
+/// too: no worker of a later version may be left to process them. While conversations are stopped, their events do not count;
+/// afterwards they are due from the start on.
 pub async fn count_overdue(conn: &mut PgConnection, before: DateTime<Utc>) -> Result<Overdue, Error> {
     let overdue = sqlx::query_as!(
         Overdue,
         r#"SELECT count(*) AS "count!", min(GREATEST(received_at, due_at, started_at)) AS since
            FROM events LEFT JOIN stops ON what = 'conversations'
-           WHERE processed_at IS NULL AND kind = ANY($2) AND GREATEST(received_at, due_at, started_at) <= $1
-             AND (stopped_at IS NULL OR kind = ANY($3))"#,
+           WHERE processed_at IS NULL AND GREATEST(received_at, due_at, started_at) <= $1
+             AND (stopped_at IS NULL OR kind = ANY($2))"#,
         before,
-        &KINDS as &[&str],
         &KINDS_OF_NO_CONVERSATION as &[&str]
     );
     Ok(overdue.fetch_one(conn).await?)

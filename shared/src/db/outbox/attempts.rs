@@ -81,7 +81,7 @@ pub async fn record(conn: &mut PgConnection, outcomes: &[AttemptOutcome], now: D
                  AS came (id, claims, sid, status, due, looks, code, why, refund)
          ), ours AS (
              SELECT came.* FROM messages m JOIN came ON came.id = m.id AND came.claims = m.claims
-             ORDER BY m.id FOR UPDATE OF m
+             ORDER BY m.id FOR NO KEY UPDATE OF m
          )
          UPDATE messages AS m
          SET twilio_sid = COALESCE(m.twilio_sid, ours.sid), updated_at = $10, looks = m.looks + ours.looks,

@@ -3,6 +3,7 @@
 //! The job decides how many texts may leave, and how fast each number sends.
 
 use chrono::{DateTime, Utc};
+use jobrun_onboarding::TextKind;
 use sqlx::{PgConnection, PgPool};
 
 use crate::db::Error;
@@ -63,6 +64,8 @@ pub struct Due {
     pub segments: i32,
     /// Whether its recipient was sent texts that are unrecorded since a restore: it may be one of them.
     pub may_be_sent: bool,
+    /// Whether it must not leave, because an operator has taken the client over: it is automatic, and no operator asked for it.
+    pub silenced: bool,
 }
 
 /// Locks queued texts that are due, at most `limit`, and returns them in the order in which they were written. Leaves out
@@ -71,8 +74,8 @@ pub struct Due {
 ///
 /// A recipient who opted out or is unreachable is sent nothing, client or not.
 ///
-/// An earlier text to the same recipient holds up a later one until it is settled, with three exceptions: a second try
-/// waits for its time, an expired text will never leave, and a text about a missed call does not wait for a deferred
+/// An earlier text to the same recipient holds up a later one until it is settled, with three exceptions: a second try or replay
+/// holds up only others, once it is due, an expired text will never leave, and a text about a missed call does not wait for a deferred
 /// text of the conversation.
 pub async fn lock_due(
     conn: &mut PgConnection,
@@ -83,7 +86,15 @@ pub async fn lock_due(
     let due = sqlx::query_as!(
         Due,
         r#"SELECT m.id, m.from_number AS "from", COALESCE(m.segments, 1) AS "segments!",
-                  (SELECT l.restore_id FROM unrecorded_texts l WHERE l.to_phone = m.to_phone LIMIT 1) IS NOT NULL AS "may_be_sent!"
+                  (SELECT l.restore_id FROM unrecorded_texts l WHERE l.to_phone = m.to_phone LIMIT 1) IS NOT NULL AS "may_be_sent!",
+                  m.kind <> ALL($4)
+                      AND EXISTS (SELECT FROM clients c
+                                  WHERE c.id = m.client_id AND c."takenOverBy" IS NOT NULL
+                                    AND COALESCE(c."takenOverAt" + make_interval(mins => c."takenOverMinutes") > $1, TRUE))
+                      -- An operator may ask for the open question. Its second try is automatic.
+                      AND NOT (m.retry_of IS NULL
+                               AND EXISTS (SELECT FROM events e WHERE e.id = m.event_id AND e.kind = 'operator_action'
+                                             AND e.payload #>> '{action,action}' = 'ask_again')) AS "silenced!"
            FROM messages m
            WHERE m.status = 'queued' AND (m.next_attempt_at IS NULL OR m.next_attempt_at <= $1)
              AND (m.expires_at IS NULL OR m.expires_at > $1)
@@ -92,7 +103,10 @@ pub async fn lock_due(
                   WHERE earlier.to_phone = m.to_phone AND earlier.id < m.id
                     AND earlier.status IN ('queued', 'sending', 'unknown')
                     AND (earlier.status <> 'queued'
-                         OR (earlier.retry_of IS NULL AND (earlier.expires_at IS NULL OR earlier.expires_at > $1)
+                         OR ((earlier.retry_of IS NULL
+                              OR (m.retry_of IS NOT NULL
+                                  AND (earlier.next_attempt_at IS NULL OR earlier.next_attempt_at <= $1)))
+                             AND (earlier.expires_at IS NULL OR earlier.expires_at > $1)
                              AND (m.kind <> 'missed_call' OR earlier.deferred_until IS NULL
                                   OR earlier.next_attempt_at <= $1))) LIMIT 1) IS NULL
              AND NOT EXISTS (SELECT FROM client_reach r WHERE r.phone = substr(m.to_phone, 2) AND NOT r.may_be_texted)
@@ -102,17 +116,18 @@ pub async fn lock_due(
              AND NOT EXISTS (SELECT FROM senders s WHERE s.number = m.from_number AND s.free_at > $3)
              AND NOT EXISTS (SELECT FROM stops WHERE what = 'sending' AND stopped_at IS NOT NULL)
            ORDER BY m.id LIMIT $2
-           FOR UPDATE OF m SKIP LOCKED"#,
+           FOR NO KEY UPDATE OF m SKIP LOCKED"#,
         now,
         limit,
-        charged_until
+        charged_until,
+        &TextKind::SENT_IN_A_TAKEOVER.map(TextKind::name) as &[&str]
     );
     Ok(due.fetch_all(conn).await?)
 }
 
 /// Locks every queued text, due or not. Returns their ids, in order.
 pub async fn lock_queued(conn: &mut PgConnection) -> Result<Vec<i64>, Error> {
-    let queued = sqlx::query_scalar!("SELECT id FROM messages WHERE status = 'queued' ORDER BY id FOR UPDATE");
+    let queued = sqlx::query_scalar!("SELECT id FROM messages WHERE status = 'queued' ORDER BY id FOR NO KEY UPDATE");
     Ok(queued.fetch_all(conn).await?)
 }
 
@@ -157,7 +172,7 @@ pub async fn claim_unknown(
         r#"WITH due AS (
                SELECT id FROM messages WHERE status IN ('sending', 'unknown') AND next_attempt_at <= $1
                ORDER BY next_attempt_at, id LIMIT $2
-               FOR UPDATE SKIP LOCKED
+               FOR NO KEY UPDATE SKIP LOCKED
            )
            UPDATE messages SET status = 'unknown', next_attempt_at = $3, updated_at = $1
            FROM due WHERE messages.id = due.id

@@ -39,7 +39,7 @@ pub struct Ended {
     pub written_at: DateTime<Utc>,
     /// Whether it was tried again.
     pub tried_again: bool,
-    /// Whether it is a second try of a text that arrived after all.
+    /// Whether it is a try of a text that arrived after all, by an earlier try.
     pub first_arrived: bool,
     /// Whether a later text to the same phone says the same.
     pub said_again: bool,
@@ -55,7 +55,11 @@ pub async fn list_ended(conn: &mut PgConnection, ids: &[i64], now: DateTime<Utc>
         Ended,
         r#"SELECT m.id, m.kind, m.status, m.client_id, m.to_phone AS "to", m.body, m.created_at AS written_at,
                   (SELECT again.id FROM messages again WHERE again.retry_of = m.id) IS NOT NULL AS "tried_again!",
-                  EXISTS (SELECT FROM messages first WHERE first.id = m.retry_of AND first.status = 'delivered') AS "first_arrived!",
+                  (WITH RECURSIVE earlier AS (
+                       SELECT t.status, t.retry_of FROM messages t WHERE t.id = m.retry_of
+                       UNION ALL
+                       SELECT t.status, t.retry_of FROM earlier JOIN messages t ON t.id = earlier.retry_of
+                   ) SELECT COALESCE(bool_or(status = 'delivered'), FALSE) FROM earlier) AS "first_arrived!",
                   EXISTS (SELECT FROM messages newer WHERE newer.to_phone = m.to_phone AND newer.id > m.id
                             AND newer.created_at >= m.created_at AND newer.retry_of IS NULL AND newer.body = m.body)
                       AS "said_again!",
@@ -82,7 +86,7 @@ pub struct Replay {
     pub expires_at: DateTime<Utc>,
 }
 
-/// Queues failed texts once more, in the order of their ids, and enqueues the jobs that send them. A text that was tried again
+/// Queues failed texts once more, in the order of `replays`, and enqueues the jobs that send them. A text that was tried again
 /// before is left out. Returns the ids of the failed texts that were queued.
 pub async fn insert_replays(
     conn: &mut PgConnection,
@@ -99,9 +103,9 @@ pub async fn insert_replays(
            SELECT m.client_id, m.event_id, m.kind, m.to_phone, COALESCE(r.from_number, m.from_number), m.body, m.segments,
                   m.encoding, r.expires_at, r.deferred_until, r.deferred_until, m.id, $5, $5
            FROM unnest($1::BIGINT[], $2::TEXT[], $3::TIMESTAMPTZ[], $4::TIMESTAMPTZ[])
-               AS r (id, from_number, deferred_until, expires_at)
+               WITH ORDINALITY AS r (id, from_number, deferred_until, expires_at, nth)
            JOIN messages m ON m.id = r.id
-           ORDER BY m.id
+           ORDER BY r.nth
            ON CONFLICT ON CONSTRAINT a_message_is_tried_once_more DO NOTHING
            RETURNING retry_of AS "id!""#,
         &ids,

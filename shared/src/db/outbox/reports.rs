@@ -187,7 +187,7 @@ async fn apply_together(
                FROM came JOIN messages m ON m.id = came.id
                WHERE (m.twilio_sid IS NULL OR m.twilio_sid = came.sid) AND m.attempted_at IS NOT NULL
                  AND (came.to_phone IS NULL OR m.to_phone = came.to_phone)
-               ORDER BY m.id FOR UPDATE OF m
+               ORDER BY m.id FOR NO KEY UPDATE OF m
            )
            UPDATE messages
            SET twilio_sid = COALESCE(twilio_sid, before.sid), updated_at = $7,
@@ -268,7 +268,7 @@ pub async fn claim_unreported(pool: &PgPool, now: DateTime<Utc>, limit: i64) -> 
            -- Of a time that it does not know, the planner takes a third of all rows to be before it, empty or not.
            WHERE id IN (SELECT id FROM messages
                         WHERE check_at IS NOT NULL AND check_at <= $1 AND twilio_sid IS NOT NULL
-                        ORDER BY check_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+                        ORDER BY check_at LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED)
            RETURNING id, twilio_sid AS "sid!""#,
         now,
         limit,

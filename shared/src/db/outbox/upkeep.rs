@@ -36,7 +36,10 @@ pub async fn count_overdue(
                   WHERE earlier.to_phone = m.to_phone AND earlier.id < m.id
                     AND earlier.status IN ('queued', 'sending', 'unknown')
                     AND (earlier.status <> 'queued'
-                         OR (earlier.retry_of IS NULL AND (earlier.expires_at IS NULL OR earlier.expires_at > $2)))
+                         OR ((earlier.retry_of IS NULL
+                              OR (m.retry_of IS NOT NULL
+                                  AND (earlier.next_attempt_at IS NULL OR earlier.next_attempt_at <= $2)))
+                             AND (earlier.expires_at IS NULL OR earlier.expires_at > $2)))
                   LIMIT 1) IS NULL"#,
         before,
         now

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use jobrun_onboarding::{E164, TextKind};
 use sqlx::PgConnection;
 
-use crate::db::Error;
+use crate::db::{Error, ensure_rows};
 use crate::queue::{self, Queue};
 
 /// Drops the queued texts to recipients who opted out or whom no text reaches.
@@ -17,7 +17,7 @@ pub async fn drop_queued_to(
     let phones: Vec<&str> = phones.iter().map(|phone| phone.as_str()).collect();
     sqlx::query!(
         "UPDATE messages SET status = 'failed', error_message = $3, updated_at = $2
-         WHERE id IN (SELECT id FROM messages WHERE status = 'queued' AND to_phone = ANY($1) ORDER BY id FOR UPDATE)",
+         WHERE id IN (SELECT id FROM messages WHERE status = 'queued' AND to_phone = ANY($1) ORDER BY id FOR NO KEY UPDATE)",
         &phones as &[&str],
         now,
         why
@@ -35,7 +35,7 @@ pub async fn drop_automatic_to(conn: &mut PgConnection, client_ids: &[&str], now
     sqlx::query!(
         "UPDATE messages SET status = 'failed', error_message = 'an operator took the client over', updated_at = $2
          WHERE id IN (SELECT id FROM messages WHERE status = 'queued' AND client_id = ANY($1) AND kind <> ALL($3)
-                      ORDER BY id FOR UPDATE)",
+                      ORDER BY id FOR NO KEY UPDATE)",
         client_ids as &[&str],
         now,
         &TextKind::SENT_IN_A_TAKEOVER.map(TextKind::name) as &[&str]
@@ -43,6 +43,19 @@ pub async fn drop_automatic_to(conn: &mut PgConnection, client_ids: &[&str], now
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// Drops texts that must not leave during a takeover. The caller must have locked them: [`super::lock_due`] names them. A second try
+/// may be written during a takeover, and an attempt that was under way when it began may end without success.
+pub async fn drop_silenced(conn: &mut PgConnection, ids: &[i64], now: DateTime<Utc>) -> Result<(), Error> {
+    let dropped = sqlx::query!(
+        "UPDATE messages SET status = 'failed', error_message = 'an operator took the client over', next_attempt_at = NULL,
+                             updated_at = $2
+         WHERE id = ANY($1) AND status = 'queued'",
+        ids,
+        now
+    );
+    ensure_rows(&dropped.execute(conn).await?, ids.len(), "dropping texts during a takeover")
 }
 
 /// Drops queued second tries to clients whose conversation went on without them. A missed call is news all the same, and no other
@@ -56,7 +69,7 @@ pub async fn drop_second_tries_to(
         "UPDATE messages SET status = 'failed', error_message = 'the conversation went on', updated_at = $2
          WHERE id IN (SELECT id FROM messages WHERE status = 'queued' AND retry_of IS NOT NULL AND client_id = ANY($1)
                         AND kind <> ALL($3)
-                      ORDER BY id FOR UPDATE)",
+                      ORDER BY id FOR NO KEY UPDATE)",
         client_ids as &[&str],
         now,
         &TextKind::SENT_IN_A_TAKEOVER.map(TextKind::name) as &[&str]
@@ -73,7 +86,7 @@ pub async fn drop_unwanted(conn: &mut PgConnection, now: DateTime<Utc>) -> Resul
         r#"UPDATE messages SET status = 'failed', error_message = 'the recipient is not to be texted', updated_at = $1
            WHERE id IN (SELECT m.id FROM messages m JOIN client_reach r ON r.phone = substr(m.to_phone, 2)
                         WHERE m.status = 'queued' AND NOT r.may_be_texted
-                        ORDER BY m.id LIMIT $2 FOR UPDATE OF m SKIP LOCKED)"#,
+                        ORDER BY m.id LIMIT $2 FOR NO KEY UPDATE OF m SKIP LOCKED)"#,
         now,
         SETTLED_AT_ONCE as i64
     );
@@ -83,14 +96,17 @@ pub async fn drop_unwanted(conn: &mut PgConnection, now: DateTime<Utc>) -> Resul
 /// How many texts one call of [`drop_unwanted`] or [`expire`] settles at most.
 pub const SETTLED_AT_ONCE: usize = 1_000;
 
-/// Drops the queued second tries of texts that arrived after all. A second try that another transaction has locked is
-/// being sent.
+/// Drops the queued second tries and replays of texts that arrived after all, and those of their tries. One that another transaction
+/// has locked is being sent.
 pub async fn drop_second_tries_of(conn: &mut PgConnection, ids: &[i64], now: DateTime<Utc>) -> Result<(), Error> {
     sqlx::query!(
-        "UPDATE messages SET status = 'failed', error_message = 'the first one arrived after all', updated_at = $2
+        "WITH RECURSIVE again AS (SELECT id FROM messages WHERE retry_of = ANY($1)
+                                  UNION ALL
+                                  SELECT m.id FROM again JOIN messages m ON m.retry_of = again.id)
+         UPDATE messages SET status = 'failed', error_message = 'the first one arrived after all', updated_at = $2
          -- Said in this way, no index of what is queued fits, all of which would be read: each is looked up.
-         WHERE id IN (SELECT id FROM messages WHERE retry_of = ANY($1) AND (status = 'queued') IS NOT FALSE
-                      ORDER BY id FOR UPDATE SKIP LOCKED)",
+         WHERE id IN (SELECT id FROM messages WHERE id IN (SELECT id FROM again) AND (status = 'queued') IS NOT FALSE
+                      ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)",
         ids,
         now
     )
@@ -115,7 +131,7 @@ pub async fn expire(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<Vec<E
     let expired = sqlx::query!(
         "UPDATE messages SET status = 'failed', error_message = 'too late to be of use', updated_at = $1
          WHERE id IN (SELECT id FROM messages WHERE status = 'queued' AND expires_at <= $1
-                      ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED)
+                      ORDER BY id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED)
          RETURNING id, kind, client_id",
         now,
         SETTLED_AT_ONCE as i64

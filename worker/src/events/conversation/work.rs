@@ -144,7 +144,7 @@ impl ClientWork {
     /// Returns whether these events may take the client's number from it.
     pub(super) fn may_lose_number(&self) -> bool {
         let takes_number = |event: &PendingEvent| {
-            matches!(event.payload, Some(Payload::OperatorAction { action: Action::TakeNumber, .. }))
+            matches!(event.payload, Some(Payload::OperatorAction { action: Action::TakeNumber { .. }, .. }))
         };
         self.payment.is_some_and(|payment| !payment.is_served()) || self.pending.iter().any(takes_number)
     }
