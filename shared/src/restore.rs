@@ -122,19 +122,48 @@ async fn list_missed(pool: &PgPool, inbound: Vec<Inbound>, unrecorded: &[Sent]) 
     let events: Vec<NewEvent> = inbound.iter().map(missed_texts::as_event).collect();
     let new = inbox::list_new(&mut *pool.acquire().await?, events).await?;
     let new: HashSet<String> = new.into_iter().map(|event| event.external_id).collect();
-    let mut answers: HashMap<&str, Vec<DateTime<Utc>>> = HashMap::new();
-    for text in unrecorded {
-        answers.entry(&text.to).or_default().push(text.sent_at);
-    }
+    let mut answers = Answers::of(unrecorded);
     let missed = inbound.iter().filter(|text| new.contains(&text.sid)).map(|text| {
-        let later = answers.get(text.from.as_str()).into_iter().flatten().find(|at| **at >= text.sent_at);
         let mut event = missed_texts::as_event(text);
         if let Payload::Text { answered_at, .. } = &mut event.payload {
-            *answered_at = later.map(|at| *at - DATE_PRECISION);
+            *answered_at = answers.answer_to(&text.from, text.sent_at).map(|at| at - DATE_PRECISION);
         }
         Missed { event, arrived_at: text.sent_at }
     });
     Ok(missed.collect())
+}
+
+/// When each person was sent unrecorded texts.
+#[derive(Debug, Default)]
+struct Answers<'a> {
+    /// By recipient, in order.
+    times: HashMap<&'a str, Vec<DateTime<Utc>>>,
+    /// The number of texts of a person and a second that an answer was found for.
+    of_the_second: HashMap<(String, DateTime<Utc>), usize>,
+}
+
+impl<'a> Answers<'a> {
+    fn of(unrecorded: &'a [Sent]) -> Self {
+        let mut answers = Self::default();
+        for text in unrecorded {
+            answers.times.entry(&text.to).or_default().push(text.sent_at);
+        }
+        answers
+    }
+
+    /// Returns the time of the answer to the next missed text of `from`, which arrived at `at`.
+    ///
+    /// Twilio's dates have whole seconds, so an answer of the same second may have been sent before the text arrived. If a second has
+    /// more texts than answers, the last of them are answered later, or not at all.
+    fn answer_to(&mut self, from: &str, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let times = self.times.get(from)?;
+        let answered = self.of_the_second.entry((from.to_owned(), at)).or_default();
+        if *answered < times.iter().filter(|time| **time == at).count() {
+            *answered += 1;
+            return Some(at);
+        }
+        times.iter().find(|time| **time > at).copied()
+    }
 }
 
 /// Records what was found. Numbers that clients were told are kept for them, for [`KEPT_FOR`] or `cooling`, whichever is longer.
@@ -223,4 +252,46 @@ fn numbers_told(unrecorded: &[Sent]) -> Vec<Told> {
         last.into_iter().map(|(phone, (place, number))| (place, Told { phone, number })).collect();
     last.sort_unstable_by_key(|(place, _)| *place);
     last.into_iter().map(|(_, told)| told).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANN: &str = "+447900000001";
+
+    fn at(second: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::seconds(second)
+    }
+
+    /// Returns for texts of these seconds in which seconds they were answered, if texts were sent in the seconds `sent`.
+    fn answered(sent: &[i64], arrived: &[i64]) -> Vec<Option<i64>> {
+        let sent: Vec<Sent> = sent
+            .iter()
+            .map(|second| Sent {
+                sid: format!("SM{second}"),
+                from: "+447111111111".to_owned(),
+                to: ANN.to_owned(),
+                body: "Hi".to_owned(),
+                sent_at: at(*second),
+            })
+            .collect();
+        let mut answers = Answers::of(&sent);
+        arrived.iter().map(|second| Some(answers.answer_to(ANN, at(*second))?.timestamp())).collect()
+    }
+
+    #[test]
+    fn a_text_is_answered_by_the_next_text_that_was_sent() {
+        assert_eq!(answered(&[2, 5], &[1, 2, 3, 5, 6]), [Some(2), Some(2), Some(5), Some(5), None]);
+        let mut answers = Answers::default();
+        assert_eq!(answers.answer_to(ANN, at(1)), None, "nothing was sent");
+    }
+
+    #[test]
+    fn of_more_texts_than_answers_in_a_second_the_last_are_answered_later_or_not_at_all() {
+        assert_eq!(answered(&[7], &[7, 7, 7]), [Some(7), None, None]);
+        assert_eq!(answered(&[7, 7], &[7, 7, 7]), [Some(7), Some(7), None]);
+        assert_eq!(answered(&[7, 9], &[7, 7]), [Some(7), Some(9)]);
+        assert_eq!(answered(&[7], &[6, 7]), [Some(7), Some(7)], "texts of other seconds do not count");
+    }
 }

@@ -55,6 +55,20 @@ pub async fn check(pool: &PgPool, api: &Api, now: DateTime<Utc>) -> Result<Resul
     Ok(Ok(if ids.is_empty() { Account::Unknown } else { Account::Other }))
 }
 
+/// Returns whether the account has the newest payment of a client: then it is the one that clients pay into now, and what it lacks
+/// is of a former one. The inner error is Stripe's.
+pub async fn has_newest(pool: &PgPool, api: &Api, now: DateTime<Utc>) -> Result<Result<bool, Error>, db::Error> {
+    let events = subscriptions::list_of_clients(&mut *pool.acquire().await?, now - AGE_MAX, 1).await?;
+    if let Some(id) = events.first() {
+        return Ok(api.has_event(id).await);
+    }
+    let ids = subscriptions::list_newest_of_clients(&mut *pool.acquire().await?, 1).await?;
+    Ok(match ids.first() {
+        Some(id) => api.find_subscription(id).await.map(|it| it.is_some()),
+        None => Ok(false),
+    })
+}
+
 /// Returns whether one of the account's latest checkouts names a client: for an installation that no webhook has reached. The inner
 /// error is Stripe's.
 pub async fn names_a_client(pool: &PgPool, api: &Api, now: DateTime<Utc>) -> Result<Result<bool, Error>, db::Error> {

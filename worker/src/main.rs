@@ -188,9 +188,7 @@ async fn serve_ops(ops_port: OpsPort, context: Arc<JobContext>, notifier: JobNot
 }
 
 fn monitor(context: &Arc<JobContext>, notifier: &JobNotifier, sweep_interval: Duration) -> Monitor {
-    let outage = context.health.outage.clone();
-    let monitor =
-        Monitor::new().should_restart(move |_, error| restart_queue(&outage, error)).shutdown_timeout(SHUTDOWN_TIMEOUT);
+    let monitor = Monitor::new().should_restart(|_, error| restart_queue(error)).shutdown_timeout(SHUTDOWN_TIMEOUT);
     let monitor = with_queue(monitor, context, notifier, Queue::ProcessEvents);
     let monitor = with_queue(monitor, context, notifier, Queue::SendMessages);
     let monitor = with_queue(monitor, context, notifier, Queue::Sweep);
@@ -206,9 +204,11 @@ fn monitor(context: &Arc<JobContext>, notifier: &JobNotifier, sweep_interval: Du
     })
 }
 
-/// Restarts a queue that lost its database, for as long as the process lives.
-fn restart_queue(outage: &db::Outage, error: &WorkerError) -> bool {
-    outage.warn(error, "the job queues lost their database, and begin anew every second until they have it again");
+/// Restarts a queue that lost its database, for as long as the process lives. The backend tells of errors of its own.
+fn restart_queue(error: &WorkerError) -> bool {
+    if !matches!(error, WorkerError::BackendError(_)) {
+        tracing::warn!(%error, "a job queue failed, and begins anew");
+    }
     true
 }
 

@@ -78,6 +78,8 @@ pub enum Reason {
     Silent,
     /// A proxy listens at the address, and closes the connection because it has no server.
     NoServer,
+    /// The connection is closed while it is made.
+    Closed,
     /// A file that the address names does not exist: a certificate, a key, or the server's socket.
     NoFile,
     /// The server does not speak TLS, which the address asks for.
@@ -147,7 +149,8 @@ impl Reason {
             ErrorKind::ConnectionRefused => Self::Refused,
             ErrorKind::TimedOut => Self::Silent,
             ErrorKind::NotFound => Self::NoFile,
-            ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset => Self::NoServer,
+            ErrorKind::UnexpectedEof => Self::NoServer,
+            ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => Self::Closed,
             // The standard library has no error kind for a failed lookup.
             _ if error.to_string().contains("lookup address") => Self::NoHost,
             _ => Self::Other,
@@ -181,6 +184,11 @@ impl fmt::Display for Described<'_> {
                 formatter,
                 "what listens at {address} takes the connection and answers as no database does: a proxy that has no database \
                  behind it ({error})"
+            ),
+            Reason::Closed => write!(
+                formatter,
+                "the connection to the database at {address} was closed while it was made: the server starts or stops, or it is a proxy \
+                 that has no database behind it. Look at their logs, and try again ({error})"
             ),
             Reason::NoFile => write!(
                 formatter,
@@ -237,4 +245,56 @@ pub enum Unfit {
         /// The value in force.
         actual: String,
     },
+}
+
+/// An error of the driver in words for an operator: what failed, and what to do, if the connection broke.
+#[derive(Clone, Copy, Debug)]
+pub struct BrokenConnection<'a>(pub &'a sqlx::Error);
+
+impl fmt::Display for BrokenConnection<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let broke = match self.0 {
+            sqlx::Error::Io(error) => matches!(
+                error.kind(),
+                ErrorKind::ConnectionReset
+                    | ErrorKind::ConnectionAborted
+                    | ErrorKind::BrokenPipe
+                    | ErrorKind::UnexpectedEof
+            ),
+            _ => false,
+        };
+        if broke {
+            write!(
+                formatter,
+                "the server, or a proxy before it, closed the connection in the middle of its work. It is made anew; if that fails, \
+                 look at the server's log ({})",
+                self.0
+            )
+        } else {
+            self.0.fmt(formatter)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_is_reset_is_told_of_as_closed_by_the_server_or_a_proxy() {
+        let reset = || sqlx::Error::Io(ErrorKind::ConnectionReset.into());
+        let at_start = ConnectError::Unreachable { address: "db:5432/ops".to_owned(), error: reset() };
+        assert_eq!((at_start.reason(), at_start.is_of_the_settings()), (Some(Reason::Closed), false));
+        let said = at_start.to_string();
+        assert!(
+            said.starts_with("the connection to the database at db:5432/ops was closed while it was made"),
+            "{said}"
+        );
+        assert!(said.contains("Look at their logs, and try again") && said.contains("connection reset"), "{said}");
+        let later = crate::db::Error::Database(reset()).to_string();
+        assert!(later.starts_with("database: the server, or a proxy before it, closed the connection"), "{later}");
+        assert!(later.contains("look at the server's log"), "{later}");
+        let other = crate::db::Error::Database(sqlx::Error::PoolClosed).to_string();
+        assert_eq!(other, format!("database: {}", sqlx::Error::PoolClosed));
+    }
 }

@@ -84,7 +84,7 @@ use sqlx::{ConnectOptions, PgPool, Postgres, Transaction};
 pub use bisect::Bisect;
 pub(crate) use connect::{ANSWERS_WITHIN, ASKED_EVERY};
 pub use connect::{ConnectionLost, Connections, Health, connect, connect_watched, watch};
-pub use connect_error::{ConnectError, Reason, Unfit};
+pub use connect_error::{BrokenConnection, ConnectError, Reason, Unfit};
 pub use migrate::{MigrateError, make_roles, migrate, uses_roles};
 pub use outage::Outage;
 
@@ -97,7 +97,7 @@ pub static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The database refuses the statement, or cannot be reached.
-    #[error("database: {0}")]
+    #[error("database: {}", BrokenConnection(.0))]
     Database(#[from] sqlx::Error),
     /// A statement touched more or fewer rows than its purpose allows.
     #[error("{what} touched {actual} rows where {expected} were meant")]

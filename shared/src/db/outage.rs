@@ -2,6 +2,7 @@
 //!
 //! While the database is away, every queue of a worker fails once a second, and for the same reason.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,38 +16,61 @@ const SAID_EVERY: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, Default)]
 pub struct Outage(Arc<Mutex<Option<Told>>>);
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Told {
     began_at: Instant,
     said_at: Instant,
+    /// What has failed and not succeeded since, by name.
+    failing: BTreeSet<&'static str>,
+    /// What has failed since the outage began, by name.
+    failed: BTreeSet<&'static str>,
 }
 
 impl Outage {
-    /// Warns that work has failed for this reason, unless that was said less than `SAID_EVERY` ago.
-    pub fn warn(&self, error: &dyn Display, consequence: &'static str) {
-        if self.begin(Instant::now()) {
-            tracing::warn!(%error, "{consequence}");
+    /// Warns that `what` has failed for this reason, unless an outage was told of less than `SAID_EVERY` ago.
+    pub fn warn(&self, what: &'static str, error: &dyn Display, consequence: &'static str) {
+        if let Some(what) = self.begin(what, Instant::now()) {
+            tracing::warn!(what, %error, "{consequence}");
         }
     }
 
-    /// Says that the outage is over, if there was one.
-    pub fn end(&self, consequence: &'static str) {
-        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(told) = told {
-            tracing::info!(seconds = told.began_at.elapsed().as_secs(), "{consequence}");
+    /// Records that `what` works. Says that the outage is over if nothing fails any more.
+    pub fn end(&self, what: &'static str, consequence: &'static str) {
+        if let Some(told) = self.recover(what) {
+            let seconds = told.began_at.elapsed().as_secs();
+            tracing::info!(what = names(&told.failed), seconds, "{consequence}");
         }
     }
 
-    /// Returns whether the log is to say so.
-    fn begin(&self, now: Instant) -> bool {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let began_at = told.map_or(now, |told| told.began_at);
-        let is_due = told.is_none_or(|told| now - told.said_at >= SAID_EVERY);
-        if is_due {
-            *told = Some(Told { began_at, said_at: now });
-        }
-        is_due
+    /// Returns what fails, if the log is to say so.
+    fn begin(&self, what: &'static str, now: Instant) -> Option<String> {
+        let mut outage = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = outage.is_none();
+        let told = outage.get_or_insert_with(|| Told {
+            began_at: now,
+            said_at: now,
+            failing: BTreeSet::new(),
+            failed: BTreeSet::new(),
+        });
+        told.failing.insert(what);
+        told.failed.insert(what);
+        let is_due = is_new || now - told.said_at >= SAID_EVERY;
+        is_due.then(|| {
+            told.said_at = now;
+            names(&told.failing)
+        })
     }
+
+    /// Returns the outage, if it is over now.
+    fn recover(&self, what: &'static str) -> Option<Told> {
+        let mut outage = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        outage.as_mut()?.failing.remove(what);
+        outage.take_if(|told| told.failing.is_empty())
+    }
+}
+
+fn names(of: &BTreeSet<&'static str>) -> String {
+    of.iter().copied().collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -56,10 +80,26 @@ mod tests {
     #[test]
     fn an_outage_is_told_of_when_it_begins_and_every_half_minute() {
         let (outage, begin) = (Outage::default(), Instant::now());
-        let at = |tenths: u64| outage.begin(begin + Duration::from_millis(tenths * 100));
+        let at = |tenths: u64| outage.begin("sweep", begin + Duration::from_millis(tenths * 100)).is_some();
         let said: Vec<u64> = (0..700).filter(|tenths| at(*tenths)).collect();
         assert_eq!(said, [0, 300, 600]);
-        outage.end("over");
+        assert!(outage.recover("sweep").is_some());
         assert!(at(700), "another outage");
+    }
+
+    #[test]
+    fn an_outage_names_what_fails_and_is_over_when_all_of_it_works_again() {
+        let (outage, begin) = (Outage::default(), Instant::now());
+        assert!(outage.recover("sweep").is_none(), "no outage");
+        assert_eq!(outage.begin("sweep", begin).as_deref(), Some("sweep"));
+        assert_eq!(outage.begin("reconcile", begin), None);
+        assert_eq!(outage.begin("send-messages", begin), None);
+        assert!(outage.recover("process-events").is_none(), "it never failed");
+        assert!(outage.recover("sweep").is_none(), "others fail");
+        let still = outage.begin("reconcile", begin + SAID_EVERY);
+        assert_eq!(still.as_deref(), Some("reconcile, send-messages"));
+        assert!(outage.recover("send-messages").is_none());
+        let over = outage.recover("reconcile").map(|told| names(&told.failed));
+        assert_eq!(over.as_deref(), Some("reconcile, send-messages, sweep"));
     }
 }

@@ -4,7 +4,10 @@
 //! its event is fetched or repeated, and the same text is then written once more. [`settle_sent`] finds such texts before
 //! they leave.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
+use jobrun_onboarding::E164;
 use jobrun_twilio::lists::Sent;
 use sqlx::{PgConnection, PgPool};
 
@@ -152,6 +155,42 @@ async fn settle_sent_before(
     Ok(sent.fetch_all(conn).await?)
 }
 
+/// The unrecorded texts that no text of ours has been paired with by [`settle_sent`].
+#[derive(Clone, Debug, Default)]
+pub struct Unpaired {
+    /// By recipient, sender and words: the last event of the restore of each text; nothing if the restore is unfinished.
+    last_event_ids: HashMap<(String, String, String), Vec<Option<i64>>>,
+}
+
+impl Unpaired {
+    /// Takes the text that [`settle_sent`] will pair with one of ours that follows from the event `event_id`. Returns whether there
+    /// is one.
+    pub fn take(&mut self, to: &str, from: &str, body: &str, event_id: Option<i64>) -> bool {
+        let words = (to.to_owned(), from.to_owned(), body.to_owned());
+        let Some(last_event_ids) = self.last_event_ids.get_mut(&words) else { return false };
+        let fits = |last: &Option<i64>| last.zip(event_id).is_none_or(|(last, event_id)| event_id <= last);
+        let place = last_event_ids.iter().position(fits);
+        place.map(|place| last_event_ids.remove(place)).is_some()
+    }
+}
+
+/// Returns the unrecorded texts to `phones` that are not paired yet.
+pub async fn list_unpaired(conn: &mut PgConnection, phones: &[&E164]) -> Result<Unpaired, Error> {
+    let digits: Vec<&str> = phones.iter().map(|phone| phone.as_str()).collect();
+    let rows = sqlx::query!(
+        "SELECT u.to_phone, u.from_number, u.body, r.last_event_id FROM unrecorded_texts u JOIN restores r ON r.id = u.restore_id
+         WHERE u.to_phone = ANY($1) AND (SELECT m.id FROM messages m WHERE m.twilio_sid = u.twilio_sid) IS NULL
+         ORDER BY r.last_event_id NULLS LAST, r.id",
+        &digits as &[&str]
+    );
+    let mut unpaired = Unpaired::default();
+    for row in rows.fetch_all(conn).await? {
+        let words = (row.to_phone, row.from_number, row.body);
+        unpaired.last_event_ids.entry(words).or_default().push(row.last_event_id);
+    }
+    Ok(unpaired)
+}
+
 /// Removes the unrecorded texts of restores before `before`. Returns how many.
 pub async fn forget_unrecorded(conn: &mut PgConnection, before: DateTime<Utc>) -> Result<u64, Error> {
     let gone = sqlx::query!(
@@ -159,4 +198,24 @@ pub async fn forget_unrecorded(conn: &mut PgConnection, before: DateTime<Utc>) -
         before
     );
     Ok(gone.execute(conn).await?.rows_affected())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unrecorded_text_is_taken_once_and_by_no_text_that_follows_from_a_later_event_than_its_restore() {
+        let words = || ("ann".to_owned(), "us".to_owned(), "Hi".to_owned());
+        let mut unpaired = Unpaired { last_event_ids: HashMap::from([(words(), vec![Some(10), Some(20)])]) };
+        assert!(!unpaired.take("ann", "us", "Hi!", Some(5)) && !unpaired.take("ann", "another", "Hi", Some(5)));
+        assert!(!unpaired.take("ben", "us", "Hi", Some(5)), "another recipient");
+        assert!(!unpaired.take("ann", "us", "Hi", Some(21)));
+        assert!(unpaired.take("ann", "us", "Hi", Some(20)), "of the later restore");
+        assert!(!unpaired.take("ann", "us", "Hi", Some(20)), "the other is of an earlier restore");
+        assert!(unpaired.take("ann", "us", "Hi", Some(10)) && !unpaired.take("ann", "us", "Hi", Some(10)));
+        let mut unpaired = Unpaired { last_event_ids: HashMap::from([(words(), vec![None, Some(1)])]) };
+        assert!(unpaired.take("ann", "us", "Hi", Some(99)), "a restore that is unfinished");
+        assert!(unpaired.take("ann", "us", "Hi", None), "no event");
+    }
 }

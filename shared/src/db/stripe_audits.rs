@@ -16,6 +16,8 @@ pub struct Claimed {
     pub resume_at: Option<DateTime<Utc>>,
     /// When the database was marked as that of an installation: events that happened before concern another system.
     pub installed_at: DateTime<Utc>,
+    /// When the next comparison is due: this worker has the step until then.
+    pub due_at: DateTime<Utc>,
 }
 
 /// Claims the comparison if it is due and Stripe takes requests, and schedules the next one after `every`, so that no two workers compare at the
@@ -25,11 +27,29 @@ pub async fn claim(pool: &PgPool, every: Duration, now: DateTime<Utc>) -> Result
     let claimed = sqlx::query_as!(
         Claimed,
         r#"UPDATE stripe_audits SET due_at = $2 WHERE GREATEST(due_at, quiet_until) <= $1
-           RETURNING audited_until, resume_at, COALESCE((SELECT marked_at FROM installation), $1) AS "installed_at!""#,
+           RETURNING audited_until, resume_at, due_at,
+                     COALESCE((SELECT marked_at FROM installation), $1) AS "installed_at!""#,
         now,
         next
     );
     Ok(claimed.fetch_optional(pool).await?)
+}
+
+/// Renews a claim that lasts until `due_at`, so that no other worker takes the step over. Returns until when it lasts now; nothing if
+/// another worker has the step, or may take it because the comparison was hurried.
+pub async fn renew(
+    pool: &PgPool,
+    due_at: DateTime<Utc>,
+    every: Duration,
+    now: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>, Error> {
+    let next = now + TimeDelta::from_std(every).unwrap_or(TimeDelta::hours(1));
+    let renewed = sqlx::query_scalar!(
+        "UPDATE stripe_audits SET due_at = GREATEST(due_at, $2) WHERE due_at = $1 RETURNING due_at",
+        due_at,
+        next
+    );
+    Ok(renewed.fetch_optional(pool).await?)
 }
 
 /// Returns whether the comparison is due, and Stripe takes requests.

@@ -1,5 +1,8 @@
 //! The backend of a worker: takes jobs from apalis's tables, and gives them back.
 
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -15,7 +18,7 @@ use tower_layer::Identity;
 
 use super::enqueue::{ATTEMPTS_MAX, Error, Queue, enqueue};
 use super::notify::{JobNotifier, RESTART_DELAY};
-use crate::db::{ConnectionLost, Health};
+use crate::db::{BrokenConnection, ConnectionLost, Health};
 use crate::{backoff, metrics};
 
 /// The time between two heartbeats of a worker.
@@ -40,6 +43,18 @@ pub struct Job {
     pub attempt: usize,
     /// Since when the job was due, if its id tells.
     pub due_since: Option<DateTime<Utc>>,
+}
+
+/// An error of the queue in words for an operator.
+struct Described<'a>(&'a Error);
+
+impl fmt::Display for Described<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Error::Database(error) => BrokenConnection(error).fmt(formatter),
+            other => other.fmt(formatter),
+        }
+    }
 }
 
 /// How a job ended.
@@ -73,6 +88,8 @@ pub struct Jobs {
     registration: Registration,
     taking: Option<BoxFuture<'static, Result<Job, Error>>>,
     closing: Option<BoxFuture<'static, Result<(), Error>>>,
+    /// Whether a heartbeat has succeeded. Only then does a take show that the database is back.
+    has_beaten: Arc<AtomicBool>,
 }
 
 /// The registration of a worker. Its heartbeats tell the others that it lives.
@@ -88,7 +105,19 @@ impl Jobs {
     pub fn new(pool: &PgPool, queue: Queue, notifier: &JobNotifier, restarts: usize) -> Self {
         let delay = if restarts == 0 { Duration::ZERO } else { RESTART_DELAY };
         let registration = Registration::Unregistered { delay };
-        Self { pool: pool.clone(), queue, notifier: notifier.clone(), registration, taking: None, closing: None }
+        let (pool, notifier) = (pool.clone(), notifier.clone());
+        Self { pool, queue, notifier, registration, taking: None, closing: None, has_beaten: Arc::default() }
+    }
+
+    /// Has the log tell that the queue begins anew.
+    fn lost(&self, error: Error) -> Error {
+        let words = Described(&error);
+        self.notifier.health.outage.warn(
+            self.queue.name(),
+            &words,
+            "the job queues lost their database, and begin anew every second until they have it again",
+        );
+        error
     }
 }
 
@@ -106,15 +135,15 @@ impl Backend for Jobs {
                         Registration::Registering(unless_lost(self.notifier.health.clone(), registering).boxed());
                 }
                 Registration::Registering(registering) => {
-                    ready!(registering.poll_unpin(cx))?;
-                    self.notifier.health.outage.end("the job queues have their database again");
-                    let alive = send_heartbeats(self.pool.clone(), self.queue, self.notifier.clone(), worker.clone());
+                    ready!(registering.poll_unpin(cx)).map_err(|error| self.lost(error))?;
+                    let (health, has_beaten) = (self.notifier.health.clone(), Arc::clone(&self.has_beaten));
+                    let alive = send_heartbeats(self.pool.clone(), self.queue, health, worker.clone(), has_beaten);
                     self.registration = Registration::Alive(alive.boxed());
                 }
                 Registration::Alive(alive) => {
                     return match alive.poll_unpin(cx) {
                         Poll::Pending => Poll::Ready(Ok(())),
-                        Poll::Ready(error) => Poll::Ready(Err(error)),
+                        Poll::Ready(error) => Poll::Ready(Err(self.lost(error))),
                     };
                 }
             }
@@ -123,11 +152,13 @@ impl Backend for Jobs {
 
     fn poll_next(&mut self, cx: &mut Context<'_>, worker: &WorkerContext) -> Poll<Option<Result<Task<Job>, Error>>> {
         let taking = self.taking.get_or_insert_with(|| {
-            take_next(self.pool.clone(), self.queue, self.notifier.clone(), worker.name().to_owned()).boxed()
+            let has_beaten = Arc::clone(&self.has_beaten);
+            take_next(self.pool.clone(), self.queue, self.notifier.clone(), worker.name().to_owned(), has_beaten)
+                .boxed()
         });
         let taken = ready!(taking.poll_unpin(cx));
         self.taking = None;
-        Poll::Ready(Some(taken.map(|job| TaskBuilder::new(job).build())))
+        Poll::Ready(Some(taken.map(|job| TaskBuilder::new(job).build()).map_err(|error| self.lost(error))))
     }
 
     /// Called when every taken job has ended. A job that was just being taken goes back to the queue.
@@ -170,11 +201,18 @@ async fn register(pool: PgPool, queue: Queue, worker: WorkerContext, delay: Dura
 }
 
 /// Sends heartbeats, and gives the jobs of dead workers to others. Returns the first error.
-async fn send_heartbeats(pool: PgPool, queue: Queue, notifier: JobNotifier, worker: WorkerContext) -> Error {
+async fn send_heartbeats(
+    pool: PgPool,
+    queue: Queue,
+    health: Health,
+    worker: WorkerContext,
+    has_beaten: Arc<AtomicBool>,
+) -> Error {
     loop {
-        if let Err(error) = unless_lost(notifier.health.clone(), heartbeat(&pool, queue, &worker)).await {
+        if let Err(error) = unless_lost(health.clone(), heartbeat(&pool, queue, &worker)).await {
             return error;
         }
+        has_beaten.store(true, Ordering::Release);
         tokio::time::sleep(HEARTBEAT).await;
     }
 }
@@ -188,9 +226,19 @@ async fn heartbeat(pool: &PgPool, queue: Queue, worker: &WorkerContext) -> Resul
 }
 
 /// Takes the due jobs, or waits until there are some.
-async fn take_next(pool: PgPool, queue: Queue, notifier: JobNotifier, worker: String) -> Result<Job, Error> {
+async fn take_next(
+    pool: PgPool,
+    queue: Queue,
+    notifier: JobNotifier,
+    worker: String,
+    has_beaten: Arc<AtomicBool>,
+) -> Result<Job, Error> {
     loop {
-        if let Some(job) = unless_lost(notifier.health.clone(), take(&pool, queue, &worker)).await? {
+        let taken = unless_lost(notifier.health.clone(), take(&pool, queue, &worker)).await?;
+        if has_beaten.load(Ordering::Acquire) {
+            notifier.health.outage.end(queue.name(), "the job queues have their database again");
+        }
+        if let Some(job) = taken {
             return Ok(job);
         }
         notifier.wait(queue).await;

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::enqueue::Queue;
-use crate::db::{ANSWERS_WITHIN, ASKED_EVERY, Health, Outage};
+use crate::db::{ANSWERS_WITHIN, ASKED_EVERY, BrokenConnection, Health, Outage};
 use crate::metrics;
 
 /// How often an idle worker polls. Polling finds the jobs that no notification announces: those that are due later, and those whose
@@ -27,6 +27,9 @@ pub const CHANNEL: &str = "apalis::job::insert";
 
 /// The channel on which a listener notifies itself, to find out whether its connection still works.
 const ALIVE_CHANNEL: &str = "jobrun::listening";
+
+/// What the log calls the listener.
+const LISTENER: &str = "listener";
 
 /// A listener that has not heard itself for longer is deaf. It notifies itself every second.
 const HEARS_ITSELF_WITHIN: Duration = Duration::from_secs(5);
@@ -64,7 +67,11 @@ impl JobNotifier {
         let outage = Outage::default();
         loop {
             if let Err(error) = self.relay_from(&pool, &outage).await {
-                outage.warn(&error, "no notifications of jobs arrive: workers poll every second");
+                outage.warn(
+                    LISTENER,
+                    &BrokenConnection(&error),
+                    "no notifications of jobs arrive: workers poll every second",
+                );
             }
             tokio::time::sleep(RESTART_DELAY).await;
         }
@@ -79,7 +86,7 @@ impl JobNotifier {
         let mut listener = PgListener::connect_with(&own).await?;
         listener.eager_reconnect(false);
         listener.listen_all([CHANNEL, ALIVE_CHANNEL]).await?;
-        outage.end("notifications of jobs arrive again");
+        outage.end(LISTENER, "notifications of jobs arrive again");
         // Notifications before LISTEN did not arrive.
         self.notify_all();
         loop {

@@ -7,6 +7,7 @@ use jobrun_ingress::group_commit::{RecordError, Recorder};
 use jobrun_shared::db::inbox::{NewEvent, Payload, Source};
 use jobrun_shared::db::{self, ConnectError, Connections, Unfit};
 use jobrun_shared::numbers::seed_release;
+use jobrun_shared::queue::Queue;
 use jobrun_stand_in::Answer;
 use jobrun_tests::proxy::Proxy;
 use jobrun_tests::{
@@ -16,6 +17,8 @@ use jobrun_tests::{
 use secrecy::ExposeSecret;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool};
+
+use crate::numbers::execute;
 
 /// Silent connections are noticed within three seconds, or after half a minute if no check watches them.
 const NOTICED_WITHIN: Duration = Duration::from_secs(15);
@@ -251,8 +254,37 @@ async fn an_outage_of_the_database_is_told_of_once_and_so_is_its_end() {
     assert_eq!(told("no notifications of jobs arrive"), 1, "{:#?}", system.workers[0].lines());
     proxy.go_away(false);
     eventually(NOTICED_WITHIN, "its end", async || told("the job queues have their database again") == 1).await;
+    let ends = |line: &String| line.contains("the job queues have their database again");
+    let end = system.workers[0].lines().into_iter().find(ends).unwrap();
+    assert!(Queue::ALL.iter().all(|queue| end.contains(queue.name())), "{end}");
     eventually(NOTICED_WITHIN, "its end", async || told("notifications of jobs arrive again") == 1).await;
     assert_eq!(say(&system, &phone(1), "ABC Plumbing").await.len(), 1);
+    system.shut_down().await.unwrap();
+}
+
+/// A queue whose heartbeats fail, although its worker can register.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_one_queue_is_over_when_its_heartbeats_succeed_again() {
+    let system = test_system(1).await;
+    let line = |words: &str| system.workers[0].lines().into_iter().find(|line| line.contains(words));
+    execute(
+        &system.pool,
+        "CREATE FUNCTION no_heartbeat() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no heartbeat'; END $$;
+         CREATE TRIGGER no_heartbeat BEFORE UPDATE ON apalis.workers FOR EACH ROW
+         WHEN (OLD.worker_type = 'reconcile') EXECUTE FUNCTION no_heartbeat()",
+    )
+    .await;
+    let again = "SELECT count(*) FROM apalis.workers WHERE worker_type = 'reconcile'";
+    let before = count(&system.pool, again).await;
+    let three = async || count(&system.pool, again).await >= before + 3;
+    eventually(NOTICED_WITHIN, "its worker registers three times", three).await;
+    let lost = line("the job queues lost their database").expect("the outage is told of");
+    assert!(lost.contains(r#"what="reconcile""#) && lost.contains("no heartbeat"), "{lost}");
+    let over = "the job queues have their database again";
+    assert_eq!(line(over), None, "neither a registration nor another queue ends it");
+    execute(&system.pool, "DROP TRIGGER no_heartbeat ON apalis.workers").await;
+    eventually(NOTICED_WITHIN, "its end", async || line(over).is_some()).await;
+    assert!(line(over).unwrap().contains(r#"what="reconcile""#), "{:?}", line(over));
     system.shut_down().await.unwrap();
 }
 

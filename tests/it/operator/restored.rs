@@ -1,10 +1,11 @@
 //! A database that was restored from a backup: no client is texted twice, and missed texts are answered.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jobrun::demo::TestSystem;
-use jobrun_shared::db::restores;
 use jobrun_shared::numbers::{allocate, seed_release};
+use jobrun_shared::restore::{Error, Found, record};
 use jobrun_shared::{clock, db};
 use jobrun_stand_in::Fault;
 use jobrun_stand_in::stripe::Sale;
@@ -13,7 +14,7 @@ use jobrun_tests::{
 };
 use secrecy::ExposeSecret;
 use serde_json::Value;
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::numbers::execute;
 
@@ -176,6 +177,8 @@ async fn after_a_restore_no_text_is_sent_twice_and_missed_texts_are_answered_onc
             .await;
     assert_eq!(kept, numbers(2));
     // Twice is as good as once.
+    let first_id_left = "SELECT last_value FROM messages_id_seq";
+    assert!(count(&lost.system.pool, first_id_left).await > 1_000_000, "ids of lost texts are not given again");
     let (code, again, _) = lost.system.operator(&["restored"]).await.unwrap();
     assert!(
         code == 0
@@ -214,10 +217,10 @@ async fn without_the_command_a_restored_database_sends_texts_twice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_refuses_while_a_daemon_runs_and_when_twilio_is_away() {
     let mut system = test_system_with(1, &[]).await;
+    system.stand_in.always(Some(Fault::Unavailable));
     let (code, _, errors) = system.operator(&["restored"]).await.unwrap();
     assert!(code == 1 && errors.contains("jobrun-ingress and jobrun-worker runs on this database"), "{errors}");
     stop(&mut system).await;
-    system.stand_in.always(Some(Fault::Unavailable));
     let (code, _, errors) = system.operator(&["restored"]).await.unwrap();
     assert!(code == 1 && errors.contains("Twilio answered HTTP 503"), "{errors}");
     assert_eq!(count(&system.pool, "SELECT count(*) FROM restores").await, 0);
@@ -329,14 +332,14 @@ async fn a_number_that_replaced_another_is_kept_for_the_last_client_who_was_told
     system.shut_down().await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn texts_that_were_answered_before_a_restore_do_not_count_towards_the_loop_guard() {
+/// Plays until the database is replaced by its backup, as `name`. After the backup, Ann gets as many answers as the loop guard lets
+/// pass, and sends one more text while no ingress runs. Returns the system, and Ann's texts.
+async fn lose_twenty_answers(name: &str) -> (TestSystem, Vec<String>) {
     let mut system = test_system_with(1, &settings()).await;
-    let backup = back_up(&mut system, "restored_many").await;
+    let backup = back_up(&mut system, name).await;
     start(&mut system).await;
     let [up_to_confirmation @ .., yes] = &UP_TO_PAYMENT;
     let back_and_forth = ["back", "SMS"].repeat(7);
-    // As many answers as the loop guard lets pass.
     for body in up_to_confirmation.iter().chain(&back_and_forth).chain(&[*yes, "hmm?"]) {
         assert_eq!(say(&system, &phone(ANN), body).await.len(), 1, "{body}");
     }
@@ -349,9 +352,14 @@ async fn texts_that_were_answered_before_a_restore_do_not_count_towards_the_loop
     let before = system.stand_in.bodies_to(&phone(ANN));
     assert_eq!(before.len(), 20);
     restore(&mut system, backup).await;
-
     let shown = run_restored(&system).await;
     assert!(shown.contains("missing: 21, recorded now; 20 of them had an answer"), "{shown}");
+    (system, before)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_that_were_answered_before_a_restore_do_not_count_towards_the_loop_guard() {
+    let (mut system, before) = lose_twenty_answers("restored_many").await;
     start(&mut system).await;
     system.settle().await.unwrap();
     let new = system.stand_in.bodies_to(&phone(ANN)).split_off(before.len());
@@ -361,31 +369,51 @@ async fn texts_that_were_answered_before_a_restore_do_not_count_towards_the_loop
     system.shut_down().await.unwrap();
 }
 
-/// Texts with the same words: of an event after both restores, of one between them, and of one before both.
+/// As when another version words its texts differently.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_text_settles_with_a_restore_after_its_event_whichever_texts_are_queued_before_it() {
+async fn replies_that_are_no_unrecorded_texts_count_towards_the_loop_guard() {
+    let (mut system, before) = lose_twenty_answers("restored_reworded").await;
+    execute(&system.pool, "UPDATE unrecorded_texts SET body = body || ' Bye.'").await;
+    start(&mut system).await;
+    let decided = async || count(&system.pool, "SELECT count(*) FROM events WHERE processed_at IS NULL").await == 0;
+    eventually(PATIENCE, "every text is decided", decided).await;
+    // With the text of before the restore that was not answered, they are one too many.
+    let kept_back = "SELECT count(*) FROM messages WHERE held_back OR deferred_until IS NOT NULL";
+    assert_eq!(count(&system.pool, kept_back).await, 1);
+    let twenty = async || system.stand_in.bodies_to(&phone(ANN)).len() == before.len() + 20;
+    eventually(PATIENCE, "the others are sent", twenty).await;
+    assert_eq!(system.stand_in.text(&phone(ANN), "back").await.unwrap().status, 200);
+    eventually(PATIENCE, "a new text is decided", decided).await;
+    assert_eq!(count(&system.pool, kept_back).await, 2, "they also count later");
+    system.shut_down().await.unwrap();
+}
+
+/// A session of a daemon that began while Twilio's list was read.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_recorded_if_a_daemon_has_started_since_the_list_was_read() {
     let pool = migrated_database(2).await;
-    execute(
-        &pool,
-        "INSERT INTO events (source, external_id, kind, lane, payload, received_at)
-         SELECT 'twilio', 'SM' || n, 'text', 'phone:447900000001', '{}', now() FROM generate_series(1, 3) AS n;
-         INSERT INTO restores (restored_at, listed_since, last_event_id) VALUES (now(), now(), 1), (now(), now(), 2);
-         INSERT INTO unrecorded_texts (twilio_sid, restore_id, to_phone, from_number, body, sent_at)
-         SELECT 'SENT' || id, id, '+447900000001', '+447111111111', 'Hi', now() FROM restores;
-         INSERT INTO messages (event_id, kind, to_phone, from_number, body, created_at, updated_at)
-         SELECT id, 'reminder', '+447900000001', '+447111111111', 'Hi', now(), now() FROM events ORDER BY id DESC",
-    )
-    .await;
-    let settled = async |ids: &[i64]| {
-        let mut tx = pool.begin().await.unwrap();
-        let mut settled = restores::settle_sent(&mut tx, ids, clock::now()).await.unwrap();
-        settled.sort_unstable();
-        settled
-    };
-    let ids: Vec<i64> = sqlx::query_scalar("SELECT id FROM messages ORDER BY id").fetch_all(&pool).await.unwrap();
-    let [after, between, before] = ids[..] else { panic!("three texts") };
-    assert_eq!(settled(&[after]).await, [0_i64; 0]);
-    assert_eq!(settled(&[between]).await, [between], "the text of the earlier restore is none of its");
-    assert_eq!(settled(&[after, between]).await, [between], "the one before it takes no place");
-    assert_eq!(settled(&[after, between, before]).await, [between, before]);
+    let daemon = pool.connect_options().as_ref().clone().application_name("jobrun-worker");
+    let daemon = PgConnection::connect_with(&daemon).await.unwrap();
+    let found = Found::default();
+    let refused = record(&pool, &found, Duration::ZERO, false).await;
+    assert!(matches!(refused, Err(Error::Running(running)) if running == ["jobrun-worker"]));
+    assert_eq!(count(&pool, "SELECT count(*) FROM restores").await, 0);
+    daemon.close().await.unwrap();
+    record(&pool, &found, Duration::ZERO, false).await.unwrap();
+    assert_eq!(count(&pool, "SELECT count(*) FROM restores WHERE last_event_id IS NOT NULL").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_restore_reads_the_list_from_where_a_recent_one_did() {
+    let mut system = test_system_with(1, &[]).await;
+    stop(&mut system).await;
+    let restored = "INSERT INTO restores (restored_at, listed_since, last_event_id) VALUES
+                    (now() - INTERVAL '4 days', '2026-01-01 03:04:00Z', 0), (now() - INTERVAL '2 days', '2026-01-02 03:04:00Z', 0)";
+    execute(&system.pool, restored).await;
+    execute(&system.pool, "UPDATE audits SET audited_until = now() - INTERVAL '1 day'").await;
+    let shown = run_restored(&system).await;
+    assert!(shown.contains("list since 2026-01-02 02:54 UTC"), "{shown}");
+    let audited = "SELECT count(*) FROM audits WHERE audited_until > now() - INTERVAL '1 minute'";
+    assert_eq!(count(&system.pool, audited).await, 1, "the workers need not read it once more");
+    system.shut_down().await.unwrap();
 }

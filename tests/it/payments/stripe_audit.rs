@@ -253,6 +253,54 @@ async fn a_list_without_a_payment_of_a_client_is_not_taken_before_there_is_one()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_empty_list_of_another_account_does_not_count_as_compared() {
+    let system = test_system_with(1, &WITH_KEY).await;
+    seed_release::seed(&system.pool, &numbers(1)).await.unwrap();
+    let references = clients_at_payment_gate(&system.pool, 1).await;
+    lose_all(&system, &sale(Some(&references[0]), 20 * 60 * 60).paid_by_card());
+    system.stand_in.stripe_key_of_another_account(true);
+    age(&system, 1, 1).await;
+    let requests = system.stand_in.stripe_requests();
+    // Each comparison asks for the list twice.
+    eventually(PATIENCE, "three comparisons", async || system.stand_in.stripe_requests() >= requests + 6).await;
+    let behind = "SELECT count(*) FROM stripe_audits WHERE audited_until < now() - INTERVAL '23 hours'";
+    assert_eq!(count(&system.pool, behind).await, 1, "nothing shows that it is the account of the clients");
+    assert_eq!(texts(&system.pool, OPEN).await, Vec::<String>::new(), "nor that it is another");
+
+    system.stand_in.stripe_key_of_another_account(false);
+    until_stands(&system, "client-1", "active t t S6_PHONE_TYPE").await;
+    until_count(&system, 0, behind).await;
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_the_other_mode_are_not_taken() {
+    let system = test_system_with(1, &WITH_KEY).await;
+    let references = clients_at_payment_gate(&system.pool, 1).await;
+    let mut events = sale(Some(&references[0]), 600).paid_by_card();
+    events.iter_mut().for_each(|event| event["livemode"] = true.into());
+    lose_all(&system, &events);
+    age(&system, 1, 0).await;
+    until_count(&system, 1, "SELECT count(*) FROM stripe_audits WHERE failing_since IS NOT NULL").await;
+    assert_eq!(count(&system.pool, "SELECT count(*) FROM events WHERE kind = 'stripe'").await, 0);
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_of_a_former_account_is_not_asked_about_again() {
+    let system = test_system_with(1, &WITH_KEY).await;
+    seed_release::seed(&system.pool, &numbers(1)).await.unwrap();
+    let references = clients_at_payment_gate(&system.pool, 1).await;
+    deliver_all(&system, &sale(Some(&references[0]), 600).paid_by_card()).await;
+    let in_doubt =
+        "INSERT INTO subscriptions (id, heard_of_at, ask_at) VALUES ('sub_former', now() - INTERVAL '1 year', now())";
+    sqlx::raw_sql(in_doubt).execute(&system.pool).await.unwrap();
+    until_count(&system, 0, "SELECT count(*) FROM subscriptions WHERE ask_at IS NOT NULL").await;
+    assert_eq!(texts(&system.pool, OPEN).await, Vec::<String>::new(), "the account has the newest payment");
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_subscription_that_the_account_lacks_raises_an_alert_and_is_asked_about_again() {
     let system = test_system_with(1, &WITH_KEY).await;
     seed_release::seed(&system.pool, &numbers(1)).await.unwrap();
@@ -285,21 +333,93 @@ async fn more_events_than_a_step_can_hold_are_all_fetched() {
     let mut system = test_system_with(1, &WITH_KEY).await;
     let references = clients_at_payment_gate(&system.pool, PAYERS as usize).await;
     system.workers.pop().unwrap().stop().await.unwrap();
-    // They are of four hours, and one event a page makes a step of six hours too long.
-    let times = (0..PAYERS).map(|n| 600 + n * 300);
+    // One event a page makes a step too long. A step that is shorter than the overlap leads on all the same.
+    let times = (0..PAYERS).map(|n| 600 + n * 30);
     let events: Vec<Value> =
         references.iter().zip(times).flat_map(|(reference, ago)| sale(Some(reference), ago).paid_by_card()).collect();
     assert!(events.len() > 200, "more than a step reads");
     lose_all(&system, &events);
     system.stand_in.stripe_api_page_max(1);
     age(&system, 1, 0).await;
-    let from_five_hours_ago = "UPDATE stripe_audits SET resume_at = now() - INTERVAL '5 hours'";
-    sqlx::raw_sql(from_five_hours_ago).execute(&system.pool).await.unwrap();
+    let before_all = "UPDATE stripe_audits SET resume_at = now() - INTERVAL '40 minutes'";
+    sqlx::raw_sql(before_all).execute(&system.pool).await.unwrap();
     system.start_worker().unwrap();
     until_count(&system, events.len() as i64, "SELECT count(*) FROM events WHERE kind = 'stripe'").await;
     until_count(&system, 1, "SELECT count(*) FROM stripe_audits WHERE audited_until > now() - INTERVAL '3 minutes'")
         .await;
     assert_eq!(count(&system.pool, "SELECT count(*) FROM alerts WHERE cause LIKE 'stripe-unreadable%'").await, 0);
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_claim_of_a_long_step_is_renewed_and_the_step_is_left_to_a_worker_that_took_it_over() {
+    let settings = [WITH_KEY[0], WITH_KEY[1], ("AUDIT_INTERVAL", "1h")];
+    let mut system = test_system_with(1, &settings).await;
+    let references = clients_at_payment_gate(&system.pool, 12).await;
+    system.workers.pop().unwrap().stop().await.unwrap();
+    let events: Vec<Value> =
+        references.iter().zip(600..).flat_map(|(reference, ago)| sale(Some(reference), ago).paid_by_card()).collect();
+    assert!(events.len() > 50, "more than forty pages");
+    lose_all(&system, &events);
+    system.stand_in.stripe_api_page_max(1);
+    age(&system, 1, 0).await;
+    let observed = "UPDATE stripe_audits SET resume_at = now() - INTERVAL '5 hours';
+         CREATE TABLE claims (n BIGINT GENERATED ALWAYS AS IDENTITY, due_at TIMESTAMPTZ NOT NULL);
+         CREATE FUNCTION observe() RETURNS TRIGGER LANGUAGE plpgsql AS
+         $$ BEGIN INSERT INTO claims (due_at) VALUES (NEW.due_at); RETURN NULL; END $$;
+         CREATE TRIGGER observed AFTER UPDATE OF due_at ON stripe_audits FOR EACH ROW EXECUTE FUNCTION observe()";
+    sqlx::raw_sql(observed).execute(&system.pool).await.unwrap();
+    system.stand_in.stripe_api_hangs_after(30);
+    system.start_worker().unwrap();
+    eventually(PATIENCE, "thirty pages", async || system.stand_in.stripe_requests_under_way() == 1).await;
+    let longer = "SELECT count(*) FROM claims later JOIN claims earlier ON later.n > earlier.n AND later.due_at > earlier.due_at";
+    assert_eq!(count(&system.pool, longer).await, 1, "the claim was renewed once");
+
+    let taken_over = "UPDATE stripe_audits SET due_at = now() + INTERVAL '2 hours'";
+    sqlx::raw_sql(taken_over).execute(&system.pool).await.unwrap();
+    system.stand_in.stripe_api_hangs(false);
+    let in_hand = "SELECT count(*) FROM apalis.jobs WHERE job_type = 'reconcile-stripe' AND status = 'Queued'";
+    until_count(&system, 0, in_hand).await;
+    assert_eq!(
+        count(&system.pool, "SELECT count(*) FROM events WHERE kind = 'stripe'").await,
+        0,
+        "it gave the step up"
+    );
+    assert_eq!(count(&system.pool, "SELECT count(*) FROM claims").await, 3, "and left the other's claim as it was");
+
+    sqlx::raw_sql("UPDATE stripe_audits SET due_at = now()").execute(&system.pool).await.unwrap();
+    until_count(&system, events.len() as i64, "SELECT count(*) FROM events WHERE kind = 'stripe'").await;
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_follow_each_other_at_once_and_the_client_who_paid_first_is_recorded_first() {
+    let settings = [WITH_KEY[0], WITH_KEY[1], ("AUDIT_INTERVAL", "1h")];
+    let mut system = test_system_with(1, &settings).await;
+    let references = clients_at_payment_gate(&system.pool, 3).await;
+    system.workers.pop().unwrap().stop().await.unwrap();
+    // The first two are of one step, the third of the last one.
+    for (n, ago) in [(1, 19 * 60 * 60), (0, 20 * 60 * 60), (2, 600)] {
+        lose_all(&system, &sale(Some(&references[n]), ago).paid_by_card());
+    }
+    age(&system, 1, 1).await;
+    system.start_worker().unwrap();
+    until_count(&system, 1, "SELECT count(*) FROM stripe_audits WHERE audited_until > now() - INTERVAL '3 minutes'")
+        .await;
+    let order = "SELECT payload->'event'->'data'->'object'->>'client_reference_id' FROM events
+                 WHERE payload->'event'->>'type' = 'checkout.session.completed' ORDER BY id";
+    assert_eq!(texts(&system.pool, order).await, references);
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_is_not_asked_for_before_the_time_that_stripe_names() {
+    let system = test_system_with(1, &WITH_KEY).await;
+    system.stand_in.stripe_api_retry_after(3000);
+    system.stand_in.stripe_api_fault(Some(429));
+    age(&system, 1, 0).await;
+    let quiet = "SELECT count(*) FROM stripe_audits WHERE quiet_until > now() + INTERVAL '40 minutes'";
+    until_count(&system, 1, quiet).await;
     system.shut_down().await.unwrap();
 }
 

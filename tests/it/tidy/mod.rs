@@ -34,7 +34,7 @@ fn only_the_queue_and_the_worker_s_start_up_use_the_job_queue_s_library() {
     let mut knowing: Vec<String> =
         files(&[".rs"]).into_iter().filter(|(_, text)| text.contains("apalis")).map(|(name, _)| name).collect();
     knowing.sort_unstable();
-    // Telemetry names the library to silence it, `db/mod.rs` to refer to its migrations, the tests of kills, replays, roles,
+    // Telemetry names the library to silence it, `db/mod.rs` to refer to its migrations, the tests of kills, outages, replays, roles,
     // stops and Stripe's list name its tables, and this test looks for it.
     let allowed = [
         "shared/src/db/mod.rs",
@@ -45,6 +45,7 @@ fn only_the_queue_and_the_worker_s_start_up_use_the_job_queue_s_library() {
         "shared/src/queue/notify.rs",
         "shared/src/queue/upkeep.rs",
         "shared/src/telemetry.rs",
+        "tests/it/crashes/database_trouble.rs",
         "tests/it/crashes/kills.rs",
         "tests/it/messaging/replay.rs",
         "tests/it/operator/roles.rs",

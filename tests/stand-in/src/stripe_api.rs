@@ -13,6 +13,7 @@ use chrono::TimeDelta;
 use jobrun_shared::clock;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::state_file::Entry;
 use crate::{StandIn, State};
@@ -41,7 +42,9 @@ pub(crate) struct Log {
     fault: Option<StatusCode>,
     retry_after_seconds: Option<u64>,
     page_max: Option<usize>,
-    hangs: bool,
+    /// The number of requests that get a response; the later ones wait.
+    hangs_after: Option<u64>,
+    goes_on: Arc<Notify>,
     requests: u64,
     under_way: u64,
 }
@@ -79,9 +82,19 @@ impl StandIn {
         self.state.log().page_max = Some(events);
     }
 
-    /// From now on, requests get no response, or one at once.
+    /// From now on, requests get no response, or one at once, those that wait included.
     pub fn stripe_api_hangs(&self, hangs: bool) {
-        self.state.log().hangs = hangs;
+        let mut log = self.state.log();
+        log.hangs_after = hangs.then_some(0);
+        if !hangs {
+            log.goes_on.notify_waiters();
+        }
+    }
+
+    /// From now on, this many requests get a response, and the later ones none.
+    pub fn stripe_api_hangs_after(&self, requests: u64) {
+        let mut log = self.state.log();
+        log.hangs_after = Some(log.requests + requests);
     }
 
     /// From now on, the key is one of another account, or of the account whose webhooks are sent.
@@ -195,13 +208,14 @@ impl Drop for UnderWay<'_> {
 /// Fails unless the key is right, and no fault was ordered.
 async fn admit(state: &State, headers: &HeaderMap) -> Result<(), Refusal> {
     let _under_way = UnderWay::begin(state);
-    let hangs = {
+    let waits = {
         let mut log = state.log();
         log.requests += 1;
-        log.hangs
+        let hangs = log.hangs_after.is_some_and(|answered| log.requests > answered);
+        hangs.then(|| Arc::clone(&log.goes_on).notified_owned())
     };
-    if hangs {
-        std::future::pending::<()>().await;
+    if let Some(waits) = waits {
+        waits.await;
     }
     let log = state.log();
     let expected = format!("Bearer {}", state.account.stripe_api_key.expose_secret());

@@ -150,7 +150,7 @@ async fn admit(
     now: DateTime<Utc>,
 ) -> Result<(Vec<Replay>, Vec<(i64, Outcome)>), db::Error> {
     let phones: Vec<E164> = assessed.iter().filter_map(|it| E164::parse(&it.text.to).ok()).collect();
-    let mut guard = outbox::loop_guard(conn, &phones.iter().collect::<Vec<_>>(), now).await?;
+    let (mut guard, _) = outbox::loop_guard(conn, &phones.iter().collect::<Vec<_>>(), false, now).await?;
     let (mut replays, mut outcomes) = (Vec::new(), Vec::new());
     for Assessed { text, against, .. } in assessed {
         let known = TextKind::from_name(&text.kind).zip(E164::parse(&text.to).ok());

@@ -34,6 +34,9 @@ const STEP: TimeDelta = TimeDelta::hours(6);
 /// The most pages of a step that are read. A step with more events is made shorter.
 const PAGES_MAX: usize = 200;
 
+/// The number of pages after which the claim of a step is renewed. A page may take as long as a request may.
+const PAGES_PER_CLAIM: usize = 20;
+
 /// The number of events recorded in one transaction.
 const RECORD_BATCH_MAX: usize = 100;
 
@@ -64,8 +67,16 @@ async fn audit_step(context: &JobContext, stripe: &StripeAccount) -> Result<usiz
     if step.until <= step.since {
         return Ok(0);
     }
-    match list_missed(context, stripe, step, now).await? {
+    let mut claim = Claim { due_at: claimed.due_at, pages: 0 };
+    match list_missed(context, stripe, &mut claim, step, now).await? {
         Ok((step, missed)) => save_step(context, claimed, step, &missed, now).await,
+        Err(Untaken::NothingMissed) => {
+            // What clients will pay into is unknown: the place stays.
+            record_nothing_missed(context, now).await?;
+            Ok(0)
+        }
+        // If it was hurried, it is due at once.
+        Err(Untaken::TakenOver) => Ok(1),
         Err(Untaken::Stopped) => {
             // Another worker does the step, at once.
             stripe_audits::hurry(&mut *context.pool.acquire().await?, now).await?;
@@ -75,6 +86,26 @@ async fn audit_step(context: &JobContext, stripe: &StripeAccount) -> Result<usiz
             record_failure(context, &untaken, now).await?;
             Ok(0)
         }
+    }
+}
+
+/// This worker's claim of a step, and the number of pages that were read of it.
+#[derive(Debug)]
+struct Claim {
+    due_at: DateTime<Utc>,
+    pages: usize,
+}
+
+impl Claim {
+    /// Renews the claim if it is time to. Returns whether the step is still this worker's.
+    async fn keep(&mut self, context: &JobContext) -> Result<bool, db::Error> {
+        self.pages += 1;
+        if !self.pages.is_multiple_of(PAGES_PER_CLAIM) {
+            return Ok(true);
+        }
+        let renewed = stripe_audits::renew(&context.pool, self.due_at, context.audit_interval, clock::now()).await?;
+        self.due_at = renewed.unwrap_or(self.due_at);
+        Ok(renewed.is_some())
     }
 }
 
@@ -120,37 +151,56 @@ impl Step {
 async fn list_missed(
     context: &JobContext,
     stripe: &StripeAccount,
+    claim: &mut Claim,
     mut step: Step,
     now: DateTime<Utc>,
 ) -> Result<Result<(Step, Vec<NewEvent>), Untaken>, db::Error> {
-    let Some(account) = context.unless_stopped(stripe_account::check(&context.pool, &stripe.api, now)).await else {
-        return Ok(Err(Untaken::Stopped));
-    };
-    let account = match account? {
-        Ok(Account::Other) => return Ok(Err(Untaken::OtherAccount)),
-        Ok(account) => account,
-        Err(error) => return Ok(Err(error.into())),
-    };
-    let missed = loop {
-        match read_step(context, stripe, step).await? {
-            Ok(Read::All(missed)) => break missed,
+    if let Err(untaken) = check_account(context, stripe, claim, step, now).await? {
+        return Ok(Err(untaken));
+    }
+    loop {
+        match read_step(context, stripe, claim, step).await? {
+            Ok(Read::All(missed)) => return Ok(Ok((step, missed))),
             Ok(Read::TooMuch { reached }) => match step.shortened(reached) {
                 Some(shorter) => step = shorter,
                 None => return Ok(Err(Untaken::Unread(Error::Unreadable("the list of a second does not end")))),
             },
             Err(untaken) => return Ok(Err(untaken)),
         }
-    };
-    if account == Account::Ours || missed.is_empty() {
-        return Ok(Ok((step, missed)));
+    }
+}
+
+/// Fails unless the key is one of the account that clients pay into. This comes before the step is read, because an empty list of
+/// another account must not count as compared.
+async fn check_account(
+    context: &JobContext,
+    stripe: &StripeAccount,
+    claim: &mut Claim,
+    step: Step,
+    now: DateTime<Utc>,
+) -> Result<Result<(), Untaken>, db::Error> {
+    let checked = context.unless_stopped(stripe_account::check(&context.pool, &stripe.api, now)).await.transpose()?;
+    match checked {
+        Some(Ok(Account::Ours)) => return Ok(Ok(())),
+        Some(Ok(Account::Other)) => return Ok(Err(Untaken::OtherAccount)),
+        Some(Ok(Account::Unknown)) => {}
+        Some(Err(error)) => return Ok(Err(error.into())),
+        None => return Ok(Err(Untaken::Stopped)),
     }
     let names_a_client = stripe_account::names_a_client(&context.pool, &stripe.api, now);
-    Ok(match context.unless_stopped(names_a_client).await.transpose()? {
-        Some(Ok(true)) => Ok((step, missed)),
-        Some(Ok(false)) => Err(Untaken::UnknownAccount),
-        Some(Err(error)) => Err(error.into()),
-        None => Err(Untaken::Stopped),
-    })
+    match context.unless_stopped(names_a_client).await.transpose()? {
+        Some(Ok(true)) => return Ok(Ok(())),
+        Some(Ok(false)) => {}
+        Some(Err(error)) => return Ok(Err(error.into())),
+        None => return Ok(Err(Untaken::Stopped)),
+    }
+    // The first step alone may be empty while later ones are not.
+    let to_the_present = Step { until: (now - DELIVERY_GRACE).trunc_subsecs(0), ..step };
+    Ok(Err(match read_step(context, stripe, claim, to_the_present).await? {
+        Ok(Read::All(missed)) if missed.is_empty() => Untaken::NothingMissed,
+        Ok(Read::All(_) | Read::TooMuch { .. }) => Untaken::UnknownAccount,
+        Err(untaken) => untaken,
+    }))
 }
 
 /// How much of a step was read.
@@ -164,6 +214,7 @@ enum Read {
 async fn read_step(
     context: &JobContext,
     stripe: &StripeAccount,
+    claim: &mut Claim,
     step: Step,
 ) -> Result<Result<Read, Untaken>, db::Error> {
     let (mut missed, mut after): (Vec<NewEvent>, Option<String>) = (Vec::new(), None);
@@ -187,6 +238,9 @@ async fn read_step(
             return Ok(Ok(Read::All(missed)));
         }
         after = page.next;
+        if !claim.keep(context).await? {
+            return Ok(Err(Untaken::TakenOver));
+        }
     }
     Ok(Ok(Read::TooMuch { reached }))
 }
@@ -209,10 +263,7 @@ async fn save_step(
         too_old.map(|until| operation::stripe_events_too_old(until, now - KEPT_FOR)).into_iter().collect();
     let mut cleared = Vec::new();
     if step.is_last {
-        stripe_audits::record_success(&mut tx).await?;
-        cleared = alerts::clear(&mut tx, &[StripeRead::Events.cause()], now).await?;
-        let quiet_since = now - context.audit_interval;
-        cleared.extend(alerts::clear_quiet(&mut tx, &[Kind::StripeEventsMissed.name()], quiet_since, now).await?);
+        cleared = record_success(context, &mut tx, now).await?;
     } else {
         stripe_audits::hurry(&mut tx, now).await?;
     }
@@ -222,6 +273,28 @@ async fn save_step(
     telemetry::cleared(&cleared);
     tracing::debug!(since = %step.since, until = %step.until, missed = missed.len(), "compared Stripe's list with the inbox");
     Ok(usize::from(!step.is_last))
+}
+
+/// Records that the list could be read to the present. Returns the alerts that this clears.
+async fn record_success(
+    context: &JobContext,
+    conn: &mut PgConnection,
+    now: DateTime<Utc>,
+) -> Result<Vec<String>, db::Error> {
+    stripe_audits::record_success(conn).await?;
+    let mut cleared = alerts::clear(conn, &[StripeRead::Events.cause()], now).await?;
+    let quiet_since = now - context.audit_interval;
+    cleared.extend(alerts::clear_quiet(conn, &[Kind::StripeEventsMissed.name()], quiet_since, now).await?);
+    Ok(cleared)
+}
+
+/// Records that the list could be read, and has nothing that was missed.
+async fn record_nothing_missed(context: &JobContext, now: DateTime<Utc>) -> Result<(), db::Error> {
+    let mut tx = context.pool.begin().await?;
+    let cleared = record_success(context, &mut tx, now).await?;
+    tx.commit().await?;
+    telemetry::cleared(&cleared);
+    Ok(())
 }
 
 /// Records events that were missed, and has Stripe asked about their subscriptions: still older events may be lost for good.
@@ -304,6 +377,14 @@ async fn ask(context: &JobContext, stripe: &StripeAccount) -> Result<usize, db::
             None => answers.not_asked.push(id),
         }
     }
+    if !answers.lacking.is_empty() && answers.failure.is_none() {
+        let has_newest = stripe_account::has_newest(&context.pool, &stripe.api, now);
+        match context.unless_stopped(has_newest).await.transpose()? {
+            Some(Ok(true)) => answers.give_up_lacking(),
+            Some(Ok(false)) | None => {}
+            Some(Err(error)) => answers.failure = Some(error),
+        }
+    }
     answers.save(context, retry_at, now).await?;
     Ok(if answers.failure.is_none() { ids.len() } else { 0 })
 }
@@ -327,8 +408,8 @@ struct Answers<'a> {
     /// The subscriptions that the worker, which stops, leaves to another.
     not_asked: Vec<&'a str>,
     events: Vec<NewEvent>,
-    /// Whether the account lacks a subscription. Stripe deletes none, so the key is of another account.
-    is_other_account: bool,
+    /// The subscriptions that the account lacks. Stripe deletes none, so they are of another account, or the key is.
+    lacking: Vec<&'a str>,
     failure: Option<Error>,
 }
 
@@ -336,11 +417,17 @@ impl<'a> Answers<'a> {
     fn add(&mut self, id: &'a str, standing: Option<Standing>) {
         let Some(standing) = standing else {
             tracing::warn!(subscription = id, "the account of STRIPE_API_KEY has no such subscription");
-            self.is_other_account = true;
+            self.lacking.push(id);
             return;
         };
         self.asked.push(id);
         self.events.push(as_event(id, standing));
+    }
+
+    /// Ends the questions about the subscriptions that the account lacks: they are of a former account, and no key will be one of it.
+    fn give_up_lacking(&mut self) {
+        tracing::warn!(subscriptions = ?self.lacking, "subscriptions of a former account are not asked about any more");
+        self.asked.append(&mut self.lacking);
     }
 
     async fn save(&self, context: &JobContext, retry_at: DateTime<Utc>, now: DateTime<Utc>) -> Result<(), db::Error> {
@@ -372,7 +459,7 @@ impl<'a> Answers<'a> {
         let of_the_key = self.failure.as_ref().filter(|error| error.is_of_the_key()).map(Error::to_string);
         let other_account = "the account of STRIPE_API_KEY lacks a subscription that webhooks have told of, so it is probably \
                              another account";
-        let why = of_the_key.or_else(|| self.is_other_account.then(|| other_account.to_owned()))?;
+        let why = of_the_key.or_else(|| (!self.lacking.is_empty()).then(|| other_account.to_owned()))?;
         Some(operation::stripe_unreadable(StripeRead::Subscriptions, &why))
     }
 }
@@ -393,7 +480,10 @@ mod tests {
 
     fn step(audited_until: Option<i64>, installed_at: i64, now: i64) -> (TimeDelta, TimeDelta, bool) {
         let audited_until = audited_until.map(at);
-        let step = Step::of(Claimed { audited_until, resume_at: None, installed_at: at(installed_at) }, at(now));
+        let step = Step::of(
+            Claimed { audited_until, resume_at: None, installed_at: at(installed_at), due_at: at(now) },
+            at(now),
+        );
         let from_start = |time: DateTime<Utc>| time - at(0).trunc_subsecs(0);
         (from_start(step.since), from_start(step.until), step.is_last)
     }
@@ -416,7 +506,8 @@ mod tests {
 
     #[test]
     fn a_step_with_too_many_events_is_made_shorter_and_the_next_one_follows_where_it_ends() {
-        let claimed = Claimed { audited_until: Some(at(99)), resume_at: Some(at(1)), installed_at: at(0) };
+        let claimed =
+            Claimed { audited_until: Some(at(99)), resume_at: Some(at(1)), installed_at: at(0), due_at: at(100) };
         let whole = Step::of(claimed, at(100));
         assert_eq!((whole.since, whole.resume_at()), (at(1).trunc_subsecs(0), at(7).trunc_subsecs(0)));
         let shorter = whole.shortened(whole.until - TimeDelta::hours(2)).unwrap();

@@ -13,6 +13,10 @@ pub(super) enum Untaken {
     OtherAccount,
     /// Nothing shows whose it is, and it has events that are not in the inbox.
     UnknownAccount,
+    /// Nothing shows whose it is, and it has nothing that is not in the inbox.
+    NothingMissed,
+    /// Another worker has the step, or may take it.
+    TakenOver,
     /// The worker stops.
     Stopped,
 }
@@ -29,7 +33,7 @@ impl Untaken {
         match self {
             Self::Unread(error) => error.is_of_the_key(),
             Self::OtherAccount | Self::UnknownAccount => true,
-            Self::Stopped => false,
+            Self::NothingMissed | Self::TakenOver | Self::Stopped => false,
         }
     }
 }
@@ -45,6 +49,8 @@ impl fmt::Display for Untaken {
                 "nothing shows that STRIPE_API_KEY is a key of the account that clients pay into: no payment of a client is \
                  recorded, and no checkout there names one"
             }
+            Self::NothingMissed => "nothing shows whose list it is, and nothing in it was missed",
+            Self::TakenOver => "another worker may take the step",
             Self::Stopped => "the worker stops",
         })
     }

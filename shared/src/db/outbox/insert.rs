@@ -9,6 +9,7 @@ use jobrun_onboarding::{E164, Text, TextKind};
 use sqlx::PgConnection;
 
 use crate::db::Error;
+use crate::db::restores::{self, Unpaired};
 use crate::queue::{self, Queue};
 use crate::traces::Traceparent;
 
@@ -25,7 +26,7 @@ pub struct NewMessage {
     pub from: E164,
     /// The kind and the body.
     pub text: Text,
-    /// Whether it replies to a text that was answered before a restore of the database, so that it was probably sent then.
+    /// Whether it replies to a text that was answered before a restore of the database, so that it may have been sent then.
     pub answered_before: bool,
     /// Whether it is stored but not sent, because its recipient has had too many texts in too short a time.
     pub held_back: bool,
@@ -117,27 +118,42 @@ pub(super) async fn enqueue_in_each_second(
 /// How old a deferred text may be for the loop guard to still count it. Longer than most deferrals.
 const DEFERRALS_END_WITHIN: TimeDelta = TimeDelta::minutes(15);
 
-/// Returns the recent texts to `phones`, for the loop guard. Held-back texts and replies to texts that were answered before a
-/// restore of the database do not count, and a deferred text counts from the time at which it may leave.
-pub async fn loop_guard(conn: &mut PgConnection, phones: &[&E164], now: DateTime<Utc>) -> Result<LoopGuard, Error> {
+/// Returns the recent texts to `phones`, for the loop guard. Held-back texts do not count, nor texts that were sent before a restore
+/// of the database, and a deferred text counts from the time at which it may leave.
+///
+/// Returns also the unrecorded texts that no queued text takes, if there are replies to texts that were answered before a restore:
+/// among those texts, or as `repeats_replies` tells.
+pub async fn loop_guard(
+    conn: &mut PgConnection,
+    phones: &[&E164],
+    repeats_replies: bool,
+    now: DateTime<Utc>,
+) -> Result<(LoopGuard, Unpaired), Error> {
     let mut guard = LoopGuard::default();
     let digits: Vec<&str> = phones.iter().map(|phone| phone.as_str()).collect();
     let rows = sqlx::query!(
-        r#"SELECT to_phone, kind, body, GREATEST(created_at, deferred_until) AS "at!" FROM messages
+        r#"SELECT to_phone, from_number, kind, body, event_id, GREATEST(created_at, deferred_until) AS "at!",
+                  status = 'queued' AND (SELECT payload ? 'answered_at' FROM events WHERE events.id = messages.event_id) IS TRUE
+                      AS "repeats_reply!"
+           FROM messages
            WHERE to_phone = ANY($1) AND created_at > $3 AND GREATEST(created_at, deferred_until) > $2 AND NOT held_back
-             AND (SELECT payload ? 'answered_at' FROM events WHERE events.id = messages.event_id) IS NOT TRUE"#,
+             AND (SELECT u.twilio_sid FROM unrecorded_texts u WHERE u.twilio_sid = messages.twilio_sid) IS NULL
+           ORDER BY id"#,
         &digits as &[&str],
         now - loop_guard::WINDOW,
         now - DEFERRALS_END_WITHIN
     )
-    .fetch_all(conn)
+    .fetch_all(&mut *conn)
     .await?;
+    let repeats_replies = repeats_replies || rows.iter().any(|row| row.repeats_reply);
+    let mut unpaired = if repeats_replies { restores::list_unpaired(conn, phones).await? } else { Unpaired::default() };
     for row in rows {
-        if let Some(phone) = phones.iter().find(|phone| phone.as_str() == row.to_phone) {
+        let counts = !row.repeats_reply || !unpaired.take(&row.to_phone, &row.from_number, &row.body, row.event_id);
+        if let Some(phone) = phones.iter().find(|phone| phone.as_str() == row.to_phone).filter(|_| counts) {
             guard.saw(phone, TextKind::from_name(&row.kind), &row.body, row.at);
         }
     }
-    Ok(guard)
+    Ok((guard, unpaired))
 }
 
 /// Returns which of `keys` belong to texts that are stored already.

@@ -85,8 +85,8 @@ async fn drop_texts_sent_before(conn: &mut PgConnection, batch: &mut [ClientWork
     Ok(())
 }
 
-/// Marks the texts beyond the limits of the loop guard: those that matter are deferred, the others held back. Replies to texts that
-/// were answered before a restore of the database have no limit, because they are not sent again. Returns the alerts about them.
+/// Marks the texts beyond the limits of the loop guard: those that matter are deferred, the others held back. Replies that were sent
+/// before a restore of the database have no limit, because they are not sent again. Returns the alerts about them.
 async fn apply_loop_guard(
     conn: &mut PgConnection,
     batch: &mut [ClientWork],
@@ -96,11 +96,16 @@ async fn apply_loop_guard(
     if phones.is_empty() {
         return Ok(Vec::new());
     }
-    let mut guard = outbox::loop_guard(conn, &phones, now).await?;
+    let repeats_replies = batch.iter().flat_map(|work| &work.texts).any(|text| text.answered_before);
+    let (mut guard, mut unpaired) = outbox::loop_guard(conn, &phones, repeats_replies, now).await?;
     let mut alerts = Vec::new();
     for work in batch {
         let client_id = &work.loaded.client.id;
-        for text in work.texts.iter_mut().filter(|text| !text.answered_before) {
+        for text in &mut work.texts {
+            let (to, from, body) = (text.to.as_str(), text.from.as_str(), text.text.body.as_str());
+            if text.answered_before && unpaired.take(to, from, body, text.event_id) {
+                continue;
+            }
             let admission = guard.admit(&text.to, &text.text, now);
             text.admit_as(admission);
             // Repeated calls are no loop.
