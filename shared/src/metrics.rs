@@ -174,6 +174,11 @@ pub fn begin_ingress() {
     }
 }
 
+/// Begins the counters of the console at zero, as [`begin_ingress`] does those of the ingress.
+pub fn begin_console() {
+    begin_everywhere();
+}
+
 /// Begins the counters of the worker at zero, as [`begin_ingress`] does those of the ingress.
 pub fn begin_worker(queues: &[&'static str]) {
     begin_everywhere();

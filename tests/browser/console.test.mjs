@@ -6,7 +6,7 @@ import { Browser, Phone, Up, assertAccessible, assertFits, picture } from "./har
 const ANN = "+447900000001";
 const BEN = "+447900000002";
 const CAT = "+447900000003";
-const PEOPLE = ["ada", "bob"];
+const PEOPLE = { ada: "operator", bob: "operator", vic: "viewer" };
 
 let up;
 let browser;
@@ -14,10 +14,10 @@ const passwords = {};
 
 before(async () => {
   browser = await Browser.start();
-  up = await Up.start({ TWILIO_POOL_NUMBERS: "+447111111111" });
-  for (const name of PEOPLE) {
-    const said = await up.jobrun("console", "user", "add", name, "--role", "operator");
-    passwords[name] = said.trim().split(" ").at(-1);
+  up = await Up.start({ TWILIO_POOL_NUMBERS: "+447111111111", TWILIO_SEGMENTS_PER_SECOND: "1000" });
+  for (const [name, role] of Object.entries(PEOPLE)) {
+    const said = await up.jobrun("console", "user", "add", name, "--role", role, "--json");
+    passwords[name] = JSON.parse(said).password;
   }
 });
 
@@ -141,13 +141,44 @@ test("without scripts, in a window of 360 pixels", async () => {
   await page.context().close();
 });
 
+test("an open page says when it was made, and follows changes", async () => {
+  const page = await logIn("ada");
+  const made = page.locator("#live .made time");
+  const before = await made.getAttribute("datetime");
+  await up.jobrun("text", BEN, "Are you there?");
+  await until(async () => (await made.getAttribute("datetime")) !== before, "the page says that it is newer");
+  assert.equal(await page.getByText("Made ").count(), 1, "nowhere else");
+  await page.context().close();
+});
+
+test("the number check shows what the command has found, and to viewers no number", async () => {
+  const page = await logIn("ada");
+  await page.goto(`${up.consoleUrl}/numbers/check`);
+  await shows(page, "No check has been kept yet");
+  assert.match(await up.checkNumbers(`http://127.0.0.1:${up.port}`), /2 numbers: all is well/);
+  await shows(page, "all is well", false);
+  assert.match(await up.checkNumbers("https://onboarding.example.com"), /2 with 4 problems/);
+  await page.getByRole("navigation").getByRole("link", { name: "Number check" }).click();
+  await shows(page, "+447111111111");
+  await page.getByLabel("Show").selectOption("problems");
+  await page.waitForURL(/show=problems/);
+  await shows(page, "a call comes in: the address is not ours");
+  await shows(page, "https://onboarding.example.com/webhooks/twilio/voice");
+  await page.context().close();
+  const viewer = await logIn("vic");
+  await viewer.goto(`${up.consoleUrl}/numbers/check`);
+  await shows(viewer, "2 with problems");
+  assert.ok(!(await viewer.content()).includes("447111111111"), "viewers see no number");
+  await viewer.context().close();
+});
+
 test("axe finds nothing on any page, light and dark, wide and narrow", async () => {
   for (const scheme of ["light", "dark"]) {
     for (const width of [360, 1440]) {
       const page = await logIn("ada", { width, scheme });
       await open(page, "Ben's Boilers");
       const client = new URL(page.url()).pathname;
-      for (const path of ["/", "/alerts", "/clients", client, "/waiting", "/payments", "/numbers", "/numbers/+447111111111",
+      for (const path of ["/", "/alerts", "/clients", client, "/waiting", "/payments", "/numbers", "/numbers/+447111111111", "/numbers/check",
         "/purchases", "/texts", "/texts/bulk?action=replay&which=all", "/stops", "/events", "/audit", "/account"]) {
         const response = await page.goto(`${up.consoleUrl}${path}`);
         assert.equal(response.status(), 200, path);
@@ -160,4 +191,67 @@ test("axe finds nothing on any page, light and dark, wide and narrow", async () 
       await page.context().close();
     }
   }
+});
+
+/** Asks the stand-in for the texts to these phones: how often each was sent to, and how often one was delivered. */
+async function sentTo(phones) {
+  const all = await (await fetch(`${up.url}/messages`)).text();
+  const to = new Map(phones.map((phone) => [phone, { sent: 0, delivered: 0 }]));
+  for (const [, phone, status] of all.matchAll(/ -> (\+\d+) {2}\(([a-z]+),/g)) {
+    const counts = to.get(phone);
+    if (!counts) continue;
+    counts.sent += 1;
+    if (status === "delivered") counts.delivered += 1;
+  }
+  return [...to.values()];
+}
+
+const order = (faults) => fetch(`${up.url}/faults`, { method: "POST", body: new URLSearchParams(faults) });
+
+test("five hundred failed texts are sent again, each once, and the page follows to the end", async (t) => {
+  const began = Date.now();
+  const did = (what) => t.diagnostic(`${((Date.now() - began) / 1000).toFixed(1).padStart(5)} s  ${what}`);
+  const phones = Array.from({ length: 500 }, (_, n) => `+447900${String(100_000 + n)}`);
+  await order({ end: "failed-30001" });
+  for (let from = 0; from < phones.length; from += 50) {
+    await Promise.all(phones.slice(from, from + 50).map((phone) =>
+      fetch(`${up.url}/texts`, { method: "POST", body: new URLSearchParams({ from: phone, body: "Plumber from London" }) })));
+  }
+  const page = await logIn("ada");
+  const list = `${up.consoleUrl}/texts?status=failed&code=30001`;
+  const check = `${up.consoleUrl}/texts/bulk?action=replay&which=all&status=failed&code=30001`;
+  await until(async () => {
+    await page.goto(check);
+    return (await page.locator("body").innerText()).includes("500 of 500 texts would be sent again");
+  }, "all have failed");
+  assert.deepEqual(new Set((await sentTo(phones)).map(({ sent, delivered }) => `${sent} ${delivered}`)), new Set(["1 0"]));
+  await order({ end: "delivered" });
+  did("500 texts have failed");
+
+  await page.goto(list);
+  await page.getByLabel("All that match the filter").check();
+  await page.getByRole("button", { name: "Send failed ones again" }).click();
+  await shows(page, "500 of 500 texts would be sent again. Nothing is changed yet.");
+  await picture(page, "console-1440-light-replay-check");
+  assert.ok((await sentTo(phones)).every(({ sent }) => sent === 1), "a dry run sends nothing");
+  await page.getByLabel("Why, for the audit log").fill("Twilio's queue overflowed");
+  await page.getByRole("button", { name: "Send again: 500 texts" }).click();
+  const progress = page.locator("#h-progress");
+  await progress.waitFor();
+  did("the action has begun");
+  const seen = [];
+  await until(async () => {
+    const now = (await progress.innerText()).trim();
+    if (seen.at(-1) !== now) seen.push(now);
+    return now.startsWith("Finished");
+  }, "the page follows to the end");
+  did(`the page has shown: ${seen.join(", ")}`);
+  assert.match(await page.locator("#live dl").innerText(), /Chosen\s+500\s+sent again\s+500/i);
+  await picture(page, "console-1440-light-replayed");
+  await until(async () => (await sentTo(phones)).every(({ delivered }) => delivered === 1), "all are delivered");
+  assert.deepEqual(new Set((await sentTo(phones)).map(({ sent }) => sent)), new Set([2]), "each failed one and one more");
+  did("every text was sent once more, and delivered");
+  await page.goto(list);
+  await shows(page, "30001");
+  await page.context().close();
 });

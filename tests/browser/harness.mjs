@@ -90,6 +90,21 @@ export class Up {
     return stdout;
   }
 
+  /** Runs `jobrun numbers check` on the stand-in's account, as if it were reached at `publicUrl`. */
+  async checkNumbers(publicUrl) {
+    const environment = {
+      ...process.env,
+      DATABASE_URL: this.database,
+      // The account that `jobrun up` gives the stand-in.
+      TWILIO_ACCOUNT_SID: `AC${"0".repeat(32)}`,
+      TWILIO_AUTH_TOKEN_FILE: join(this.data, "stand-in-auth-token"),
+      TWILIO_API_BASE_URL: this.url,
+      PUBLIC_BASE_URL: publicUrl,
+    };
+    const checked = await run(JOBRUN, ["numbers", "check"], { env: environment, timeout: PATIENCE }).catch((error) => error);
+    return checked.stdout + checked.stderr;
+  }
+
   /** The state of a client's sign-up, as the database has it. */
   async stateOf(phone) {
     return JSON.parse(await this.jobrun("client", phone, "--json")).client.state;

@@ -14,11 +14,16 @@ const NUMBERS = ["+447111111111", "+447111111112", "+447111111113"];
 
 let up;
 let browser;
-const began = Date.now();
+/** The steps from the start of the programs to the end of the first sign-up, each with its time since then. */
+const steps = [];
+let began;
+const did = (what) => steps.push([Date.now() - began, what]);
 
 before(async () => {
   browser = await Browser.start();
+  began = Date.now();
   up = await Up.start({ TWILIO_POOL_NUMBERS: NUMBERS.join(",") });
+  did("jobrun up: the database, the programs and the stand-in are up");
 });
 
 after(async () => {
@@ -66,15 +71,18 @@ async function signUp(phone, business, step) {
   await step("rings the phone");
 }
 
-test("a newcomer signs up on the phone page, from the first text to the end", async () => {
+test("a newcomer signs up on the phone page, from the first text to the end", async (t) => {
   const page = await browser.open(up.url);
   const phone = new Phone(page, FIRST);
   await picture(page, "1440-light-begin");
-  const steps = [];
-  await signUp(phone, "ABC Plumbing", async (what) => steps.push([Date.now() - began, what]));
+  await signUp(phone, "ABC Plumbing", async (what) => did(what));
   assert.equal(await up.stateOf(FIRST), "COMPLETE");
   await phone.until(async () => (await phone.card.innerText()).includes("The caller heard: Thank you for calling."), "heard");
-  for (const [ms, what] of steps) console.log(`${(ms / 1000).toFixed(1).padStart(6)} s  ${what}`);
+  did("the page shows what the caller heard: the sign-up is finished");
+  steps.forEach(([ms, what], place) => {
+    const took = ms - (steps[place - 1]?.[0] ?? 0);
+    t.diagnostic(`${(ms / 1000).toFixed(2).padStart(6)} s (+${(took / 1000).toFixed(2)} s)  ${what}`);
+  });
   await picture(page, "1440-light-complete");
   await page.context().close();
 });

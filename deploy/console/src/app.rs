@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::FromRef;
 use jobrun_shared::config;
-use jobrun_shared::db::Health;
+use jobrun_shared::db::{self, Health};
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
 
@@ -49,6 +49,15 @@ impl App {
             overviews: Overviews::default(),
             checks: Arc::new(Semaphore::new(CHECKS_MAX)),
         }
+    }
+
+    /// Checks that the console can show pages.
+    ///
+    /// # Errors
+    /// The reason why it cannot, for the operator.
+    pub async fn ensure_ready(&self) -> Result<(), String> {
+        let checked = self.health.unless_lost(db::ensure_migrated(&self.pool)).await;
+        checked.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
     }
 
     /// Returns whether browsers reach the console by https.

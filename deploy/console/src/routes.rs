@@ -14,8 +14,8 @@ use crate::app::App;
 use crate::error::PageError;
 use crate::guard::{Access, guard};
 use crate::pages::{
-    alerts, audit, bulk_texts, client, client_actions, clients, events, numbers, payments, people, stops, texts, today,
-    waiting,
+    alerts, audit, bulk_texts, client, client_actions, clients, events, number_check, numbers, payments, people, stops,
+    texts, today, waiting,
 };
 use crate::{assets, live, login};
 
@@ -78,6 +78,7 @@ fn table(app: App) -> Table {
         .add(OPERATOR, post, "/clients/{id}/actions", client_actions::act)
         .add(VIEWER, get, "/waiting", waiting::show)
         .add(VIEWER, get, "/numbers", numbers::show)
+        .add(VIEWER, get, "/numbers/check", number_check::show)
         .add(OPERATOR, get, "/numbers/{number}", numbers::one)
         .add(VIEWER, get, "/purchases", numbers::purchases)
         .add(VIEWER, get, "/payments", payments::show)

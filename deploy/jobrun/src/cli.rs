@@ -82,6 +82,9 @@ pub(crate) enum Command {
         /// Change nothing, and print what would be done
         #[arg(long)]
         dry_run: bool,
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
     },
     /// The pool: the numbers that clients can be given
     #[command(subcommand)]
@@ -101,7 +104,11 @@ pub(crate) enum Command {
         assign: Option<Payments>,
     },
     /// Take back numbers of deleted clients and offer free numbers to the waiting list now, and print the clients that were texted
-    Sweep,
+    Sweep {
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
+    },
     /// Clients that wait for a number: since when, and by when one was promised
     ///
     /// Clients are listed in the order in which they are served. close: 20 of the promised 24 hours have passed; late: the promise
@@ -231,7 +238,7 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
         /// Clear the alert with this id, once it has been dealt with
-        #[arg(long, value_name = "ID", conflicts_with = "json")]
+        #[arg(long, value_name = "ID")]
         clear: Option<i64>,
         /// The reason for clearing it, for the audit log
         #[arg(long, value_name = "TEXT", requires = "clear")]
@@ -390,6 +397,9 @@ pub(crate) enum User {
         /// Read the password from standard input instead
         #[arg(long)]
         password_stdin: bool,
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
     },
     /// The people, their roles, and when they last logged in
     List {
@@ -404,6 +414,9 @@ pub(crate) enum User {
         /// Let the person log in again
         #[arg(long)]
         undo: bool,
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
     },
     /// Give a person a new random password, which is printed, and end the person's sessions
     Password {
@@ -412,11 +425,17 @@ pub(crate) enum User {
         /// Read the password from standard input instead
         #[arg(long)]
         password_stdin: bool,
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
     },
     /// Print a link that logs a person in once, within an hour
     Link {
         /// The name
         name: String,
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
     },
     /// Give a person another role
     Role {
@@ -425,6 +444,9 @@ pub(crate) enum User {
         /// viewer, operator or admin
         #[arg(value_parser = role())]
         role: Role,
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -444,6 +466,9 @@ pub(crate) enum Pool {
     Seed {
         /// Numbers such as +447911123456 or 07911123456, separated by spaces or commas [default: TWILIO_POOL_NUMBERS]
         numbers: Vec<String>,
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
     },
     /// Count the numbers, forecast how long those of each region last, and list them
     ///
@@ -472,6 +497,9 @@ pub(crate) enum Pool {
         /// The reason, for the audit log
         #[arg(long, value_name = "TEXT")]
         why: Option<String>,
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
     },
     /// Give a number to no further client; a client that holds it keeps it
     Drain {
@@ -483,12 +511,18 @@ pub(crate) enum Pool {
         /// The reason, for the audit log
         #[arg(long, value_name = "TEXT")]
         why: Option<String>,
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
     },
     /// Give a client a number exactly as the conversation does; JSON on standard output, exit status 1 when refused
     Allocate {
         /// clients.id or its beginning, or the phone
         #[arg(value_name = CLIENT)]
         client: String,
+        /// The reason, for the audit log
+        #[arg(long, value_name = "TEXT")]
+        why: Option<String>,
     },
     /// Buy numbers at Twilio, with our webhooks, and put them into the pool; without --yes, only show what it would do
     ///
@@ -512,6 +546,9 @@ pub(crate) enum Pool {
         /// Buy, and pay, instead of only showing what would be bought
         #[arg(long)]
         yes: bool,
+        /// The reason, for the audit log
+        #[arg(long, value_name = "TEXT", requires = "yes")]
+        why: Option<String>,
         /// Print JSON, for scripts
         #[arg(long)]
         json: bool,
@@ -541,20 +578,58 @@ pub(crate) enum Payments {
         /// The reason, for the audit log
         #[arg(long, value_name = "TEXT")]
         why: Option<String>,
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
     },
 }
 
 #[derive(Subcommand)]
 pub(crate) enum Numbers {
     /// Print the addresses to be entered at Twilio
-    Webhooks,
+    Webhooks {
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
+    },
     /// Compare every number of the account with the pool, and list the problems; exit status 0 only if there are none
     Check {
         /// First set the addresses of the onboarding number and of the pool; other numbers are never touched
         #[arg(long)]
         fix: bool,
+        /// The reason, for the audit log
+        #[arg(long, value_name = "TEXT", requires = "fix")]
+        why: Option<String>,
         /// Print JSON, for scripts
         #[arg(long)]
         json: bool,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Commands that list and show nothing, print what others wrote, or print JSON anyway.
+    const WITHOUT_JSON: [&str; 8] = ["up", "demo", "migrate", "pool allocate", "completions", "manual", "text", "call"];
+
+    /// Returns the commands that can be run, each with whether it has `--json`.
+    fn runnable(command: &clap::Command, name: &str) -> Vec<(String, bool)> {
+        let mut found = Vec::new();
+        if !name.is_empty() && !command.is_subcommand_required_set() {
+            found.push((name.to_owned(), command.get_arguments().any(|it| it.get_long() == Some("json"))));
+        }
+        for under in command.get_subcommands() {
+            found.extend(runnable(under, format!("{name} {}", under.get_name()).trim()));
+        }
+        found
+    }
+
+    #[test]
+    fn every_command_that_a_script_would_read_has_json() {
+        let commands = runnable(&Arguments::command(), "");
+        let without: Vec<&str> = commands.iter().filter(|(_, has)| !has).map(|(name, _)| name.as_str()).collect();
+        assert_eq!(without, WITHOUT_JSON);
+        assert!(commands.len() > 35, "{commands:?}");
+    }
 }

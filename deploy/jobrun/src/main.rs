@@ -76,20 +76,22 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Settings { .. } | Command::Doctor { .. } | Command::Completions { .. } | Command::Manual { .. } => {}
         Command::Clients(options) => return clients::run(&settings, &options).await,
         Command::Migrate { roles } => migrate::migrate(&settings, roles).await?,
-        Command::Restored { dry_run } => restored::run(&config::Numbers::from_env()?, &settings, dry_run).await?,
+        Command::Restored { dry_run, json } => {
+            restored::run(&config::Numbers::from_env()?, &settings, dry_run, json).await?;
+        }
         Command::Pool(command) => return run_pool(&settings, command).await,
-        Command::Numbers(Numbers::Webhooks) => numbers::print_addresses(&settings)?,
-        Command::Numbers(Numbers::Check { fix, json }) => {
-            let well = numbers::check(&config::Numbers::from_env()?, fix, json).await?;
+        Command::Numbers(Numbers::Webhooks { json }) => numbers::print_addresses(&settings, json)?,
+        Command::Numbers(Numbers::Check { fix, why, json }) => {
+            let well = numbers::check(&config::Numbers::from_env()?, fix, why, json).await?;
             return Ok(ExitCode::from(u8::from(!well)));
         }
-        Command::Payments { assign: Some(Payments::Assign { payment, client, why }), .. } => {
-            payments::assign(&connect_migrated(&settings).await?, &payment, &client, why).await?;
+        Command::Payments { assign: Some(Payments::Assign { payment, client, why, json }), .. } => {
+            payments::assign(&connect_migrated(&settings).await?, &payment, &client, why, json).await?;
         }
         Command::Payments { json, assign: None } => {
             payments::print_unassigned(&connect_migrated(&settings).await?, json).await?;
         }
-        Command::Sweep => sweep::run(&settings).await?,
+        Command::Sweep { json } => sweep::run(&settings, json).await?,
         Command::Waiting { json } => waiting::run(&settings, json).await?,
         Command::Client { action: Some(action), .. } => {
             let (on, action) = action.read();
@@ -107,35 +109,35 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Stop { what: None, json, .. } => stops::show(&settings, json).await?,
         Command::Start { what, why, json } => stops::start(&settings, what, why, json).await?,
         Command::Console(Console::User(command)) => run_console(&settings, command).await?,
-        Command::Alerts { clear: Some(id), why, .. } => return alerts::clear(&settings, id, why).await,
+        Command::Alerts { clear: Some(id), why, json } => return alerts::clear(&settings, id, why, json).await,
         Command::Alerts { json, clear: None, .. } => return alerts::list(&settings, json).await,
     }
     Ok(ExitCode::SUCCESS)
 }
 
 async fn run_console(settings: &config::Operator, command: User) -> anyhow::Result<()> {
-    let (name, change, password_from_stdin) = match command {
+    let (name, change, password_from_stdin, json) = match command {
         User::List { json } => return console::list(settings, json).await,
-        User::Add { name, role, password_stdin } => (name, Change::Add(role), password_stdin),
-        User::Password { name, password_stdin } => (name, Change::Password, password_stdin),
-        User::Link { name } => (name, Change::Link, false),
-        User::Role { name, role } => (name, Change::Role(role), false),
-        User::Disable { name, undo: false } => (name, Change::Disable, false),
-        User::Disable { name, undo: true } => (name, Change::Enable, false),
+        User::Add { name, role, password_stdin, json } => (name, Change::Add(role), password_stdin, json),
+        User::Password { name, password_stdin, json } => (name, Change::Password, password_stdin, json),
+        User::Link { name, json } => (name, Change::Link, false, json),
+        User::Role { name, role, json } => (name, Change::Role(role), false, json),
+        User::Disable { name, undo: false, json } => (name, Change::Disable, false, json),
+        User::Disable { name, undo: true, json } => (name, Change::Enable, false, json),
     };
-    console::change(settings, &name, &change, password_from_stdin).await
+    console::change(settings, &name, &change, password_from_stdin, json).await
 }
 
 async fn run_pool(settings: &config::Operator, command: Pool) -> anyhow::Result<ExitCode> {
     match command {
-        Pool::Seed { numbers } => pool::seed(settings, &numbers).await?,
+        Pool::Seed { numbers, json } => pool::seed(settings, &numbers, json).await?,
         Pool::Status { json } => pool::status(settings, json).await?,
-        Pool::Release { number, yes, now, why } => pool::release(settings, &number, yes, now, why).await?,
-        Pool::Drain { number, undo, why } => pool::drain(settings, &number, undo, why).await?,
-        Pool::Allocate { client } => return pool::allocate(settings, &client).await,
-        Pool::Buy { count, country, kind, yes, json } => {
+        Pool::Release { number, yes, now, why, json } => pool::release(settings, &number, yes, now, why, json).await?,
+        Pool::Drain { number, undo, why, json } => pool::drain(settings, &number, undo, why, json).await?,
+        Pool::Allocate { client, why } => return pool::allocate(settings, &client, why).await,
+        Pool::Buy { count, country, kind, yes, why, json } => {
             let order = Order { country, kind, count: usize::from(count) };
-            return Ok(ExitCode::from(buy::run(&config::Buying::from_env()?, &order, yes, json).await?));
+            return Ok(ExitCode::from(buy::run(&config::Buying::from_env()?, &order, yes, why, json).await?));
         }
     }
     Ok(ExitCode::SUCCESS)

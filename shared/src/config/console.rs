@@ -24,6 +24,8 @@ pub struct Console {
     pub trusted_proxies: Vec<IpAddr>,
     /// `CONSOLE_PROXY_HEADER`, if it is set. Then people do not log in at the console.
     pub proxy_header: Option<String>,
+    /// `OPS_ADDR`, if it is set.
+    pub ops_addr: Option<SocketAddr>,
     /// `TWILIO_ONBOARDING_NUMBER`: texts to other numbers of ours name the number.
     pub onboarding_number: String,
     /// `STOP_WITH_STDIN`: whether the end of standard input means to stop.
@@ -48,6 +50,7 @@ impl Console {
             let session_lifetime = reader.session_lifetime();
             let trusted_proxies = reader.trusted_proxies();
             let proxy_header = reader.proxy_header(trusted_proxies.is_empty());
+            let ops_addr = reader.ops_addr();
             let onboarding_number = reader.onboarding_number();
             let stop_with_stdin = reader.stop_with_stdin();
             let database_url = reader.database_url();
@@ -59,6 +62,7 @@ impl Console {
                 session_lifetime: session_lifetime?,
                 trusted_proxies,
                 proxy_header,
+                ops_addr,
                 onboarding_number: onboarding_number?.as_str().to_owned(),
                 stop_with_stdin,
                 log: log?,

@@ -136,9 +136,9 @@ pub const SETTINGS: [Setting; 49] = [
     ),
     setting(
         "OPS_ADDR",
-        "ingress, worker, jobrun up",
+        "ingress, worker, console, jobrun up",
         None,
-        "Where `/livez`, `/readyz` and `/metrics` are served, such as 127.0.0.1:9470: for the operator's network only. Without it, nowhere. Programs on one machine need a port each; `jobrun up` gives its worker the next port.",
+        "Where `/livez`, `/readyz` and `/metrics` are served, such as 127.0.0.1:9470: for the operator's network only. Without it, nowhere. Programs on one machine need a port each; `jobrun up` gives its worker the next port, and its console the one after.",
     ),
     setting(
         "OTEL_EXPORTER_OTLP_ENDPOINT",

@@ -3,8 +3,8 @@
 //! they lock, and check how many rows they touched.
 //!
 //! Every function that takes the pool commits what it writes ([`inbox::record()`], [`outbox::claim_unknown()`] and others), as
-//! do [`finish`] for the transaction that it is given, and [`numbers::purchases::intend`] and
-//! [`numbers::purchases::save_bought`] for the one that they begin; every other function leaves the commit to its
+//! do [`finish`] for the transaction that it is given, and [`numbers::purchases::intend`],
+//! [`numbers::purchases::save_bought`] and [`numbers::purchases::save_not_bought`] for the one that they begin; every other function leaves the commit to its
 //! caller. [`begin`] and [`snapshot`] begin a transaction that the caller ends. A commit returns once the disk has it, and the
 //! standby if there is one. Only announcements of jobs wait for neither: [`crate::queue::Announcer`].
 //!
@@ -51,6 +51,8 @@ pub mod leases;
 pub mod listing;
 
 mod migrate;
+
+pub mod number_checks;
 
 pub mod numbers;
 

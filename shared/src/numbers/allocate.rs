@@ -1,12 +1,14 @@
 //! The operator allocates a number to a client, exactly as the conversation does.
 
 use chrono::{DateTime, Utc};
-use jobrun_onboarding::{Allocation, journal};
+use jobrun_onboarding::{Allocation, E164, journal};
 use serde::Serialize;
+use serde_json::json;
 use sqlx::PgPool;
 
 use crate::alerts::numbers::pool_empty;
 use crate::db::alerts::{self, NewAlert};
+use crate::db::audit_log::{self, Action, Actor};
 use crate::db::{self, clients, numbers};
 
 /// The output of `jobrun pool allocate`. The names of its JSON fields are a contract.
@@ -30,8 +32,14 @@ pub struct AllocationAnswer {
     pub raised: Vec<NewAlert>,
 }
 
-/// Allocates a number to a client, or a place on the waiting list. Locks the client, then takes the allocation lock. Commits.
-pub async fn allocate(pool: &PgPool, client_id: &str, now: DateTime<Utc>) -> Result<AllocationAnswer, db::Error> {
+/// Allocates a number to a client, or a place on the waiting list. The audit log names the operator `by`, if there is one. Locks
+/// the client, then takes the allocation lock. Commits.
+pub async fn allocate(
+    pool: &PgPool,
+    client_id: &str,
+    now: DateTime<Utc>,
+    by: Option<&Actor>,
+) -> Result<AllocationAnswer, db::Error> {
     let refused = |reason: &'static str, words: &str| AllocationAnswer {
         success: false,
         phone_e164: None,
@@ -59,13 +67,18 @@ pub async fn allocate(pool: &PgPool, client_id: &str, now: DateTime<Utc>) -> Res
         Allocation::PoolEmpty { .. } => alerts::raise(&mut tx, &[if_empty], now).await?,
         Allocation::Assigned(_) | Allocation::AlreadyAssigned(_) => Vec::new(),
     };
-    tx.commit().await?;
-
     let (success, number, reason) = match &allocated {
         Allocation::Assigned(number) => (true, Some(number), None),
         Allocation::AlreadyAssigned(number) => (true, Some(number), Some("ALREADY_ASSIGNED")),
         Allocation::PoolEmpty { .. } => (false, None, Some("POOL_EMPTY")),
     };
+    if let Some(by) = by {
+        let details = json!({ "number": number.map(E164::as_str), "reason": reason });
+        let action = Action { name: "number.allocated", subject: Some(&client.id), details };
+        audit_log::record(&mut tx, by, &action, now).await?;
+    }
+    tx.commit().await?;
+
     Ok(AllocationAnswer {
         success,
         phone_e164: number.map(|number| number.as_str().to_owned()),

@@ -116,7 +116,7 @@ async fn allocate(
     while let Some(ids) = ids.chunks(batch).nth(next.fetch_add(1, Ordering::Relaxed)) {
         match ids {
             [id] => {
-                let answer = allocate::allocate(&pool, id, clock::now()).await?;
+                let answer = allocate::allocate(&pool, id, clock::now(), None).await?;
                 ensure!(answer.success && answer.reason.is_none(), "a client was refused falsely: {:?}", answer.reason);
                 numbers.push(answer.phone_e164.context("an allocation returns its number")?);
             }

@@ -1,6 +1,6 @@
 //! The audit log: what operators do on the command line is recorded with the action, or not at all.
 
-use jobrun_tests::{count, empty_database, programs, test_system, texts};
+use jobrun_tests::{count, empty_database, paid_clients, programs, test_system, texts};
 use secrecy::ExposeSecret;
 use sqlx::Row;
 
@@ -15,7 +15,7 @@ async fn what_operators_do_on_the_command_line_is_recorded_with_who_and_why() {
         shown
     };
     sqlx::raw_sql(
-        r#"INSERT INTO clients (id, "phoneNumber") VALUES ('ann', '447900000001');
+        r#"INSERT INTO clients (id, "phoneNumber") VALUES ('ann', '447900000099');
            INSERT INTO subscriptions (id, standing, heard_of_at) VALUES ('sub_1', 'active', now());
            INSERT INTO alerts (id, cause, about, raised_at, last_seen_at) OVERRIDING SYSTEM VALUE
            VALUES (7, 'x:1', 'x', now(), now())"#,
@@ -27,6 +27,8 @@ async fn what_operators_do_on_the_command_line_is_recorded_with_who_and_why() {
     run(&["pool", "drain", NUMBER, "--why", "complaints about noise"]).await;
     run(&["pool", "drain", NUMBER, "--undo"]).await;
     run(&["pool", "release", NUMBER, "--now", "--why", "set by hand"]).await;
+    paid_clients(&system.pool, "client", 1).await;
+    run(&["pool", "allocate", "client-1", "--why", "promised on the phone"]).await;
     run(&["payments", "assign", "sub_1", "ann", "--why", "the payer rang"]).await;
     run(&["alerts", "--clear", "7", "--why", "seen to"]).await;
     let shown = run(&["console", "user", "add", "Ada@Example.com", "--role", "admin"]).await;
@@ -40,6 +42,7 @@ async fn what_operators_do_on_the_command_line_is_recorded_with_who_and_why() {
         format!("number.drained {NUMBER} complaints about noise"),
         format!("number.undrained {NUMBER} -"),
         format!("number.released {NUMBER} set by hand"),
+        "number.allocated client-1 promised on the phone".to_owned(),
         "payment.assigned ann the payer rang".to_owned(),
         "alert.cleared x:1 seen to".to_owned(),
         "person.added ada@example.com -".to_owned(),
@@ -61,10 +64,14 @@ async fn what_operators_do_on_the_command_line_is_recorded_with_who_and_why() {
         .execute(&system.pool)
         .await
         .unwrap();
-    let (code, ..) = system.operator(&["pool", "drain", NUMBER]).await.unwrap();
-    assert_ne!(code, 0);
+    sqlx::raw_sql("UPDATE clients SET \"twilioNumber\" = NULL").execute(&system.pool).await.unwrap();
+    for refused in [&["pool", "drain", NUMBER][..], &["pool", "allocate", "client-1"]] {
+        let (code, ..) = system.operator(refused).await.unwrap();
+        assert_ne!(code, 0, "{refused:?}");
+    }
+    assert_eq!(count(&system.pool, r#"SELECT count(*) FROM clients WHERE "twilioNumber" IS NOT NULL"#).await, 0);
     assert_eq!(count(&system.pool, "SELECT count(*) FROM twilio_number_pool WHERE drained_at IS NOT NULL").await, 0);
-    assert_eq!(count(&system.pool, "SELECT count(*) FROM audit_log").await, 9);
+    assert_eq!(count(&system.pool, "SELECT count(*) FROM audit_log").await, 10);
     system.shut_down().await.unwrap();
 }
 

@@ -8,6 +8,8 @@ mod bulk_texts;
 
 mod masking;
 
+mod ops_port;
+
 mod rights;
 
 mod sessions;
@@ -149,6 +151,7 @@ impl Console {
             session_lifetime: Duration::from_secs(60),
             trusted_proxies: Vec::new(),
             proxy_header: None,
+            ops_addr: None,
             onboarding_number: "+447476955179".to_owned(),
             stop_with_stdin: false,
             log: jobrun_shared::config::Log {

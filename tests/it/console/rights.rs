@@ -18,7 +18,7 @@ enum For {
 use For::{Admins, Everyone, Operators, Viewers};
 
 /// Every route of the console, and an address of it.
-const ROUTES: [(&str, &str, For, &str); 28] = [
+const ROUTES: [(&str, &str, For, &str); 29] = [
     ("GET", "/healthz", Everyone, "/healthz"),
     ("GET", "/assets/{digest}/{name}", Everyone, "/assets/0/console.css"),
     ("GET", "/login", Everyone, "/login"),
@@ -34,6 +34,7 @@ const ROUTES: [(&str, &str, For, &str); 28] = [
     ("POST", "/clients/{id}/actions", Operators, "/clients/ann/actions"),
     ("GET", "/waiting", Viewers, "/waiting"),
     ("GET", "/numbers", Viewers, "/numbers"),
+    ("GET", "/numbers/check", Viewers, "/numbers/check"),
     ("GET", "/numbers/{number}", Operators, "/numbers/+447100000001"),
     ("GET", "/purchases", Viewers, "/purchases"),
     ("GET", "/payments", Viewers, "/payments"),

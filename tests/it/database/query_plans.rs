@@ -11,11 +11,12 @@ use super::execute;
 
 /// Tables with one row, or with no more rows than there is waiting work: a scan costs no more than that work. Those of a restore are
 /// empty until there is one.
-const SMALL: [&str; 12] = [
+const SMALL: [&str; 13] = [
     "alert_deliveries",
     "audits",
     "installation",
     "leases",
+    "number_checks",
     "restores",
     "sending",
     "stops",
@@ -47,13 +48,14 @@ const OF_WHAT_WAITS: [&str; 16] = [
 ];
 
 /// Queries that may read a growing table whole, each with words that no other query contains and the reason.
-const ALLOWED: [(&str, &str); 10] = [
+const ALLOWED: [(&str, &str); 11] = [
     (r#"clients.id AS "holder_id?""#, "`jobrun pool status` lists the whole pool"),
     (r#"AS "assigned_in_30_days!""#, "the level of the whole pool, and its forecast: once a sweep, and by hand"),
     ("WITH gone AS MATERIALIZED", "numbers whose clients were deleted are looked for in the whole pool: once a sweep"),
     ("FROM unnest($1::TEXT[]) AS r (region)", "asked only about clients of other countries, before they pay"),
     ("starts_with(id, $1)", "an operator's command finds a client by the beginning of its id"),
     ("FROM number_purchases WHERE state <> 'not_bought'", "`jobrun pool buy` counts purchases before it makes one"),
+    ("DELETE FROM checked_numbers", "`jobrun numbers check` replaces the numbers of the last check"),
     (r#"AS "knows_stripe!""#, "`jobrun doctor` asks whether there is any row, and reads one"),
     ("FROM onboarding_states GROUP BY", "clients are counted for the metrics: every five minutes, by one worker"),
     (OLD_TEXTS, "the thousand oldest that are settled, which are nearly all"),
@@ -177,7 +179,7 @@ async fn the_hottest_queries_touch_few_pages_of_large_tables() {
     let kinds = "ARRAY['text', 'call_ended', 'delivery_report', 'stripe']";
     let of_no_conversation = "ARRAY['delivery_report', 'stripe']";
     let oldest_waiting = ["50", kinds, "0", of_no_conversation];
-    let hottest: [(&str, &[&str], u64); 12] = [
+    let hottest: [(&str, &[&str], u64); 13] = [
         (OLDEST_WAITING, &oldest_waiting, 100),
         (
             "AND (due_at, id) > ($4, $5)",
@@ -194,6 +196,7 @@ async fn the_hottest_queries_touch_few_pages_of_large_tables() {
         (OLD_EVENTS, &["now() - INTERVAL '9 years'", "1000"], 200),
         // The console's lists.
         ("status IN ('undelivered', 'failed') AND id < $1", &["9223372036854775807", "51"], 100),
+        ("WHERE problems <> '[]' AND place > $1", &["0", "51"], 100),
         (r#"WHERE ("createdAt", id) < ($1, $2)"#, &["now()", "''", "51"], 100),
         ("@@ to_tsquery", &["'business:* & 77:*'", "51"], 300),
     ];

@@ -123,4 +123,10 @@ SELECT sha256(id::TEXT::BYTEA), id, now() FROM console_people;
 INSERT INTO console_login_failures (subject, failures, since)
 SELECT 'name:person-' || n, 1, now() - n * INTERVAL '1 second' FROM generate_series(1, 5000) AS n;
 
+INSERT INTO number_checks (checked_at, checked_by, public_base_url, numbers, with_problems)
+VALUES (now(), 'ada', 'https://onboarding.example.com', 20000, 200);
+INSERT INTO checked_numbers (place, number, purpose, sid, problems)
+SELECT n, '+' || 447100000000 + n, 'pool', 'PN' || md5(n::TEXT), CASE WHEN n % 100 = 0 THEN '[{"name": "trunk"}]' ELSE '[]' END::JSONB
+FROM generate_series(1, 20000) AS n;
+
 ANALYZE;

@@ -4,7 +4,7 @@ use jobrun::demo::TestSystem;
 use jobrun::playground::set_up_numbers;
 use jobrun_shared::numbers::seed_release;
 use jobrun_stand_in::Number;
-use jobrun_tests::{PATIENCE, numbers, programs, test_system};
+use jobrun_tests::{PATIENCE, numbers, programs, test_system, texts};
 use serde_json::Value;
 
 /// The check, with output for an operator's scripts.
@@ -134,8 +134,19 @@ async fn our_settings_are_mended_once_and_the_rest_is_left_alone() {
     let account = [vec![onboarding, bought], well, vec![stranger]].concat();
     system.stand_in.set_numbers(account.clone());
 
-    let (code, stdout, stderr) = system.operator(&["numbers", "check", "--fix"]).await.unwrap();
+    let arguments = ["numbers", "check", "--fix", "--why", "a new address"];
+    let (code, stdout, stderr) = system.operator(&arguments).await.unwrap();
     assert_eq!((code, stderr.as_str()), (1, ""));
+    let log = "SELECT action || ' ' || COALESCE(subject, '-') || ' ' || why FROM audit_log ORDER BY id";
+    let expected = [
+        "numbers.fix_begun - a new address".to_owned(),
+        format!("number.set_up {} a new address", system.account.onboarding_number),
+        format!("number.set_up {} a new address", numbers(1)[0]),
+    ];
+    assert_eq!(texts(&system.pool, log).await, expected);
+    let kept =
+        "SELECT numbers || ' ' || with_problems || ' ' || (SELECT count(*) FROM checked_numbers) FROM number_checks";
+    assert_eq!(texts(&system.pool, kept).await, ["5 2 5"]);
     let first = &numbers(1)[0];
     let set = "set SmsUrl, VoiceUrl, StatusCallback, VoiceApplicationSid";
     assert!(stdout.contains(&format!("{first:<17} {set}\n")), "{stdout}");
@@ -187,6 +198,12 @@ async fn an_account_of_many_pages_is_read_to_its_end() {
     assert_eq!((code, stdout.as_str(), stderr.as_str()), (0, "121 numbers: all is well\n", ""));
     change(&system, 120, |it| it.sms = false);
     assert_eq!(find(&system).await, [fault(&numbers(120)[119], "no_messages", None)]);
+    let kept = "SELECT place || ' ' || number || ' ' || (problems -> 0 ->> 'name') FROM checked_numbers WHERE problems <> '[]'";
+    assert_eq!(
+        texts(&system.pool, kept).await,
+        [format!("121 {} no_messages", numbers(120)[119])],
+        "the newest is kept"
+    );
     system.shut_down().await.unwrap();
 }
 

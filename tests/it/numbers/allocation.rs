@@ -21,7 +21,7 @@ async fn allocate_all(pool: &PgPool, ids: &[String]) -> Vec<AllocationAnswer> {
     // Each client asks a microsecond after the one before, so that their order is defined.
     let ask = async |(place, id): (usize, &String)| {
         let asked_at = start + TimeDelta::microseconds(i64::try_from(place).unwrap());
-        allocate::allocate(pool, id, asked_at).await.unwrap()
+        allocate::allocate(pool, id, asked_at, None).await.unwrap()
     };
     join_all(ids.iter().enumerate().map(ask)).await
 }
@@ -87,7 +87,7 @@ async fn a_number_in_an_open_transaction_does_not_make_the_pool_empty() {
 
     let other = tokio::spawn({
         let (pool, id) = (pool.clone(), ids[1].clone());
-        async move { allocate::allocate(&pool, &id, clock::now()).await.unwrap() }
+        async move { allocate::allocate(&pool, &id, clock::now(), None).await.unwrap() }
     });
     let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
@@ -105,7 +105,7 @@ async fn numbers_are_handed_out_in_the_order_in_which_they_were_seeded() {
     let seeded = ["+447111111119", "+447111111110", "+447111111115"].map(str::to_owned);
     seed_release::seed(&pool, &seeded).await.unwrap();
     for (id, number) in paid_clients(&pool, "client", 3).await.iter().zip(seeded) {
-        assert_eq!(allocate::allocate(&pool, id, clock::now()).await.unwrap().phone_e164, Some(number));
+        assert_eq!(allocate::allocate(&pool, id, clock::now(), None).await.unwrap().phone_e164, Some(number));
     }
 }
 
@@ -113,14 +113,17 @@ async fn numbers_are_handed_out_in_the_order_in_which_they_were_seeded() {
 async fn a_newcomer_does_not_overtake_a_waiting_client() {
     let pool = migrated_database(2).await;
     let ids = paid_clients(&pool, "client", 3).await;
-    assert!(!allocate::allocate(&pool, &ids[0], clock::now()).await.unwrap().success);
+    assert!(!allocate::allocate(&pool, &ids[0], clock::now(), None).await.unwrap().success);
     seed_release::seed(&pool, &numbers(1)).await.unwrap();
-    let newcomer = allocate::allocate(&pool, &ids[1], clock::now()).await.unwrap();
+    let newcomer = allocate::allocate(&pool, &ids[1], clock::now(), None).await.unwrap();
     assert_eq!(newcomer.reason, Some("POOL_EMPTY"), "the one number is for the waiting client");
     seed_release::seed(&pool, &numbers(3)).await.unwrap();
-    assert!(allocate::allocate(&pool, &ids[2], clock::now()).await.unwrap().success, "a third number is left over");
-    assert!(allocate::allocate(&pool, &ids[0], clock::now()).await.unwrap().success);
-    assert!(allocate::allocate(&pool, &ids[1], clock::now()).await.unwrap().success);
+    assert!(
+        allocate::allocate(&pool, &ids[2], clock::now(), None).await.unwrap().success,
+        "a third number is left over"
+    );
+    assert!(allocate::allocate(&pool, &ids[0], clock::now(), None).await.unwrap().success);
+    assert!(allocate::allocate(&pool, &ids[1], clock::now(), None).await.unwrap().success);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,7 +133,7 @@ async fn a_client_gets_a_number_of_its_own_region() {
     sqlx::raw_sql("UPDATE clients SET region = 'IE' WHERE id = 'client-1'").execute(&pool).await.unwrap();
     seed_release::seed(&pool, &["+447111111111".to_owned(), "+353871234567".to_owned()]).await.unwrap();
     for (id, number) in ids.iter().zip(["+353871234567", "+447111111111"]) {
-        let answer = allocate::allocate(&pool, id, clock::now()).await.unwrap();
+        let answer = allocate::allocate(&pool, id, clock::now(), None).await.unwrap();
         assert_eq!(answer.phone_e164.as_deref(), Some(number));
     }
 }
@@ -140,11 +143,11 @@ async fn a_number_that_a_client_holds_goes_to_no_other_client_even_if_the_pool_s
     let pool = migrated_database(2).await;
     seed_release::seed(&pool, &numbers(1)).await.unwrap();
     let ids = paid_clients(&pool, "client", 2).await;
-    assert!(allocate::allocate(&pool, &ids[0], clock::now()).await.unwrap().success);
+    assert!(allocate::allocate(&pool, &ids[0], clock::now(), None).await.unwrap().success);
     let reset = "UPDATE twilio_number_pool SET status = 'AVAILABLE', client_id = NULL, assigned_at = NULL";
     sqlx::raw_sql(reset).execute(&pool).await.unwrap();
-    assert_eq!(allocate::allocate(&pool, &ids[1], clock::now()).await.unwrap().reason, Some("POOL_EMPTY"));
-    let again = allocate::allocate(&pool, &ids[0], clock::now()).await.unwrap();
+    assert_eq!(allocate::allocate(&pool, &ids[1], clock::now(), None).await.unwrap().reason, Some("POOL_EMPTY"));
+    let again = allocate::allocate(&pool, &ids[0], clock::now(), None).await.unwrap();
     assert_eq!(again.reason, Some("ALREADY_ASSIGNED"));
     assert_eq!(texts(&pool, "SELECT client_id FROM twilio_number_pool").await, ["client-1"], "the row is repaired");
     let stolen = r#"UPDATE clients SET "twilioNumber" = '+447100000001' WHERE id = 'client-2'"#;
@@ -159,7 +162,7 @@ async fn an_unpaid_or_unknown_client_gets_no_number_by_hand() {
     paid_clients(&pool, "client", 1).await;
     sqlx::raw_sql(r#"UPDATE clients SET "paymentActive" = FALSE"#).execute(&pool).await.unwrap();
     for (id, reason) in [("client-1", "PAYMENT_NOT_ACTIVE"), ("somebody", "CLIENT_NOT_FOUND")] {
-        let answer = allocate::allocate(&pool, id, clock::now()).await.unwrap();
+        let answer = allocate::allocate(&pool, id, clock::now(), None).await.unwrap();
         assert_eq!((answer.success, answer.reason), (false, Some(reason)));
     }
     assert_eq!(count(&pool, "SELECT count(*) FROM twilio_number_pool WHERE status = 'AVAILABLE'").await, 1);
@@ -170,7 +173,7 @@ async fn a_released_number_is_free_again_and_its_holder_has_none() {
     let pool = migrated_database(2).await;
     seed_release::seed(&pool, &numbers(1)).await.unwrap();
     paid_clients(&pool, "client", 1).await;
-    allocate::allocate(&pool, "client-1", clock::now()).await.unwrap();
+    allocate::allocate(&pool, "client-1", clock::now(), None).await.unwrap();
     let released = seed_release::release(&pool, "+447100000001", Duration::ZERO, clock::now(), None).await.unwrap();
     assert_eq!(released.holder.as_deref(), Some("client-1"));
     let status = status::pool_status(&pool, clock::now()).await.unwrap();

@@ -83,9 +83,10 @@ async fn without_yes_everything_is_shown_and_nothing_is_done() {
 async fn bought_numbers_lead_to_our_webhooks_and_are_offered_to_waiting_clients() {
     let system = test_system(1, &[]).await;
     let ids = paid_clients(&system.pool, "client", 1).await;
-    assert!(!allocate::allocate(&system.pool, &ids[0], clock::now()).await.unwrap().success);
+    assert!(!allocate::allocate(&system.pool, &ids[0], clock::now(), None).await.unwrap().success);
 
-    let (code, stdout, stderr) = system.operator(&["pool", "buy", "--count", "2", "--yes"]).await.unwrap();
+    let arguments = ["pool", "buy", "--count", "2", "--yes", "--why", "clients wait"];
+    let (code, stdout, stderr) = system.operator(&arguments).await.unwrap();
     assert_eq!((code, stderr.as_str()), (0, ""));
     let cap = "cap                   10 within 30 days (POOL_BUY_MAX): 2 bought, 0 open, 8 left";
     let expected = format!(
@@ -94,6 +95,11 @@ async fn bought_numbers_lead_to_our_webhooks_and_are_offered_to_waiting_clients(
     assert_eq!(stdout, expected);
     assert_eq!(account(&system), [FIRST, SECOND]);
     assert_eq!(texts(&system.pool, POOL).await, [format!("{FIRST} AVAILABLE GB"), format!("{SECOND} AVAILABLE GB")]);
+    let log = "SELECT action || ' ' || subject || ' ' || why FROM audit_log ORDER BY id";
+    let bought = [FIRST, SECOND].map(|number| {
+        [format!("number.ordered {number} clients wait"), format!("number.bought {number} clients wait")]
+    });
+    assert_eq!(texts(&system.pool, log).await, bought.concat());
     let settled = "SELECT count(*) FROM number_purchases WHERE state = 'bought' AND sid LIKE 'PN%'";
     assert_eq!(count(&system.pool, settled).await, 2);
     assert_eq!(system.stand_in.numbers()[1].fields["FriendlyName"], "JobRun pool");

@@ -33,7 +33,7 @@ pub(crate) async fn waiting_clients(pool: &PgPool, how_many: usize, at: DateTime
     let ids = paid_clients(pool, "client", how_many).await;
     for (place, id) in ids.iter().enumerate() {
         let at = at + TimeDelta::milliseconds(i64::try_from(place).unwrap());
-        assert!(!allocate::allocate(pool, id, at).await.unwrap().success);
+        assert!(!allocate::allocate(pool, id, at, None).await.unwrap().success);
     }
     ids
 }

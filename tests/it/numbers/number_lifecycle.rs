@@ -54,7 +54,7 @@ const OUT_OF_ORDER: &str = r#"
         WHEN why = 'allocated' THEN was IN ('added', 'cooled_down') OR was_why = 'released by hand' END, FALSE)"#;
 
 async fn allocate(pool: &PgPool, id: &str) -> Option<String> {
-    allocate::allocate(pool, id, clock::now()).await.unwrap().phone_e164
+    allocate::allocate(pool, id, clock::now(), None).await.unwrap().phone_e164
 }
 
 async fn sweep(pool: &PgPool, now: DateTime<Utc>) -> Result<Vec<String>, db::Error> {
@@ -194,7 +194,10 @@ async fn a_drained_number_is_assigned_to_no_client_and_its_holder_keeps_it() {
     let drained = drain(false).await;
     assert_eq!((drained.changed, drained.holder.as_deref()), (true, Some("client-1")));
     assert!(!drain(false).await.changed, "a second drain changes nothing");
-    assert_eq!(allocate::allocate(&pool, "client-1", clock::now()).await.unwrap().reason, Some("ALREADY_ASSIGNED"));
+    assert_eq!(
+        allocate::allocate(&pool, "client-1", clock::now(), None).await.unwrap().reason,
+        Some("ALREADY_ASSIGNED")
+    );
 
     leave(&pool, &ids[0]).await;
     assert_eq!(allocate(&pool, &ids[0]).await, None, "the returning client does not get it");
@@ -338,7 +341,7 @@ async fn the_plan_s_reset_frees_cooling_numbers_and_leaves_a_pool_that_works() {
     sweep(&pool, clock::now() + TimeDelta::days(31)).await.unwrap();
     assert_eq!(count(&pool, "SELECT count(*) FROM number_changes WHERE change = 'cooled_down'").await, 0);
     assert_eq!(allocate(&pool, &ids[2]).await.as_deref(), Some(FIRST));
-    assert_eq!(allocate::allocate(&pool, &ids[1], clock::now()).await.unwrap().reason, Some("ALREADY_ASSIGNED"));
+    assert_eq!(allocate::allocate(&pool, &ids[1], clock::now(), None).await.unwrap().reason, Some("ALREADY_ASSIGNED"));
     assert!(texts(&pool, AT_ODDS).await.is_empty());
     leave(&pool, &ids[2]).await;
     assert_eq!(allocate(&pool, &ids[2]).await.as_deref(), Some(FIRST));

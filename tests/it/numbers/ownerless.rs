@@ -20,7 +20,7 @@ const POOL: &str =
 /// Makes clients who pay and hold the first numbers of the pool, one each.
 async fn served_clients(pool: &PgPool, how_many: usize) {
     for id in paid_clients(pool, "client", how_many).await {
-        assert!(allocate::allocate(pool, &id, clock::now()).await.unwrap().success);
+        assert!(allocate::allocate(pool, &id, clock::now(), None).await.unwrap().success);
     }
 }
 

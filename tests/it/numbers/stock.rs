@@ -83,7 +83,7 @@ async fn low_stock_raises_one_alert_that_is_cleared_once_there_are_enough_number
     seed_release::seed(&pool, &numbers(3)).await.unwrap();
     assert_eq!(level(3).await, AlertChanges::default());
     let id = paid_clients(&pool, "client", 1).await.remove(0);
-    assert!(allocate::allocate(&pool, &id, now).await.unwrap().success);
+    assert!(allocate::allocate(&pool, &id, now, None).await.unwrap().success);
 
     let looks = join_all((0..10).map(|_| pool_alerts::low_pools(&pool, 3, now))).await;
     let raised: Vec<String> = looks.into_iter().flat_map(|it| it.unwrap().raised).map(|alert| alert.about).collect();

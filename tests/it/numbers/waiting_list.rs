@@ -25,7 +25,7 @@ async fn sweep_at(pool: &PgPool, hours: i64) -> Vec<String> {
 async fn waiting_clients(pool: &PgPool, how_many: usize) -> Vec<String> {
     let ids = paid_clients(pool, "client", how_many).await;
     for id in &ids {
-        assert!(!allocate::allocate(pool, id, clock::now()).await.unwrap().success);
+        assert!(!allocate::allocate(pool, id, clock::now(), None).await.unwrap().success);
     }
     ids
 }
@@ -81,9 +81,9 @@ async fn an_ignored_hold_passes_on_and_returns_to_its_client_in_the_next_round()
     assert!(sweep_at(&pool, 47).await.is_empty(), "the hold stands");
     assert_eq!(sweep_at(&pool, 49).await, ids[1..], "and passes on");
     assert_eq!(sweep_at(&pool, 98).await, ids[..1], "and comes back");
-    let early = allocate::allocate(&pool, &ids[1], clock::now()).await.unwrap();
+    let early = allocate::allocate(&pool, &ids[1], clock::now(), None).await.unwrap();
     assert!(!early.success, "a client whose hold has passed on waits again");
-    assert!(allocate::allocate(&pool, &ids[0], clock::now()).await.unwrap().success);
+    assert!(allocate::allocate(&pool, &ids[0], clock::now(), None).await.unwrap().success);
 }
 
 /// A number that is drained while it is held for a client is not available.
@@ -94,11 +94,11 @@ async fn a_hold_whose_number_is_drained_ends_when_its_client_asks_and_the_client
     seed_release::seed(&pool, &numbers(1)).await.unwrap();
     assert_eq!(sweep_at(&pool, 0).await, ids);
     seed_release::drain(&pool, &numbers(1)[0], false, clock::now(), None).await.unwrap();
-    assert!(!allocate::allocate(&pool, &ids[0], clock::now()).await.unwrap().success);
+    assert!(!allocate::allocate(&pool, &ids[0], clock::now(), None).await.unwrap().success);
     assert_eq!(count(&pool, "SELECT count(*) FROM waiting_list WHERE held_until IS NULL").await, 1);
     seed_release::seed(&pool, &numbers(2)).await.unwrap();
     assert_eq!(sweep_at(&pool, 0).await, ids, "the next number is offered");
-    assert!(allocate::allocate(&pool, &ids[0], clock::now()).await.unwrap().success);
+    assert!(allocate::allocate(&pool, &ids[0], clock::now(), None).await.unwrap().success);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,7 +110,7 @@ async fn a_client_who_waits_alone_is_told_once() {
     for days in 1..30 {
         assert!(sweep_at(&pool, 24 * days).await.is_empty());
     }
-    assert!(allocate::allocate(&pool, &ids[0], clock::now()).await.unwrap().success, "and the place is kept");
+    assert!(allocate::allocate(&pool, &ids[0], clock::now(), None).await.unwrap().success, "and the place is kept");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -293,7 +293,7 @@ async fn a_number_that_replaced_another_is_kept_for_the_last_client_who_was_told
     seed_release::seed(&system.pool, &numbers(3)).await.unwrap();
     paid_clients(&system.pool, "client", 3).await;
     for id in ["client-1", "client-2"] {
-        allocate::allocate(&system.pool, id, clock::now()).await.unwrap();
+        allocate::allocate(&system.pool, id, clock::now(), None).await.unwrap();
     }
     execute(
         &system.pool,
@@ -320,7 +320,7 @@ async fn a_number_that_replaced_another_is_kept_for_the_last_client_who_was_told
     let history =
         "SELECT concat_ws(' ', client_id, number_changes.number, change) FROM number_changes WHERE why LIKE 'told %'";
     assert_eq!(texts(&system.pool, history).await, [format!("client-1 {third} released")], "once");
-    let refused = allocate::allocate(&system.pool, "client-3", clock::now()).await.unwrap();
+    let refused = allocate::allocate(&system.pool, "client-3", clock::now(), None).await.unwrap();
     assert_eq!(refused.phone_e164, None, "no other client is given it");
 
     start(&mut system).await;

@@ -274,7 +274,7 @@ async fn no_number_is_offered_and_no_delay_is_told_while_either_is_stopped() {
         let (now, hold) = (clock::now(), std::time::Duration::from_secs(3_600));
         let ids = paid_clients(&pool, "client", 2).await;
         for id in &ids {
-            assert!(!allocate::allocate(&pool, id, now).await.unwrap().success);
+            assert!(!allocate::allocate(&pool, id, now, None).await.unwrap().success);
         }
         seed_release::seed(&pool, &numbers(1)).await.unwrap();
         let late = now + TimeDelta::hours(23);

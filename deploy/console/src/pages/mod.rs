@@ -14,6 +14,8 @@ pub mod clients;
 
 pub mod events;
 
+pub mod number_check;
+
 pub mod numbers;
 
 pub mod payments;

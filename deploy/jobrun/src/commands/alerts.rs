@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use jobrun_shared::db::alerts::Alert;
 use jobrun_shared::{clock, config, db, liveness};
+use serde_json::json;
 
 use crate::MINUTE;
 use crate::commands::{connect_migrated, operator};
@@ -54,10 +55,12 @@ pub async fn list(settings: &config::Operator, json: bool) -> anyhow::Result<Exi
 ///
 /// # Errors
 /// When the settings, the database or the output fail.
-pub async fn clear(settings: &config::Operator, id: i64, why: Option<String>) -> anyhow::Result<ExitCode> {
+pub async fn clear(settings: &config::Operator, id: i64, why: Option<String>, json: bool) -> anyhow::Result<ExitCode> {
     match db::alerts::clear_by_id(&connect_migrated(settings).await?, id, &operator(why), clock::now()).await? {
         Some(cause) => {
-            writeln!(std::io::stdout(), "cleared {cause}")?;
+            let cleared = json!({ "id": id, "cleared": cause });
+            let words = if json { format!("{cleared:#}") } else { format!("cleared {cause}") };
+            writeln!(std::io::stdout(), "{words}")?;
             Ok(ExitCode::SUCCESS)
         }
         None => {

@@ -12,6 +12,7 @@ use jobrun_shared::numbers::purchase::{Order, PurchaseReport, Run, Shortfall, fi
 use jobrun_twilio::api::Api;
 use serde_json::{Value, json};
 
+use crate::commands::operator;
 use crate::{CONNECTIONS, table};
 
 /// Carries out an order, or only prints its effect unless `really` is set. Returns the exit status: 0 if all numbers are bought,
@@ -19,7 +20,13 @@ use crate::{CONNECTIONS, table};
 ///
 /// # Errors
 /// When the database belongs to an account of the other kind.
-pub async fn run(settings: &Buying, order: &Order, really: bool, json: bool) -> anyhow::Result<u8> {
+pub async fn run(
+    settings: &Buying,
+    order: &Order,
+    really: bool,
+    why: Option<String>,
+    json: bool,
+) -> anyhow::Result<u8> {
     let pool = db::connect(&settings.database_url, CONNECTIONS).await?;
     db::ensure_migrated(&pool).await?;
     let account_kind = settings.twilio.account_kind();
@@ -29,12 +36,12 @@ pub async fn run(settings: &Buying, order: &Order, really: bool, json: bool) -> 
     if let Some(installation) = installation::find(&pool).await? {
         installation.ensure_is_of(account_kind)?;
     }
-    let api = Api::new(&settings.twilio.account)?;
+    let (api, by) = (Api::new(&settings.twilio.account)?, operator(why));
     let report = if really {
         let mut conn = purchases::begin_run(&pool).await?;
-        Run::new(&mut conn, &api, settings, order, clock::now()).buy().await?
+        Run::new(&mut conn, &api, settings, order, &by, clock::now()).buy().await?
     } else {
-        Run::new(&mut *pool.acquire().await?, &api, settings, order, clock::now()).rehearse().await?
+        Run::new(&mut *pool.acquire().await?, &api, settings, order, &by, clock::now()).rehearse().await?
     };
     let mut out = table::stdout();
     if !json {

@@ -68,6 +68,7 @@ pub async fn change(
     name: &str,
     change: &Change,
     password_from_stdin: bool,
+    json: bool,
 ) -> anyhow::Result<()> {
     let name = name.to_lowercase();
     if !console::is_a_name(&name) {
@@ -81,6 +82,15 @@ pub async fn change(
     let pool = connect_migrated(settings).await?;
     let link = apply(&pool, &operator(None), &name, change, secret.as_deref(), clock::now()).await?;
     let mut out = std::io::stdout().lock();
+    if json {
+        let shown = json!({
+            "name": name,
+            "action": change.action(),
+            "password": secret.filter(|_| !password_from_stdin),
+            "link": link.map(|link| address(settings, &link)),
+        });
+        return Ok(writeln!(out, "{shown:#}")?);
+    }
     match (change, secret.filter(|_| !password_from_stdin), link) {
         (_, _, Some(link)) => writeln!(out, "{}", address(settings, &link))?,
         (_, Some(secret), _) => writeln!(out, "{name}: the password is {secret}")?,

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use jobrun_shared::db::subscriptions::{self, Unassigned};
 use jobrun_shared::{clock, payments, refusal, telemetry, words};
+use serde_json::json;
 use sqlx::PgPool;
 
 use crate::commands::operator;
@@ -58,10 +59,20 @@ fn amount(it: &Unassigned) -> String {
 ///
 /// # Errors
 /// When there is no such client, or no such unassigned payment.
-pub async fn assign(pool: &PgPool, subscription_id: &str, words: &str, why: Option<String>) -> anyhow::Result<()> {
+pub async fn assign(
+    pool: &PgPool,
+    subscription_id: &str,
+    words: &str,
+    why: Option<String>,
+    as_json: bool,
+) -> anyhow::Result<()> {
     let client_id = refusal::find_client(pool, words).await?;
     let assigned = payments::assign_payment(pool, subscription_id, &client_id, &operator(why), clock::now()).await?;
     telemetry::raised(&assigned.raised);
     telemetry::cleared(&assigned.cleared);
-    Ok(writeln!(std::io::stdout(), "{subscription_id} belongs to client {client_id}")?)
+    let mut out = table::stdout();
+    if as_json {
+        return Ok(writeln!(out, "{:#}", json!({ "payment": subscription_id, "clientId": client_id }))?);
+    }
+    Ok(writeln!(out, "{subscription_id} belongs to client {client_id}")?)
 }

@@ -4,10 +4,12 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use jobrun_shared::numbers::seed_release::Released;
 use jobrun_shared::numbers::status::{self, PoolNumber, PoolRegion, PoolStatus};
 use jobrun_shared::numbers::{allocate, seed_release};
 use jobrun_shared::refusal::{self, Refusal};
 use jobrun_shared::{clock, config, telemetry};
+use serde_json::json;
 
 use crate::MINUTE;
 use crate::commands::{connect_migrated, operator};
@@ -89,7 +91,7 @@ fn since(number: &PoolNumber) -> String {
 ///
 /// # Errors
 /// When the settings, the database or the output fail.
-pub async fn seed(settings: &config::Operator, numbers: &[String]) -> anyhow::Result<()> {
+pub async fn seed(settings: &config::Operator, numbers: &[String], json: bool) -> anyhow::Result<()> {
     let given: Vec<String> = numbers
         .iter()
         .flat_map(|it| it.split(','))
@@ -100,7 +102,11 @@ pub async fn seed(settings: &config::Operator, numbers: &[String]) -> anyhow::Re
     let numbers = if given.is_empty() { &settings.pool_numbers } else { &given };
     let numbers = seed_release::read_pool_numbers(numbers, Some(&settings.onboarding_number))?;
     let seeded = seed_release::add_to_pool(&connect_migrated(settings).await?, numbers, Some(&operator(None))).await?;
-    Ok(writeln!(std::io::stdout(), "{} new, {} known already", seeded.new, seeded.known)?)
+    let mut out = table::stdout();
+    if json {
+        return Ok(writeln!(out, "{:#}", json!({ "new": seeded.new, "known": seeded.known }))?);
+    }
+    Ok(writeln!(out, "{} new, {} known already", seeded.new, seeded.known)?)
 }
 
 /// Puts a number back into the pool.
@@ -113,6 +119,7 @@ pub async fn release(
     yes: bool,
     at_once: bool,
     why: Option<String>,
+    json: bool,
 ) -> anyhow::Result<()> {
     let cooling = if at_once { Duration::ZERO } else { settings.cooling };
     let (pool, now) = (connect_migrated(settings).await?, clock::now());
@@ -123,13 +130,11 @@ pub async fn release(
     } else {
         seed_release::release_unheld(&pool, number, cooling, now, by).await?
     };
-    let holder = released.holder.map_or_else(|| "nobody".to_owned(), |id| format!("client {id}"));
-    let state = match (released.cools_until, released.drained) {
-        (Some(until), _) => format!("cools down until {}", until.format(MINUTE)),
-        (None, true) => "is back in the pool, but drained".to_owned(),
-        (None, false) => "is available".to_owned(),
-    };
-    writeln!(std::io::stdout(), "{} {state}; it was held by {holder}", released.number)?;
+    if json {
+        print_released(&released)?;
+    } else {
+        print_state(&released)?;
+    }
     if released.is_uncooled && !released.drained {
         eprintln!(
             "jobrun: it has not cooled down: the former client's phone may still forward its calls to it, and the next client \
@@ -139,13 +144,50 @@ pub async fn release(
     Ok(())
 }
 
+fn print_released(released: &Released) -> std::io::Result<()> {
+    let shown = json!({
+        "phoneE164": released.number,
+        "holder": released.holder,
+        "coolsUntil": released.cools_until,
+        "drained": released.drained,
+        "uncooled": released.is_uncooled,
+    });
+    writeln!(table::stdout(), "{shown:#}")
+}
+
+fn print_state(released: &Released) -> std::io::Result<()> {
+    let holder = released.holder.as_ref().map_or_else(|| "nobody".to_owned(), |id| format!("client {id}"));
+    let state = match (released.cools_until, released.drained) {
+        (Some(until), _) => format!("cools down until {}", until.format(MINUTE)),
+        (None, true) => "is back in the pool, but drained".to_owned(),
+        (None, false) => "is available".to_owned(),
+    };
+    writeln!(std::io::stdout(), "{} {state}; it was held by {holder}", released.number)
+}
+
 /// Takes a number out of use, or back into use.
 ///
 /// # Errors
 /// When the settings, the database or the output fail.
-pub async fn drain(settings: &config::Operator, number: &str, undo: bool, why: Option<String>) -> anyhow::Result<()> {
+pub async fn drain(
+    settings: &config::Operator,
+    number: &str,
+    undo: bool,
+    why: Option<String>,
+    json: bool,
+) -> anyhow::Result<()> {
     let (pool, by) = (connect_migrated(settings).await?, operator(why));
     let drained = seed_release::drain(&pool, number, undo, clock::now(), Some(&by)).await?;
+    let mut out = table::stdout();
+    if json {
+        let shown = json!({
+            "phoneE164": drained.number,
+            "drained": !undo,
+            "changed": drained.changed,
+            "holder": drained.holder,
+        });
+        return Ok(writeln!(out, "{shown:#}")?);
+    }
     let state = match (undo, drained.changed) {
         (false, true) => "is drained: no client will be given it",
         (false, false) => "was drained already: no client will be given it",
@@ -153,21 +195,21 @@ pub async fn drain(settings: &config::Operator, number: &str, undo: bool, why: O
         (true, false) => "was not drained: clients may be given it",
     };
     let holder = drained.holder.map_or_else(|| "nobody holds it".to_owned(), |id| format!("client {id} holds it"));
-    Ok(writeln!(std::io::stdout(), "{} {state}; {holder}", drained.number)?)
+    Ok(writeln!(out, "{} {state}; {holder}", drained.number)?)
 }
 
 /// Gives a client a number. Returns exit status 1 if it gets none.
 ///
 /// # Errors
 /// When the settings, the database or the output fail.
-pub async fn allocate(settings: &config::Operator, client: &str) -> anyhow::Result<ExitCode> {
+pub async fn allocate(settings: &config::Operator, client: &str, why: Option<String>) -> anyhow::Result<ExitCode> {
     let pool = connect_migrated(settings).await?;
     let client_id = match refusal::find_client(&pool, client).await {
         // The JSON result of `allocate` reports an unknown client, for scripts.
         Err(Refusal::NoSuchClient) => client.to_owned(),
         found => found?,
     };
-    let answer = allocate::allocate(&pool, &client_id, clock::now()).await?;
+    let answer = allocate::allocate(&pool, &client_id, clock::now(), Some(&operator(why))).await?;
     telemetry::journal(&answer.journal);
     telemetry::raised(&answer.raised);
     writeln!(std::io::stdout(), "{}", serde_json::to_string(&answer)?)?;

@@ -2,11 +2,12 @@
 
 use std::io::Write;
 
-use jobrun_shared::db::numbers::Kept;
+use jobrun_shared::db::numbers::{Kept, Told};
 use jobrun_shared::db::{self, installation};
 use jobrun_shared::restore::{self, Found, KEPT_FOR, Restored};
 use jobrun_shared::{clock, config};
 use jobrun_twilio::api::Api;
+use serde_json::{Value, json};
 
 use crate::table::{self, Column};
 use crate::{CONNECTIONS, MINUTE};
@@ -26,7 +27,12 @@ What nothing brings back: calls since then.";
 ///
 /// # Errors
 /// When a daemon runs, or the settings, Twilio, the database or the output fail.
-pub async fn run(settings: &config::Numbers, operator: &config::Operator, dry_run: bool) -> anyhow::Result<()> {
+pub async fn run(
+    settings: &config::Numbers,
+    operator: &config::Operator,
+    dry_run: bool,
+    json: bool,
+) -> anyhow::Result<()> {
     let pool = db::connect(&settings.database_url, CONNECTIONS).await?;
     db::ensure_migrated(&pool).await?;
     if let Some(installation) = installation::find(&pool).await? {
@@ -36,8 +42,27 @@ pub async fn run(settings: &config::Numbers, operator: &config::Operator, dry_ru
     let found = restore::find(&pool, &api, &settings.twilio.onboarding_number, clock::now()).await?;
     let restored = restore::record(&pool, &found, operator.cooling, dry_run).await?;
     pool.close().await;
-    print(&mut table::stdout(), &found, &restored, dry_run)?;
-    Ok(())
+    let mut out = table::stdout();
+    if json {
+        return Ok(writeln!(out, "{:#}", as_json(&found, &restored, dry_run))?);
+    }
+    Ok(print(&mut out, &found, &restored, dry_run)?)
+}
+
+fn as_json(found: &Found, restored: &Restored, dry_run: bool) -> Value {
+    let told = |(it, kept): &(Told, Kept)| {
+        let (phone, number) = (it.phone.as_str(), it.number.as_str());
+        json!({ "phone": phone, "phoneE164": number, "holds": *kept == Kept::Holds, "words": words(kept) })
+    };
+    json!({
+        "dryRun": dry_run,
+        "since": found.since,
+        "received": restored.missed,
+        "answered": restored.answered,
+        "sent": restored.unrecorded,
+        "settled": restored.settled,
+        "told": restored.told.iter().map(told).collect::<Vec<Value>>(),
+    })
 }
 
 fn print(out: &mut impl Write, found: &Found, restored: &Restored, dry_run: bool) -> std::io::Result<()> {

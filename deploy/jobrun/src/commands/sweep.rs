@@ -5,6 +5,7 @@ use std::io::Write;
 use jobrun_shared::db::numbers::ownerless;
 use jobrun_shared::numbers::offer;
 use jobrun_shared::{clock, config};
+use serde_json::json;
 
 use crate::commands::connect_migrated;
 use crate::table;
@@ -13,11 +14,14 @@ use crate::table;
 ///
 /// # Errors
 /// When the settings, the database or the output fail.
-pub async fn run(settings: &config::Operator) -> anyhow::Result<()> {
+pub async fn run(settings: &config::Operator, json: bool) -> anyhow::Result<()> {
     let pool = connect_migrated(settings).await?;
     ownerless::repair(&pool, settings.cooling, clock::now()).await?;
     let offered = offer::offer_free(&pool, &settings.onboarding_number, settings.hold, clock::now()).await?;
     let mut out = table::stdout();
+    if json {
+        return Ok(writeln!(out, "{:#}", json!({ "texted": offered }))?);
+    }
     if offered.is_empty() {
         writeln!(out, "no client was texted: none waits, no number is free, or an operator has stopped offers")?;
     }

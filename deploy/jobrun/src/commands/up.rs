@@ -194,12 +194,11 @@ async fn start(data: &DataDir, settings: &config::Operator, places: &Places, dir
     };
 
     drop((kept_free, kept_free_for_console));
-    let mut console = start_console(dir, places, &environment, postgres.is_some())?;
+    let mut console = start_console(dir, places, &environment, settings.ops_addr, postgres.is_some())?;
     let mut ingress = Program::start(dir, "jobrun-ingress", &environment, Lines::Shown)?;
     if let Some(addr) = settings.ops_addr {
         // The ingress has the port itself.
-        let next = SocketAddr::new(addr.ip(), addr.port().saturating_add(1));
-        environment.insert("OPS_ADDR".to_owned(), next.to_string());
+        environment.insert("OPS_ADDR".to_owned(), further(addr, 1).to_string());
     }
     let mut worker = Program::start(dir, "jobrun-worker", &environment, Lines::Shown)?;
     let ready_url = format!("{local}/readyz");
@@ -216,15 +215,24 @@ async fn start(data: &DataDir, settings: &config::Operator, places: &Places, dir
     Ok(Running { console, ingress, worker, console_link: prepared.console_link, stand_in, database_url, postgres })
 }
 
+/// Returns the ops address of the program that comes `places` after the ingress.
+const fn further(addr: SocketAddr, places: u16) -> SocketAddr {
+    SocketAddr::new(addr.ip(), addr.port().saturating_add(places))
+}
+
 /// Starts the console. On a server of our own, it has the rights of its role only.
 fn start_console(
     dir: &Path,
     places: &Places,
     environment: &Environment,
+    ops_addr: Option<SocketAddr>,
     is_own_server: bool,
 ) -> anyhow::Result<Program> {
     let mut environment = environment.clone();
     environment.insert("CONSOLE_ADDR".to_owned(), places.console.to_string());
+    if let Some(addr) = ops_addr {
+        environment.insert("OPS_ADDR".to_owned(), further(addr, 2).to_string());
+    }
     if let Some(url) = environment.get_mut("DATABASE_URL").filter(|_| is_own_server) {
         let sign = if url.contains('?') { '&' } else { '?' };
         url.push_str(&format!("{sign}options=-c%20role%3Djobrun_console"));

@@ -6,8 +6,10 @@
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::E164;
 use jobrun_twilio::numbers::NumberType;
+use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection, PgPool};
 
+use crate::db::audit_log::{self, Action, Actor};
 use crate::db::{Error, ensure_rows, numbers};
 use crate::queue::{self, Queue};
 
@@ -87,13 +89,14 @@ pub async fn count(conn: &mut PgConnection, since: DateTime<Utc>) -> Result<Coun
     Ok(Counted { bought: number(counted.bought), intended: number(counted.intended) })
 }
 
-/// Records that a number is going to be bought, or tried again, in a transaction of its own. Returns false, and writes
-/// nothing, if the cap does not allow it.
+/// Records that a number is going to be bought, or tried again, in a transaction of its own. The audit log names the
+/// operator `by`, as it does for the outcome. Returns false, and writes nothing, if the cap does not allow it.
 pub async fn intend(
     conn: &mut PgConnection,
     number: &E164,
     (country, kind): (&str, NumberType),
     cap: Cap,
+    by: &Actor,
     now: DateTime<Utc>,
 ) -> Result<bool, Error> {
     let mut tx = conn.begin().await?;
@@ -111,8 +114,21 @@ pub async fn intend(
     if counted.bought.saturating_add(counted.intended) > cap.max {
         return Ok(false);
     }
+    let details = json!({ "country": country, "type": kind.name() });
+    log(&mut tx, by, "number.ordered", number, details, now).await?;
     tx.commit().await?;
     Ok(true)
+}
+
+async fn log(
+    conn: &mut PgConnection,
+    by: &Actor,
+    name: &str,
+    number: &E164,
+    details: Value,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    audit_log::record(conn, by, &Action { name, subject: Some(number.as_str()), details }, now).await
 }
 
 /// Settles a purchase that was made, adds the number to the pool, and enqueues the job that offers it to waiting
@@ -125,6 +141,7 @@ pub async fn save_bought(
     number: &E164,
     country: &str,
     sid: &str,
+    by: &Actor,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let mut tx = conn.begin().await?;
@@ -138,10 +155,11 @@ pub async fn save_bought(
     ensure_rows(&result.execute(&mut *tx).await?, 1, "settling a purchase")?;
     numbers::insert(&mut tx, &[(number.clone(), country.to_owned())], "bought", now).await?;
     queue::enqueue(&mut tx, Queue::Sweep).await?;
+    log(&mut tx, by, "number.bought", number, json!({ "sid": sid }), now).await?;
     Ok(tx.commit().await?)
 }
 
-/// Settles a purchase that was certainly not made.
+/// Settles a purchase that was certainly not made, in a transaction of its own.
 ///
 /// # Errors
 /// [`Error::RowCount`], when the purchase is settled already.
@@ -149,8 +167,10 @@ pub async fn save_not_bought(
     conn: &mut PgConnection,
     number: &E164,
     why: &str,
+    by: &Actor,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
+    let mut tx = conn.begin().await?;
     let result = sqlx::query!(
         "UPDATE number_purchases SET state = 'not_bought', why = $2, settled_at = $3
          WHERE number = $1 AND state = 'intended'",
@@ -158,5 +178,7 @@ pub async fn save_not_bought(
         why,
         now
     );
-    ensure_rows(&result.execute(conn).await?, 1, "settling a purchase")
+    ensure_rows(&result.execute(&mut *tx).await?, 1, "settling a purchase")?;
+    log(&mut tx, by, "number.not_bought", number, json!({ "because": why }), now).await?;
+    Ok(tx.commit().await?)
 }

@@ -12,6 +12,7 @@ use super::choice::{Chosen, RefusalScope, SPARE, choose, refusal_scope, refused}
 use super::order::{Bought, Order, PurchaseReport, Shortfall, fields};
 use crate::clock;
 use crate::config::{self, Buying};
+use crate::db::audit_log::Actor;
 use crate::db::numbers::purchases::{self, Cap, Intended};
 use crate::db::{self, numbers as pool_numbers};
 
@@ -58,6 +59,7 @@ pub struct Run<'a> {
     api: &'a Api,
     settings: &'a config::Buying,
     order: &'a Order,
+    by: &'a Actor,
     now: DateTime<Utc>,
     report: PurchaseReport,
     /// How many numbers of the order are bought, or in a dry run would be.
@@ -72,16 +74,17 @@ impl fmt::Debug for Run<'_> {
 }
 
 impl<'a> Run<'a> {
-    /// Prepares a run. For [`Run::buy`], `conn` must come from [`purchases::begin_run`].
+    /// Prepares a run of the operator `by`. For [`Run::buy`], `conn` must come from [`purchases::begin_run`].
     #[must_use]
     pub fn new(
         conn: &'a mut PgConnection,
         api: &'a Api,
         settings: &'a config::Buying,
         order: &'a Order,
+        by: &'a Actor,
         now: DateTime<Utc>,
     ) -> Self {
-        Self { conn, api, settings, order, now, report: PurchaseReport::default(), done: 0, odd_refusals: 0 }
+        Self { conn, api, settings, order, by, now, report: PurchaseReport::default(), done: 0, odd_refusals: 0 }
     }
 
     /// Returns what would be bought. Changes nothing, neither in the database nor at Twilio.
@@ -166,7 +169,8 @@ impl<'a> Run<'a> {
             match self.find(&purchase.number).await.map_err(refused)? {
                 None => lacking.push(purchase),
                 Some(sid) => {
-                    purchases::save_bought(self.conn, &purchase.number, &purchase.country, &sid, clock::now()).await?;
+                    let Intended { number, country, .. } = &purchase;
+                    purchases::save_bought(self.conn, number, country, &sid, self.by, clock::now()).await?;
                     self.done += usize::from(self.is_ordered(&purchase));
                     self.report.bought.push(Bought { number: purchase.number, sid, found: true });
                 }
@@ -208,13 +212,13 @@ impl<'a> Run<'a> {
     /// Buys one number, and settles the purchase. `is_recent`: an earlier request for it may still be under way.
     async fn purchase(&mut self, number: &E164, is_recent: bool) -> Result<(), Stop> {
         let Order { country, kind, .. } = self.order;
-        if !purchases::intend(self.conn, number, (country, *kind), self.cap(), clock::now()).await? {
+        if !purchases::intend(self.conn, number, (country, *kind), self.cap(), self.by, clock::now()).await? {
             let counted = purchases::count(self.conn, self.cap().since).await?;
             return Err(Shortfall::OverCap { max: self.settings.max, counted, wanted: self.missing() }.into());
         }
         match self.request_number(number, is_recent).await {
             Purchase::Owned { sid, found } => {
-                purchases::save_bought(self.conn, number, country, &sid, clock::now()).await?;
+                purchases::save_bought(self.conn, number, country, &sid, self.by, clock::now()).await?;
                 self.done += 1;
                 self.report.bought.push(Bought { number: number.clone(), sid, found });
                 Ok(())
@@ -265,7 +269,7 @@ impl<'a> Run<'a> {
     }
 
     async fn save_not_bought(&mut self, number: &E164, why: String) -> Result<(), Stop> {
-        purchases::save_not_bought(self.conn, number, &why, clock::now()).await?;
+        purchases::save_not_bought(self.conn, number, &why, self.by, clock::now()).await?;
         self.report.not_bought.push((number.clone(), why));
         Ok(())
     }
