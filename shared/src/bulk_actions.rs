@@ -19,7 +19,7 @@ use crate::db::{self, clients};
 use crate::queue::{self, Queue};
 
 /// How many texts are looked at in one step of a dry run.
-const STEP: i64 = 500;
+const STEP: usize = 500;
 
 /// How many texts a dry run shows.
 const EXAMPLES: usize = 5;
@@ -140,7 +140,9 @@ fn reason_against(
 pub struct DryRun {
     /// How many texts match.
     pub chosen: i64,
-    /// How many of them would be sent again, or dropped.
+    /// How many of them were looked at: the newest. The following counts are of these.
+    pub looked_at: i64,
+    /// How many would be sent again, or dropped.
     pub would_do: i64,
     /// How many would wait for the events of their clients, which are not processed yet.
     pub would_wait: i64,
@@ -170,21 +172,20 @@ pub struct Example {
     pub would_skip: Option<&'static str>,
 }
 
-/// Returns what an action would do. It takes the steps of the action in a transaction that is rolled back, so that both choose the
-/// same texts. `payment_link` as in [`ReplayFacts`].
+/// Returns what an action would do. It chooses the texts by the statement of the action, in a transaction that is rolled back, so
+/// that both choose the same. Of the texts, `look_at` are assessed at most. `payment_link` as in [`ReplayFacts`].
 pub async fn dry_run(
     pool: &PgPool,
     kind: Kind,
     selection: &Selection,
+    look_at: usize,
     payment_link: Option<&str>,
     now: DateTime<Utc>,
 ) -> Result<DryRun, db::Error> {
     let mut tx = pool.begin().await?;
     let nobody = Actor { who: "dry run".to_owned(), via: audit_log::Via::Command, why: Some("dry run".to_owned()) };
-    let found = match rows::begin(&mut tx, kind, selection, &nobody, None, now).await? {
-        Some(begun) => look_through(&mut tx, kind, begun.id, payment_link, now).await,
-        None => Ok(DryRun::default()),
-    };
+    let ids = rows::list_choice(&mut tx, kind, selection, &nobody, now).await?;
+    let found = look_through(&mut tx, kind, &ids, look_at, payment_link, now).await;
     tx.rollback().await?;
     found
 }
@@ -192,20 +193,18 @@ pub async fn dry_run(
 async fn look_through(
     conn: &mut PgConnection,
     kind: Kind,
-    action_id: i64,
+    ids: &[i64],
+    look_at: usize,
     payment_link: Option<&str>,
     now: DateTime<Utc>,
 ) -> Result<DryRun, db::Error> {
-    let mut found = DryRun { alike: rows::count_alike(&mut *conn, action_id).await?, ..DryRun::default() };
-    let mut after = 0;
-    loop {
-        let ids = rows::list_waiting(&mut *conn, action_id, after, STEP).await?;
-        let Some(last) = ids.last() else { return Ok(found) };
-        after = *last;
-        for Assessed { text, against, waits } in assess(&mut *conn, &ids, payment_link, now).await? {
+    let alike = rows::count_alike(&mut *conn, ids).await?;
+    let mut found = DryRun { chosen: ids.len() as i64, alike, ..DryRun::default() };
+    for step in ids.get(..look_at).unwrap_or(ids).chunks(STEP) {
+        for Assessed { text, against, waits } in assess(&mut *conn, step, payment_link, now).await? {
             let would_wait = waits && kind == Kind::Replay;
             let would_skip = against.filter(|_| kind == Kind::Replay && !waits);
-            found.chosen += 1;
+            found.looked_at += 1;
             match would_skip {
                 Some(reason) => *found.would_skip.entry(reason).or_default() += 1,
                 None if would_wait => found.would_wait += 1,
@@ -217,6 +216,7 @@ async fn look_through(
             }
         }
     }
+    Ok(found)
 }
 
 /// An action that was started.

@@ -4,7 +4,7 @@ use jobrun_onboarding::Field;
 use jobrun_onboarding::action::{Action, Refused};
 
 use crate::db::history::EventOutcome;
-use crate::db::listing::StuckReason;
+use crate::db::listing::{STUCK_COUNTED, StuckReason};
 use crate::db::subscriptions::Unassigned;
 
 /// Returns the outcome of an event, and the client's state after it.
@@ -77,6 +77,12 @@ pub const fn stuck_words(reason: StuckReason) -> (&'static str, &'static str) {
         StuckReason::NotConfirmed => ("Paid, and has not said READY", "Ring: a text with READY goes on"),
         StuckReason::NotPaid => ("Has the payment link, and has not paid", "Ask what is missing"),
     }
+}
+
+/// Returns how many clients are stuck for a reason.
+#[must_use]
+pub fn stuck_count(alike: i64) -> String {
+    if alike >= STUCK_COUNTED { format!("{STUCK_COUNTED} or more") } else { alike.to_string() }
 }
 
 /// Returns what an answer tells.

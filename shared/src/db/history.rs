@@ -3,6 +3,8 @@
 //! This module only reads. All tables are read in one [`super::snapshot`]: concurrent writes must not show an answer
 //! without its question, or a number without the payment.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::action::Action;
 use jobrun_onboarding::{E164, Takeover};
@@ -13,7 +15,7 @@ use sqlx::{PgConnection, PgPool};
 use super::clients::read_takeover;
 use super::find_client::{FoundClients, find_client};
 use super::inbox::{self, Payload};
-use super::{Error, snapshot, waiting_list};
+use super::{Error, snapshot};
 use crate::clock;
 
 /// A client's history.
@@ -24,26 +26,50 @@ pub struct ClientHistory {
     /// Everything that has happened, oldest first.
     #[serde(rename = "happenings")]
     pub entries: Vec<TimelineEntry>,
-    /// If earlier entries were left out: they happened before this time.
+    /// Where the part before begins, if earlier entries were left out.
     #[serde(skip)]
-    pub earlier_before: Option<DateTime<Utc>>,
+    pub earlier: Option<Before>,
+}
+
+/// The end of a part of a history. The ids let the database begin at the right rows, however many came later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// All entries of the part happened before this time.
+    pub at: DateTime<Utc>,
+    /// Its events have smaller ids.
+    pub event_id: i64,
+    /// Its texts to the client have smaller ids.
+    pub text_id: i64,
+}
+
+impl Before {
+    /// The end of every history. No row is from the year 10000.
+    pub const EVERYTHING: Self = {
+        const LAST_SECOND: i64 = 253_402_300_799;
+        let at = match DateTime::from_timestamp(LAST_SECOND, 0) {
+            Some(at) => at,
+            None => DateTime::<Utc>::MAX_UTC,
+        };
+        Self { at, event_id: i64::MAX, text_id: i64::MAX }
+    };
 }
 
 /// The part of a history that is read from each table: the newest `limit` rows before `before`.
 #[derive(Clone, Copy, Debug)]
 struct Span {
-    before: DateTime<Utc>,
+    before: Before,
     limit: i64,
 }
 
 impl Span {
-    /// All of it. No row is from the year 10000.
-    const fn all() -> Self {
-        const LAST_SECOND: i64 = 253_402_300_799;
-        match DateTime::from_timestamp(LAST_SECOND, 0) {
-            Some(before) => Self { before, limit: i64::MAX },
-            None => Self { before: DateTime::<Utc>::MAX_UTC, limit: i64::MAX },
-        }
+    const ALL: Self = Self { before: Before::EVERYTHING, limit: i64::MAX };
+
+    /// Returns the time at which `entries` end, if there may be more of them: before that time, the history has gaps. A row that
+    /// was recorded late is older than its neighbours, so several of the last are looked at.
+    fn cut(&self, entries: &[TimelineEntry]) -> Option<DateTime<Utc>> {
+        const LAST: usize = 8;
+        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        if entries.len() < limit { None } else { entries.iter().rev().take(LAST).map(|entry| entry.at).max() }
     }
 }
 
@@ -86,7 +112,7 @@ pub struct Header {
 #[serde(rename_all = "camelCase")]
 pub struct InLine {
     /// Counted from 1, among the clients who wait in the same region.
-    pub place: usize,
+    pub place: i64,
     /// When it joined.
     pub since: DateTime<Utc>,
     /// The time by which a number was promised.
@@ -252,18 +278,16 @@ pub async fn find(pool: &PgPool, words: &str) -> Result<Option<ClientHistory>, E
     let FoundClients::One(id) = find_client(&mut tx, words).await? else {
         return Ok(None);
     };
-    find_span(&mut tx, &id, Span::all()).await
+    find_span(&mut tx, &id, Span::ALL).await
 }
 
-/// Returns a client by its id, with the newest of its history before `before`, or the newest of all: about `limit` entries at
-/// most.
+/// Returns a client by its id, with the newest of its history before `before`: about `limit` entries at most.
 pub async fn find_recent(
     pool: &PgPool,
     client_id: &str,
-    before: Option<DateTime<Utc>>,
+    before: Before,
     limit: i64,
 ) -> Result<Option<ClientHistory>, Error> {
-    let before = before.unwrap_or(Span::all().before);
     find_span(&mut *snapshot(pool).await?, client_id, Span { before, limit }).await
 }
 
@@ -271,26 +295,35 @@ async fn find_span(conn: &mut PgConnection, id: &str, span: Span) -> Result<Opti
     let Some(client) = find_header(&mut *conn, id).await? else {
         return Ok(None);
     };
-    let sources = [
-        list_events(&mut *conn, &client, span).await?,
+    let events = list_events(&mut *conn, &client, span).await?;
+    let texts = list_texts(&mut *conn, &client, span).await?;
+    let others = [
         list_opt_changes(&mut *conn, &client, span).await?,
         list_payments(&mut *conn, &client, span).await?,
         list_numbers(&mut *conn, &client, span).await?,
-        list_texts(&mut *conn, &client, span).await?,
     ];
-    // Before the oldest entry of a source that was cut short, the history has gaps.
-    let limit = usize::try_from(span.limit).unwrap_or(usize::MAX);
-    let cut =
-        sources.iter().filter(|it| it.len() >= limit).filter_map(|it| it.iter().map(|entry| entry.at).min()).max();
-    let mut entries: Vec<TimelineEntry> = sources.into_iter().flatten().collect();
+    let read = others.iter().chain([&events, &texts.of_client, &texts.to_phone]);
+    let cut = read.filter_map(|entries| span.cut(entries)).max();
+    let earlier = cut.map(|cut| Before {
+        at: cut + TimeDelta::microseconds(1),
+        event_id: bound(&events, cut).unwrap_or(span.before.event_id),
+        text_id: bound(&texts.of_client, cut).unwrap_or(span.before.text_id),
+    });
+    let mut entries: Vec<TimelineEntry> = others.into_iter().flatten().chain(events).chain(texts.all()).collect();
     entries.sort_by_key(|it| (it.at, it.what.rank(), it.id));
     if let Some(cut) = cut
         && entries.iter().any(|it| it.at > cut)
     {
         entries.retain(|it| it.at > cut);
     }
-    let earlier_before = cut.map(|cut| cut + TimeDelta::microseconds(1));
-    Ok(Some(ClientHistory { client, entries, earlier_before }))
+    Ok(Some(ClientHistory { client, entries, earlier }))
+}
+
+/// Returns an id that is greater than those of all entries until `cut`, and than those that were not read: `entries` were read by
+/// their ids, the greatest first.
+fn bound(entries: &[TimelineEntry], cut: DateTime<Utc>) -> Option<i64> {
+    let left = entries.iter().filter(|entry| entry.at <= cut).map(|entry| entry.id + 1).max();
+    left.or_else(|| entries.iter().map(|entry| entry.id).min())
 }
 
 async fn find_header(conn: &mut PgConnection, id: &str) -> Result<Option<Header>, Error> {
@@ -342,13 +375,19 @@ pub async fn find_takeover(
 }
 
 async fn find_in_line(conn: &mut PgConnection, client_id: &str) -> Result<Option<InLine>, Error> {
-    let places = waiting_list::list_places(conn).await?;
-    Ok(places.iter().find(|place| place.client_id == client_id).map(|own| InLine {
-        place: 1 + places
-            .iter()
-            .filter(|other| other.region == own.region)
-            .take_while(|other| other.client_id != client_id)
-            .count(),
+    // Of a client that does not wait, only the index is read. As in `waiting_list::list_places`, a place of a client that
+    // holds a number does not count.
+    let own = sqlx::query!(
+        r#"SELECT w.joined_at, w.promised_by, w.held_until, 1 + (
+               SELECT count(*) FROM waiting_list before JOIN client_reach other ON other.id = before.client_id
+               WHERE before.region = w.region AND other.number IS NULL
+                 AND (before.lapsed, before.joined_at, before.client_id) < (w.lapsed, w.joined_at, w.client_id)) AS "place!"
+           FROM waiting_list w JOIN client_reach r ON r.id = w.client_id
+           WHERE w.client_id = $1 AND r.number IS NULL"#,
+        client_id
+    );
+    Ok(own.fetch_optional(conn).await?.map(|own| InLine {
+        place: own.place,
         since: own.joined_at,
         promised_by: own.promised_by,
         held_until: own.held_until,
@@ -360,21 +399,29 @@ async fn list_events(conn: &mut PgConnection, client: &Header, span: Span) -> Re
     let (phone, number) = (E164::parse(&client.phone), client.number.as_deref().map(E164::parse));
     let lanes = phone.map(|phone| inbox::lanes_of(&client.id, &phone, number.and_then(Result::ok).as_ref()));
     // Unprocessed events are found by their lane. Events from before `events.client_id` existed are found by the texts
-    // and the opt-out changes that they caused.
+    // and the opt-out changes that they caused. Each part reads the newest rows of an index, and no more than the limit.
     let rows = sqlx::query!(
         "WITH own AS (
-             SELECT id FROM events WHERE client_id = $1
+             (SELECT id FROM events
+              WHERE client_id = $1 AND id < $6 AND kind NOT IN ('delivery_report', 'stripe') AND received_at < $4
+              ORDER BY id DESC LIMIT $5)
              UNION SELECT id FROM events WHERE (processed_at IS NULL) IS TRUE AND lane = ANY($2)
-             UNION SELECT event_id FROM messages WHERE client_id = $1
+             -- A text is written at most two days after its event.
+             UNION SELECT id FROM (
+                 SELECT e.id, m.client_id FROM messages m JOIN events e ON e.id = m.event_id
+                 WHERE m.to_phone = $3 AND m.created_at < $4::TIMESTAMPTZ + INTERVAL '2 days' AND e.received_at < $4 AND e.id < $6
+                 ORDER BY m.created_at DESC LIMIT $5) AS answered WHERE client_id = $1
              UNION SELECT event_id FROM opt_changes WHERE phone = substr($3, 2)
          )
          SELECT events.id, kind, payload, received_at, outcome, state FROM events JOIN own ON own.id = events.id
-         WHERE kind NOT IN ('delivery_report', 'stripe') AND received_at < $4 ORDER BY events.id DESC LIMIT $5",
+         WHERE kind NOT IN ('delivery_report', 'stripe') AND received_at < $4 AND events.id < $6
+         ORDER BY events.id DESC LIMIT $5",
         client.id,
         &lanes.unwrap_or_default(),
         client.phone,
-        span.before,
-        span.limit
+        span.before.at,
+        span.limit,
+        span.before.event_id
     );
     let entry = |(id, at, what)| TimelineEntry { at, id, what };
     let rows = rows.fetch_all(conn).await?.into_iter().map(|row| {
@@ -396,7 +443,7 @@ async fn list_opt_changes(conn: &mut PgConnection, client: &Header, span: Span) 
         "SELECT id, change, changed_at FROM opt_changes
          WHERE phone = substr($1, 2) AND changed_at < $2 ORDER BY id DESC LIMIT $3",
         client.phone,
-        span.before,
+        span.before.at,
         span.limit
     );
     let wish = |(id, at, change)| TimelineEntry { at, id, what: EntryKind::OptChange { change } };
@@ -435,7 +482,7 @@ async fn list_payments(conn: &mut PgConnection, client: &Header, span: Span) -> 
          FROM payment_events p WHERE p.id = ANY(ARRAY(SELECT id FROM related)) AND p.kind <> 'invoice_payment.paid'
            AND p.happened_at < $2 ORDER BY p.happened_at DESC LIMIT $3",
         client.id,
-        span.before,
+        span.before.at,
         span.limit
     );
     let rows = rows.fetch_all(conn).await?.into_iter().map(|row| TimelineEntry {
@@ -457,7 +504,7 @@ async fn list_numbers(conn: &mut PgConnection, client: &Header, span: Span) -> R
         "SELECT id, number, change, why, changed_at FROM number_changes
          WHERE client_id = $1 AND changed_at < $2 ORDER BY id DESC LIMIT $3",
         client.id,
-        span.before,
+        span.before.at,
         span.limit
     );
     let rows = rows.fetch_all(conn).await?.into_iter().map(|row| TimelineEntry {
@@ -468,16 +515,48 @@ async fn list_numbers(conn: &mut PgConnection, client: &Header, span: Span) -> R
     Ok(rows.collect())
 }
 
-/// Includes texts to the client's phone that were written before it was a client's.
-async fn list_texts(conn: &mut PgConnection, client: &Header, span: Span) -> Result<Vec<TimelineEntry>, Error> {
+/// The texts of a part of a history. A text is in both lists, unless it was written to the phone before it was a client's, or to
+/// another phone of the client.
+struct Texts {
+    of_client: Vec<TimelineEntry>,
+    to_phone: Vec<TimelineEntry>,
+}
+
+impl Texts {
+    /// Returns each text once.
+    fn all(self) -> impl Iterator<Item = TimelineEntry> {
+        let known: HashSet<i64> = self.of_client.iter().map(|text| text.id).collect();
+        self.of_client.into_iter().chain(self.to_phone.into_iter().filter(move |text| !known.contains(&text.id)))
+    }
+}
+
+/// Includes texts to the client's phone that were written before it was a client's. An index serves each of the two lists; asked
+/// for both at once, the database would read every text of the client.
+async fn list_texts(conn: &mut PgConnection, client: &Header, span: Span) -> Result<Texts, Error> {
+    let of_client = sqlx::query_scalar!(
+        "SELECT id FROM messages WHERE client_id = $1 AND id < $2 AND created_at < $3 ORDER BY id DESC LIMIT $4",
+        client.id,
+        span.before.text_id,
+        span.before.at,
+        span.limit
+    );
+    let of_client = of_client.fetch_all(&mut *conn).await?;
+    let to_phone = sqlx::query_scalar!(
+        "SELECT id FROM messages WHERE to_phone = $1 AND created_at < $2 ORDER BY created_at DESC LIMIT $3",
+        client.phone,
+        span.before.at,
+        span.limit
+    );
+    let to_phone = to_phone.fetch_all(&mut *conn).await?;
+    Ok(Texts { of_client: find_texts(&mut *conn, &of_client).await?, to_phone: find_texts(conn, &to_phone).await? })
+}
+
+async fn find_texts(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<TimelineEntry>, Error> {
     let rows = sqlx::query!(
         r#"SELECT id, kind, from_number, body, status, created_at, updated_at, attempts, next_attempt_at, error_code,
                   error_message, held_back, retry_of IS NOT NULL AS "second_try!"
-           FROM messages WHERE (client_id = $1 OR to_phone = $2) AND created_at < $3 ORDER BY messages.id DESC LIMIT $4"#,
-        client.id,
-        client.phone,
-        span.before,
-        span.limit
+           FROM messages WHERE id = ANY($1) ORDER BY messages.id DESC"#,
+        ids
     );
     let rows = rows.fetch_all(conn).await?.into_iter().map(|row| TimelineEntry {
         at: row.created_at,

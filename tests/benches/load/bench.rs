@@ -24,7 +24,7 @@ const POLL_EVERY: Duration = Duration::from_millis(2);
 pub(crate) type Settings = [(&'static str, &'static str)];
 
 pub(crate) struct Bench {
-    programs: PathBuf,
+    pub(crate) programs: PathBuf,
     pub(crate) postgres: LocalPostgres,
     databases: Cell<usize>,
     people: Cell<usize>,

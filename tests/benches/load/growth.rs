@@ -110,7 +110,7 @@ async fn measure(bench: &Bench, url: &SecretString, number: usize) -> anyhow::Re
 
 /// Replaces every [`ONE_IN`]th unknown client by an existing one: by others in each run, because a client who texts again
 /// and again does not always get an answer.
-fn with_existing_clients(mut phones: Vec<String>, number: usize) -> anyhow::Result<Vec<String>> {
+pub(crate) fn with_existing_clients(mut phones: Vec<String>, number: usize) -> anyhow::Result<Vec<String>> {
     let each = phones.len().div_ceil(ONE_IN);
     ensure!(each * RUNS <= rows::CLIENTS_MIN as usize, "there are not enough existing clients for every run");
     for (place, phone) in phones.iter_mut().step_by(ONE_IN).enumerate() {
@@ -120,7 +120,7 @@ fn with_existing_clients(mut phones: Vec<String>, number: usize) -> anyhow::Resu
 }
 
 /// Measures webhooks a second without a worker, and removes the unprocessed events afterwards.
-async fn webhooks(bench: &Bench, url: &SecretString) -> anyhow::Result<f64> {
+pub(crate) async fn webhooks(bench: &Bench, url: &SecretString) -> anyhow::Result<f64> {
     let system = bench.test_system_on(url, 0, &[]).await?;
     let addr = sender::ingress_addr(&system)?;
     let warm_up = sender::texts_from(&system, &bench.strangers(WARM_UP));

@@ -8,6 +8,8 @@ mod allocation;
 
 mod bench;
 
+mod console;
+
 mod cost;
 
 mod figures;
@@ -55,7 +57,7 @@ struct Arguments {
     /// The sections to measure; all by default
     #[arg(value_enum, value_name = "SECTION")]
     sections: Vec<Section>,
-    /// How many events the larger inbox of `growth` holds
+    /// How many events the larger inbox of `growth`, and that of `console`, holds
     #[arg(long, value_name = "N", default_value_t = 10_000_000)]
     #[arg(value_parser = clap::value_parser!(i64).range(growth::FEW..=1_000_000_000))]
     rows: i64,
@@ -83,6 +85,8 @@ enum Section {
     Growth,
     /// Memory and processor time of the daemons, idle and loaded, beside their limits
     Footprint,
+    /// Webhooks and texts a second while ten pages of the console are open, beside none
+    Console,
 }
 
 impl Section {
@@ -94,6 +98,7 @@ impl Section {
             Self::Allocation => allocation::section(bench).await,
             Self::Growth => growth::section(bench, rows).await,
             Self::Footprint => footprint::section(bench).await,
+            Self::Console => console::section(bench, rows).await,
         }
     }
 

@@ -6,6 +6,8 @@ mod audit;
 
 mod bulk_texts;
 
+mod long_lists;
+
 mod masking;
 
 mod ops_port;

@@ -63,6 +63,8 @@ const ALLOWED: [(&str, &str); 11] = [
 ];
 
 const OLDEST_WAITING: &str = "due_at IS NULL AND id > $3";
+const AMONG_NEWEST: &str = "starts_with(lower(s.collected_fields->>'ownerName'), lower($3))";
+const NEWEST: &str = "9223372036854775807";
 const OLD_TEXTS: &str = "again.retry_of = messages.id";
 const OLD_EVENTS: &str = "messages.event_id = events.id";
 
@@ -179,7 +181,8 @@ async fn the_hottest_queries_touch_few_pages_of_large_tables() {
     let kinds = "ARRAY['text', 'call_ended', 'delivery_report', 'stripe']";
     let of_no_conversation = "ARRAY['delivery_report', 'stripe']";
     let oldest_waiting = ["50", kinds, "0", of_no_conversation];
-    let hottest: [(&str, &[&str], u64); 13] = [
+    let events_of_a_client = ["'client-7'", "'{}'", "'+447900000007'", "'infinity'", "150", NEWEST];
+    let hottest: [(&str, &[&str], u64); 18] = [
         (OLDEST_WAITING, &oldest_waiting, 100),
         (
             "AND (due_at, id) > ($4, $5)",
@@ -195,14 +198,40 @@ async fn the_hottest_queries_touch_few_pages_of_large_tables() {
         (OLD_TEXTS, &["now() - INTERVAL '9 years'", "1000"], 200),
         (OLD_EVENTS, &["now() - INTERVAL '9 years'", "1000"], 200),
         // The console's lists.
-        ("status IN ('undelivered', 'failed') AND id < $1", &["9223372036854775807", "51"], 100),
+        ("status IN ('undelivered', 'failed') AND id < $1", &[NEWEST, "51"], 100),
         ("WHERE problems <> '[]' AND place > $1", &["0", "51"], 100),
         (r#"WHERE ("createdAt", id) < ($1, $2)"#, &["now()", "''", "51"], 100),
-        ("@@ to_tsquery", &["'business:* & 77:*'", "51"], 300),
+        ("AS named\n", &["'business:* & 77:*'", "5000", "51"], 500),
+        // A common word: ends with the fifty-first of the newest.
+        (AMONG_NEWEST, &["now()", "5000", "'zebra'", "TRUE", "'business:*'", "51"], 600),
+        // A client's page.
+        ("WITH own AS (\n             (SELECT", &events_of_a_client, 300),
+        ("WHERE client_id = $1 AND id < $2 AND created_at < $3", &["'client-7'", NEWEST, "'infinity'", "150"], 100),
+        ("WHERE to_phone = $1 AND created_at < $2", &["'+447900000007'", "'infinity'", "150"], 100),
+        (r#"AS "place!""#, &["'client-19999'"], 150),
     ];
     for (words, values, most) in hottest {
         let touched = pages(&pool, &queries, words, values).await;
         assert!(touched <= most, "{touched} pages for the query that says {words}");
+    }
+
+    // However busy a client is, its page reads the newest of its events and texts, and an earlier page those before.
+    let busy = "UPDATE events SET client_id = 'client-7' WHERE kind = 'text' AND id > 100000;
+                UPDATE messages SET client_id = 'client-7', to_phone = '+447900000007'
+                WHERE id > 30000 AND status IN ('sent', 'delivered')";
+    sqlx::raw_sql(busy).execute(&pool).await.unwrap();
+    sqlx::raw_sql("VACUUM ANALYZE events, messages").execute(&pool).await.unwrap();
+    let earlier = ["'client-7'", "'{}'", "'+447900000007'", "now() - INTERVAL '200 days'", "150", "110000"];
+    for values in [&events_of_a_client, &earlier] {
+        let touched = pages(&pool, &queries, "WITH own AS (\n             (SELECT", values).await;
+        assert!(touched <= 2_000, "{touched} pages for the events of a busy client");
+    }
+    for (words, values) in [
+        ("WHERE client_id = $1 AND id < $2 AND created_at < $3", &["'client-7'", NEWEST, "'infinity'", "150"][..]),
+        ("WHERE to_phone = $1 AND created_at < $2", &["'+447900000007'", "'infinity'", "150"]),
+    ] {
+        let touched = pages(&pool, &queries, words, values).await;
+        assert!(touched <= 400, "{touched} pages for the texts of a busy client: {words}");
     }
 
     let drop = "DROP INDEX waiting_events, waiting_events_by_lane";

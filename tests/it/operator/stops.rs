@@ -301,7 +301,7 @@ async fn the_time_of_a_stop_does_not_count_against_a_hold_and_two_stops_at_once_
         sqlx::query_scalar(held).fetch_all(&pool).await.unwrap()
     };
     let ids = paid_clients(&pool, "client", 1).await;
-    assert!(!allocate::allocate(&pool, &ids[0], now).await.unwrap().success);
+    assert!(!allocate::allocate(&pool, &ids[0], now, None).await.unwrap().success);
     seed_release::seed(&pool, &numbers(1)).await.unwrap();
     assert_eq!(offer::offer_free(&pool, &onboarding, hold, now).await.unwrap(), ids);
     // Conversations are stopped for three hours, and sending in the two hours from the second on.
@@ -312,7 +312,7 @@ async fn the_time_of_a_stop_does_not_count_against_a_hold_and_two_stops_at_once_
     assert_eq!(held().await, [at(60 + 180)]);
     offer::offer_free(&pool, &onboarding, hold, at(211)).await.unwrap();
     assert_eq!(held().await, [at(240)], "the hold lasts");
-    assert!(allocate::allocate(&pool, &ids[0], at(212)).await.unwrap().success);
+    assert!(allocate::allocate(&pool, &ids[0], at(212), None).await.unwrap().success);
 
     // A stop within another adds nothing, and a hold that ended before is over.
     let pool = migrated_database(4).await;

@@ -20,6 +20,9 @@ use crate::view::{Frame, Tone, moment, older_than, thousands};
 /// The address of the page that shows what would happen.
 pub const PATH: &str = "/texts/bulk";
 
+/// Of so many texts the page says what would happen to each: to look at all of them would take too long for a page.
+const LOOKED_AT: usize = 500;
+
 /// The most characters of a reason that are kept.
 const WHY_MAX: usize = 500;
 
@@ -138,7 +141,7 @@ async fn show_check(
     problem: &'static str,
 ) -> Result<Html<String>, PageError> {
     let (kind, selection) = fields.request(until)?;
-    let found = bulk_actions::dry_run(&app.pool, kind, &selection, None, frame.now).await?;
+    let found = bulk_actions::dry_run(&app.pool, kind, &selection, LOOKED_AT, None, frame.now).await?;
     let words = words_of(kind);
     let page = CheckPage {
         frame: frame.titled(words.title, "texts").at(PATH),

@@ -9,7 +9,7 @@ use jobrun_credentials::Token;
 use jobrun_onboarding::action::{Action, Refused};
 use jobrun_onboarding::{State, Takeover};
 use jobrun_shared::db::audit_log::{self, Entry};
-use jobrun_shared::db::history::{self, EntryKind, EventOutcome, Header, TextOut, TimelineEntry};
+use jobrun_shared::db::history::{self, Before, EntryKind, EventOutcome, Header, TextOut, TimelineEntry};
 use jobrun_shared::db::listing::NEWEST;
 use jobrun_shared::words;
 use serde::Deserialize;
@@ -27,7 +27,17 @@ const ACTIONS: i64 = 10;
 /// Where the story is to end.
 #[derive(Debug, Deserialize)]
 pub struct Parameters {
+    /// The time, and the ids, as in [`Before`].
     before: Option<i64>,
+    event: Option<i64>,
+    text: Option<i64>,
+}
+
+impl Parameters {
+    fn end(&self) -> Option<Before> {
+        let (event_id, text_id) = (self.event.unwrap_or(i64::MAX), self.text.unwrap_or(i64::MAX));
+        moment(self.before).map(|at| Before { at, event_id, text_id })
+    }
 }
 
 #[derive(Template)]
@@ -106,7 +116,7 @@ pub async fn show(
     Path(id): Path<String>,
     Query(asked): Query<Parameters>,
 ) -> Result<Html<String>, PageError> {
-    render(&app, frame, &id, asked.before, Draft::default()).await
+    render(&app, frame, &id, asked.end(), Draft::default()).await
 }
 
 /// What an operator typed into a form that is shown again, and why it is.
@@ -126,11 +136,11 @@ pub async fn render(
     app: &App,
     frame: Frame,
     id: &str,
-    before: Option<i64>,
+    before: Option<Before>,
     draft: Draft,
 ) -> Result<Html<String>, PageError> {
-    let before = moment(before);
-    let story = history::find_recent(&app.pool, id, before, ENTRIES).await?.ok_or(PageError::NotFound)?;
+    let end = before.unwrap_or(Before::EVERYTHING);
+    let story = history::find_recent(&app.pool, id, end, ENTRIES).await?.ok_or(PageError::NotFound)?;
     let actions = if frame.mask.hides {
         Vec::new()
     } else {
@@ -148,7 +158,7 @@ pub async fn render(
         payment: payment(&client),
         answers: answers(&frame, &client),
         days: days(&frame, &client, &app.settings.onboarding_number, &story.entries),
-        earlier: story.earlier_before.map(|at| format!("{}?before={}", client_path(id), at.timestamp_micros())),
+        earlier: story.earlier.map(|it| earlier_path(id, &it)),
         is_earlier: before.is_some(),
         actions: actions.iter().map(|entry| action_view(&frame, entry)).collect(),
         takeover: client.takeover.as_ref().map(|takeover| TakeoverView::of(&frame, takeover)),
@@ -161,6 +171,11 @@ pub async fn render(
         frame,
     };
     Ok(Html(page.render()?))
+}
+
+fn earlier_path(id: &str, before: &Before) -> String {
+    let (at, event, text) = (before.at.timestamp_micros(), before.event_id, before.text_id);
+    format!("{}?before={at}&event={event}&text={text}", client_path(id))
 }
 
 fn state_of(client: &Header) -> &str {

@@ -8,7 +8,7 @@ use axum::response::Html;
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_shared::db::alerts::Alert;
 use jobrun_shared::db::gauges::{self, Gauges, TextsOf};
-use jobrun_shared::db::listing::{self, TakenOver};
+use jobrun_shared::db::listing::{self, STUCK_COUNTED, StuckClient, StuckReason, TakenOver};
 use jobrun_shared::db::{self};
 use jobrun_shared::{liveness, queue, words};
 
@@ -74,6 +74,8 @@ struct StuckView {
     state_words: String,
     since: DateTime<Utc>,
     why: &'static str,
+    /// How many are stuck for this reason.
+    alike: String,
     action: &'static str,
 }
 
@@ -141,7 +143,7 @@ pub async fn show(State(app): State<App>, frame: Frame) -> Result<Html<String>, 
         alerts_in_all: alerts.len(),
         alerts: alerts.iter().take(ALERTS_SHOWN).map(|alert| alert_view(&frame, alert)).collect(),
         facts: now,
-        stuck_in_all: thousands(overview.stuck.first().map_or(0, |client| client.total)),
+        stuck_in_all: stuck_in_all(&overview.stuck),
         stuck: overview.stuck.iter().map(|client| stuck_view(&frame, client)).collect(),
         taken_over: taken_over.iter().map(|client| taken_over_view(&frame, client)).collect(),
         funnel: funnel_views(&overview.funnel),
@@ -276,7 +278,7 @@ fn payments_fact(gauges: &Gauges) -> Fact {
     Fact { name: "Unassigned payments", value, about: about.to_owned(), tone, href: "/payments" }
 }
 
-fn stuck_view(frame: &Frame, client: &db::listing::StuckClient) -> StuckView {
+fn stuck_view(frame: &Frame, client: &StuckClient) -> StuckView {
     let (why, action) = words::stuck_words(client.reason);
     StuckView {
         href: client_path(&client.id),
@@ -286,8 +288,16 @@ fn stuck_view(frame: &Frame, client: &db::listing::StuckClient) -> StuckView {
         state_words: state_words(&client.state).to_owned(),
         since: client.since,
         why,
+        alike: words::stuck_count(client.alike),
         action,
     }
+}
+
+/// Returns how many clients are stuck for any reason.
+fn stuck_in_all(stuck: &[StuckClient]) -> String {
+    let reasons = StuckReason::ALL.map(|reason| stuck.iter().find(|it| it.reason == reason).map_or(0, |it| it.alike));
+    let or_more = if reasons.iter().any(|alike| *alike >= STUCK_COUNTED) { " or more" } else { "" };
+    format!("{}{or_more}", thousands(reasons.iter().sum()))
 }
 
 /// Returns `part` of `whole` in a hundred.

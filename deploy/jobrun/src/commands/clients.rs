@@ -141,7 +141,7 @@ fn stuck_row(it: &StuckClient) -> Vec<String> {
         format!("+{}", it.phone),
         it.state.clone(),
         it.since.format(MINUTE).to_string(),
-        format!("{why}. {action}"),
+        format!("{why} (one of {}). {action}", words::stuck_count(it.alike)),
         it.id.clone(),
     ]
 }
@@ -155,6 +155,7 @@ fn stuck_as_json(it: &StuckClient) -> Value {
         "state": it.state,
         "since": it.since,
         "why": why,
+        "stuckForThisReason": it.alike,
         "whatCanBeDone": action,
     })
 }

@@ -133,7 +133,7 @@ pub async fn run(settings: &config::Operator, options: &Options) -> anyhow::Resu
     if options.yes {
         return carry_out(&pool, kind, &selection, options).await;
     }
-    let found = bulk_actions::dry_run(&pool, kind, &selection, None, now).await?;
+    let found = bulk_actions::dry_run(&pool, kind, &selection, usize::MAX, None, now).await?;
     let mut out = table::stdout();
     if options.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&found)?)?;

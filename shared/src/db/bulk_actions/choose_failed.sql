@@ -26,6 +26,7 @@ WITH chosen AS (
                 UNION ALL
                 SELECT earlier.id, earlier.retry_of FROM tries JOIN messages earlier ON earlier.id = tries.retry_of
             ) SELECT min(id) FROM tries)
-    FROM begun, chosen ORDER BY chosen.id
+    FROM begun, chosen WHERE NOT $19 ORDER BY chosen.id
 )
-SELECT id, chosen FROM begun
+-- A dry run ($19) is rolled back: it returns the texts, and spares the database their rows.
+SELECT id, chosen, ARRAY(SELECT chosen.id FROM chosen WHERE $19 ORDER BY chosen.id DESC) AS "would_choose!" FROM begun

@@ -17,6 +17,7 @@ WITH chosen AS (
 ), frozen AS (
     -- In the order of their ids, because each row locks its text for a moment.
     INSERT INTO bulk_action_texts (action_id, message_id)
-    SELECT begun.id, chosen.id FROM begun, chosen ORDER BY chosen.id
+    SELECT begun.id, chosen.id FROM begun, chosen WHERE NOT $19 ORDER BY chosen.id
 )
-SELECT id, chosen FROM begun
+-- A dry run ($19) is rolled back: it returns the texts, and spares the database their rows.
+SELECT id, chosen, ARRAY(SELECT chosen.id FROM chosen WHERE $19 ORDER BY chosen.id DESC) AS "would_choose!" FROM begun

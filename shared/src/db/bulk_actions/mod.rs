@@ -81,6 +81,36 @@ pub async fn begin(
     form_token: Option<&str>,
     now: DateTime<Utc>,
 ) -> Result<Option<Begun>, Error> {
+    let row = choose(conn, (kind, selection), actor, form_token, false, now).await?;
+    Ok(row.map(|row| Begun { id: row.id, chosen: row.chosen }))
+}
+
+/// Returns the texts that [`begin`] would choose, newest first: ids of `messages`. The caller rolls back.
+pub async fn list_choice(
+    conn: &mut PgConnection,
+    kind: Kind,
+    selection: &Selection,
+    actor: &Actor,
+    now: DateTime<Utc>,
+) -> Result<Vec<i64>, Error> {
+    let row = choose(conn, (kind, selection), actor, None, true, now).await?;
+    Ok(row.map(|row| row.would_choose).unwrap_or_default())
+}
+
+struct Choice {
+    id: i64,
+    chosen: i32,
+    would_choose: Vec<i64>,
+}
+
+async fn choose(
+    conn: &mut PgConnection,
+    (kind, selection): (Kind, &Selection),
+    actor: &Actor,
+    form_token: Option<&str>,
+    is_dry_run: bool,
+    now: DateTime<Utc>,
+) -> Result<Option<Choice>, Error> {
     let filter = &selection.filter;
     let (statuses, limit) = (filter.statuses(), selection.limit.clamp(0, CHOSEN_MAX));
     let via = match actor.via {
@@ -92,7 +122,7 @@ pub async fn begin(
     macro_rules! choose {
         ($file:literal) => {
             sqlx::query_file_as!(
-                Begun,
+                Choice,
                 $file,
                 LOOKED_THROUGH,
                 statuses as Option<Vec<&str>>,
@@ -111,7 +141,8 @@ pub async fn begin(
                 why,
                 stored,
                 form_token,
-                now
+                now,
+                is_dry_run
             )
             .fetch_optional(conn)
             .await?
@@ -129,7 +160,7 @@ pub async fn find_by_form(conn: &mut PgConnection, form_token: &str) -> Result<O
     Ok(id.fetch_optional(conn).await?)
 }
 
-/// Texts that an action chose, which are alike.
+/// Texts that are alike.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Alike {
@@ -143,28 +174,16 @@ pub struct Alike {
     pub count: i64,
 }
 
-/// Counts the chosen texts by kind, status and error code, most first.
-pub async fn count_alike(conn: &mut PgConnection, action_id: i64) -> Result<Vec<Alike>, Error> {
+/// Counts texts by kind, status and error code, most first.
+pub async fn count_alike(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<Alike>, Error> {
     let alike = sqlx::query_as!(
         Alike,
         r#"SELECT m.kind, m.status, m.error_code, count(*) AS "count!"
-           FROM bulk_action_texts t JOIN messages m ON m.id = t.message_id WHERE t.action_id = $1
+           FROM messages m WHERE m.id = ANY($1)
            GROUP BY m.kind, m.status, m.error_code ORDER BY count(*) DESC, m.kind, m.status, m.error_code"#,
-        action_id
+        ids
     );
     Ok(alike.fetch_all(conn).await?)
-}
-
-/// Returns the next chosen texts after `after` that wait, at most `limit`: ids of `messages`, in order.
-pub async fn list_waiting(conn: &mut PgConnection, action_id: i64, after: i64, limit: i64) -> Result<Vec<i64>, Error> {
-    let waiting = sqlx::query_scalar!(
-        "SELECT message_id FROM bulk_action_texts WHERE action_id = $1 AND message_id > $2 AND outcome IS NULL
-         ORDER BY message_id LIMIT $3",
-        action_id,
-        after,
-        limit
-    );
-    Ok(waiting.fetch_all(conn).await?)
 }
 
 /// A chosen text that waits.

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use jobrun_onboarding::as_people_write;
 use sqlx::PgConnection;
 
-use super::clients::{ClientFilter, ClientRow, find_clients, list_newest};
+use super::clients::{ClientFilter, ClientRow, find_clients};
 use super::{LOOKED_THROUGH, PAGE_ROWS};
 use crate::db::Error;
 
@@ -67,23 +67,37 @@ async fn find_exactly(conn: &mut PgConnection, words: &str, by_phone: bool) -> R
 /// Finds clients by the beginnings of words of the business's name, in any order, and by the owner's name among the newest.
 async fn find_by_name(conn: &mut PgConnection, words: &str, now: DateTime<Utc>) -> Result<Vec<String>, Error> {
     let Some(query) = prefixes(words) else { return Ok(Vec::new()) };
-    let mut ids = sqlx::query_scalar!(
-        r#"SELECT id FROM clients WHERE to_tsvector('simple', "businessName") @@ to_tsquery('simple', $1) LIMIT $2"#,
+    // The index does not know the order of time. The newest of all that it finds are read, unless a word is very common.
+    let named = sqlx::query!(
+        r#"SELECT id, count(*) OVER () AS "found!" FROM (
+               SELECT id, "createdAt" AS created_at FROM clients
+               WHERE to_tsvector('simple', "businessName") @@ to_tsquery('simple', $1) LIMIT $2) AS named
+           ORDER BY created_at DESC, id DESC LIMIT $3"#,
         query,
+        LOOKED_THROUGH as i64,
         PAGE_ROWS as i64 + 1
     )
     .fetch_all(&mut *conn)
     .await?;
-    let newest = list_newest(&mut *conn, &(now, String::new()), LOOKED_THROUGH as i64).await?;
-    let newest: Vec<String> = newest.into_iter().map(|(_, id)| id).collect();
-    let by_owner = sqlx::query_scalar!(
-        "SELECT client_id FROM onboarding_states
-         WHERE client_id = ANY($1) AND starts_with(lower(collected_fields->>'ownerName'), lower($2)) LIMIT $3",
-        &newest,
+    let is_common = named.first().is_some_and(|first| first.found >= LOOKED_THROUGH as i64);
+    let mut ids: Vec<String> = named.into_iter().map(|row| row.id).collect();
+    // Ends with the last hit that is shown: the newest clients are read in their order.
+    let among_newest = sqlx::query_scalar!(
+        r#"SELECT c.id FROM (
+               SELECT id, "businessName" AS name, "createdAt" AS created_at FROM clients WHERE ("createdAt", id) < ($1, '')
+               ORDER BY "createdAt" DESC, id DESC LIMIT $2) AS c
+           LEFT JOIN onboarding_states s ON s.client_id = c.id
+           WHERE starts_with(lower(s.collected_fields->>'ownerName'), lower($3))
+              OR ($4 AND to_tsvector('simple', c.name) @@ to_tsquery('simple', $5))
+           ORDER BY c.created_at DESC, c.id DESC LIMIT $6"#,
+        now,
+        LOOKED_THROUGH as i64,
         words,
+        is_common,
+        query,
         PAGE_ROWS as i64 + 1
     );
-    ids.extend(by_owner.fetch_all(conn).await?);
+    ids.extend(among_newest.fetch_all(conn).await?);
     ids.sort_unstable();
     ids.dedup();
     Ok(ids)

@@ -13,8 +13,10 @@ pub const STUCK_LOOKED_AT: i64 = 5_000;
 /// A client is stuck in a state that it has not left for so long.
 const SILENT_FOR: TimeDelta = TimeDelta::hours(24);
 
-/// How many clients are listed.
-const LISTED: i64 = 12;
+/// How many clients are listed for each reason, and the most that are counted.
+const LISTED: i64 = 5;
+/// A reason with so many clients may have more.
+pub const STUCK_COUNTED: i64 = 100;
 
 /// Why a client does not get on, the most urgent reason first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,11 +56,11 @@ pub struct StuckClient {
     pub since: DateTime<Utc>,
     /// Why.
     pub reason: StuckReason,
-    /// How many clients are stuck in all.
-    pub total: i64,
+    /// How many clients are stuck for this reason, [`STUCK_COUNTED`] at most.
+    pub alike: i64,
 }
 
-/// Returns clients that do not get on, the most urgent first.
+/// Returns clients that do not get on: the most urgent reason first, and a few of each, the longest first.
 pub async fn list_stuck(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<Vec<StuckClient>, Error> {
     let rows = sqlx::query_file!(
         "src/db/listing/list_stuck.sql",
@@ -66,7 +68,8 @@ pub async fn list_stuck(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<V
         STUCK_LOOKED_AT,
         now - SILENT_FOR,
         now,
-        LISTED
+        LISTED,
+        STUCK_COUNTED
     );
     let rows = rows.fetch_all(conn).await?.into_iter().filter_map(|row| {
         let reason = StuckReason::ALL.get(usize::try_from(row.reason).ok()?).copied()?;
@@ -77,7 +80,7 @@ pub async fn list_stuck(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<V
             state: row.state,
             since: row.since,
             reason,
-            total: row.total,
+            alike: row.alike,
         })
     });
     Ok(rows.collect())
