@@ -15,7 +15,7 @@ const LOOKED_AT_ONCE: i64 = 200;
 /// Records the reminders that are due. Returns how many. While an operator has stopped sending or conversations, none is recorded.
 ///
 /// Takes no input but the rows, the settings and the time, and records each reminder once, so that every worker may call it at any
-/// time. Commits, once for each [`LOOKED_AT_ONCE`] clients.
+/// time. Commits, once for each `LOOKED_AT_ONCE` clients.
 ///
 /// # Errors
 /// When the database does not answer. The clients of the transaction are then looked at again.

@@ -1,6 +1,6 @@
 //! Reminds clients who fall silent before they are live.
 //!
-//! [`next`] says when a reminder is due, from the rows. [`remind`] decides it when its turn among the client's events has come: by
+//! [`next`] says when a reminder is due, from the rows. `remind` decides it when its turn among the client's events has come: by
 //! then the client may have written, moved on or been taken over. Nobody is reminded who waits for us, has said no, pays no more,
 //! or speaks with a person. The last reminder says that it is the last.
 

@@ -100,7 +100,7 @@ async fn no_reason_to_be_stuck_hides_another() {
                        VALUES ('client-318', 'GB', now() - INTERVAL '300 days', now() - INTERVAL '299 days');
                    DELETE FROM clients WHERE id IN ('client-319', 'client-320')"#;
     run(&pool, stuck).await;
-    let listed = listing::list_stuck(&mut *pool.acquire().await.unwrap(), clock::now()).await.unwrap();
+    let listed = listing::list_stuck(&mut pool.acquire().await.unwrap(), clock::now()).await.unwrap();
     let of = |reason: StuckReason| {
         let of: Vec<&listing::StuckClient> = listed.iter().filter(|it| it.reason == reason).collect();
         (of.len(), of.first().map_or(0, |it| it.alike))
