@@ -7,12 +7,16 @@ use jobrun_onboarding::reminders::{LOOK_AGAIN_AFTER, Next, Schedule, next};
 use sqlx::{PgConnection, PgPool};
 
 use crate::db::inbox::{self, NewEvent, Payload, Source};
-use crate::db::{self, clients, reminders, stops};
+use crate::db::{self, clients, outbox, reminders, stops};
 
 /// The most clients that are looked at in one transaction.
-const LOOKED_AT_ONCE: i64 = 200;
+const LOOKED_AT_ONCE: i64 = 50;
 
-/// Records the reminders that are due. Returns how many. While an operator has stopped sending or conversations, none is recorded.
+/// While so many reminders wait, no more are recorded, so that answers do not wait behind them.
+const WAITING_MAX: i64 = 50;
+
+/// Records the reminders that are due. Returns how many. The others follow in later sweeps. While an operator has stopped sending or
+/// conversations, or sending is parked, none is recorded.
 ///
 /// Takes no input but the rows, the settings and the time, and records each reminder once, so that every worker may call it at any
 /// time. Commits, once for each `LOOKED_AT_ONCE` clients.
@@ -23,7 +27,8 @@ pub async fn record_due(pool: &PgPool, schedule: &Schedule, now: DateTime<Utc>) 
     let mut recorded = 0;
     loop {
         let mut tx = pool.begin().await?;
-        if stops::any(&mut tx).await? {
+        let is_full = reminders::count_waiting(&mut tx, WAITING_MAX).await? >= WAITING_MAX;
+        if is_full || stops::any(&mut tx).await? || outbox::pace::find_probe(&mut tx).await?.is_some() {
             return Ok(recorded);
         }
         let ids = reminders::lock_due(&mut tx, now, LOOKED_AT_ONCE).await?;

@@ -47,7 +47,8 @@ pub struct Started {
     pub cleared: Vec<String>,
 }
 
-/// Starts an activity again, prolongs the holds on offered numbers by the time of the stop, clears the alert about the stop, and enqueues the jobs for the work that has waited. Commits.
+/// Starts an activity again, prolongs the holds on offered numbers by the time of the stop, clears the alert about the stop, and
+/// enqueues the jobs for the work that has waited. Commits.
 ///
 /// # Errors
 /// [`Refusal::NotStopped`].

@@ -157,6 +157,8 @@ fn reached_event(arrived: &Arrived) -> Option<NewEvent> {
 fn second_try_delay(failed: &Failed) -> Option<TimeDelta> {
     match failed.class {
         _ if !failed.reported => None,
+        // The sweep writes the next one, when it is day.
+        _ if failed.kind == Some(TextKind::Reminder) => None,
         Class::Passing(after) => Some(after),
         Class::Expired => Some(TimeDelta::zero()),
         Class::Account => Some(ACCOUNT_RETRY_DELAY),

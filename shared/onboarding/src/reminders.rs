@@ -10,7 +10,7 @@ use crate::decision::{Concern, Decision, Facts};
 use crate::open_question::open_question;
 use crate::quiet_hours::QuietHours;
 pub use crate::reminder::Reminder;
-use crate::wording::{self, Text};
+use crate::wording;
 use crate::{Client, Payment, State, TextKind};
 
 /// When silent clients are reminded.
@@ -35,7 +35,7 @@ pub struct Silence {
     pub last_said: Option<TextKind>,
     /// Whether a number is held for the client, who waits for one.
     pub number_held: bool,
-    /// The number of reminders since that text.
+    /// The number of reminders since that text that have left, or wait to leave.
     pub reminded: usize,
     /// When the last of them was written.
     pub reminded_at: Option<DateTime<Utc>>,
@@ -61,8 +61,8 @@ const DECIDED_WITHIN: TimeDelta = TimeDelta::minutes(15);
 /// A reminder that could not be sent for this long is left out: a text about a sign-up of long ago surprises.
 const LATE_BY_MAX: TimeDelta = TimeDelta::days(2);
 
-/// What a client's place in the conversation means for reminders.
-enum Standing {
+/// What the state of a client means for reminders.
+enum ReminderStatus {
     /// It has a question to answer, in these words.
     Asked(String),
     /// It waits for us, or speaks with a person, and may be asked again later.
@@ -79,25 +79,17 @@ pub fn next(client: &Client, region: &str, silence: &Silence, schedule: &Schedul
     }
     // An offer that has passed to another client is none any more.
     let last_said = silence.last_said.filter(|kind| *kind != TextKind::NumberReady || silence.number_held);
-    match standing(client, last_said, None) {
-        Standing::Done => return Next::Never,
-        Standing::Waits => return Next::LookAgain(now + LOOK_AGAIN_AFTER),
-        Standing::Asked(_) if silence.is_unread || client.takeover_at(now).is_some() => {
+    match status(client, last_said, None) {
+        ReminderStatus::Done => return Next::Never,
+        ReminderStatus::Waits => return Next::LookAgain(now + LOOK_AGAIN_AFTER),
+        ReminderStatus::Asked(_) if silence.is_unread || client.takeover_at(now).is_some() => {
             return Next::LookAgain(now + LOOK_AGAIN_AFTER);
         }
-        Standing::Asked(_) => {}
+        ReminderStatus::Asked(_) => {}
     }
-    let Some((place, after)) = place_of_next(silence, schedule) else { return Next::Never };
-    let pause = place.checked_sub(1).and_then(|before| schedule.after.get(before)).map(|before| after - *before);
-    let due = silence
-        .reminded_at
-        .zip(pause)
-        .map_or(silence.since + after, |(at, pause)| (at + pause).max(silence.since + after));
+    let Some((place, due)) = next_place(silence, schedule, now) else { return Next::Never };
     if now < due {
         return Next::LookAgain(due);
-    }
-    if now > due + LATE_BY_MAX {
-        return Next::Never;
     }
     let leaves_within = DECIDED_WITHIN + TextKind::Reminder.stale_after();
     match schedule.quiet.map_or(Some(now), |quiet| quiet.first_out_of_them(region, now, leaves_within)) {
@@ -113,12 +105,18 @@ pub fn next(client: &Client, region: &str, silence: &Silence, schedule: &Schedul
     }
 }
 
-/// Returns the place of the next reminder in the schedule, and how long after the beginning of the silence it is due. A client who
-/// said that it needs time is spared the first.
-fn place_of_next(silence: &Silence, schedule: &Schedule) -> Option<(usize, TimeDelta)> {
+/// Returns the place of the next reminder in the schedule, and when it is due. A client who said that it needs time is spared the
+/// first. One that could not be sent for too long is left out, and the next one follows.
+fn next_place(silence: &Silence, schedule: &Schedule, now: DateTime<Utc>) -> Option<(usize, DateTime<Utc>)> {
     let spared = usize::from(silence.last_said == Some(TextKind::NoHurry) && schedule.after.len() > 1);
-    let place = silence.reminded.max(spared);
-    schedule.after.get(place).map(|after| (place, *after))
+    let due = |(place, after): (usize, &TimeDelta)| {
+        let before = place.checked_sub(1).and_then(|before| schedule.after.get(before));
+        let pause = before.map_or(TimeDelta::zero(), |before| *after - *before);
+        let after_the_last = silence.reminded_at.map(|at| at + pause);
+        (place, after_the_last.map_or(silence.since + *after, |at| at.max(silence.since + *after)))
+    };
+    let places = schedule.after.iter().enumerate().skip(silence.reminded + spared);
+    places.map(due).find(|(_, due)| now <= *due + LATE_BY_MAX)
 }
 
 /// Decides a reminder. It is left out if the client has moved on since it was due, or if it could leave at night by now.
@@ -130,19 +128,14 @@ pub(crate) fn remind(client: &Client, reminder: &Reminder, facts: &Facts<'_>) ->
         return stay;
     }
     let last_said = reminder.last_said.as_deref().and_then(TextKind::from_name);
-    let Standing::Asked(question) = standing(client, last_said, facts.payment_link) else { return stay };
-    let decision = stay.text(in_words(client, reminder, &question));
+    let ReminderStatus::Asked(question) = status(client, last_said, facts.payment_link) else { return stay };
+    let decision = stay.text(wording::remind_silent(&question, reminder.nth, reminder.is_last));
     // A number that nobody uses costs money every month, and may be what another client waits for.
     let is_unfinished = reminder.is_last && client.number.is_some();
     if is_unfinished { decision.concern(Concern::Unfinished) } else { decision }
 }
 
-fn in_words(client: &Client, reminder: &Reminder, question: &str) -> Text {
-    let once_key = format!("reminder:{}:{}:{}", client.id, reminder.since.timestamp_millis(), reminder.nth);
-    Text { once_key: Some(once_key), ..wording::remind_silent(question, reminder.nth, reminder.is_last) }
-}
-
-fn standing(client: &Client, last_said: Option<TextKind>, payment_link: Option<&str>) -> Standing {
+fn status(client: &Client, last_said: Option<TextKind>, payment_link: Option<&str>) -> ReminderStatus {
     let said = |kinds: &[TextKind]| last_said.is_some_and(|kind| kinds.contains(&kind));
     let is_over = said(&[
         TextKind::Closing,
@@ -154,22 +147,26 @@ fn standing(client: &Client, last_said: Option<TextKind>, payment_link: Option<&
         TextKind::ServiceEnded,
     ]);
     if client.state == State::Complete || client.payment == Payment::Ended || is_over {
-        return Standing::Done;
+        return ReminderStatus::Done;
     }
     let is_offered = said(&[TextKind::NumberReady]);
     let at_gate = matches!(client.state, State::S5ConfirmLive | State::S6PhoneType);
     if at_gate && client.number.is_none() {
         if client.payment_active {
-            return if is_offered { Standing::Asked(wording::number_ready().body) } else { Standing::Waits };
+            return if is_offered {
+                ReminderStatus::Asked(wording::number_ready().body)
+            } else {
+                ReminderStatus::Waits
+            };
         }
         if client.payment == Payment::Awaited {
-            return Standing::Waits;
+            return ReminderStatus::Waits;
         }
         if said(&[TextKind::PaymentRequired, TextKind::PaymentFailed]) {
-            return Standing::Asked(wording::payment_again(&wording::payment_link(payment_link, client)));
+            return ReminderStatus::Asked(wording::payment_again(&wording::payment_link(payment_link, client)));
         }
     }
-    Standing::Asked(question(client))
+    ReminderStatus::Asked(question(client))
 }
 
 /// Returns the open question, with all that is needed to answer it.

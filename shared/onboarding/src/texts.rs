@@ -39,7 +39,7 @@ fn of_any_state(client: &Client, body: &str, meaning: &Meaning, facts: &Facts<'_
         Meaning::Refusal => Some(opt_out(client, body)),
         Meaning::NotInterested => Some(stay.text(wording::closing(client))),
         Meaning::CancelSubscription | Meaning::AsksHowToCancel
-            if client.may_be_charged()
+            if client.payment.is_served()
                 && let Some(portal) = facts.payment_portal =>
         {
             Some(stay.text(wording::cancel_at_portal(portal)))

@@ -40,7 +40,7 @@ impl Reader<'_> {
         if quiet.is_none() {
             self.add_invalid(
                 "QUIET_HOURS",
-                "neither off nor two times with at least six hours outside of them, such as 20:00-08:00",
+                "neither off nor two times with at least eight hours outside of them, such as 20:00-08:00",
             );
         }
         quiet
@@ -69,7 +69,7 @@ fn read_quiet_hours(value: &str) -> Option<Option<QuietHours>> {
     let (from, to) = value.split_once('-')?;
     let time = |time: &str| NaiveTime::parse_from_str(time.trim(), "%H:%M").ok();
     let quiet = QuietHours { from: time(from)?, to: time(to)? };
-    // Otherwise no reminder could ever leave where a country has several time zones.
+    // From New York to Honolulu it is day for six hours less, and a reminder takes up to an hour and a quarter to leave.
     let awake = (quiet.from - quiet.to + TimeDelta::days(1)).num_minutes() % (24 * 60);
-    (awake >= 6 * 60).then_some(Some(quiet))
+    (awake >= 8 * 60).then_some(Some(quiet))
 }

@@ -140,6 +140,8 @@ pub struct Loaded {
     pub client: Client,
     /// `clients.region`.
     pub region: String,
+    /// Whether the sweep looks at the client, to see whether it has fallen silent.
+    pub is_looked_at: bool,
 }
 
 /// Loads the clients `ids`, by id. This is a separate statement after the one that locks: only then does it see what
@@ -155,7 +157,7 @@ pub async fn load(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Result<
                   s.current_state AS "state?",
                   s.collected_fields AS "collected?", s.asked_at AS "asked_at?", s.led_by AS "led_by?",
                   s.led_by_at AS "led_by_at?", c.misfits, c."takenOverBy" AS taken_over_by, c."takenOverAt" AS taken_over_at,
-                  c."takenOverMinutes" AS taken_over_minutes
+                  c."takenOverMinutes" AS taken_over_minutes, c."remindAt" IS NOT NULL AS "is_looked_at!"
            FROM clients c LEFT JOIN onboarding_states s ON s.client_id = c.id
            WHERE c.id = ANY($1) ORDER BY c.id"#,
         ids
@@ -188,7 +190,7 @@ pub async fn load(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Result<
             takeover: read_takeover(row.taken_over_by, row.taken_over_at, row.taken_over_minutes),
             id: row.id,
         };
-        Ok(Loaded { client, region: row.region })
+        Ok(Loaded { client, region: row.region, is_looked_at: row.is_looked_at })
     });
     Ok(loaded.collect())
 }
@@ -234,11 +236,7 @@ pub async fn save_progress(
     let led_by_bodies: Vec<Option<&str>> = led_by().map(|led_by| Some(led_by?.0.as_str())).collect();
     let led_by_at: Vec<Option<DateTime<Utc>>> = led_by().map(|led_by| Some(led_by?.1)).collect();
     let result = sqlx::query!(
-        // A client who moves may fall silent again.
-        r#"WITH awaited AS (
-             UPDATE clients SET "remindAt" = $7::TIMESTAMPTZ + INTERVAL '1 hour' WHERE id = ANY($1) AND "remindAt" IS NULL
-         )
-         INSERT INTO onboarding_states
+        "INSERT INTO onboarding_states
              (client_id, current_state, collected_fields, asked_at, led_by, led_by_at, updated_at)
          SELECT client_id, current_state, collected_fields, asked_at, led_by, led_by_at, $7
          FROM unnest($1::TEXT[], $2::TEXT[], $3::JSONB[], $4::TIMESTAMPTZ[], $5::TEXT[], $6::TIMESTAMPTZ[])
@@ -249,7 +247,7 @@ pub async fn save_progress(
              asked_at = EXCLUDED.asked_at,
              led_by = EXCLUDED.led_by,
              led_by_at = EXCLUDED.led_by_at,
-             updated_at = EXCLUDED.updated_at"#,
+             updated_at = EXCLUDED.updated_at",
         &ids as &[&str],
         &states as &[&str],
         &collected as &[Json<&Collected>],

@@ -18,12 +18,38 @@ pub(crate) async fn lock_due(conn: &mut PgConnection, now: DateTime<Utc>, limit:
     Ok(ids.fetch_all(conn).await?)
 }
 
+/// Returns how many reminders are recorded or queued, at most about `limit`.
+pub(crate) async fn count_waiting(conn: &mut PgConnection, limit: i64) -> Result<i64, Error> {
+    let waiting = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM (
+               (SELECT FROM events WHERE (processed_at IS NULL) IS TRUE AND kind = 'reminder_due' LIMIT $1)
+               UNION ALL
+               (SELECT FROM messages WHERE status = 'queued' AND kind = 'reminder' LIMIT $1)
+           ) AS waiting"#,
+        limit
+    );
+    Ok(waiting.fetch_one(conn).await?)
+}
+
+/// Lets the sweep look at clients from `at` on, because something was said to them. The clients must be locked.
+///
+/// # Errors
+/// [`Error::RowCount`], when a client does not exist.
+pub async fn look_again(conn: &mut PgConnection, ids: &[&str], at: DateTime<Utc>) -> Result<(), Error> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let result = sqlx::query!(r#"UPDATE clients SET "remindAt" = $2 WHERE id = ANY($1)"#, ids as &[&str], at);
+    ensure_rows(&result.execute(conn).await?, ids.len(), "saving when silent clients are looked at")
+}
+
 /// Returns what the rows say of the silence of each of these clients, with its id. The clients must be locked, so that no text of
 /// theirs is processed meanwhile.
 pub(crate) async fn list_silences(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<(String, Silence)>, Error> {
     let rows = sqlx::query!(
         r#"SELECT c.id, s.asked_at AS "asked_at?", heard.at AS "heard_at?", said.at AS "said_at?", said.kind AS "said?",
-                  EXISTS (SELECT FROM events e WHERE e.lane = 'phone:' || c."phoneNumber" AND (e.processed_at IS NULL) IS TRUE)
+                  EXISTS (SELECT FROM events e WHERE e.lane = ANY(ARRAY['phone:' || c."phoneNumber", 'client:' || c.id])
+                            AND (e.processed_at IS NULL) IS TRUE)
                       AS "is_unread!",
                   EXISTS (SELECT FROM waiting_list w WHERE w.client_id = c.id AND w.held_until IS NOT NULL) AS "number_held!",
                   reminded.count AS "reminded!", reminded.at AS "reminded_at?"
@@ -39,6 +65,8 @@ pub(crate) async fn list_silences(conn: &mut PgConnection, ids: &[String]) -> Re
            CROSS JOIN LATERAL (
                SELECT count(*) AS count, max(m.created_at) AS at FROM messages m
                WHERE m.client_id = c.id AND m.id > coalesce(said.id, 0) AND m.kind = 'reminder'
+                 -- One that never left is no reminder.
+                 AND (m.attempted_at IS NOT NULL OR m.status = 'queued')
            ) AS reminded
            WHERE c.id = ANY($1)"#,
         ids

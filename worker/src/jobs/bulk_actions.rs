@@ -63,7 +63,7 @@ async fn batch(context: &JobContext) -> Result<usize, db::Error> {
 
 /// Handles the first batch of an action that other sessions have not locked as a whole. Returns how many texts were settled.
 async fn handle_batch(context: &JobContext, action: Unfinished) -> Result<usize, db::Error> {
-    let mut after = 0;
+    let mut after = (0, 0);
     let mut held_up = HashSet::new();
     loop {
         let now = clock::now();
@@ -83,18 +83,22 @@ async fn handle_after(
     conn: &mut PgConnection,
     context: &JobContext,
     action: Unfinished,
-    after: i64,
+    after: (i64, i64),
     held_up: &mut HashSet<String>,
     now: DateTime<Utc>,
-) -> Result<Option<(usize, i64)>, db::Error> {
+) -> Result<Option<(usize, (i64, i64))>, db::Error> {
     // A version that knows the action handles it.
     let Some(kind) = action.kind else { return Ok(None) };
     let limit = BATCH_MAX.min(i64::from(context.batch_max));
     if kind == Kind::Replay && outbox::count_due_retries(&mut *conn, DUE_REPLAYS_MAX, now).await? >= DUE_REPLAYS_MAX {
         return Ok(None);
     }
+    // Two workers would queue the texts to one person out of order.
+    if kind == Kind::Replay && !rows::lock(&mut *conn, action.id).await? {
+        return Ok(None);
+    }
     let waiting = rows::lock_waiting(&mut *conn, action.id, after, limit).await?;
-    let Some(last) = waiting.last().map(|it| it.place) else { return Ok(None) };
+    let Some(last) = waiting.last().map(|it| (it.place, it.id)) else { return Ok(None) };
     let waiting: Vec<i64> = waiting.into_iter().map(|it| it.id).collect();
     let outcomes = match kind {
         Kind::Replay => replay(&mut *conn, context, &waiting, held_up, now).await?,

@@ -255,9 +255,8 @@ pub fn read(body: &str, asked: State, known: Option<&Half>) -> Meaning {
         State::S6PhoneType => choices::phone_type(body).map_or_else(|| read_assent(body), Meaning::Phone),
         State::S7FwdSent if choices::is_done(body) => Meaning::Done,
         State::S7FwdSent | State::S8FwdConfirm if forwarding_trouble::cannot_forward(body) => Meaning::CannotForward,
-        State::S7FwdSent | State::S8FwdConfirm => {
-            choices::phone_type(body).map_or_else(|| read_unprompted(body), Meaning::Phone)
-        }
+        State::S7FwdSent => choices::phone_type(body).map_or_else(|| read_unprompted(body), Meaning::Phone),
+        State::S8FwdConfirm => chosen_phone(body).map_or_else(|| read_unprompted(body), Meaning::Phone),
         State::S9TestCall | State::Complete => read_unprompted(body),
     });
     let is_too_long = asked < State::S8FwdConfirm && body.chars().count() > ANSWER_CHARS_MAX;
@@ -366,6 +365,14 @@ fn corrected(body: &str, asked: State) -> Option<Meaning> {
 
 fn without_signature_of_phone(body: &str) -> String {
     body.lines().filter(|line| !form::is_added_by_the_phone(line)).collect::<Vec<_>>().join("\n")
+}
+
+/// Returns the phone that a text chooses while a test call is awaited. "I rang from my landline" chooses none.
+fn chosen_phone(body: &str) -> Option<PhoneType> {
+    const OF_A_CALL: &[&str] =
+        &["rang", "rung", "ring", "ringing", "call", "called", "calling", "phoned", "from", "tried", "test"];
+    let said = words::plain(body);
+    choices::phone_type(body).filter(|_| said.len() <= 4 && !words::any_among(&said, OF_A_CALL))
 }
 
 fn read_assent(body: &str) -> Meaning {

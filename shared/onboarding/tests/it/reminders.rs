@@ -101,6 +101,8 @@ fn a_reminder_that_is_late_is_sent_alone_and_one_that_is_days_late_never() {
     assert_eq!((first.nth, first.is_last), (1, false), "no sweep ran for two days");
     let reminded = Silence { reminded: 1, reminded_at: Some(hours(46)), ..silent() };
     assert_eq!(next_at(&client, &reminded, hours(47)), Next::LookAgain(hours(46 + 23)));
+    let after_an_outage = due(&client, &silent(), hours(51)).map(|it| it.nth);
+    assert_eq!(after_an_outage, Some(2), "the first is left out, and the second follows");
     assert_eq!(next_at(&client, &silent(), hours(24 * 20)), Next::Never, "a sign-up of long ago");
 }
 
@@ -137,7 +139,10 @@ fn clients_who_wait_for_us_are_looked_at_again_and_others_are_left_alone() {
     assert_eq!(next(&asked, "GB", &silent(), &off, now), Next::Never);
     let needs_time = said(TextKind::NoHurry);
     assert_eq!(due(&client_at(State::S5ConfirmLive), &needs_time, hours(23)), None, "said that it needs time");
-    assert_eq!(due(&client_at(State::S5ConfirmLive), &needs_time, hours(24)).map(|it| it.nth), Some(2));
+    let said = play(&client_at(State::S5ConfirmLive), "GB", needs_time, 9);
+    let times: Vec<i64> = said.iter().map(|(at, _)| (*at - noon()).num_hours()).collect();
+    assert_eq!(times, [24, 72]);
+    assert!(said[1].1.contains("we won't remind you again"), "{said:?}");
 }
 
 #[test]

@@ -195,12 +195,18 @@ fn a_client_who_pays_is_told_the_address_where_it_cancels() {
         ("how do I cancel", true, TextKind::HowToCancel),
         ("cancel my subscription", false, TextKind::NothingCharged),
     ] {
-        let ann = Client { payment_active: pays, ..client_at(State::Complete) };
+        let payment = if pays { Payment::Active } else { Payment::None };
+        let ann = Client { payment_active: pays, payment, ..client_at(State::Complete) };
         let event = Event::Text { body: body.to_owned(), taken_for: None, received_at: at(0) };
         let Step::Decided(decision) = decide(&ann, &event, &facts) else { panic!("asks the pool") };
         assert_eq!((kind(&decision), decision.concern), (Some(kind_said), None), "no person is needed");
         assert_eq!(decision.texts[0].body.contains("https://portal"), pays);
     }
+    // The operator has opened the payment gate: Stripe knows no subscription.
+    let ann = Client { payment_active: true, ..client_at(State::Complete) };
+    let event = Event::Text { body: "cancel my subscription".to_owned(), taken_for: None, received_at: at(0) };
+    let Step::Decided(decision) = decide(&ann, &event, &facts) else { panic!("asks the pool") };
+    assert_eq!(decision.concern, Some(Concern::CancelAsked));
 }
 
 #[test]

@@ -188,28 +188,35 @@ pub async fn count_alike(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<Ali
 
 /// A chosen text that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Waiting {
+pub struct ChosenText {
     /// `messages.id`.
     pub id: i64,
     /// Its place among the chosen texts: the id of the text of which it is a try, in the order in which they were written.
     pub place: i64,
 }
 
-/// Locks the next chosen texts after the place `after` that wait, at most `limit`, and returns them in the order of their places.
+/// Locks an action. Returns whether no other session has locked it.
+pub async fn lock(conn: &mut PgConnection, action_id: i64) -> Result<bool, Error> {
+    let row = sqlx::query_scalar!("SELECT id FROM bulk_actions WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED", action_id);
+    Ok(row.fetch_optional(conn).await?.is_some())
+}
+
+/// Locks the next chosen texts after a place and a text that wait, at most `limit`, and returns them in the order of their places.
 /// Skips those that another worker has locked.
 pub async fn lock_waiting(
     conn: &mut PgConnection,
     action_id: i64,
-    after: i64,
+    (after_place, after_id): (i64, i64),
     limit: i64,
-) -> Result<Vec<Waiting>, Error> {
+) -> Result<Vec<ChosenText>, Error> {
     let waiting = sqlx::query_as!(
-        Waiting,
+        ChosenText,
         r#"SELECT message_id AS id, COALESCE(original_id, message_id) AS "place!" FROM bulk_action_texts
-           WHERE action_id = $1 AND COALESCE(original_id, message_id) > $2 AND outcome IS NULL
-           ORDER BY COALESCE(original_id, message_id) LIMIT $3 FOR UPDATE SKIP LOCKED"#,
+           WHERE action_id = $1 AND (COALESCE(original_id, message_id), message_id) > ($2, $3) AND outcome IS NULL
+           ORDER BY COALESCE(original_id, message_id), message_id LIMIT $4 FOR UPDATE SKIP LOCKED"#,
         action_id,
-        after,
+        after_place,
+        after_id,
         limit
     );
     Ok(waiting.fetch_all(conn).await?)

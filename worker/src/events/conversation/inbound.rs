@@ -42,8 +42,12 @@ impl ClientWork {
             Some(Payload::OperatorAction { by, action, .. }) => {
                 Inbound::Event(Event::Operator { by: by.clone(), action: action.clone() })
             }
-            // A text that came meanwhile is answered first, and ends the silence.
-            Some(Payload::ReminderDue { .. }) if self.pending.iter().any(PendingEvent::is_text) => Inbound::Nothing,
+            // A text that came meanwhile is answered first, and ends the silence. So does a text of ours.
+            Some(Payload::ReminderDue { .. })
+                if !self.texts.is_empty() || self.pending.iter().any(PendingEvent::is_text) =>
+            {
+                Inbound::Nothing
+            }
             Some(Payload::ReminderDue { reminder, .. }) => Inbound::Event(Event::ReminderDue(reminder.clone())),
             Some(Payload::NumberLost { number, .. }) => {
                 E164::parse(number).map_or(Inbound::Nothing, |it| Inbound::Event(Event::NumberLost(it)))

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::loop_guard::Admission;
+use jobrun_onboarding::reminders::LOOK_AGAIN_AFTER;
 use jobrun_onboarding::{Client, E164, Takeover, TextKind};
 use jobrun_shared::alerts::texts;
 use jobrun_shared::db;
@@ -9,6 +10,7 @@ use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::clients::{self, ConversationProgress, OptChangeRecord};
 use jobrun_shared::db::inbox::{self, NewEvent, Outcome};
 use jobrun_shared::db::outbox::{self, NewMessage};
+use jobrun_shared::db::reminders;
 use sqlx::PgConnection;
 
 use super::work::ClientWork;
@@ -60,6 +62,8 @@ pub(super) async fn save(
     outbox::drop_second_tries_to(conn, &went_on, now).await?;
     let texts: Vec<NewMessage> = batch.iter().flat_map(|work| work.texts.clone()).collect();
     outbox::insert(conn, &texts, now).await?;
+    let unlooked: Vec<&str> = batch.iter().filter_map(ClientWork::begins_a_silence).collect();
+    reminders::look_again(conn, &unlooked, now + LOOK_AGAIN_AFTER).await?;
     let follow_ups: Vec<NewEvent> = batch.iter().flat_map(|work| work.follow_ups.clone()).collect();
     inbox::insert(conn, &follow_ups, now).await?;
 

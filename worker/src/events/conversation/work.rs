@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::action::Action;
 use jobrun_onboarding::{
-    Allocation, Client, Concern, Decision, Event, Facts, OptChange, Payment, Step, Takeover, decide,
+    Allocation, Client, Concern, Decision, Event, Facts, OptChange, Payment, State, Step, Takeover, TextKind, decide,
 };
 use jobrun_shared::db::clients::{self, OptChangeRecord};
 use jobrun_shared::db::inbox::{NewEvent, Outcome, Payload, PendingEvent, Source};
@@ -179,6 +179,14 @@ impl ClientWork {
             Step::Decided(decision) => self.apply(context, &stored, *decision),
             Step::AskPool => tracing::error!(event = stored.id, "a decision asked the pool twice"),
         }
+    }
+
+    /// Returns the client's id, if something was said to it that it may leave unanswered, and no sweep looks at it.
+    pub(super) fn begins_a_silence(&self) -> Option<&str> {
+        let client = &self.loaded.client;
+        let asks = |text: &NewMessage| !matches!(text.text.kind, TextKind::MissedCall | TextKind::Reminder);
+        let begins = client.state != State::Complete && !self.loaded.is_looked_at && self.texts.iter().any(asks);
+        begins.then_some(client.id.as_str())
     }
 
     /// Returns the payment status to save, if it changed.
