@@ -36,6 +36,8 @@ mod connect_error;
 
 pub mod console;
 
+pub mod erasures;
+
 pub mod find_client;
 
 pub mod gauges;
@@ -57,6 +59,8 @@ pub mod numbers;
 mod outage;
 
 pub mod outbox;
+
+pub mod person;
 
 pub mod reminders;
 

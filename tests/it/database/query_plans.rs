@@ -10,10 +10,13 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use super::execute;
 
 /// Tables with one row, or with no more rows than there is waiting work: a scan costs no more than that work. Those of a restore are
-/// empty until there is one.
-const SMALL: [&str; 12] = [
+/// empty until there is one, and those of erasures have a row for each person that was erased.
+const SMALL: [&str; 15] = [
     "alert_deliveries",
     "audits",
+    "erased_opt_outs",
+    "erasure_texts",
+    "erasures",
     "installation",
     "leases",
     "restores",

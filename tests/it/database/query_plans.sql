@@ -123,4 +123,8 @@ SELECT sha256(id::TEXT::BYTEA), id, now() FROM console_people;
 INSERT INTO console_login_failures (subject, failures, since)
 SELECT 'name:person-' || n, 1, now() - n * INTERVAL '1 second' FROM generate_series(1, 5000) AS n;
 
+INSERT INTO audit_log (at, who, via, action, subject, why)
+SELECT now() - (20000 - n) * INTERVAL '10 minutes', 'ada', 'console', 'client.reply', 'client-' || n, 'asked'
+FROM generate_series(1, 20000) AS n;
+
 ANALYZE;

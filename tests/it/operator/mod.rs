@@ -23,3 +23,5 @@ mod roles;
 mod stops;
 
 mod restored;
+
+mod erasure;
