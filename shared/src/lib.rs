@@ -74,6 +74,12 @@ pub mod reminders;
 
 pub mod restore;
 
+pub mod phone_digest;
+
+pub mod export;
+
+pub mod erasure;
+
 pub mod words;
 
 pub mod exit;

@@ -9,6 +9,7 @@ use jobrun_onboarding::{E164, can_hold_a_conversation};
 use jobrun_shared::config::StripeAudit;
 use jobrun_shared::db::inbox::{Payload, PendingEvent};
 use jobrun_shared::db::{self, Health, blockers};
+use jobrun_shared::phone_digest::PhoneKey;
 use jobrun_shared::queue::Announcer;
 use jobrun_shared::{clock, telemetry};
 use jobrun_twilio::api::Api;
@@ -87,6 +88,8 @@ pub(crate) struct JobContext {
     pub(crate) batch_max: u32,
     /// The time that processed events and settled texts are kept; zero if for ever.
     pub(crate) retention: Duration,
+    /// The key by which phones of erased persons are recognised, if there is one.
+    pub(crate) erasure_key: Option<PhoneKey>,
     /// The time of the last search for sessions that hold locks.
     pub(crate) last_blocker_check: Arc<Mutex<Option<DateTime<Utc>>>>,
     /// Set when the process is to end: jobs finish the batch in hand, and begin no other.

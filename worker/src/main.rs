@@ -34,7 +34,8 @@ use apalis_cron::{CronScheduler, Schedule, Tick};
 use clap::{Parser, Subcommand};
 use futures::FutureExt;
 use jobrun_ops::{OpsPort, TraceExporter};
-use jobrun_shared::db::installation;
+use jobrun_shared::db::{erasures, installation};
+use jobrun_shared::phone_digest::PhoneKey;
 use jobrun_shared::queue::{self, Announcer, End, Job, JobNotifier, Jobs, Queue};
 use jobrun_shared::{clock, config, db, exit, metrics, shutdown, telemetry};
 use jobrun_twilio::api::Api;
@@ -115,6 +116,9 @@ async fn start() -> anyhow::Result<()> {
     let account_kind = settings.twilio.account_kind();
     installation::mark(&pool, account_kind, clock::now()).await?.ensure_is_of(account_kind)?;
 
+    if settings.erasure_key.is_none() && erasures::any_opt_out(&mut *pool.acquire().await?).await? {
+        tracing::warn!("ERASURE_KEY is not set: erased persons who had opted out are not recognised");
+    }
     let stop = CancellationToken::new();
     let context = Arc::new(JobContext {
         announcer: Announcer::start(pool.clone()),
@@ -139,6 +143,7 @@ async fn start() -> anyhow::Result<()> {
         batch_max: settings.batch_max,
         reminders: settings.reminders.clone(),
         retention: settings.retention,
+        erasure_key: settings.erasure_key.map(PhoneKey::new),
         last_blocker_check: Arc::default(),
         stop: stop.clone(),
     });

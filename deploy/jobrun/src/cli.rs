@@ -131,7 +131,7 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
         #[command(subcommand)]
-        action: Option<ClientAction>,
+        action: Option<OfClient>,
     },
     /// List clients: the newest, those in a state, those who are stuck, or those whom words find
     ///
@@ -258,6 +258,38 @@ pub(crate) struct OnClient {
     /// Print JSON, for scripts
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// The commands for one client.
+#[derive(Subcommand)]
+pub(crate) enum OfClient {
+    #[command(flatten)]
+    Act(ClientAction),
+    /// Give a person everything that is held about it: rows of all tables, as JSON or as a page
+    ///
+    /// Recorded in the audit log. The numbers of callers are in it: they are data about the client's calls.
+    Export {
+        #[command(flatten)]
+        on: OnClient,
+        /// Write a page for a browser to this new file, which only you may read
+        #[arg(long, value_name = "FILE")]
+        page: Option<std::path::PathBuf>,
+    },
+    /// Erase a person on its request; without --yes, only show what that would do
+    ///
+    /// Refused while the client pays, or its payment is on its way. Its number cools down. Its rows are deleted, or lose its phone and
+    /// its words; at Twilio, the words of its texts are redacted. What remains is listed. Needs ERASURE_KEY and the account at Twilio.
+    /// Run again, it goes on where it was cut short.
+    Erase {
+        #[command(flatten)]
+        on: OnClient,
+        /// Only show what would be done, as without --yes
+        #[arg(long, conflicts_with = "yes")]
+        dry_run: bool,
+        /// Erase
+        #[arg(long, requires = "why")]
+        yes: bool,
+    },
 }
 
 #[derive(Subcommand)]

@@ -10,13 +10,13 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use jobrun::commands::console::Change;
 use jobrun::commands::{
-    self, alerts, buy, call, client, client_action, clients, connect_migrated, console, demo, doctor, migrate, numbers,
-    pay, payments, pool, restored, stops, sweep, tail, text, texts, up, waiting,
+    self, alerts, buy, call, client, client_action, clients, connect_migrated, console, demo, doctor, erase, export,
+    migrate, numbers, pay, payments, pool, restored, stops, sweep, tail, text, texts, up, waiting,
 };
 use jobrun_shared::numbers::purchase::Order;
 use jobrun_shared::{config, exit, telemetry};
 
-use crate::cli::{Arguments, Command, Console, Numbers, Payments, Pool, User};
+use crate::cli::{Arguments, Command, Console, Numbers, OfClient, Payments, Pool, User};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -44,6 +44,7 @@ fn problems_of(command: &Command) -> Option<config::Problems> {
     match command {
         Command::Pool(Pool::Buy { .. }) => config::Buying::from_env().err(),
         Command::Numbers(Numbers::Check { .. }) | Command::Restored { .. } => config::Numbers::from_env().err(),
+        Command::Client { action: Some(OfClient::Erase { .. }), .. } => config::Erasing::from_env().err(),
         _ => None,
     }
 }
@@ -93,7 +94,14 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Sweep { json } => sweep::run(&settings, json).await?,
         Command::Waiting { json } => waiting::run(&settings, json).await?,
-        Command::Client { action: Some(action), .. } => {
+        Command::Client { action: Some(OfClient::Export { on, page }), .. } => {
+            export::run(&settings, &on.client, on.why, on.json, page.as_deref()).await?;
+        }
+        Command::Client { action: Some(OfClient::Erase { on, yes, dry_run: _ }), .. } => {
+            let erasing = config::Erasing::from_env()?;
+            erase::run(&erasing, &settings, &on.client, on.why, !yes, on.json).await?;
+        }
+        Command::Client { action: Some(OfClient::Act(action)), .. } => {
             let (on, action) = action.read();
             return client_action::run(&settings, &on.client, action, on.why, on.json).await;
         }

@@ -14,6 +14,9 @@ pub struct Reminder {
     pub is_last: bool,
     /// The stored name of the kind of our last text.
     pub last_said: Option<String>,
+    /// Whether the client was asked to pay since the open question was asked.
+    #[serde(default)]
+    pub payment_asked: bool,
     /// Until when it may be decided. Later it could leave at night.
     pub until: DateTime<Utc>,
 }

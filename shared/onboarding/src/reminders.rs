@@ -33,6 +33,8 @@ pub struct Silence {
     pub is_unread: bool,
     /// The kind of our last text, reminders apart.
     pub last_said: Option<TextKind>,
+    /// Whether the client was asked to pay since the open question was asked.
+    pub payment_asked: bool,
     /// Whether a number is held for the client, who waits for one.
     pub number_held: bool,
     /// The number of reminders since that text that have left, or wait to leave.
@@ -79,7 +81,7 @@ pub fn next(client: &Client, region: &str, silence: &Silence, schedule: &Schedul
     }
     // An offer that has passed to another client is none any more.
     let last_said = silence.last_said.filter(|kind| *kind != TextKind::NumberReady || silence.number_held);
-    match status(client, last_said, None) {
+    match status(client, last_said, silence.payment_asked, None) {
         ReminderStatus::Done => return Next::Never,
         ReminderStatus::Waits => return Next::LookAgain(now + LOOK_AGAIN_AFTER),
         ReminderStatus::Asked(_) if silence.is_unread || client.takeover_at(now).is_some() => {
@@ -99,6 +101,7 @@ pub fn next(client: &Client, region: &str, silence: &Silence, schedule: &Schedul
             since: silence.since,
             nth: place + 1,
             is_last: place + 1 == schedule.after.len(),
+            payment_asked: silence.payment_asked,
             last_said: last_said.map(|kind| kind.name().to_owned()),
             until: now + DECIDED_WITHIN,
         }),
@@ -115,8 +118,17 @@ fn next_place(silence: &Silence, schedule: &Schedule, now: DateTime<Utc>) -> Opt
         let after_the_last = silence.reminded_at.map(|at| at + pause);
         (place, after_the_last.map_or(silence.since + *after, |at| at.max(silence.since + *after)))
     };
-    let places = schedule.after.iter().enumerate().skip(silence.reminded + spared);
-    places.map(due).find(|(_, due)| now <= *due + LATE_BY_MAX)
+    let places = || schedule.after.iter().enumerate();
+    // The last reminder may have followed one that was left out.
+    let last = silence.reminded_at.map(|at| {
+        let before = places().skip((silence.reminded + spared).saturating_sub(1));
+        before.map(|(place, after)| (place, silence.since + *after)).find(|(_, due)| at <= *due + LATE_BY_MAX)
+    });
+    let first = match last {
+        None => spared,
+        Some(last) => last?.0 + 1,
+    };
+    places().skip(first).map(due).find(|(_, due)| now <= *due + LATE_BY_MAX)
 }
 
 /// Decides a reminder. It is left out if the client has moved on since it was due, or if it could leave at night by now.
@@ -128,14 +140,21 @@ pub(crate) fn remind(client: &Client, reminder: &Reminder, facts: &Facts<'_>) ->
         return stay;
     }
     let last_said = reminder.last_said.as_deref().and_then(TextKind::from_name);
-    let ReminderStatus::Asked(question) = status(client, last_said, facts.payment_link) else { return stay };
+    let ReminderStatus::Asked(question) = status(client, last_said, reminder.payment_asked, facts.payment_link) else {
+        return stay;
+    };
     let decision = stay.text(wording::remind_silent(&question, reminder.nth, reminder.is_last));
     // A number that nobody uses costs money every month, and may be what another client waits for.
     let is_unfinished = reminder.is_last && client.number.is_some();
     if is_unfinished { decision.concern(Concern::Unfinished) } else { decision }
 }
 
-fn status(client: &Client, last_said: Option<TextKind>, payment_link: Option<&str>) -> ReminderStatus {
+fn status(
+    client: &Client,
+    last_said: Option<TextKind>,
+    payment_asked: bool,
+    payment_link: Option<&str>,
+) -> ReminderStatus {
     let said = |kinds: &[TextKind]| last_said.is_some_and(|kind| kinds.contains(&kind));
     let is_over = said(&[
         TextKind::Closing,
@@ -162,9 +181,14 @@ fn status(client: &Client, last_said: Option<TextKind>, payment_link: Option<&st
         if client.payment == Payment::Awaited {
             return ReminderStatus::Waits;
         }
-        if said(&[TextKind::PaymentRequired, TextKind::PaymentFailed]) {
+        if payment_asked {
             return ReminderStatus::Asked(wording::payment_again(&wording::payment_link(payment_link, client)));
         }
+    }
+    if let (true, Some(phone_type), Some(number)) =
+        (said(&[TextKind::ForwardAnotherWay]), client.collected.phone_type, &client.number)
+    {
+        return ReminderStatus::Asked(wording::forward_another_way(phone_type, number).body);
     }
     ReminderStatus::Asked(question(client))
 }

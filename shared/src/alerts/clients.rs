@@ -25,7 +25,7 @@ pub fn unfinished(client_id: &str, state: State) -> NewAlert {
         cause: Kind::Unfinished.of(client_id),
         about: format!(
             "Client {client_id} has a number, and has been silent at {} in spite of all reminders: see `jobrun client {client_id}`. Get \
-             in touch, or take the number.",
+             in touch, or end the subscription at Stripe.",
             state.name()
         ),
     }

@@ -33,7 +33,7 @@ mod twilio;
 pub use alert_webhook::{AlertFormat, AlertWebhook};
 pub use console::Console;
 pub use problems::{Problems, near_misses};
-pub use programs::{Buying, Ingress, Numbers, Operator, Worker, ops_addr};
+pub use programs::{Buying, Erasing, Ingress, Numbers, Operator, Worker, ops_addr};
 pub use reader::Origin;
 pub use shown::{Shown, show};
 pub use stripe::{Stripe, StripeAudit};

@@ -15,6 +15,9 @@ use super::traces::Traces;
 use super::twilio::{AccountKind, Twilio};
 use super::{Log, LogFormat};
 
+/// The fewest characters of `ERASURE_KEY`.
+const ERASURE_KEY_MIN: usize = 32;
+
 /// The settings of `jobrun-ingress`.
 #[derive(Clone, Debug)]
 pub struct Ingress {
@@ -67,6 +70,8 @@ pub struct Worker {
     pub batch_max: u32,
     /// Where alerts are delivered, if `ALERT_WEBHOOK_URL` is set.
     pub alert_webhook: Option<AlertWebhook>,
+    /// `ERASURE_KEY`, by which the phones of erased persons are recognised, if it is set.
+    pub erasure_key: Option<SecretString>,
     /// `RETENTION`: how long events and texts that are over are kept. Zero: for ever.
     pub retention: Duration,
     /// `OPS_ADDR`, if it is set.
@@ -142,6 +147,17 @@ pub struct Buying {
     pub max: u32,
 }
 
+/// The settings of `jobrun client erase`.
+#[derive(Clone, Debug)]
+pub struct Erasing {
+    /// `DATABASE_URL`.
+    pub database_url: SecretString,
+    /// The account at Twilio, where texts are redacted.
+    pub twilio: Twilio,
+    /// `ERASURE_KEY`.
+    pub key: SecretString,
+}
+
 impl Ingress {
     /// Reads the settings of the ingress from the environment.
     ///
@@ -209,6 +225,7 @@ impl Worker {
             let pool_level_min = reader.pool_level_min();
             let batch_max = reader.batch_max();
             let retention = reader.retention();
+            let erasure_key = reader.erasure_key_if_set();
             let ops_addr = reader.ops_addr();
             let traces = reader.traces();
             let alert_webhook = reader.alert_webhook();
@@ -231,6 +248,7 @@ impl Worker {
                 pool_level_min: pool_level_min?,
                 batch_max: batch_max?,
                 retention: retention?,
+                erasure_key,
                 ops_addr,
                 traces,
                 alert_webhook,
@@ -311,6 +329,37 @@ impl Numbers {
     }
 }
 
+impl Erasing {
+    /// Reads the settings of `jobrun client erase` from the environment.
+    ///
+    /// # Errors
+    /// Names every setting that is missing or makes no sense.
+    pub fn from_env() -> Result<Self, Problems> {
+        Self::read(&Environment).map_err(Problems::or_misspelt)
+    }
+
+    pub(super) fn read(source: &dyn Source) -> Result<Self, Problems> {
+        Reader::read(source, |reader| {
+            reader.required("ERASURE_KEY", "$(openssl rand -hex 32)");
+            let key = reader.erasure_key_if_set();
+            let database_url = reader.database_url();
+            let twilio = reader.twilio();
+            Some(Self { database_url: database_url?, twilio: twilio?, key: key? })
+        })
+    }
+}
+
+impl Reader<'_> {
+    /// Reads the key of digests, which must be too long to be guessed: there are few phones.
+    pub(super) fn erasure_key_if_set(&mut self) -> Option<SecretString> {
+        let key = self.get("ERASURE_KEY")?;
+        if key.len() < ERASURE_KEY_MIN {
+            self.add_problem(format!("ERASURE_KEY has fewer than {ERASURE_KEY_MIN} characters"));
+        }
+        Some(key.into())
+    }
+}
+
 impl Buying {
     /// Reads the settings of `jobrun pool buy` from the environment.
     ///
@@ -379,6 +428,9 @@ impl Reader<'_> {
         self.pool_level_min();
         self.batch_max();
         self.retention();
+        if !self.is_in_a_file("ERASURE_KEY") {
+            self.erasure_key_if_set();
+        }
         self.check_console();
     }
 

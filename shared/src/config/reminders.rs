@@ -15,7 +15,7 @@ const OFF: &str = "off";
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// The shortest time between two reminders. A reminder answers nothing, so none comes within minutes of a text.
-const SHORTEST: Duration = Duration::from_secs(30 * 60);
+const SHORTEST: Duration = Duration::from_secs(60 * 60);
 
 impl Reader<'_> {
     pub(super) fn reminders(&mut self) -> Option<Schedule> {
@@ -29,7 +29,7 @@ impl Reader<'_> {
         if after.is_none() {
             self.add_invalid(
                 "REMINDERS",
-                "neither off nor durations from 30m to 30d, each at least 30m longer than the one before, such as 1h,1d,3d",
+                "neither off nor durations from 1h to 30d, each at least 1h longer than the one before, such as 1h,1d,3d",
             );
         }
         after

@@ -45,7 +45,7 @@ const fn secret(name: &'static str, read_by: &'static str, meaning: &'static str
 }
 
 /// Every setting, by name.
-pub const SETTINGS: [Setting; 49] = [
+pub const SETTINGS: [Setting; 50] = [
     setting(
         "ALERT_WEBHOOK_FORMAT",
         "worker",
@@ -103,6 +103,11 @@ pub const SETTINGS: [Setting; 49] = [
         "The IP addresses of proxies whose headers are believed, comma separated: X-Forwarded-For, and CONSOLE_PROXY_HEADER.",
     ),
     secret("DATABASE_URL", "all", "postgres://user:password@host/database. `jobrun up` and `jobrun demo` do without."),
+    secret(
+        "ERASURE_KEY",
+        "worker, jobrun client erase",
+        "The key of the digests by which an erased person who had opted out is recognised: 32 characters at least, never changed. Needed to erase.",
+    ),
     setting(
         "HOLD_DURATION",
         "worker, jobrun",

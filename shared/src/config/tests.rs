@@ -110,6 +110,7 @@ fn jobrun_refuses_a_setting_of_the_other_programs_that_makes_no_sense() {
         ("STRIPE_WEBHOOK_SECRET", "hush"),
         ("STRIPE_API_KEY", "sk_live_hush"),
         ("STRIPE_API_BASE_URL", "hush"),
+        ("ERASURE_KEY", "hush"),
         ("SWEEP_INTERVAL", "hush0123456789abcdef01234"),
     ] {
         let problems = Operator::read(&List(&[(name, value)])).unwrap_err().to_string();

@@ -9,23 +9,32 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 
 use super::{Error, ensure_rows};
+use crate::phone_digest::PhoneKey;
 
 /// Creates a client for every phone that has none yet, in the region of the phone's country. A phone that opted out
-/// before it was a client's begins opted out. Waits for other transactions that insert the same phones.
-pub async fn ensure_for_phones(conn: &mut PgConnection, phones: &[E164]) -> Result<(), Error> {
+/// before it was a client's begins opted out, and with `key` also one whose person was erased. Waits for other
+/// transactions that insert the same phones.
+pub async fn ensure_for_phones(conn: &mut PgConnection, phones: &[E164], key: Option<&PhoneKey>) -> Result<(), Error> {
     // Sorted, so that two transactions cannot deadlock.
-    let mut newcomers: Vec<(&str, String)> = phones.iter().map(|it| (it.digits(), home_region(it))).collect();
-    newcomers.sort_unstable();
+    let mut newcomers: Vec<(&E164, String)> = phones.iter().map(|it| (it, home_region(it))).collect();
+    newcomers.sort_unstable_by(|(one, _), (other, _)| one.digits().cmp(other.digits()));
     newcomers.dedup();
-    let (digits, regions): (Vec<&str>, Vec<String>) = newcomers.into_iter().unzip();
+    let digests: Vec<Option<Vec<u8>>> = newcomers.iter().map(|(phone, _)| Some(key?.digest(phone))).collect();
+    let (digits, regions): (Vec<&str>, Vec<String>) =
+        newcomers.into_iter().map(|(phone, region)| (phone.digits(), region)).unzip();
     sqlx::query!(
         r#"INSERT INTO clients ("phoneNumber", region, "optedOutAt")
-           SELECT phone, region, (SELECT CASE change WHEN 'out' THEN changed_at END FROM opt_changes
-                                  WHERE opt_changes.phone = newcomer.phone ORDER BY id DESC LIMIT 1)
-           FROM unnest($1::TEXT[], $2::TEXT[]) AS newcomer (phone, region)
+           SELECT newcomer.phone, region,
+                  CASE WHEN last.change = 'out' THEN last.changed_at WHEN last.change IS NULL THEN erased.opted_out_at END
+           FROM unnest($1::TEXT[], $2::TEXT[], $3::BYTEA[]) WITH ORDINALITY AS newcomer (phone, region, digest, place)
+           LEFT JOIN LATERAL (SELECT change, changed_at FROM opt_changes WHERE opt_changes.phone = newcomer.phone
+                              ORDER BY id DESC LIMIT 1) AS last ON TRUE
+           LEFT JOIN erased_opt_outs AS erased ON erased.phone_hmac = newcomer.digest
+           ORDER BY place
            ON CONFLICT ON CONSTRAINT a_phone_belongs_to_one_client DO NOTHING"#,
         &digits as &[&str],
-        &regions
+        &regions,
+        &digests as &[Option<Vec<u8>>]
     )
     .execute(conn)
     .await?;
@@ -62,7 +71,7 @@ pub async fn insert_with_references(conn: &mut PgConnection, clients: &[NewClien
     .execute(&mut *conn)
     .await?;
     let others: Vec<E164> = others.iter().map(|client| client.phone.clone()).collect();
-    ensure_for_phones(conn, &others).await
+    ensure_for_phones(conn, &others, None).await
 }
 
 /// The phones, numbers and client ids among a list of lanes.
@@ -140,8 +149,8 @@ pub struct Loaded {
     pub client: Client,
     /// `clients.region`.
     pub region: String,
-    /// Whether the sweep looks at the client, to see whether it has fallen silent.
-    pub is_looked_at: bool,
+    /// When the sweep looks at the client next, to see whether it has fallen silent.
+    pub remind_at: Option<DateTime<Utc>>,
 }
 
 /// Loads the clients `ids`, by id. This is a separate statement after the one that locks: only then does it see what
@@ -157,7 +166,7 @@ pub async fn load(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Result<
                   s.current_state AS "state?",
                   s.collected_fields AS "collected?", s.asked_at AS "asked_at?", s.led_by AS "led_by?",
                   s.led_by_at AS "led_by_at?", c.misfits, c."takenOverBy" AS taken_over_by, c."takenOverAt" AS taken_over_at,
-                  c."takenOverMinutes" AS taken_over_minutes, c."remindAt" IS NOT NULL AS "is_looked_at!"
+                  c."takenOverMinutes" AS taken_over_minutes, c."remindAt" AS remind_at
            FROM clients c LEFT JOIN onboarding_states s ON s.client_id = c.id
            WHERE c.id = ANY($1) ORDER BY c.id"#,
         ids
@@ -190,7 +199,7 @@ pub async fn load(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Result<
             takeover: read_takeover(row.taken_over_by, row.taken_over_at, row.taken_over_minutes),
             id: row.id,
         };
-        Ok(Loaded { client, region: row.region, is_looked_at: row.is_looked_at })
+        Ok(Loaded { client, region: row.region, remind_at: row.remind_at })
     });
     Ok(loaded.collect())
 }

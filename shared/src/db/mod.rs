@@ -36,6 +36,8 @@ mod connect_error;
 
 pub mod console;
 
+pub mod erasures;
+
 pub mod find_client;
 
 pub mod gauges;
@@ -59,6 +61,8 @@ pub mod numbers;
 mod outage;
 
 pub mod outbox;
+
+pub mod person;
 
 pub mod reminders;
 

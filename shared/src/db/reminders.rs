@@ -52,6 +52,8 @@ pub(crate) async fn list_silences(conn: &mut PgConnection, ids: &[String]) -> Re
                             AND (e.processed_at IS NULL) IS TRUE)
                       AS "is_unread!",
                   EXISTS (SELECT FROM waiting_list w WHERE w.client_id = c.id AND w.held_until IS NOT NULL) AS "number_held!",
+                  EXISTS (SELECT FROM messages m WHERE m.client_id = c.id AND m.kind IN ('payment_required', 'payment_failed')
+                            AND m.created_at >= s.asked_at) AS "payment_asked!",
                   reminded.count AS "reminded!", reminded.at AS "reminded_at?"
            FROM clients c
            LEFT JOIN onboarding_states s ON s.client_id = c.id
@@ -80,6 +82,7 @@ pub(crate) async fn list_silences(conn: &mut PgConnection, ids: &[String]) -> Re
             has_written: row.heard_at.is_some(),
             is_unread: row.is_unread,
             last_said: row.said.as_deref().and_then(TextKind::from_name),
+            payment_asked: row.payment_asked,
             number_held: row.number_held,
             reminded: usize::try_from(row.reminded).unwrap_or(usize::MAX),
             reminded_at: row.reminded_at,

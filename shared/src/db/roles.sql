@@ -45,6 +45,8 @@ GRANT SELECT, INSERT, UPDATE ON alert_deliveries, alerts, audits, clients, event
     waiting_list TO jobrun_worker;
 GRANT SELECT ON client_reach TO jobrun_worker, jobrun_console, jobrun_reader;
 GRANT SELECT ON restores TO jobrun_worker, jobrun_console, jobrun_reader;
+GRANT SELECT ON erased_opt_outs TO jobrun_worker, jobrun_reader;
+GRANT SELECT ON erasures, erasure_texts TO jobrun_console, jobrun_reader;
 GRANT SELECT ON stops TO jobrun_worker, jobrun_console, jobrun_reader;
 GRANT SELECT ON number_checks, checked_numbers TO jobrun_console, jobrun_reader;
 GRANT SELECT, DELETE ON unrecorded_texts TO jobrun_worker;

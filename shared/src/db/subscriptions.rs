@@ -373,7 +373,7 @@ pub async fn list_unassigned(conn: impl PgExecutor<'_>, limit: i64) -> Result<Ve
                   (array_agg(e.amount ORDER BY e.happened_at DESC) FILTER (WHERE e.amount IS NOT NULL))[1] AS amount,
                   bool_or(e.fact->>'what' IN ('checkout', 'unclear_checkout')) IS TRUE AS "is_checked_out!"
            FROM subscriptions s LEFT JOIN payment_events e ON e.subscription_id = s.id
-           WHERE s.client_id IS NULL GROUP BY s.id ORDER BY s.heard_of_at, s.id LIMIT $1"#,
+           WHERE s.client_id IS NULL AND s.erased_at IS NULL GROUP BY s.id ORDER BY s.heard_of_at, s.id LIMIT $1"#,
         limit
     );
     Ok(unassigned.fetch_all(conn).await?)

@@ -55,7 +55,7 @@ pub async fn allocate(
     let Some(loaded) = clients::load(&mut tx, &[client_id.to_owned()]).await?.pop() else {
         return Ok(refused("CLIENT_NOT_FOUND", "No client has this id"));
     };
-    let clients::Loaded { client, region } = loaded?;
+    let clients::Loaded { client, region, .. } = loaded?;
     if !client.payment_active && client.number.is_none() {
         return Ok(refused("PAYMENT_NOT_ACTIVE", "The client has not paid"));
     }

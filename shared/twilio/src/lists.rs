@@ -173,6 +173,23 @@ impl Api {
         }
     }
 
+    /// Redacts a text in either direction: its words are gone, and all else stays. A text that Twilio does not have any more is redacted.
+    /// May be repeated.
+    ///
+    /// # Errors
+    /// When it is not known that the words are gone.
+    pub async fn redact_message(&self, sid: &str) -> Result<(), Error> {
+        let url = format!("{}/{sid}.json", self.messages_url.trim_end_matches(".json"));
+        match self.answer::<Value>(self.http.post(url).form(&[("Body", "")])).await {
+            Err(Error::Refused { status: StatusCode::NOT_FOUND, .. }) => Ok(()),
+            Err(error) => Err(error),
+            Ok(message) => match message.get("body").and_then(Value::as_str) {
+                Some("") => Ok(()),
+                _ => Err(Error::Unreadable("the words of a text are still there")),
+            },
+        }
+    }
+
     /// Returns the texts that arrived at any number of the account since `since`, oldest first.
     ///
     /// # Errors

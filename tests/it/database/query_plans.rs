@@ -10,10 +10,13 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use super::execute;
 
 /// Tables with one row, or with no more rows than there is waiting work: a scan costs no more than that work. Those of a restore are
-/// empty until there is one.
-const SMALL: [&str; 13] = [
+/// empty until there is one, and those of erasures have a row for each person that was erased.
+const SMALL: [&str; 16] = [
     "alert_deliveries",
     "audits",
+    "erased_opt_outs",
+    "erasure_texts",
+    "erasures",
     "installation",
     "leases",
     "number_checks",

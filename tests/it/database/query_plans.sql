@@ -129,4 +129,8 @@ INSERT INTO checked_numbers (place, number, purpose, sid, problems)
 SELECT n, '+' || 447100000000 + n, 'pool', 'PN' || md5(n::TEXT), CASE WHEN n % 100 = 0 THEN '[{"name": "trunk"}]' ELSE '[]' END::JSONB
 FROM generate_series(1, 20000) AS n;
 
+INSERT INTO audit_log (at, who, via, action, subject, why)
+SELECT now() - (20000 - n) * INTERVAL '10 minutes', 'ada', 'console', 'client.reply', 'client-' || n, 'asked'
+FROM generate_series(1, 20000) AS n;
+
 ANALYZE;

@@ -280,7 +280,7 @@ async fn completions_and_manual_pages_name_every_command() {
     let folder = std::env::temp_dir().join(format!("jobrun-manual-{}", std::process::id()));
     let (code, _, errors) = system.operator(&["manual", folder.to_str().unwrap()]).await.unwrap();
     assert_eq!(code, 0, "{errors}");
-    for page in ["jobrun.1", "jobrun-pool-status.1", "jobrun-client-reply.1"] {
+    for page in ["jobrun.1", "jobrun-pool-status.1", "jobrun-client-reply.1", "jobrun-client-erase.1"] {
         let text = std::fs::read_to_string(folder.join(page)).unwrap();
         assert!(text.contains(".SH NAME"), "{page}: {text}");
     }

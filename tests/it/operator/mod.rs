@@ -25,3 +25,5 @@ mod stops;
 mod restored;
 
 mod unrecorded_texts;
+
+mod erasure;

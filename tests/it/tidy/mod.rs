@@ -147,6 +147,8 @@ fn the_guide_has_an_entry_for_every_command() {
         "payments assign",
         "waiting",
         "client",
+        "client erase",
+        "client export",
         "clients",
         "completions",
         "manual",

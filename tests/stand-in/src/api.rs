@@ -27,7 +27,7 @@ const VALIDITY_PERIOD_MAX: u32 = 36_000;
 pub(crate) fn router() -> Router<Arc<State>> {
     Router::new()
         .route("/2010-04-01/Accounts/{account}/Messages.json", post(create).get(list))
-        .route("/2010-04-01/Accounts/{account}/Messages/{file}", get(fetch))
+        .route("/2010-04-01/Accounts/{account}/Messages/{file}", get(fetch).post(redact))
 }
 
 pub(crate) fn refuse(status: StatusCode, code: u32, message: &str) -> Response {
@@ -222,4 +222,28 @@ async fn fetch(
         None => refuse(StatusCode::NOT_FOUND, 20404, &format!("The requested resource {} was not found", uri.path())),
     };
     with_fault(state.faults.of_read(&asked), answer, &connection).await
+}
+
+/// Redacts a message, which only an empty body asks for.
+async fn redact(
+    Shared(state): Shared<Arc<State>>,
+    Path((account, file)): Path<(String, String)>,
+    ConnectInfo(connection): ConnectInfo<Connection>,
+    headers: HeaderMap,
+    Form(fields): Form<HashMap<String, String>>,
+) -> Response {
+    if let Some(refusal) = unauthorised(&state, &account, &headers) {
+        return refusal;
+    }
+    let sid = file.strip_suffix(".json").unwrap_or_default();
+    let answer = if fields.get("Body").is_some_and(String::is_empty) {
+        let redacted = state.redact_message(sid);
+        redacted.map_or_else(
+            || refuse(StatusCode::NOT_FOUND, 20404, "The requested resource was not found"),
+            |message| Json(message.as_json(&account)).into_response(),
+        )
+    } else {
+        refuse(StatusCode::BAD_REQUEST, 20001, "Only an empty Body is accepted")
+    };
+    with_fault(state.faults.of_read(sid), answer, &connection).await
 }

@@ -33,6 +33,8 @@ pub(crate) enum Entry {
     Phone(Phone),
     /// A call or a payment on a phone.
     Note(Note),
+    /// The text with this SID was redacted.
+    Redacted(String),
     /// The end of the webhook of a text.
     WebhookEnd(WebhookEnd),
     /// Everything before became older.
@@ -108,6 +110,18 @@ impl State {
         self.changed(&phone);
     }
 
+    /// Redacts a message, and returns it, if there is one.
+    pub(crate) fn redact_message(&self, sid: &str) -> Option<Message> {
+        let mut messages = self.messages();
+        let message = messages.iter_mut().find(|message| message.sid == sid)?;
+        message.body.clear();
+        let redacted = message.clone();
+        self.persist(&Entry::Redacted(sid.to_owned()));
+        drop(messages);
+        self.changed(phone_of(&redacted));
+        Some(redacted)
+    }
+
     pub(crate) fn add_number(&self, number: Number) {
         let mut numbers = self.numbers();
         self.persist(&Entry::Number(number.clone()));
@@ -142,6 +156,11 @@ impl State {
             Entry::StripeEvent(event) => self.restore_stripe_event(event),
             Entry::Phone(phone) => self.phones().restore_phone(phone),
             Entry::Note(note) => self.phones().restore_note(note),
+            Entry::Redacted(sid) => {
+                if let Some(message) = self.messages().iter_mut().find(|message| message.sid == sid) {
+                    message.body.clear();
+                }
+            }
             Entry::WebhookEnd(end) => self.phones().restore_end(end),
             Entry::Passed { seconds } => self.age(TimeDelta::seconds(seconds)),
         }

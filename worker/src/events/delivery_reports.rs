@@ -11,7 +11,7 @@ use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::inbox::{self, Outcome, Payload, PendingEvent};
 use jobrun_shared::db::outbox::pace::KnownBy;
 use jobrun_shared::db::outbox::{self, DeliveryProgress, DeliveryReport, LaterActivity, Reported};
-use jobrun_shared::db::{self, Patience};
+use jobrun_shared::db::{self, Patience, erasures};
 use jobrun_shared::queue::{self, Queue};
 use jobrun_shared::traces::Span;
 use jobrun_shared::{clock, metrics, telemetry};
@@ -68,6 +68,8 @@ async fn apply_in(conn: &mut PgConnection, ids: &[i64]) -> Result<Applied, db::E
     let outcomes: Vec<Outcome> =
         events.iter().zip(&reported).map(|(event, text)| Outcome::of_nobody(event.id, outcome(text))).collect();
     inbox::mark_processed(conn, &outcomes, now).await?;
+    let unknown = events.iter().zip(&reported).filter(|(_, text)| text.is_none()).map(|(event, _)| event.id);
+    erasures::forget_recipients(conn, &unknown.collect::<Vec<_>>()).await?;
     let matched: Vec<(&DeliveryReport, &Reported)> =
         reports.iter().zip(&reported).filter_map(|(report, text)| Some((report, text.as_ref()?))).collect();
     let applied = act_on(conn, &matched, now).await?;

@@ -18,6 +18,10 @@ pub mod demo;
 
 pub mod doctor;
 
+pub mod erase;
+
+pub mod export;
+
 pub mod migrate;
 
 pub mod numbers;

@@ -369,8 +369,10 @@ fn without_signature_of_phone(body: &str) -> String {
 
 /// Returns the phone that a text chooses while a test call is awaited. "I rang from my landline" chooses none.
 fn chosen_phone(body: &str) -> Option<PhoneType> {
-    const OF_A_CALL: &[&str] =
-        &["rang", "rung", "ring", "ringing", "call", "called", "calling", "phoned", "from", "tried", "test"];
+    const OF_A_CALL: &[&str] = &[
+        "rang", "rung", "ring", "ringing", "call", "called", "calling", "phoned", "from", "tried", "test", "answered",
+        "works", "second",
+    ];
     let said = words::plain(body);
     choices::phone_type(body).filter(|_| said.len() <= 4 && !words::any_among(&said, OF_A_CALL))
 }

@@ -32,6 +32,7 @@ fn silent() -> Silence {
         has_written: true,
         is_unread: false,
         last_said: None,
+        payment_asked: false,
         number_held: false,
         reminded: 0,
         reminded_at: None,
@@ -103,6 +104,9 @@ fn a_reminder_that_is_late_is_sent_alone_and_one_that_is_days_late_never() {
     assert_eq!(next_at(&client, &reminded, hours(47)), Next::LookAgain(hours(46 + 23)));
     let after_an_outage = due(&client, &silent(), hours(51)).map(|it| it.nth);
     assert_eq!(after_an_outage, Some(2), "the first is left out, and the second follows");
+    let reminded = Silence { reminded: 1, reminded_at: Some(hours(51)), ..silent() };
+    assert_eq!(next_at(&client, &reminded, hours(52)), Next::LookAgain(hours(51 + 48)));
+    assert_eq!(due(&client, &reminded, hours(51 + 48)).map(|it| it.nth), Some(3), "each once");
     assert_eq!(next_at(&client, &silent(), hours(24 * 20)), Next::Never, "a sign-up of long ago");
 }
 
@@ -156,7 +160,8 @@ fn the_words_fit_the_state_and_what_was_said_last() {
         ..client_at(state)
     };
     let words = |client: &Client, last_said| {
-        let silence = Silence { last_said, number_held: true, ..silent() };
+        let payment_asked = last_said == Some(TextKind::PaymentRequired);
+        let silence = Silence { last_said, payment_asked, number_held: true, ..silent() };
         play(client, "GB", silence, 1).remove(0).1
     };
     let fits = |client: &Client, last_said, part: &str| {
@@ -175,6 +180,7 @@ fn the_words_fit_the_state_and_what_was_said_last() {
     fits(&with_number(State::S6PhoneType, phone(PhoneType::IPhone)), None, "Reply 1 for how to forward your iPhone");
     let android = with_number(State::S7FwdSent, phone(PhoneType::Android));
     fits(&android, Some(TextKind::ForwardingInstructions), "**61*+447111111111#");
+    fits(&android, Some(TextKind::ForwardAnotherWay), "**62*+447111111111#");
     fits(&with_number(State::S8FwdConfirm, phone(PhoneType::Android)), None, "ring your usual number");
     fits(&with_number(State::S9TestCall, phone(PhoneType::Android)), None, "ring your usual number");
 }
@@ -182,7 +188,7 @@ fn the_words_fit_the_state_and_what_was_said_last() {
 #[test]
 fn the_operator_hears_of_a_number_that_nobody_has_set_up() {
     let client = Client { number: Some(number()), payment_active: true, ..client_at(State::S7FwdSent) };
-    let reminded = |reminded| Silence { reminded, ..silent() };
+    let reminded = |reminded: usize| Silence { reminded, reminded_at: (reminded > 0).then(|| hours(24)), ..silent() };
     let concern = |client: &Client, count, at| {
         let reminder = due(client, &reminded(count), at).unwrap();
         decided(client, &reminder, at).concern

@@ -94,6 +94,7 @@ fn a_reminder() -> impl Strategy<Value = Reminder> {
         since: DateTime::UNIX_EPOCH,
         nth,
         is_last: nth == 3,
+        payment_asked: said == Some(TextKind::PaymentRequired),
         last_said: said.map(|kind| kind.name().to_owned()),
         until: DateTime::UNIX_EPOCH,
     })

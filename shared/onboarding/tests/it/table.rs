@@ -116,8 +116,9 @@ fn events() -> Vec<(String, Payment, Event)> {
 /// Returns a reminder of a client to whom `last_said` was said last.
 fn reminder(last_said: Option<TextKind>, is_last: bool) -> Event {
     let [since, until] = [DateTime::UNIX_EPOCH; 2];
+    let payment_asked = last_said == Some(TextKind::PaymentRequired);
     let last_said = last_said.map(|kind| kind.name().to_owned());
-    Event::ReminderDue(Reminder { since, nth: if is_last { 3 } else { 1 }, is_last, last_said, until })
+    Event::ReminderDue(Reminder { since, nth: if is_last { 3 } else { 1 }, is_last, payment_asked, last_said, until })
 }
 
 /// Returns the actions of operators on a client that nobody has taken over.

@@ -305,6 +305,7 @@ mod tests {
                     since: DateTime::UNIX_EPOCH,
                     nth: 1,
                     is_last: false,
+                    payment_asked: false,
                     last_said: None,
                     until: DateTime::UNIX_EPOCH,
                 },

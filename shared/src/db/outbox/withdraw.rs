@@ -58,7 +58,7 @@ pub async fn drop_silenced(conn: &mut PgConnection, ids: &[i64], now: DateTime<U
     ensure_rows(&dropped.execute(conn).await?, ids.len(), "dropping texts during a takeover")
 }
 
-/// Drops queued second tries to clients whose conversation went on without them. A missed call is news all the same, and no other
+/// Drops queued second tries and reminders to clients whose conversation went on without them. A missed call is news all the same, and no other
 /// text says what an operator wrote.
 pub async fn drop_second_tries_to(
     conn: &mut PgConnection,
@@ -67,8 +67,8 @@ pub async fn drop_second_tries_to(
 ) -> Result<(), Error> {
     sqlx::query!(
         "UPDATE messages SET status = 'failed', error_message = 'the conversation went on', updated_at = $2
-         WHERE id IN (SELECT id FROM messages WHERE status = 'queued' AND retry_of IS NOT NULL AND client_id = ANY($1)
-                        AND kind <> ALL($3)
+         WHERE id IN (SELECT id FROM messages WHERE status = 'queued' AND (retry_of IS NOT NULL OR kind = 'reminder')
+                        AND client_id = ANY($1) AND kind <> ALL($3)
                       ORDER BY id FOR NO KEY UPDATE)",
         client_ids as &[&str],
         now,

@@ -15,6 +15,8 @@ pub(super) enum Inbound {
     Event(Event),
     /// A text to a number of ours that is neither the onboarding number nor the client's own.
     Misdirected,
+    /// A reminder that something said meanwhile has overtaken.
+    Overtaken,
     /// An event that is not for a conversation, or cannot be read.
     Nothing,
 }
@@ -46,7 +48,7 @@ impl ClientWork {
             Some(Payload::ReminderDue { .. })
                 if !self.texts.is_empty() || self.pending.iter().any(PendingEvent::is_text) =>
             {
-                Inbound::Nothing
+                Inbound::Overtaken
             }
             Some(Payload::ReminderDue { reminder, .. }) => Inbound::Event(Event::ReminderDue(reminder.clone())),
             Some(Payload::NumberLost { number, .. }) => {

@@ -62,10 +62,11 @@ async fn ensure_clients(context: &JobContext, oldest: &[PendingEvent]) -> Result
         let phones: Vec<E164> = part.iter().map(|item| item.value.clone()).collect();
         if patience == Patience::Usual {
             // One statement needs no transaction around it.
-            clients::ensure_for_phones(&mut *context.pool.acquire().await?, &phones).await?;
+            let key = context.erasure_key.as_ref();
+            clients::ensure_for_phones(&mut *context.pool.acquire().await?, &phones, key).await?;
         } else {
             let mut tx = db::begin(&context.pool, patience).await?;
-            let ensured = clients::ensure_for_phones(&mut tx, &phones).await;
+            let ensured = clients::ensure_for_phones(&mut tx, &phones, context.erasure_key.as_ref()).await;
             db::finish(tx, ensured).await?;
         }
         Ok(0)
@@ -235,6 +236,7 @@ fn decide_until_number_needed(
             match work.to_domain_event(context, &stored) {
                 Inbound::Event(event) => work.decide_event(context, stored, event, now),
                 Inbound::Misdirected => work.reply_to_misdirected(context, &stored, pool_numbers),
+                Inbound::Overtaken => work.record_outcome(&stored, "noted"),
                 Inbound::Nothing => work.record_outcome(&stored, "unreadable"),
             }
         }

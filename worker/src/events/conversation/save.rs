@@ -62,8 +62,9 @@ pub(super) async fn save(
     outbox::drop_second_tries_to(conn, &went_on, now).await?;
     let texts: Vec<NewMessage> = batch.iter().flat_map(|work| work.texts.clone()).collect();
     outbox::insert(conn, &texts, now).await?;
-    let unlooked: Vec<&str> = batch.iter().filter_map(ClientWork::begins_a_silence).collect();
-    reminders::look_again(conn, &unlooked, now + LOOK_AGAIN_AFTER).await?;
+    let look_at = now + LOOK_AGAIN_AFTER;
+    let silent: Vec<&str> = batch.iter().filter_map(|work| work.begins_a_silence(look_at)).collect();
+    reminders::look_again(conn, &silent, look_at).await?;
     let follow_ups: Vec<NewEvent> = batch.iter().flat_map(|work| work.follow_ups.clone()).collect();
     inbox::insert(conn, &follow_ups, now).await?;
 

@@ -181,11 +181,12 @@ impl ClientWork {
         }
     }
 
-    /// Returns the client's id, if something was said to it that it may leave unanswered, and no sweep looks at it.
-    pub(super) fn begins_a_silence(&self) -> Option<&str> {
+    /// Returns the client's id, if something was said to it that it may leave unanswered, and no sweep looks at it by `look_at`.
+    pub(super) fn begins_a_silence(&self, look_at: DateTime<Utc>) -> Option<&str> {
         let client = &self.loaded.client;
         let asks = |text: &NewMessage| !matches!(text.text.kind, TextKind::MissedCall | TextKind::Reminder);
-        let begins = client.state != State::Complete && !self.loaded.is_looked_at && self.texts.iter().any(asks);
+        let is_late = self.loaded.remind_at.is_none_or(|at| at > look_at);
+        let begins = client.state != State::Complete && is_late && self.texts.iter().any(asks);
         begins.then_some(client.id.as_str())
     }
 

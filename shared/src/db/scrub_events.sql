@@ -1,0 +1,22 @@
+-- Erases what the events of a person say. The rows stay, so that the same webhook, or a comparison with a list, does not bring them
+-- back. Calls to other clients are theirs.
+WITH own AS (
+    SELECT id, kind, source, external_id FROM events
+    WHERE id > $4 AND id <= $5
+      AND (client_id = $1
+           OR (client_id IS NULL
+               AND (kind NOT IN ('call_arrived', 'call_ended', 'stripe', 'subscription_asked') OR processed_at IS NOT NULL)
+               AND (lane = ANY($2) OR payload::TEXT ~ $3)))
+    ORDER BY id FOR UPDATE
+),
+-- Texts that came in are redacted at Twilio.
+texts AS (
+    INSERT INTO erasure_texts (erasure_id, twilio_sid)
+    SELECT $6, external_id FROM own WHERE kind = 'text' AND source = 'twilio'
+    ON CONFLICT ON CONSTRAINT an_erasure_names_a_text_once DO NOTHING
+)
+UPDATE events
+SET payload = jsonb_build_object('kind', events.kind), lane = 'erased:' || events.id, client_id = NULL, state = NULL,
+    due_at = NULL, processed_at = COALESCE(processed_at, $7), outcome = COALESCE(outcome, 'erased')
+FROM own WHERE events.id = own.id
+RETURNING events.id
