@@ -8,6 +8,8 @@ mod answers;
 
 mod texts;
 
+mod forwarding;
+
 mod table;
 
 mod rules;
