@@ -46,11 +46,11 @@ pub enum Error {
         /// Stripe's names of the subscriptions.
         subscriptions: Vec<String>,
     },
-    /// An event of Stripe's about the client waits.
+    /// An event about the client waits.
     #[error(
-        "an event of Stripe's about this client waits to be processed: run this again once a worker has processed it"
+        "an event about this client waits to be processed, a text or a payment: run this again once a worker has processed it"
     )]
-    PaymentEventWaits,
+    EventWaits,
     /// A text to the client is on its way.
     #[error(
         "a text to this client is on its way, and its outcome is not known yet: run this again in some minutes, while a worker runs"
@@ -150,7 +150,7 @@ async fn ensure_pays_nothing(conn: &mut PgConnection, person: &Person) -> Result
     if !paying.subscriptions.is_empty() {
         return Err(Error::Pays { client_id: person.client_id.clone(), subscriptions: paying.subscriptions });
     }
-    if paying.event_waits { Err(Error::PaymentEventWaits) } else { Ok(()) }
+    if paying.event_waits { Err(Error::EventWaits) } else { Ok(()) }
 }
 
 /// Scrubs the events that were not looked at yet, some thousand in a transaction. Commits each.
@@ -210,6 +210,7 @@ pub async fn remove_client(pool: &PgPool, key: &PhoneKey, id: i64, person: &Pers
     ensure_pays_nothing(&mut tx, person).await?;
     // No conversation goes on while the client is locked: this sees all that it has caused.
     while !scrub_next(&mut tx, id, person).await? {}
+    erasures::scrub_events_of_client(&mut tx, &erasure).await?;
     while erasures::remove_texts(&mut tx, id, person).await? > 0 {}
     if erasures::any_text(&mut tx, person).await? {
         return Err(Error::TextOnItsWay);

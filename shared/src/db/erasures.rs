@@ -74,7 +74,7 @@ pub async fn load(conn: &mut PgConnection, id: i64) -> Result<Unfinished, Error>
 pub struct Paying {
     /// The subscriptions that are paid, or whose payment is on its way.
     pub subscriptions: Vec<String>,
-    /// Whether an event of Stripe's about the person waits to be processed.
+    /// Whether an event about the person waits to be processed.
     pub event_waits: bool,
 }
 
@@ -86,9 +86,11 @@ pub async fn find_paying(conn: &mut PgConnection, person: &Person) -> Result<Pay
     );
     let subscriptions = subscriptions.fetch_all(&mut *conn).await?;
     let waits = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT FROM events WHERE processed_at IS NULL AND kind IN ('stripe', 'subscription_asked')
-                            AND payload::TEXT ~ $1) AS "waits!""#,
-        person.pattern
+        r#"SELECT EXISTS (SELECT FROM events WHERE processed_at IS NULL AND kind <> 'delivery_report'
+                            AND (lane = ANY($2)
+                                 OR (kind IN ('stripe', 'subscription_asked') AND payload::TEXT ~ $1))) AS "waits!""#,
+        person.pattern,
+        &person.lanes
     );
     Ok(Paying { subscriptions, event_waits: waits.fetch_one(conn).await? })
 }
@@ -138,7 +140,8 @@ pub async fn scrub_events(
         erasure.scanned_to,
         to,
         erasure.id,
-        now
+        now,
+        person.phone.digits()
     );
     let scrubbed = i64::try_from(scrubbed.fetch_all(&mut *conn).await?.len()).unwrap_or(i64::MAX);
     let saved = sqlx::query!(
@@ -149,6 +152,14 @@ pub async fn scrub_events(
     );
     ensure_rows(&saved.execute(conn).await?, 1, "saving how far an erasure is")?;
     Ok(to)
+}
+
+/// Erases what the events say that a conversation has processed since [`scrub_events`] passed them. The client must be locked.
+pub async fn scrub_events_of_client(conn: &mut PgConnection, erasure: &Unfinished) -> Result<(), Error> {
+    let scrubbed = sqlx::query_file_scalar!("src/db/scrub_events_of_client.sql", erasure.client_id, erasure.id);
+    let scrubbed = i64::try_from(scrubbed.fetch_all(&mut *conn).await?.len()).unwrap_or(i64::MAX);
+    let saved = sqlx::query!("UPDATE erasures SET events = events + $2 WHERE id = $1", erasure.id, scrubbed);
+    ensure_rows(&saved.execute(conn).await?, 1, "saving how far an erasure is")
 }
 
 /// Deletes the newest settled texts of a person, and keeps Twilio's names for them. Returns how many. The client must be locked.

@@ -1,8 +1,10 @@
--- The events of a person, chosen as `scrub_events.sql` does, but for those that wait.
+-- The events of a person, chosen as `scrub_events.sql` does, with those that wait.
 SELECT to_jsonb(events) AS "row!" FROM events
 WHERE id > $4 AND id <= $5
   AND (client_id = $1
        OR (client_id IS NULL
-           AND (kind NOT IN ('call_arrived', 'call_ended') OR processed_at IS NOT NULL OR lane = ANY($2))
-           AND (lane = ANY($2) OR payload::TEXT ~ $3)))
+           AND (lane = ANY($2)
+                OR (kind IN ('call_arrived', 'call_ended') AND processed_at IS NOT NULL AND ltrim(payload ->> 'from', '+') = $6)
+                OR (kind = 'delivery_report' AND ltrim(payload ->> 'to', '+') = $6)
+                OR (kind IN ('stripe', 'subscription_asked') AND payload::TEXT ~ $3))))
 ORDER BY id

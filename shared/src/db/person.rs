@@ -67,8 +67,13 @@ pub async fn find(conn: &mut PgConnection, client_id: &str) -> Result<Option<Per
     let subscriptions = subscriptions.fetch_all(&mut *conn).await?;
     let customers = sqlx::query_scalar!(
         r#"SELECT DISTINCT customer_id AS "id!" FROM payment_events
-           WHERE subscription_id = ANY($1) AND customer_id IS NOT NULL ORDER BY 1"#,
-        &subscriptions
+           WHERE subscription_id = ANY($1) AND customer_id IS NOT NULL
+             -- A payer of other clients too is theirs as well.
+             AND (SELECT min(s.client_id) FROM payment_events other JOIN subscriptions s ON s.id = other.subscription_id
+                  WHERE other.customer_id = payment_events.customer_id AND s.client_id <> $2) IS NULL
+           ORDER BY 1"#,
+        &subscriptions,
+        client_id
     );
     let customers = customers.fetch_all(&mut *conn).await?;
     let messages = sqlx::query_scalar!(
@@ -253,8 +258,6 @@ pub async fn find_last_event(conn: &mut PgConnection) -> Result<i64, Error> {
 }
 
 async fn list_events(conn: &mut PgConnection, person: &Person) -> Result<Vec<Value>, Error> {
-    let mut lanes = person.lanes.clone();
-    lanes.extend(person.number.iter().map(|number| format!("number:{number}")));
     let last = find_last_event(&mut *conn).await?;
     let (mut events, mut from) = (Vec::new(), 0);
     while from < last {
@@ -262,10 +265,11 @@ async fn list_events(conn: &mut PgConnection, person: &Person) -> Result<Vec<Val
         let rows = sqlx::query_file_scalar!(
             "src/db/list_events_of_person.sql",
             person.client_id,
-            &lanes,
+            &person.lanes,
             person.pattern,
             from,
-            to
+            to,
+            person.phone.digits()
         );
         events.extend(rows.fetch_all(&mut *conn).await?);
         from = to;

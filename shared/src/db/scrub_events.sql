@@ -1,12 +1,16 @@
 -- Erases what the events of a person say. The rows stay, so that the same webhook, or a comparison with a list, does not bring them
--- back. Calls to other clients are theirs.
+-- back. An event that a conversation has to process is left until it has: it may be an opt-out. Texts of others that name the person
+-- are theirs, and so are calls to other clients.
 WITH own AS (
     SELECT id, kind, source, external_id FROM events
     WHERE id > $4 AND id <= $5
+      AND (processed_at IS NOT NULL OR kind = 'delivery_report')
       AND (client_id = $1
            OR (client_id IS NULL
-               AND (kind NOT IN ('call_arrived', 'call_ended', 'stripe', 'subscription_asked') OR processed_at IS NOT NULL)
-               AND (lane = ANY($2) OR payload::TEXT ~ $3)))
+               AND (lane = ANY($2)
+                    OR (kind IN ('call_arrived', 'call_ended') AND ltrim(payload ->> 'from', '+') = $8)
+                    OR (kind = 'delivery_report' AND ltrim(payload ->> 'to', '+') = $8)
+                    OR (kind IN ('stripe', 'subscription_asked') AND payload::TEXT ~ $3))))
     ORDER BY id FOR UPDATE
 ),
 -- Texts that came in are redacted at Twilio.

@@ -181,6 +181,33 @@ async fn a_client_who_pays_is_not_erased_and_a_dry_run_changes_nothing() {
     system.shut_down().await.unwrap();
 }
 
+/// A text that waits may be an opt-out. A text of another client is that client's, whomever it names.
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_that_wait_and_texts_of_others_are_not_erased() {
+    let system = with_ann_and_ben().await;
+    let erase = ["client", "erase", ANN, "--yes", "--why", "she asked"];
+    assert_eq!(run(&system, &["stop", "conversations", "--why", "a test"]).await.0, 0);
+    let before = system.stand_in.bodies_to(BEN).len();
+    assert_eq!(system.stand_in.text(BEN, "My partner is +447900123456, please ring her").await.unwrap().status, 200);
+    assert_eq!(system.stand_in.text(ANN, "START").await.unwrap().status, 200);
+    let (code, shown) = run(&system, &erase).await;
+    assert_eq!((code, shown.contains("waits to be processed")), (1, true), "{shown}");
+    assert_eq!(count(&system.pool, "SELECT count(*) FROM erasures").await, 0);
+    // Ann's text is taken back, as if it had never come.
+    sqlx::raw_sql("DELETE FROM events WHERE lane = 'phone:447900123456' AND processed_at IS NULL")
+        .execute(&system.pool)
+        .await
+        .unwrap();
+    let (code, shown) = run(&system, &erase).await;
+    assert_eq!(code, 0, "{shown}");
+    assert_eq!(run(&system, &["start", "conversations", "--why", "a test"]).await.0, 0);
+    system.settle().await.unwrap();
+    assert!(system.stand_in.bodies_to(BEN).len() > before, "Ben gets his answer");
+    let of_ben = "SELECT count(*) FROM events WHERE payload ->> 'body' LIKE 'My partner is%' AND outcome = 'answered'";
+    assert_eq!(count(&system.pool, of_ben).await, 1);
+    system.shut_down().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_of_an_erased_person_is_left_but_that_it_opted_out() {
     let mut system = with_ann_and_ben().await;
@@ -242,8 +269,8 @@ async fn insert_person(system: &TestSystem, n: usize) -> String {
            INSERT INTO twilio_number_pool (phone_e164, status, client_id) VALUES ('+44710099{n:04}', 'ASSIGNED', 'p{n}');
            INSERT INTO onboarding_states (client_id, current_state, collected_fields)
            VALUES ('p{n}', 'COMPLETE', '{{"ownerName": "Secret"}}');
-           INSERT INTO events (source, external_id, kind, lane, payload, received_at)
-           VALUES ('twilio', 'SMin{n}', 'text', 'phone:44790088{n:04}',
+           INSERT INTO events (source, external_id, kind, lane, processed_at, outcome, payload, received_at)
+           VALUES ('twilio', 'SMin{n}', 'text', 'phone:44790088{n:04}', now(), 'answered',
                    '{{"kind": "text", "from": "+44790088{n:04}", "to": "+447476955179", "body": "Secret"}}', now());
            INSERT INTO messages (status, client_id, kind, to_phone, from_number, body, twilio_sid, created_at, updated_at)
            VALUES ('delivered', 'p{n}', 'live', '+44790088{n:04}', '+447476955179', 'Hi Secret', 'SMout{n}', now(), now());

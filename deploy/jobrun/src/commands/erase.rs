@@ -79,17 +79,14 @@ pub async fn run(
 /// Returns the client, or the person of an erasure that was cut short after the client was removed.
 async fn find_target(pool: &PgPool, key: &PhoneKey, words: &str) -> anyhow::Result<Target> {
     let phone = as_people_write(words);
-    match refusal::find_client(pool, words).await {
-        Ok(client_id) => Ok(Target { client_id, phone: None }),
-        Err(Refusal::NoSuchClient) => {
-            let digest = phone.as_ref().map(|phone| key.digest(phone));
-            let mut conn = pool.acquire().await?;
-            let begun = erasures::find_unfinished(&mut conn, words.trim(), digest.as_deref()).await?;
-            let begun = begun.ok_or(Refusal::NoSuchClient)?;
-            Ok(Target { client_id: begun.client_id, phone })
-        }
-        Err(error) => Err(error.into()),
+    let digest = phone.as_ref().map(|phone| key.digest(phone));
+    let mut conn = pool.acquire().await?;
+    // It comes first: the person may have signed up anew since its client was removed.
+    if let Some(begun) = erasures::find_unfinished(&mut conn, words.trim(), digest.as_deref()).await? {
+        return Ok(Target { client_id: begun.client_id, phone });
     }
+    drop(conn);
+    Ok(Target { client_id: refusal::find_client(pool, words).await?, phone: None })
 }
 
 fn print_plan(out: &mut impl Write, export: &Export) -> std::io::Result<()> {
