@@ -10,7 +10,7 @@
 //! 6. [`finish`]: the inbox is looked through once more, and the certificate is stored.
 //!
 //! The phone of a person who opted out remains as a keyed digest. Payments remain with Stripe's names, and changes of numbers and the
-//! audit log with the client's id, which then names nobody.
+//! audit log with the client's id, which is then the name of no client.
 
 use std::time::Duration;
 

@@ -50,14 +50,13 @@ async fn record_of(
         return Ok(0);
     }
     let silences = reminders::list_silences(conn, ids).await?;
-    let mut loaded = clients::load(conn, ids).await?;
-    // A client that cannot be read has an alert of its own, from the conversation.
-    loaded.retain(Result::is_ok);
+    let loaded = clients::load(conn, ids).await?;
     let mut due = Vec::new();
     let mut looked_at = Vec::new();
-    for (id, silence) in silences {
-        let client = loaded.iter().flatten().find(|it| it.client.id == id);
-        let found = client.map_or(Next::Never, |it| next(&it.client, &it.region, &silence, schedule, now));
+    for (id, silence) in &silences {
+        // A client that cannot be read has an alert of its own, from the conversation.
+        let client = loaded.iter().flatten().find(|it| it.client.id == *id);
+        let found = client.map_or(Next::Never, |it| next(&it.client, &it.region, silence, schedule, now));
         let at = match found {
             Next::Never => None,
             Next::LookAgain(at) => Some(at),
@@ -68,7 +67,7 @@ async fn record_of(
                 Some(now + LOOK_AGAIN_AFTER)
             }
         };
-        looked_at.push((id, at));
+        looked_at.push((id.as_str(), at));
     }
     reminders::save_next(conn, &looked_at).await?;
     inbox::insert(conn, &due, now).await

@@ -1,7 +1,7 @@
 //! The hours of the night, in which no text leaves that its client does not wait for.
 //!
 //! A client's night is told by its region: in a region with several time zones, it is night while it is night in any of them. The
-//! zones come with the program, so that the clocks change on the right days wherever it runs.
+//! zones come with the program, so that the clocks change on the right days on every machine.
 
 use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;

@@ -1,8 +1,8 @@
 //! Reminds clients who fall silent before they are live.
 //!
 //! [`next`] says when a reminder is due, from the rows. `remind` decides it when its turn among the client's events has come: by
-//! then the client may have written, moved on or been taken over. Nobody is reminded who waits for us, has said no, pays no more,
-//! or speaks with a person. The last reminder says that it is the last.
+//! then the client may have written, moved on or been taken over. A client that waits for us, has said no, pays no more, or speaks
+//! with a person is not reminded. The last reminder says that it is the last.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -29,7 +29,7 @@ pub struct Silence {
     pub since: DateTime<Utc>,
     /// Whether the client has ever written.
     pub has_written: bool,
-    /// Whether a text from the client is not processed yet.
+    /// Whether a text from the client, or another event about it, is not processed yet.
     pub is_unread: bool,
     /// The kind of our last text, reminders apart.
     pub last_said: Option<TextKind>,
@@ -50,7 +50,7 @@ pub enum Next {
     Remind(Reminder),
     /// Nothing is due before this time.
     LookAgain(DateTime<Utc>),
-    /// Nothing is due until the client moves on.
+    /// Nothing is due until something is said to the client.
     Never,
 }
 
@@ -144,7 +144,7 @@ pub(crate) fn remind(client: &Client, reminder: &Reminder, facts: &Facts<'_>) ->
         return stay;
     };
     let decision = stay.text(wording::remind_silent(&question, reminder.nth, reminder.is_last));
-    // A number that nobody uses costs money every month, and may be what another client waits for.
+    // An unused number costs money every month, and may be what another client waits for.
     let is_unfinished = reminder.is_last && client.number.is_some();
     if is_unfinished { decision.concern(Concern::Unfinished) } else { decision }
 }

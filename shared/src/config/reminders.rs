@@ -14,7 +14,7 @@ const OFF: &str = "off";
 /// The longest silence after which a client is reminded.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// The shortest time between two reminders. A reminder answers nothing, so none comes within minutes of a text.
+/// The shortest time between two reminders. No reminder may come within minutes of a text.
 const SHORTEST: Duration = Duration::from_secs(60 * 60);
 
 impl Reader<'_> {

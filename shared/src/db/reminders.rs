@@ -31,18 +31,6 @@ pub(crate) async fn count_waiting(conn: &mut PgConnection, limit: i64) -> Result
     Ok(waiting.fetch_one(conn).await?)
 }
 
-/// Lets the sweep look at clients from `at` on, because something was said to them. The clients must be locked.
-///
-/// # Errors
-/// [`Error::RowCount`], when a client does not exist.
-pub async fn look_again(conn: &mut PgConnection, ids: &[&str], at: DateTime<Utc>) -> Result<(), Error> {
-    if ids.is_empty() {
-        return Ok(());
-    }
-    let result = sqlx::query!(r#"UPDATE clients SET "remindAt" = $2 WHERE id = ANY($1)"#, ids as &[&str], at);
-    ensure_rows(&result.execute(conn).await?, ids.len(), "saving when silent clients are looked at")
-}
-
 /// Returns what the rows say of the silence of each of these clients, with its id. The clients must be locked, so that no text of
 /// theirs is processed meanwhile.
 pub(crate) async fn list_silences(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<(String, Silence)>, Error> {
@@ -92,12 +80,15 @@ pub(crate) async fn list_silences(conn: &mut PgConnection, ids: &[String]) -> Re
     Ok(silences.collect())
 }
 
-/// Saves when the sweep looks at each client next; `None` for not until it moves on. The clients must be locked.
+/// Saves when the sweep looks at each client next; `None` for not until something is said to it. The clients must be locked.
 ///
 /// # Errors
 /// [`Error::RowCount`], when a client does not exist.
-pub(crate) async fn save_next(conn: &mut PgConnection, next: &[(String, Option<DateTime<Utc>>)]) -> Result<(), Error> {
-    let (ids, times): (Vec<&str>, Vec<Option<DateTime<Utc>>>) = next.iter().map(|(id, at)| (id.as_str(), *at)).unzip();
+pub async fn save_next(conn: &mut PgConnection, next: &[(&str, Option<DateTime<Utc>>)]) -> Result<(), Error> {
+    if next.is_empty() {
+        return Ok(());
+    }
+    let (ids, times): (Vec<&str>, Vec<Option<DateTime<Utc>>>) = next.iter().copied().unzip();
     let result = sqlx::query!(
         r#"UPDATE clients SET "remindAt" = next.at FROM unnest($1::TEXT[], $2::TIMESTAMPTZ[]) AS next (id, at)
            WHERE clients.id = next.id"#,

@@ -181,7 +181,7 @@ async fn a_client_who_pays_is_not_erased_and_a_dry_run_changes_nothing() {
     system.shut_down().await.unwrap();
 }
 
-/// A text that waits may be an opt-out. A text of another client is that client's, whomever it names.
+/// A text that waits may be an opt-out. A text of another client is that client's, also if it names the person.
 #[tokio::test(flavor = "multi_thread")]
 async fn texts_that_wait_and_texts_of_others_are_not_erased() {
     let system = with_ann_and_ben().await;

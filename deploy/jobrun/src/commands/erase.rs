@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use jobrun_onboarding::as_people_write;
-use jobrun_shared::db::{self, erasures, installation};
+use jobrun_shared::db::erasures;
 use jobrun_shared::erasure::{self, Target};
 use jobrun_shared::export::{self, Export};
 use jobrun_shared::phone_digest::PhoneKey;
@@ -12,8 +12,7 @@ use jobrun_shared::{clock, config};
 use jobrun_twilio::api::Api;
 use sqlx::PgPool;
 
-use crate::CONNECTIONS;
-use crate::commands::operator;
+use crate::commands::{connect_for_account, operator};
 use crate::table;
 
 /// What an erasure does with the rows of each table.
@@ -34,7 +33,7 @@ const DONE: [(&str, &str); 15] = [
     ("number_changes", "stay, with the client's former id: who had a number when"),
     ("audit_log", "stays, without the reasons"),
     ("alerts", "stay, with the client's former id; open ones end"),
-    ("bulk_actions", "stay: they name no client's words or phone"),
+    ("bulk_actions", "stay, with the reasons that operators gave"),
     ("senders", "stay: the pace of our own number"),
 ];
 
@@ -50,11 +49,7 @@ pub async fn run(
     dry_run: bool,
     json: bool,
 ) -> anyhow::Result<()> {
-    let pool = db::connect(&settings.database_url, CONNECTIONS).await?;
-    db::ensure_migrated(&pool).await?;
-    if let Some(installation) = installation::find(&pool).await? {
-        installation.ensure_is_of(settings.twilio.account_kind())?;
-    }
+    let pool = connect_for_account(&settings.database_url, settings.twilio.account_kind()).await?;
     let key = PhoneKey::new(settings.key.clone());
     let target = find_target(&pool, &key, words).await?;
     if dry_run {

@@ -53,8 +53,10 @@ pub mod up;
 pub mod waiting;
 
 use jobrun_shared::config;
-use jobrun_shared::db;
+use jobrun_shared::config::AccountKind;
 use jobrun_shared::db::audit_log::{Actor, Via};
+use jobrun_shared::db::{self, installation};
+use secrecy::SecretString;
 use sqlx::PgPool;
 
 use crate::CONNECTIONS;
@@ -73,6 +75,19 @@ pub async fn connect(settings: &config::Operator) -> anyhow::Result<PgPool> {
 pub async fn connect_migrated(settings: &config::Operator) -> anyhow::Result<PgPool> {
     let pool = connect(settings).await?;
     db::ensure_migrated(&pool).await?;
+    Ok(pool)
+}
+
+/// Connects to the migrated database at `url`, and fails if another kind of account at Twilio works on it.
+///
+/// # Errors
+/// When the database cannot be reached, is not migrated, or belongs to an account of another kind.
+pub async fn connect_for_account(url: &SecretString, account: AccountKind) -> anyhow::Result<PgPool> {
+    let pool = db::connect(url, CONNECTIONS).await?;
+    db::ensure_migrated(&pool).await?;
+    if let Some(installation) = installation::find(&pool).await? {
+        installation.ensure_is_of(account)?;
+    }
     Ok(pool)
 }
 

@@ -2,9 +2,9 @@
 
 use std::io::Write;
 
+use jobrun_shared::db;
 use jobrun_shared::db::audit_log::{self, Action, Actor};
 use jobrun_shared::db::number_checks::{self, CheckedNumber, FoundProblem, NumberCheck};
-use jobrun_shared::db::{self, installation};
 use jobrun_shared::numbers::account_check::{Checked, NumberProblem, Ours, compare, mending};
 use jobrun_shared::numbers::status;
 use jobrun_shared::{clock, config};
@@ -15,8 +15,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use sqlx::types::Json;
 
-use crate::CONNECTIONS;
-use crate::commands::operator;
+use crate::commands::{connect_for_account, operator};
 use crate::table::{self, Column};
 
 const COLUMNS: [Column; 3] = [Column::text("NUMBER", 17), Column::text("FOR", 11), Column::text("PROBLEM", 0)];
@@ -47,7 +46,8 @@ struct Mended {
 /// # Errors
 /// When Twilio does not respond, or the database belongs to an account of the other kind.
 pub async fn check(settings: &config::Numbers, fix: bool, why: Option<String>, json: bool) -> anyhow::Result<bool> {
-    let (database, by) = (connect(settings).await?, operator(why));
+    let (database, by) =
+        (connect_for_account(&settings.database_url, settings.twilio.account_kind()).await?, operator(why));
     let pool: Vec<String> = list_pool(&database).await?;
     let ours = Ours {
         public_base_url: &settings.twilio.account.public_base_url,
@@ -74,15 +74,6 @@ pub async fn check(settings: &config::Numbers, fix: bool, why: Option<String>, j
         print_unmended(&mut out, &mended)?;
     }
     Ok(well)
-}
-
-async fn connect(settings: &config::Numbers) -> anyhow::Result<PgPool> {
-    let pool = db::connect(&settings.database_url, CONNECTIONS).await?;
-    db::ensure_migrated(&pool).await?;
-    if let Some(installation) = installation::find(&pool).await? {
-        installation.ensure_is_of(settings.twilio.account_kind())?;
-    }
-    Ok(pool)
 }
 
 async fn list_pool(database: &PgPool) -> anyhow::Result<Vec<String>> {

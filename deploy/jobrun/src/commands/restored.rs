@@ -3,14 +3,14 @@
 use std::io::Write;
 
 use jobrun_shared::db::numbers::{Kept, Told};
-use jobrun_shared::db::{self, installation};
 use jobrun_shared::restore::{self, Found, KEPT_FOR, Restored};
 use jobrun_shared::{clock, config};
 use jobrun_twilio::api::Api;
 use serde_json::{Value, json};
 
+use crate::MINUTE;
+use crate::commands::connect_for_account;
 use crate::table::{self, Column};
-use crate::{CONNECTIONS, MINUTE};
 
 const COLUMNS: [Column; 3] = [Column::text("CLIENT'S PHONE", 17), Column::text("WAS TOLD", 17), Column::text("NOW", 0)];
 
@@ -33,11 +33,7 @@ pub async fn run(
     dry_run: bool,
     json: bool,
 ) -> anyhow::Result<()> {
-    let pool = db::connect(&settings.database_url, CONNECTIONS).await?;
-    db::ensure_migrated(&pool).await?;
-    if let Some(installation) = installation::find(&pool).await? {
-        installation.ensure_is_of(settings.twilio.account_kind())?;
-    }
+    let pool = connect_for_account(&settings.database_url, settings.twilio.account_kind()).await?;
     let api = Api::new(&settings.twilio.account)?;
     let found = restore::find(&pool, &api, &settings.twilio.onboarding_number, clock::now()).await?;
     let restored = restore::record(&pool, &found, operator.cooling, dry_run).await?;

@@ -74,9 +74,9 @@ pub struct Due {
 ///
 /// A recipient who opted out or is unreachable is sent nothing, client or not.
 ///
-/// An earlier text to the same recipient holds up a later one until it is settled, with three exceptions: a second try or replay
-/// holds up only others, once it is due, an expired text will never leave, and a text about a missed call does not wait for a deferred
-/// text of the conversation.
+/// An earlier text to the same recipient holds up a later one until it is settled, with three exceptions: a second try or
+/// replay holds up only others, once it is due, an expired text will never leave, and a text about a missed call does not
+/// wait for a deferred text of the conversation.
 pub async fn lock_due(
     conn: &mut PgConnection,
     now: DateTime<Utc>,

@@ -63,8 +63,8 @@ pub(super) async fn save(
     let texts: Vec<NewMessage> = batch.iter().flat_map(|work| work.texts.clone()).collect();
     outbox::insert(conn, &texts, now).await?;
     let look_at = now + LOOK_AGAIN_AFTER;
-    let silent: Vec<&str> = batch.iter().filter_map(|work| work.begins_a_silence(look_at)).collect();
-    reminders::look_again(conn, &silent, look_at).await?;
+    let silent = batch.iter().filter_map(|work| Some((work.begins_a_silence(look_at)?, Some(look_at))));
+    reminders::save_next(conn, &silent.collect::<Vec<_>>()).await?;
     let follow_ups: Vec<NewEvent> = batch.iter().flat_map(|work| work.follow_ups.clone()).collect();
     inbox::insert(conn, &follow_ups, now).await?;
 
