@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::reminders::Schedule;
-use jobrun_onboarding::{E164, can_hold_a_conversation};
+use jobrun_onboarding::{E164, Wordings, can_hold_a_conversation};
 use jobrun_shared::config::StripeAudit;
 use jobrun_shared::db::inbox::{Payload, PendingEvent};
 use jobrun_shared::db::{self, Health, blockers};
@@ -76,6 +76,8 @@ pub(crate) struct JobContext {
     pub(crate) cooling: Duration,
     /// When clients who fall silent are reminded.
     pub(crate) reminders: Schedule,
+    /// The wordings of texts.
+    pub(crate) wordings: Wordings,
     /// The interval of the scheduled sweeps.
     pub(crate) sweep_interval: Duration,
     /// The interval at which Twilio's list of received texts, and Stripe's list of events, are compared with the inbox.

@@ -4,7 +4,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use jobrun::commands::stand_in::At;
-use jobrun::commands::{clients, texts, up};
+use jobrun::commands::{clients, texts, up, wording};
 use jobrun_onboarding::action::{Action, SILENCE_MINUTES_MAX};
 use jobrun_onboarding::{Field, State, region_of};
 use jobrun_shared::db::console::Role;
@@ -67,6 +67,10 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Every wording of our texts as it would be sent, with its segments; or check a file of changed ones
+    ///
+    /// The wordings are those of this environment: the built-in ones, with those of WORDING_FILE in their place. It needs no database.
+    Wording(wording::Options),
     /// Apply all migrations, the job queue's included; safe to repeat, and to run twice at once
     Migrate {
         /// Also make the roles jobrun_ingress, jobrun_worker, jobrun_console and jobrun_reader, with no more rights than each needs

@@ -11,7 +11,7 @@ use clap::Parser as _;
 use jobrun::commands::console::Change;
 use jobrun::commands::{
     self, alerts, buy, call, client, client_action, clients, connect_migrated, console, demo, doctor, erase, export,
-    migrate, numbers, pay, payments, pool, restored, stops, sweep, tail, text, texts, up, waiting,
+    migrate, numbers, pay, payments, pool, restored, stops, sweep, tail, text, texts, up, waiting, wording,
 };
 use jobrun_shared::numbers::purchase::Order;
 use jobrun_shared::{config, exit, telemetry};
@@ -57,6 +57,9 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     if let Command::Doctor { json } = command {
         return doctor::run(json).await;
     }
+    if let Command::Wording(options) = command {
+        return wording::run(&options);
+    }
     match &command {
         Command::Completions { shell } => {
             cli::print_completions(*shell);
@@ -74,7 +77,11 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Up(options) => up::run(&settings, &options).await?,
         Command::Demo { workers } => return demo::run(&settings, usize::from(workers)).await,
-        Command::Settings { .. } | Command::Doctor { .. } | Command::Completions { .. } | Command::Manual { .. } => {}
+        Command::Settings { .. }
+        | Command::Doctor { .. }
+        | Command::Wording(_)
+        | Command::Completions { .. }
+        | Command::Manual { .. } => {}
         Command::Clients(options) => return clients::run(&settings, &options).await,
         Command::Migrate { roles } => migrate::migrate(&settings, roles).await?,
         Command::Restored { dry_run, json } => {

@@ -4,7 +4,7 @@
 //! The crate must not depend on a crate that does any of these.
 //!
 //! In reading order: a [`Client`] is in a [`State`], an [`Event`] arrives, and [`decide`] returns a [`Decision`]: the next state,
-//! the [`Text`]s to send and the journal lines to print.
+//! the [`Text`]s to send and the journal lines to print. The words of a text come from [`Wordings`], where it is saved.
 
 #![deny(
     clippy::wildcard_enum_match_arm,
@@ -56,7 +56,13 @@ pub mod dispute;
 
 mod text_kind;
 
+mod wording_name;
+
+pub mod words;
+
 pub mod wording;
+
+pub mod wording_file;
 
 pub mod journal;
 
@@ -84,6 +90,8 @@ pub use payment::Payment;
 pub use phone::{E164, NotE164, as_people_write, caller, can_hold_a_conversation, home_region, region_of};
 pub use state::{PhoneType, State};
 pub use takeover::Takeover;
-pub use wording::{Text, TextKind};
+pub use wording::{Text, TextKind, WrittenText};
+pub use wording_file::Wordings;
+pub use wording_name::Name;
 
 pub use answer::{ANSWER_CHARS_MAX, Field, Half, Keyword, Meaning, keyword, read, refuses};

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::{E164, Text, TextKind};
+use crate::{E164, TextKind, WrittenText};
 
 /// Texts count for this long.
 pub const WINDOW: TimeDelta = TimeDelta::minutes(5);
@@ -61,16 +61,16 @@ impl LoopGuard {
     /// Decides whether and when another text may be sent, and counts it unless it is held back.
     ///
     /// A text with the same words as too many others is held back even if it matters, because the phone has just received them.
-    pub fn admit(&mut self, to: &E164, text: &Text, now: DateTime<Utc>) -> Admission {
+    pub fn admit(&mut self, to: &E164, text: &WrittenText, now: DateTime<Utc>) -> Admission {
         self.admit_as(to, text, text.kind.matters(), now)
     }
 
     /// As [`LoopGuard::admit`], for a text that an operator asks for: it is deferred even if it does not matter.
-    pub fn admit_asked_for(&mut self, to: &E164, text: &Text, now: DateTime<Utc>) -> Admission {
+    pub fn admit_asked_for(&mut self, to: &E164, text: &WrittenText, now: DateTime<Utc>) -> Admission {
         self.admit_as(to, text, true, now)
     }
 
-    fn admit_as(&mut self, to: &E164, text: &Text, may_be_deferred: bool, now: DateTime<Utc>) -> Admission {
+    fn admit_as(&mut self, to: &E164, text: &WrittenText, may_be_deferred: bool, now: DateTime<Utc>) -> Admission {
         let alike = self.alike.get(&(to.clone(), text.body.clone())).copied().unwrap_or_default();
         let room_at = self.room_at(to, Budget::of(Some(text.kind)), now);
         let admission = match room_at {
@@ -100,24 +100,28 @@ impl LoopGuard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wording;
+    use crate::{Text, Wordings, wording};
 
     const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
+
+    fn written(text: &Text) -> WrittenText {
+        text.write(Wordings::built_in().of_region("UK"))
+    }
 
     fn phone(digits: &str) -> E164 {
         E164::from_digits(digits).unwrap()
     }
 
-    fn admitted(guard: &mut LoopGuard, to: &E164, text: &Text, times: usize) -> usize {
+    fn admitted(guard: &mut LoopGuard, to: &E164, text: &WrittenText, times: usize) -> usize {
         (0..times).filter(|_| guard.admit(to, text, NOW) == Admission::Now).count()
     }
 
-    fn missed_calls(callers: usize) -> impl Iterator<Item = Text> {
-        (0..callers).map(|n| wording::missed_call(&phone(&format!("4477009001{n:02}"))))
+    fn missed_calls(callers: usize) -> impl Iterator<Item = WrittenText> {
+        (0..callers).map(|n| written(&wording::missed_call(&phone(&format!("4477009001{n:02}")))))
     }
 
-    fn number_changed(digit: usize) -> Text {
-        wording::number_changed(&phone(&format!("44711111110{digit}")))
+    fn number_changed(digit: usize) -> WrittenText {
+        written(&wording::number_changed(&phone(&format!("44711111110{digit}"))))
     }
 
     /// Returns a guard that has counted `count` different texts of the conversation, one a second until now.
@@ -134,11 +138,15 @@ mod tests {
         let mut guard = LoopGuard::default();
         let (ann, ben) = (phone("447900000001"), phone("447900000002"));
         for _ in 0..3 {
-            guard.saw(&ann, Some(TextKind::Welcome), &wording::welcome().body, NOW);
+            guard.saw(&ann, Some(TextKind::Welcome), &written(&wording::welcome()).body, NOW);
         }
-        assert_eq!(admitted(&mut guard, &ann, &wording::welcome(), 30), 5);
-        assert_eq!(admitted(&mut guard, &ann, &wording::no_hurry(), 1), 1, "other words still go");
-        assert_eq!(admitted(&mut guard, &ben, &wording::welcome(), 30), 8, "the same words still go to another phone");
+        assert_eq!(admitted(&mut guard, &ann, &written(&wording::welcome()), 30), 5);
+        assert_eq!(admitted(&mut guard, &ann, &written(&wording::no_hurry()), 1), 1, "other words still go");
+        assert_eq!(
+            admitted(&mut guard, &ben, &written(&wording::welcome()), 30),
+            8,
+            "the same words still go to another phone"
+        );
     }
 
     #[test]
@@ -152,7 +160,10 @@ mod tests {
     #[test]
     fn one_caller_who_rings_again_and_again_is_reported_twice_at_most() {
         let mut guard = LoopGuard::default();
-        assert_eq!(admitted(&mut guard, &phone("447900000001"), &wording::missed_call(&phone("447700900123")), 9), 2);
+        assert_eq!(
+            admitted(&mut guard, &phone("447900000001"), &written(&wording::missed_call(&phone("447700900123"))), 9),
+            2
+        );
     }
 
     #[test]
@@ -160,7 +171,7 @@ mod tests {
         let ann = phone("447900000001");
         let mut guard = LoopGuard::default();
         missed_calls(25).for_each(|text| assert_ne!(guard.admit(&ann, &text, NOW), Admission::Deferred(NOW)));
-        assert_eq!(guard.admit(&ann, &wording::no_hurry(), NOW), Admission::Now);
+        assert_eq!(guard.admit(&ann, &written(&wording::no_hurry()), NOW), Admission::Now);
         let mut guard = after_texts(&ann, 20);
         assert_eq!(missed_calls(1).map(|text| guard.admit(&ann, &text, NOW)).last(), Some(Admission::Now));
     }
@@ -170,16 +181,20 @@ mod tests {
         let ann = phone("447900000001");
         let mut guard = after_texts(&ann, 20);
         let room_at = |n: i64| NOW + WINDOW - TimeDelta::seconds(19 - n);
-        assert_eq!(guard.admit(&ann, &wording::no_hurry(), NOW), Admission::HeldBack);
+        assert_eq!(guard.admit(&ann, &written(&wording::no_hurry()), NOW), Admission::HeldBack);
         assert_eq!(guard.admit(&ann, &number_changed(1), NOW), Admission::Deferred(room_at(0)));
         assert_eq!(guard.admit(&ann, &number_changed(2), NOW), Admission::Deferred(room_at(1)), "after the first");
         assert_eq!(
-            guard.admit_asked_for(&ann, &wording::no_hurry(), NOW),
+            guard.admit_asked_for(&ann, &written(&wording::no_hurry()), NOW),
             Admission::Deferred(room_at(2)),
             "asked for"
         );
         let before = room_at(0) - TimeDelta::milliseconds(1);
-        assert_eq!(guard.admit(&ann, &wording::no_hurry(), before), Admission::HeldBack, "no text overtakes them");
+        assert_eq!(
+            guard.admit(&ann, &written(&wording::no_hurry()), before),
+            Admission::HeldBack,
+            "no text overtakes them"
+        );
         assert_eq!(guard.admit(&ann, &number_changed(3), room_at(5)), Admission::Now, "the window has passed on");
     }
 

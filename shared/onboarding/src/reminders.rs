@@ -11,6 +11,7 @@ use crate::open_question::open_question;
 use crate::quiet_hours::QuietHours;
 pub use crate::reminder::Reminder;
 use crate::wording;
+use crate::words::Words;
 use crate::{Client, Payment, State, TextKind};
 
 /// When silent clients are reminded.
@@ -66,7 +67,7 @@ const LATE_BY_MAX: TimeDelta = TimeDelta::days(2);
 /// What the state of a client means for reminders.
 enum ReminderStatus {
     /// It has a question to answer, in these words.
-    Asked(String),
+    Asked(Words),
     /// It waits for us, or speaks with a person, and may be asked again later.
     Waits,
     /// It is live, has said no, or was told something that asks for nothing.
@@ -143,7 +144,7 @@ pub(crate) fn remind(client: &Client, reminder: &Reminder, facts: &Facts<'_>) ->
     let ReminderStatus::Asked(question) = status(client, last_said, reminder.payment_asked, facts.payment_link) else {
         return stay;
     };
-    let decision = stay.text(wording::remind_silent(&question, reminder.nth, reminder.is_last));
+    let decision = stay.text(wording::remind_silent(question, reminder.nth, reminder.is_last));
     // An unused number costs money every month, and may be what another client waits for.
     let is_unfinished = reminder.is_last && client.number.is_some();
     if is_unfinished { decision.concern(Concern::Unfinished) } else { decision }
@@ -173,7 +174,7 @@ fn status(
     if at_gate && client.number.is_none() {
         if client.payment_active {
             return if is_offered {
-                ReminderStatus::Asked(wording::number_ready().body)
+                ReminderStatus::Asked(wording::number_ready().words)
             } else {
                 ReminderStatus::Waits
             };
@@ -188,21 +189,23 @@ fn status(
     if let (true, Some(phone_type), Some(number)) =
         (said(&[TextKind::ForwardAnotherWay]), client.collected.phone_type, &client.number)
     {
-        return ReminderStatus::Asked(wording::forward_another_way(phone_type, number).body);
+        return ReminderStatus::Asked(wording::forward_another_way(phone_type, number).words);
     }
     ReminderStatus::Asked(question(client))
 }
 
 /// Returns the open question, with all that is needed to answer it.
-fn question(client: &Client) -> String {
+fn question(client: &Client) -> Words {
     match (client.state, client.collected.phone_type, &client.number) {
         (State::S1BusinessTypeLocation, _, _) if client.collected.business_type_location.is_none() => {
             wording::trade_and_place_again()
         }
         (State::S6PhoneType, Some(phone_type), Some(_)) => wording::phone_type_again(phone_type),
-        (State::S7FwdSent, Some(phone_type), Some(number)) => wording::forwarding_instructions(phone_type, number).body,
+        (State::S7FwdSent, Some(phone_type), Some(number)) => {
+            wording::forwarding_instructions(phone_type, number).words
+        }
         // The test call arrived long ago, and its end was never reported.
-        (State::S9TestCall, _, _) => wording::remind_test_call().body,
+        (State::S9TestCall, _, _) => wording::remind_test_call().words,
         (
             State::S1BusinessTypeLocation
             | State::S2BusinessName
@@ -215,6 +218,6 @@ fn question(client: &Client) -> String {
             | State::Complete,
             _,
             _,
-        ) => open_question(client).body,
+        ) => open_question(client).words,
     }
 }

@@ -121,7 +121,7 @@ fn septets(character: char) -> Option<usize> {
     }
 }
 
-fn is_gsm(character: char) -> bool {
+pub(crate) fn is_gsm(character: char) -> bool {
     septets(character).is_some()
 }
 

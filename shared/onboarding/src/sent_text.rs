@@ -6,7 +6,7 @@ use crate::{E164, as_people_write};
 pub(crate) const REFERENCE: &str = "client_reference_id=";
 
 /// The words before the client's number, in every text that tells it.
-const BEFORE_NUMBER: [&str; 5] = [
+pub(crate) const BEFORE_NUMBER: [&str; 5] = [
     "Your JobRun number is ",
     "Your JobRun number had to change. It's now ",
     "Enter this number:\n   ",
@@ -33,7 +33,11 @@ pub fn number_told(body: &str) -> Option<E164> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{PhoneType, wording};
+    use crate::{PhoneType, Text, Wordings, wording};
+
+    fn body(text: &Text) -> String {
+        text.write(Wordings::built_in().of_region("UK")).body
+    }
 
     #[test]
     fn the_client_s_number_is_read_from_every_text_that_tells_it() {
@@ -42,17 +46,17 @@ mod tests {
         let phones = [PhoneType::IPhone, PhoneType::Android, PhoneType::Landline];
         let instructions = phones.map(|phone| wording::forwarding_instructions(phone, &number));
         for text in told.into_iter().chain(instructions) {
-            assert_eq!(number_told(&text.body), Some(number.clone()), "{}", text.body);
+            assert_eq!(number_told(&body(&text)), Some(number.clone()), "{}", body(&text));
         }
-        assert_eq!(number_told(&wording::missed_call(&number).body), None, "a caller's number");
-        assert_eq!(number_told(&wording::misdirected(&number).body), None, "the onboarding number");
+        assert_eq!(number_told(&body(&wording::missed_call(&number))), None, "a caller's number");
+        assert_eq!(number_told(&body(&wording::misdirected(&number))), None, "the onboarding number");
     }
 
     #[test]
     fn the_payment_link_names_the_client() {
         let link = "https://buy.stripe.com/test_x?locale=en&client_reference_id=0123456789abcdef0123456789abcdef";
         let text = wording::payment_required(link);
-        assert_eq!(payment_reference(&text.body), Some("0123456789abcdef0123456789abcdef"));
+        assert_eq!(payment_reference(&body(&text)), Some("0123456789abcdef0123456789abcdef"));
         assert_eq!(payment_reference("https://buy.stripe.com/test_XXXXX (placeholder)"), None);
     }
 }

@@ -1,20 +1,32 @@
-//! Every text that we send, word for word.
+//! Every text that we send: its kind, the name of its wording, and the values in it.
 //!
-//! The specification fixes four texts to the letter: payment, capacity, the iPhone instructions and "We're assigning your JobRun
-//! number now". The others are short, in plain UK English, and in characters of the GSM alphabet, so that one segment is enough
-//! where possible. No text asks for a word that Twilio acts on, such as STOP or HELP.
+//! The words are in `wording/en-GB.toml`, and an operator may change most of them. They are short, in plain UK English, and in
+//! characters of the GSM alphabet, so that one segment is enough where possible. The file and the checks of `wording_file` say
+//! what holds for every wording.
 
-use crate::segments::in_gsm_if_nothing_is_lost;
 use crate::sent_text::REFERENCE;
 pub use crate::text_kind::TextKind;
+use crate::wording_name::Name;
+use crate::words::{Wording, Words};
 use crate::{ANSWER_CHARS_MAX, Call, Client, E164, Field, Half, PhoneType, State};
 
 /// The placeholder for the payment link while none is configured.
 const PAYMENT_LINK_PLACEHOLDER: &str = "https://buy.stripe.com/test_XXXXX (placeholder)";
 
-/// A text to be sent to a client.
+/// A text to be sent to a client. Its words are not written yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text {
+    /// The kind of the text.
+    pub kind: TextKind,
+    /// Which wording it has, with which values.
+    pub words: Words,
+    /// Of all texts with the same key, only the first is ever sent.
+    pub once_key: Option<String>,
+}
+
+/// A text with its words written out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrittenText {
     /// The kind of the text.
     pub kind: TextKind,
     /// The words of the text.
@@ -24,56 +36,48 @@ pub struct Text {
 }
 
 impl Text {
+    /// Writes the words of the text.
+    #[must_use]
+    pub fn write(&self, wording: &Wording) -> WrittenText {
+        WrittenText { kind: self.kind, body: wording.write(&self.words), once_key: self.once_key.clone() }
+    }
+
     /// Sets a key by which the owner is told of each call once, in any number and order of reports.
     pub(crate) fn once_for(self, call: &Call) -> Self {
         Self { once_key: call.sid.as_ref().map(|sid| format!("call:{sid}")), ..self }
     }
 }
 
-/// Makes a text. Every text is made here, so that each takes the fewest segments.
-fn text(kind: TextKind, body: impl Into<String>) -> Text {
-    let body = body.into();
-    Text { kind, body: in_gsm_if_nothing_is_lost(&body).into_owned(), once_key: None }
+fn text(kind: TextKind, words: impl Into<Words>) -> Text {
+    Text { kind, words: words.into(), once_key: None }
 }
 
 pub(crate) fn welcome() -> Text {
-    text(
-        TextKind::Welcome,
-        "Hi, welcome to JobRun! What's your trade, and where do you work?\n\nFor example: Plumber from London",
-    )
+    text(TextKind::Welcome, Name::Welcome)
 }
 
 pub(crate) fn ask_business_name() -> Text {
-    text(TextKind::AskBusinessName, "Great, thanks! What's the name of your business?")
+    text(TextKind::AskBusinessName, Name::AskBusinessName)
 }
 
 pub(crate) fn ask_owner_name() -> Text {
-    text(TextKind::AskOwnerName, "Lovely. And what's your own name?")
+    text(TextKind::AskOwnerName, Name::AskOwnerName)
 }
 
 pub(crate) fn ask_notification_pref() -> Text {
-    text(
-        TextKind::AskNotificationPref,
-        "Nice to meet you! We'll tell you about missed calls by text.\n\nReply SMS if that suits you.",
-    )
+    text(TextKind::AskNotificationPref, Name::AskNotificationPref)
 }
 
 pub(crate) fn ask_confirm_live() -> Text {
-    text(TextKind::AskConfirmLive, "That's all we need. Ready to get your JobRun number?\n\nReply YES to go ahead.")
+    text(TextKind::AskConfirmLive, Name::AskConfirmLive)
 }
 
 pub(crate) fn no_hurry() -> Text {
-    text(TextKind::NoHurry, "No hurry. Reply YES whenever you're ready to go ahead.")
+    text(TextKind::NoHurry, Name::NoHurry)
 }
 
 pub(crate) fn payment_required(payment_link: &str) -> Text {
-    text(
-        TextKind::PaymentRequired,
-        format!(
-            "Perfect! One last step before we go live.\n\nJobRun costs £29/month (cancel anytime).\n\nTo activate, confirm \
-             payment here:\n{payment_link}\n\nReply READY once you've confirmed."
-        ),
-    )
+    text(TextKind::PaymentRequired, Name::PaymentRequired.with("payment_link", payment_link))
 }
 
 /// Returns the client's own payment link. Stripe returns the reference in it with the payment, which identifies the client.
@@ -84,33 +88,21 @@ pub(crate) fn payment_link(link: Option<&str>, client: &Client) -> String {
 }
 
 pub(crate) fn payment_awaited() -> Text {
-    text(
-        TextKind::PaymentAwaited,
-        "Thanks! We're still confirming your payment, which can take a few days. We'll text you as soon as it's through.",
-    )
+    text(TextKind::PaymentAwaited, Name::PaymentAwaited)
 }
 
 pub(crate) fn payment_failed(payment_link: &str) -> Text {
-    text(TextKind::PaymentFailed, format!("Sorry, your payment didn't go through.\n\nTo try again:\n{payment_link}"))
+    text(TextKind::PaymentFailed, Name::PaymentFailed.with("payment_link", payment_link))
 }
 
 pub(crate) fn payment_overdue(has_number: bool) -> Text {
-    let what = if has_number { "number stays yours" } else { "place is safe" };
-    text(
-        TextKind::PaymentOverdue,
-        format!(
-            "Hi, your latest JobRun payment didn't go through. No rush: your {what} while it's tried again. Please check the card \
-             or account that you pay with."
-        ),
-    )
+    let name = if has_number { Name::PaymentOverdue } else { Name::PaymentOverdueWithoutNumber };
+    text(TextKind::PaymentOverdue, name)
 }
 
 pub(crate) fn service_ended(had_number: bool, payment_link: &str) -> Text {
-    let forwarding = if had_number { " Please switch off call forwarding on your phone." } else { "" };
-    text(
-        TextKind::ServiceEnded,
-        format!("Your JobRun service has ended.{forwarding}\n\nTo come back any time:\n{payment_link}"),
-    )
+    let name = if had_number { Name::ServiceEnded } else { Name::ServiceEndedWithoutNumber };
+    text(TextKind::ServiceEnded, name.with("payment_link", payment_link))
 }
 
 /// Returns the words of an operator, as a text.
@@ -120,91 +112,47 @@ pub(crate) fn operator_reply(body: &str) -> Text {
 
 /// Returns the text for a client without a number. A client who was told that it takes longer gets no second promise.
 pub(crate) fn no_number_yet(told_late: bool) -> Text {
-    if told_late { still_waiting() } else { at_capacity() }
-}
-
-fn at_capacity() -> Text {
-    text(
-        TextKind::AtCapacity,
-        "We're currently at capacity.\n\nYour payment is confirmed, and you're on our priority list.\n\nWe'll text you \
-         within 24 hours when your JobRun number is ready.",
-    )
+    if told_late { still_waiting() } else { text(TextKind::AtCapacity, Name::AtCapacity) }
 }
 
 /// Returns the text for a waiting client for whom a number is held.
 #[must_use]
 pub fn number_ready() -> Text {
-    text(TextKind::NumberReady, "Good news! Your JobRun number is ready for you.\n\nReply READY to continue.")
+    text(TextKind::NumberReady, Name::NumberReady)
 }
 
 /// Returns the text for a waiting client without a number, shortly before the promised 24 hours are over, or later if no sweep ran
 /// in time.
 #[must_use]
 pub fn still_waiting() -> Text {
-    text(
-        TextKind::StillWaiting,
-        "Sorry, your JobRun number will take longer than the 24 hours we promised. Your place is safe, and we'll text you \
-         as soon as it's ready.",
-    )
+    text(TextKind::StillWaiting, Name::StillWaiting)
 }
 
 pub(crate) fn ask_phone_type(number: &E164) -> Text {
-    text(
-        TextKind::AskPhoneType,
-        format!(
-            "Your JobRun number is {}.\n\nWhich phone do you use for work?\n1 iPhone\n2 Android\n3 Landline\n\nReply 1, 2 \
-             or 3",
-            number.as_str()
-        ),
-    )
+    text(TextKind::AskPhoneType, Name::AskPhoneType.with("number", number.as_str()))
 }
 
 /// Returns the text for a client whose number was taken back, if there is no other. A client who has paid `is_promised` one.
 pub(crate) fn number_taken_back(is_promised: bool) -> Text {
-    let promise = if is_promised { "\n\nWe'll text you as soon as we have a new one for you." } else { "" };
-    text(
-        TextKind::NumberTakenBack,
-        format!("We've had to take your JobRun number back. Please switch off call forwarding on your phone.{promise}"),
-    )
+    let name = if is_promised { Name::NumberTakenBackForNow } else { Name::NumberTakenBack };
+    text(TextKind::NumberTakenBack, name)
 }
 
 pub(crate) fn number_changed(number: &E164) -> Text {
-    text(
-        TextKind::NumberChanged,
-        format!(
-            "Your JobRun number had to change. It's now {}.\n\nPlease forward your calls to it. Which phone is it?\n1 iPhone\n\
-             2 Android\n3 Landline\n\nReply 1, 2 or 3",
-            number.as_str()
-        ),
-    )
+    text(TextKind::NumberChanged, Name::NumberChanged.with("number", number.as_str()))
 }
 
 pub(crate) fn assigning_number() -> Text {
-    text(
-        TextKind::AssigningNumber,
-        "We're assigning your JobRun number now.\n\nThis usually takes a moment.\n\nReply READY in 1 minute to continue.",
-    )
+    text(TextKind::AssigningNumber, Name::AssigningNumber)
 }
 
 pub(crate) fn forwarding_instructions(phone_type: PhoneType, number: &E164) -> Text {
-    let number = number.as_str();
-    let body = match phone_type {
-        PhoneType::IPhone => format!(
-            "📱 iPhone Setup (30 seconds)\n\n1. Open Phone app\n2. Tap your profile (top right)\n3. Scroll to \"Call \
-             Forwarding\"\n4. Enable \"When Busy or Unanswered\"\n5. Enter this number:\n   {number}\n\nDone? Reply DONE"
-        ),
-        PhoneType::Android => format!(
-            "Android Setup (30 seconds)\n\nIn the Phone app, dial this and press call:\n**61*{number}#\n\nThen the same \
-             with:\n**67*{number}#\n\nDone? Reply DONE"
-        ),
-        PhoneType::Landline => format!(
-            "Landline Setup (1 minute)\n\nPick up and dial:\n*61*{}#\nWait for the voice, hang up, then dial:\n*67*{}#\n\n\
-             Done? Reply DONE",
-            as_dialled_at_home(number),
-            as_dialled_at_home(number)
-        ),
+    let words = match phone_type {
+        PhoneType::IPhone => Name::ForwardIPhone.with("number", number.as_str()),
+        PhoneType::Android => Name::ForwardAndroid.with("number", number.as_str()),
+        PhoneType::Landline => Name::ForwardLandline.with("dialled_number", as_dialled_at_home(number.as_str())),
     };
-    text(TextKind::ForwardingInstructions, body)
+    text(TextKind::ForwardingInstructions, words)
 }
 
 /// Returns a number as a UK landline dials it: 07… for +447…, and 00 for the plus sign of other countries.
@@ -218,228 +166,148 @@ fn as_dialled_at_home(number: &str) -> String {
 /// Returns another way to forward calls, for a client who cannot do it as it was told. The codes are those of every UK network (3GPP
 /// TS 22.030).
 pub(crate) fn forward_another_way(phone_type: PhoneType, number: &E164) -> Text {
-    let codes = |number: &str| format!("**61*{number}#\n**67*{number}#\n**62*{number}#");
-    let done = "Done? Reply DONE. To switch it all off later, dial ##002#";
-    let body = match phone_type {
-        PhoneType::IPhone => format!(
-            "No problem, there's another way. Open the keypad, dial each of these and press call:\n{}\n\n{done}",
-            codes(number.as_str())
-        ),
-        PhoneType::Android => format!(
-            "Sorry about that. Please dial ##002# and press call, which clears old settings. Then dial each of these:\n{}\n\n{done}",
-            codes(number.as_str())
-        ),
-        PhoneType::Landline => format!(
-            "Sorry about that. Your provider may have to switch on Call Divert for your line first: please ask them. Then dial *61*{}# \
-             and wait for the voice.\n\nDone? Reply DONE",
-            as_dialled_at_home(number.as_str())
-        ),
+    let words = match phone_type {
+        PhoneType::IPhone => Name::ForwardIPhoneAnotherWay.with("number", number.as_str()),
+        PhoneType::Android => Name::ForwardAndroidAnotherWay.with("number", number.as_str()),
+        PhoneType::Landline => {
+            Name::ForwardLandlineAnotherWay.with("dialled_number", as_dialled_at_home(number.as_str()))
+        }
     };
-    text(TextKind::ForwardAnotherWay, body)
+    text(TextKind::ForwardAnotherWay, words)
 }
 
 pub(crate) fn remind_forwarding() -> Text {
-    text(
-        TextKind::RemindForwarding,
-        "Once call forwarding is set up, reply DONE.\n\nWrong phone? Reply 1 for iPhone, 2 for Android or 3 for landline.",
-    )
+    text(TextKind::RemindForwarding, Name::RemindForwarding)
 }
 
 pub(crate) fn ask_test_call() -> Text {
-    text(
-        TextKind::AskTestCall,
-        "Great! Now let's test it: ring your usual number from another phone and let it ring until it's answered. We'll \
-         text you when it works.",
-    )
+    text(TextKind::AskTestCall, Name::AskTestCall)
 }
 
 pub(crate) fn remind_test_call() -> Text {
-    text(
-        TextKind::RemindTestCall,
-        "We're waiting for your test call: ring your usual number from another phone and don't pick up. We'll text you \
-         when it works.",
-    )
+    text(TextKind::RemindTestCall, Name::RemindTestCall)
 }
 
 pub(crate) fn test_call_under_way() -> Text {
-    text(TextKind::TestCallUnderWay, "We can see your test call. Just hang up, and we'll text you when you're live.")
+    text(TextKind::TestCallUnderWay, Name::TestCallUnderWay)
 }
 
 pub(crate) fn live() -> Text {
-    text(TextKind::Live, "You're live! Your test call came through, so JobRun now answers when you can't.")
+    text(TextKind::Live, Name::Live)
 }
 
 pub(crate) fn already_live() -> Text {
-    text(
-        TextKind::AlreadyLive,
-        "You're all set: JobRun is live and answers when you can't. There's nothing more to do.",
-    )
+    text(TextKind::AlreadyLive, Name::AlreadyLive)
 }
 
 /// Returns the text about a call for the owner of a live number. There is none if the caller's number is withheld.
 pub(crate) fn missed_call(caller: &E164) -> Text {
-    text(TextKind::MissedCall, format!("Missed call: {} rang your JobRun number.", caller.as_str()))
+    text(TextKind::MissedCall, Name::MissedCall.with("caller", caller.as_str()))
 }
 
 /// Returns the text for a stranger who texts a number that is assigned to a client.
 #[must_use]
 pub fn misdirected(onboarding_number: &E164) -> Text {
-    text(
-        TextKind::Misdirected,
-        format!("This number takes calls only. To join JobRun, please text {}.", onboarding_number.as_str()),
-    )
+    text(TextKind::Misdirected, Name::Misdirected.with("onboarding_number", onboarding_number.as_str()))
 }
 
 /// Asks for the other half of the answer to S1.
 pub(crate) fn ask_other_half(half: &Half) -> Text {
-    text(
-        TextKind::AskOtherHalf,
-        match half {
-            Half::Trade(_) => "Thanks! And where do you work?\n\nFor example: London",
-            Half::Place(_) => "Thanks! And what's your trade?\n\nFor example: Plumber",
-        },
-    )
+    let name = match half {
+        Half::Trade(_) => Name::AskPlace,
+        Half::Place(_) => Name::AskTrade,
+    };
+    text(TextKind::AskOtherHalf, name)
 }
 
 pub(crate) fn own_name_will_do() -> Text {
-    text(
-        TextKind::OwnNameWillDo,
-        "No problem, lots of people trade under their own name. What name should we use for your business? Your own will do.",
-    )
+    text(TextKind::OwnNameWillDo, Name::OwnNameWillDo)
 }
 
 pub(crate) fn too_long(question: &Text) -> Text {
-    text(
-        TextKind::TooLong,
-        format!(
-            "Sorry, that's too long for us. Please keep it under {ANSWER_CHARS_MAX} characters.\n\n{}",
-            question.body
-        ),
-    )
+    let words = Name::TooLong.with("limit", ANSWER_CHARS_MAX.to_string());
+    text(TextKind::TooLong, words.with("question", question.words.clone()))
 }
 
 /// Says that the client's text was sent before our question arrived.
 pub(crate) fn crossed(client: &Client) -> Text {
-    text(TextKind::Crossed, format!("Sorry, our texts crossed. {}", reminder(client).body))
+    text(TextKind::Crossed, Name::Crossed.with("question", reminder(client).words))
 }
 
 pub(crate) fn corrected(field: Field, answer: &str, question: &Text) -> Text {
-    let what = match field {
-        Field::TradeAndPlace | Field::Trade => "trade and place",
-        Field::BusinessName => "business name",
-        Field::OwnerName | Field::Surname => "own name",
+    let name = match field {
+        Field::TradeAndPlace | Field::Trade => Name::CorrectedTradeAndPlace,
+        Field::BusinessName => Name::CorrectedBusinessName,
+        Field::OwnerName | Field::Surname => Name::CorrectedOwnerName,
     };
-    text(TextKind::Corrected, format!("Thanks, we've changed your {what} to: {answer}\n\n{}", question.body))
+    text(TextKind::Corrected, name.with("answer", answer).with("question", question.words.clone()))
 }
 
 pub(crate) fn who_we_are() -> Text {
-    text(
-        TextKind::WhoWeAre,
-        "This is JobRun. We give tradespeople a phone number that answers when they can't. If that's not for you, sorry for the \
-         mix-up: there's no need to reply.",
-    )
+    text(TextKind::WhoWeAre, Name::WhoWeAre)
 }
 
 pub(crate) fn offer_person() -> Text {
-    text(
-        TextKind::OfferPerson,
-        "Sorry, we don't seem to understand each other. Somebody from our team will get in touch. You can go on here any time.",
-    )
+    text(TextKind::OfferPerson, Name::OfferPerson)
 }
 
 pub(crate) fn person_asked_for() -> Text {
-    text(TextKind::OfferPerson, "Of course. Somebody from our team will get in touch. You can go on here any time.")
+    text(TextKind::OfferPerson, Name::PersonAskedFor)
 }
 
 /// Confirms the wish to cancel if `has_asked`, and otherwise says what to reply to cancel.
 pub(crate) fn how_to_cancel(has_asked: bool) -> Text {
-    text(
-        TextKind::HowToCancel,
-        if has_asked {
-            "Sorry to see you go. To cancel your subscription, your text is all it takes: our team will do it, and we'll text you \
-             once it has ended."
-        } else {
-            "You can cancel any time. To cancel your subscription, reply I WANT TO CANCEL MY SUBSCRIPTION, and our team will do it."
-        },
-    )
+    text(TextKind::HowToCancel, if has_asked { Name::CancelAsked } else { Name::HowToCancel })
 }
 
 /// Says where a client cancels its subscription by itself.
 pub(crate) fn cancel_at_portal(portal: &str) -> Text {
-    text(
-        TextKind::HowToCancel,
-        format!(
-            "You can cancel your subscription any time here:\n{portal}\n\nJobRun goes on until the end of the time that you've paid for. \
-             We'll text you then."
-        ),
-    )
+    text(TextKind::HowToCancel, Name::CancelAtPortal.with("portal", portal))
 }
 
 pub(crate) fn nothing_charged() -> Text {
-    text(
-        TextKind::NothingCharged,
-        "There's nothing to cancel: you have no JobRun subscription, and nothing is being charged.",
-    )
+    text(TextKind::NothingCharged, Name::NothingCharged)
 }
 
 /// Tells a client who pays nothing yet how it will be able to cancel.
 pub(crate) fn can_cancel_later(question: &Text) -> Text {
-    let answer = "You have no JobRun subscription yet. Once you do, you can cancel any time by telling us here.";
-    text(TextKind::NothingCharged, format!("{answer}\n\n{}", question.body))
+    text(TextKind::NothingCharged, Name::CanCancelLater.with("question", question.words.clone()))
 }
 
 pub(crate) fn refund_asked() -> Text {
-    text(
-        TextKind::RefundAsked,
-        "Sorry to hear that. We've passed this on, and somebody from our team will look at your payment and get in touch.",
-    )
+    text(TextKind::RefundAsked, Name::RefundAsked)
 }
 
 pub(crate) fn nothing_to_refund() -> Text {
-    text(
-        TextKind::NothingCharged,
-        "We have no payment from you, so there's nothing to give back, and nothing is being charged.",
-    )
+    text(TextKind::NothingCharged, Name::NothingToRefund)
 }
 
 /// States the price and the term, as the payment text does.
 pub(crate) fn terms(question: &Text) -> Text {
-    text(TextKind::Terms, format!("JobRun costs £29 a month, and you can cancel any time.\n\n{}", question.body))
+    text(TextKind::Terms, Name::Terms.with("question", question.words.clone()))
 }
 
 /// Closes the conversation, once for each question: a sender who is not interested is not asked again.
 pub(crate) fn closing(client: &Client) -> Text {
     let once_key = Some(format!("closing:{}:{}", client.id, client.state.name()));
-    let body = "No problem, and thanks for letting us know. If you change your mind, just reply here any time.";
-    Text { once_key, ..text(TextKind::Closing, body) }
+    Text { once_key, ..text(TextKind::Closing, Name::Closing) }
 }
 
 pub(crate) fn no_numbers_there() -> Text {
-    text(
-        TextKind::NoNumbersThere,
-        "Thanks for your interest! Sorry, JobRun has no numbers in your country yet, so we can't sign you up at the moment.",
-    )
+    text(TextKind::NoNumbersThere, Name::NoNumbersThere)
 }
 
 /// Returns the open question again, for a client whose text did not answer it.
 pub(crate) fn reminder(client: &Client) -> Text {
     match client.state {
         State::S1BusinessTypeLocation => welcome(),
-        State::S2BusinessName => text(TextKind::AskBusinessName, "What's the name of your business?"),
-        State::S3OwnerName => text(TextKind::AskOwnerName, "What's your own name?"),
-        State::S4NotificationPref => text(
-            TextKind::AskNotificationPref,
-            "We'll tell you about missed calls by text. Reply SMS if that suits you.",
-        ),
-        State::S5ConfirmLive => {
-            text(TextKind::AskConfirmLive, "Reply YES when you're ready to get your JobRun number.")
-        }
+        State::S2BusinessName => text(TextKind::AskBusinessName, Name::BusinessNameAgain),
+        State::S3OwnerName => text(TextKind::AskOwnerName, Name::OwnerNameAgain),
+        State::S4NotificationPref => text(TextKind::AskNotificationPref, Name::NotificationPrefAgain),
+        State::S5ConfirmLive => text(TextKind::AskConfirmLive, Name::ConfirmLiveAgain),
         State::S6PhoneType => match &client.number {
             Some(number) => ask_phone_type(number),
-            None => text(
-                TextKind::AskPhoneType,
-                "Which phone do you use for work?\n1 iPhone\n2 Android\n3 Landline\n\nReply 1, 2 or 3",
-            ),
+            None => text(TextKind::AskPhoneType, Name::AskPhoneTypeWithoutNumber),
         },
         State::S7FwdSent => remind_forwarding(),
         State::S8FwdConfirm => remind_test_call(),
@@ -448,63 +316,32 @@ pub(crate) fn reminder(client: &Client) -> Text {
     }
 }
 
-/// Returns the reminder of a client who has not answered `question`: the `nth`, from 1.
-pub(crate) fn remind_silent(question: &str, nth: usize, is_last: bool) -> Text {
-    let body = match (is_last, nth) {
-        (true, _) => format!(
-            "One last reminder from JobRun.\n\n{question}\n\nIf now isn't a good time, no problem: we won't remind you again, and \
-             you can carry on here any time."
-        ),
-        (false, 1) => format!("Hi from JobRun! Shall we carry on?\n\n{question}"),
-        (false, _) => format!("Hi again from JobRun. You can carry on right where you left off.\n\n{question}"),
+/// Returns the reminder of a client who has not taken `next_step`: the `nth`, from 1.
+pub(crate) fn remind_silent(next_step: Words, nth: usize, is_last: bool) -> Text {
+    let name = match (is_last, nth) {
+        (true, _) => Name::ReminderLast,
+        (false, 1) => Name::ReminderFirst,
+        (false, _) => Name::ReminderNext,
     };
-    text(TextKind::Reminder, body)
+    text(TextKind::Reminder, name.with("next_step", next_step))
 }
 
 /// Asks for the trade and the place without the welcome.
-pub(crate) fn trade_and_place_again() -> String {
-    "What's your trade, and where do you work?\n\nFor example: Plumber from London".to_owned()
+pub(crate) fn trade_and_place_again() -> Words {
+    Name::TradeAndPlaceAgain.into()
 }
 
 /// Asks for the payment without the price, which the client has been told.
-pub(crate) fn payment_again(payment_link: &str) -> String {
-    format!(
-        "To activate your JobRun number, confirm payment here:\n{payment_link}\n\nReply READY once you've confirmed."
-    )
+pub(crate) fn payment_again(payment_link: &str) -> Words {
+    Name::PaymentAgain.with("payment_link", payment_link)
 }
 
 /// Asks a client who has said which phone it uses whether that is so.
-pub(crate) fn phone_type_again(phone_type: PhoneType) -> String {
-    let (number, name) = match phone_type {
-        PhoneType::IPhone => (1, "iPhone"),
-        PhoneType::Android => (2, "Android"),
-        PhoneType::Landline => (3, "landline"),
+pub(crate) fn phone_type_again(phone_type: PhoneType) -> Words {
+    let name = match phone_type {
+        PhoneType::IPhone => Name::IPhoneAgain,
+        PhoneType::Android => Name::AndroidAgain,
+        PhoneType::Landline => Name::LandlineAgain,
     };
-    format!(
-        "Reply {number} for how to forward your {name} to your JobRun number. Another phone? Reply 1 for iPhone, 2 for Android or 3 for \
-         landline."
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::segments::segments;
-
-    #[test]
-    fn texts_to_waiting_clients_and_fixed_replies_are_one_segment() {
-        let mut fixed = vec![
-            number_ready(),
-            still_waiting(),
-            own_name_will_do(),
-            offer_person(),
-            person_asked_for(),
-            nothing_charged(),
-        ];
-        fixed.extend([how_to_cancel(true), how_to_cancel(false), refund_asked(), nothing_to_refund()]);
-        fixed.extend([terms(&ask_owner_name()), terms(&ask_confirm_live())]);
-        for text in fixed.into_iter().chain([no_numbers_there(), who_we_are(), too_long(&ask_owner_name())]) {
-            assert_eq!(segments(&text.body).count, 1, "{}", text.body);
-        }
-    }
+    name.into()
 }

@@ -30,6 +30,8 @@ mod traces;
 
 mod twilio;
 
+mod wording;
+
 pub use alert_webhook::{AlertFormat, AlertWebhook};
 pub use console::Console;
 pub use problems::{Problems, near_misses};
@@ -40,6 +42,7 @@ pub use stripe::{Stripe, StripeAudit};
 pub use table::{SETTINGS, Setting};
 pub use traces::Traces;
 pub use twilio::{AccountKind, STAND_IN_ACCOUNT_SID, SignatureMode, Twilio};
+pub use wording::{read_wordings, wordings};
 
 /// The format and the filter of log lines.
 #[derive(Clone, Debug, PartialEq, Eq)]

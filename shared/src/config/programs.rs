@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use jobrun_onboarding::E164;
 use jobrun_onboarding::reminders::Schedule;
+use jobrun_onboarding::{E164, Wordings};
 use secrecy::SecretString;
 
 use super::alert_webhook::AlertWebhook;
@@ -58,6 +58,8 @@ pub struct Worker {
     pub cooling: Duration,
     /// `REMINDERS` and `QUIET_HOURS`: when clients who fall silent are reminded.
     pub reminders: Schedule,
+    /// The wordings of texts, with those of `WORDING_FILE`.
+    pub wordings: Wordings,
     /// What Stripe's list of events is read with, if `STRIPE_API_KEY` is set.
     pub stripe_audit: Option<StripeAudit>,
     /// `AUDIT_INTERVAL`: how often Twilio's list of received texts, and Stripe's list of events, are compared with the inbox.
@@ -97,6 +99,8 @@ pub struct Operator {
     pub hold: Duration,
     /// `NUMBER_COOLING`.
     pub cooling: Duration,
+    /// The wordings of texts, with those of `WORDING_FILE`.
+    pub wordings: Wordings,
     /// The kind of the account in `TWILIO_ACCOUNT_SID`, if that is set. Otherwise a stand-in is used.
     pub twilio_account: Option<AccountKind>,
     /// `PUBLIC_BASE_URL`, if it is set.
@@ -221,6 +225,7 @@ impl Worker {
             let hold = reader.hold();
             let cooling = reader.cooling();
             let reminders = reader.reminders();
+            let wordings = reader.wordings();
             let segments_per_second = reader.segments_per_second();
             let pool_level_min = reader.pool_level_min();
             let batch_max = reader.batch_max();
@@ -243,6 +248,7 @@ impl Worker {
                 hold: hold?,
                 cooling: cooling?,
                 reminders: reminders?,
+                wordings: wordings?,
                 audit_interval: audit_interval?,
                 segments_per_second: segments_per_second?,
                 pool_level_min: pool_level_min?,
@@ -275,6 +281,7 @@ impl Operator {
             let pool_numbers = reader.list("TWILIO_POOL_NUMBERS");
             let hold = reader.hold();
             let cooling = reader.cooling();
+            let wordings = reader.wordings();
             let ingress_addr = reader.up_ingress_addr();
             let stand_in_addr = reader.addr("STAND_IN_ADDR");
             let console_addr = reader.addr("CONSOLE_ADDR");
@@ -294,6 +301,7 @@ impl Operator {
                 onboarding_number: onboarding_number?,
                 hold: hold?,
                 cooling: cooling?,
+                wordings: wordings?,
                 twilio_account,
                 public_base_url,
                 ingress_addr: ingress_addr?,

@@ -45,7 +45,7 @@ const fn secret(name: &'static str, read_by: &'static str, meaning: &'static str
 }
 
 /// Every setting, by name.
-pub const SETTINGS: [Setting; 50] = [
+pub const SETTINGS: [Setting; 51] = [
     setting(
         "ALERT_WEBHOOK_FORMAT",
         "worker",
@@ -300,5 +300,11 @@ pub const SETTINGS: [Setting; 50] = [
         "ingress, worker, jobrun numbers check, jobrun pool buy",
         Some("enforce"),
         "`report` lets webhooks with a wrong signature in, while an installation is set up.",
+    ),
+    setting(
+        "WORDING_FILE",
+        "worker, jobrun",
+        None,
+        "A file with the wordings of texts that differ from the built-in ones; `jobrun wording --check FILE` checks one. Without it, all are the built-in ones.",
     ),
 ];

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jobrun_onboarding::Wordings;
 use jobrun_twilio::signature::Algorithm;
 use secrecy::ExposeSecret;
 
@@ -49,6 +50,27 @@ fn retention_is_zero_or_at_least_30_days() {
     for wrong in ["29d", "1s", "year", "-1d", "200years"] {
         assert!(with(wrong).unwrap_err().to_string().contains("RETENTION"), "{wrong}");
     }
+}
+
+#[test]
+fn wordings_come_from_a_file_and_each_fault_of_it_is_named() {
+    let path = std::env::temp_dir().join(format!("jobrun-wordings-{}.toml", std::process::id()));
+    let path = path.to_str().unwrap();
+    let read = |file: &str| {
+        std::fs::write(path, file).unwrap();
+        Worker::read(&List(&[&GOOD[..], &[("WORDING_FILE", path)]].concat())).map(|it| it.wordings)
+    };
+    let built_in = Wordings::built_in();
+    assert_eq!(read("language = \"en-GB\"").as_ref(), Ok(built_in));
+    assert_ne!(read("language = \"en-GB\"\n[live]\ntext = \"You are live.\"").as_ref(), Ok(built_in));
+    let problems = read("language = \"en-GB\"\n[live]\ntext = \"\"\n[x]\ntext = \"\"").unwrap_err().to_string();
+    for fault in ["line 3: live is empty", "line 4: x is not the name of a wording"] {
+        assert!(problems.contains(&format!("\n  WORDING_FILE {path}: {fault}")), "{problems}");
+    }
+    std::fs::remove_file(path).unwrap();
+    let operator = Operator::read(&List(&[("WORDING_FILE", path)])).unwrap_err().to_string();
+    assert!(operator.contains("cannot be read"), "{operator}");
+    assert_eq!(&Worker::read(&List(&GOOD)).unwrap().wordings, built_in);
 }
 
 #[test]

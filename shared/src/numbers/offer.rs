@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::free_numbers::can_be_offered;
-use jobrun_onboarding::{E164, Text, wording};
+use jobrun_onboarding::{E164, Text, Wordings, wording};
 use sqlx::{PgConnection, PgPool};
 
 use crate::db::{self, clients, numbers, outbox, stops, waiting_list};
@@ -20,6 +20,7 @@ use crate::db::{self, clients, numbers, outbox, stops, waiting_list};
 pub async fn offer_free(
     pool: &PgPool,
     onboarding_number: &E164,
+    wordings: &Wordings,
     hold: Duration,
     now: DateTime<Utc>,
 ) -> Result<Vec<String>, db::Error> {
@@ -39,16 +40,17 @@ pub async fn offer_free(
     for region in waiting_list::list_regions(&mut tx).await? {
         offered.extend(offer_in(&mut tx, &region, hold, now).await?);
     }
-    queue_text(&mut tx, &offered, onboarding_number, &wording::number_ready(), now).await?;
+    queue_text(&mut tx, &offered, onboarding_number, wordings, &wording::number_ready(), now).await?;
     tx.commit().await?;
     Ok(offered)
 }
 
-/// Puts the same text to each of the clients `ids` into the outbox. The texts belong to no event.
+/// Puts the same text to each of the clients `ids` into the outbox, in the language of each. The texts belong to no event.
 pub(crate) async fn queue_text(
     conn: &mut PgConnection,
     ids: &[String],
     onboarding_number: &E164,
+    wordings: &Wordings,
     text: &Text,
     now: DateTime<Utc>,
 ) -> Result<(), db::Error> {
@@ -59,7 +61,7 @@ pub(crate) async fn queue_text(
             client_id: Some(loaded.client.id),
             event_id: None,
             from: onboarding_number.clone(),
-            text: text.clone(),
+            text: text.write(wordings.of_region(&loaded.region)),
             answered_before: false,
             held_back: false,
             deferred_until: None,

@@ -5,7 +5,7 @@
 
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::waiting::{self, Watch};
-use jobrun_onboarding::{E164, wording};
+use jobrun_onboarding::{E164, Wordings, wording};
 use sqlx::{PgConnection, PgPool};
 
 use crate::alerts::{cause_of_waiting, numbers as alert_of};
@@ -29,7 +29,12 @@ pub struct AlertChanges {
 /// when that is over.
 ///
 /// Takes the exclusive allocation lock, but only if there is something to do. Commits.
-pub async fn waiting(pool: &PgPool, onboarding_number: &E164, now: DateTime<Utc>) -> Result<AlertChanges, db::Error> {
+pub async fn waiting(
+    pool: &PgPool,
+    onboarding_number: &E164,
+    wordings: &Wordings,
+    now: DateTime<Utc>,
+) -> Result<AlertChanges, db::Error> {
     let mut tx = pool.begin().await?;
     // Usually nothing is due. Then allocations are not blocked.
     let watch = find_actions(&mut tx, now).await?;
@@ -39,7 +44,7 @@ pub async fn waiting(pool: &PgPool, onboarding_number: &E164, now: DateTime<Utc>
     numbers::lock_allocation_exclusive(&mut tx).await?;
     let watch = find_actions(&mut tx, now).await?;
     waiting_list::save_watch(&mut tx, &watch, now).await?;
-    offer::queue_text(&mut tx, &watch.tell, onboarding_number, &wording::still_waiting(), now).await?;
+    offer::queue_text(&mut tx, &watch.tell, onboarding_number, wordings, &wording::still_waiting(), now).await?;
     let crossed: Vec<NewAlert> = watch.crossed.iter().map(|hours| alert_of::waiting(*hours)).collect();
     let raised = alerts::raise(&mut tx, &crossed, now).await?;
     let cleared = alerts::clear(&mut tx, &causes_of(&watch.clear), now).await?;

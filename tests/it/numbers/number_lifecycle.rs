@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::try_join_all;
 use jobrun_ingress::group_commit::RECORD_TIMEOUT;
 use jobrun_ingress::twilio::{CALL_TWIML, UNUSED_NUMBER_TWIML};
-use jobrun_onboarding::{Allocation, E164};
+use jobrun_onboarding::{Allocation, E164, Wordings};
 use jobrun_shared::clock;
 use jobrun_shared::db::numbers::{Loss, LossReason, NumberRequest};
 use jobrun_shared::db::{self, clients};
@@ -58,7 +58,7 @@ async fn allocate(pool: &PgPool, id: &str) -> Option<String> {
 }
 
 async fn sweep(pool: &PgPool, now: DateTime<Utc>) -> Result<Vec<String>, db::Error> {
-    offer::offer_free(pool, &E164::parse("+447476955179").unwrap(), HOLD, now).await
+    offer::offer_free(pool, &E164::parse("+447476955179").unwrap(), Wordings::built_in(), HOLD, now).await
 }
 
 /// In one transaction, locks the clients `ids` in order, ends the service of those with a number, and allocates to the others.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use futures::future::try_join_all;
-use jobrun_onboarding::E164;
+use jobrun_onboarding::{E164, Wordings};
 use jobrun_shared::clock;
 use jobrun_shared::db::numbers::ownerless;
 use jobrun_shared::numbers::promise::AlertChanges;
@@ -58,7 +58,7 @@ async fn the_number_of_a_deleted_client_cools_down_and_one_reserved_by_hand_is_l
     assert_eq!(ownerless::repair(&pool, COOLING, now).await.unwrap(), 0);
 
     let onboarding = E164::parse("+447476955179").unwrap();
-    offer::offer_free(&pool, &onboarding, COOLING, now + TimeDelta::days(31)).await.unwrap();
+    offer::offer_free(&pool, &onboarding, Wordings::built_in(), COOLING, now + TimeDelta::days(31)).await.unwrap();
     assert_eq!(texts(&pool, POOL).await[2], "AVAILABLE|client-3", "once it has cooled down");
     execute(&pool, "DELETE FROM clients WHERE id = 'client-4'").await;
     assert_eq!(ownerless::repair(&pool, Duration::ZERO, now).await.unwrap(), 1);

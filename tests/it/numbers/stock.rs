@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
+use jobrun_onboarding::Wordings;
 use jobrun_shared::clock;
 use jobrun_shared::numbers::promise::AlertChanges;
 use jobrun_shared::numbers::{allocate, offer, pool_alerts, seed_release, status};
@@ -68,7 +69,7 @@ async fn numbers_that_waiting_clients_have_a_claim_on_do_not_count_as_left() {
     waiting_clients(&pool, 5, now).await;
     execute(&pool, r#"UPDATE clients SET "optedOutAt" = now() WHERE id IN ('client-4', 'client-5')"#).await;
     seed_release::seed(&pool, &numbers(2)).await.unwrap();
-    offer::offer_free(&pool, &onboarding(), Duration::from_secs(3_600), now).await.unwrap();
+    offer::offer_free(&pool, &onboarding(), Wordings::built_in(), Duration::from_secs(3_600), now).await.unwrap();
     let region = status::pool_status(&pool, now).await.unwrap().regions.remove(0);
     assert_eq!((region.free, region.spoken_for, region.unclaimed), (2, 3, 0));
     assert_eq!(region.forecast.to_string(), "dry now: 1 client waits");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use futures::future::join_all;
-use jobrun_onboarding::E164;
+use jobrun_onboarding::{E164, Wordings};
 use jobrun_shared::clock;
 use jobrun_shared::numbers::{allocate, offer, seed_release};
 use jobrun_tests::{
@@ -18,7 +18,9 @@ const READY: &str = "Good news! Your JobRun number is ready for you.\n\nReply RE
 
 async fn sweep_at(pool: &PgPool, hours: i64) -> Vec<String> {
     let onboarding = E164::parse("+447476955179").unwrap();
-    offer::offer_free(pool, &onboarding, HOLD, clock::now() + TimeDelta::hours(hours)).await.unwrap()
+    offer::offer_free(pool, &onboarding, Wordings::built_in(), HOLD, clock::now() + TimeDelta::hours(hours))
+        .await
+        .unwrap()
 }
 
 /// Puts clients on the waiting list, in order. Returns their ids.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::join_all;
-use jobrun_onboarding::wording;
+use jobrun_onboarding::{Wordings, wording};
 use jobrun_shared::clock;
 use jobrun_shared::numbers::promise::{self, AlertChanges};
 use jobrun_shared::numbers::{offer, seed_release};
@@ -16,12 +16,16 @@ use super::{causes, onboarding, open};
 use crate::numbers::{execute, waiting_clients};
 
 async fn watch_at(pool: &PgPool, at: DateTime<Utc>) -> AlertChanges {
-    promise::waiting(pool, &onboarding(), at).await.unwrap()
+    promise::waiting(pool, &onboarding(), Wordings::built_in(), at).await.unwrap()
+}
+
+fn still_waiting() -> String {
+    wording::still_waiting().write(Wordings::built_in().of_region("UK")).body
 }
 
 /// Runs a sweep and then the watch over the waiting list, as the worker does.
 async fn sweep_at(pool: &PgPool, at: DateTime<Utc>) -> AlertChanges {
-    offer::offer_free(pool, &onboarding(), Duration::from_secs(48 * 3_600), at).await.unwrap();
+    offer::offer_free(pool, &onboarding(), Wordings::built_in(), Duration::from_secs(48 * 3_600), at).await.unwrap();
     watch_at(pool, at).await
 }
 
@@ -42,7 +46,7 @@ async fn a_waiting_client_is_told_once_before_the_promise_runs_out() {
     let said =
         texts(&pool, "SELECT client_id || '|' || kind || '|' || to_phone || '|' || body FROM messages ORDER BY id")
             .await;
-    let body = wording::still_waiting().body;
+    let body = still_waiting();
     assert_eq!(said, [1, 2, 3].map(|n| format!("client-{n}|still_waiting|{}|{body}", phone(n))));
     assert_eq!(count(&pool, "SELECT count(*) FROM waiting_list WHERE told_late_at IS NOT NULL").await, 3);
 }
@@ -144,7 +148,7 @@ async fn a_broken_promise_reaches_the_client_the_log_and_the_operator() {
     )
     .await;
     let received = || system.stand_in.bodies_to(&phone(1));
-    eventually(PATIENCE, "the client is told", async || received() == [wording::still_waiting().body]).await;
+    eventually(PATIENCE, "the client is told", async || received() == [still_waiting()]).await;
     let lines = || system.workers.iter().flat_map(|worker| worker.lines()).collect::<Vec<String>>();
     let alert = |hours: &str| {
         lines().iter().filter(|line| line.contains(&format!("ALERT Clients who paid have waited {hours}"))).count()

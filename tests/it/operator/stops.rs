@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun::demo::TestSystem;
+use jobrun_onboarding::Wordings;
 use jobrun_shared::db::audit_log::{Actor, Via};
 use jobrun_shared::db::stops::Activity;
 use jobrun_shared::db::{gauges, outbox};
@@ -279,13 +280,27 @@ async fn no_number_is_offered_and_no_delay_is_told_while_either_is_stopped() {
         seed_release::seed(&pool, &numbers(1)).await.unwrap();
         let late = now + TimeDelta::hours(23);
         set(&pool, what, true, now).await;
-        assert!(offer::offer_free(&pool, &onboarding, hold, now).await.unwrap().is_empty(), "{what:?}");
-        assert!(promise::waiting(&pool, &onboarding, late).await.unwrap().told.is_empty(), "{what:?}");
+        assert!(
+            offer::offer_free(&pool, &onboarding, Wordings::built_in(), hold, now).await.unwrap().is_empty(),
+            "{what:?}"
+        );
+        assert!(
+            promise::waiting(&pool, &onboarding, Wordings::built_in(), late).await.unwrap().told.is_empty(),
+            "{what:?}"
+        );
         assert_eq!(count(&pool, "SELECT count(*) FROM messages").await, 0);
         assert_eq!(count(&pool, "SELECT count(*) FROM waiting_list WHERE held_until IS NOT NULL").await, 0);
         set(&pool, what, false, now).await;
-        assert_eq!(offer::offer_free(&pool, &onboarding, hold, late).await.unwrap(), ids[..1], "{what:?}");
-        assert_eq!(promise::waiting(&pool, &onboarding, late).await.unwrap().told, ids[1..], "{what:?}");
+        assert_eq!(
+            offer::offer_free(&pool, &onboarding, Wordings::built_in(), hold, late).await.unwrap(),
+            ids[..1],
+            "{what:?}"
+        );
+        assert_eq!(
+            promise::waiting(&pool, &onboarding, Wordings::built_in(), late).await.unwrap().told,
+            ids[1..],
+            "{what:?}"
+        );
     }
 }
 
@@ -303,14 +318,14 @@ async fn the_time_of_a_stop_does_not_count_against_a_hold_and_two_stops_at_once_
     let ids = paid_clients(&pool, "client", 1).await;
     assert!(!allocate::allocate(&pool, &ids[0], now, None).await.unwrap().success);
     seed_release::seed(&pool, &numbers(1)).await.unwrap();
-    assert_eq!(offer::offer_free(&pool, &onboarding, hold, now).await.unwrap(), ids);
+    assert_eq!(offer::offer_free(&pool, &onboarding, Wordings::built_in(), hold, now).await.unwrap(), ids);
     // Conversations are stopped for three hours, and sending in the two hours from the second on.
     set(&pool, Activity::Conversations, true, at(30)).await;
     set(&pool, Activity::Sending, true, at(90)).await;
     set(&pool, Activity::Conversations, false, at(210)).await;
     set(&pool, Activity::Sending, false, at(210)).await;
     assert_eq!(held().await, [at(60 + 180)]);
-    offer::offer_free(&pool, &onboarding, hold, at(211)).await.unwrap();
+    offer::offer_free(&pool, &onboarding, Wordings::built_in(), hold, at(211)).await.unwrap();
     assert_eq!(held().await, [at(240)], "the hold lasts");
     assert!(allocate::allocate(&pool, &ids[0], at(212), None).await.unwrap().success);
 

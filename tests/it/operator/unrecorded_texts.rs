@@ -1,7 +1,7 @@
 //! Unrecorded texts: which texts of ours they stand for after a restore of the database, and which count towards the loop guard.
 
 use jobrun_onboarding::loop_guard::Admission;
-use jobrun_onboarding::{E164, wording};
+use jobrun_onboarding::{E164, Wordings, wording};
 use jobrun_shared::clock;
 use jobrun_shared::db::{outbox, restores};
 use jobrun_tests::{count, migrated_database, phone};
@@ -102,10 +102,11 @@ async fn a_reply_that_was_sent_before_a_restore_does_not_count_before_or_after_i
     )
     .await;
     let ann = E164::parse(&phone(ANN)).unwrap();
+    let still_waiting = wording::still_waiting().write(Wordings::built_in().of_region("UK"));
     let admits = async || {
         let mut conn = pool.acquire().await.unwrap();
         let (mut guard, _) = outbox::loop_guard(&mut conn, &[&ann], false, clock::now()).await.unwrap();
-        guard.admit(&ann, &wording::still_waiting(), clock::now()) == Admission::Now
+        guard.admit(&ann, &still_waiting, clock::now()) == Admission::Now
     };
     assert!(admits().await, "they are queued");
     execute(&pool, "UPDATE unrecorded_texts SET body = body || '!'").await;

@@ -5,7 +5,9 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use jobrun_onboarding::{E164, Keyword, OptChange, Text, can_hold_a_conversation, keyword, refuses, wording};
+use jobrun_onboarding::{
+    E164, Keyword, OptChange, WrittenText, can_hold_a_conversation, home_region, keyword, refuses, wording,
+};
 use jobrun_shared::db::clients::{self, OptChangeRecord};
 use jobrun_shared::db::inbox::{self, Outcome, Payload, PendingEvent};
 use jobrun_shared::db::outbox::{self, NewMessage};
@@ -185,9 +187,10 @@ pub(crate) fn misdirected_reply(
     Some(NewMessage {
         client_id: None,
         event_id: Some(event.id),
-        text: Text {
+        text: WrittenText {
             once_key: Some(format!("misdirected:{}:{}", to_stranger.digits(), from_number.digits())),
             ..wording::misdirected(&context.onboarding_number)
+                .write(context.wordings.of_region(&home_region(&to_stranger)))
         },
         to: to_stranger,
         from: from_number,

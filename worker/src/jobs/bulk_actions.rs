@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::loop_guard::Admission;
-use jobrun_onboarding::{E164, Text, TextKind};
+use jobrun_onboarding::{E164, TextKind, WrittenText};
 use jobrun_shared::bulk_actions::{self, Assessed};
 use jobrun_shared::clock;
 use jobrun_shared::db::bulk_actions::{self as rows, Kind, Outcome, Unfinished};
@@ -165,7 +165,7 @@ async fn admit(
                 continue;
             }
         };
-        let words = Text { kind, body: text.body, once_key: None };
+        let words = WrittenText { kind, body: text.body, once_key: None };
         let deferred_until = match guard.admit_asked_for(&to, &words, now) {
             Admission::Now => None,
             Admission::Deferred(at) => Some(at),

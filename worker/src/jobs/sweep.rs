@@ -74,7 +74,9 @@ async fn repair_ownerless(context: &JobContext) -> Result<(), db::Error> {
 }
 
 async fn offer_numbers(context: &JobContext) -> Result<(), db::Error> {
-    let offered = offer::offer_free(&context.pool, &context.onboarding_number, context.hold, clock::now()).await?;
+    let offered =
+        offer::offer_free(&context.pool, &context.onboarding_number, &context.wordings, context.hold, clock::now())
+            .await?;
     if !offered.is_empty() {
         context.announcer.announce(Queue::SendMessages);
         tracing::info!(clients = offered.len(), "told waiting clients that their numbers are ready");
@@ -84,7 +86,7 @@ async fn offer_numbers(context: &JobContext) -> Result<(), db::Error> {
 
 /// Comes after offers, so that a client with a new offer is not told that its number takes longer.
 async fn check_waiting_list(context: &JobContext) -> Result<(), db::Error> {
-    let changes = promise::waiting(&context.pool, &context.onboarding_number, clock::now()).await?;
+    let changes = promise::waiting(&context.pool, &context.onboarding_number, &context.wordings, clock::now()).await?;
     if !changes.told.is_empty() {
         context.announcer.announce(Queue::SendMessages);
         tracing::info!(clients = changes.told.len(), "told waiting clients that their numbers take longer");

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use jobrun_onboarding::Name;
+use jobrun_onboarding::wording_file::Language;
 use jobrun_shared::db::server::{self, ServerFacts};
 use jobrun_shared::db::stops::{self, Stop};
 use jobrun_shared::db::{self, installation, restores};
@@ -116,6 +118,7 @@ async fn find_all() -> Vec<Finding> {
         check_settings("jobrun-ingress", ingress.as_ref().err()),
         check_settings("jobrun-worker", worker.as_ref().err()),
     ];
+    findings.push(check_wordings());
     let pool = match connect().await {
         Ok(pool) => Some(pool),
         Err(finding) => {
@@ -156,6 +159,15 @@ fn check_settings(program: &str, problems: Option<&config::Problems>) -> Finding
             "set them as deploy/guide/settings.md says; `jobrun settings` shows where each comes from",
         ),
     }
+}
+
+/// The faults of the file are among those of the settings.
+fn check_wordings() -> Finding {
+    let Ok(wordings) = config::wordings() else {
+        return skipped("wordings", "the settings of the worker are not complete");
+    };
+    let changed = wordings.previews(Language::EnGb).iter().filter(|it| it.is_changed).count();
+    ok("wordings", format!("{changed} of {} are changed by WORDING_FILE", Name::ALL.len()))
 }
 
 async fn connect() -> Result<PgPool, Finding> {

@@ -52,6 +52,8 @@ pub mod up;
 
 pub mod waiting;
 
+pub mod wording;
+
 use jobrun_shared::config;
 use jobrun_shared::config::AccountKind;
 use jobrun_shared::db::audit_log::{Actor, Via};

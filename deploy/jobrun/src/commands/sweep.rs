@@ -17,7 +17,8 @@ use crate::table;
 pub async fn run(settings: &config::Operator, json: bool) -> anyhow::Result<()> {
     let pool = connect_migrated(settings).await?;
     ownerless::repair(&pool, settings.cooling, clock::now()).await?;
-    let offered = offer::offer_free(&pool, &settings.onboarding_number, settings.hold, clock::now()).await?;
+    let (from, wordings) = (&settings.onboarding_number, &settings.wordings);
+    let offered = offer::offer_free(&pool, from, wordings, settings.hold, clock::now()).await?;
     let mut out = table::stdout();
     if json {
         return Ok(writeln!(out, "{:#}", json!({ "texted": offered }))?);

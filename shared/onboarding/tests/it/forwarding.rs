@@ -2,8 +2,8 @@
 
 use jobrun_onboarding::{Client, Concern, E164, State, TextKind};
 
-use crate::client_at;
 use crate::texts::{kind, text};
+use crate::{client_at, english};
 
 #[test]
 fn a_client_without_the_menu_is_told_the_codes_twice_and_then_offered_a_person() {
@@ -14,7 +14,7 @@ fn a_client_without_the_menu_is_told_the_codes_twice_and_then_offered_a_person()
         for seconds in [10, 20] {
             let decision = text(&mut ann, "there is no such menu", seconds);
             assert_eq!((kind(&decision), ann.state), (Some(TextKind::ForwardAnotherWay), State::S7FwdSent));
-            assert!(decision.texts[0].body.contains(codes), "{}", decision.texts[0].body);
+            assert!(english(&decision.texts[0]).contains(codes), "{}", english(&decision.texts[0]));
         }
         let third = text(&mut ann, "it says error", 30);
         assert_eq!((kind(&third), third.concern), (Some(TextKind::OfferPerson), Some(Concern::Stuck)));
@@ -30,7 +30,7 @@ fn another_phone_can_be_chosen_until_the_test_call() {
     let mut ann = Client { payment_active: true, number, ..client_at(State::S8FwdConfirm) };
     let decision = text(&mut ann, "3", 0);
     assert_eq!((kind(&decision), ann.state), (Some(TextKind::ForwardingInstructions), State::S7FwdSent));
-    assert!(decision.texts[0].body.starts_with("Landline"));
+    assert!(english(&decision.texts[0]).starts_with("Landline"));
     ann.state = State::S8FwdConfirm;
     assert_eq!(text(&mut ann, "back", 10).next, State::S7FwdSent);
     assert_eq!(text(&mut ann, "back", 20).next, State::S6PhoneType);

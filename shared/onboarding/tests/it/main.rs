@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
-use jobrun_onboarding::{Allocation, Client, Collected, E164, Exchange, Facts, Payment, State};
+use jobrun_onboarding::{Allocation, Client, Collected, E164, Exchange, Facts, Payment, State, Text, Wordings};
 
 mod answers;
 
@@ -48,4 +48,9 @@ fn facts(allocation: Option<Allocation>) -> Facts<'static> {
         now: Default::default(),
         asked_at: Default::default(),
     }
+}
+
+/// Returns the words of a text as a British client gets it, if the operator has changed none.
+fn english(text: &Text) -> String {
+    text.write(Wordings::built_in().of_region("UK")).body
 }

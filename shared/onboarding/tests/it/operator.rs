@@ -8,7 +8,7 @@ use jobrun_onboarding::{
 use proptest::prelude::*;
 
 use crate::rules::{a_client, an_action, an_event, number, pools, step};
-use crate::{client_at, facts};
+use crate::{client_at, english, facts};
 
 /// A time at which the tests begin.
 fn noon() -> DateTime<Utc> {
@@ -100,7 +100,7 @@ proptest! {
 fn a_reply_is_sent_and_takes_the_client_over() {
     let client = client_at(State::S3OwnerName);
     let decision = act(&client, "ada", reply(" Hi, it's Ada. What do you need? "));
-    assert_eq!(decision.texts[0].body, "Hi, it's Ada. What do you need?");
+    assert_eq!(english(&decision.texts[0]), "Hi, it's Ada. What do you need?");
     let expected = Takeover { by: "ada".to_owned(), last_at: noon(), silence_minutes: Some(REPLY_SILENCE_MINUTES) };
     assert_eq!(decision.takeover, Some(expected));
     assert_eq!(decision.next, State::S3OwnerName);

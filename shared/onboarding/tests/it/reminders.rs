@@ -11,7 +11,7 @@ use jobrun_onboarding::{
 use proptest::prelude::*;
 
 use crate::rules::{a_client, number};
-use crate::{client_at, facts};
+use crate::{client_at, english, facts};
 
 fn schedule() -> Schedule {
     let hour = |hour| NaiveTime::from_hms_opt(hour, 0, 0).unwrap();
@@ -67,7 +67,7 @@ fn play(client: &Client, region: &str, mut silence: Silence, days: i64) -> Vec<(
             for text in decided(client, &reminder, now).texts {
                 silence.reminded += 1;
                 silence.reminded_at = Some(now);
-                said.push((now, text.body));
+                said.push((now, english(&text)));
             }
         }
     }

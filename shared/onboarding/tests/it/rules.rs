@@ -1,15 +1,19 @@
 //! The rules that no conversation may break, tested on random conversations.
 
+use std::collections::BTreeSet;
+
 use chrono::DateTime;
 use jobrun_onboarding::action::Action;
 use jobrun_onboarding::reminders::Reminder;
+use jobrun_onboarding::wording_file::carrier_word;
+use jobrun_onboarding::words::Words;
 use jobrun_onboarding::{
     Allocation, Call, Client, Collected, Decision, E164, Event, Exchange, Field, Keyword, OptChange, Payment,
-    PhoneType, State, Step, TextKind, decide,
+    PhoneType, State, Step, TextKind, Wordings, decide,
 };
 use proptest::prelude::*;
 
-use crate::{client_at, facts};
+use crate::{client_at, english, facts};
 
 pub(super) const EMPTY: Allocation = Allocation::PoolEmpty { told_late: false };
 
@@ -191,6 +195,15 @@ fn may_follow(state: State, next: State, event: &Event) -> bool {
     }
 }
 
+/// Returns whether a text gives a value to each placeholder of its wording, and no other.
+fn has_its_values(words: &Words) -> bool {
+    let Words::Of(name, values) = words else { return true };
+    let template = Wordings::built_in().of_region("UK").template(*name);
+    let taken: BTreeSet<&str> = template.placeholders().collect();
+    let given: BTreeSet<&str> = values.iter().map(|(placeholder, _)| *placeholder).collect();
+    taken == given && values.iter().all(|(_, value)| has_its_values(value))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]
 
@@ -235,7 +248,8 @@ proptest! {
     fn every_text_is_accepted_by_twilio(client in a_client(), event in an_event(), pool in pools()) {
         let (decision, _) = step(&client, &event, &pool);
         for text in &decision.texts {
-            prop_assert!(!text.body.is_empty() && text.body.chars().count() <= 1600);
+            prop_assert!(!english(text).is_empty() && english(text).chars().count() <= 1600);
+            prop_assert!(has_its_values(&text.words), "{:?}", text.words);
         }
         // A payment that is overdue still opens the payment gate, and the client gets a text about each.
         let late = event == Event::PaymentStands(Payment::PastDue);
@@ -333,8 +347,9 @@ fn no_text_asks_for_a_word_that_twilio_acts_on() {
                 let event = Event::Text { body: body.to_owned(), taken_for: None, received_at: Default::default() };
                 let (decision, _) = step(&client, &event, &EMPTY);
                 for text in decision.texts {
-                    let asks = |word: &&str| text.body.contains(&format!("eply {word}"));
-                    assert!(!words.iter().any(asks), "{}", text.body);
+                    let asks = |word: &&str| english(&text).contains(&format!("eply {word}"));
+                    assert!(!words.iter().any(asks), "{}", english(&text));
+                    assert_eq!(carrier_word(&english(&text)), None);
                 }
             }
         }

@@ -6,7 +6,7 @@ use jobrun_onboarding::{
     can_hold_a_conversation, decide, home_region,
 };
 
-use crate::client_at;
+use crate::{client_at, english};
 
 fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds)
@@ -76,7 +76,7 @@ fn after_half_an_answer_the_other_half_is_asked_for_until_it_arrives() {
     text(&mut ann, "Plumber", 0);
     let again = text(&mut ann, "why?", 10);
     assert_eq!(kind(&again), Some(TextKind::AskOtherHalf));
-    assert!(again.texts[0].body.contains("where do you work"));
+    assert!(english(&again.texts[0]).contains("where do you work"));
     assert_eq!(ann.collected.business_type_location.as_deref(), Some("Plumber"));
 }
 
@@ -169,7 +169,7 @@ fn a_client_who_pays_is_told_the_address_where_it_cancels() {
         let event = Event::Text { body: body.to_owned(), taken_for: None, received_at: at(0) };
         let Step::Decided(decision) = decide(&ann, &event, &facts) else { panic!("asks the pool") };
         assert_eq!((kind(&decision), decision.concern), (Some(kind_said), None), "no person is needed");
-        assert_eq!(decision.texts[0].body.contains("https://portal"), pays);
+        assert_eq!(english(&decision.texts[0]).contains("https://portal"), pays);
     }
     // The operator has opened the payment gate: Stripe knows no subscription.
     let ann = Client { payment_active: true, ..client_at(State::Complete) };
@@ -193,7 +193,9 @@ fn a_refusal_and_a_correction_count_whenever_they_were_sent() {
     let corrected = receive(&mut ann, "sorry, business name is XYZ Plumbing", at(10), at(60), true);
     assert_eq!(kind(&corrected), Some(TextKind::Corrected));
     assert_eq!((ann.state, ann.collected.business_name.as_deref()), (State::S3OwnerName, Some("XYZ Plumbing")));
-    assert!(corrected.texts[0].body.contains("XYZ Plumbing") && corrected.texts[0].body.contains("your own name"));
+    assert!(
+        english(&corrected.texts[0]).contains("XYZ Plumbing") && english(&corrected.texts[0]).contains("your own name")
+    );
     assert_eq!(receive(&mut ann, "stop texting me", at(20), at(60), true).opt, Some(OptChange::Out));
 }
 
@@ -320,7 +322,7 @@ fn a_trade_or_a_name_over_100_characters_is_too_long() {
     for state in [State::S1BusinessTypeLocation, State::S2BusinessName, State::S3OwnerName] {
         let decision = text(&mut client_at(state), &"Plumber London ".repeat(10), 0);
         assert_eq!(kind(&decision), Some(TextKind::TooLong), "{state:?}");
-        assert!(decision.texts[0].body.contains("100 characters"));
+        assert!(english(&decision.texts[0]).contains("100 characters"));
     }
 }
 
@@ -378,7 +380,7 @@ fn a_question_about_cancelling_gets_a_reply_and_cancels_nothing() {
         let mut ann = Client { payment_active: true, ..client_at(state) };
         let decision = text(&mut ann, "how do I cancel?", 0);
         assert_eq!((kind(&decision), decision.concern), (Some(TextKind::HowToCancel), None));
-        assert!(decision.texts[0].body.contains("reply I WANT TO CANCEL MY SUBSCRIPTION"));
+        assert!(english(&decision.texts[0]).contains("reply I WANT TO CANCEL MY SUBSCRIPTION"));
         let decision = text(&mut ann, "I WANT TO CANCEL MY SUBSCRIPTION", 10);
         assert_eq!((kind(&decision), decision.concern), (Some(TextKind::HowToCancel), Some(Concern::CancelAsked)));
         let mut ben = client_at(state);
@@ -422,12 +424,12 @@ fn questions_about_price_and_contract_get_a_reply_with_the_open_question() {
             let mut ann = client_at(state);
             let decision = text(&mut ann, body, 0);
             assert_eq!((kind(&decision), ann.state, ann.exchange.misfits), (Some(TextKind::Terms), state, 0), "{body}");
-            assert!(decision.texts[0].body.contains("£29 a month, and you can cancel any time"));
+            assert!(english(&decision.texts[0]).contains("£29 a month, and you can cancel any time"));
         }
     }
     let mut ann = client_at(State::S1BusinessTypeLocation);
     text(&mut ann, "Plumber", 0);
-    assert!(text(&mut ann, "how much?", 10).texts[0].body.contains("where do you work"));
+    assert!(english(&text(&mut ann, "how much?", 10).texts[0]).contains("where do you work"));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::loop_guard::{self, LoopGuard};
 use jobrun_onboarding::segments::segments;
-use jobrun_onboarding::{E164, Text, TextKind};
+use jobrun_onboarding::{E164, TextKind, WrittenText};
 use sqlx::PgConnection;
 
 use crate::db::Error;
@@ -25,7 +25,7 @@ pub struct NewMessage {
     /// The sender, one of our numbers.
     pub from: E164,
     /// The kind and the body.
-    pub text: Text,
+    pub text: WrittenText,
     /// Whether it replies to a text that was answered before a restore of the database, so that it may have been sent then.
     pub answered_before: bool,
     /// Whether it is stored but not sent, because its recipient has had too many texts in too short a time.

@@ -249,12 +249,13 @@ impl ClientWork {
         if client.opted_out || client.unreachable {
             self.texts.clear();
         }
+        let wording = context.wordings.of_region(&self.loaded.region);
         self.texts.extend(decision.texts.into_iter().map(|text| NewMessage {
             client_id: Some(client.id.clone()),
             event_id: Some(event.id),
             to: client.owner_phone.clone(),
             from: context.onboarding_number.clone(),
-            text,
+            text: text.write(wording),
             answered_before: event.payload.as_ref().and_then(Payload::answered_at).is_some(),
             held_back: false,
             deferred_until: None,

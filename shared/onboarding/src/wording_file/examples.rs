@@ -1,0 +1,96 @@
+//! Values for the placeholders of wordings: a usual one for a preview, and the longest for the count of segments.
+
+use crate::ANSWER_CHARS_MAX;
+use crate::wording_name::Name;
+use crate::words::{Template, Words};
+
+/// The client's number: one of Ofcom's that is nobody's.
+pub(super) const NUMBER: &str = "+447700900123";
+
+/// Another number of Ofcom's.
+const OTHER_NUMBER: &str = "+447700900456";
+
+/// The client's number, as a landline dials it.
+const DIALLED_NUMBER: &str = "07700900123";
+
+/// As long as the links of Stripe's, with a client's reference.
+const PAYMENT_LINK: &str =
+    "https://buy.stripe.com/test_8x26oG3gt2Nd5Rfdti7kc00?client_reference_id=0123456789abcdef0123456789abcdef";
+
+const PORTAL: &str = "https://billing.stripe.com/p/login/test_8x26oG3gt2Nd5Rfdti7kc00";
+
+/// The wordings of open questions. The first is the usual one.
+const QUESTIONS: [Name; 13] = [
+    Name::OwnerNameAgain,
+    Name::Welcome,
+    Name::AskPlace,
+    Name::AskTrade,
+    Name::BusinessNameAgain,
+    Name::NotificationPrefAgain,
+    Name::ConfirmLiveAgain,
+    Name::AskPhoneType,
+    Name::AskPhoneTypeWithoutNumber,
+    Name::RemindForwarding,
+    Name::RemindTestCall,
+    Name::TestCallUnderWay,
+    Name::AlreadyLive,
+];
+
+/// The wordings of other steps that a client is reminded of.
+const STEPS: [Name; 12] = [
+    Name::TradeAndPlaceAgain,
+    Name::PaymentAgain,
+    Name::NumberReady,
+    Name::IPhoneAgain,
+    Name::AndroidAgain,
+    Name::LandlineAgain,
+    Name::ForwardIPhone,
+    Name::ForwardAndroid,
+    Name::ForwardLandline,
+    Name::ForwardIPhoneAnotherWay,
+    Name::ForwardAndroidAnotherWay,
+    Name::ForwardLandlineAnotherWay,
+];
+
+/// Returns a placeholder, with values of it: the usual one first, and the longest. Empty if there is no such placeholder.
+fn values(placeholder: &str) -> Option<(&'static str, Vec<Words>)> {
+    let of_names = |names: &[Name]| names.iter().copied().map(nested).collect();
+    Some(match placeholder {
+        "number" => ("number", vec![NUMBER.into()]),
+        "caller" => ("caller", vec![OTHER_NUMBER.into()]),
+        "onboarding_number" => ("onboarding_number", vec![OTHER_NUMBER.into()]),
+        "dialled_number" => ("dialled_number", vec![DIALLED_NUMBER.into()]),
+        "payment_link" => ("payment_link", vec![PAYMENT_LINK.into()]),
+        "portal" => ("portal", vec![PORTAL.into()]),
+        "limit" => ("limit", vec![ANSWER_CHARS_MAX.to_string().into()]),
+        "answer" => ("answer", vec!["ABC Plumbing".into(), "w".repeat(ANSWER_CHARS_MAX).into()]),
+        "question" => ("question", of_names(&QUESTIONS)),
+        "next_step" => ("next_step", [of_names(&QUESTIONS), of_names(&STEPS)].concat()),
+        _ => return None,
+    })
+}
+
+/// Returns a wording that stands in another one. It takes the values that it has placeholders for.
+fn nested(name: Name) -> Words {
+    let words = name.with("number", NUMBER).with("dialled_number", DIALLED_NUMBER);
+    words.with("payment_link", PAYMENT_LINK)
+}
+
+/// Returns whether the programs can give a value to this placeholder of some wording.
+pub(super) fn is_known(placeholder: &str) -> bool {
+    values(placeholder).is_some()
+}
+
+/// Returns a wording with values in every combination. The first has the usual ones.
+pub(super) fn examples(name: Name, template: &Template) -> Vec<Words> {
+    let mut placeholders: Vec<&str> = template.placeholders().collect();
+    placeholders.sort_unstable();
+    placeholders.dedup();
+    placeholders.into_iter().filter_map(values).fold(vec![Words::from(name)], |all, (placeholder, values)| {
+        let with_each = |words: Words| {
+            let with = |value: &Words| words.clone().with(placeholder, value.clone());
+            values.iter().map(with).collect::<Vec<_>>()
+        };
+        all.into_iter().flat_map(with_each).collect()
+    })
+}
