@@ -343,8 +343,32 @@ pub(crate) fn who_we_are() -> Text {
 pub(crate) fn offer_person() -> Text {
     text(
         TextKind::OfferPerson,
-        "Sorry, we don't seem to understand each other. Somebody from our team will get in touch. You can go on here any time.",
+        "Sorry, we don't seem to understand each other. Somebody from our team will get in touch. Rather be rung? Reply CALL ME. Or go \
+         on here any time.",
     )
+}
+
+/// Returns `answer` with the words that keep the client's place in the conversation.
+fn with_place(answer: &str, place: Option<&str>) -> Text {
+    let place = place.map(|place| format!("\n\n{place}")).unwrap_or_default();
+    text(TextKind::OfferPerson, format!("{answer}{place}"))
+}
+
+/// Answers a sender who doubts that we are honest.
+pub(crate) fn doubt_answered() -> Text {
+    text(
+        TextKind::OfferPerson,
+        "Fair question! JobRun gives tradespeople a number that answers when they can't, for £29 a month. Rather talk to a person? \
+         Reply CALL ME.",
+    )
+}
+
+pub(crate) fn help_offered(place: Option<&str>) -> Text {
+    with_place("Happy to help! Our team will text you. Rather talk? Reply CALL ME.", place)
+}
+
+pub(crate) fn question_passed_on(place: Option<&str>) -> Text {
+    with_place("Thanks for asking! Our team will text you back. Rather talk? Reply CALL ME.", place)
 }
 
 pub(crate) fn person_asked_for() -> Text {
@@ -498,6 +522,9 @@ mod tests {
             still_waiting(),
             own_name_will_do(),
             offer_person(),
+            doubt_answered(),
+            help_offered(None),
+            question_passed_on(Some("Reply YES when you're ready to get your JobRun number.")),
             person_asked_for(),
             nothing_charged(),
         ];
