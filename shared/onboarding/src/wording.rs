@@ -354,7 +354,7 @@ fn with_place(answer: &str, place: Option<&str>) -> Text {
     text(TextKind::OfferPerson, format!("{answer}{place}"))
 }
 
-/// Answers a sender who doubts that we are honest.
+/// Returns the text for a sender who doubts that we are honest.
 pub(crate) fn doubt_answered() -> Text {
     text(
         TextKind::OfferPerson,

@@ -1,4 +1,4 @@
-//! `jobrun cases`: prints what clients said that a person has to answer, and closes what is answered.
+//! `jobrun cases`: prints the texts of clients that a person has to answer, and closes a case once it is answered.
 
 use std::io::Write;
 use std::process::ExitCode;
