@@ -54,6 +54,8 @@ pub mod numbers;
 
 pub mod payments;
 
+pub mod cases;
+
 pub mod client_actions;
 
 pub mod bulk_actions;

@@ -1,4 +1,4 @@
-//! Removes old events and texts that are over, a few at a time.
+//! Removes old events, texts and cases that are over, a few at a time.
 //!
 //! Events and texts that wait are kept. Payments, subscriptions, opt-outs and changes of numbers are kept for ever, because they
 //! record the status of clients and numbers. A step is one short transaction that skips locked rows, so that it blocks no other.
@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{PgConnection, PgPool};
 
-use crate::db::{Error, inbox, outbox};
+use crate::db::{Error, cases, inbox, outbox};
 
 /// The key of the removal among PostgreSQL's advisory locks of this database.
 const REMOVAL: i32 = 5;
@@ -23,6 +23,8 @@ pub struct Removed {
     pub texts: usize,
     /// Events.
     pub events: usize,
+    /// Closed cases.
+    pub cases: usize,
 }
 
 /// A table with old rows.
@@ -30,9 +32,10 @@ pub struct Removed {
 enum Table {
     Messages,
     Events,
+    Cases,
 }
 
-/// Removes events and texts that have been over for longer than `kept_for`, oldest first. Removes nothing if `kept_for` is
+/// Removes events, texts and cases that have been over for longer than `kept_for`, oldest first. Removes nothing if `kept_for` is
 /// zero, or if another worker is removing.
 ///
 /// # Errors
@@ -47,7 +50,8 @@ pub async fn remove_old(pool: &PgPool, kept_for: Duration, now: DateTime<Utc>) -
     // Texts first: an event is removed after the texts that it caused.
     let texts = remove_from(pool, Table::Messages, before).await?;
     let events = remove_from(pool, Table::Events, before).await?;
-    Ok(Removed { texts, events })
+    let cases = remove_from(pool, Table::Cases, before).await?;
+    Ok(Removed { texts, events, cases })
 }
 
 async fn remove_from(pool: &PgPool, table: Table, before: DateTime<Utc>) -> Result<usize, Error> {
@@ -67,17 +71,22 @@ async fn take_step(pool: &PgPool, table: Table, before: DateTime<Utc>) -> Result
     if !try_lock_removal(&mut tx).await? {
         return Ok(0);
     }
-    let ids = match table {
-        Table::Messages => outbox::lock_settled_before(&mut tx, before).await?,
-        Table::Events => inbox::lock_processed_before(&mut tx, before).await?,
+    let removed = match table {
+        Table::Messages => {
+            let ids = outbox::lock_settled_before(&mut tx, before).await?;
+            outbox::remove(&mut tx, &ids).await?;
+            ids.len()
+        }
+        Table::Events => {
+            let ids = inbox::lock_processed_before(&mut tx, before).await?;
+            inbox::remove(&mut tx, &ids).await?;
+            ids.len()
+        }
+        Table::Cases => cases::remove_closed_before(&mut tx, before).await?,
     };
-    match table {
-        Table::Messages => outbox::remove(&mut tx, &ids).await?,
-        Table::Events => inbox::remove(&mut tx, &ids).await?,
-    }
     // Even if nothing was removed: a dropped transaction ends a moment later, and its lock would keep the next step out.
     tx.commit().await?;
-    Ok(ids.len())
+    Ok(removed)
 }
 
 /// Takes the removal lock until the transaction ends. Returns false if another session has it.

@@ -179,7 +179,7 @@ test("axe finds nothing on any page, light and dark, wide and narrow", async () 
       await open(page, "Ben's Boilers");
       const client = new URL(page.url()).pathname;
       for (const path of ["/", "/alerts", "/clients", client, "/waiting", "/payments", "/numbers", "/numbers/+447111111111", "/numbers/check",
-        "/purchases", "/texts", "/texts/bulk?action=replay&which=all", "/stops", "/events", "/audit", "/account"]) {
+        "/purchases", "/texts", "/texts/bulk?action=replay&which=all", "/cases", "/stops", "/events", "/audit", "/account"]) {
         const response = await page.goto(`${up.consoleUrl}${path}`);
         assert.equal(response.status(), 200, path);
         await page.locator("details").evaluateAll((all) => all.forEach((it) => { it.open = true; }));

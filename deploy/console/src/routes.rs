@@ -14,8 +14,8 @@ use crate::app::App;
 use crate::error::PageError;
 use crate::guard::{Access, guard};
 use crate::pages::{
-    alerts, audit, bulk_texts, client, client_actions, clients, events, number_check, numbers, payments, people, stops,
-    texts, today, waiting,
+    alerts, audit, bulk_texts, cases, client, client_actions, clients, events, number_check, numbers, payments, people,
+    stops, texts, today, waiting,
 };
 use crate::{assets, live, login};
 
@@ -88,6 +88,8 @@ fn table(app: App) -> Table {
         .add(OPERATOR, get, "/texts/bulk/{id}", bulk_texts::show)
         .add(VIEWER, get, "/events", events::show)
         .add(VIEWER, get, "/alerts", alerts::show)
+        .add(VIEWER, get, "/cases", cases::show)
+        .add(OPERATOR, post, "/cases/{id}/close", cases::close)
         .add(VIEWER, get, "/stops", stops::show)
         .add(OPERATOR, post, "/stops", stops::change)
         .add(OPERATOR, get, "/audit", audit::show)

@@ -236,6 +236,22 @@ pub(crate) enum Command {
     /// The console in the browser: the people who may use it
     #[command(subcommand)]
     Console(Console),
+    /// Cases: what clients said that a person has to answer; exit status 1 if there are any
+    ///
+    /// misfits: the conversation did not understand the client; person: it asks for a person, or to be rung; help; question; doubt: it
+    /// doubts that we are honest; cancel: it cancels, or wants its money back. The conversation keeps its place, and sends no
+    /// reminders while a case is open. Handing a client back closes its cases.
+    Cases {
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
+        /// Close the case with this id, once the client has been answered
+        #[arg(long, value_name = "ID")]
+        close: Option<i64>,
+        /// How it was answered, for the audit log
+        #[arg(long, value_name = "TEXT", requires = "close")]
+        why: Option<String>,
+    },
     /// Alerts that need attention; exit status 1 if there are any
     Alerts {
         /// Print JSON, for scripts

@@ -10,8 +10,8 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use jobrun::commands::console::Change;
 use jobrun::commands::{
-    self, alerts, buy, call, client, client_action, clients, connect_migrated, console, demo, doctor, erase, export,
-    migrate, numbers, pay, payments, pool, restored, stops, sweep, tail, text, texts, up, waiting, wording,
+    self, alerts, buy, call, cases, client, client_action, clients, connect_migrated, console, demo, doctor, erase,
+    export, migrate, numbers, pay, payments, pool, restored, stops, sweep, tail, text, texts, up, waiting, wording,
 };
 use jobrun_shared::numbers::purchase::Order;
 use jobrun_shared::{config, exit, telemetry};
@@ -124,6 +124,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Stop { what: None, json, .. } => stops::show(&settings, json).await?,
         Command::Start { what, why, json } => stops::start(&settings, what, why, json).await?,
         Command::Console(Console::User(command)) => run_console(&settings, command).await?,
+        Command::Cases { close: Some(id), why, json } => return cases::close(&settings, id, why, json).await,
+        Command::Cases { json, close: None, .. } => return cases::list(&settings, json).await,
         Command::Alerts { clear: Some(id), why, json } => return alerts::clear(&settings, id, why, json).await,
         Command::Alerts { json, clear: None, .. } => return alerts::list(&settings, json).await,
     }

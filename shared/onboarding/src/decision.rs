@@ -84,10 +84,32 @@ pub enum Concern {
     Stuck,
     /// The client asks for a person, and was told that the team will get in touch.
     PersonWanted,
+    /// The client asks for help, and was told that the team will get in touch.
+    HelpWanted,
+    /// The client asks a question, and was told that the team will reply.
+    QuestionAsked,
+    /// The client doubts that we are honest.
+    DoubtsUs,
     /// The client pays or has paid, and asks to cancel or for its money back.
     CancelAsked,
     /// The client has a number, and did not finish its sign-up in spite of all reminders.
     Unfinished,
+}
+
+impl Concern {
+    /// Returns the stored name of the case that an operator has to close. A concern without a case has only an alert.
+    #[must_use]
+    pub const fn case(self) -> Option<&'static str> {
+        match self {
+            Self::Stuck => Some("misfits"),
+            Self::PersonWanted => Some("person"),
+            Self::HelpWanted => Some("help"),
+            Self::QuestionAsked => Some("question"),
+            Self::DoubtsUs => Some("doubt"),
+            Self::CancelAsked => Some("cancel"),
+            Self::Unfinished => None,
+        }
+    }
 }
 
 impl Decision {

@@ -2,11 +2,9 @@
 
 use super::decision::{Concern, Decision, Step};
 use crate::answer::{Half, Meaning};
+use crate::client::MISFITS_MAX;
 use crate::wording::{self, Text};
 use crate::{Client, State};
-
-/// After this many texts in a row that fit no question, a person is offered.
-const MISFITS_MAX: u32 = 3;
 
 /// Returns the half of the answer to S1, if only a half is known.
 pub(crate) fn half_known(client: &Client) -> Option<Half> {
@@ -70,6 +68,9 @@ fn is_misfit(client: &Client, meaning: &Meaning) -> bool {
         | Meaning::AsksHowToCancel
         | Meaning::Refund
         | Meaning::AsksTerms
+        | Meaning::Doubt
+        | Meaning::AsksHelp
+        | Meaning::Question
         | Meaning::WrongNumber
         | Meaning::WantsPerson
         | Meaning::Back

@@ -36,6 +36,8 @@ pub struct Silence {
     pub last_said: Option<TextKind>,
     /// Whether the client was asked to pay since the open question was asked.
     pub payment_asked: bool,
+    /// Whether the client waits for the answer of a person.
+    pub case_open: bool,
     /// Whether a number is held for the client, who waits for one.
     pub number_held: bool,
     /// The number of reminders since that text that have left, or wait to leave.
@@ -85,7 +87,7 @@ pub fn next(client: &Client, region: &str, silence: &Silence, schedule: &Schedul
     match status(client, last_said, silence.payment_asked, None) {
         ReminderStatus::Done => return Next::Never,
         ReminderStatus::Waits => return Next::LookAgain(now + LOOK_AGAIN_AFTER),
-        ReminderStatus::Asked(_) if silence.is_unread || client.takeover_at(now).is_some() => {
+        ReminderStatus::Asked(_) if silence.is_unread || silence.case_open || client.takeover_at(now).is_some() => {
             return Next::LookAgain(now + LOOK_AGAIN_AFTER);
         }
         ReminderStatus::Asked(_) => {}
@@ -161,7 +163,6 @@ fn status(
         TextKind::Closing,
         TextKind::WhoWeAre,
         TextKind::NoNumbersThere,
-        TextKind::OfferPerson,
         TextKind::HowToCancel,
         TextKind::RefundAsked,
         TextKind::ServiceEnded,

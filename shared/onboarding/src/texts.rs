@@ -8,6 +8,7 @@ use super::open_question::{end_misfits, half_known, open_question, repeat_questi
 use super::payment_gate::{gate, instructions, ready_for_phone_type, through_the_gate};
 use crate::answer::{self, Meaning};
 use crate::wording::{self, Text};
+use crate::words::Words;
 use crate::{Client, Collected, Payment, State};
 
 /// The text that led to the open question counts as repeated if it arrives again within this time: networks deliver some texts
@@ -54,6 +55,11 @@ fn of_any_state(client: &Client, body: &str, meaning: &Meaning, facts: &Facts<'_
         Meaning::Refund => Some(stay.text(wording::nothing_to_refund())),
         Meaning::WrongNumber => Some(stay.text(wording::who_we_are())),
         Meaning::WantsPerson => Some(stay.text(wording::person_asked_for()).concern(Concern::PersonWanted)),
+        Meaning::Doubt => Some(stay.text(wording::doubt_answered()).concern(Concern::DoubtsUs)),
+        Meaning::AsksHelp => Some(stay.text(wording::help_offered(place(client))).concern(Concern::HelpWanted)),
+        Meaning::Question => {
+            Some(stay.text(wording::question_passed_on(place(client))).concern(Concern::QuestionAsked))
+        }
         Meaning::Away
         | Meaning::AsksTerms
         | Meaning::Back
@@ -74,6 +80,23 @@ fn of_any_state(client: &Client, body: &str, meaning: &Meaning, facts: &Facts<'_
         | Meaning::Greeting
         | Meaning::TooLong
         | Meaning::Unclear => None,
+    }
+}
+
+/// Returns the words that keep the client's place in the conversation. At COMPLETE nothing is asked.
+fn place(client: &Client) -> Option<Words> {
+    match client.state {
+        State::S1BusinessTypeLocation if half_known(client).is_none() => Some(wording::trade_and_place_again()),
+        State::Complete => None,
+        State::S1BusinessTypeLocation
+        | State::S2BusinessName
+        | State::S3OwnerName
+        | State::S4NotificationPref
+        | State::S5ConfirmLive
+        | State::S6PhoneType
+        | State::S7FwdSent
+        | State::S8FwdConfirm
+        | State::S9TestCall => Some(open_question(client).words),
     }
 }
 

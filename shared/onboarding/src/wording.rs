@@ -251,6 +251,29 @@ pub(crate) fn offer_person() -> Text {
     text(TextKind::OfferPerson, Name::OfferPerson)
 }
 
+/// Returns the text for a sender who doubts that we are honest.
+pub(crate) fn doubt_answered() -> Text {
+    text(TextKind::OfferPerson, Name::DoubtAnswered)
+}
+
+/// Returns the text for a sender who asks for help, with the words that keep its place in the conversation.
+pub(crate) fn help_offered(place: Option<Words>) -> Text {
+    let words = match place {
+        Some(place) => Name::HelpOffered.with("question", place),
+        None => Name::HelpOfferedWithoutQuestion.into(),
+    };
+    text(TextKind::OfferPerson, words)
+}
+
+/// Returns the text for a sender who asks something, with the words that keep its place in the conversation.
+pub(crate) fn question_passed_on(place: Option<Words>) -> Text {
+    let words = match place {
+        Some(place) => Name::QuestionPassedOn.with("question", place),
+        None => Name::QuestionPassedOnWithoutQuestion.into(),
+    };
+    text(TextKind::OfferPerson, words)
+}
+
 pub(crate) fn person_asked_for() -> Text {
     text(TextKind::OfferPerson, Name::PersonAskedFor)
 }

@@ -31,14 +31,14 @@ pub fn unfinished(client_id: &str, state: State) -> NewAlert {
     }
 }
 
-/// The client asked for a person.
+/// The client asked for a person, for help, or something that only a person can answer.
 #[must_use]
 pub fn person_wanted(client_id: &str) -> NewAlert {
     NewAlert {
         cause: Kind::PersonWanted.of(client_id),
         about: format!(
-            "Client {client_id} asked for a person, and was told that our team will get in touch: see `jobrun client {client_id}`. \
-             Get in touch, then clear this."
+            "Client {client_id} needs a person, and was told that our team will get in touch: see `jobrun cases`. Get in touch, then \
+             close the case, which ends this."
         ),
     }
 }

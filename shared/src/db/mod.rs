@@ -28,6 +28,8 @@ pub mod blockers;
 
 pub mod bulk_actions;
 
+pub mod cases;
+
 pub mod clients;
 
 mod connect;

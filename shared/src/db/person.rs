@@ -165,6 +165,11 @@ async fn list_of_client(conn: &mut PgConnection, person: &Person) -> Result<Vec<
         &person.customers
     );
     let payments = payments.fetch_all(&mut *conn).await?;
+    let cases = sqlx::query_scalar!(
+        r#"SELECT to_jsonb(c) AS "row!" FROM cases c WHERE id = ANY(ARRAY(SELECT id FROM cases WHERE client_id = $1)) ORDER BY c.id"#,
+        id
+    );
+    let cases = cases.fetch_all(&mut *conn).await?;
     let changes = sqlx::query_scalar!(
         r#"SELECT to_jsonb(n) AS "row!" FROM number_changes n WHERE client_id = $1 ORDER BY id"#,
         id
@@ -173,6 +178,7 @@ async fn list_of_client(conn: &mut PgConnection, person: &Person) -> Result<Vec<
     Ok(vec![
         Rows { table: "clients", rows: clients },
         Rows { table: "onboarding_states", rows: states },
+        Rows { table: "cases", rows: cases },
         Rows { table: "waiting_list", rows: waiting },
         Rows { table: "subscriptions", rows: subscriptions },
         Rows { table: "payment_events", rows: payments },

@@ -39,6 +39,7 @@ pub(crate) async fn list_silences(conn: &mut PgConnection, ids: &[String]) -> Re
                   EXISTS (SELECT FROM events e WHERE e.lane = ANY(ARRAY['phone:' || c."phoneNumber", 'client:' || c.id])
                             AND (e.processed_at IS NULL) IS TRUE)
                       AS "is_unread!",
+                  EXISTS (SELECT FROM cases k WHERE k.client_id = c.id AND k.closed_at IS NULL) AS "case_open!",
                   EXISTS (SELECT FROM waiting_list w WHERE w.client_id = c.id AND w.held_until IS NOT NULL) AS "number_held!",
                   EXISTS (SELECT FROM messages m WHERE m.client_id = c.id AND m.kind IN ('payment_required', 'payment_failed')
                             AND m.created_at >= s.asked_at) AS "payment_asked!",
@@ -69,6 +70,7 @@ pub(crate) async fn list_silences(conn: &mut PgConnection, ids: &[String]) -> Re
             since: last.unwrap_or_default(),
             has_written: row.heard_at.is_some(),
             is_unread: row.is_unread,
+            case_open: row.case_open,
             last_said: row.said.as_deref().and_then(TextKind::from_name),
             payment_asked: row.payment_asked,
             number_held: row.number_held,

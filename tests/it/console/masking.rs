@@ -34,13 +34,15 @@ VALUES ('twilio', 'SM1', 'text', 'phone:447911123456',
 INSERT INTO messages (status, client_id, kind, to_phone, from_number, body, error_message, created_at, updated_at)
 VALUES ('failed', 'ann', 'live', '+447911123456', '+447476955179', 'Your number is +447100654321', '+447911123456 is off',
         now(), now());
+INSERT INTO cases (client_id, kind, said, state, opened_at, last_said_at)
+VALUES ('ann', 'person', 'Ring me on 07911 123456', 'S8_FWD_CONFIRM', now(), now());
 UPDATE stops SET stopped_at = now(), stopped_by = 'ada', why = 'Ring 07911 123456';
 "#;
 
 /// The digits that must not be seen, in order, however they are spaced.
 const SECRETS: [&str; 5] = ["7911123456", "7911123457", "7911123458", "7100654321", "7100654322"];
 
-const PAGES: [&str; 15] = [
+const PAGES: [&str; 16] = [
     "/",
     "/clients",
     "/clients?q=ring",
@@ -54,6 +56,7 @@ const PAGES: [&str; 15] = [
     "/texts",
     "/events",
     "/alerts",
+    "/cases",
     "/stops",
     "/account",
 ];

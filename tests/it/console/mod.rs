@@ -6,6 +6,8 @@ mod audit;
 
 mod bulk_texts;
 
+mod cases;
+
 mod long_lists;
 
 mod masking;

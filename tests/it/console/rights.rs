@@ -18,7 +18,7 @@ enum For {
 use For::{Admins, Everyone, Operators, Viewers};
 
 /// Every route of the console, and an address of it.
-const ROUTES: [(&str, &str, For, &str); 29] = [
+const ROUTES: [(&str, &str, For, &str); 31] = [
     ("GET", "/healthz", Everyone, "/healthz"),
     ("GET", "/assets/{digest}/{name}", Everyone, "/assets/0/console.css"),
     ("GET", "/login", Everyone, "/login"),
@@ -44,6 +44,8 @@ const ROUTES: [(&str, &str, For, &str); 29] = [
     ("GET", "/texts/bulk/{id}", Operators, "/texts/bulk/1"),
     ("GET", "/events", Viewers, "/events"),
     ("GET", "/alerts", Viewers, "/alerts"),
+    ("GET", "/cases", Viewers, "/cases"),
+    ("POST", "/cases/{id}/close", Operators, "/cases/1/close"),
     ("GET", "/stops", Viewers, "/stops"),
     ("POST", "/stops", Operators, "/stops"),
     ("GET", "/audit", Operators, "/audit"),

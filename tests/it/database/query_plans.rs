@@ -31,7 +31,8 @@ const SMALL: [&str; 16] = [
 ];
 
 /// Indexes that hold only rows that wait or are being handled: a query may read them whole.
-const OF_WHAT_WAITS: [&str; 16] = [
+const OF_WHAT_WAITS: [&str; 17] = [
+    "a_client_has_one_open_case_of_a_kind",
     "a_cause_has_one_open_alert",
     "a_number_is_intended_once",
     "attempted_messages",

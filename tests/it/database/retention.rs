@@ -47,6 +47,10 @@ const OF_EVERY_KIND: &str = r#"
         FROM messages WHERE body LIKE '%tried again' ORDER BY id;
     INSERT INTO opt_changes (phone, change, changed_at, event_id)
         SELECT '447900000001', 'out', received_at, id FROM events WHERE external_id = 'opted out';
+    INSERT INTO cases (client_id, kind, said, state, opened_at, last_said_at, closed_at, closed_by)
+        SELECT 'client-1', kind, kind, 'COMPLETE', now() - INTERVAL '402 days', now(), now() - closed * INTERVAL '1 day',
+               CASE WHEN closed IS NOT NULL THEN 'ada' END
+        FROM (VALUES ('question', 401), ('help', 399), ('person', NULL)) AS c (kind, closed);
     INSERT INTO subscriptions (id, client_id, standing, heard_of_at) VALUES ('sub_1', 'client-1', 'active', now());
     INSERT INTO payment_events (event_id, stripe_id, kind, happened_at, subscription_id)
         SELECT id, 'evt_1', 'invoice.paid', received_at, 'sub_1' FROM events WHERE external_id = 'paid';
@@ -63,11 +67,12 @@ async fn only_finished_rows_past_the_retention_period_are_removed() {
     assert_eq!(retention::remove_old(&pool, KEPT_FOR + 2 * DAY, clock::now()).await.unwrap(), Removed::default());
     assert_eq!(left(&pool).await, before);
 
-    assert_eq!(remove_old(&pool).await, Removed { texts: 5, events: 3 });
+    assert_eq!(remove_old(&pool).await, Removed { texts: 5, events: 3, cases: 1 });
     let (events, messages) = left(&pool).await;
     assert_eq!(events, ["waits", "answer waits", "done lately"]);
     let kept = ["queued", "sending", "unknown", "settled lately", "being tried again", "second of being tried again"];
     assert_eq!(messages, kept);
+    assert_eq!(texts(&pool, "SELECT kind FROM cases ORDER BY id").await, ["help", "person"]);
     for table in ["opt_changes", "payment_events", "subscriptions", "number_changes"] {
         let rows = sqlx::query_scalar::<_, i64>(AssertSqlSafe(format!("SELECT count(*) FROM {table}")));
         assert_eq!(rows.fetch_one(&pool).await.unwrap(), 1, "{table} is kept");
@@ -79,7 +84,7 @@ async fn only_finished_rows_past_the_retention_period_are_removed() {
     execute(&mut pool.acquire().await.unwrap(), "UPDATE messages SET status = 'failed'".to_owned()).await;
     let later = clock::now() + TimeDelta::days(2);
     let removed = retention::remove_old(&pool, KEPT_FOR, later).await.unwrap();
-    assert_eq!(removed, Removed { texts: 6, events: 2 });
+    assert_eq!(removed, Removed { texts: 6, events: 2, cases: 1 });
     assert_eq!(left(&pool).await.0, ["waits"], "however old it is");
 }
 
@@ -102,9 +107,9 @@ async fn many_old_rows(pool: &PgPool, events: usize, messages: usize) {
 async fn one_sweep_removes_a_limited_number_of_rows_and_the_next_goes_on() {
     let pool = migrated_database(2).await;
     many_old_rows(&pool, 21_501, 2_501).await;
-    assert_eq!(remove_old(&pool).await, Removed { texts: 2_500, events: 20_000 });
+    assert_eq!(remove_old(&pool).await, Removed { texts: 2_500, events: 20_000, cases: 0 });
     assert_eq!(count(&pool, "SELECT min(external_id::BIGINT) FROM events").await, 20_001, "the oldest first");
-    assert_eq!(remove_old(&pool).await, Removed { texts: 0, events: 1_500 });
+    assert_eq!(remove_old(&pool).await, Removed { texts: 0, events: 1_500, cases: 0 });
     assert_eq!(left(&pool).await, (vec!["21501".to_owned()], vec!["2501".to_owned()]));
 }
 
@@ -130,7 +135,7 @@ async fn concurrent_removals_remove_each_row_once_and_do_not_wait_for_each_other
     let skipped = tokio::time::timeout(PATIENCE, remove_old(&pool)).await.expect("it does not wait for its turn");
     assert_eq!(skipped, Removed::default());
     other_session.rollback().await.unwrap();
-    assert_eq!(remove_old(&pool).await, Removed { texts: 0, events: 1 });
+    assert_eq!(remove_old(&pool).await, Removed { texts: 0, events: 1, cases: 0 });
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,11 +149,11 @@ async fn a_locked_row_is_skipped_without_waiting() {
         sqlx::query(hold).execute(&mut *other_session).await.unwrap();
     }
     let removed = tokio::time::timeout(PATIENCE, remove_old(&pool)).await.expect("it does not wait for the row");
-    assert_eq!(removed, Removed { texts: 9, events: 9 });
+    assert_eq!(removed, Removed { texts: 9, events: 9, cases: 0 });
     other_session.commit().await.unwrap();
     let named = |names: [&str; 2]| names.map(str::to_owned).to_vec();
     assert_eq!(left(&pool).await, (named(["5", "11"]), named(["5", "11"])));
-    assert_eq!(remove_old(&pool).await, Removed { texts: 1, events: 1 });
+    assert_eq!(remove_old(&pool).await, Removed { texts: 1, events: 1, cases: 0 });
 }
 
 /// The setting reaches the sweep of real workers.

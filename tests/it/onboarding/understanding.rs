@@ -83,8 +83,8 @@ async fn a_business_name_is_corrected_in_both_places_unless_it_was_given_by_hand
 async fn the_third_misfit_in_a_row_raises_an_alert_until_the_client_goes_on() {
     let system = test_system(1).await;
     ann_at(&system, "S2_BUSINESS_NAME", false).await;
-    say(&system, ANN, "what do you mean").await;
-    say(&system, ANN, "is this a scam").await;
+    say(&system, ANN, "what?").await;
+    say(&system, ANN, "eh?").await;
     let updated = "SELECT count(*) FROM onboarding_states WHERE updated_at > now() - INTERVAL '1 hour'";
     sqlx::raw_sql("UPDATE onboarding_states SET updated_at = now() - INTERVAL '1 day'")
         .execute(&system.pool)

@@ -92,6 +92,7 @@ async fn wrong_settings_and_usage_exit_with_2_and_a_refusal_exits_with_1() {
         &["pool", "seed", "+447111111111"],
         &["waiting"],
         &["alerts"],
+        &["cases"],
         &["client", "x"],
         &["migrate"],
         &["sweep"],
@@ -120,6 +121,9 @@ async fn wrong_settings_and_usage_exit_with_2_and_a_refusal_exits_with_1() {
         (&["pool", "allocate", "client-1"], 1),
         (&["client", "07911 123456"], 1),
         (&["alerts", "--clear", "1"], 1),
+        (&["cases"], 0),
+        (&["cases", "--close", "1"], 1),
+        (&["cases", "--why", "x"], 2),
         (&["payments", "assign", "sub_1", "client-1"], 1),
         // No worker runs.
         (&["alerts"], 1),

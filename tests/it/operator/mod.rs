@@ -2,6 +2,8 @@
 
 mod up;
 
+mod cases;
+
 mod client_actions;
 
 mod commands;

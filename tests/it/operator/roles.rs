@@ -65,6 +65,8 @@ const DENIED: [(&str, &[&str]); 4] = [
             "UPDATE bulk_action_texts SET outcome = NULL",
             "DELETE FROM bulk_action_texts",
             "INSERT INTO stops (what) VALUES ('sending')",
+            "UPDATE cases SET said = 'x'",
+            "DELETE FROM cases",
             "DELETE FROM stops",
             "UPDATE stops SET what = 'x'",
             "UPDATE audit_log SET who = 'x'",

@@ -156,8 +156,8 @@ fn the_guide_has_an_entry_for_every_command() {
         "numbers check",
     ];
     for command in [
-        "up", "demo", "settings", "doctor", "wording", "migrate", "restored", "sweep", "alerts", "text", "texts",
-        "pay", "call", "tail", "stop", "start",
+        "up", "demo", "settings", "doctor", "wording", "migrate", "restored", "sweep", "alerts", "cases", "text",
+        "texts", "pay", "call", "tail", "stop", "start",
     ]
     .into_iter()
     .chain(others)

@@ -6,6 +6,8 @@ pub mod audit;
 
 pub mod bulk_texts;
 
+pub mod cases;
+
 pub mod client;
 
 pub mod client_actions;

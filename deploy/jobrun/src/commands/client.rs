@@ -162,7 +162,7 @@ fn print_indented(page: &mut Page<'_, impl Write>, head: &str, text: &str) -> st
 }
 
 /// Replaces the characters that a terminal would act on.
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     // Besides control characters, those that change the direction of writing.
     let turns_round =
         |it: char| matches!(it, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');

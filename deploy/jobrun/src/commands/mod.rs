@@ -6,6 +6,8 @@ pub mod buy;
 
 pub mod call;
 
+pub mod cases;
+
 pub mod client;
 
 pub mod client_action;

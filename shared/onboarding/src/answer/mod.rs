@@ -21,6 +21,7 @@ mod names;
 
 mod person_wanted;
 mod plain_names;
+mod questions;
 mod refusals;
 mod trade_and_place;
 mod trades;
@@ -149,6 +150,12 @@ pub enum Meaning {
     Refund,
     /// The sender asks for the price or the term of the contract.
     AsksTerms,
+    /// The sender doubts that we are honest.
+    Doubt,
+    /// The sender asks for help.
+    AsksHelp,
+    /// The sender asks something that only a person can answer.
+    Question,
     /// The sender meant another number, or asks who we are.
     WrongNumber,
     /// The sender asks for a person, or for a call.
@@ -209,6 +216,9 @@ impl fmt::Display for Meaning {
             Self::AsksHowToCancel => formatter.write_str("asks how to cancel"),
             Self::Refund => formatter.write_str("refund"),
             Self::AsksTerms => formatter.write_str("asks terms"),
+            Self::Doubt => formatter.write_str("doubts us"),
+            Self::AsksHelp => formatter.write_str("asks for help"),
+            Self::Question => formatter.write_str("question"),
             Self::WrongNumber => formatter.write_str("wrong number"),
             Self::WantsPerson => formatter.write_str("wants a person"),
             Self::Back => formatter.write_str("back"),
@@ -259,8 +269,12 @@ pub fn read(body: &str, asked: State, known: Option<&Half>) -> Meaning {
         State::S8FwdConfirm => chosen_phone(body).map_or_else(|| read_unprompted(body), Meaning::Phone),
         State::S9TestCall | State::Complete => read_unprompted(body),
     });
+    if meaning != Meaning::Unclear {
+        return meaning;
+    }
     let is_too_long = asked < State::S8FwdConfirm && body.chars().count() > ANSWER_CHARS_MAX;
-    if is_too_long && meaning == Meaning::Unclear { Meaning::TooLong } else { meaning }
+    let unread = if is_too_long { Meaning::TooLong } else { Meaning::Unclear };
+    questions::for_a_person(body).unwrap_or(unread)
 }
 
 /// Returns whether a text asks for no more texts in plain words. Twilio's own words are [`keyword`]s.

@@ -20,19 +20,14 @@ const ASKS_FOR_PERSON: &[&str] = &[
 ];
 
 /// Phrases that ask for a call if only [`BESIDE_CALL`] stands beside them: "please call me Dave" gives a name.
-#[rustfmt::skip]
-const ASKS_FOR_CALL: &[&str] = &[
-    "call me please", "please call me", "call me back", "call me pls", "pls call me", "can you call me", "could you call me",
-    "can u call me", "someone call me", "somebody call me", "someone ring me", "somebody ring me", "ring me please",
-    "please ring me", "call me on", "ring me on", "can you ring me", "could you ring me", "give me a call", "give me a ring", "phone me please",
-    "please phone me", "someone phone me", "can you phone me",
-];
+const ASKS_FOR_CALL: &[&str] =
+    &["call me", "ring me", "phone me", "give me a call", "give me a ring", "give me a bell"];
 
 #[rustfmt::skip]
 const BESIDE_CALL: &[&str] = &[
     "can", "could", "would", "you", "u", "please", "pls", "plz", "asap", "now", "today", "back", "hi", "hello", "thanks",
     "mate", "just", "when", "possible", "free", "on", "this", "number", "i", "want", "need", "like", "id", "to", "have", "someone",
-    "somebody", "anyone", "from", "your", "team",
+    "somebody", "anyone", "from", "your", "team", "yes", "ok", "then", "will", "for", "a", "chat",
 ];
 
 /// Words that may stand beside [`ALONE`].

@@ -20,9 +20,10 @@ const PAYMENT_LINK: &str =
 const PORTAL: &str = "https://billing.stripe.com/p/login/test_8x26oG3gt2Nd5Rfdti7kc00";
 
 /// The wordings of open questions. The first is the usual one.
-const QUESTIONS: [Name; 13] = [
+const QUESTIONS: [Name; 14] = [
     Name::OwnerNameAgain,
     Name::Welcome,
+    Name::TradeAndPlaceAgain,
     Name::AskPlace,
     Name::AskTrade,
     Name::BusinessNameAgain,
@@ -37,8 +38,7 @@ const QUESTIONS: [Name; 13] = [
 ];
 
 /// The wordings of other steps that a client is reminded of.
-const STEPS: [Name; 12] = [
-    Name::TradeAndPlaceAgain,
+const STEPS: [Name; 11] = [
     Name::PaymentAgain,
     Name::NumberReady,
     Name::IPhoneAgain,

@@ -31,6 +31,7 @@ fn silent() -> Silence {
         since: noon(),
         has_written: true,
         is_unread: false,
+        case_open: false,
         last_said: None,
         payment_asked: false,
         number_held: false,
@@ -127,10 +128,13 @@ fn clients_who_wait_for_us_are_looked_at_again_and_others_are_left_alone() {
     assert_eq!(next_at(&taken, &silent(), now), again, "an operator speaks with it");
     let unread = Silence { is_unread: true, ..silent() };
     assert_eq!(next_at(&client_at(State::S2BusinessName), &unread, now), again, "its text is not read yet");
+    let asked = Silence { case_open: true, ..said(TextKind::OfferPerson) };
+    assert_eq!(next_at(&client_at(State::S2BusinessName), &asked, now), again, "a person has to answer it");
+    assert!(due(&client_at(State::S2BusinessName), &said(TextKind::OfferPerson), now).is_some(), "it was answered");
 
     let never = |client: &Client, silence: &Silence| assert_eq!(next_at(client, silence, now), Next::Never);
     let asked = client_at(State::S2BusinessName);
-    for kind in [TextKind::Closing, TextKind::OfferPerson, TextKind::WhoWeAre, TextKind::NoNumbersThere] {
+    for kind in [TextKind::Closing, TextKind::WhoWeAre, TextKind::NoNumbersThere] {
         never(&asked, &said(kind));
     }
     never(&client_at(State::Complete), &silent());

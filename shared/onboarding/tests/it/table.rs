@@ -17,7 +17,7 @@ use crate::facts;
 const COMMITTED: &str = include_str!("../transition_table.txt");
 
 /// One text for each meaning, and the keywords.
-const TEXTS: [&str; 29] = [
+const TEXTS: [&str; 32] = [
     "Plumber from London",
     "Plumber",
     "ABC",
@@ -42,6 +42,9 @@ const TEXTS: [&str; 29] = [
     "how much is it",
     "not interested",
     "speak to a human",
+    "is this a scam",
+    "can you help me",
+    "do you cover Leeds as well?",
     "business name is XYZ",
     "CANCEL",
     "STOP",

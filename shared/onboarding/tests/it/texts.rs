@@ -234,13 +234,9 @@ fn back_asks_the_last_question_again_and_undoes_no_payment() {
 #[test]
 fn the_third_misfit_in_a_row_offers_a_person_and_later_ones_do_not() {
     let mut ann = client_at(State::S2BusinessName);
-    for (body, concern) in [
-        ("what is this", None),
-        ("is this a scam", None),
-        ("hello??", Some(Concern::Stuck)),
-        ("what?", None),
-        ("why?", None),
-    ] {
+    for (body, concern) in
+        [("what?", None), ("asdf", None), ("hello??", Some(Concern::Stuck)), ("what?", None), ("why?", None)]
+    {
         let decision = text(&mut ann, body, 0);
         assert_eq!(decision.concern, concern, "{body}");
         assert_eq!(kind(&decision) == Some(TextKind::OfferPerson), concern.is_some());
@@ -262,6 +258,34 @@ fn a_client_who_asks_for_a_person_reaches_the_operator_at_once() {
         );
         assert_eq!((decision.next, ann.exchange.misfits), (state, 0), "{state:?}");
     }
+}
+
+#[test]
+fn a_question_a_doubt_and_a_call_for_help_reach_a_person_and_keep_the_place() {
+    let asked = [
+        ("do you cover Leeds as well?", Concern::QuestionAsked),
+        ("is this a scam", Concern::DoubtsUs),
+        ("can someone help me please", Concern::HelpWanted),
+        ("call me", Concern::PersonWanted),
+    ];
+    for (state, (body, concern)) in State::ALL.into_iter().flat_map(|state| asked.map(|it| (state, it))) {
+        let mut ann = client_at(state);
+        let before = ann.clone();
+        let decision = text(&mut ann, body, 10);
+        assert_eq!(
+            (kind(&decision), decision.concern),
+            (Some(TextKind::OfferPerson), Some(concern)),
+            "{state:?} {body}"
+        );
+        assert!(
+            decision.texts.iter().all(|it| english(it).contains("CALL ME") || concern == Concern::PersonWanted),
+            "{body}"
+        );
+        assert_eq!((&ann, concern.case().is_some()), (&before, true), "{state:?} {body}");
+    }
+    let mut ben = client_at(State::S3OwnerName);
+    let answer = text(&mut ben, "why do you need my name?", 10);
+    assert!(english(&answer.texts[0]).ends_with("What's your own name?"), "{}", english(&answer.texts[0]));
 }
 
 #[test]

@@ -164,6 +164,12 @@ pub(super) const KINDS: [&str; 14] = [
 pub(in crate::db) const KINDS_OF_NO_CONVERSATION: [&str; 3] = ["delivery_report", "stripe", "subscription_asked"];
 
 impl Payload {
+    /// Returns the words that a client texted.
+    #[must_use]
+    pub fn words(&self) -> Option<&str> {
+        if let Self::Text { body, .. } = self { Some(body) } else { None }
+    }
+
     /// Returns when it was answered, if it is a text that was answered before a restore of the database.
     #[must_use]
     pub const fn answered_at(&self) -> Option<DateTime<Utc>> {

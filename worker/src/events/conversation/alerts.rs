@@ -1,9 +1,11 @@
 //! The alerts about a client, and when they end.
 
-use jobrun_onboarding::{Client, TextKind};
+use jobrun_onboarding::{Client, Concern, TextKind};
 use jobrun_shared::alerts::numbers::pool_empty;
 use jobrun_shared::alerts::{Kind, cause_of_undelivered, clients as alert_of};
+use jobrun_shared::cases;
 use jobrun_shared::db::alerts::NewAlert;
+use jobrun_shared::db::cases::NewCase;
 
 use super::work::ClientWork;
 
@@ -27,6 +29,15 @@ impl ClientWork {
             .collect()
     }
 
+    /// Returns the kinds of the client's cases that are closed now, all kinds if none is named, and who closes them.
+    pub(super) fn closed_cases(&self) -> Vec<(Option<&'static str>, &str)> {
+        let ended = self.payment_updated && !self.loaded.client.payment_active;
+        let misfits = (self.misfits_ended && !self.stuck).then_some((Concern::Stuck.case(), "the client, who went on"));
+        let cancelled = ended.then_some((Concern::CancelAsked.case(), "the end of the service"));
+        let answered = self.handed_back_by.as_deref().map(|by| (None, by));
+        misfits.into_iter().chain(cancelled).chain(answered).collect()
+    }
+
     /// Returns the alert about a client who cannot be texted that its service has begun or ended, or that its number has changed.
     /// The operator has to tell it, because its callers may soon reach another client.
     pub(super) fn missed_service_alert(&self) -> Option<NewAlert> {
@@ -48,13 +59,14 @@ impl ClientWork {
         self.found_pool_empty.then(|| pool_empty(&self.loaded.region))
     }
 
-    /// Returns the alerts about a client whom the conversation does not understand, or who asked for a person, to cancel, or for
+    /// Returns the alerts about a client whom the conversation does not understand, or who needs a person, or asked to cancel, or for
     /// its money back, or did not finish its sign-up.
     pub(super) fn concern_alerts(&self) -> Vec<NewAlert> {
         let Client { id, state, .. } = &self.loaded.client;
         let stuck = self.stuck.then(|| alert_of::stuck(id, *state));
         let cancels = self.cancel_asked.then(|| alert_of::cancel_asked(id));
-        let wants_person = self.person_wanted.then(|| alert_of::person_wanted(id));
+        let needs_person = |case: &NewCase| cases::cause_of(id, case.kind) == Kind::PersonWanted.of(id);
+        let wants_person = self.cases.iter().any(needs_person).then(|| alert_of::person_wanted(id));
         let unfinished = self.unfinished.then(|| alert_of::unfinished(id, *state));
         stuck.into_iter().chain(cancels).chain(wants_person).chain(unfinished).collect()
     }

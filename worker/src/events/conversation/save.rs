@@ -5,8 +5,10 @@ use jobrun_onboarding::loop_guard::Admission;
 use jobrun_onboarding::reminders::LOOK_AGAIN_AFTER;
 use jobrun_onboarding::{Client, E164, Takeover, TextKind};
 use jobrun_shared::alerts::texts;
+use jobrun_shared::cases::cause_of;
 use jobrun_shared::db;
 use jobrun_shared::db::alerts::{self, NewAlert};
+use jobrun_shared::db::cases::{self, NewCase};
 use jobrun_shared::db::clients::{self, ConversationProgress, OptChangeRecord};
 use jobrun_shared::db::inbox::{self, NewEvent, Outcome};
 use jobrun_shared::db::outbox::{self, NewMessage};
@@ -71,9 +73,31 @@ pub(super) async fn save(
     let outcomes: Vec<Outcome> = batch.iter().flat_map(|work| work.outcomes.clone()).collect();
     inbox::mark_processed(conn, &outcomes, now).await?;
     tracing::debug!(clients = batch.len(), events = outcomes.len(), texts = texts.len(), "saved a batch");
-    let resolved: Vec<String> = batch.iter().flat_map(ClientWork::resolved_causes).collect();
+    let mut resolved: Vec<String> = batch.iter().flat_map(ClientWork::resolved_causes).collect();
+    resolved.extend(save_cases(conn, batch, now).await?);
     let cleared = alerts::clear(conn, &resolved, now).await?;
     Ok((alerts::raise(conn, &raised, now).await?, cleared))
+}
+
+/// Closes cases, then opens new ones. Returns the causes of the alerts about those that were closed.
+async fn save_cases(
+    conn: &mut PgConnection,
+    batch: &[ClientWork],
+    now: DateTime<Utc>,
+) -> Result<Vec<String>, db::Error> {
+    let mut causes = Vec::new();
+    for work in batch {
+        let client_id = &work.loaded.client.id;
+        for (kind, by) in work.closed_cases() {
+            let kinds = kind.map(|kind| [kind]);
+            let closed =
+                cases::close_of_client(conn, client_id, kinds.as_ref().map(<[_; 1]>::as_slice), by, now).await?;
+            causes.extend(closed.iter().map(|kind| cause_of(client_id, kind)));
+        }
+    }
+    let opened: Vec<NewCase> = batch.iter().flat_map(|work| work.cases.clone()).collect();
+    cases::open(conn, &opened, now).await?;
+    Ok(causes)
 }
 
 /// Drops texts that are sent only once and were sent already, so that the loop guard does not count them.

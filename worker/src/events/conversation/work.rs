@@ -7,6 +7,7 @@ use jobrun_onboarding::action::Action;
 use jobrun_onboarding::{
     Allocation, Client, Concern, Decision, Event, Facts, OptChange, Payment, State, Step, Takeover, TextKind, decide,
 };
+use jobrun_shared::db::cases::NewCase;
 use jobrun_shared::db::clients::{self, OptChangeRecord};
 use jobrun_shared::db::inbox::{NewEvent, Outcome, Payload, PendingEvent, Source};
 use jobrun_shared::db::numbers;
@@ -40,8 +41,12 @@ pub(super) struct ClientWork {
     pub(super) asked_at: DateTime<Utc>,
     /// Whether the client asked to cancel, or for its money back.
     pub(super) cancel_asked: bool,
-    /// Whether the client asked for a person.
-    pub(super) person_wanted: bool,
+    /// What the client said that a person has to answer.
+    pub(super) cases: Vec<NewCase>,
+    /// Whether the client has gone on after misfits that opened a case.
+    pub(super) misfits_ended: bool,
+    /// The operator who handed the client back, and has answered it.
+    pub(super) handed_back_by: Option<String>,
     /// Whether the client and the conversation misunderstand each other.
     pub(super) stuck: bool,
     /// Whether the client has a number, and did not finish its sign-up in spite of all reminders.
@@ -80,7 +85,9 @@ impl ClientWork {
             region_served: true,
             asked_at: DateTime::default(),
             cancel_asked: false,
-            person_wanted: false,
+            cases: Vec::new(),
+            misfits_ended: false,
+            handed_back_by: None,
             stuck: false,
             unfinished: false,
             opt_changes: Vec::new(),
@@ -213,13 +220,25 @@ impl ClientWork {
         let is_another = |it: &Takeover| client.takeover.as_ref().is_none_or(|before| before.by != it.by);
         self.was_taken_over |= decision.takeover.as_ref().is_some_and(is_another);
         self.misfits_changed |= decision.exchange.misfits != client.exchange.misfits;
+        self.misfits_ended |=
+            !is_of_operator && client.exchange.are_many_misfits() && !decision.exchange.are_many_misfits();
+        if let (None, Some(Payload::OperatorAction { by, action: Action::HandBack { .. }, .. })) =
+            (decision.refused, &event.payload)
+        {
+            self.handed_back_by = Some(by.clone());
+        }
         client.state = decision.next;
         client.collected = decision.collected;
         client.exchange = decision.exchange;
         self.cancel_asked |= decision.concern == Some(Concern::CancelAsked);
-        self.person_wanted |= decision.concern == Some(Concern::PersonWanted);
         self.stuck = decision.concern == Some(Concern::Stuck) || (self.stuck && !changes_state);
         self.unfinished |= decision.concern == Some(Concern::Unfinished);
+        self.cases.extend(decision.concern.and_then(Concern::case).map(|kind| NewCase {
+            client_id: client.id.clone(),
+            kind,
+            said: event.payload.as_ref().and_then(Payload::words).unwrap_or_default().to_owned(),
+            state: client.state,
+        }));
         self.payment_updated |= decision.payment.is_some() || decision.payment_active.is_some();
         let of_service = matches!(event.payload, Some(Payload::PaymentChanged { .. } | Payload::NumberLost { .. }));
         self.missed_service_notice |= of_service

@@ -1,0 +1,146 @@
+//! Cases: what clients said that a person has to answer, until an operator closes them.
+
+use chrono::{DateTime, Utc};
+use jobrun_onboarding::State;
+use serde::Serialize;
+use sqlx::PgConnection;
+
+use super::Error;
+
+/// The most characters of a client's words that a case keeps.
+const SAID_CHARS_MAX: i32 = 2_000;
+
+/// How many closed cases one statement removes.
+const REMOVED_AT_ONCE: i64 = 500;
+
+/// Words of a client that a person has to answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewCase {
+    /// `clients.id`.
+    pub client_id: String,
+    /// The stored name of the reason ([`jobrun_onboarding::Concern::case`]).
+    pub kind: &'static str,
+    /// The words of the client; empty if an event without words leads to the case.
+    pub said: String,
+    /// Where the conversation stands.
+    pub state: State,
+}
+
+/// A case.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Case {
+    /// `cases.id`.
+    pub id: i64,
+    /// `clients.id`.
+    pub client_id: String,
+    /// The reason: `question`.
+    pub kind: String,
+    /// The words of the client, a line for each text.
+    pub said: String,
+    /// Where the conversation stood.
+    pub state: String,
+    /// How many texts are in it.
+    pub times: i32,
+    /// When it was opened.
+    pub opened_at: DateTime<Utc>,
+    /// When the client last said something that is in it.
+    pub last_said_at: DateTime<Utc>,
+}
+
+/// The end of an open case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// `clients.id`.
+    pub client_id: String,
+    /// The reason for which it was opened.
+    pub kind: String,
+    /// The kinds of the client's other cases that are open.
+    pub others: Vec<String>,
+}
+
+/// Opens cases. What a client says adds to the open case of the same kind, if there is one.
+pub async fn open(conn: &mut PgConnection, cases: &[NewCase], now: DateTime<Utc>) -> Result<(), Error> {
+    // One statement for each: two texts of one client may belong to one case. They are few.
+    for case in cases {
+        sqlx::query!(
+            "INSERT INTO cases (client_id, kind, said, state, opened_at, last_said_at) VALUES ($1, $2, left($3, $6), $4, $5, $5)
+             ON CONFLICT (client_id, kind) WHERE closed_at IS NULL
+             DO UPDATE SET said = right(concat_ws(E'\\n', nullif(cases.said, ''), nullif(excluded.said, '')), $6),
+                           times = cases.times + 1, last_said_at = excluded.last_said_at",
+            case.client_id,
+            case.kind,
+            case.said,
+            case.state.name(),
+            now,
+            SAID_CHARS_MAX
+        )
+        .execute(&mut *conn)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Closes the open cases of a client: those of `kinds`, or all. Returns the kinds of those that were open.
+pub async fn close_of_client(
+    conn: &mut PgConnection,
+    client_id: &str,
+    kinds: Option<&[&str]>,
+    by: &str,
+    now: DateTime<Utc>,
+) -> Result<Vec<String>, Error> {
+    let closed = sqlx::query_scalar!(
+        "UPDATE cases SET closed_at = $4, closed_by = $3
+         WHERE client_id = $1 AND closed_at IS NULL AND ($2::TEXT[] IS NULL OR kind = ANY($2)) RETURNING kind",
+        client_id,
+        kinds as Option<&[&str]>,
+        by,
+        now
+    );
+    Ok(closed.fetch_all(conn).await?)
+}
+
+/// Closes the case `id`. Returns nothing if no open case has this id.
+pub async fn close(
+    conn: &mut PgConnection,
+    id: i64,
+    by: &str,
+    why: Option<&str>,
+    now: DateTime<Utc>,
+) -> Result<Option<Closed>, Error> {
+    let closed = sqlx::query!(
+        "UPDATE cases SET closed_at = $2, closed_by = $3, why = $4 WHERE id = $1 AND closed_at IS NULL
+         RETURNING client_id, kind",
+        id,
+        now,
+        by,
+        why
+    );
+    let Some(closed) = closed.fetch_optional(&mut *conn).await? else { return Ok(None) };
+    let others =
+        sqlx::query_scalar!("SELECT kind FROM cases WHERE client_id = $1 AND closed_at IS NULL", closed.client_id);
+    let others = others.fetch_all(conn).await?;
+    Ok(Some(Closed { client_id: closed.client_id, kind: closed.kind, others }))
+}
+
+/// Returns up to `limit` open cases, the oldest first.
+pub async fn list_open(conn: &mut PgConnection, limit: i64) -> Result<Vec<Case>, Error> {
+    let open = sqlx::query_as!(
+        Case,
+        "SELECT id, client_id, kind, said, state, times, opened_at, last_said_at FROM cases
+         WHERE closed_at IS NULL ORDER BY opened_at, id LIMIT $1",
+        limit
+    );
+    Ok(open.fetch_all(conn).await?)
+}
+
+/// Removes some of the cases that were closed before `before`. Returns how many.
+pub async fn remove_closed_before(conn: &mut PgConnection, before: DateTime<Utc>) -> Result<usize, Error> {
+    let removed = sqlx::query!(
+        "DELETE FROM cases WHERE id = ANY(ARRAY(SELECT id FROM cases WHERE closed_at < $1 ORDER BY closed_at LIMIT $2
+                                                FOR UPDATE SKIP LOCKED))",
+        before,
+        REMOVED_AT_ONCE
+    );
+    Ok(usize::try_from(removed.execute(conn).await?.rows_affected()).unwrap_or(usize::MAX))
+}
