@@ -236,7 +236,7 @@ pub(crate) enum Command {
     ///
     /// misfits: the conversation did not understand the client; person: it asks for a person, or to be rung; help; question; doubt: it
     /// doubts that we are honest; cancel: it cancels, or wants its money back. The conversation keeps its place, and sends no
-    /// reminders while a case is open. Handing a client back closes its cases.
+    /// reminders while a case is open. Handing a client back closes its cases, but for a wish to cancel.
     Cases {
         /// Print JSON, for scripts
         #[arg(long)]

@@ -25,7 +25,7 @@ pub struct Schedule {
 /// What the rows say of a client's silence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Silence {
-    /// When either side last said something, or the client last moved; reminders apart.
+    /// When either side last said something, the client last moved, or a person answered it; reminders apart.
     pub since: DateTime<Utc>,
     /// Whether the client has ever written.
     pub has_written: bool,

@@ -21,6 +21,7 @@ pub(crate) fn decide_text(client: &Client, body: &str, received_at: DateTime<Utc
     of_any_state(client, body, &meaning, facts)
         .or_else(|| out_of_region(client, facts))
         .or_else(|| (meaning == Meaning::AsksTerms).then(|| asked_terms(client)))
+        .or_else(|| needs_person(client, &meaning))
         .or_else(|| correct_answer(client, &meaning))
         .or_else(|| too_early(client, body, &meaning, received_at))
         .or_else(|| go_back(client, &meaning))
@@ -54,15 +55,11 @@ fn of_any_state(client: &Client, body: &str, meaning: &Meaning, facts: &Facts<'_
         Meaning::Refund => Some(stay.text(wording::nothing_to_refund())),
         Meaning::WrongNumber => Some(stay.text(wording::who_we_are())),
         Meaning::WantsPerson => Some(stay.text(wording::person_asked_for()).concern(Concern::PersonWanted)),
-        Meaning::Doubt => Some(stay.text(wording::doubt_answered()).concern(Concern::DoubtsUs)),
-        Meaning::AsksHelp => {
-            Some(stay.text(wording::help_offered(place(client).as_deref())).concern(Concern::HelpWanted))
-        }
-        Meaning::Question => {
-            Some(stay.text(wording::question_passed_on(place(client).as_deref())).concern(Concern::QuestionAsked))
-        }
         Meaning::Away
         | Meaning::AsksTerms
+        | Meaning::Doubt
+        | Meaning::AsksHelp
+        | Meaning::Question
         | Meaning::Back
         | Meaning::Correction(..)
         | Meaning::Respelling { .. }
@@ -81,6 +78,24 @@ fn of_any_state(client: &Client, body: &str, meaning: &Meaning, facts: &Facts<'_
         | Meaning::Greeting
         | Meaning::TooLong
         | Meaning::Unclear => None,
+    }
+}
+
+/// Decides a text that a person has to answer.
+fn needs_person(client: &Client, meaning: &Meaning) -> Option<Decision> {
+    let stay = Decision::nothing(client);
+    let place = place(client);
+    let passed_on = || wording::question_passed_on(place.as_deref());
+    if *meaning == Meaning::Question {
+        Some(stay.text(passed_on()).concern(Concern::QuestionAsked))
+    } else if *meaning == Meaning::AsksHelp {
+        Some(stay.text(wording::help_offered(place.as_deref())).concern(Concern::HelpWanted))
+    } else if *meaning == Meaning::Doubt {
+        // A client who is live knows what JobRun is.
+        let text = if client.state == State::Complete { passed_on() } else { wording::doubt_answered() };
+        Some(stay.text(text).concern(Concern::DoubtsUs))
+    } else {
+        None
     }
 }
 

@@ -16,10 +16,11 @@ use crate::commands::{connect_for_account, operator};
 use crate::table;
 
 /// What an erasure does with the rows of each table.
-const DONE: [(&str, &str); 15] = [
+const DONE: [(&str, &str); 16] = [
     ("clients", "deleted"),
     ("onboarding_states", "deleted"),
     ("waiting_list", "deleted"),
+    ("cases", "deleted"),
     ("messages", "deleted; the words are redacted at Twilio"),
     (
         "events",

@@ -274,7 +274,7 @@ pub fn read(body: &str, asked: State, known: Option<&Half>) -> Meaning {
     }
     let is_too_long = asked < State::S8FwdConfirm && body.chars().count() > ANSWER_CHARS_MAX;
     let unread = if is_too_long { Meaning::TooLong } else { Meaning::Unclear };
-    questions::for_a_person(body).unwrap_or(unread)
+    questions::for_a_person(body, asked).unwrap_or(unread)
 }
 
 /// Returns whether a text asks for no more texts in plain words. Twilio's own words are [`keyword`]s.

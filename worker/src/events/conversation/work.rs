@@ -43,8 +43,6 @@ pub(super) struct ClientWork {
     pub(super) cancel_asked: bool,
     /// What the client said that a person has to answer.
     pub(super) cases: Vec<NewCase>,
-    /// Whether the client has gone on after misfits that opened a case.
-    pub(super) misfits_ended: bool,
     /// The operator who handed the client back, and has answered it.
     pub(super) handed_back_by: Option<String>,
     /// Whether the client and the conversation misunderstand each other.
@@ -86,7 +84,6 @@ impl ClientWork {
             asked_at: DateTime::default(),
             cancel_asked: false,
             cases: Vec::new(),
-            misfits_ended: false,
             handed_back_by: None,
             stuck: false,
             unfinished: false,
@@ -220,8 +217,6 @@ impl ClientWork {
         let is_another = |it: &Takeover| client.takeover.as_ref().is_none_or(|before| before.by != it.by);
         self.was_taken_over |= decision.takeover.as_ref().is_some_and(is_another);
         self.misfits_changed |= decision.exchange.misfits != client.exchange.misfits;
-        self.misfits_ended |=
-            !is_of_operator && client.exchange.are_many_misfits() && !decision.exchange.are_many_misfits();
         if let (None, Some(Payload::OperatorAction { by, action: Action::HandBack { .. }, .. })) =
             (decision.refused, &event.payload)
         {
