@@ -86,8 +86,6 @@ pub enum Concern {
     PersonWanted,
     /// The client pays or has paid, and asks to cancel or for its money back.
     CancelAsked,
-    /// The client has a number, and did not finish its sign-up in spite of all reminders.
-    Unfinished,
 }
 
 impl Decision {

@@ -15,7 +15,7 @@ impl ClientWork {
         let missed = missed.map(|kind| cause_of_undelivered(kind, &client.id));
         let missed = missed.chain((self.went_on && !self.missed_service_notice).then(|| Kind::Untold.of(&client.id)));
         let missed = missed.chain((self.went_on && !self.stuck).then(|| Kind::Stuck.of(&client.id)));
-        let missed = missed.chain((self.went_on && !self.unfinished).then(|| Kind::Unfinished.of(&client.id)));
+        let missed = missed.chain(self.went_on.then(|| Kind::Unfinished.of(&client.id)));
         // The service has ended: alerts about a client who pays end, and nothing is left to cancel.
         let ended = self.payment_updated && !client.payment_active;
         let reached = (self.reach_changed && !client.unreachable) || ended;
@@ -49,13 +49,12 @@ impl ClientWork {
     }
 
     /// Returns the alerts about a client whom the conversation does not understand, or who asked for a person, to cancel, or for
-    /// its money back, or did not finish its sign-up.
+    /// its money back.
     pub(super) fn concern_alerts(&self) -> Vec<NewAlert> {
         let Client { id, state, .. } = &self.loaded.client;
         let stuck = self.stuck.then(|| alert_of::stuck(id, *state));
         let cancels = self.cancel_asked.then(|| alert_of::cancel_asked(id));
         let wants_person = self.person_wanted.then(|| alert_of::person_wanted(id));
-        let unfinished = self.unfinished.then(|| alert_of::unfinished(id, *state));
-        stuck.into_iter().chain(cancels).chain(wants_person).chain(unfinished).collect()
+        stuck.into_iter().chain(cancels).chain(wants_person).collect()
     }
 }
