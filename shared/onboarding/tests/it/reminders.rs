@@ -226,6 +226,11 @@ fn the_operator_hears_of_an_unused_number_also_if_its_client_is_not_reminded() {
     is_reported(&client, "GB", &said(TextKind::Closing), &schedule());
     let never_wrote = Silence { has_written: false, ..silent() };
     assert_eq!(next_at(&client, &never_wrote, hours(24 * 10)), Next::Never, "made by hand");
+    let again = Next::LookAgain(hours(97));
+    let takeover = Takeover { by: "ada".to_owned(), last_at: noon(), silence_minutes: None };
+    let out = Client { opted_out: true, ..client };
+    assert_eq!(next_at(&Client { takeover: Some(takeover), ..out.clone() }, &silent(), hours(96)), again);
+    assert_eq!(next_at(&out, &Silence { is_unread: true, ..silent() }, hours(96)), again, "it may be START");
 }
 
 #[test]
