@@ -46,6 +46,15 @@ pub enum Error {
         /// Stripe's names of the subscriptions.
         subscriptions: Vec<String>,
     },
+    /// The payment gate is open to the client, though it has no subscription.
+    #[error(
+        "client {client_id} is marked as paid by hand, without a subscription. Settle with it what it has paid, and close the payment \
+         gate: UPDATE clients SET \"paymentActive\" = FALSE WHERE id = '{client_id}'. Then erase"
+    )]
+    PaidByHand {
+        /// `clients.id`.
+        client_id: String,
+    },
     /// An event about the client waits.
     #[error(
         "an event about this client waits to be processed, a text or a payment: run this again once a worker has processed it"
@@ -150,7 +159,10 @@ async fn ensure_pays_nothing(conn: &mut PgConnection, person: &Person) -> Result
     if !paying.subscriptions.is_empty() {
         return Err(Error::Pays { client_id: person.client_id.clone(), subscriptions: paying.subscriptions });
     }
-    if paying.event_waits { Err(Error::EventWaits) } else { Ok(()) }
+    if paying.event_waits {
+        return Err(Error::EventWaits);
+    }
+    if paying.gate_open { Err(Error::PaidByHand { client_id: person.client_id.clone() }) } else { Ok(()) }
 }
 
 /// Scrubs the events that were not looked at yet, some thousand in a transaction. Commits each.
@@ -217,11 +229,12 @@ pub async fn remove_client(pool: &PgPool, key: &PhoneKey, id: i64, person: &Pers
     }
     let opted_out =
         erasures::keep_opt_out(&mut tx, &erasure, person, &key.digest(&person.phone), erasure.begun_at).await?;
-    erasures::remove_client(&mut tx, id, person, now).await?;
+    let to_read = erasures::remove_client(&mut tx, id, person, now).await?;
     let remains = json!({
         "stripeCustomers": person.customers,
         "stripeSubscriptions": person.subscriptions,
         "optOutDigest": opted_out,
+        "reasonsToRead": to_read,
     });
     erasures::save_removed(&mut tx, id, &remains, now).await?;
     let cleared = alerts::clear(&mut tx, &person::alert_causes(&person.client_id), now).await?;

@@ -92,22 +92,19 @@ pub enum Concern {
     DoubtsUs,
     /// The client pays or has paid, and asks to cancel or for its money back.
     CancelAsked,
-    /// The client has a number, and did not finish its sign-up in spite of all reminders.
-    Unfinished,
 }
 
 impl Concern {
-    /// Returns the stored name of the case that an operator has to close. A concern without a case has only an alert.
+    /// Returns the stored name of the case that an operator has to close.
     #[must_use]
-    pub const fn case(self) -> Option<&'static str> {
+    pub const fn case(self) -> &'static str {
         match self {
-            Self::Stuck => Some("misfits"),
-            Self::PersonWanted => Some("person"),
-            Self::HelpWanted => Some("help"),
-            Self::QuestionAsked => Some("question"),
-            Self::DoubtsUs => Some("doubt"),
-            Self::CancelAsked => Some("cancel"),
-            Self::Unfinished => None,
+            Self::Stuck => "misfits",
+            Self::PersonWanted => "person",
+            Self::HelpWanted => "help",
+            Self::QuestionAsked => "question",
+            Self::DoubtsUs => "doubt",
+            Self::CancelAsked => "cancel",
         }
     }
 }

@@ -269,6 +269,9 @@ fn phone_type(client: &Client, meaning: &Meaning, facts: &Facts<'_>) -> Step {
         step_that_ends_misfits(instructions(client, *phone_type, facts))
     } else if *meaning == Meaning::Yes {
         step_that_ends_misfits(ready_for_phone_type(client, facts))
+    } else if *meaning == Meaning::Done && client.number.is_some() && client.collected.phone_type.is_some() {
+        // A client who went back has had the instructions, and a reminder repeats them.
+        Decision::nothing(client).to(State::S8FwdConfirm).text(wording::ask_test_call()).into()
     } else {
         repeat_question(client, meaning).into()
     }

@@ -497,17 +497,10 @@ pub(crate) fn payment_again(payment_link: &str) -> String {
     )
 }
 
-/// Asks a client who has said which phone it uses whether that is so.
-pub(crate) fn phone_type_again(phone_type: PhoneType) -> String {
-    let (number, name) = match phone_type {
-        PhoneType::IPhone => (1, "iPhone"),
-        PhoneType::Android => (2, "Android"),
-        PhoneType::Landline => (3, "landline"),
-    };
-    format!(
-        "Reply {number} for how to forward your {name} to your JobRun number. Another phone? Reply 1 for iPhone, 2 for Android or 3 for \
-         landline."
-    )
+/// Sends the instructions for the phone that the client has named to a client who is asked for its phone.
+pub(crate) fn instructions_again(phone_type: PhoneType, number: &E164) -> String {
+    let instructions = forwarding_instructions(phone_type, number).body;
+    format!("{instructions}\n\nAnother phone? Reply 1 for iPhone, 2 for Android or 3 for landline.")
 }
 
 #[cfg(test)]

@@ -18,14 +18,14 @@ pub fn stuck(client_id: &str, state: State) -> NewAlert {
     }
 }
 
-/// The client has a number, and did not finish its sign-up in spite of all reminders.
+/// The client has a number, did not finish its sign-up, and is silent after all reminders, or gets none.
 #[must_use]
 pub fn unfinished(client_id: &str, state: State) -> NewAlert {
     NewAlert {
         cause: Kind::Unfinished.of(client_id),
         about: format!(
-            "Client {client_id} has a number, and has been silent at {} in spite of all reminders: see `jobrun client {client_id}`. Get \
-             in touch, or end the subscription at Stripe.",
+            "Client {client_id} has a number, and has been silent at {} for days. No reminder follows: see `jobrun client \
+             {client_id}`. Get in touch, or end the subscription at Stripe.",
             state.name()
         ),
     }

@@ -60,6 +60,8 @@ pub mod number_checks;
 
 pub mod numbers;
 
+mod operator_words;
+
 mod outage;
 
 pub mod outbox;

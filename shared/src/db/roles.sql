@@ -46,6 +46,7 @@ GRANT SELECT, INSERT, UPDATE ON alert_deliveries, alerts, audits, clients, event
 GRANT SELECT ON client_reach TO jobrun_worker, jobrun_console, jobrun_reader;
 GRANT SELECT ON restores TO jobrun_worker, jobrun_console, jobrun_reader;
 GRANT SELECT ON erased_opt_outs TO jobrun_worker, jobrun_reader;
+GRANT SELECT (client_id, finished_at) ON erasures TO jobrun_worker;
 GRANT SELECT ON erasures, erasure_texts TO jobrun_console, jobrun_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON cases TO jobrun_worker;
 GRANT SELECT ON cases TO jobrun_console, jobrun_reader;

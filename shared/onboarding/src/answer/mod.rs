@@ -189,7 +189,7 @@ pub enum Meaning {
     No,
     /// The answer to S6.
     Phone(PhoneType),
-    /// The answer to S7.
+    /// The answer to S7. A client who went back to S6 may give it there.
     Done,
     /// Forwarding cannot be set up as it was told.
     CannotForward,
@@ -262,7 +262,7 @@ pub fn read(body: &str, asked: State, known: Option<&Half>) -> Meaning {
         State::S3OwnerName => names::owner_name(body),
         State::S4NotificationPref if choices::prefers_sms(body) => Meaning::Sms,
         State::S4NotificationPref | State::S5ConfirmLive => read_assent(body),
-        State::S6PhoneType => choices::phone_type(body).map_or_else(|| read_assent(body), Meaning::Phone),
+        State::S6PhoneType => choices::phone_type(body).map_or_else(|| read_ready(body), Meaning::Phone),
         State::S7FwdSent if choices::is_done(body) => Meaning::Done,
         State::S7FwdSent | State::S8FwdConfirm if forwarding_trouble::cannot_forward(body) => Meaning::CannotForward,
         State::S7FwdSent => choices::phone_type(body).map_or_else(|| read_unprompted(body), Meaning::Phone),
@@ -402,6 +402,12 @@ fn read_assent(body: &str) -> Meaning {
         Assent::Unclear if form::greets(body) => Meaning::Greeting,
         Assent::Unclear => Meaning::Unclear,
     }
+}
+
+/// Reads a text where READY goes on, and DONE does for a client who has had the instructions.
+fn read_ready(body: &str) -> Meaning {
+    let meaning = read_assent(body);
+    if meaning == Meaning::Unclear && choices::is_done(body) { Meaning::Done } else { meaning }
 }
 
 /// Reads a text where no assent is asked for: an assent says that our text was read.

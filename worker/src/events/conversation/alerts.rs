@@ -17,7 +17,7 @@ impl ClientWork {
         let missed = missed.map(|kind| cause_of_undelivered(kind, &client.id));
         let missed = missed.chain((self.went_on && !self.missed_service_notice).then(|| Kind::Untold.of(&client.id)));
         let missed = missed.chain((self.went_on && !self.stuck).then(|| Kind::Stuck.of(&client.id)));
-        let missed = missed.chain((self.went_on && !self.unfinished).then(|| Kind::Unfinished.of(&client.id)));
+        let missed = missed.chain(self.went_on.then(|| Kind::Unfinished.of(&client.id)));
         // The operator has answered the client. A wish to cancel stays until the service ends.
         let answered = [Kind::Stuck, Kind::PersonWanted].map(|kind| kind.of(&client.id));
         let missed = missed.chain(answered.into_iter().filter(|_| self.handed_back_by.is_some()));
@@ -34,7 +34,7 @@ impl ClientWork {
 
     /// Returns the cases to open. A misunderstanding that is over by now is none.
     pub(super) fn new_cases(&self) -> impl Iterator<Item = NewCase> {
-        self.cases.iter().filter(|case| self.stuck || Some(case.kind) != Concern::Stuck.case()).cloned()
+        self.cases.iter().filter(|case| self.stuck || case.kind != Concern::Stuck.case()).cloned()
     }
 
     /// Returns the alert about a client who cannot be texted that its service has begun or ended, or that its number has changed.
@@ -59,14 +59,13 @@ impl ClientWork {
     }
 
     /// Returns the alerts about a client whom the conversation does not understand, or who needs a person, or asked to cancel, or for
-    /// its money back, or did not finish its sign-up.
+    /// its money back.
     pub(super) fn concern_alerts(&self) -> Vec<NewAlert> {
         let Client { id, state, .. } = &self.loaded.client;
         let stuck = self.stuck.then(|| alert_of::stuck(id, *state));
         let cancels = self.cancel_asked.then(|| alert_of::cancel_asked(id));
         let needs_person = |case: &NewCase| cases::cause_of(id, case.kind) == Kind::PersonWanted.of(id);
         let wants_person = self.cases.iter().any(needs_person).then(|| alert_of::person_wanted(id));
-        let unfinished = self.unfinished.then(|| alert_of::unfinished(id, *state));
-        stuck.into_iter().chain(cancels).chain(wants_person).chain(unfinished).collect()
+        stuck.into_iter().chain(cancels).chain(wants_person).collect()
     }
 }

@@ -47,8 +47,6 @@ pub(super) struct ClientWork {
     pub(super) handed_back_by: Option<String>,
     /// Whether the client and the conversation misunderstand each other.
     pub(super) stuck: bool,
-    /// Whether the client has a number, and did not finish its sign-up in spite of all reminders.
-    pub(super) unfinished: bool,
     pub(super) opt_changes: Vec<OptChangeRecord>,
     pub(super) reach_changed: bool,
     /// Whether an operator has taken the client over or handed it back, or either side has spoken meanwhile.
@@ -86,7 +84,6 @@ impl ClientWork {
             cases: Vec::new(),
             handed_back_by: None,
             stuck: false,
-            unfinished: false,
             opt_changes: Vec::new(),
             reach_changed: false,
             takeover_changed: false,
@@ -185,12 +182,14 @@ impl ClientWork {
         }
     }
 
-    /// Returns the client's id, if something was said to it that it may leave unanswered, and no sweep looks at it by `look_at`.
+    /// Returns the client's id, if something was said to it that it may leave unanswered, and no sweep looks at it by `look_at`. Also
+    /// if it has moved and has a number: a client whom no text reaches may leave the number unused.
     pub(super) fn begins_a_silence(&self, look_at: DateTime<Utc>) -> Option<&str> {
         let client = &self.loaded.client;
         let asks = |text: &NewMessage| !matches!(text.text.kind, TextKind::MissedCall | TextKind::Reminder);
         let is_late = self.loaded.remind_at.is_none_or(|at| at > look_at);
-        let begins = client.state != State::Complete && is_late && self.texts.iter().any(asks);
+        let may_leave_unused = self.moved && client.number.is_some();
+        let begins = client.state != State::Complete && is_late && (may_leave_unused || self.texts.iter().any(asks));
         begins.then_some(client.id.as_str())
     }
 
@@ -227,8 +226,7 @@ impl ClientWork {
         client.exchange = decision.exchange;
         self.cancel_asked |= decision.concern == Some(Concern::CancelAsked);
         self.stuck = decision.concern == Some(Concern::Stuck) || (self.stuck && !changes_state);
-        self.unfinished |= decision.concern == Some(Concern::Unfinished);
-        self.cases.extend(decision.concern.and_then(Concern::case).map(|kind| NewCase {
+        self.cases.extend(decision.concern.map(Concern::case).map(|kind| NewCase {
             client_id: client.id.clone(),
             kind,
             said: event.payload.as_ref().and_then(Payload::words).unwrap_or_default().to_owned(),
