@@ -53,6 +53,7 @@ pub fn action_words(action: &Action) -> String {
         Action::TakeNumber { .. } => "took the number from the client".to_owned(),
         Action::AskAgain => "asked the open question again".to_owned(),
         Action::OptIn => "opted the client in".to_owned(),
+        Action::Cancel => "asked to cancel for the client".to_owned(),
     }
 }
 

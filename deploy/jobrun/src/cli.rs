@@ -373,6 +373,14 @@ pub(crate) enum ClientAction {
         #[command(flatten)]
         on: OnClient,
     },
+    /// Cancel for a client that has asked for it in another way than by text: it is texted how, or you are alerted
+    ///
+    /// With PAYMENT_PORTAL_URL, a client with a subscription gets the link at which it cancels by itself. Otherwise the alert stays
+    /// until the subscription is cancelled in Stripe and has ended. The client keeps its number for the time that it has paid for.
+    Cancel {
+        #[command(flatten)]
+        on: OnClient,
+    },
 }
 
 impl ClientAction {
@@ -389,6 +397,7 @@ impl ClientAction {
             Self::TakeNumber { on, number } => (on, Action::TakeNumber { number }),
             Self::AskAgain { on } => (on, Action::AskAgain),
             Self::OptIn { on } => (on, Action::OptIn),
+            Self::Cancel { on } => (on, Action::Cancel),
         }
     }
 }

@@ -101,8 +101,8 @@ fn with_takeover(event: &Event, facts: &Facts<'_>, step: Step) -> Step {
             if matches!(event, Event::Text { .. }) {
                 takeover.last_at = takeover.last_at.max(said_at);
             }
-            // An operator who asks for the question again wants the text.
-            let is_asked_for = matches!(event, Event::Operator { action: Action::AskAgain, .. });
+            // An operator who asks for the question again, or cancels, wants the text.
+            let is_asked_for = matches!(event, Event::Operator { action: Action::AskAgain | Action::Cancel, .. });
             decision.texts.retain(|text| is_asked_for || text.kind.is_sent_in_a_takeover());
         }
     }

@@ -42,6 +42,8 @@ mod service;
 
 mod operator;
 
+mod cancelling;
+
 mod takeover;
 
 pub mod quiet_hours;

@@ -105,12 +105,22 @@ pub(crate) fn payment_overdue(has_number: bool) -> Text {
     )
 }
 
-pub(crate) fn service_ended(had_number: bool, payment_link: &str) -> Text {
-    let forwarding = if had_number { " Please switch off call forwarding on your phone." } else { "" };
+pub(crate) fn service_ended(had_number: bool, phone_type: Option<PhoneType>, payment_link: &str) -> Text {
+    let forwarding = if had_number { format!(" {}", switch_forwarding_off(phone_type)) } else { String::new() };
     text(
         TextKind::ServiceEnded,
         format!("Your JobRun service has ended.{forwarding}\n\nTo come back any time:\n{payment_link}"),
     )
+}
+
+/// Says how to switch call forwarding off. Mobile phones take the code of every network (3GPP TS 22.030), and UK landlines those that
+/// undo [`forwarding_instructions`].
+fn switch_forwarding_off(phone_type: Option<PhoneType>) -> &'static str {
+    match phone_type {
+        Some(PhoneType::IPhone | PhoneType::Android) => "To switch call forwarding off, dial ##002# and press call.",
+        Some(PhoneType::Landline) => "To switch call forwarding off, pick up and dial #61#, then #67#.",
+        None => "To switch call forwarding off, dial ##002# (landline: #61#, then #67#).",
+    }
 }
 
 /// Returns the words of an operator, as a text.
@@ -375,6 +385,14 @@ pub(crate) fn cancel_at_portal(portal: &str) -> Text {
     )
 }
 
+/// Confirms to a client that our team cancels for it.
+pub(crate) fn cancelling_for_you() -> Text {
+    text(
+        TextKind::HowToCancel,
+        "Sorry to see you go. Our team will cancel your subscription, and we'll text you once it has ended.",
+    )
+}
+
 pub(crate) fn nothing_charged() -> Text {
     text(
         TextKind::NothingCharged,
@@ -501,7 +519,13 @@ mod tests {
             person_asked_for(),
             nothing_charged(),
         ];
-        fixed.extend([how_to_cancel(true), how_to_cancel(false), refund_asked(), nothing_to_refund()]);
+        fixed.extend([
+            how_to_cancel(true),
+            how_to_cancel(false),
+            cancelling_for_you(),
+            refund_asked(),
+            nothing_to_refund(),
+        ]);
         fixed.extend([terms(&ask_owner_name()), terms(&ask_confirm_live())]);
         for text in fixed.into_iter().chain([no_numbers_there(), who_we_are(), too_long(&ask_owner_name())]) {
             assert_eq!(segments(&text.body).count, 1, "{}", text.body);

@@ -20,6 +20,8 @@ mod replay;
 
 mod reminders;
 
+mod cancelling;
+
 /// Returns a client at `state` that has given no answer yet.
 fn client_at(state: State) -> Client {
     Client {

@@ -116,6 +116,7 @@ pub(super) fn an_action() -> impl Strategy<Value = Action> {
         prop::option::of(Just(number().as_str().to_owned())).prop_map(|number| Action::TakeNumber { number }),
         Just(Action::AskAgain),
         Just(Action::OptIn),
+        Just(Action::Cancel),
     ]
 }
 

@@ -141,6 +141,7 @@ fn actions() -> impl Iterator<Item = (String, Event)> {
         ("Op take number", Action::TakeNumber { number: None }),
         ("Op ask again", Action::AskAgain),
         ("Op opt in", Action::OptIn),
+        ("Op cancel", Action::Cancel),
     ];
     actions.into_iter().map(|(name, action)| (name.to_owned(), Event::Operator { by: "ada".to_owned(), action }))
 }

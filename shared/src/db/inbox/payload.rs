@@ -143,7 +143,7 @@ pub enum Payload {
 }
 
 /// The kinds that this version knows. Events of other kinds are left to the next version, which may already run.
-pub(super) const KINDS: [&str; 14] = [
+pub(super) const KINDS: [&str; 15] = [
     "text",
     "call_arrived",
     "call_ended",
@@ -156,6 +156,7 @@ pub(super) const KINDS: [&str; 14] = [
     "subscription_asked",
     "payment_changed",
     "operator_action",
+    "operator_action_cancel",
     "reminder_due",
     "number_lost",
 ];
@@ -238,6 +239,7 @@ const fn kind_of(action: &Action) -> &'static str {
         | Action::TakeNumber { .. }
         | Action::AskAgain
         | Action::OptIn => "operator_action",
+        Action::Cancel => "operator_action_cancel",
     }
 }
 
@@ -299,6 +301,7 @@ mod tests {
                 why: Some(String::new()),
                 action: Action::MoveTo { state: State::Complete, from: None },
             },
+            Payload::OperatorAction { client_id: String::new(), by: String::new(), why: None, action: Action::Cancel },
             Payload::ReminderDue {
                 client_id: String::new(),
                 reminder: Reminder {
@@ -350,6 +353,7 @@ mod tests {
             Action::TakeNumber { number: Some(text()) },
             Action::AskAgain,
             Action::OptIn,
+            Action::Cancel,
         ];
         // Serde names every action that it can read when it is given one that it cannot.
         let refusal = serde_json::from_value::<Action>(serde_json::json!({ "action": "" })).unwrap_err().to_string();
