@@ -275,6 +275,23 @@ pub(crate) enum OfClient {
         #[arg(long, value_name = "FILE")]
         page: Option<std::path::PathBuf>,
     },
+    /// Move a client to a new phone, once you know who it is; without --yes, only show what that would do
+    ///
+    /// Its history, number and payment follow, and both phones are told. A client that the new phone is by now becomes one with it,
+    /// unless it pays or holds a number itself: then the change is refused.
+    ChangePhone {
+        #[command(flatten)]
+        on: OnClient,
+        /// The new phone: +447911123456
+        #[arg(value_name = "NEW_PHONE")]
+        new_phone: String,
+        /// The phone at which the client was seen: one that has moved since is left alone [default: the one it has now]
+        #[arg(long, value_name = "PHONE")]
+        from: Option<String>,
+        /// Move it
+        #[arg(long)]
+        yes: bool,
+    },
     /// Erase a person on its request; without --yes, only show what that would do
     ///
     /// Refused while the client pays, or its payment is on its way. Its number cools down. Its rows are deleted, or lose its phone and

@@ -44,6 +44,8 @@ mod operator;
 
 mod cancelling;
 
+pub mod phone_change;
+
 mod takeover;
 
 pub mod quiet_hours;

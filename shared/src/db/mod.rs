@@ -64,6 +64,8 @@ pub mod outbox;
 
 pub mod person;
 
+pub mod phone_changes;
+
 pub mod reminders;
 
 pub mod restores;

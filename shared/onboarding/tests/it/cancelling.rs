@@ -1,4 +1,4 @@
-//! Cancelling by text, by keyword and by an operator, and what is said at the end.
+//! Cancelling by text, by keyword and by an operator, and the text at the end.
 
 use jobrun_onboarding::action::{Action, Refused};
 use jobrun_onboarding::segments::segments;

@@ -140,10 +140,26 @@ pub enum Payload {
         /// The number, E.164.
         number: String,
     },
+    /// A newcomer says that it has a new phone, and that this is its old number.
+    PhoneChangeAsked {
+        /// The newcomer: `clients.id`.
+        client_id: String,
+        /// The old number, E.164.
+        old_phone: String,
+        /// When its text arrived.
+        asked_at: DateTime<Utc>,
+    },
+    /// A client has proved who it is, and moves to its new phone.
+    PhoneChangeDue {
+        /// `phone_changes.id`.
+        change_id: i64,
+        /// The client that moves: `clients.id`.
+        client_id: String,
+    },
 }
 
 /// The kinds that this version knows. Events of other kinds are left to the next version, which may already run.
-pub(super) const KINDS: [&str; 15] = [
+pub(super) const KINDS: [&str; 17] = [
     "text",
     "call_arrived",
     "call_ended",
@@ -159,10 +175,13 @@ pub(super) const KINDS: [&str; 15] = [
     "operator_action_cancel",
     "reminder_due",
     "number_lost",
+    "phone_change_asked",
+    "phone_change_due",
 ];
 
 /// The kinds that no conversation processes. They go on while conversations are stopped.
-pub(in crate::db) const KINDS_OF_NO_CONVERSATION: [&str; 3] = ["delivery_report", "stripe", "subscription_asked"];
+pub(in crate::db) const KINDS_OF_NO_CONVERSATION: [&str; 5] =
+    ["delivery_report", "stripe", "subscription_asked", "phone_change_asked", "phone_change_due"];
 
 impl Payload {
     /// Returns when it was answered, if it is a text that was answered before a restore of the database.
@@ -192,13 +211,22 @@ impl Payload {
             Self::OperatorAction { action, .. } => kind_of(action),
             Self::ReminderDue { .. } => "reminder_due",
             Self::NumberLost { .. } => "number_lost",
+            Self::PhoneChangeAsked { .. } => "phone_change_asked",
+            Self::PhoneChangeDue { .. } => "phone_change_due",
         }
     }
 
     /// Returns whether a conversation processes it, in order with the other events of its client.
     #[must_use]
     pub const fn is_for_a_conversation(&self) -> bool {
-        !matches!(self, Self::DeliveryReport { .. } | Self::Stripe { .. } | Self::SubscriptionAsked { .. })
+        !matches!(
+            self,
+            Self::DeliveryReport { .. }
+                | Self::Stripe { .. }
+                | Self::SubscriptionAsked { .. }
+                | Self::PhoneChangeAsked { .. }
+                | Self::PhoneChangeDue { .. }
+        )
     }
 
     /// Returns the lane of the event.
@@ -214,6 +242,9 @@ impl Payload {
             Self::DeliveryReport { message_id: None, sid, .. } => format!("message:{sid}"),
             // In any order: their combined meaning does not depend on it.
             Self::Stripe { id: name, .. } | Self::SubscriptionAsked { name, .. } => format!("stripe:{name}"),
+            Self::PhoneChangeAsked { client_id, .. } | Self::PhoneChangeDue { client_id, .. } => {
+                phone_change_lane(client_id)
+            }
             Self::NumberDue { client_id }
             | Self::PaymentChanged { client_id, .. }
             | Self::OperatorAction { client_id, .. }
@@ -243,12 +274,21 @@ const fn kind_of(action: &Action) -> &'static str {
     }
 }
 
-fn phone_lane(phone: &str) -> String {
+/// Returns the lane of the texts of a phone.
+#[must_use]
+pub fn phone_lane(phone: &str) -> String {
     format!("phone:{}", phone.trim_start_matches('+'))
 }
 
 fn number_lane(number: &str) -> String {
     format!("number:{number}")
+}
+
+/// Returns the lane of the changes of phone that a client asks for. It is not the client's own lane, whose events its conversation
+/// processes.
+#[must_use]
+pub fn phone_change_lane(client_id: &str) -> String {
+    format!("phone-change:{client_id}")
 }
 
 fn client_lane(client_id: &str) -> String {
@@ -314,6 +354,12 @@ mod tests {
                 },
             },
             Payload::NumberLost { client_id: String::new(), number: String::new() },
+            Payload::PhoneChangeAsked {
+                client_id: String::new(),
+                old_phone: String::new(),
+                asked_at: DateTime::UNIX_EPOCH,
+            },
+            Payload::PhoneChangeDue { change_id: 1, client_id: String::new() },
         ];
         let names = payloads.each_ref().map(Payload::kind);
         assert_eq!(names, KINDS);
