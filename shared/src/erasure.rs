@@ -25,7 +25,7 @@ use crate::db::audit_log::{self, Action, Actor, Via};
 use crate::db::erasures::{self, Unfinished};
 use crate::db::numbers::{self, Loss, LossReason};
 use crate::db::person::{self, Person};
-use crate::db::{self, alerts, clients, outbox, subscriptions};
+use crate::db::{self, alerts, clients, outbox, phone_changes, subscriptions};
 use crate::phone_digest::PhoneKey;
 use crate::refusal::Refusal;
 
@@ -229,6 +229,8 @@ pub async fn remove_client(pool: &PgPool, key: &PhoneKey, id: i64, person: &Pers
     }
     let opted_out =
         erasures::keep_opt_out(&mut tx, &erasure, person, &key.digest(&person.phone), erasure.begun_at).await?;
+    forget_former_phones(&mut tx, key, &erasure, person).await?;
+    phone_changes::remove_of_phone(&mut tx, &person.phone).await?;
     let to_read = erasures::remove_client(&mut tx, id, person, now).await?;
     let remains = json!({
         "stripeCustomers": person.customers,
@@ -240,6 +242,20 @@ pub async fn remove_client(pool: &PgPool, key: &PhoneKey, id: i64, person: &Pers
     let cleared = alerts::clear(&mut tx, &person::alert_causes(&person.client_id), now).await?;
     tx.commit().await?;
     crate::telemetry::cleared(&cleared);
+    Ok(())
+}
+
+/// Removes the opt-outs of the phones that the person had before, of which the last is kept as a digest. The client must be locked.
+async fn forget_former_phones(
+    conn: &mut PgConnection,
+    key: &PhoneKey,
+    erasure: &Unfinished,
+    person: &Person,
+) -> Result<(), Error> {
+    for digits in &person.former_phones {
+        let phone = E164::from_digits(digits).map_err(|_| db::Error::UnreadableNumber)?;
+        erasures::keep_former_opt_out(conn, &phone, &key.digest(&phone), erasure.begun_at).await?;
+    }
     Ok(())
 }
 

@@ -291,6 +291,23 @@ pub(crate) enum OfClient {
         #[arg(long, value_name = "FILE")]
         page: Option<std::path::PathBuf>,
     },
+    /// Move a client to a new phone, once you know who it is; without --yes, only show what that would do
+    ///
+    /// Its history, number and payment follow, and both phones are told. A client that the new phone is by now becomes one with it,
+    /// unless it pays or holds a number itself: then the change is refused.
+    ChangePhone {
+        #[command(flatten)]
+        on: OnClient,
+        /// The new phone: +447911123456
+        #[arg(value_name = "NEW_PHONE")]
+        new_phone: String,
+        /// The phone at which the client was seen: one that has moved since is left alone [default: the one it has now]
+        #[arg(long, value_name = "PHONE")]
+        from: Option<String>,
+        /// Move it
+        #[arg(long)]
+        yes: bool,
+    },
     /// Erase a person on its request; without --yes, only show what that would do
     ///
     /// Refused while the client pays, or its payment is on its way. Its number cools down. Its rows are deleted, or lose its phone and
@@ -389,6 +406,14 @@ pub(crate) enum ClientAction {
         #[command(flatten)]
         on: OnClient,
     },
+    /// Cancel for a client that has asked for it in another way than by text: it is texted how, or you are alerted
+    ///
+    /// With PAYMENT_PORTAL_URL, a client with a subscription gets the link at which it cancels by itself. Otherwise the alert stays
+    /// until the subscription is cancelled in Stripe and has ended. The client keeps its number for the time that it has paid for.
+    Cancel {
+        #[command(flatten)]
+        on: OnClient,
+    },
 }
 
 impl ClientAction {
@@ -405,6 +430,7 @@ impl ClientAction {
             Self::TakeNumber { on, number } => (on, Action::TakeNumber { number }),
             Self::AskAgain { on } => (on, Action::AskAgain),
             Self::OptIn { on } => (on, Action::OptIn),
+            Self::Cancel { on } => (on, Action::Cancel),
         }
     }
 }

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::action::Refused;
+use crate::phone_change::PhoneChangeStep;
 use crate::wording::Text;
 use crate::{Allocation, Client, Collected, E164, Exchange, Payment, State, Takeover};
 
@@ -60,6 +61,8 @@ pub struct Decision {
     pub takeover: Option<Takeover>,
     /// The reason why the action of an operator is refused.
     pub refused: Option<Refused>,
+    /// The step of a change of phone that the caller takes.
+    pub phone_change: Option<PhoneChangeStep>,
     /// Whether the caller has to record an [`Event::NumberDue`](crate::Event::NumberDue).
     pub number_due: bool,
     /// The alert to the operator, if there is one.
@@ -126,6 +129,7 @@ impl Decision {
             takes_number: None,
             takeover: client.takeover.clone(),
             refused: None,
+            phone_change: None,
             number_due: false,
             concern: None,
             journal: Vec::new(),

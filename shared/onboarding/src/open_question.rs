@@ -62,6 +62,7 @@ fn is_misfit(client: &Client, meaning: &Meaning) -> bool {
         // After the instructions there is no hurry.
         Meaning::No => asks && state < State::S7FwdSent,
         Meaning::Reaction
+        | Meaning::NewPhone(_)
         | Meaning::AutoReply
         | Meaning::Away
         | Meaning::Refusal

@@ -187,6 +187,9 @@ fn status(
         TextKind::HowToCancel,
         TextKind::RefundAsked,
         TextKind::ServiceEnded,
+        TextKind::PhoneCodeAsked,
+        TextKind::PhoneCodeWrong,
+        TextKind::PhoneNotMoved,
     ]);
     if client.state == State::Complete || client.payment == Payment::Ended || is_over {
         return ReminderStatus::Done;

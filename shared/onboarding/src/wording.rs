@@ -105,12 +105,22 @@ pub(crate) fn payment_overdue(has_number: bool) -> Text {
     )
 }
 
-pub(crate) fn service_ended(had_number: bool, payment_link: &str) -> Text {
-    let forwarding = if had_number { " Please switch off call forwarding on your phone." } else { "" };
+pub(crate) fn service_ended(had_number: bool, phone_type: Option<PhoneType>, payment_link: &str) -> Text {
+    let forwarding = if had_number { format!(" {}", switch_forwarding_off(phone_type)) } else { String::new() };
     text(
         TextKind::ServiceEnded,
         format!("Your JobRun service has ended.{forwarding}\n\nTo come back any time:\n{payment_link}"),
     )
+}
+
+/// Says how to switch call forwarding off. Mobile phones take the code of every network (3GPP TS 22.030), and UK landlines those that
+/// undo [`forwarding_instructions`].
+fn switch_forwarding_off(phone_type: Option<PhoneType>) -> &'static str {
+    match phone_type {
+        Some(PhoneType::IPhone | PhoneType::Android) => "To switch call forwarding off, dial ##002# and press call.",
+        Some(PhoneType::Landline) => "To switch call forwarding off, pick up and dial #61#, then #67#.",
+        None => "To switch call forwarding off, dial ##002# (landline: #61#, then #67#).",
+    }
 }
 
 /// Returns the words of an operator, as a text.
@@ -399,6 +409,14 @@ pub(crate) fn cancel_at_portal(portal: &str) -> Text {
     )
 }
 
+/// Confirms to a client that our team cancels for it.
+pub(crate) fn cancelling_for_you() -> Text {
+    text(
+        TextKind::HowToCancel,
+        "Sorry to see you go. Our team will cancel your subscription, and we'll text you once it has ended.",
+    )
+}
+
 pub(crate) fn nothing_charged() -> Text {
     text(
         TextKind::NothingCharged,
@@ -410,6 +428,73 @@ pub(crate) fn nothing_charged() -> Text {
 pub(crate) fn can_cancel_later(question: &Text) -> Text {
     let answer = "You have no JobRun subscription yet. Once you do, you can cancel any time by telling us here.";
     text(TextKind::NothingCharged, format!("{answer}\n\n{}", question.body))
+}
+
+/// Tells a new phone that a code was sent to the old number, in the same words whether or not it was.
+pub(crate) fn phone_code_asked() -> Text {
+    text(
+        TextKind::PhoneCodeAsked,
+        "Thanks. If that number is with JobRun, we've texted a code to it. Please reply with the code. Don't have that phone any more? \
+         Reply PERSON.",
+    )
+}
+
+/// Returns the text with the code, for the old phone.
+#[must_use]
+pub fn phone_code(code: &str) -> Text {
+    text(
+        TextKind::PhoneCode,
+        format!("Your JobRun code is {code}. If you didn't ask to move to a new phone, ignore this: nothing changes."),
+    )
+}
+
+pub(crate) fn phone_code_wrong() -> Text {
+    text(
+        TextKind::PhoneCodeWrong,
+        "Sorry, that isn't the code. Please reply with the newest one on your old phone. Don't have that phone any more? Reply PERSON.",
+    )
+}
+
+pub(crate) fn phone_code_over() -> Text {
+    text(
+        TextKind::PhoneCodeWrong,
+        "Sorry, that code has run out. For a new one, text MY OLD NUMBER IS, and the number. Don't have that phone any more? Reply PERSON.",
+    )
+}
+
+/// Tells a client on its new phone that it has moved, and what comes next: forwarding is set on each phone anew.
+#[must_use]
+pub fn phone_moved(client: &Client) -> Text {
+    let next = match (&client.number, client.state) {
+        (Some(number), State::Complete) => {
+            let number = number.as_str();
+            format!(
+                "To forward this phone's calls too, dial each of these and press call:\n**61*{number}#\n**67*{number}#"
+            )
+        }
+        (Some(_) | None, _) => reminder(client).body,
+    };
+    text(TextKind::PhoneMoved, format!("Done: your JobRun is on this phone now.\n\n{next}"))
+}
+
+/// Tells the old phone that its client has moved.
+#[must_use]
+pub fn phone_moved_away(new: &E164) -> Text {
+    let digits = new.digits();
+    let ending = digits.get(digits.len().saturating_sub(3)..).unwrap_or_default();
+    text(
+        TextKind::PhoneMovedAway,
+        format!("Your JobRun has moved to a new phone ending {ending}. If that wasn't you, reply PERSON here at once."),
+    )
+}
+
+/// Tells a new phone with the right code that it did not work all the same.
+#[must_use]
+pub fn phone_not_moved() -> Text {
+    text(
+        TextKind::PhoneNotMoved,
+        "Sorry, we couldn't move your JobRun to this phone. Somebody from our team will get in touch.",
+    )
 }
 
 pub(crate) fn refund_asked() -> Text {
@@ -521,7 +606,20 @@ mod tests {
             person_asked_for(),
             nothing_charged(),
         ];
-        fixed.extend([how_to_cancel(true), how_to_cancel(false), refund_asked(), nothing_to_refund()]);
+        fixed.extend([
+            how_to_cancel(true),
+            how_to_cancel(false),
+            cancelling_for_you(),
+            refund_asked(),
+            nothing_to_refund(),
+        ]);
+        fixed.extend([
+            phone_code_asked(),
+            phone_code("123456"),
+            phone_code_wrong(),
+            phone_code_over(),
+            phone_not_moved(),
+        ]);
         fixed.extend([terms(&ask_owner_name()), terms(&ask_confirm_live())]);
         for text in fixed.into_iter().chain([no_numbers_there(), who_we_are(), too_long(&ask_owner_name())]) {
             assert_eq!(segments(&text.body).count, 1, "{}", text.body);

@@ -43,6 +43,18 @@ pub fn person_wanted(client_id: &str) -> NewAlert {
     }
 }
 
+/// A new phone asks to take over a client's service, and the client cannot prove by a code that it is its own.
+#[must_use]
+pub fn cannot_prove_old_phone(client_id: &str) -> NewAlert {
+    NewAlert {
+        cause: Kind::PersonWanted.of(client_id),
+        about: format!(
+            "Client {client_id} says that it has a new phone, and no code can be sent to the old one, or the move failed: see `jobrun client \
+             {client_id}`. Find out who it is, move it with `jobrun client change-phone`, and close its case."
+        ),
+    }
+}
+
 /// The client asked to cancel, or for its money back.
 #[must_use]
 pub fn cancel_asked(client_id: &str) -> NewAlert {

@@ -1,6 +1,7 @@
 //! Erasures of persons: their rows are deleted, or keep neither a phone nor words. Each erasure is a row that says how far it is.
 
 use chrono::{DateTime, Utc};
+use jobrun_onboarding::E164;
 use serde_json::Value;
 use sqlx::PgConnection;
 
@@ -237,6 +238,27 @@ pub async fn keep_opt_out(
         sqlx::query!("DELETE FROM erased_opt_outs WHERE phone_hmac = $1", digest).execute(&mut *conn).await?;
     }
     Ok(is_out)
+}
+
+/// Removes the opt-outs of a phone that a person had before, and keeps its digest if it opted out last.
+pub async fn keep_former_opt_out(
+    conn: &mut PgConnection,
+    phone: &E164,
+    digest: &[u8],
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "INSERT INTO erased_opt_outs (phone_hmac, opted_out_at)
+         SELECT $2, $3 FROM (SELECT change FROM opt_changes WHERE phone = $1 ORDER BY id DESC LIMIT 1) AS last WHERE change = 'out'
+         ON CONFLICT ON CONSTRAINT an_erased_opt_out_is_known_by_its_digest DO NOTHING",
+        phone.digits(),
+        digest,
+        now
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!("DELETE FROM opt_changes WHERE phone = $1", phone.digits()).execute(conn).await?;
+    Ok(())
 }
 
 /// Removes all other rows of a person, the client's own last, and the reasons of operators that hold its phone. The client must be

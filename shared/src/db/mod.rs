@@ -68,6 +68,8 @@ pub mod outbox;
 
 pub mod person;
 
+pub mod phone_changes;
+
 pub mod reminders;
 
 pub mod restores;

@@ -10,8 +10,9 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use super::execute;
 
 /// Tables with one row, or with no more rows than there is waiting work: a scan costs no more than that work. Those of a restore are
-/// empty until there is one, and those of erasures have a row for each person that was erased.
-const SMALL: [&str; 16] = [
+/// empty until there is one, those of erasures have a row for each person that was erased, and changes of phone one for each client that
+/// has moved.
+const SMALL: [&str; 17] = [
     "alert_deliveries",
     "audits",
     "erased_opt_outs",
@@ -20,6 +21,7 @@ const SMALL: [&str; 16] = [
     "installation",
     "leases",
     "number_checks",
+    "phone_changes",
     "restores",
     "sending",
     "stops",

@@ -158,6 +158,29 @@ async fn an_export_holds_everything_about_a_client_and_nothing_of_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_who_has_moved_to_a_new_phone_is_erased_with_its_time_on_the_old_one() {
+    let system = system(1).await;
+    let old = "+447911222333";
+    let sale = go_live(&system, old, ["Pipework Ltd", "Annabel Smith"]).await;
+    say(&system, old, "Zanzibar is where I go").await;
+    say(&system, ANN, "I have a new phone, my old number is 07911 222333").await;
+    let code = system.stand_in.bodies_to(old).pop().unwrap();
+    let code: String = code.chars().filter(char::is_ascii_digit).collect();
+    assert!(say(&system, ANN, &code).await[0].starts_with("Done"), "{code}");
+    go_live(&system, BEN, ["Ben's Boilers", "Ben Jones"]).await;
+    cancel(&system, &sale).await;
+    let (code, shown) = run(&system, &["client", "export", ANN, "--json"]).await;
+    assert!(code == 0 && shown.contains("447911222333") && !shown.contains("654321"), "{shown}");
+    let (code, shown) = run(&system, &["client", "erase", ANN, "--yes", "--why", "she asked"]).await;
+    assert_eq!(code, 0, "{shown}");
+    assert_gone(&system, "after a move").await;
+    let dumped = dump(&system).await;
+    let line = dumped.lines().find(|line| line.contains("7911222333") || line.contains("7911 222333"));
+    assert!(line.is_none(), "the old phone is still there: {line:?}");
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_who_pays_is_not_erased_and_a_dry_run_changes_nothing() {
     let system = system(1).await;
     let sale = go_live(&system, ANN, ["Pipework Ltd", "Annabel Smith"]).await;

@@ -2,6 +2,8 @@
 
 pub(crate) mod subscriptions;
 
+mod coming_back;
+
 mod refunds;
 
 mod stripe_audit;

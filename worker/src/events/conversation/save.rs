@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::loop_guard::Admission;
+use jobrun_onboarding::phone_change::PhoneChangeStep;
 use jobrun_onboarding::reminders::LOOK_AGAIN_AFTER;
 use jobrun_onboarding::{Client, E164, Takeover, TextKind};
 use jobrun_shared::alerts::texts;
@@ -12,7 +13,7 @@ use jobrun_shared::db::cases::{self, NewCase};
 use jobrun_shared::db::clients::{self, ConversationProgress, OptChangeRecord};
 use jobrun_shared::db::inbox::{self, NewEvent, Outcome};
 use jobrun_shared::db::outbox::{self, NewMessage};
-use jobrun_shared::db::reminders;
+use jobrun_shared::db::{phone_changes, reminders};
 use sqlx::PgConnection;
 
 use super::work::ClientWork;
@@ -67,6 +68,7 @@ pub(super) async fn save(
     let look_at = now + LOOK_AGAIN_AFTER;
     let silent = batch.iter().filter_map(|work| Some((work.begins_a_silence(look_at)?, Some(look_at))));
     reminders::save_next(conn, &silent.collect::<Vec<_>>()).await?;
+    save_phone_steps(conn, batch, now).await?;
     let follow_ups: Vec<NewEvent> = batch.iter().flat_map(|work| work.follow_ups.clone()).collect();
     inbox::insert(conn, &follow_ups, now).await?;
 
@@ -94,6 +96,19 @@ async fn save_cases(
     cases::close_kinds(conn, &of_causes(cleared), "the conversation", now).await?;
     let opened: Vec<NewCase> = batch.iter().flat_map(ClientWork::new_cases).collect();
     cases::open(conn, &opened, now).await
+}
+
+/// Saves what became of requests for a change of phone. They are locked.
+async fn save_phone_steps(conn: &mut PgConnection, batch: &[ClientWork], now: DateTime<Utc>) -> Result<(), db::Error> {
+    for (id, step) in batch.iter().flat_map(|work| &work.phone_steps) {
+        match step {
+            PhoneChangeStep::WrongTry => phone_changes::count_wrong(conn, *id).await?,
+            PhoneChangeStep::Proved => phone_changes::save_proved(conn, *id, now).await?,
+            PhoneChangeStep::Over => phone_changes::end(conn, *id, "no_right_code", now).await?,
+            PhoneChangeStep::Asked(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Drops texts that are sent only once and were sent already, so that the loop guard does not count them.

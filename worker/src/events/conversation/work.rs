@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::action::Action;
+use jobrun_onboarding::phone_change::PhoneChangeStep;
 use jobrun_onboarding::{
     Allocation, Client, Concern, Decision, Event, Facts, OptChange, Payment, State, Step, Takeover, TextKind, decide,
 };
@@ -12,6 +13,7 @@ use jobrun_shared::db::clients::{self, OptChangeRecord};
 use jobrun_shared::db::inbox::{NewEvent, Outcome, Payload, PendingEvent, Source};
 use jobrun_shared::db::numbers;
 use jobrun_shared::db::outbox::NewMessage;
+use jobrun_shared::db::phone_changes::OpenRequest;
 use jobrun_shared::traces::{Span, SpanName};
 
 use crate::context::JobContext;
@@ -27,6 +29,10 @@ pub(super) struct ClientWork {
     /// Set if the service has ended: the client gives up its number and its place on the waiting list.
     pub(super) loss: Option<numbers::Loss>,
     pub(super) payment_updated: bool,
+    /// The open request for a change of phone, if a text has a code in it.
+    pub(super) phone_request: Option<OpenRequest>,
+    /// What became of requests: `phone_changes.id`, and the step.
+    pub(super) phone_steps: Vec<(i64, PhoneChangeStep)>,
     pub(super) outcomes: Vec<Outcome>,
     pub(super) texts: Vec<NewMessage>,
     pub(super) moved: bool,
@@ -72,6 +78,8 @@ impl ClientWork {
             payment: None,
             loss: None,
             payment_updated: false,
+            phone_request: None,
+            phone_steps: Vec::new(),
             outcomes: Vec::new(),
             texts: Vec::new(),
             moved: false,
@@ -272,17 +280,48 @@ impl ClientWork {
             deferred_until: None,
             traceparent: self.span.as_ref().map(Span::traceparent),
         }));
-        let client_id = &client.id;
+        let client_id = client.id.clone();
+        let client_id = &client_id;
+        let phone_change = decision
+            .phone_change
+            .and_then(|step| take_phone_step(step, event, client_id, &mut self.phone_request, &mut self.phone_steps));
         let due = decision.number_due.then(|| ("number-due", Payload::NumberDue { client_id: client_id.clone() }));
         let taken = decision.takes_number.map(|number| {
             let number = number.as_str().to_owned();
             ("number-taken", Payload::NumberLost { client_id: client_id.clone(), number })
         });
-        self.follow_ups.extend(due.into_iter().chain(taken).map(|(name, payload)| NewEvent {
+        self.follow_ups.extend(due.into_iter().chain(taken).chain(phone_change).map(|(name, payload)| NewEvent {
             traceparent: self.span.as_ref().map(Span::traceparent),
             ..NewEvent::new(Source::System, format!("{name}:{}", event.id), payload)
         }));
         self.journal.push(decision.journal);
         self.record_outcome(event, outcome);
+    }
+}
+
+/// Notes the step of a change of phone. Returns the event that follows from it, with its name.
+fn take_phone_step(
+    step: PhoneChangeStep,
+    event: &PendingEvent,
+    client_id: &str,
+    request: &mut Option<OpenRequest>,
+    steps: &mut Vec<(i64, PhoneChangeStep)>,
+) -> Option<(&'static str, Payload)> {
+    if let PhoneChangeStep::Asked(old) = &step {
+        let (client_id, old_phone) = (client_id.to_owned(), old.as_str().to_owned());
+        let asked_at = event.received_at;
+        return Some(("phone-change-asked", Payload::PhoneChangeAsked { client_id, old_phone, asked_at }));
+    }
+    let open = request.take()?;
+    steps.push((open.id, step.clone()));
+    match step {
+        PhoneChangeStep::WrongTry => {
+            *request = Some(OpenRequest { wrong_tries: open.wrong_tries + 1, ..open });
+            None
+        }
+        PhoneChangeStep::Proved => open
+            .client_id
+            .map(|client_id| ("phone-change-due", Payload::PhoneChangeDue { change_id: open.id, client_id })),
+        PhoneChangeStep::Over | PhoneChangeStep::Asked(_) => None,
     }
 }
