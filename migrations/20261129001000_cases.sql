@@ -26,4 +26,14 @@ CREATE UNIQUE INDEX a_client_has_one_open_case_of_a_kind ON cases (client_id, ki
 
 CREATE INDEX cases_of_a_client ON cases (client_id);
 
+-- What clients were promised before has only an alert, which ends with its case from now on.
+INSERT INTO cases (client_id, kind, said, state, times, opened_at, last_said_at)
+SELECT clients.id, kind, '', COALESCE(current_state, 'S1_BUSINESS_TYPE_LOCATION'), 1, raised_at, last_seen_at
+FROM alerts
+JOIN (VALUES ('stuck', 'misfits'), ('cancel-asked', 'cancel'), ('person-wanted', 'person')) AS kinds (alert, kind)
+    ON split_part(cause, ':', 1) = alert
+JOIN clients ON cause = alert || ':' || clients.id
+LEFT JOIN onboarding_states ON onboarding_states.client_id = clients.id
+WHERE cleared_at IS NULL;
+
 CREATE INDEX closed_cases ON cases (closed_at) WHERE closed_at IS NOT NULL;

@@ -86,5 +86,6 @@ fn of_audit_log(action: &Action) -> (&'static str, Value) {
         Action::TakeNumber { number } => ("client.take_number", json!({ "number": number })),
         Action::AskAgain => ("client.ask_again", json!({})),
         Action::OptIn => ("client.opt_in", json!({})),
+        Action::Cancel => ("client.cancel", json!({})),
     }
 }

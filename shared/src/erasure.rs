@@ -25,7 +25,7 @@ use crate::db::audit_log::{self, Action, Actor, Via};
 use crate::db::erasures::{self, Unfinished};
 use crate::db::numbers::{self, Loss, LossReason};
 use crate::db::person::{self, Person};
-use crate::db::{self, alerts, clients, outbox, subscriptions};
+use crate::db::{self, alerts, clients, outbox, phone_changes, subscriptions};
 use crate::phone_digest::PhoneKey;
 use crate::refusal::Refusal;
 
@@ -45,6 +45,15 @@ pub enum Error {
         client_id: String,
         /// Stripe's names of the subscriptions.
         subscriptions: Vec<String>,
+    },
+    /// The payment gate is open to the client, though it has no subscription.
+    #[error(
+        "client {client_id} is marked as paid by hand, without a subscription. Settle with it what it has paid, and close the payment \
+         gate: UPDATE clients SET \"paymentActive\" = FALSE WHERE id = '{client_id}'. Then erase"
+    )]
+    PaidByHand {
+        /// `clients.id`.
+        client_id: String,
     },
     /// An event about the client waits.
     #[error(
@@ -150,7 +159,10 @@ async fn ensure_pays_nothing(conn: &mut PgConnection, person: &Person) -> Result
     if !paying.subscriptions.is_empty() {
         return Err(Error::Pays { client_id: person.client_id.clone(), subscriptions: paying.subscriptions });
     }
-    if paying.event_waits { Err(Error::EventWaits) } else { Ok(()) }
+    if paying.event_waits {
+        return Err(Error::EventWaits);
+    }
+    if paying.gate_open { Err(Error::PaidByHand { client_id: person.client_id.clone() }) } else { Ok(()) }
 }
 
 /// Scrubs the events that were not looked at yet, some thousand in a transaction. Commits each.
@@ -217,16 +229,33 @@ pub async fn remove_client(pool: &PgPool, key: &PhoneKey, id: i64, person: &Pers
     }
     let opted_out =
         erasures::keep_opt_out(&mut tx, &erasure, person, &key.digest(&person.phone), erasure.begun_at).await?;
-    erasures::remove_client(&mut tx, id, person, now).await?;
+    forget_former_phones(&mut tx, key, &erasure, person).await?;
+    phone_changes::remove_of_phone(&mut tx, &person.phone).await?;
+    let to_read = erasures::remove_client(&mut tx, id, person, now).await?;
     let remains = json!({
         "stripeCustomers": person.customers,
         "stripeSubscriptions": person.subscriptions,
         "optOutDigest": opted_out,
+        "reasonsToRead": to_read,
     });
     erasures::save_removed(&mut tx, id, &remains, now).await?;
     let cleared = alerts::clear(&mut tx, &person::alert_causes(&person.client_id), now).await?;
     tx.commit().await?;
     crate::telemetry::cleared(&cleared);
+    Ok(())
+}
+
+/// Removes the opt-outs of the phones that the person had before, of which the last is kept as a digest. The client must be locked.
+async fn forget_former_phones(
+    conn: &mut PgConnection,
+    key: &PhoneKey,
+    erasure: &Unfinished,
+    person: &Person,
+) -> Result<(), Error> {
+    for digits in &person.former_phones {
+        let phone = E164::from_digits(digits).map_err(|_| db::Error::UnreadableNumber)?;
+        erasures::keep_former_opt_out(conn, &phone, &key.digest(&phone), erasure.begun_at).await?;
+    }
     Ok(())
 }
 

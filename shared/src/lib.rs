@@ -78,6 +78,10 @@ pub mod restore;
 
 pub mod phone_digest;
 
+pub mod phone_codes;
+
+pub mod phone_changes;
+
 pub mod export;
 
 pub mod erasure;

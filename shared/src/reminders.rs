@@ -1,4 +1,5 @@
-//! Finds the clients who have fallen silent, and records for each that a reminder is due.
+//! Finds the clients who have fallen silent, and records for each that a reminder is due. Raises the alert about those who leave a
+//! number unused.
 //!
 //! The reminder itself is decided among the client's other events, so that it never crosses an answer. Nothing here sends a text.
 
@@ -6,8 +7,11 @@ use chrono::{DateTime, Utc};
 use jobrun_onboarding::reminders::{LOOK_AGAIN_AFTER, Next, Schedule, next};
 use sqlx::{PgConnection, PgPool};
 
+use crate::alerts::clients as alert_of;
+use crate::db::alerts::{self, NewAlert};
 use crate::db::inbox::{self, NewEvent, Payload, Source};
 use crate::db::{self, clients, outbox, reminders, stops};
+use crate::telemetry;
 
 /// The most clients that are looked at in one transaction.
 const LOOKED_AT_ONCE: i64 = 50;
@@ -32,26 +36,38 @@ pub async fn record_due(pool: &PgPool, schedule: &Schedule, now: DateTime<Utc>) 
             return Ok(recorded);
         }
         let ids = reminders::lock_due(&mut tx, now, LOOKED_AT_ONCE).await?;
-        recorded += record_of(&mut tx, &ids, schedule, now).await?;
+        let found = look_at(&mut tx, &ids, schedule, now).await?;
         tx.commit().await?;
+        telemetry::raised(&found.raised);
+        recorded += found.recorded;
         if ids.len() < LOOKED_AT_ONCE as usize {
             return Ok(recorded);
         }
     }
 }
 
-async fn record_of(
+/// What was found about some clients.
+#[derive(Default)]
+struct Found {
+    /// How many reminders were recorded.
+    recorded: usize,
+    /// The new alerts, for the log after the commit.
+    raised: Vec<NewAlert>,
+}
+
+async fn look_at(
     conn: &mut PgConnection,
     ids: &[String],
     schedule: &Schedule,
     now: DateTime<Utc>,
-) -> Result<usize, db::Error> {
+) -> Result<Found, db::Error> {
     if ids.is_empty() {
-        return Ok(0);
+        return Ok(Found::default());
     }
     let silences = reminders::list_silences(conn, ids).await?;
     let loaded = clients::load(conn, ids).await?;
     let mut due = Vec::new();
+    let mut unfinished = Vec::new();
     let mut looked_at = Vec::new();
     for (id, silence) in &silences {
         // A client that cannot be read has an alert of its own, from the conversation.
@@ -60,6 +76,10 @@ async fn record_of(
         let at = match found {
             Next::Never => None,
             Next::LookAgain(at) => Some(at),
+            Next::ReportUnfinished => {
+                unfinished.extend(client.map(|it| alert_of::unfinished(id, it.client.state)));
+                None
+            }
             Next::Remind(reminder) => {
                 let name = format!("reminder-due:{id}:{}", now.timestamp_millis());
                 let payload = Payload::ReminderDue { client_id: id.clone(), reminder };
@@ -70,5 +90,6 @@ async fn record_of(
         looked_at.push((id.as_str(), at));
     }
     reminders::save_next(conn, &looked_at).await?;
-    inbox::insert(conn, &due, now).await
+    let recorded = inbox::insert(conn, &due, now).await?;
+    Ok(Found { recorded, raised: alerts::raise(conn, &unfinished, now).await? })
 }

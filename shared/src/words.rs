@@ -31,6 +31,8 @@ pub fn event_words(kind: &str) -> &str {
         "unreachable" => "the network says that texts do not reach the phone",
         "payment_changed" => "the payment's standing changed",
         "number_lost" => "the number was taken from the client",
+        "phone_change_asked" => "a code for a change of phone was asked for",
+        "phone_change_due" => "the phone was to change",
         other => other,
     }
 }
@@ -53,6 +55,7 @@ pub fn action_words(action: &Action) -> String {
         Action::TakeNumber { .. } => "took the number from the client".to_owned(),
         Action::AskAgain => "asked the open question again".to_owned(),
         Action::OptIn => "opted the client in".to_owned(),
+        Action::Cancel => "asked to cancel for the client".to_owned(),
     }
 }
 

@@ -20,6 +20,8 @@ mod console;
 
 mod crashes;
 
+mod simulation;
+
 mod database;
 
 mod tidy;

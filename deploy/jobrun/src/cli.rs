@@ -240,7 +240,7 @@ pub(crate) enum Command {
     ///
     /// misfits: the conversation did not understand the client; person: it asks for a person, or to be rung; help; question; doubt: it
     /// doubts that we are honest; cancel: it cancels, or wants its money back. The conversation keeps its place, and sends no
-    /// reminders while a case is open. Handing a client back closes its cases.
+    /// reminders while a case is open. Handing a client back closes its cases, but for a wish to cancel.
     Cases {
         /// Print JSON, for scripts
         #[arg(long)]
@@ -294,6 +294,23 @@ pub(crate) enum OfClient {
         /// Write a page for a browser to this new file, which only you may read
         #[arg(long, value_name = "FILE")]
         page: Option<std::path::PathBuf>,
+    },
+    /// Move a client to a new phone, once you know who it is; without --yes, only show what that would do
+    ///
+    /// Its history, number and payment follow, and both phones are told. A client that the new phone is by now becomes one with it,
+    /// unless it pays or holds a number itself: then the change is refused.
+    ChangePhone {
+        #[command(flatten)]
+        on: OnClient,
+        /// The new phone: +447911123456
+        #[arg(value_name = "NEW_PHONE")]
+        new_phone: String,
+        /// The phone at which the client was seen: one that has moved since is left alone [default: the one it has now]
+        #[arg(long, value_name = "PHONE")]
+        from: Option<String>,
+        /// Move it
+        #[arg(long)]
+        yes: bool,
     },
     /// Erase a person on its request; without --yes, only show what that would do
     ///
@@ -393,6 +410,14 @@ pub(crate) enum ClientAction {
         #[command(flatten)]
         on: OnClient,
     },
+    /// Cancel for a client that has asked for it in another way than by text: it is texted how, or you are alerted
+    ///
+    /// With PAYMENT_PORTAL_URL, a client with a subscription gets the link at which it cancels by itself. Otherwise the alert stays
+    /// until the subscription is cancelled in Stripe and has ended. The client keeps its number for the time that it has paid for.
+    Cancel {
+        #[command(flatten)]
+        on: OnClient,
+    },
 }
 
 impl ClientAction {
@@ -409,6 +434,7 @@ impl ClientAction {
             Self::TakeNumber { on, number } => (on, Action::TakeNumber { number }),
             Self::AskAgain { on } => (on, Action::AskAgain),
             Self::OptIn { on } => (on, Action::OptIn),
+            Self::Cancel { on } => (on, Action::Cancel),
         }
     }
 }

@@ -10,8 +10,9 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use jobrun::commands::console::Change;
 use jobrun::commands::{
-    self, alerts, buy, call, cases, client, client_action, clients, connect_migrated, console, demo, doctor, erase,
-    export, migrate, numbers, pay, payments, pool, restored, stops, sweep, tail, text, texts, up, waiting, wording,
+    self, alerts, buy, call, cases, change_phone, client, client_action, clients, connect_migrated, console, demo,
+    doctor, erase, export, migrate, numbers, pay, payments, pool, restored, stops, sweep, tail, text, texts, up,
+    waiting, wording,
 };
 use jobrun_shared::numbers::purchase::Order;
 use jobrun_shared::{config, exit, telemetry};
@@ -107,6 +108,10 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Client { action: Some(OfClient::Erase { on, yes, dry_run: _ }), .. } => {
             let erasing = config::Erasing::from_env()?;
             erase::run(&erasing, &settings, &on.client, on.why, !yes, on.json).await?;
+        }
+        Command::Client { action: Some(OfClient::ChangePhone { on, new_phone, from, yes }), .. } => {
+            let options = change_phone::Options { new: new_phone, from, yes, why: on.why, json: on.json };
+            return change_phone::run(&settings, &on.client, options).await;
         }
         Command::Client { action: Some(OfClient::Act(action)), .. } => {
             let (on, action) = action.read();

@@ -63,6 +63,8 @@ pub enum Action {
     AskAgain,
     /// Opt a client in that has asked for it in another way than by text.
     OptIn,
+    /// Cancel the subscription of a client that has asked for it in another way than by text: the client is told how.
+    Cancel,
 }
 
 /// The reason for which an action is refused. Its name is stored as the outcome of the event.

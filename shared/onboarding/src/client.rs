@@ -59,17 +59,6 @@ pub struct Exchange {
     pub crossed: u32,
 }
 
-/// After this many texts in a row that fit no question, a person is offered.
-pub(crate) const MISFITS_MAX: u32 = 3;
-
-impl Exchange {
-    /// Returns whether so many texts in a row fitted no question that a person was offered.
-    #[must_use]
-    pub const fn are_many_misfits(&self) -> bool {
-        self.misfits >= MISFITS_MAX
-    }
-}
-
 /// The answers given so far, stored as `onboarding_states.collected_fields`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -10,7 +10,7 @@ use super::decision::{Concern, Decision, Facts, OptChange, Step};
 use super::payment_gate::number_in_the_background;
 use crate::action::Action;
 use crate::answer::{self, Keyword, keyword};
-use crate::{Call, Client, Event, Exchange, State, operator, reminders, service, texts, wording};
+use crate::{Call, Client, Event, Exchange, State, operator, phone_change, reminders, service, texts, wording};
 
 /// Decides what happens when `event` reaches `client`.
 ///
@@ -23,6 +23,7 @@ pub fn decide(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
         (None, Event::Text { body, .. }) if client.takeover_at(said_at(event, facts)).is_some() => {
             to_the_operator(client, body).into()
         }
+        (None, Event::CodeReply(reply)) => phone_change::code_given(client, reply).into(),
         (None, Event::PaymentStands(payment)) => service::payment_stands(client, *payment, facts),
         (None, Event::NumberLost(number)) => service::number_lost(client, number, facts),
         (None, Event::ReminderDue(reminder)) => reminders::remind(client, reminder, facts).into(),
@@ -39,6 +40,12 @@ pub fn decide(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
         }
         // A text from the client proves that its phone is in reach.
         (Step::Decided(decision), Event::Text { .. }) if client.unreachable => decision.reachable(true).into(),
+        (Step::Decided(mut decision), Event::CodeReply(_)) => {
+            if client.opted_out {
+                decision.texts.clear();
+            }
+            if client.unreachable { decision.reachable(true).into() } else { Step::Decided(decision) }
+        }
         (Step::Decided(decision), Event::Text { .. }) => Step::Decided(decision),
         // Other events still move a client who has opted out or is unreachable, but no text is sent.
         (Step::Decided(mut decision), _) => {
@@ -54,7 +61,8 @@ pub fn decide(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
 fn with_exchange(client: &Client, event: &Event, facts: &Facts<'_>, step: Step) -> Step {
     let led_by = match event {
         Event::Text { body, received_at, .. } => Some((body.clone(), *received_at)),
-        Event::CallArrived(_)
+        Event::CodeReply(_)
+        | Event::CallArrived(_)
         | Event::CallEnded(_)
         | Event::NumberDue
         | Event::OptedOut
@@ -101,8 +109,8 @@ fn with_takeover(event: &Event, facts: &Facts<'_>, step: Step) -> Step {
             if matches!(event, Event::Text { .. }) {
                 takeover.last_at = takeover.last_at.max(said_at);
             }
-            // An operator who asks for the question again wants the text.
-            let is_asked_for = matches!(event, Event::Operator { action: Action::AskAgain, .. });
+            // An operator who asks for the question again, or cancels, wants the text.
+            let is_asked_for = matches!(event, Event::Operator { action: Action::AskAgain | Action::Cancel, .. });
             decision.texts.retain(|text| is_asked_for || text.kind.is_sent_in_a_takeover());
         }
     }
@@ -120,7 +128,8 @@ fn decide_in_state(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
         // The first report tells the owner, because the other may be lost. The once key of the text prevents a second.
         (Event::CallArrived(call) | Event::CallEnded(call), State::Complete) => missed_call(client, call).into(),
         (
-            Event::CallArrived(_)
+            Event::CodeReply(_)
+            | Event::CallArrived(_)
             | Event::CallEnded(_)
             | Event::NumberDue
             | Event::OptedOut
@@ -155,7 +164,8 @@ fn change_reach(client: &Client, event: &Event) -> Option<Decision> {
         Event::Unreachable => Some(stay.reachable(false)),
         Event::Reached if client.unreachable => Some(stay.reachable(true)),
         Event::Reached => Some(stay),
-        Event::CallArrived(_)
+        Event::CodeReply(_)
+        | Event::CallArrived(_)
         | Event::CallEnded(_)
         | Event::NumberDue
         | Event::PaymentStands(_)
@@ -194,6 +204,7 @@ fn advance_by_call(client: &Client, event: &Event) -> Decision {
         Event::CallArrived(_) => stay.to(State::S9TestCall),
         Event::CallEnded(call) => stay.to(State::Complete).text(wording::live().once_for(call)),
         Event::Text { .. }
+        | Event::CodeReply(_)
         | Event::NumberDue
         | Event::OptedOut
         | Event::Unreachable

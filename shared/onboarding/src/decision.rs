@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::action::Refused;
+use crate::phone_change::PhoneChangeStep;
 use crate::wording::Text;
 use crate::{Allocation, Client, Collected, E164, Exchange, Payment, State, Takeover};
 
@@ -60,6 +61,8 @@ pub struct Decision {
     pub takeover: Option<Takeover>,
     /// The reason why the action of an operator is refused.
     pub refused: Option<Refused>,
+    /// The step of a change of phone that the caller takes.
+    pub phone_change: Option<PhoneChangeStep>,
     /// Whether the caller has to record an [`Event::NumberDue`](crate::Event::NumberDue).
     pub number_due: bool,
     /// The alert to the operator, if there is one.
@@ -92,22 +95,19 @@ pub enum Concern {
     DoubtsUs,
     /// The client pays or has paid, and asks to cancel or for its money back.
     CancelAsked,
-    /// The client has a number, and did not finish its sign-up in spite of all reminders.
-    Unfinished,
 }
 
 impl Concern {
-    /// Returns the stored name of the case that an operator has to close. A concern without a case has only an alert.
+    /// Returns the stored name of the case that an operator has to close.
     #[must_use]
-    pub const fn case(self) -> Option<&'static str> {
+    pub const fn case(self) -> &'static str {
         match self {
-            Self::Stuck => Some("misfits"),
-            Self::PersonWanted => Some("person"),
-            Self::HelpWanted => Some("help"),
-            Self::QuestionAsked => Some("question"),
-            Self::DoubtsUs => Some("doubt"),
-            Self::CancelAsked => Some("cancel"),
-            Self::Unfinished => None,
+            Self::Stuck => "misfits",
+            Self::PersonWanted => "person",
+            Self::HelpWanted => "help",
+            Self::QuestionAsked => "question",
+            Self::DoubtsUs => "doubt",
+            Self::CancelAsked => "cancel",
         }
     }
 }
@@ -129,6 +129,7 @@ impl Decision {
             takes_number: None,
             takeover: client.takeover.clone(),
             refused: None,
+            phone_change: None,
             number_due: false,
             concern: None,
             journal: Vec::new(),

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::action::Action;
+use crate::phone_change::CodeReply;
 use crate::reminder::Reminder;
 use crate::{E164, Keyword, Payment};
 
@@ -19,6 +20,8 @@ pub enum Event {
         /// When the text reached us.
         received_at: DateTime<Utc>,
     },
+    /// The client gave a code, and has an open request for a change of phone.
+    CodeReply(CodeReply),
     /// A call arrived on the client's own number.
     CallArrived(Call),
     /// A call on the client's own number has ended. The end may be reported before the arrival.

@@ -42,6 +42,10 @@ mod service;
 
 mod operator;
 
+mod cancelling;
+
+pub mod phone_change;
+
 mod takeover;
 
 pub mod quiet_hours;

@@ -2,9 +2,11 @@
 
 use super::decision::{Concern, Decision, Step};
 use crate::answer::{Half, Meaning};
-use crate::client::MISFITS_MAX;
 use crate::wording::{self, Text};
 use crate::{Client, State};
+
+/// After this many texts in a row that fit no question, a person is offered.
+const MISFITS_MAX: u32 = 3;
 
 /// Returns the half of the answer to S1, if only a half is known.
 pub(crate) fn half_known(client: &Client) -> Option<Half> {
@@ -60,6 +62,7 @@ fn is_misfit(client: &Client, meaning: &Meaning) -> bool {
         // After the instructions there is no hurry.
         Meaning::No => asks && state < State::S7FwdSent,
         Meaning::Reaction
+        | Meaning::NewPhone(_)
         | Meaning::AutoReply
         | Meaning::Away
         | Meaning::Refusal

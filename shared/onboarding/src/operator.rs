@@ -6,7 +6,7 @@ use super::open_question::{end_misfits, open_question};
 use super::service::serve_payer;
 use crate::payment_gate::{gate, through_the_gate, with_number};
 use crate::takeover::Takeover;
-use crate::{ANSWER_CHARS_MAX, Allocation, Client, Collected, Field, State, wording};
+use crate::{ANSWER_CHARS_MAX, Allocation, Client, Collected, Field, State, cancelling, wording};
 
 /// Decides an action of the operator `by`. While another operator has taken the client over, `by` can only take it over in turn.
 pub(crate) fn decide_action(client: &Client, by: &str, action: &Action, facts: &Facts<'_>) -> Step {
@@ -28,6 +28,7 @@ pub(crate) fn decide_action(client: &Client, by: &str, action: &Action, facts: &
         Action::TakeNumber { number } => take_number(client, number.as_deref()).into(),
         Action::AskAgain => texted(client, || Decision::nothing(client).text(question_of(client, facts))).into(),
         Action::OptIn if !client.opted_out => refuse(client, Refused::AlreadySo).into(),
+        Action::Cancel => cancelling::cancel(client, facts).unwrap_or_else(|refused| refuse(client, refused)).into(),
         Action::OptIn => Decision::nothing(client).opt(OptChange::In).text(question_of(client, facts)).into(),
     }
 }

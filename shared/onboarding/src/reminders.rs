@@ -3,10 +3,13 @@
 //! [`next`] says when a reminder is due, from the rows. `remind` decides it when its turn among the client's events has come: by
 //! then the client may have written, moved on or been taken over. A client that waits for us, has said no, pays no more, or speaks
 //! with a person is not reminded. The last reminder says that it is the last.
+//!
+//! An unused number costs money every month, and may be what another client waits for. So a client who has one is reported once no
+//! reminder follows and it is silent still, whether it was reminded or not.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::decision::{Concern, Decision, Facts};
+use crate::decision::{Decision, Facts};
 use crate::open_question::open_question;
 use crate::quiet_hours::QuietHours;
 pub use crate::reminder::Reminder;
@@ -26,7 +29,7 @@ pub struct Schedule {
 /// What the rows say of a client's silence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Silence {
-    /// When either side last said something, or the client last moved; reminders apart.
+    /// When either side last said something, the client last moved, or a person answered it; reminders apart.
     pub since: DateTime<Utc>,
     /// Whether the client has ever written.
     pub has_written: bool,
@@ -51,6 +54,8 @@ pub struct Silence {
 pub enum Next {
     /// A reminder is due.
     Remind(Reminder),
+    /// The client has a number, and is silent although no reminder follows: the operator has to know.
+    ReportUnfinished,
     /// Nothing is due before this time.
     LookAgain(DateTime<Utc>),
     /// Nothing is due until something is said to the client.
@@ -59,6 +64,12 @@ pub enum Next {
 
 /// A silence is looked at again after this time, if its end cannot be known.
 pub const LOOK_AGAIN_AFTER: TimeDelta = TimeDelta::hours(1);
+
+/// A client with a number is reported so long after its last reminder.
+const REPORTED_AFTER: TimeDelta = TimeDelta::days(1);
+
+/// Where no client is reminded, one with a number is reported as if its last reminder had been due after this time.
+const REMINDED_BY: TimeDelta = TimeDelta::days(3);
 
 /// A reminder that is not decided by then is looked at anew.
 const DECIDED_WITHIN: TimeDelta = TimeDelta::minutes(15);
@@ -79,6 +90,20 @@ enum ReminderStatus {
 /// Returns the next step about the silence of a client of `region` (ISO 3166).
 #[must_use]
 pub fn next(client: &Client, region: &str, silence: &Silence, schedule: &Schedule, now: DateTime<Utc>) -> Next {
+    let reminder = next_reminder(client, region, silence, schedule, now);
+    let may_be_unfinished = silence.has_written && client.state != State::Complete && client.number.is_some();
+    if reminder != Next::Never || !may_be_unfinished {
+        return reminder;
+    }
+    if silence.is_unread || client.takeover_at(now).is_some() {
+        return Next::LookAgain(now + LOOK_AGAIN_AFTER);
+    }
+    let last_due = silence.since + schedule.after.last().copied().unwrap_or(REMINDED_BY);
+    let report_at = silence.reminded_at.map_or(last_due, |at| at.max(last_due)) + REPORTED_AFTER;
+    if now < report_at { Next::LookAgain(report_at) } else { Next::ReportUnfinished }
+}
+
+fn next_reminder(client: &Client, region: &str, silence: &Silence, schedule: &Schedule, now: DateTime<Utc>) -> Next {
     if !silence.has_written || client.opted_out || client.unreachable {
         return Next::Never;
     }
@@ -146,10 +171,7 @@ pub(crate) fn remind(client: &Client, reminder: &Reminder, facts: &Facts<'_>) ->
     let ReminderStatus::Asked(question) = status(client, last_said, reminder.payment_asked, facts.payment_link) else {
         return stay;
     };
-    let decision = stay.text(wording::remind_silent(question, reminder.nth, reminder.is_last));
-    // An unused number costs money every month, and may be what another client waits for.
-    let is_unfinished = reminder.is_last && client.number.is_some();
-    if is_unfinished { decision.concern(Concern::Unfinished) } else { decision }
+    stay.text(wording::remind_silent(question, reminder.nth, reminder.is_last))
 }
 
 fn status(
@@ -166,6 +188,9 @@ fn status(
         TextKind::HowToCancel,
         TextKind::RefundAsked,
         TextKind::ServiceEnded,
+        TextKind::PhoneCodeAsked,
+        TextKind::PhoneCodeWrong,
+        TextKind::PhoneNotMoved,
     ]);
     if client.state == State::Complete || client.payment == Payment::Ended || is_over {
         return ReminderStatus::Done;
@@ -201,7 +226,7 @@ fn question(client: &Client) -> Words {
         (State::S1BusinessTypeLocation, _, _) if client.collected.business_type_location.is_none() => {
             wording::trade_and_place_again()
         }
-        (State::S6PhoneType, Some(phone_type), Some(_)) => wording::phone_type_again(phone_type),
+        (State::S6PhoneType, Some(phone_type), Some(number)) => wording::instructions_again(phone_type, number),
         (State::S7FwdSent, Some(phone_type), Some(number)) => {
             wording::forwarding_instructions(phone_type, number).words
         }

@@ -190,9 +190,15 @@ fn useful(kind: TextKind, client: &Client, facts: &ReplayFacts<'_>) -> Useful {
         | TextKind::RefundAsked
         | TextKind::Terms
         | TextKind::Closing
+        | TextKind::PhoneMoved
+        | TextKind::PhoneNotMoved
         | TextKind::OperatorReply => Useful::AsReply,
         TextKind::MissedCall | TextKind::Misdirected => Useful::AsNews,
-        // The next one comes by itself.
-        TextKind::Reminder => Useful::WhileTrue(false),
+        // The next one comes by itself. A code is sent once, and news for an old phone would go to the new one.
+        TextKind::PhoneCode
+        | TextKind::PhoneCodeAsked
+        | TextKind::PhoneCodeWrong
+        | TextKind::PhoneMovedAway
+        | TextKind::Reminder => Useful::WhileTrue(false),
     }
 }

@@ -71,7 +71,7 @@ fn ended(client: &Client, payment: Payment, facts: &Facts<'_>) -> Decision {
         .payment_active(false)
         .gives_up_number()
         .to(client.state.min(State::S5ConfirmLive))
-        .text(wording::service_ended(client.number.is_some(), &link))
+        .text(wording::service_ended(client.number.is_some(), client.collected.phone_type, &link))
 }
 
 /// The operator took the number `lost` from the client. A client who has paid gets another number, or waits for one, and sets up

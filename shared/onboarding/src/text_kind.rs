@@ -49,11 +49,17 @@ pub enum TextKind {
     OperatorReply,
     Reminder,
     ForwardAnotherWay,
+    PhoneCodeAsked,
+    PhoneCode,
+    PhoneCodeWrong,
+    PhoneMoved,
+    PhoneMovedAway,
+    PhoneNotMoved,
 }
 
 impl TextKind {
     /// Every kind.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 49] = [
         Self::Welcome,
         Self::AskBusinessName,
         Self::AskOwnerName,
@@ -97,6 +103,12 @@ impl TextKind {
         Self::OperatorReply,
         Self::Reminder,
         Self::ForwardAnotherWay,
+        Self::PhoneCodeAsked,
+        Self::PhoneCode,
+        Self::PhoneCodeWrong,
+        Self::PhoneMoved,
+        Self::PhoneMovedAway,
+        Self::PhoneNotMoved,
     ];
 
     /// Returns the kind that is stored under `name`, if there is one.
@@ -152,11 +164,19 @@ impl TextKind {
             Self::OperatorReply => "operator_reply",
             Self::Reminder => "reminder",
             Self::ForwardAnotherWay => "forward_another_way",
+            Self::PhoneCodeAsked => "phone_code_asked",
+            Self::PhoneCode => "phone_code",
+            Self::PhoneCodeWrong => "phone_code_wrong",
+            Self::PhoneMoved => "phone_moved",
+            Self::PhoneMovedAway => "phone_moved_away",
+            Self::PhoneNotMoved => "phone_not_moved",
         }
     }
 
-    /// The kinds that a client gets also while an operator has taken it over: the news that it pays for, and what operators write.
-    pub const SENT_IN_A_TAKEOVER: [Self; 2] = [Self::MissedCall, Self::OperatorReply];
+    /// The kinds that a client gets also while an operator has taken it over: the news that it pays for, what operators write, and
+    /// what concerns its change of phone.
+    pub const SENT_IN_A_TAKEOVER: [Self; 5] =
+        [Self::MissedCall, Self::OperatorReply, Self::PhoneCode, Self::PhoneMoved, Self::PhoneMovedAway];
 
     /// Returns whether a client gets this text also while an operator has taken it over.
     pub(crate) fn is_sent_in_a_takeover(self) -> bool {
@@ -202,6 +222,9 @@ impl TextKind {
             | Self::HowToCancel
             | Self::RefundAsked
             | Self::OperatorReply
+            | Self::PhoneMoved
+            | Self::PhoneMovedAway
+            | Self::PhoneNotMoved
             | Self::Live => TimeDelta::hours(24),
             Self::Welcome
             | Self::AskBusinessName
@@ -229,6 +252,8 @@ impl TextKind {
             | Self::Terms
             | Self::Closing => TimeDelta::hours(4),
             Self::MissedCall | Self::Reminder => TimeDelta::hours(1),
+            // No longer than the code.
+            Self::PhoneCode | Self::PhoneCodeAsked | Self::PhoneCodeWrong => TimeDelta::minutes(15),
             Self::Misdirected => TimeDelta::minutes(10),
         }
     }

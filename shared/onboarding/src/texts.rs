@@ -9,7 +9,7 @@ use super::payment_gate::{gate, instructions, ready_for_phone_type, through_the_
 use crate::answer::{self, Meaning};
 use crate::wording::{self, Text};
 use crate::words::Words;
-use crate::{Client, Collected, Payment, State};
+use crate::{Client, Collected, Payment, State, phone_change};
 
 /// The text that led to the open question counts as repeated if it arrives again within this time: networks deliver some texts
 /// twice. A person who replies to two questions with the same word takes longer.
@@ -22,6 +22,7 @@ pub(crate) fn decide_text(client: &Client, body: &str, received_at: DateTime<Utc
     of_any_state(client, body, &meaning, facts)
         .or_else(|| out_of_region(client, facts))
         .or_else(|| (meaning == Meaning::AsksTerms).then(|| asked_terms(client)))
+        .or_else(|| needs_person(client, &meaning))
         .or_else(|| correct_answer(client, &meaning))
         .or_else(|| too_early(client, body, &meaning, received_at))
         .or_else(|| go_back(client, &meaning))
@@ -55,13 +56,12 @@ fn of_any_state(client: &Client, body: &str, meaning: &Meaning, facts: &Facts<'_
         Meaning::Refund => Some(stay.text(wording::nothing_to_refund())),
         Meaning::WrongNumber => Some(stay.text(wording::who_we_are())),
         Meaning::WantsPerson => Some(stay.text(wording::person_asked_for()).concern(Concern::PersonWanted)),
-        Meaning::Doubt => Some(stay.text(wording::doubt_answered()).concern(Concern::DoubtsUs)),
-        Meaning::AsksHelp => Some(stay.text(wording::help_offered(place(client))).concern(Concern::HelpWanted)),
-        Meaning::Question => {
-            Some(stay.text(wording::question_passed_on(place(client))).concern(Concern::QuestionAsked))
-        }
+        Meaning::NewPhone(old) => phone_change::asked(client, old),
         Meaning::Away
         | Meaning::AsksTerms
+        | Meaning::Doubt
+        | Meaning::AsksHelp
+        | Meaning::Question
         | Meaning::Back
         | Meaning::Correction(..)
         | Meaning::Respelling { .. }
@@ -80,6 +80,24 @@ fn of_any_state(client: &Client, body: &str, meaning: &Meaning, facts: &Facts<'_
         | Meaning::Greeting
         | Meaning::TooLong
         | Meaning::Unclear => None,
+    }
+}
+
+/// Decides a text that a person has to answer.
+fn needs_person(client: &Client, meaning: &Meaning) -> Option<Decision> {
+    let stay = Decision::nothing(client);
+    let place = place(client);
+    let passed_on = || wording::question_passed_on(place.clone());
+    if *meaning == Meaning::Question {
+        Some(stay.text(passed_on()).concern(Concern::QuestionAsked))
+    } else if *meaning == Meaning::AsksHelp {
+        Some(stay.text(wording::help_offered(place.clone())).concern(Concern::HelpWanted))
+    } else if *meaning == Meaning::Doubt {
+        // A client who is live knows what JobRun is.
+        let text = if client.state == State::Complete { passed_on() } else { wording::doubt_answered() };
+        Some(stay.text(text).concern(Concern::DoubtsUs))
+    } else {
+        None
     }
 }
 
@@ -253,6 +271,9 @@ fn phone_type(client: &Client, meaning: &Meaning, facts: &Facts<'_>) -> Step {
         step_that_ends_misfits(instructions(client, *phone_type, facts))
     } else if *meaning == Meaning::Yes {
         step_that_ends_misfits(ready_for_phone_type(client, facts))
+    } else if *meaning == Meaning::Done && client.number.is_some() && client.collected.phone_type.is_some() {
+        // A client who went back has had the instructions, and a reminder repeats them.
+        Decision::nothing(client).to(State::S8FwdConfirm).text(wording::ask_test_call()).into()
     } else {
         repeat_question(client, meaning).into()
     }

@@ -100,8 +100,15 @@ pub(crate) fn payment_overdue(has_number: bool) -> Text {
     text(TextKind::PaymentOverdue, name)
 }
 
-pub(crate) fn service_ended(had_number: bool, payment_link: &str) -> Text {
-    let name = if had_number { Name::ServiceEnded } else { Name::ServiceEndedWithoutNumber };
+/// Says that the service has ended, and how to switch call forwarding off. Mobile phones take the code of every network (3GPP TS
+/// 22.030), and UK landlines those that undo [`forwarding_instructions`].
+pub(crate) fn service_ended(had_number: bool, phone_type: Option<PhoneType>, payment_link: &str) -> Text {
+    let name = match (had_number, phone_type) {
+        (false, _) => Name::ServiceEndedWithoutNumber,
+        (true, Some(PhoneType::IPhone | PhoneType::Android)) => Name::ServiceEndedOnMobile,
+        (true, Some(PhoneType::Landline)) => Name::ServiceEndedOnLandline,
+        (true, None) => Name::ServiceEnded,
+    };
     text(TextKind::ServiceEnded, name.with("payment_link", payment_link))
 }
 
@@ -288,6 +295,11 @@ pub(crate) fn cancel_at_portal(portal: &str) -> Text {
     text(TextKind::HowToCancel, Name::CancelAtPortal.with("portal", portal))
 }
 
+/// Confirms to a client that our team cancels for it.
+pub(crate) fn cancelling_for_you() -> Text {
+    text(TextKind::HowToCancel, Name::CancellingForYou)
+}
+
 pub(crate) fn nothing_charged() -> Text {
     text(TextKind::NothingCharged, Name::NothingCharged)
 }
@@ -295,6 +307,49 @@ pub(crate) fn nothing_charged() -> Text {
 /// Tells a client who pays nothing yet how it will be able to cancel.
 pub(crate) fn can_cancel_later(question: &Text) -> Text {
     text(TextKind::NothingCharged, Name::CanCancelLater.with("question", question.words.clone()))
+}
+
+/// Tells a new phone that a code was sent to the old number, in the same words whether or not it was.
+pub(crate) fn phone_code_asked() -> Text {
+    text(TextKind::PhoneCodeAsked, Name::PhoneCodeAsked)
+}
+
+/// Returns the text with the code, for the old phone.
+#[must_use]
+pub fn phone_code(code: &str) -> Text {
+    text(TextKind::PhoneCode, Name::PhoneCode.with("code", code))
+}
+
+pub(crate) fn phone_code_wrong() -> Text {
+    text(TextKind::PhoneCodeWrong, Name::PhoneCodeWrong)
+}
+
+pub(crate) fn phone_code_over() -> Text {
+    text(TextKind::PhoneCodeWrong, Name::PhoneCodeOver)
+}
+
+/// Tells a client on its new phone that it has moved, and what comes next: forwarding is set on each phone anew.
+#[must_use]
+pub fn phone_moved(client: &Client) -> Text {
+    let words = match (&client.number, client.state) {
+        (Some(number), State::Complete) => Name::PhoneMovedLive.with("number", number.as_str()),
+        (Some(_) | None, _) => Name::PhoneMoved.with("question", reminder(client).words),
+    };
+    text(TextKind::PhoneMoved, words)
+}
+
+/// Tells the old phone that its client has moved.
+#[must_use]
+pub fn phone_moved_away(new: &E164) -> Text {
+    let digits = new.digits();
+    let ending = digits.get(digits.len().saturating_sub(3)..).unwrap_or_default();
+    text(TextKind::PhoneMovedAway, Name::PhoneMovedAway.with("ending", ending))
+}
+
+/// Tells a new phone with the right code that it did not work all the same.
+#[must_use]
+pub fn phone_not_moved() -> Text {
+    text(TextKind::PhoneNotMoved, Name::PhoneNotMoved)
 }
 
 pub(crate) fn refund_asked() -> Text {
@@ -359,12 +414,7 @@ pub(crate) fn payment_again(payment_link: &str) -> Words {
     Name::PaymentAgain.with("payment_link", payment_link)
 }
 
-/// Asks a client who has said which phone it uses whether that is so.
-pub(crate) fn phone_type_again(phone_type: PhoneType) -> Words {
-    let name = match phone_type {
-        PhoneType::IPhone => Name::IPhoneAgain,
-        PhoneType::Android => Name::AndroidAgain,
-        PhoneType::Landline => Name::LandlineAgain,
-    };
-    name.into()
+/// Sends the instructions for the phone that the client has named to a client who is asked for its phone.
+pub(crate) fn instructions_again(phone_type: PhoneType, number: &E164) -> Words {
+    Name::InstructionsAgain.with("instructions", forwarding_instructions(phone_type, number).words)
 }

@@ -18,14 +18,14 @@ pub fn stuck(client_id: &str, state: State) -> NewAlert {
     }
 }
 
-/// The client has a number, and did not finish its sign-up in spite of all reminders.
+/// The client has a number, did not finish its sign-up, and is silent after all reminders, or gets none.
 #[must_use]
 pub fn unfinished(client_id: &str, state: State) -> NewAlert {
     NewAlert {
         cause: Kind::Unfinished.of(client_id),
         about: format!(
-            "Client {client_id} has a number, and has been silent at {} in spite of all reminders: see `jobrun client {client_id}`. Get \
-             in touch, or end the subscription at Stripe.",
+            "Client {client_id} has a number, and has been silent at {} for days. No reminder follows: see `jobrun client \
+             {client_id}`. Get in touch, or end the subscription at Stripe.",
             state.name()
         ),
     }
@@ -39,6 +39,18 @@ pub fn person_wanted(client_id: &str) -> NewAlert {
         about: format!(
             "Client {client_id} needs a person, and was told that our team will get in touch: see `jobrun cases`. Get in touch, then \
              close the case, which ends this."
+        ),
+    }
+}
+
+/// A new phone asks to take over a client's service, and the client cannot prove by a code that it is its own.
+#[must_use]
+pub fn cannot_prove_old_phone(client_id: &str) -> NewAlert {
+    NewAlert {
+        cause: Kind::PersonWanted.of(client_id),
+        about: format!(
+            "Client {client_id} says that it has a new phone, and no code can be sent to the old one, or the move failed: see `jobrun client \
+             {client_id}`. Find out who it is, move it with `jobrun client change-phone`, and close its case."
         ),
     }
 }

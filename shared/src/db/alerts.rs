@@ -6,7 +6,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::json;
-use sqlx::{PgConnection, PgExecutor, PgPool};
+use sqlx::{PgConnection, PgExecutor};
 
 use super::Error;
 use super::audit_log::{self, Action, Actor};
@@ -108,21 +108,31 @@ pub async fn clear(conn: &mut PgConnection, causes: &[String], now: DateTime<Utc
     Ok(cleared.fetch_all(conn).await?)
 }
 
+/// Locks the open alert of a cause until the transaction ends, if there is one.
+pub async fn lock_open(conn: &mut PgConnection, cause: &str) -> Result<(), Error> {
+    let open = sqlx::query_scalar!("SELECT id FROM alerts WHERE cleared_at IS NULL AND cause = $1 FOR UPDATE", cause);
+    open.fetch_optional(conn).await?;
+    Ok(())
+}
+
 /// Clears the open alert `id`, and records in the audit log that the operator `by` did. Returns its cause, if there is such an
-/// alert. Commits.
-pub async fn clear_by_id(pool: &PgPool, id: i64, by: &Actor, now: DateTime<Utc>) -> Result<Option<String>, Error> {
-    let mut tx = pool.begin().await?;
+/// alert.
+pub async fn clear_by_id(
+    conn: &mut PgConnection,
+    id: i64,
+    by: &Actor,
+    now: DateTime<Utc>,
+) -> Result<Option<String>, Error> {
     let cleared = sqlx::query_scalar!(
         "UPDATE alerts SET cleared_at = $2 WHERE cleared_at IS NULL AND id = $1 RETURNING cause",
         id,
         now
     );
-    let cleared = cleared.fetch_optional(&mut *tx).await?;
+    let cleared = cleared.fetch_optional(&mut *conn).await?;
     if let Some(cause) = &cleared {
         let action = Action { name: "alert.cleared", subject: Some(cause), details: json!({ "alert": id }) };
-        audit_log::record(&mut tx, by, &action, now).await?;
+        audit_log::record(conn, by, &action, now).await?;
     }
-    tx.commit().await?;
     Ok(cleared)
 }
 

@@ -6,6 +6,7 @@ use serde::Serialize;
 use sqlx::PgConnection;
 
 use super::Error;
+use super::audit_log::Actor;
 
 /// The most characters of a client's words that a case keeps.
 const SAID_CHARS_MAX: i32 = 2_000;
@@ -48,17 +49,6 @@ pub struct Case {
     pub last_said_at: DateTime<Utc>,
 }
 
-/// The end of an open case.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Closed {
-    /// `clients.id`.
-    pub client_id: String,
-    /// The reason for which it was opened.
-    pub kind: String,
-    /// The kinds of the client's other cases that are open.
-    pub others: Vec<String>,
-}
-
 /// Opens cases. What a client says adds to the open case of the same kind, if there is one.
 pub async fn open(conn: &mut PgConnection, cases: &[NewCase], now: DateTime<Utc>) -> Result<(), Error> {
     // One statement for each: two texts of one client may belong to one case. They are few.
@@ -81,46 +71,75 @@ pub async fn open(conn: &mut PgConnection, cases: &[NewCase], now: DateTime<Utc>
     Ok(())
 }
 
-/// Closes the open cases of a client: those of `kinds`, or all. Returns the kinds of those that were open.
-pub async fn close_of_client(
+/// Closes the open cases of these clients and kinds.
+pub async fn close_kinds(
     conn: &mut PgConnection,
-    client_id: &str,
-    kinds: Option<&[&str]>,
+    of: &[(&str, &str)],
     by: &str,
     now: DateTime<Utc>,
-) -> Result<Vec<String>, Error> {
-    let closed = sqlx::query_scalar!(
+) -> Result<(), Error> {
+    if of.is_empty() {
+        return Ok(());
+    }
+    let (client_ids, kinds): (Vec<&str>, Vec<&str>) = of.iter().copied().unzip();
+    sqlx::query!(
         "UPDATE cases SET closed_at = $4, closed_by = $3
-         WHERE client_id = $1 AND closed_at IS NULL AND ($2::TEXT[] IS NULL OR kind = ANY($2)) RETURNING kind",
-        client_id,
-        kinds as Option<&[&str]>,
+         FROM unnest($1::TEXT[], $2::TEXT[]) AS over (client_id, kind)
+         WHERE cases.client_id = over.client_id AND cases.kind = over.kind AND closed_at IS NULL",
+        &client_ids as &[&str],
+        &kinds as &[&str],
         by,
         now
-    );
-    Ok(closed.fetch_all(conn).await?)
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
-/// Closes the case `id`. Returns nothing if no open case has this id.
+/// Closes the open cases of a client that an operator has answered: all but a wish to cancel, which words do not fulfil.
+pub async fn close_answered(
+    conn: &mut PgConnection,
+    client_id: &str,
+    by: &str,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE cases SET closed_at = $3, closed_by = $2 WHERE client_id = $1 AND closed_at IS NULL AND kind <> 'cancel'",
+        client_id,
+        by,
+        now
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Closes the case `id`, unless the client has said more than the `seen` texts. Returns nothing if no open case is so.
 pub async fn close(
     conn: &mut PgConnection,
     id: i64,
-    by: &str,
-    why: Option<&str>,
+    seen: Option<i32>,
+    by: &Actor,
     now: DateTime<Utc>,
-) -> Result<Option<Closed>, Error> {
-    let closed = sqlx::query!(
-        "UPDATE cases SET closed_at = $2, closed_by = $3, why = $4 WHERE id = $1 AND closed_at IS NULL
-         RETURNING client_id, kind",
+) -> Result<Option<Case>, Error> {
+    let closed = sqlx::query_as!(
+        Case,
+        "UPDATE cases SET closed_at = $3, closed_by = $4, why = $5
+         WHERE id = $1 AND closed_at IS NULL AND times = COALESCE($2, times)
+         RETURNING id, client_id, kind, said, state, times, opened_at, last_said_at",
         id,
+        seen,
         now,
-        by,
-        why
+        by.who,
+        by.why
     );
-    let Some(closed) = closed.fetch_optional(&mut *conn).await? else { return Ok(None) };
-    let others =
-        sqlx::query_scalar!("SELECT kind FROM cases WHERE client_id = $1 AND closed_at IS NULL", closed.client_id);
-    let others = others.fetch_all(conn).await?;
-    Ok(Some(Closed { client_id: closed.client_id, kind: closed.kind, others }))
+    Ok(closed.fetch_optional(conn).await?)
+}
+
+/// Returns the kinds of the open cases of a client.
+pub async fn list_open_kinds(conn: &mut PgConnection, client_id: &str) -> Result<Vec<String>, Error> {
+    let kinds = sqlx::query_scalar!("SELECT kind FROM cases WHERE client_id = $1 AND closed_at IS NULL", client_id);
+    Ok(kinds.fetch_all(conn).await?)
 }
 
 /// Returns up to `limit` open cases, the oldest first.

@@ -1,12 +1,13 @@
 //! Erasures of persons: their rows are deleted, or keep neither a phone nor words. Each erasure is a row that says how far it is.
 
 use chrono::{DateTime, Utc};
+use jobrun_onboarding::E164;
 use serde_json::Value;
 use sqlx::PgConnection;
 
 use super::audit_log::Actor;
 use super::person::{self, EVENTS_AT_ONCE, Person};
-use super::{Error, ensure_rows};
+use super::{Error, ensure_rows, operator_words};
 
 /// How many texts one statement removes.
 const TEXTS_AT_ONCE: i64 = 500;
@@ -76,6 +77,8 @@ pub struct Paying {
     pub subscriptions: Vec<String>,
     /// Whether an event about the person waits to be processed.
     pub event_waits: bool,
+    /// Whether the payment gate is open to the client.
+    pub gate_open: bool,
 }
 
 /// Returns whether a client pays, or its payment is on its way. The subscriptions must be locked.
@@ -92,7 +95,9 @@ pub async fn find_paying(conn: &mut PgConnection, person: &Person) -> Result<Pay
         person.pattern,
         &person.lanes
     );
-    Ok(Paying { subscriptions, event_waits: waits.fetch_one(conn).await? })
+    let event_waits = waits.fetch_one(&mut *conn).await?;
+    let gate = sqlx::query_scalar!(r#"SELECT "paymentActive" AS "open!" FROM clients WHERE id = $1"#, person.client_id);
+    Ok(Paying { subscriptions, event_waits, gate_open: gate.fetch_one(conn).await? })
 }
 
 /// Begins an erasure, and stops all texts to the client. The client must be locked. Returns its id.
@@ -235,7 +240,29 @@ pub async fn keep_opt_out(
     Ok(is_out)
 }
 
-/// Removes all other rows of a person, the client's own last. The client must be locked.
+/// Removes the opt-outs of a phone that a person had before, and keeps its digest if it opted out last.
+pub async fn keep_former_opt_out(
+    conn: &mut PgConnection,
+    phone: &E164,
+    digest: &[u8],
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "INSERT INTO erased_opt_outs (phone_hmac, opted_out_at)
+         SELECT $2, $3 FROM (SELECT change FROM opt_changes WHERE phone = $1 ORDER BY id DESC LIMIT 1) AS last WHERE change = 'out'
+         ON CONFLICT ON CONSTRAINT an_erased_opt_out_is_known_by_its_digest DO NOTHING",
+        phone.digits(),
+        digest,
+        now
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!("DELETE FROM opt_changes WHERE phone = $1", phone.digits()).execute(conn).await?;
+    Ok(())
+}
+
+/// Removes all other rows of a person, the client's own last, and the reasons of operators that hold its phone. The client must be
+/// locked. Returns the places of other reasons that may name the person.
 ///
 /// # Errors
 /// [`Error::RowCount`], when the client does not exist.
@@ -244,7 +271,7 @@ pub async fn remove_client(
     erasure_id: i64,
     person: &Person,
     now: DateTime<Utc>,
-) -> Result<(), Error> {
+) -> Result<Vec<String>, Error> {
     sqlx::query!("DELETE FROM opt_changes WHERE phone = $1", person.phone.digits()).execute(&mut *conn).await?;
     sqlx::query!(
         "WITH gone AS (DELETE FROM unrecorded_texts WHERE to_phone = $2 RETURNING twilio_sid)
@@ -275,8 +302,11 @@ pub async fn remove_client(
     )
     .execute(&mut *conn)
     .await?;
+    operator_words::remove_with_phone(&mut *conn, &person.phone).await?;
+    let to_read = operator_words::list_with_names(&mut *conn, &person.client_id).await?;
     let gone = sqlx::query!("DELETE FROM clients WHERE id = $1", person.client_id).execute(conn).await?;
-    ensure_rows(&gone, 1, "removing an erased client")
+    ensure_rows(&gone, 1, "removing an erased client")?;
+    Ok(to_read)
 }
 
 /// Saves that the client is gone, and what remains.
@@ -342,6 +372,45 @@ pub async fn finish(
         certificate
     );
     ensure_rows(&saved.execute(conn).await?, 1, "finishing an erasure")
+}
+
+/// Returns which of these payers (Stripe's names) paid for erased clients, and for clients that are being erased, alone. The
+/// subscriptions must be locked.
+pub async fn list_erased_payers(conn: &mut PgConnection, customers: &[&str]) -> Result<Vec<String>, Error> {
+    if customers.is_empty() {
+        return Ok(Vec::new());
+    }
+    let payers = sqlx::query_scalar!(
+        r#"SELECT p.customer_id AS "id!" FROM payment_events p JOIN subscriptions s ON s.id = p.subscription_id
+           WHERE p.customer_id = ANY($1) GROUP BY p.customer_id
+           HAVING bool_and(s.erased_at IS NOT NULL
+                           OR EXISTS (SELECT FROM erasures WHERE erasures.client_id = s.client_id AND finished_at IS NULL))"#,
+        customers as &[&str]
+    );
+    Ok(payers.fetch_all(conn).await?)
+}
+
+/// Reduces what events of Stripe's say to these payloads, and forgets the references in the facts that were read from them. The
+/// events must be locked.
+///
+/// # Errors
+/// [`Error::RowCount`], when an event does not exist.
+pub async fn reduce_payments(conn: &mut PgConnection, reduced: &[(i64, Value)]) -> Result<(), Error> {
+    if reduced.is_empty() {
+        return Ok(());
+    }
+    let (ids, payloads): (Vec<i64>, Vec<Value>) = reduced.iter().cloned().unzip();
+    let result = sqlx::query!(
+        "UPDATE events SET payload = reduced.payload FROM unnest($1::BIGINT[], $2::JSONB[]) AS reduced (id, payload)
+         WHERE events.id = reduced.id",
+        &ids,
+        &payloads
+    );
+    ensure_rows(&result.execute(&mut *conn).await?, reduced.len(), "reducing the events of erased payers")?;
+    sqlx::query!("UPDATE payment_events SET reference = NULL WHERE event_id = ANY($1) AND reference IS NOT NULL", &ids)
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
 /// Removes the recipients from delivery reports about texts that are not ours: such a text may be an erased person's.

@@ -21,6 +21,9 @@ related AS (
     ) AS same
 )
 SELECT s.id, s.client_id, s.standing,
+       -- From the beginning of an erasure on, under the lock on subscriptions that both take.
+       s.erased_at IS NOT NULL
+           OR EXISTS (SELECT FROM erasures WHERE erasures.client_id = s.client_id AND finished_at IS NULL) AS "is_erased!",
        (SELECT c.id FROM payment_events e JOIN clients c ON c."paymentReference" = e.reference
         WHERE e.subscription_id = s.id ORDER BY e.happened_at, e.stripe_id LIMIT 1) AS named_client_id
 FROM subscriptions s

@@ -60,11 +60,15 @@ pub mod number_checks;
 
 pub mod numbers;
 
+mod operator_words;
+
 mod outage;
 
 pub mod outbox;
 
 pub mod person;
+
+pub mod phone_changes;
 
 pub mod reminders;
 

@@ -6,6 +6,7 @@ use sqlx::PgConnection;
 
 use super::Error;
 use super::inbox;
+use super::phone_changes;
 use crate::alerts::{KINDS, cause_of_undelivered};
 
 /// How many ids of events one statement looks at.
@@ -28,6 +29,8 @@ pub struct Person {
     pub customers: Vec<String>,
     /// The lanes of its events.
     pub lanes: Vec<String>,
+    /// The phones that it had before, digits without the plus sign, unless they are other clients' by now.
+    pub former_phones: Vec<String>,
     /// A regular expression that the payloads of its other events match.
     pub pattern: String,
 }
@@ -44,6 +47,7 @@ impl Person {
             subscriptions: Vec::new(),
             customers: Vec::new(),
             lanes: inbox::lanes_of(client_id, phone, None),
+            former_phones: Vec::new(),
             pattern: pattern(phone, std::iter::empty()),
         }
     }
@@ -82,7 +86,11 @@ pub async fn find(conn: &mut PgConnection, client_id: &str) -> Result<Option<Per
         phone.as_str()
     );
     let mut lanes = inbox::lanes_of(client_id, &phone, None);
-    lanes.extend(messages.fetch_all(conn).await?.iter().map(|id| format!("message:{id}")));
+    lanes.push(inbox::phone_change_lane(client_id));
+    lanes.extend(messages.fetch_all(&mut *conn).await?.iter().map(|id| format!("message:{id}")));
+    let former_phones = phone_changes::list_former_phones(conn, client_id).await?;
+    // After the move, these had no client: those that another client has are not among them.
+    lanes.extend(former_phones.iter().map(|phone| inbox::phone_lane(phone)));
     let names = subscriptions.iter().chain(&customers).chain([&client.reference]);
     let pattern = pattern(&phone, names.map(String::as_str));
     let (number, payment_reference) = (client.number, client.reference);
@@ -94,6 +102,7 @@ pub async fn find(conn: &mut PgConnection, client_id: &str) -> Result<Option<Per
         subscriptions,
         customers,
         lanes,
+        former_phones,
         pattern,
     }))
 }
@@ -201,6 +210,16 @@ async fn list_of_phone(conn: &mut PgConnection, person: &Person) -> Result<Vec<R
         phone.digits()
     );
     let opt_changes = opt_changes.fetch_all(&mut *conn).await?;
+    // The rest of a former phone is not the client's: another person may have it now.
+    let phone_changes = sqlx::query_scalar!(
+        r#"SELECT to_jsonb(p) - 'code_key' - 'code_hmac' AS "row!" FROM phone_changes p
+           WHERE id = ANY(ARRAY(SELECT id FROM phone_changes WHERE client_id = $1 UNION SELECT id FROM phone_changes WHERE newcomer_id = $1
+                                UNION SELECT id FROM phone_changes WHERE new_phone = $2))
+           ORDER BY id"#,
+        id,
+        phone.digits()
+    );
+    let phone_changes = phone_changes.fetch_all(&mut *conn).await?;
     let unrecorded = sqlx::query_scalar!(
         r#"SELECT to_jsonb(u) AS "row!" FROM unrecorded_texts u WHERE to_phone = $1 ORDER BY sent_at"#,
         phone.as_str()
@@ -214,6 +233,7 @@ async fn list_of_phone(conn: &mut PgConnection, person: &Person) -> Result<Vec<R
     Ok(vec![
         Rows { table: "messages", rows: messages },
         Rows { table: "opt_changes", rows: opt_changes },
+        Rows { table: "phone_changes", rows: phone_changes },
         Rows { table: "unrecorded_texts", rows: unrecorded },
         Rows { table: "senders", rows: senders },
     ])

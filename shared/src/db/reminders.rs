@@ -39,7 +39,7 @@ pub(crate) async fn list_silences(conn: &mut PgConnection, ids: &[String]) -> Re
                   EXISTS (SELECT FROM events e WHERE e.lane = ANY(ARRAY['phone:' || c."phoneNumber", 'client:' || c.id])
                             AND (e.processed_at IS NULL) IS TRUE)
                       AS "is_unread!",
-                  EXISTS (SELECT FROM cases k WHERE k.client_id = c.id AND k.closed_at IS NULL) AS "case_open!",
+                  asked.open AS "case_open!", asked.answered_at AS "answered_at?",
                   EXISTS (SELECT FROM waiting_list w WHERE w.client_id = c.id AND w.held_until IS NOT NULL) AS "number_held!",
                   EXISTS (SELECT FROM messages m WHERE m.client_id = c.id AND m.kind IN ('payment_required', 'payment_failed')
                             AND m.created_at >= s.asked_at) AS "payment_asked!",
@@ -59,13 +59,22 @@ pub(crate) async fn list_silences(conn: &mut PgConnection, ids: &[String]) -> Re
                  -- One that never left is no reminder.
                  AND (m.attempted_at IS NOT NULL OR m.status = 'queued')
            ) AS reminded
+           CROSS JOIN LATERAL (
+               SELECT max(k.closed_at) AS answered_at,
+                      -- An operator who has replied waits for the client.
+                      COALESCE(bool_or(k.closed_at IS NULL AND NOT EXISTS (
+                          SELECT FROM messages r
+                          WHERE r.client_id = c.id AND r.kind = 'operator_reply' AND r.created_at > k.last_said_at
+                      )), FALSE) AS open
+               FROM cases k WHERE k.client_id = c.id
+           ) AS asked
            WHERE c.id = ANY($1)"#,
         ids
     )
     .fetch_all(conn)
     .await?;
     let silences = rows.into_iter().map(|row| {
-        let last = [row.asked_at, row.heard_at, row.said_at].into_iter().flatten().max();
+        let last = [row.asked_at, row.heard_at, row.said_at, row.answered_at].into_iter().flatten().max();
         let silence = Silence {
             since: last.unwrap_or_default(),
             has_written: row.heard_at.is_some(),

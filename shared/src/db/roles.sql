@@ -39,13 +39,20 @@ GRANT INSERT (cause, about, raised_at, last_seen_at), SELECT (id, cause, times, 
     UPDATE (times, last_seen_at, cleared_at) ON alerts TO jobrun_ingress;
 GRANT EXECUTE ON FUNCTION number_is_unused(TEXT) TO jobrun_ingress;
 
--- The worker reads and writes every table of ours. It deletes only what is over, and never a client, a payment or an alert.
+-- The worker reads and writes every table of ours. It deletes only what is over, and never a payment or an alert; a client only by a function, when its
+-- phone becomes another client's.
 GRANT SELECT, INSERT, UPDATE ON alert_deliveries, alerts, audits, clients, events, leases, messages, number_changes, number_purchases,
     onboarding_states, opt_changes, payment_events, senders, sending, stripe_audits, subscriptions, sweeps, twilio_number_pool,
     waiting_list TO jobrun_worker;
 GRANT SELECT ON client_reach TO jobrun_worker, jobrun_console, jobrun_reader;
 GRANT SELECT ON restores TO jobrun_worker, jobrun_console, jobrun_reader;
+GRANT SELECT, INSERT, UPDATE, DELETE ON phone_changes TO jobrun_worker;
+GRANT EXECUTE ON FUNCTION remove_newcomer(TEXT) TO jobrun_worker;
+-- Nobody else reads codes, not even their digests.
+GRANT SELECT (id, client_id, newcomer_id, old_phone, new_phone, asked_at, expires_at, wrong_tries, message_id, operator, proved_at,
+    ended_at, outcome) ON phone_changes TO jobrun_console, jobrun_reader;
 GRANT SELECT ON erased_opt_outs TO jobrun_worker, jobrun_reader;
+GRANT SELECT (client_id, finished_at) ON erasures TO jobrun_worker;
 GRANT SELECT ON erasures, erasure_texts TO jobrun_console, jobrun_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON cases TO jobrun_worker;
 GRANT SELECT ON cases TO jobrun_console, jobrun_reader;

@@ -92,6 +92,8 @@ pub struct Subscription {
     pub client_id: Option<String>,
     /// The client that its checkout names.
     pub named_client_id: Option<String>,
+    /// Whether its client is erased, or is being erased.
+    pub is_erased: bool,
     /// The status of the payment when it was last computed.
     pub standing: Payment,
     /// The facts from Stripe about its status.
@@ -119,7 +121,7 @@ pub async fn load_concerned(conn: &mut PgConnection, told: &[(i64, StripeFact)])
         let standing = Payment::from_name(&row.standing).unwrap_or_default();
         let (client_id, named_client_id) = (row.client_id, row.named_client_id);
         let facts = facts.remove(&row.id).unwrap_or_default();
-        Subscription { id: row.id, client_id, named_client_id, standing, facts }
+        Subscription { id: row.id, client_id, named_client_id, is_erased: row.is_erased, standing, facts }
     });
     Ok(subscriptions.collect())
 }

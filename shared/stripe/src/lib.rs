@@ -8,5 +8,7 @@ pub mod event;
 
 pub mod facts;
 
+pub mod bookkeeping;
+
 /// The path that Stripe posts its events to.
 pub const WEBHOOK: &str = "/webhooks/stripe";

@@ -31,7 +31,9 @@ async fn operators_close_a_case_once_and_viewers_only_see_it() {
         (StatusCode::BAD_REQUEST, true)
     );
     assert_eq!(count(&console.pool, "SELECT count(*) FROM cases WHERE closed_at IS NULL").await, 1);
-    let closed = console.post(&path, Some(&operator), &[("why", "told her")]).await;
+    let more = console.post(&path, Some(&operator), &[("why", "told her"), ("seen", "2")]).await;
+    assert_eq!((more.status, more.body.contains("has said more")), (StatusCode::CONFLICT, true), "{}", more.body);
+    let closed = console.post(&path, Some(&operator), &[("why", "told her"), ("seen", "1")]).await;
     assert_eq!((closed.status, closed.location()), (StatusCode::SEE_OTHER, "/cases"), "{}", closed.body);
     let again = console.post(&path, Some(&operator), &[("why", "me too")]).await;
     assert_eq!((again.status, again.body.contains("closed already")), (StatusCode::CONFLICT, true), "{}", again.body);

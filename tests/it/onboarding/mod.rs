@@ -4,6 +4,8 @@ mod scenarios;
 
 mod conversation;
 
+mod phone_change;
+
 mod understanding;
 
 mod reminders;

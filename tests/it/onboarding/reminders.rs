@@ -7,8 +7,12 @@ use jobrun_onboarding::quiet_hours::QuietHours;
 use jobrun_onboarding::reminders::Schedule;
 use jobrun_shared::db::audit_log::{Actor, Via};
 use jobrun_shared::db::stops::Activity;
+use jobrun_shared::numbers::seed_release;
 use jobrun_shared::{clock, reminders, stops};
-use jobrun_tests::{PATIENCE, count, eventually, migrated_database, say, test_system, test_system_with, texts};
+use jobrun_stand_in::stripe::Sale;
+use jobrun_tests::{
+    PATIENCE, count, eventually, migrated_database, numbers, say, test_system, test_system_with, texts,
+};
 use sqlx::PgPool;
 
 const ANN: &str = "+447900000001";
@@ -114,9 +118,59 @@ async fn a_number_that_its_client_never_sets_up_is_raised_to_the_operator_until_
         assert!(system.stand_in.bodies_to(ANN).pop().unwrap().contains("**61*+447100000001#"), "with the instructions");
         system.settle().await.unwrap();
     }
-    assert_eq!(open_alerts(&system).await, ["unfinished"]);
+    sweep_twice(&system).await;
+    assert_eq!(open_alerts(&system).await, [""; 0], "the client may still answer the last reminder");
+    pass(&system.pool, "24 hours").await;
+    eventually(PATIENCE, "the alert", async || open_alerts(&system).await == ["unfinished"]).await;
+    assert_eq!(system.stand_in.bodies_to(ANN).len(), 4, "no reminder after the last");
     assert!(say(&system, ANN, "DONE").await[0].contains("test"));
     assert_eq!(open_alerts(&system).await, [""; 0], "ends by itself");
+    system.shut_down().await.unwrap();
+}
+
+/// No text tells of the number, so no text leads to a look at the client.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_who_takes_no_texts_and_gets_a_number_is_reported_after_some_days() {
+    let system = test_system(1).await;
+    seed_release::seed(&system.pool, &numbers(1)).await.unwrap();
+    let ann = r#"INSERT INTO clients (id, "phoneNumber") VALUES ('ann', '447900000001');
+                 INSERT INTO onboarding_states (client_id, current_state) VALUES ('ann', 'S5_CONFIRM_LIVE')"#;
+    sqlx::raw_sql(ann).execute(&system.pool).await.unwrap();
+    assert_eq!(say(&system, ANN, "STOP").await, [""; 0]);
+    sqlx::raw_sql(r#"UPDATE clients SET "remindAt" = NULL"#).execute(&system.pool).await.unwrap();
+    let reference: String =
+        sqlx::query_scalar(r#"SELECT "paymentReference" FROM clients"#).fetch_one(&system.pool).await.unwrap();
+    for event in Sale::new(Some(&reference)).paid_by_card() {
+        assert_eq!(system.stand_in.stripe(&event).await.unwrap().status, 200);
+    }
+    system.settle().await.unwrap();
+    assert_eq!(count(&system.pool, r#"SELECT count(*) FROM clients WHERE "twilioNumber" IS NOT NULL"#).await, 1);
+    let is_raised = async || open_alerts(&system).await.contains(&"unfinished".to_owned());
+    pass(&system.pool, "72 hours").await;
+    sweep_twice(&system).await;
+    assert!(!is_raised().await);
+    pass(&system.pool, "24 hours").await;
+    eventually(PATIENCE, "the alert", is_raised).await;
+    assert_eq!(system.stand_in.bodies_to(ANN), [""; 0]);
+    system.shut_down().await.unwrap();
+}
+
+/// The instructions are sent again to a client who went back, and its DONE goes on from there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_who_went_back_to_its_phone_is_reminded_with_the_instructions_and_goes_on() {
+    let system = test_system(1).await;
+    let ann = r#"INSERT INTO clients (id, "phoneNumber", "paymentActive", "twilioNumber")
+                 VALUES ('ann', '447900000001', TRUE, '+447100000001');
+                 INSERT INTO onboarding_states (client_id, current_state, collected_fields)
+                 VALUES ('ann', 'S6_PHONE_TYPE', '{}')"#;
+    sqlx::raw_sql(ann).execute(&system.pool).await.unwrap();
+    say(&system, ANN, "2").await;
+    assert!(say(&system, ANN, "back").await[0].contains("Reply 1, 2 or 3"));
+    pass(&system.pool, "1 hour").await;
+    eventually(PATIENCE, "a reminder", async || system.stand_in.bodies_to(ANN).len() == 3).await;
+    assert!(system.stand_in.bodies_to(ANN)[2].contains("**61*+447100000001#"));
+    say(&system, ANN, "DONE").await;
+    assert_eq!(texts(&system.pool, "SELECT current_state FROM onboarding_states").await, ["S8_FWD_CONFIRM"]);
     system.shut_down().await.unwrap();
 }
 

@@ -1,7 +1,10 @@
 //! Cases: what a client asks a person is kept until an operator answers, and the conversation keeps its place.
 
 use jobrun::demo::TestSystem;
-use jobrun_tests::{count, say, test_system, texts};
+use jobrun_shared::db::audit_log::{Actor, Via};
+use jobrun_shared::db::stops::Activity;
+use jobrun_shared::{clock, stops};
+use jobrun_tests::{PATIENCE, count, eventually, migrated_database, say, test_system, texts};
 use serde_json::Value;
 
 const ANN: &str = "+447900000001";
@@ -89,7 +92,69 @@ async fn a_case_closes_when_the_client_goes_on_or_is_handed_back() {
     say(&system, ANN, "is this a scam?").await;
     say(&system, ANN, "ABC Plumbing").await;
     let closed = "SELECT concat_ws('|', kind, COALESCE(closed_by, 'open')) FROM cases ORDER BY id DESC LIMIT 2";
-    assert_eq!(texts(&system.pool, closed).await, ["doubt|open", "misfits|the client, who went on"]);
+    assert_eq!(texts(&system.pool, closed).await, ["doubt|open", "misfits|the conversation"]);
     assert_eq!(open_alerts(&system).await, ["person-wanted"]);
     system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_case_and_its_alert_end_together() {
+    let system = test_system(1).await;
+    say(&system, ANN, "Plumber from London").await;
+    // Of one batch: the client is understood again before its misfits are saved.
+    let operator = Actor { who: "ada".to_owned(), via: Via::Command, why: Some("test".to_owned()) };
+    stops::stop(&system.pool, Activity::Conversations, &operator, clock::now()).await.unwrap();
+    for body in ["what?", "eh?", "asdf", "ABC Plumbing"] {
+        assert_eq!(system.stand_in.text(ANN, body).await.unwrap().status, 200);
+    }
+    stops::start(&system.pool, Activity::Conversations, &operator, clock::now()).await.unwrap();
+    eventually(PATIENCE, "the texts are processed", async || {
+        count(&system.pool, "SELECT count(*) FROM onboarding_states WHERE current_state = 'S3_OWNER_NAME'").await == 1
+    })
+    .await;
+    system.settle().await.unwrap();
+    assert_eq!((cases(&system).await, open_alerts(&system).await), (Vec::new(), Vec::new()));
+
+    // Clearing the alert closes the case, and taking over and moving the client does not leave one of them behind.
+    say(&system, ANN, "why do you need my name?").await;
+    let ids = texts(&system.pool, "SELECT id::TEXT FROM alerts WHERE cleared_at IS NULL").await;
+    assert_eq!(run(&system, &["alerts", "--clear", &ids[0]]).await.0, 0);
+    assert_eq!(count(&system.pool, "SELECT count(*) FROM cases WHERE closed_at IS NULL").await, 0);
+    for body in ["what?", "eh?", "asdf"] {
+        say(&system, ANN, body).await;
+    }
+    assert_eq!(run(&system, &["client", "take-over", ANN]).await.0, 0);
+    assert_eq!(run(&system, &["client", "move-to", ANN, "S4_NOTIFICATION_PREF"]).await.0, 0);
+    assert_eq!(count(&system.pool, "SELECT count(*) FROM cases WHERE closed_at IS NULL").await, 0);
+    assert_eq!(open_alerts(&system).await, Vec::<String>::new());
+
+    // A wish to cancel outlives the talk about it.
+    sqlx::raw_sql(r#"UPDATE clients SET "paymentActive" = TRUE"#).execute(&system.pool).await.unwrap();
+    say(&system, ANN, "cancel my subscription").await;
+    assert_eq!(run(&system, &["client", "hand-back", ANN]).await.0, 0);
+    assert_eq!(cases(&system).await.last().unwrap(), "cancel|S4_NOTIFICATION_PREF|1|cancel my subscription|open");
+    assert_eq!(open_alerts(&system).await, ["cancel-asked"]);
+    system.shut_down().await.unwrap();
+}
+
+/// Every other closing sees one more case, so the last one clears the alert.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_operators_who_close_two_cases_at_once_end_the_alert() {
+    let pool = migrated_database(4).await;
+    let operator = Actor { who: "ada".to_owned(), via: Via::Command, why: None };
+    for round in 0..20 {
+        let rows = format!(
+            r#"INSERT INTO clients (id, "phoneNumber") VALUES ('c{round}', '44790000{round:04}');
+               INSERT INTO cases (client_id, kind, said, state, opened_at, last_said_at)
+               SELECT 'c{round}', kind, 'x', 'COMPLETE', now(), now() FROM (VALUES ('help'), ('question')) AS k (kind);
+               INSERT INTO alerts (cause, about, raised_at, last_seen_at) VALUES ('person-wanted:c{round}', 'x', now(), now())"#
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(rows)).execute(&pool).await.unwrap();
+        let ids: Vec<i64> =
+            sqlx::query_scalar("SELECT id FROM cases WHERE closed_at IS NULL").fetch_all(&pool).await.unwrap();
+        let close = async |id| jobrun_shared::cases::close(&pool, id, Some(1), &operator, clock::now()).await.unwrap();
+        let (one, other) = tokio::join!(close(ids[0]), close(ids[1]));
+        let cleared = [one, other].into_iter().flatten().flat_map(|closed| closed.cleared).count();
+        assert_eq!(cleared, 1, "round {round}");
+    }
 }

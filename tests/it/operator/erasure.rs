@@ -158,6 +158,29 @@ async fn an_export_holds_everything_about_a_client_and_nothing_of_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_who_has_moved_to_a_new_phone_is_erased_with_its_time_on_the_old_one() {
+    let system = system(1).await;
+    let old = "+447911222333";
+    let sale = go_live(&system, old, ["Pipework Ltd", "Annabel Smith"]).await;
+    say(&system, old, "Zanzibar is where I go").await;
+    say(&system, ANN, "I have a new phone, my old number is 07911 222333").await;
+    let code = system.stand_in.bodies_to(old).pop().unwrap();
+    let code: String = code.chars().filter(char::is_ascii_digit).collect();
+    assert!(say(&system, ANN, &code).await[0].starts_with("Done"), "{code}");
+    go_live(&system, BEN, ["Ben's Boilers", "Ben Jones"]).await;
+    cancel(&system, &sale).await;
+    let (code, shown) = run(&system, &["client", "export", ANN, "--json"]).await;
+    assert!(code == 0 && shown.contains("447911222333") && !shown.contains("654321"), "{shown}");
+    let (code, shown) = run(&system, &["client", "erase", ANN, "--yes", "--why", "she asked"]).await;
+    assert_eq!(code, 0, "{shown}");
+    assert_gone(&system, "after a move").await;
+    let dumped = dump(&system).await;
+    let line = dumped.lines().find(|line| line.contains("7911222333") || line.contains("7911 222333"));
+    assert!(line.is_none(), "the old phone is still there: {line:?}");
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_who_pays_is_not_erased_and_a_dry_run_changes_nothing() {
     let system = system(1).await;
     let sale = go_live(&system, ANN, ["Pipework Ltd", "Annabel Smith"]).await;
@@ -178,6 +201,122 @@ async fn a_client_who_pays_is_not_erased_and_a_dry_run_changes_nothing() {
     assert_eq!(run(&system, &["client", "erase", ANN, "--yes"]).await.0, 2, "a reason is needed");
     cancel(&system, &sale).await;
     assert_eq!(run(&system, &["client", "erase", ANN, "--yes", "--why", "she asked"]).await.0, 0);
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_who_was_marked_as_paid_is_erased_once_its_gate_is_closed() {
+    let system = system(1).await;
+    for body in ["Plumber from London", "Pipework Ltd", "Annabel Smith", "SMS"] {
+        say(&system, ANN, body).await;
+    }
+    assert_eq!(run(&system, &["client", "mark-paid", ANN, "--why", "paid in cash"]).await.0, 0);
+    system.settle().await.unwrap();
+    let erase = ["client", "erase", ANN, "--yes", "--why", "she asked"];
+    let (code, shown) = run(&system, &erase).await;
+    assert_eq!((code, shown.contains("close the payment gate")), (1, true), "{shown}");
+    assert_eq!(count(&system.pool, "SELECT count(*) FROM erasures").await, 0);
+    let command = shown.split("gate: ").nth(1).unwrap().split(". Then").next().unwrap().to_owned();
+    sqlx::raw_sql(AssertSqlSafe(command)).execute(&system.pool).await.unwrap();
+    let (code, shown) = run(&system, &erase).await;
+    assert_eq!(code, 0, "{shown}");
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reason_that_has_the_phone_is_removed_and_one_that_has_a_name_is_listed() {
+    let system = with_ann_and_ben().await;
+    let reasons = "INSERT INTO bulk_actions (action, who, via, why, filter, begun_at, chosen)
+                   VALUES ('drop', 'ada', 'command', 'rang 07900 123 456', '{}', now(), 1),
+                          ('drop', 'ada', 'command', 'for annabel and others', '{}', now(), 1),
+                          ('drop', 'ada', 'command', 'an outage', '{}', now(), 1);
+                   INSERT INTO audit_log (at, who, via, action, why)
+                   VALUES (now(), 'ada', 'command', 'sending.stopped', 'as +44 7900-123456 said');
+                   UPDATE stops SET stopped_at = now(), stopped_by = 'ada', why = 'Pipework Ltd rang' WHERE what = 'sending'";
+    sqlx::raw_sql(reasons).execute(&system.pool).await.unwrap();
+    let (code, shown) = run(&system, &["client", "erase", ANN, "--yes", "--why", "asked", "--json"]).await;
+    assert_eq!(code, 0, "{shown}");
+    let certificate: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(certificate["remains"]["reasonsToRead"], serde_json::json!(["bulk_actions 2", "stops sending"]));
+    let kept = "SELECT why FROM bulk_actions ORDER BY id";
+    assert_eq!(texts(&system.pool, kept).await, ["(erased)", "for annabel and others", "an outage"]);
+    let why = "SELECT count(*) FROM audit_log WHERE action = 'sending.stopped' AND why IS NULL";
+    assert_eq!(count(&system.pool, why).await, 1);
+    system.shut_down().await.unwrap();
+}
+
+/// A refund and other events of Stripe's name the payer.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_stripe_about_an_erased_person_keep_what_bookkeeping_needs() {
+    let system = system(1).await;
+    let sale = go_live(&system, ANN, ["Pipework Ltd", "Annabel Smith"]).await;
+    let ben = go_live(&system, BEN, ["Ben's Boilers", "Ben Jones"]).await;
+    cancel(&system, &sale).await;
+    assert_eq!(run(&system, &["client", "erase", ANN, "--yes", "--why", "she asked"]).await.0, 0);
+    let payer = serde_json::json!({ "email": "annabel@example.com", "name": "Annabel Smith", "phone": ANN });
+    let mut refund = sale.after(20).refunded();
+    refund["data"]["object"]["billing_details"] = payer.clone();
+    let mut paid = sale.after(30).delayed_payment(false);
+    paid["data"]["object"]["customer_details"] = payer.clone();
+    let mut changed = sale.after(40).refunded();
+    changed["type"] = "customer.updated".into();
+    changed["data"]["object"] =
+        serde_json::json!({ "id": sale.customer, "object": "customer", "name": "Annabel Smith" });
+    let mut of_ben = ben.after(20).invoice_paid();
+    of_ben["data"]["object"]["customer_name"] = "Ben Jones".into();
+    for event in [&refund, &paid, &changed, &of_ben] {
+        assert_eq!(system.stand_in.stripe(event).await.unwrap().status, 200);
+    }
+    system.settle().await.unwrap();
+    let dumped = dump(&system).await;
+    for word in ANNS {
+        assert!(dumped.lines().all(|line| !line.contains(word)), "{word}");
+    }
+    assert_eq!(count(&system.pool, "SELECT count(*) FROM events WHERE payload::TEXT LIKE '%customer_name%'").await, 1);
+    let kept = "SELECT count(*) FROM events WHERE payload #>> '{event,data,object,amount_refunded}' = '2900'";
+    assert_eq!(count(&system.pool, kept).await, 1);
+    assert_eq!(count(&system.pool, "SELECT count(*) FROM payment_events WHERE kind = 'charge.refunded'").await, 1);
+    let named = format!("SELECT count(*) FROM payment_events WHERE reference = '{}'", sale.reference.as_ref().unwrap());
+    let named: i64 = sqlx::query_scalar(AssertSqlSafe(named)).fetch_one(&system.pool).await.unwrap();
+    assert_eq!(named, 0);
+    system.shut_down().await.unwrap();
+}
+
+/// The ids of events are not in the order of their commits. The scan has passed the id when the event is committed.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_stripe_that_is_committed_behind_the_scan_of_an_erasure_is_not_missed() {
+    let system = with_ann_and_ben().await;
+    let id = column(&system, ANN, "id").await;
+    let customer =
+        "SELECT DISTINCT p.customer_id FROM payment_events p JOIN subscriptions s ON s.id = p.subscription_id
+                    WHERE s.client_id = $1 AND p.customer_id IS NOT NULL";
+    let customer: String = sqlx::query_scalar(customer).bind(&id).fetch_one(&system.pool).await.unwrap();
+    let event = serde_json::json!({
+        "kind": "stripe", "id": "evt_late",
+        "event": { "id": "evt_late", "object": "event", "type": "charge.refunded", "created": 1_800_000_000, "livemode": false,
+                   "data": { "object": { "id": "ch_late", "object": "charge", "customer": customer, "refunded": true,
+                                         "billing_details": { "name": "Annabel Smith" } } } },
+    });
+    let mut late = system.pool.begin().await.unwrap();
+    let insert = "INSERT INTO events (source, external_id, kind, lane, payload, received_at)
+                  VALUES ('stripe', 'evt_late', 'stripe', 'stripe:evt_late', $1, now())";
+    sqlx::query(insert).bind(&event).execute(&mut *late).await.unwrap();
+    // An event with a greater id, which the scan looks at.
+    say(&system, BEN, "thanks").await;
+    let target = Target { client_id: id.clone(), phone: None };
+    let by = Actor { who: "ada".to_owned(), via: Via::Command, why: Some("asked".to_owned()) };
+    let person = person::find(&mut system.pool.acquire().await.unwrap(), &id).await.unwrap().unwrap();
+    let key = PhoneKey::new(KEY.into());
+    let erasure = erasure::begin(&system.pool, &key, &target, &by, Duration::from_secs(60)).await.unwrap();
+    erasure::scrub_events(&system.pool, erasure, &person).await.unwrap();
+    late.commit().await.unwrap();
+    // Any later event has a worker look for events.
+    say(&system, BEN, "thanks again").await;
+    let processed = "SELECT count(*) FROM events WHERE external_id = 'evt_late' AND processed_at IS NOT NULL";
+    assert_eq!(count(&system.pool, processed).await, 1);
+    let (code, shown) = run(&system, &["client", "erase", ANN, "--yes", "--why", "asked"]).await;
+    assert_eq!(code, 0, "{shown}");
+    assert_gone(&system, "an event behind the scan").await;
     system.shut_down().await.unwrap();
 }
 

@@ -1,9 +1,9 @@
-//! Payments, refunds and disputes, a simulated month of all, and events that were missed.
+//! Payments, refunds and disputes, and events that were missed.
 
 pub(crate) mod subscriptions;
 
-mod refunds;
+mod coming_back;
 
-mod simulated_month;
+mod refunds;
 
 mod stripe_audit;

@@ -17,7 +17,7 @@ pub(crate) const LINK: [(&str, &str); 1] = [("PAYMENT_LINK_URL", "https://buy.st
 const ANN: &str = "+447900000001";
 
 /// Texts a reply to each of the five questions, up to the payment gate. Returns the reference in the payment link of the reply.
-async fn sign_up_to_payment_gate(system: &TestSystem, phone: &str) -> String {
+pub(crate) async fn sign_up_to_payment_gate(system: &TestSystem, phone: &str) -> String {
     for body in ["Plumber from London", "ABC Plumbing", "John Smith", "SMS"] {
         say(system, phone, body).await;
     }
@@ -140,7 +140,11 @@ async fn past_due_keeps_the_service_and_the_end_of_the_subscription_takes_the_nu
     deliver_all(&system, &[over.subscription("updated", "unpaid", Some("past_due"))]).await;
     let said = system.stand_in.bodies_to(ANN).split_off(before + 1);
     assert_eq!(said.len(), 1, "{said:?}");
-    assert!(said[0].starts_with("Your JobRun service has ended. Please switch off call forwarding"), "{said:?}");
+    assert!(
+        said[0]
+            .starts_with("Your JobRun service has ended. To switch call forwarding off, dial ##002# and press call."),
+        "{said:?}"
+    );
     assert_eq!(reference_in(&said[0]), reference);
     assert_eq!(ann_s_standing(&system).await, "ended f f S5_CONFIRM_LIVE");
     assert_eq!(

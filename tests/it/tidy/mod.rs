@@ -147,6 +147,7 @@ fn the_guide_has_an_entry_for_every_command() {
         "payments assign",
         "waiting",
         "client",
+        "client change-phone",
         "client erase",
         "client export",
         "clients",

@@ -181,6 +181,8 @@ fn as_report(event: &PendingEvent) -> Option<DeliveryReport> {
         | Payload::PaymentChanged { .. }
         | Payload::OperatorAction { .. }
         | Payload::ReminderDue { .. }
-        | Payload::NumberLost { .. } => None,
+        | Payload::NumberLost { .. }
+        | Payload::PhoneChangeAsked { .. }
+        | Payload::PhoneChangeDue { .. } => None,
     }
 }

@@ -7,6 +7,8 @@ pub(crate) mod conversation;
 
 pub(crate) mod delivery_reports;
 
+pub(crate) mod phone_changes;
+
 pub(crate) mod stripe;
 
 mod stripe_alerts;

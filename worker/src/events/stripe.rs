@@ -3,18 +3,23 @@
 //!
 //! Stripe's events come in any order, so the status of a subscription never follows from the last event: it is computed from all
 //! facts that are known. The conversation decides what that means for the client.
+//!
+//! Of an event about an erased client's payment, only the part that bookkeeping needs stays. An erasure takes the same lock when it
+//! begins: it finds all events that were applied before, and the others are reduced here.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_shared::alerts::{Kind, payments as alert_of};
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::inbox::{self, NewEvent, Outcome, Payload, PendingEvent, Source};
 use jobrun_shared::db::subscriptions::{self, Saved};
-use jobrun_shared::db::{self, Patience};
+use jobrun_shared::db::{self, Patience, erasures};
 use jobrun_shared::traces::{Span, SpanName};
 use jobrun_shared::{clock, telemetry};
+use jobrun_stripe::bookkeeping;
 use jobrun_stripe::facts::{self, StripeFact};
+use serde_json::Value;
 use sqlx::PgConnection;
 
 use super::subscription_change::SubscriptionChange;
@@ -74,6 +79,7 @@ async fn apply_in(conn: &mut PgConnection, ids: &[i64], now: DateTime<Utc>) -> R
         subscriptions::load_concerned(conn, &facts).await?.into_iter().map(SubscriptionChange::new).collect();
     let rows: Vec<Saved<'_>> = changes.iter().map(|change| change.as_row(now)).collect();
     subscriptions::save(conn, &rows).await?;
+    reduce_of_erased(conn, &pending, &facts, &changes).await?;
 
     inbox::insert(conn, &payment_changed_events(&changes, &pending, &facts, &spans), now).await?;
     // Alerts come before `mark_processed`, against the lock order. It waits for no session, because the events are locked already.
@@ -94,6 +100,47 @@ fn as_fact(event: &PendingEvent) -> Option<StripeFact> {
         }
         _ => None,
     }
+}
+
+/// Reduces the events about payments of erased clients.
+async fn reduce_of_erased(
+    conn: &mut PgConnection,
+    pending: &[PendingEvent],
+    facts: &[(i64, StripeFact)],
+    changes: &[SubscriptionChange],
+) -> Result<(), db::Error> {
+    let payers: HashMap<i64, String> = pending.iter().filter_map(|event| Some((event.id, payer(event)?))).collect();
+    let named: Vec<&str> = payers.values().map(String::as_str).collect();
+    let erased_payers: HashSet<String> = erasures::list_erased_payers(conn, &named).await?.into_iter().collect();
+    let erased: Vec<&SubscriptionChange> = changes.iter().filter(|change| change.subscription.is_erased).collect();
+    let is_about_erased = |event: &&PendingEvent| {
+        let mut own = facts.iter().filter(|(id, _)| *id == event.id);
+        payers.get(&event.id).is_some_and(|payer| erased_payers.contains(payer))
+            || own.any(|(_, fact)| erased.iter().any(|change| change.is_named_by(fact)))
+    };
+    let reduced = pending.iter().filter(is_about_erased);
+    let reduced: Vec<(i64, Value)> = reduced.filter_map(|event| Some((event.id, reduced_payload(event)?))).collect();
+    erasures::reduce_payments(conn, &reduced).await
+}
+
+fn payer(event: &PendingEvent) -> Option<String> {
+    match event.payload.as_ref()? {
+        Payload::Stripe { event, .. } => bookkeeping::payer(event),
+        Payload::SubscriptionAsked { subscription, .. } => bookkeeping::payer_of(subscription),
+        _ => None,
+    }
+}
+
+fn reduced_payload(event: &PendingEvent) -> Option<Value> {
+    let reduced = match event.payload.clone()? {
+        Payload::Stripe { id, event } => Payload::Stripe { id, event: bookkeeping::of_event(&event) },
+        Payload::SubscriptionAsked { name, subscription, not_before } => {
+            let subscription = bookkeeping::of_object(&subscription);
+            Payload::SubscriptionAsked { name, subscription, not_before }
+        }
+        _ => return None,
+    };
+    serde_json::to_value(reduced).ok()
 }
 
 fn outcome(event: &PendingEvent, facts: &[(i64, StripeFact)]) -> Outcome {

@@ -47,6 +47,11 @@ impl SubscriptionChange {
         self.subscription.facts.iter().any(|fact| fact.id == event)
     }
 
+    /// Returns whether a fact is about it, or about one of its payments.
+    pub(crate) fn is_named_by(&self, fact: &StripeFact) -> bool {
+        fact.subscription_id.as_deref() == Some(self.subscription.id.as_str()) || self.has_fact(&fact.id)
+    }
+
     /// Returns whether its checkout is among the `facts`, and names no client.
     pub(crate) fn has_checkout_without_client(&self, facts: &[(i64, StripeFact)]) -> bool {
         let is_own = |fact: &StripeFact| fact.subscription_id.as_deref() == Some(self.subscription.id.as_str());

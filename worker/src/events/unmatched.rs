@@ -144,9 +144,13 @@ fn outcome(event: &PendingEvent) -> &'static str {
             | Payload::ReminderDue { .. }
             | Payload::NumberLost { .. },
         ) => "no_such_client",
-        Some(Payload::DeliveryReport { .. } | Payload::Stripe { .. } | Payload::SubscriptionAsked { .. }) => {
-            "not_for_a_conversation"
-        }
+        Some(
+            Payload::DeliveryReport { .. }
+            | Payload::Stripe { .. }
+            | Payload::SubscriptionAsked { .. }
+            | Payload::PhoneChangeAsked { .. }
+            | Payload::PhoneChangeDue { .. },
+        ) => "not_for_a_conversation",
     }
 }
 

@@ -10,7 +10,7 @@ use jobrun_shared::queue::{self, Queue};
 use jobrun_shared::{clock, db};
 
 use crate::context::{JobContext, Progress};
-use crate::events::{conversation, delivery_reports, stripe, unmatched};
+use crate::events::{conversation, delivery_reports, phone_changes, stripe, unmatched};
 
 /// The delay before the next look at events that were passed over.
 const LOOK_AGAIN_AFTER: TimeDelta = TimeDelta::seconds(1);
@@ -100,6 +100,8 @@ async fn process(context: &JobContext, oldest: &[PendingEvent]) -> Result<usize,
     let conversations = conversation::process(context, oldest).await;
     let reports = delivery_reports::process(context, oldest).await;
     let payments = stripe::process(context, oldest).await;
+    // After the conversation, which comes first for the texts of both phones.
+    let phone_changes = phone_changes::process(context, oldest).await;
     let unmatched = if conversations.is_ok() { unmatched::process(context, oldest).await } else { Ok(0) };
-    [conversations, reports, payments, unmatched].into_iter().sum()
+    [conversations, reports, payments, phone_changes, unmatched].into_iter().sum()
 }

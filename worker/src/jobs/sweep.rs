@@ -13,6 +13,7 @@
 //! 11. removes finished jobs, and events and texts that are older than `RETENTION`
 //! 12. raises and clears the alert about an unfinished restore of the database, and forgets the texts that are unrecorded since an old
 //!     one
+//! 13. ends requests for a change of phone whose codes are over, and removes the codes, and old requests
 //!
 //! Its only input is the rows, so every worker may run it, on schedule and at once when numbers become free. `jobrun sweep` takes
 //! back numbers and offers numbers, and does no other part.
@@ -20,11 +21,14 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use jobrun_onboarding::wording;
 use jobrun_shared::alerts::{Kind, operation, prefixes_that_end_when_quiet, texts};
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::numbers::ownerless;
 use jobrun_shared::db::outbox::{self, SETTLED_AT_ONCE};
-use jobrun_shared::db::{self, audits, blockers, bulk_actions, inbox, restores, stripe_audits, subscriptions, sweeps};
+use jobrun_shared::db::{
+    self, audits, blockers, bulk_actions, inbox, phone_changes, restores, stripe_audits, subscriptions, sweeps,
+};
 use jobrun_shared::numbers::promise::{self, AlertChanges};
 use jobrun_shared::numbers::{offer, pool_alerts};
 use jobrun_shared::queue::{self, Queue};
@@ -36,6 +40,9 @@ use crate::events::stripe;
 
 /// The time for which a finished job can be inspected.
 const FINISHED_JOBS_KEPT_FOR: Duration = Duration::from_secs(60 * 60);
+
+/// The time for which a request for a change of phone that changed nothing is kept: longer than requests are counted.
+const PHONE_REQUESTS_KEPT_FOR: TimeDelta = TimeDelta::days(7);
 
 /// The time after which an alert about a recurring failure counts as over, if the failure has not occurred again.
 const QUIET_PERIOD: TimeDelta = TimeDelta::hours(24);
@@ -58,6 +65,7 @@ pub(crate) async fn run(context: &JobContext) -> Result<(), db::Error> {
         remove_old_rows(context).await,
         check_restores(context).await,
         forget_unrecorded_texts(context).await,
+        forget_phone_codes(context).await,
     ];
     results.into_iter().collect::<Result<(), db::Error>>()?;
     sweeps::record_success(&context.pool, context.sweep_interval, clock::now()).await
@@ -92,6 +100,24 @@ async fn check_waiting_list(context: &JobContext) -> Result<(), db::Error> {
         tracing::info!(clients = changes.told.len(), "told waiting clients that their numbers take longer");
     }
     print_alerts(&changes);
+    Ok(())
+}
+
+/// Each statement takes what is over, so the loops end when nothing is left.
+async fn forget_phone_codes(context: &JobContext) -> Result<(), db::Error> {
+    const AT_ONCE: i64 = 500;
+    let body = wording::phone_code("******").write(context.wordings.of_region("UK")).body;
+    let mut conn = context.pool.acquire().await?;
+    while phone_changes::expire(&mut conn, AT_ONCE, clock::now()).await? > 0 {}
+    loop {
+        let mut tx = context.pool.begin().await?;
+        let removed = phone_changes::remove_codes(&mut tx, &body, AT_ONCE, clock::now()).await?;
+        tx.commit().await?;
+        if removed == 0 {
+            break;
+        }
+    }
+    while phone_changes::remove_ended(&mut conn, clock::now() - PHONE_REQUESTS_KEPT_FOR, AT_ONCE).await? > 0 {}
     Ok(())
 }
 

@@ -34,6 +34,7 @@ struct CaseView {
     reason: &'static str,
     said: String,
     state: String,
+    times: i32,
     opened_at: DateTime<Utc>,
 }
 
@@ -45,6 +46,7 @@ impl CaseView {
             reason: reason(&case.kind),
             said: frame.text(&case.said),
             state: state_words(&case.state).to_owned(),
+            times: case.times,
             opened_at: case.opened_at,
         }
     }
@@ -82,6 +84,8 @@ pub async fn show(State(app): State<App>, frame: Frame) -> Result<Html<String>, 
 pub struct Closing {
     #[serde(default)]
     why: String,
+    /// How many texts the page showed.
+    seen: Option<i32>,
 }
 
 /// Closes a case.
@@ -100,10 +104,10 @@ pub async fn close(
         return Ok((StatusCode::BAD_REQUEST, page(&app, frame, problem).await?).into_response());
     }
     let by = Actor { who: frame.person.name.clone(), via: Via::Console, why: Some(why.to_owned()) };
-    let Some(outcome) = cases::close(&app.pool, id, &by, frame.now).await? else {
-        let problem = "Nothing was changed: this case is closed already.".to_owned();
+    let Some(closed) = cases::close(&app.pool, id, form.seen, &by, frame.now).await? else {
+        let problem = "Nothing was changed: this case is closed already, or the client has said more.".to_owned();
         return Ok((StatusCode::CONFLICT, page(&app, frame, problem).await?).into_response());
     };
-    telemetry::cleared(&outcome.cleared);
+    telemetry::cleared(&closed.cleared);
     Ok(Redirect::to(PATH).into_response())
 }

@@ -128,6 +128,7 @@ fn read(form: &ActionForm) -> Result<Action, &'static str> {
         "take_number" => Ok(Action::TakeNumber { number: Some(form.number.clone()) }),
         "ask_again" => Ok(Action::AskAgain),
         "opt_in" => Ok(Action::OptIn),
+        "cancel" => Ok(Action::Cancel),
         _ => Err("There is no such action."),
     }
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use jobrun_shared::db::alerts::Alert;
-use jobrun_shared::{clock, config, db, liveness};
+use jobrun_shared::{cases, clock, config, liveness};
 use serde_json::json;
 
 use crate::MINUTE;
@@ -56,7 +56,7 @@ pub async fn list(settings: &config::Operator, json: bool) -> anyhow::Result<Exi
 /// # Errors
 /// When the settings, the database or the output fail.
 pub async fn clear(settings: &config::Operator, id: i64, why: Option<String>, json: bool) -> anyhow::Result<ExitCode> {
-    match db::alerts::clear_by_id(&connect_migrated(settings).await?, id, &operator(why), clock::now()).await? {
+    match cases::clear_alert(&connect_migrated(settings).await?, id, &operator(why), clock::now()).await? {
         Some(cause) => {
             let cleared = json!({ "id": id, "cleared": cause });
             let words = if json { format!("{cleared:#}") } else { format!("cleared {cause}") };

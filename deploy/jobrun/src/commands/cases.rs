@@ -52,6 +52,9 @@ pub async fn list(settings: &config::Operator, json: bool) -> anyhow::Result<Exi
         writeln!(out, "{}", serde_json::to_string_pretty(&open)?)?;
     } else {
         print(&mut out, &open)?;
+        if open.len() >= LISTED as usize {
+            writeln!(out, "these are the oldest {LISTED}")?;
+        }
     }
     Ok(ExitCode::from(u8::from(!open.is_empty())))
 }
@@ -61,15 +64,18 @@ pub async fn list(settings: &config::Operator, json: bool) -> anyhow::Result<Exi
 /// # Errors
 /// When the settings, the database or the output fail.
 pub async fn close(settings: &config::Operator, id: i64, why: Option<String>, json: bool) -> anyhow::Result<ExitCode> {
-    let Some(outcome) = cases::close(&connect_migrated(settings).await?, id, &operator(why), clock::now()).await?
-    else {
+    let pool = connect_migrated(settings).await?;
+    let Some(closed) = cases::close(&pool, id, None, &operator(why), clock::now()).await? else {
         eprintln!("jobrun: there is no open case {id}; `jobrun cases` lists those that are");
         return Ok(ExitCode::FAILURE);
     };
-    telemetry::cleared(&outcome.cleared);
-    let client_id = &outcome.closed.client_id;
-    let closed = json!({ "id": id, "clientId": client_id, "cleared": outcome.cleared });
-    let words = if json { format!("{closed:#}") } else { format!("closed case {id} of client {client_id}") };
-    writeln!(std::io::stdout(), "{words}")?;
+    telemetry::cleared(&closed.cleared);
+    if json {
+        let outcome = json!({ "id": id, "closed": closed.case, "cleared": closed.cleared });
+        writeln!(std::io::stdout(), "{outcome:#}")?;
+    } else {
+        let (client_id, said) = (&closed.case.client_id, shown(&closed.case.said));
+        writeln!(std::io::stdout(), "closed case {id} of client {client_id}:\n{said}")?;
+    }
     Ok(ExitCode::SUCCESS)
 }

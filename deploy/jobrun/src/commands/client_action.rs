@@ -10,6 +10,7 @@ use jobrun_shared::db::inbox::{self, Source};
 use jobrun_shared::refusal;
 use jobrun_shared::{client_actions, clock, config};
 use serde_json::json;
+use sqlx::PgPool;
 
 use crate::commands::{connect_migrated, operator};
 
@@ -35,15 +36,7 @@ pub async fn run(
     let name = format!("command:{}", Token::new()?.secret);
     let action = client_actions::as_seen(&pool, &id, action).await?;
     client_actions::act(&pool, &id, action, &operator(why), &name, clock::now()).await?;
-    let decided = tokio::time::timeout(DECIDED_WITHIN, async {
-        loop {
-            if let Some(outcome) = inbox::find_outcome(&mut *pool.acquire().await?, Source::Operator, &name).await? {
-                return anyhow::Ok(outcome);
-            }
-            tokio::time::sleep(LOOKED_EVERY).await;
-        }
-    });
-    let outcome = decided.await.ok().transpose()?;
+    let outcome = decided_outcome(&pool, &name).await?;
     let refused = outcome.as_deref().and_then(Refused::from_name);
     let mut out = std::io::stdout();
     match (&outcome, refused) {
@@ -53,4 +46,20 @@ pub async fn run(
         (Some(_), None) => writeln!(out, "client {id}: done")?,
     }
     Ok(ExitCode::from(u8::from(refused.is_some())))
+}
+
+/// Waits for the outcome of the event `name`. Returns `None` if no worker has processed it in time.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn decided_outcome(pool: &PgPool, name: &str) -> anyhow::Result<Option<String>> {
+    let decided = tokio::time::timeout(DECIDED_WITHIN, async {
+        loop {
+            if let Some(outcome) = inbox::find_outcome(&mut *pool.acquire().await?, Source::Operator, name).await? {
+                return anyhow::Ok(outcome);
+            }
+            tokio::time::sleep(LOOKED_EVERY).await;
+        }
+    });
+    decided.await.ok().transpose()
 }

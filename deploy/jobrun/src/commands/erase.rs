@@ -16,10 +16,11 @@ use crate::commands::{connect_for_account, operator};
 use crate::table;
 
 /// What an erasure does with the rows of each table.
-const DONE: [(&str, &str); 15] = [
+const DONE: [(&str, &str); 16] = [
     ("clients", "deleted"),
     ("onboarding_states", "deleted"),
     ("waiting_list", "deleted"),
+    ("cases", "deleted"),
     ("messages", "deleted; the words are redacted at Twilio"),
     (
         "events",
@@ -31,9 +32,10 @@ const DONE: [(&str, &str); 15] = [
     ("subscriptions", "stay, with Stripe's names alone, for the books"),
     ("payment_events", "stay, with Stripe's names, times and amounts, for the books"),
     ("number_changes", "stay, with the client's former id: who had a number when"),
-    ("audit_log", "stays, without the reasons"),
+    ("audit_log", "stays, without the reasons; those of other clients, and of none, as in bulk_actions"),
     ("alerts", "stay, with the client's former id; open ones end"),
-    ("bulk_actions", "stay, with the reasons that operators gave"),
+    ("bulk_actions", "stay, without the reasons that have the phone: read the others by hand"),
+    ("stops", "as bulk_actions"),
     ("senders", "stay: the pace of our own number"),
 ];
 
@@ -65,7 +67,12 @@ pub async fn run(
             out,
             "the person is erased. Keep this certificate: after a restore from a backup, the erasure must be repeated"
         )?;
-        writeln!(out, "At Stripe, the payer remains: {}\n", certificate["remains"]["stripeCustomers"])?;
+        writeln!(out, "At Stripe, the payer remains: {}", certificate["remains"]["stripeCustomers"])?;
+        writeln!(
+            out,
+            "Reasons of operators to read, which may name the person: {}\n",
+            certificate["remains"]["reasonsToRead"]
+        )?;
     }
     writeln!(out, "{certificate:#}")?;
     Ok(())

@@ -12,6 +12,8 @@ pub mod client;
 
 pub mod client_action;
 
+pub mod change_phone;
+
 pub mod clients;
 
 pub mod console;

@@ -18,6 +18,7 @@ mod forwarding_trouble;
 mod machines;
 
 mod names;
+mod new_phone;
 
 mod person_wanted;
 mod plain_names;
@@ -34,7 +35,7 @@ use serde::{Deserialize, Serialize};
 
 use choices::Assent;
 
-use crate::{PhoneType, State};
+use crate::{E164, PhoneType, State};
 
 /// The longest text that is stored as a name or a trade and place, in characters.
 pub const ANSWER_CHARS_MAX: usize = 100;
@@ -160,6 +161,8 @@ pub enum Meaning {
     WrongNumber,
     /// The sender asks for a person, or for a call.
     WantsPerson,
+    /// The sender has a new phone, and names the number of its old one.
+    NewPhone(E164),
     /// The sender wants to go back to the last question.
     Back,
     /// The sender corrects an earlier answer. Holds the new answer.
@@ -189,7 +192,7 @@ pub enum Meaning {
     No,
     /// The answer to S6.
     Phone(PhoneType),
-    /// The answer to S7.
+    /// The answer to S7. A client who went back to S6 may give it there.
     Done,
     /// Forwarding cannot be set up as it was told.
     CannotForward,
@@ -221,6 +224,7 @@ impl fmt::Display for Meaning {
             Self::Question => formatter.write_str("question"),
             Self::WrongNumber => formatter.write_str("wrong number"),
             Self::WantsPerson => formatter.write_str("wants a person"),
+            Self::NewPhone(old) => write!(formatter, "new phone: {}", old.as_str()),
             Self::Back => formatter.write_str("back"),
             Self::Correction(Field::TradeAndPlace, text) => write!(formatter, "corrected trade and place: {text}"),
             Self::Correction(Field::BusinessName, text) => write!(formatter, "corrected business: {text}"),
@@ -262,7 +266,7 @@ pub fn read(body: &str, asked: State, known: Option<&Half>) -> Meaning {
         State::S3OwnerName => names::owner_name(body),
         State::S4NotificationPref if choices::prefers_sms(body) => Meaning::Sms,
         State::S4NotificationPref | State::S5ConfirmLive => read_assent(body),
-        State::S6PhoneType => choices::phone_type(body).map_or_else(|| read_assent(body), Meaning::Phone),
+        State::S6PhoneType => choices::phone_type(body).map_or_else(|| read_ready(body), Meaning::Phone),
         State::S7FwdSent if choices::is_done(body) => Meaning::Done,
         State::S7FwdSent | State::S8FwdConfirm if forwarding_trouble::cannot_forward(body) => Meaning::CannotForward,
         State::S7FwdSent => choices::phone_type(body).map_or_else(|| read_unprompted(body), Meaning::Phone),
@@ -274,7 +278,7 @@ pub fn read(body: &str, asked: State, known: Option<&Half>) -> Meaning {
     }
     let is_too_long = asked < State::S8FwdConfirm && body.chars().count() > ANSWER_CHARS_MAX;
     let unread = if is_too_long { Meaning::TooLong } else { Meaning::Unclear };
-    questions::for_a_person(body).unwrap_or(unread)
+    questions::for_a_person(body, asked).unwrap_or(unread)
 }
 
 /// Returns whether a text asks for no more texts in plain words. Twilio's own words are [`keyword`]s.
@@ -287,6 +291,9 @@ pub fn refuses(body: &str) -> bool {
 fn of_any_state(body: &str, asked: State) -> Option<Meaning> {
     if machines::is_reaction(body) {
         return Some(Meaning::Reaction);
+    }
+    if let Some(old) = new_phone::old_number(body) {
+        return Some(Meaning::NewPhone(old));
     }
     if asked == State::S2BusinessName
         && plain_names::looks_like_a_business(plain_names::introduced_business(&form::tidy(body)))
@@ -404,6 +411,12 @@ fn read_assent(body: &str) -> Meaning {
     }
 }
 
+/// Reads a text where READY goes on, and DONE does for a client who has had the instructions.
+fn read_ready(body: &str) -> Meaning {
+    let meaning = read_assent(body);
+    if meaning == Meaning::Unclear && choices::is_done(body) { Meaning::Done } else { meaning }
+}
+
 /// Reads a text where no assent is asked for: an assent says that our text was read.
 fn read_unprompted(body: &str) -> Meaning {
     if form::only_greets(body) {
@@ -452,6 +465,11 @@ pub(crate) fn respelt(stored: &str, right: &str, wrong: &str) -> Option<String> 
     let after = rest.get(wrong.len()..)?;
     let is_word = !before.ends_with(char::is_alphanumeric) && !after.starts_with(char::is_alphanumeric);
     is_word.then(|| format!("{before}{right}{after}"))
+}
+
+/// Returns the words of a text in lower case, without punctuation.
+pub(crate) fn words_of(body: &str) -> Vec<String> {
+    words::plain(body)
 }
 
 /// Returns whether two texts say the same, word by word.

@@ -27,7 +27,10 @@ const ASKS_FOR_CALL: &[&str] =
 const BESIDE_CALL: &[&str] = &[
     "can", "could", "would", "you", "u", "please", "pls", "plz", "asap", "now", "today", "back", "hi", "hello", "thanks",
     "mate", "just", "when", "possible", "free", "on", "this", "number", "i", "want", "need", "like", "id", "to", "have", "someone",
-    "somebody", "anyone", "from", "your", "team", "yes", "ok", "then", "will", "for", "a", "chat",
+    "somebody", "anyone", "from", "your", "team", "yes", "ok", "then", "for", "a", "chat", "reply", "my", "mobile", "landline", "phone",
+    "the", "in", "at", "after", "before", "around", "about", "later", "tonight", "tomorrow", "morning", "afternoon", "evening", "lunch",
+    "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "week", "next", "soon", "as", "urgent", "its", "it", "is",
+    "am", "pm", "any", "time", "anytime", "whenever", "oclock", "work", "until", "till", "best",
 ];
 
 /// Words that may stand beside [`ALONE`].
@@ -61,7 +64,8 @@ fn is_alone(said: &[String]) -> bool {
 }
 
 fn asks_for_call(said: &[String]) -> bool {
-    let is_number = |word: &str| word.chars().all(|it| it.is_ascii_digit());
+    // A phone number, or a time: "5pm".
+    let is_number = |word: &str| word.starts_with(|it: char| it.is_ascii_digit());
     ASKS_FOR_CALL.iter().any(|phrase| {
         let rest = format!(" {} ", said.join(" ")).replace(&format!(" {phrase} "), " ");
         has_phrase(said, phrase) && rest.split_whitespace().all(|word| BESIDE_CALL.contains(&word) || is_number(word))

@@ -37,13 +37,14 @@ const QUESTIONS: [Name; 14] = [
     Name::AlreadyLive,
 ];
 
+/// The wordings of the instructions for each phone. The longest is the first.
+const INSTRUCTIONS: [Name; 3] = [Name::ForwardIPhone, Name::ForwardAndroid, Name::ForwardLandline];
+
 /// The wordings of other steps that a client is reminded of.
-const STEPS: [Name; 11] = [
+const STEPS: [Name; 9] = [
     Name::PaymentAgain,
     Name::NumberReady,
-    Name::IPhoneAgain,
-    Name::AndroidAgain,
-    Name::LandlineAgain,
+    Name::InstructionsAgain,
     Name::ForwardIPhone,
     Name::ForwardAndroid,
     Name::ForwardLandline,
@@ -64,6 +65,9 @@ fn values(placeholder: &str) -> Option<(&'static str, Vec<Words>)> {
         "portal" => ("portal", vec![PORTAL.into()]),
         "limit" => ("limit", vec![ANSWER_CHARS_MAX.to_string().into()]),
         "answer" => ("answer", vec!["ABC Plumbing".into(), "w".repeat(ANSWER_CHARS_MAX).into()]),
+        "code" => ("code", vec!["123456".into()]),
+        "ending" => ("ending", vec!["456".into()]),
+        "instructions" => ("instructions", of_names(&INSTRUCTIONS)),
         "question" => ("question", of_names(&QUESTIONS)),
         "next_step" => ("next_step", [of_names(&QUESTIONS), of_names(&STEPS)].concat()),
         _ => return None,
@@ -73,7 +77,8 @@ fn values(placeholder: &str) -> Option<(&'static str, Vec<Words>)> {
 /// Returns a wording that stands in another one. It takes the values that it has placeholders for.
 fn nested(name: Name) -> Words {
     let words = name.with("number", NUMBER).with("dialled_number", DIALLED_NUMBER);
-    words.with("payment_link", PAYMENT_LINK)
+    let words = words.with("payment_link", PAYMENT_LINK);
+    if name == Name::InstructionsAgain { words.with("instructions", nested(Name::ForwardIPhone)) } else { words }
 }
 
 /// Returns whether the programs can give a value to this placeholder of some wording.

@@ -20,6 +20,10 @@ mod replay;
 
 mod reminders;
 
+mod cancelling;
+
+mod phone_change;
+
 /// Returns a client at `state` that has given no answer yet.
 fn client_at(state: State) -> Client {
     Client {

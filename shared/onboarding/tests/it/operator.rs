@@ -66,7 +66,7 @@ proptest! {
         let takeover = Takeover { by: "ada".to_owned(), last_at: DateTime::UNIX_EPOCH, silence_minutes: silence };
         let client = Client { takeover: Some(takeover), ..client };
         let (decision, _) = step(&client, &event, &pool);
-        let is_asked_for = matches!(event, Event::Operator { action: Action::AskAgain | Action::HandBack { .. }, .. });
+        let is_asked_for = matches!(event, Event::Operator { action: Action::AskAgain | Action::Cancel | Action::HandBack { .. }, .. });
         for text in &decision.texts {
             prop_assert!(is_asked_for || matches!(text.kind, TextKind::MissedCall | TextKind::OperatorReply));
         }

@@ -5,8 +5,7 @@ use jobrun_onboarding::quiet_hours::QuietHours;
 use jobrun_onboarding::reminders::{Next, Reminder, Schedule, Silence, next};
 use jobrun_onboarding::segments::segments;
 use jobrun_onboarding::{
-    Client, Collected, Concern, Decision, Event, Exchange, Facts, Payment, PhoneType, State, Step, Takeover, TextKind,
-    decide,
+    Client, Collected, Decision, Event, Exchange, Facts, Payment, PhoneType, State, Step, Takeover, TextKind, decide,
 };
 use proptest::prelude::*;
 
@@ -181,7 +180,9 @@ fn the_words_fit_the_state_and_what_was_said_last() {
     let offered = Client { payment_active: true, ..client_at(State::S5ConfirmLive) };
     fits(&offered, Some(TextKind::NumberReady), "Reply READY to continue");
     fits(&with_number(State::S6PhoneType, Collected::default()), Some(TextKind::AskPhoneType), "Reply 1, 2 or 3");
-    fits(&with_number(State::S6PhoneType, phone(PhoneType::IPhone)), None, "Reply 1 for how to forward your iPhone");
+    let named = with_number(State::S6PhoneType, phone(PhoneType::Android));
+    fits(&named, None, "**61*+447111111111#");
+    fits(&named, None, "Another phone? Reply 1 for iPhone");
     let android = with_number(State::S7FwdSent, phone(PhoneType::Android));
     fits(&android, Some(TextKind::ForwardingInstructions), "**61*+447111111111#");
     fits(&android, Some(TextKind::ForwardAnotherWay), "**62*+447111111111#");
@@ -190,16 +191,50 @@ fn the_words_fit_the_state_and_what_was_said_last() {
 }
 
 #[test]
-fn the_operator_hears_of_a_number_that_nobody_has_set_up() {
+fn the_operator_hears_of_an_unused_number_a_day_after_the_last_reminder() {
     let client = Client { number: Some(number()), payment_active: true, ..client_at(State::S7FwdSent) };
-    let reminded = |reminded: usize| Silence { reminded, reminded_at: (reminded > 0).then(|| hours(24)), ..silent() };
-    let concern = |client: &Client, count, at| {
-        let reminder = due(client, &reminded(count), at).unwrap();
-        decided(client, &reminder, at).concern
+    let last = due(&client, &Silence { reminded: 2, reminded_at: Some(hours(24)), ..silent() }, hours(72)).unwrap();
+    let with_it = decided(&client, &last, hours(72));
+    assert_eq!((last.is_last, with_it.texts.len(), with_it.concern), (true, 1, None), "the client may still answer");
+    let reminded = Silence { reminded: 3, reminded_at: Some(hours(73)), ..silent() };
+    assert_eq!(next_at(&client, &reminded, hours(74)), Next::LookAgain(hours(73 + 24)));
+    assert_eq!(next_at(&client, &reminded, hours(73 + 24)), Next::ReportUnfinished);
+    let again = Next::LookAgain(hours(73 + 24 + 1));
+    let unread = Silence { is_unread: true, ..reminded.clone() };
+    assert_eq!(next_at(&client, &unread, hours(73 + 24)), again, "its text is not read yet");
+    let takeover = Takeover { by: "ada".to_owned(), last_at: noon(), silence_minutes: None };
+    let taken = Client { takeover: Some(takeover), ..client.clone() };
+    assert_eq!(next_at(&taken, &reminded, hours(73 + 24)), again, "an operator speaks with it");
+    let left_out = Silence { reminded: 1, reminded_at: Some(hours(1)), ..silent() };
+    assert_eq!(next_at(&client, &left_out, hours(24 * 10)), Next::ReportUnfinished, "no worker ran for days");
+    let without = Client { number: None, ..client_at(State::S2BusinessName) };
+    assert_eq!(next_at(&without, &reminded, hours(73 + 24)), Next::Never, "it has no number");
+    let live = Client { state: State::Complete, ..client };
+    assert_eq!(next_at(&live, &reminded, hours(73 + 24)), Next::Never);
+}
+
+#[test]
+fn the_operator_hears_of_an_unused_number_also_if_its_client_is_not_reminded() {
+    let client = Client { number: Some(number()), payment_active: true, ..client_at(State::S7FwdSent) };
+    let is_reported = |client: &Client, region: &str, silence: &Silence, schedule: &Schedule| {
+        let at = |hour| next(client, region, silence, schedule, hours(hour));
+        assert_eq!(at(95), Next::LookAgain(hours(96)), "four days of silence");
+        assert_eq!(at(96), Next::ReportUnfinished);
     };
-    assert_eq!(concern(&client, 0, hours(1)), None);
-    assert_eq!(concern(&client, 2, hours(72)), Some(Concern::Unfinished));
-    assert_eq!(concern(&Client { number: None, ..client_at(State::S2BusinessName) }, 2, hours(72)), None);
+    let said = |kind| Silence { last_said: Some(kind), ..silent() };
+    let off = Schedule { after: Vec::new(), quiet: None };
+    is_reported(&client, "GB", &silent(), &off);
+    is_reported(&client, "ZZ", &silent(), &schedule());
+    is_reported(&Client { unreachable: true, ..client.clone() }, "GB", &silent(), &schedule());
+    is_reported(&Client { opted_out: true, ..client.clone() }, "GB", &silent(), &schedule());
+    is_reported(&client, "GB", &said(TextKind::Closing), &schedule());
+    let never_wrote = Silence { has_written: false, ..silent() };
+    assert_eq!(next_at(&client, &never_wrote, hours(24 * 10)), Next::Never, "made by hand");
+    let again = Next::LookAgain(hours(97));
+    let takeover = Takeover { by: "ada".to_owned(), last_at: noon(), silence_minutes: None };
+    let out = Client { opted_out: true, ..client };
+    assert_eq!(next_at(&Client { takeover: Some(takeover), ..out.clone() }, &silent(), hours(96)), again);
+    assert_eq!(next_at(&out, &Silence { is_unread: true, ..silent() }, hours(96)), again, "it may be START");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use chrono::DateTime;
 use jobrun_onboarding::action::Action;
+use jobrun_onboarding::phone_change::CodeReply;
 use jobrun_onboarding::reminders::Reminder;
 use jobrun_onboarding::wording_file::carrier_word;
 use jobrun_onboarding::words::Words;
@@ -53,6 +54,7 @@ pub(super) fn a_text() -> impl Strategy<Value = String> {
         "not interested",
         "I'm in a meeting",
         "its Smyth not Smith",
+        "new phone, my old number is 07700 900123",
     ]);
     prop_oneof![4 => words.prop_map(str::to_owned), 1 => any::<String>()]
 }
@@ -88,8 +90,18 @@ pub(super) fn an_event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Unreachable),
         1 => Just(Event::Reached),
         1 => a_reminder().prop_map(Event::ReminderDue),
+        1 => a_code().prop_map(Event::CodeReply),
         2 => an_action().prop_map(|action| Event::Operator { by: "ada".to_owned(), action }),
     ]
+}
+
+fn a_code() -> impl Strategy<Value = CodeReply> {
+    (any::<bool>(), 0..7_u32).prop_map(|(is_right, wrong_before)| CodeReply {
+        is_right,
+        wrong_before,
+        expires_at: DateTime::UNIX_EPOCH,
+        received_at: DateTime::UNIX_EPOCH,
+    })
 }
 
 fn a_reminder() -> impl Strategy<Value = Reminder> {
@@ -120,6 +132,7 @@ pub(super) fn an_action() -> impl Strategy<Value = Action> {
         prop::option::of(Just(number().as_str().to_owned())).prop_map(|number| Action::TakeNumber { number }),
         Just(Action::AskAgain),
         Just(Action::OptIn),
+        Just(Action::Cancel),
     ]
 }
 
@@ -175,7 +188,7 @@ fn may_follow(state: State, next: State, event: &Event) -> bool {
             let is_behind = state > State::S5ConfirmLive;
             next == state || (place(next) + 1 == place(state) && (!is_behind || next > State::S5ConfirmLive))
         }
-        Event::ReminderDue(_) => next == state,
+        Event::ReminderDue(_) | Event::CodeReply(_) => next == state,
         Event::Text { .. } | Event::NumberDue | Event::OptedOut | Event::Unreachable | Event::Reached => {
             let chooses_phone = [(State::S7FwdSent, State::S6PhoneType), (State::S8FwdConfirm, State::S7FwdSent)];
             // Without a number, the choice of another phone leads back to the question.
@@ -221,7 +234,7 @@ proptest! {
         let (decision, _) = step(&client, &event, &pool);
         let wants_texts = !client.opted_out || decision.opt == Some(OptChange::In);
         prop_assert!(wants_texts || decision.texts.is_empty());
-        let reachable = !client.unreachable || matches!(event, Event::Text { .. });
+        let reachable = !client.unreachable || matches!(event, Event::Text { .. } | Event::CodeReply(_));
         prop_assert!(reachable || decision.texts.is_empty());
         prop_assert!(decision.opt != Some(OptChange::Out) || decision.texts.is_empty());
     }

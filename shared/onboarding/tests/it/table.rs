@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use chrono::DateTime;
 use jobrun_onboarding::action::Action;
+use jobrun_onboarding::phone_change::{CodeReply, PhoneChangeStep};
 use jobrun_onboarding::reminders::Reminder;
 use jobrun_onboarding::{
     Allocation, Call, Client, Collected, Decision, E164, Event, Exchange, Field, Keyword, Payment, PhoneType, State,
@@ -17,7 +18,7 @@ use crate::facts;
 const COMMITTED: &str = include_str!("../transition_table.txt");
 
 /// One text for each meaning, and the keywords.
-const TEXTS: [&str; 32] = [
+const TEXTS: [&str; 33] = [
     "Plumber from London",
     "Plumber",
     "ABC",
@@ -45,6 +46,7 @@ const TEXTS: [&str; 32] = [
     "is this a scam",
     "can you help me",
     "do you cover Leeds as well?",
+    "old number is 07700900123",
     "business name is XYZ",
     "CANCEL",
     "STOP",
@@ -98,6 +100,10 @@ fn events() -> Vec<(String, Payment, Event)> {
         ("NumberDue", Event::NumberDue),
         ("NumberLost", Event::NumberLost(E164::parse("+447111111112").unwrap())),
         ("NumberLost, the same", Event::NumberLost(number())),
+        ("Code, right", code(true, 4)),
+        ("Code, wrong", code(false, 3)),
+        ("Code, the last wrong", code(false, 4)),
+        ("Code, right too late", code(true, 5)),
         ("Reminder due", reminder(None, false)),
         ("The last one due", reminder(None, true)),
         ("Reminder due, pay asked", reminder(Some(TextKind::PaymentRequired), false)),
@@ -114,6 +120,11 @@ fn events() -> Vec<(String, Payment, Event)> {
         (format!("Pay {} -> {}", last_told.name(), stands.name()), last_told, Event::PaymentStands(stands))
     });
     texts_and_others.chain([ready]).chain(payments).collect()
+}
+
+fn code(is_right: bool, wrong_before: u32) -> Event {
+    let [expires_at, received_at] = [DateTime::UNIX_EPOCH; 2];
+    Event::CodeReply(CodeReply { is_right, wrong_before, expires_at, received_at })
 }
 
 /// Returns a reminder of a client to whom `last_said` was said last.
@@ -144,6 +155,7 @@ fn actions() -> impl Iterator<Item = (String, Event)> {
         ("Op take number", Action::TakeNumber { number: None }),
         ("Op ask again", Action::AskAgain),
         ("Op opt in", Action::OptIn),
+        ("Op cancel", Action::Cancel),
     ];
     actions.into_iter().map(|(name, action)| (name.to_owned(), Event::Operator { by: "ada".to_owned(), action }))
 }
@@ -208,6 +220,12 @@ fn describe(client: &Client, decision: &Decision) -> String {
     parts.extend(decision.takes_number.as_ref().map(|_| "takes its number".to_owned()));
     parts.extend(decision.takeover.as_ref().map(|_| "taken over".to_owned()));
     parts.extend(decision.refused.map(|refused| format!("refused: {}", refused.words())));
+    parts.extend(decision.phone_change.as_ref().map(|step| match step {
+        PhoneChangeStep::Asked(_) => "asks for a code".to_owned(),
+        PhoneChangeStep::Proved => "moves the phone".to_owned(),
+        PhoneChangeStep::WrongTry => "counts a wrong code".to_owned(),
+        PhoneChangeStep::Over => "ends the request".to_owned(),
+    }));
     if decision.number_due {
         parts.push("a number is due".to_owned());
     }

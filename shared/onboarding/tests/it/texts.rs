@@ -281,7 +281,7 @@ fn a_question_a_doubt_and_a_call_for_help_reach_a_person_and_keep_the_place() {
             decision.texts.iter().all(|it| english(it).contains("CALL ME") || concern == Concern::PersonWanted),
             "{body}"
         );
-        assert_eq!((&ann, concern.case().is_some()), (&before, true), "{state:?} {body}");
+        assert_eq!(ann, before, "{state:?} {body}");
     }
     let mut ben = client_at(State::S3OwnerName);
     let answer = text(&mut ben, "why do you need my name?", 10);

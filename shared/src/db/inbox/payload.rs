@@ -140,10 +140,26 @@ pub enum Payload {
         /// The number, E.164.
         number: String,
     },
+    /// A newcomer says that it has a new phone, and that this is its old number.
+    PhoneChangeAsked {
+        /// The newcomer: `clients.id`.
+        client_id: String,
+        /// The old number, E.164.
+        old_phone: String,
+        /// When its text arrived.
+        asked_at: DateTime<Utc>,
+    },
+    /// A client has proved who it is, and moves to its new phone.
+    PhoneChangeDue {
+        /// `phone_changes.id`.
+        change_id: i64,
+        /// The client that moves: `clients.id`.
+        client_id: String,
+    },
 }
 
 /// The kinds that this version knows. Events of other kinds are left to the next version, which may already run.
-pub(super) const KINDS: [&str; 14] = [
+pub(super) const KINDS: [&str; 17] = [
     "text",
     "call_arrived",
     "call_ended",
@@ -156,12 +172,16 @@ pub(super) const KINDS: [&str; 14] = [
     "subscription_asked",
     "payment_changed",
     "operator_action",
+    "operator_action_cancel",
     "reminder_due",
     "number_lost",
+    "phone_change_asked",
+    "phone_change_due",
 ];
 
 /// The kinds that no conversation processes. They go on while conversations are stopped.
-pub(in crate::db) const KINDS_OF_NO_CONVERSATION: [&str; 3] = ["delivery_report", "stripe", "subscription_asked"];
+pub(in crate::db) const KINDS_OF_NO_CONVERSATION: [&str; 5] =
+    ["delivery_report", "stripe", "subscription_asked", "phone_change_asked", "phone_change_due"];
 
 impl Payload {
     /// Returns the words that a client texted.
@@ -197,13 +217,22 @@ impl Payload {
             Self::OperatorAction { action, .. } => kind_of(action),
             Self::ReminderDue { .. } => "reminder_due",
             Self::NumberLost { .. } => "number_lost",
+            Self::PhoneChangeAsked { .. } => "phone_change_asked",
+            Self::PhoneChangeDue { .. } => "phone_change_due",
         }
     }
 
     /// Returns whether a conversation processes it, in order with the other events of its client.
     #[must_use]
     pub const fn is_for_a_conversation(&self) -> bool {
-        !matches!(self, Self::DeliveryReport { .. } | Self::Stripe { .. } | Self::SubscriptionAsked { .. })
+        !matches!(
+            self,
+            Self::DeliveryReport { .. }
+                | Self::Stripe { .. }
+                | Self::SubscriptionAsked { .. }
+                | Self::PhoneChangeAsked { .. }
+                | Self::PhoneChangeDue { .. }
+        )
     }
 
     /// Returns the lane of the event.
@@ -219,6 +248,9 @@ impl Payload {
             Self::DeliveryReport { message_id: None, sid, .. } => format!("message:{sid}"),
             // In any order: their combined meaning does not depend on it.
             Self::Stripe { id: name, .. } | Self::SubscriptionAsked { name, .. } => format!("stripe:{name}"),
+            Self::PhoneChangeAsked { client_id, .. } | Self::PhoneChangeDue { client_id, .. } => {
+                phone_change_lane(client_id)
+            }
             Self::NumberDue { client_id }
             | Self::PaymentChanged { client_id, .. }
             | Self::OperatorAction { client_id, .. }
@@ -244,15 +276,25 @@ const fn kind_of(action: &Action) -> &'static str {
         | Action::TakeNumber { .. }
         | Action::AskAgain
         | Action::OptIn => "operator_action",
+        Action::Cancel => "operator_action_cancel",
     }
 }
 
-fn phone_lane(phone: &str) -> String {
+/// Returns the lane of the texts of a phone.
+#[must_use]
+pub fn phone_lane(phone: &str) -> String {
     format!("phone:{}", phone.trim_start_matches('+'))
 }
 
 fn number_lane(number: &str) -> String {
     format!("number:{number}")
+}
+
+/// Returns the lane of the changes of phone that a client asks for. It is not the client's own lane, whose events its conversation
+/// processes.
+#[must_use]
+pub fn phone_change_lane(client_id: &str) -> String {
+    format!("phone-change:{client_id}")
 }
 
 fn client_lane(client_id: &str) -> String {
@@ -305,6 +347,7 @@ mod tests {
                 why: Some(String::new()),
                 action: Action::MoveTo { state: State::Complete, from: None },
             },
+            Payload::OperatorAction { client_id: String::new(), by: String::new(), why: None, action: Action::Cancel },
             Payload::ReminderDue {
                 client_id: String::new(),
                 reminder: Reminder {
@@ -317,6 +360,12 @@ mod tests {
                 },
             },
             Payload::NumberLost { client_id: String::new(), number: String::new() },
+            Payload::PhoneChangeAsked {
+                client_id: String::new(),
+                old_phone: String::new(),
+                asked_at: DateTime::UNIX_EPOCH,
+            },
+            Payload::PhoneChangeDue { change_id: 1, client_id: String::new() },
         ];
         let names = payloads.each_ref().map(Payload::kind);
         assert_eq!(names, KINDS);
@@ -356,6 +405,7 @@ mod tests {
             Action::TakeNumber { number: Some(text()) },
             Action::AskAgain,
             Action::OptIn,
+            Action::Cancel,
         ];
         // Serde names every action that it can read when it is given one that it cannot.
         let refusal = serde_json::from_value::<Action>(serde_json::json!({ "action": "" })).unwrap_err().to_string();

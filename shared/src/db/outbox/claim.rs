@@ -91,10 +91,11 @@ pub async fn lock_due(
                       AND EXISTS (SELECT FROM clients c
                                   WHERE c.id = m.client_id AND c."takenOverBy" IS NOT NULL
                                     AND COALESCE(c."takenOverAt" + make_interval(mins => c."takenOverMinutes") > $1, TRUE))
-                      -- An operator may ask for the open question. Its second try is automatic.
+                      -- An operator may ask for the open question, or cancel. Its second try is automatic.
                       AND NOT (m.retry_of IS NULL
-                               AND EXISTS (SELECT FROM events e WHERE e.id = m.event_id AND e.kind = 'operator_action'
-                                             AND e.payload #>> '{action,action}' = 'ask_again')) AS "silenced!"
+                               AND EXISTS (SELECT FROM events e WHERE e.id = m.event_id AND (e.kind = 'operator_action_cancel'
+                                                  OR (e.kind = 'operator_action'
+                                                      AND e.payload #>> '{action,action}' = 'ask_again')))) AS "silenced!"
            FROM messages m
            WHERE m.status = 'queued' AND (m.next_attempt_at IS NULL OR m.next_attempt_at <= $1)
              AND (m.expires_at IS NULL OR m.expires_at > $1)

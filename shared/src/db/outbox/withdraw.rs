@@ -156,11 +156,14 @@ pub async fn try_again(
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     sqlx::query!(
-        "INSERT INTO messages (client_id, event_id, kind, to_phone, from_number, body, segments, encoding, expires_at,
+        r#"INSERT INTO messages (client_id, event_id, kind, to_phone, from_number, body, segments, encoding, expires_at,
                                next_attempt_at, retry_of, traceparent, created_at, updated_at)
-         SELECT client_id, event_id, kind, to_phone, from_number, body, segments, encoding, $3, $2, id, traceparent, $4, $4
+         -- A client may have a new phone by now.
+         SELECT client_id, event_id, kind,
+                COALESCE((SELECT '+' || "phoneNumber" FROM clients WHERE clients.id = messages.client_id), to_phone), from_number,
+                body, segments, encoding, $3, $2, id, traceparent, $4, $4
          FROM messages WHERE id = $1
-         ON CONFLICT ON CONSTRAINT a_message_is_tried_once_more DO NOTHING",
+         ON CONFLICT ON CONSTRAINT a_message_is_tried_once_more DO NOTHING"#,
         id,
         at,
         expires_at,

@@ -17,7 +17,10 @@ impl ClientWork {
         let missed = missed.map(|kind| cause_of_undelivered(kind, &client.id));
         let missed = missed.chain((self.went_on && !self.missed_service_notice).then(|| Kind::Untold.of(&client.id)));
         let missed = missed.chain((self.went_on && !self.stuck).then(|| Kind::Stuck.of(&client.id)));
-        let missed = missed.chain((self.went_on && !self.unfinished).then(|| Kind::Unfinished.of(&client.id)));
+        let missed = missed.chain(self.went_on.then(|| Kind::Unfinished.of(&client.id)));
+        // The operator has answered the client. A wish to cancel stays until the service ends.
+        let answered = [Kind::Stuck, Kind::PersonWanted].map(|kind| kind.of(&client.id));
+        let missed = missed.chain(answered.into_iter().filter(|_| self.handed_back_by.is_some()));
         // The service has ended: alerts about a client who pays end, and nothing is left to cancel.
         let ended = self.payment_updated && !client.payment_active;
         let reached = (self.reach_changed && !client.unreachable) || ended;
@@ -29,13 +32,9 @@ impl ClientWork {
             .collect()
     }
 
-    /// Returns the kinds of the client's cases that are closed now, all kinds if none is named, and who closes them.
-    pub(super) fn closed_cases(&self) -> Vec<(Option<&'static str>, &str)> {
-        let ended = self.payment_updated && !self.loaded.client.payment_active;
-        let misfits = (self.misfits_ended && !self.stuck).then_some((Concern::Stuck.case(), "the client, who went on"));
-        let cancelled = ended.then_some((Concern::CancelAsked.case(), "the end of the service"));
-        let answered = self.handed_back_by.as_deref().map(|by| (None, by));
-        misfits.into_iter().chain(cancelled).chain(answered).collect()
+    /// Returns the cases to open. A misunderstanding that is over by now is none.
+    pub(super) fn new_cases(&self) -> impl Iterator<Item = NewCase> {
+        self.cases.iter().filter(|case| self.stuck || case.kind != Concern::Stuck.case()).cloned()
     }
 
     /// Returns the alert about a client who cannot be texted that its service has begun or ended, or that its number has changed.
@@ -60,14 +59,13 @@ impl ClientWork {
     }
 
     /// Returns the alerts about a client whom the conversation does not understand, or who needs a person, or asked to cancel, or for
-    /// its money back, or did not finish its sign-up.
+    /// its money back.
     pub(super) fn concern_alerts(&self) -> Vec<NewAlert> {
         let Client { id, state, .. } = &self.loaded.client;
         let stuck = self.stuck.then(|| alert_of::stuck(id, *state));
         let cancels = self.cancel_asked.then(|| alert_of::cancel_asked(id));
         let needs_person = |case: &NewCase| cases::cause_of(id, case.kind) == Kind::PersonWanted.of(id);
         let wants_person = self.cases.iter().any(needs_person).then(|| alert_of::person_wanted(id));
-        let unfinished = self.unfinished.then(|| alert_of::unfinished(id, *state));
-        stuck.into_iter().chain(cancels).chain(wants_person).chain(unfinished).collect()
+        stuck.into_iter().chain(cancels).chain(wants_person).collect()
     }
 }

@@ -2,8 +2,11 @@
 
 use std::collections::HashSet;
 
+use chrono::{DateTime, Utc};
+use jobrun_onboarding::phone_change::{self, CodeReply};
 use jobrun_onboarding::{Call, E164, Event, Keyword, caller, keyword};
 use jobrun_shared::db::inbox::{Payload, PendingEvent};
+use jobrun_shared::phone_codes;
 
 use super::work::ClientWork;
 use crate::context::JobContext;
@@ -29,6 +32,9 @@ impl ClientWork {
                 self.convert_misdirected(event, body, opt_out_type.as_deref())
             }
             Some(Payload::Text { body, opt_out_type, .. }) => {
+                if let Some(reply) = self.code_reply(body, event.received_at) {
+                    return Inbound::Event(Event::CodeReply(reply));
+                }
                 let taken_for = opt_out_type.as_deref().and_then(keyword);
                 Inbound::Event(Event::Text { body: body.clone(), taken_for, received_at: event.received_at })
             }
@@ -54,9 +60,23 @@ impl ClientWork {
             Some(Payload::NumberLost { number, .. }) => {
                 E164::parse(number).map_or(Inbound::Nothing, |it| Inbound::Event(Event::NumberLost(it)))
             }
-            Some(Payload::DeliveryReport { .. } | Payload::Stripe { .. } | Payload::SubscriptionAsked { .. })
+            Some(
+                Payload::DeliveryReport { .. }
+                | Payload::Stripe { .. }
+                | Payload::SubscriptionAsked { .. }
+                | Payload::PhoneChangeAsked { .. }
+                | Payload::PhoneChangeDue { .. },
+            )
             | None => Inbound::Nothing,
         }
+    }
+
+    /// Compares a code with that of the open request, if the client has one.
+    fn code_reply(&self, body: &str, received_at: DateTime<Utc>) -> Option<CodeReply> {
+        let (request, code) = (self.phone_request.as_ref()?, phone_change::code_in(body)?);
+        // Without a client that moves, no code is right, even if it is guessed.
+        let is_right = request.client_id.is_some() && phone_codes::is_right(&request.code, &code);
+        Some(CodeReply { is_right, wrong_before: request.wrong_tries, expires_at: request.expires_at, received_at })
     }
 
     /// Returns whether `number` is the onboarding number or the client's own. On any other, a client is treated as a stranger.

@@ -2,17 +2,18 @@
 
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::loop_guard::Admission;
+use jobrun_onboarding::phone_change::PhoneChangeStep;
 use jobrun_onboarding::reminders::LOOK_AGAIN_AFTER;
 use jobrun_onboarding::{Client, E164, Takeover, TextKind};
 use jobrun_shared::alerts::texts;
-use jobrun_shared::cases::cause_of;
+use jobrun_shared::cases::of_causes;
 use jobrun_shared::db;
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::cases::{self, NewCase};
 use jobrun_shared::db::clients::{self, ConversationProgress, OptChangeRecord};
 use jobrun_shared::db::inbox::{self, NewEvent, Outcome};
 use jobrun_shared::db::outbox::{self, NewMessage};
-use jobrun_shared::db::reminders;
+use jobrun_shared::db::{phone_changes, reminders};
 use sqlx::PgConnection;
 
 use super::work::ClientWork;
@@ -67,37 +68,47 @@ pub(super) async fn save(
     let look_at = now + LOOK_AGAIN_AFTER;
     let silent = batch.iter().filter_map(|work| Some((work.begins_a_silence(look_at)?, Some(look_at))));
     reminders::save_next(conn, &silent.collect::<Vec<_>>()).await?;
+    save_phone_steps(conn, batch, now).await?;
     let follow_ups: Vec<NewEvent> = batch.iter().flat_map(|work| work.follow_ups.clone()).collect();
     inbox::insert(conn, &follow_ups, now).await?;
 
     let outcomes: Vec<Outcome> = batch.iter().flat_map(|work| work.outcomes.clone()).collect();
     inbox::mark_processed(conn, &outcomes, now).await?;
     tracing::debug!(clients = batch.len(), events = outcomes.len(), texts = texts.len(), "saved a batch");
-    let mut resolved: Vec<String> = batch.iter().flat_map(ClientWork::resolved_causes).collect();
-    resolved.extend(save_cases(conn, batch, now).await?);
+    let resolved: Vec<String> = batch.iter().flat_map(ClientWork::resolved_causes).collect();
     let cleared = alerts::clear(conn, &resolved, now).await?;
+    save_cases(conn, batch, &cleared, now).await?;
     Ok((alerts::raise(conn, &raised, now).await?, cleared))
 }
 
-/// Closes cases, then opens new ones. Returns the causes of the alerts about those that were closed.
+/// Closes the cases whose alerts have ended, and those of clients that were handed back. Then opens new ones.
 async fn save_cases(
     conn: &mut PgConnection,
     batch: &[ClientWork],
+    cleared: &[String],
     now: DateTime<Utc>,
-) -> Result<Vec<String>, db::Error> {
-    let mut causes = Vec::new();
+) -> Result<(), db::Error> {
     for work in batch {
-        let client_id = &work.loaded.client.id;
-        for (kind, by) in work.closed_cases() {
-            let kinds = kind.map(|kind| [kind]);
-            let closed =
-                cases::close_of_client(conn, client_id, kinds.as_ref().map(<[_; 1]>::as_slice), by, now).await?;
-            causes.extend(closed.iter().map(|kind| cause_of(client_id, kind)));
+        if let Some(by) = &work.handed_back_by {
+            cases::close_answered(conn, &work.loaded.client.id, by, now).await?;
         }
     }
-    let opened: Vec<NewCase> = batch.iter().flat_map(|work| work.cases.clone()).collect();
-    cases::open(conn, &opened, now).await?;
-    Ok(causes)
+    cases::close_kinds(conn, &of_causes(cleared), "the conversation", now).await?;
+    let opened: Vec<NewCase> = batch.iter().flat_map(ClientWork::new_cases).collect();
+    cases::open(conn, &opened, now).await
+}
+
+/// Saves what became of requests for a change of phone. They are locked.
+async fn save_phone_steps(conn: &mut PgConnection, batch: &[ClientWork], now: DateTime<Utc>) -> Result<(), db::Error> {
+    for (id, step) in batch.iter().flat_map(|work| &work.phone_steps) {
+        match step {
+            PhoneChangeStep::WrongTry => phone_changes::count_wrong(conn, *id).await?,
+            PhoneChangeStep::Proved => phone_changes::save_proved(conn, *id, now).await?,
+            PhoneChangeStep::Over => phone_changes::end(conn, *id, "no_right_code", now).await?,
+            PhoneChangeStep::Asked(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Drops texts that are sent only once and were sent already, so that the loop guard does not count them.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::action::Action;
+use jobrun_onboarding::phone_change::PhoneChangeStep;
 use jobrun_onboarding::{
     Allocation, Client, Concern, Decision, Event, Facts, OptChange, Payment, State, Step, Takeover, TextKind, decide,
 };
@@ -12,6 +13,7 @@ use jobrun_shared::db::clients::{self, OptChangeRecord};
 use jobrun_shared::db::inbox::{NewEvent, Outcome, Payload, PendingEvent, Source};
 use jobrun_shared::db::numbers;
 use jobrun_shared::db::outbox::NewMessage;
+use jobrun_shared::db::phone_changes::OpenRequest;
 use jobrun_shared::traces::{Span, SpanName};
 
 use crate::context::JobContext;
@@ -27,6 +29,10 @@ pub(super) struct ClientWork {
     /// Set if the service has ended: the client gives up its number and its place on the waiting list.
     pub(super) loss: Option<numbers::Loss>,
     pub(super) payment_updated: bool,
+    /// The open request for a change of phone, if a text has a code in it.
+    pub(super) phone_request: Option<OpenRequest>,
+    /// What became of requests: `phone_changes.id`, and the step.
+    pub(super) phone_steps: Vec<(i64, PhoneChangeStep)>,
     pub(super) outcomes: Vec<Outcome>,
     pub(super) texts: Vec<NewMessage>,
     pub(super) moved: bool,
@@ -43,14 +49,10 @@ pub(super) struct ClientWork {
     pub(super) cancel_asked: bool,
     /// What the client said that a person has to answer.
     pub(super) cases: Vec<NewCase>,
-    /// Whether the client has gone on after misfits that opened a case.
-    pub(super) misfits_ended: bool,
     /// The operator who handed the client back, and has answered it.
     pub(super) handed_back_by: Option<String>,
     /// Whether the client and the conversation misunderstand each other.
     pub(super) stuck: bool,
-    /// Whether the client has a number, and did not finish its sign-up in spite of all reminders.
-    pub(super) unfinished: bool,
     pub(super) opt_changes: Vec<OptChangeRecord>,
     pub(super) reach_changed: bool,
     /// Whether an operator has taken the client over or handed it back, or either side has spoken meanwhile.
@@ -76,6 +78,8 @@ impl ClientWork {
             payment: None,
             loss: None,
             payment_updated: false,
+            phone_request: None,
+            phone_steps: Vec::new(),
             outcomes: Vec::new(),
             texts: Vec::new(),
             moved: false,
@@ -86,10 +90,8 @@ impl ClientWork {
             asked_at: DateTime::default(),
             cancel_asked: false,
             cases: Vec::new(),
-            misfits_ended: false,
             handed_back_by: None,
             stuck: false,
-            unfinished: false,
             opt_changes: Vec::new(),
             reach_changed: false,
             takeover_changed: false,
@@ -188,12 +190,14 @@ impl ClientWork {
         }
     }
 
-    /// Returns the client's id, if something was said to it that it may leave unanswered, and no sweep looks at it by `look_at`.
+    /// Returns the client's id, if something was said to it that it may leave unanswered, and no sweep looks at it by `look_at`. Also
+    /// if it has moved and has a number: a client whom no text reaches may leave the number unused.
     pub(super) fn begins_a_silence(&self, look_at: DateTime<Utc>) -> Option<&str> {
         let client = &self.loaded.client;
         let asks = |text: &NewMessage| !matches!(text.text.kind, TextKind::MissedCall | TextKind::Reminder);
         let is_late = self.loaded.remind_at.is_none_or(|at| at > look_at);
-        let begins = client.state != State::Complete && is_late && self.texts.iter().any(asks);
+        let may_leave_unused = self.moved && client.number.is_some();
+        let begins = client.state != State::Complete && is_late && (may_leave_unused || self.texts.iter().any(asks));
         begins.then_some(client.id.as_str())
     }
 
@@ -220,8 +224,6 @@ impl ClientWork {
         let is_another = |it: &Takeover| client.takeover.as_ref().is_none_or(|before| before.by != it.by);
         self.was_taken_over |= decision.takeover.as_ref().is_some_and(is_another);
         self.misfits_changed |= decision.exchange.misfits != client.exchange.misfits;
-        self.misfits_ended |=
-            !is_of_operator && client.exchange.are_many_misfits() && !decision.exchange.are_many_misfits();
         if let (None, Some(Payload::OperatorAction { by, action: Action::HandBack { .. }, .. })) =
             (decision.refused, &event.payload)
         {
@@ -232,8 +234,7 @@ impl ClientWork {
         client.exchange = decision.exchange;
         self.cancel_asked |= decision.concern == Some(Concern::CancelAsked);
         self.stuck = decision.concern == Some(Concern::Stuck) || (self.stuck && !changes_state);
-        self.unfinished |= decision.concern == Some(Concern::Unfinished);
-        self.cases.extend(decision.concern.and_then(Concern::case).map(|kind| NewCase {
+        self.cases.extend(decision.concern.map(Concern::case).map(|kind| NewCase {
             client_id: client.id.clone(),
             kind,
             said: event.payload.as_ref().and_then(Payload::words).unwrap_or_default().to_owned(),
@@ -280,17 +281,48 @@ impl ClientWork {
             deferred_until: None,
             traceparent: self.span.as_ref().map(Span::traceparent),
         }));
-        let client_id = &client.id;
+        let client_id = client.id.clone();
+        let client_id = &client_id;
+        let phone_change = decision
+            .phone_change
+            .and_then(|step| take_phone_step(step, event, client_id, &mut self.phone_request, &mut self.phone_steps));
         let due = decision.number_due.then(|| ("number-due", Payload::NumberDue { client_id: client_id.clone() }));
         let taken = decision.takes_number.map(|number| {
             let number = number.as_str().to_owned();
             ("number-taken", Payload::NumberLost { client_id: client_id.clone(), number })
         });
-        self.follow_ups.extend(due.into_iter().chain(taken).map(|(name, payload)| NewEvent {
+        self.follow_ups.extend(due.into_iter().chain(taken).chain(phone_change).map(|(name, payload)| NewEvent {
             traceparent: self.span.as_ref().map(Span::traceparent),
             ..NewEvent::new(Source::System, format!("{name}:{}", event.id), payload)
         }));
         self.journal.push(decision.journal);
         self.record_outcome(event, outcome);
+    }
+}
+
+/// Notes the step of a change of phone. Returns the event that follows from it, with its name.
+fn take_phone_step(
+    step: PhoneChangeStep,
+    event: &PendingEvent,
+    client_id: &str,
+    request: &mut Option<OpenRequest>,
+    steps: &mut Vec<(i64, PhoneChangeStep)>,
+) -> Option<(&'static str, Payload)> {
+    if let PhoneChangeStep::Asked(old) = &step {
+        let (client_id, old_phone) = (client_id.to_owned(), old.as_str().to_owned());
+        let asked_at = event.received_at;
+        return Some(("phone-change-asked", Payload::PhoneChangeAsked { client_id, old_phone, asked_at }));
+    }
+    let open = request.take()?;
+    steps.push((open.id, step.clone()));
+    match step {
+        PhoneChangeStep::WrongTry => {
+            *request = Some(OpenRequest { wrong_tries: open.wrong_tries + 1, ..open });
+            None
+        }
+        PhoneChangeStep::Proved => open
+            .client_id
+            .map(|client_id| ("phone-change-due", Payload::PhoneChangeDue { change_id: open.id, client_id })),
+        PhoneChangeStep::Over | PhoneChangeStep::Asked(_) => None,
     }
 }

@@ -1,0 +1,226 @@
+//! A client with a new phone: it proves who it is by a code to the old one, or to an operator, and everything follows.
+
+use jobrun::demo::TestSystem;
+use jobrun_shared::numbers::seed_release;
+use jobrun_tests::{PATIENCE, count, eventually, numbers, say, test_system, texts};
+
+const OLD: &str = "+447900000001";
+const NEW: &str = "+447900000002";
+const OTHER: &str = "+447900000003";
+const NUMBER: &str = "+447100000001";
+const ASKS: &str = "I've got a new phone, my old number is 07900 000001";
+
+/// Ann is live on the old phone, and holds the first number.
+const ANN: &str = r#"
+    INSERT INTO clients (id, "phoneNumber", "paymentActive", "paymentStanding", "twilioNumber", "businessName")
+    VALUES ('ann', '447900000001', TRUE, 'active', '+447100000001', 'ABC Plumbing');
+    UPDATE twilio_number_pool SET status = 'ASSIGNED', client_id = 'ann' WHERE phone_e164 = '+447100000001';
+    INSERT INTO onboarding_states (client_id, current_state, collected_fields)
+    VALUES ('ann', 'COMPLETE', '{"businessName": "ABC Plumbing", "phoneType": "iphone"}')"#;
+
+const CLIENTS: &str = r#"SELECT concat_ws('|', id, "phoneNumber", "twilioNumber", "paymentActive", current_state)
+                         FROM clients LEFT JOIN onboarding_states ON client_id = clients.id ORDER BY "createdAt", id"#;
+const MOVED: &str = "ann|447900000002|+447100000001|t|COMPLETE";
+
+async fn with_ann(workers: usize) -> TestSystem {
+    let system = test_system(workers).await;
+    seed_release::seed(&system.pool, &numbers(2)).await.unwrap();
+    sqlx::raw_sql(ANN).execute(&system.pool).await.unwrap();
+    system
+}
+
+/// Returns the code in the last text to the old phone.
+fn last_code(system: &TestSystem) -> String {
+    let body = system.stand_in.bodies_to(OLD).pop().expect("a text to the old phone");
+    let code = body.strip_prefix("Your JobRun code is ").and_then(|rest| rest.get(..6)).expect(&body);
+    assert!(body.contains("ignore this: nothing changes"), "{body}");
+    code.to_owned()
+}
+
+fn wrong(code: &str) -> String {
+    if code == "111111" { "222222" } else { "111111" }.to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_with_a_new_phone_proves_itself_by_a_code_and_everything_follows() {
+    let system = with_ann(2).await;
+    assert!(say(&system, NEW, "Hi").await[0].contains("What's your trade"));
+    let told = say(&system, NEW, ASKS).await;
+    assert_eq!(told.len(), 1);
+    assert!(told[0].contains("we've texted a code to it"), "{told:?}");
+    let code = last_code(&system);
+    assert!(say(&system, NEW, &wrong(&code)).await[0].contains("that isn't the code"));
+    let told = say(&system, NEW, &format!("My code is {code}")).await;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].starts_with("Done: your JobRun is on this phone now.") && told[0].contains("**61*+447100000001#"),
+        "{told:?}"
+    );
+    let away = system.stand_in.bodies_to(OLD).pop().unwrap();
+    assert!(away.starts_with("Your JobRun has moved to a new phone ending 002."), "{away}");
+    assert_eq!(texts(&system.pool, CLIENTS).await, [MOVED], "the newcomer is no client of its own any more");
+
+    // What the newcomer said is the client's, and no event waits or was processed twice.
+    let said = "SELECT count(*) FROM events WHERE client_id = 'ann' AND kind = 'text'";
+    assert_eq!(count(&system.pool, said).await, 4);
+    assert_eq!(count(&system.pool, "SELECT count(*) FROM events WHERE processed_at IS NULL").await, 0);
+    assert_eq!(count(&system.pool, "SELECT count(*) FROM messages WHERE client_id IS DISTINCT FROM 'ann'").await, 0);
+    let kept = "SELECT count(*) FROM phone_changes WHERE code_hmac IS NOT NULL OR code_key IS NOT NULL";
+    assert_eq!(count(&system.pool, kept).await, 0, "the digest is forgotten");
+    eventually(PATIENCE, "the code leaves the outbox", async || {
+        count(&system.pool, "SELECT count(*) FROM messages WHERE kind = 'phone_code' AND body ~ '[0-9]{6}'").await == 0
+    })
+    .await;
+
+    // Calls are told to the new phone, but not its own. The same code moves nothing again.
+    let before = (system.stand_in.bodies_to(OLD).len(), system.stand_in.bodies_to(NEW).len());
+    for caller in ["+447700900123", NEW] {
+        system.stand_in.call(caller, NUMBER).await.unwrap();
+    }
+    system.settle().await.unwrap();
+    let news = system.stand_in.bodies_to(NEW).split_off(before.1);
+    assert_eq!(news, ["Missed call: +447700900123 rang your JobRun number."]);
+    assert_eq!(system.stand_in.bodies_to(OLD).len(), before.0, "the old phone hears of no call");
+    assert!(say(&system, NEW, &code).await[0].contains("You're all set"), "it is a text like others now");
+
+    // The old phone is a stranger, and signs up anew.
+    assert!(say(&system, OLD, "Hello").await[0].contains("What's your trade"));
+    let clients = texts(&system.pool, CLIENTS).await;
+    assert_eq!(clients.len(), 2);
+    assert!(clients.iter().any(|it| it == MOVED), "{clients:?}");
+    let (_, history, _) = system.operator(&["client", NEW]).await.unwrap();
+    assert!(history.contains("the phone was to change, phone_moved at COMPLETE"), "{history}");
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_stranger_learns_whose_number_is_a_client_s_or_guesses_a_code() {
+    let system = with_ann(1).await;
+    let of_ann = say(&system, NEW, ASKS).await;
+    let of_nobody = say(&system, OTHER, "I've got a new phone, my old number is 07900 999999").await;
+    assert_eq!(of_ann, of_nobody);
+    assert!(system.stand_in.bodies_to("+447900999999").is_empty());
+    let code = wrong(&last_code(&system));
+    for nth in 1..=5 {
+        let (of_ann, of_nobody) = (say(&system, NEW, &code).await, say(&system, OTHER, &code).await);
+        assert_eq!(of_ann, of_nobody, "try {nth}");
+        assert_eq!(of_ann[0].contains("has run out"), nth == 5, "{of_ann:?}");
+    }
+    // After five wrong ones, the right one is none.
+    let right = last_code(&system);
+    assert!(say(&system, NEW, &right).await[0].contains("What's your trade"), "no request is open");
+    assert_eq!(texts(&system.pool, CLIENTS).await[0], "ann|447900000001|+447100000001|t|COMPLETE");
+
+    // Three codes a day, from one phone or to one phone: the rest is an operator's.
+    for _ in 0..2 {
+        say(&system, NEW, ASKS).await;
+    }
+    assert_eq!(system.stand_in.bodies_to(OLD).len(), 3);
+    let cases = "SELECT count(*) FROM alerts WHERE cause LIKE 'person-wanted%' AND cleared_at IS NULL";
+    assert_eq!(count(&system.pool, cases).await, 0);
+    for phone in [NEW, OTHER] {
+        assert_eq!(say(&system, phone, ASKS).await, of_nobody);
+    }
+    assert_eq!(system.stand_in.bodies_to(OLD).len(), 3, "no fourth code");
+    assert_eq!(count(&system.pool, cases).await, 2);
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stop_of_the_old_phone_stays_with_it_and_that_of_the_new_one_counts() {
+    let system = with_ann(1).await;
+    // A second request ends the first: only the newest code is right.
+    say(&system, NEW, ASKS).await;
+    let first = last_code(&system);
+    say(&system, NEW, ASKS).await;
+    let second = last_code(&system);
+    if first != second {
+        assert!(say(&system, NEW, &first).await[0].contains("that isn't the code"));
+    }
+    say(&system, OLD, "STOP").await;
+    let told = say(&system, NEW, &second).await;
+    assert!(told[0].starts_with("Done: your JobRun"), "{told:?}");
+    let out = r#"SELECT count(*) FROM clients WHERE "optedOutAt" IS NOT NULL"#;
+    assert_eq!(count(&system.pool, out).await, 0, "the old phone's STOP is not the new one's");
+    assert_eq!(
+        count(&system.pool, "SELECT count(*) FROM alerts WHERE cause LIKE 'opted-out%' AND cleared_at IS NULL").await,
+        0
+    );
+    assert!(say(&system, OLD, "Hello").await.is_empty(), "it is still the old phone's");
+
+    // To a phone that has opted out, an operator can move a client, which then gets no texts.
+    say(&system, OTHER, "STOP").await;
+    let (code, shown, errors) =
+        system.operator(&["client", "change-phone", "ann", OTHER, "--yes", "--why", "she came by"]).await.unwrap();
+    assert_eq!((code, shown.contains(": done")), (0, true), "{shown}{errors}");
+    system.settle().await.unwrap();
+    assert!(system.stand_in.bodies_to(OTHER).is_empty());
+    assert_eq!(count(&system.pool, out).await, 2, "Ann's new phone, and the first one");
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_moves_a_client_whose_old_phone_is_gone() {
+    let system = with_ann(1).await;
+    let act = async |arguments: &[&str]| {
+        let (code, shown, errors) = system.operator(arguments).await.unwrap();
+        system.settle().await.unwrap();
+        (code, format!("{shown}{errors}"))
+    };
+    let (code, shown) = act(&["client", "change-phone", "ann", NEW]).await;
+    assert_eq!((code, shown.contains("would move from +447900000001 to +447900000002")), (0, true), "{shown}");
+    assert_eq!(texts(&system.pool, CLIENTS).await[0], "ann|447900000001|+447100000001|t|COMPLETE", "a dry run");
+    for (arguments, why) in [
+        (["client", "change-phone", "ann", "07900 000002"], "E.164"),
+        (["client", "change-phone", "ann", "+447100000002"], "number of ours"),
+        (["client", "change-phone", "ann", OLD], "the client has this phone already"),
+    ] {
+        let (code, shown) = act(&arguments).await;
+        assert!(code != 0 && shown.contains(why), "{code} {shown}");
+    }
+    let seen = ["client", "change-phone", "ann", NEW, "--from", OTHER, "--yes"];
+    let (code, shown) = act(&seen).await;
+    assert_eq!((code, shown.contains("phone has changed since")), (1, true), "{shown}");
+
+    // A phone with a service of its own is nobody's new phone.
+    let bob = r#"INSERT INTO clients (id, "phoneNumber", "paymentActive") VALUES ('bob', '447900000003', TRUE)"#;
+    sqlx::raw_sql(bob).execute(&system.pool).await.unwrap();
+    let (code, shown) = act(&["client", "change-phone", "ann", OTHER, "--yes"]).await;
+    assert_eq!((code, shown.contains("pays or holds a number itself")), (1, true), "{shown}");
+
+    let (code, shown) = act(&["client", "change-phone", "ann", NEW, "--yes", "--json", "--why", "old SIM gone"]).await;
+    assert_eq!((code, shown.contains(r#""outcome":"phone_moved""#)), (0, true), "{shown}");
+    assert!(texts(&system.pool, CLIENTS).await.contains(&MOVED.to_owned()));
+    assert!(system.stand_in.bodies_to(NEW)[0].starts_with("Done: your JobRun"));
+    let log =
+        "SELECT concat_ws(' ', action, why, details ->> 'new') FROM audit_log WHERE action = 'client.change_phone'";
+    assert_eq!(texts(&system.pool, log).await, ["client.change_phone old SIM gone +44…002"]);
+
+    // Everything about her is given and erased, also from her time on the old phone.
+    let (code, shown) = act(&["client", "export", "ann", "--json"]).await;
+    assert!(code == 0 && shown.contains("\"phone_changes\"") && !shown.contains("code_hmac"), "{shown}");
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_of_both_phones_that_wait_are_processed_before_the_move_and_once() {
+    let system = with_ann(3).await;
+    say(&system, NEW, ASKS).await;
+    let code = last_code(&system);
+    // The code, and texts of both phones around it, all at once.
+    let all =
+        [(OLD, "hello?"), (NEW, "Plumber from London"), (NEW, code.as_str()), (OLD, "are you there?"), (NEW, "thanks")];
+    let sent = all.map(|(phone, body)| system.stand_in.text(phone, body));
+    for answer in futures::future::join_all(sent).await {
+        assert_eq!(answer.unwrap().status, 200);
+    }
+    system.settle().await.unwrap();
+    assert!(texts(&system.pool, CLIENTS).await.contains(&MOVED.to_owned()), "{:?}", texts(&system.pool, CLIENTS).await);
+    let (waiting, twice) = (
+        "SELECT count(*) FROM events WHERE processed_at IS NULL",
+        "SELECT count(*) FROM (SELECT event_id FROM messages WHERE kind NOT LIKE 'phone%' GROUP BY event_id HAVING count(*) > 1) AS twice",
+    );
+    assert_eq!((count(&system.pool, waiting).await, count(&system.pool, twice).await), (0, 0));
+    assert_eq!(count(&system.pool, "SELECT count(*) FROM messages WHERE kind = 'phone_moved'").await, 1);
+    system.shut_down().await.unwrap();
+}
