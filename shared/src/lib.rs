@@ -62,6 +62,8 @@ pub mod refusal;
 
 pub mod stops;
 
+pub mod forwarding_checks;
+
 pub mod liveness;
 
 pub mod retention;

@@ -58,6 +58,8 @@ pub struct Decision {
     pub takes_number: Option<E164>,
     /// The takeover by an operator from now on.
     pub takeover: Option<Takeover>,
+    /// When the client asked for the test of its forwarding that is not over yet, from now on.
+    pub forwarding_test: Option<DateTime<Utc>>,
     /// The reason why the action of an operator is refused.
     pub refused: Option<Refused>,
     /// Whether the caller has to record an [`Event::NumberDue`](crate::Event::NumberDue).
@@ -106,6 +108,7 @@ impl Decision {
             gives_up_number: false,
             takes_number: None,
             takeover: client.takeover.clone(),
+            forwarding_test: client.forwarding_test,
             refused: None,
             number_due: false,
             concern: None,

@@ -49,11 +49,17 @@ pub enum TextKind {
     OperatorReply,
     Reminder,
     ForwardAnotherWay,
+    TestForwarding,
+    ForwardingWorks,
+    ForwardingBroken,
+    NoCallsLately,
+    AskNetwork,
+    ForwardOnNetwork,
 }
 
 impl TextKind {
     /// Every kind.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 49] = [
         Self::Welcome,
         Self::AskBusinessName,
         Self::AskOwnerName,
@@ -97,6 +103,12 @@ impl TextKind {
         Self::OperatorReply,
         Self::Reminder,
         Self::ForwardAnotherWay,
+        Self::TestForwarding,
+        Self::ForwardingWorks,
+        Self::ForwardingBroken,
+        Self::NoCallsLately,
+        Self::AskNetwork,
+        Self::ForwardOnNetwork,
     ];
 
     /// Returns the kind that is stored under `name`, if there is one.
@@ -152,6 +164,12 @@ impl TextKind {
             Self::OperatorReply => "operator_reply",
             Self::Reminder => "reminder",
             Self::ForwardAnotherWay => "forward_another_way",
+            Self::TestForwarding => "test_forwarding",
+            Self::ForwardingWorks => "forwarding_works",
+            Self::ForwardingBroken => "forwarding_broken",
+            Self::NoCallsLately => "no_calls_lately",
+            Self::AskNetwork => "ask_network",
+            Self::ForwardOnNetwork => "forward_on_network",
         }
     }
 
@@ -198,6 +216,8 @@ impl TextKind {
             | Self::NumberReady
             | Self::ForwardingInstructions
             | Self::ForwardAnotherWay
+            | Self::ForwardOnNetwork
+            | Self::ForwardingBroken
             | Self::AtCapacity
             | Self::HowToCancel
             | Self::RefundAsked
@@ -227,9 +247,12 @@ impl TextKind {
             | Self::NothingCharged
             | Self::NoNumbersThere
             | Self::Terms
+            | Self::AskNetwork
+            | Self::ForwardingWorks
             | Self::Closing => TimeDelta::hours(4),
-            Self::MissedCall | Self::Reminder => TimeDelta::hours(1),
-            Self::Misdirected => TimeDelta::minutes(10),
+            Self::MissedCall | Self::Reminder | Self::NoCallsLately => TimeDelta::hours(1),
+            // The test that it asks for ends soon.
+            Self::Misdirected | Self::TestForwarding => TimeDelta::minutes(10),
         }
     }
 

@@ -40,6 +40,8 @@ pub mod erasures;
 
 pub mod find_client;
 
+pub mod forwarding_checks;
+
 pub mod gauges;
 
 pub mod history;

@@ -6,4 +6,6 @@ mod conversation;
 
 mod understanding;
 
+mod forwarding;
+
 mod reminders;

@@ -5,6 +5,7 @@
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::E164;
 use jobrun_onboarding::action::Action;
+use jobrun_onboarding::forwarding_checks::ForwardingCheck;
 use jobrun_onboarding::reminders::Reminder;
 use serde::{Deserialize, Serialize};
 
@@ -133,6 +134,13 @@ pub enum Payload {
         /// The reminder.
         reminder: Reminder,
     },
+    /// A check of the forwarding of a live client is due.
+    ForwardingCheckDue {
+        /// `clients.id`.
+        client_id: String,
+        /// The check.
+        check: ForwardingCheck,
+    },
     /// The operator took a number from a client by hand.
     NumberLost {
         /// `clients.id`.
@@ -143,7 +151,7 @@ pub enum Payload {
 }
 
 /// The kinds that this version knows. Events of other kinds are left to the next version, which may already run.
-pub(super) const KINDS: [&str; 14] = [
+pub(super) const KINDS: [&str; 15] = [
     "text",
     "call_arrived",
     "call_ended",
@@ -157,6 +165,7 @@ pub(super) const KINDS: [&str; 14] = [
     "payment_changed",
     "operator_action",
     "reminder_due",
+    "forwarding_check_due",
     "number_lost",
 ];
 
@@ -190,6 +199,7 @@ impl Payload {
             Self::PaymentChanged { .. } => "payment_changed",
             Self::OperatorAction { action, .. } => kind_of(action),
             Self::ReminderDue { .. } => "reminder_due",
+            Self::ForwardingCheckDue { .. } => "forwarding_check_due",
             Self::NumberLost { .. } => "number_lost",
         }
     }
@@ -217,6 +227,7 @@ impl Payload {
             | Self::PaymentChanged { client_id, .. }
             | Self::OperatorAction { client_id, .. }
             | Self::ReminderDue { client_id, .. }
+            | Self::ForwardingCheckDue { client_id, .. }
             | Self::NumberLost { client_id, .. } => client_lane(client_id),
         }
     }
@@ -309,6 +320,10 @@ mod tests {
                     last_said: None,
                     until: DateTime::UNIX_EPOCH,
                 },
+            },
+            Payload::ForwardingCheckDue {
+                client_id: String::new(),
+                check: ForwardingCheck::TestOver { asked_at: DateTime::UNIX_EPOCH, called: false },
             },
             Payload::NumberLost { client_id: String::new(), number: String::new() },
         ];
