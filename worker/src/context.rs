@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use jobrun_onboarding::forwarding_checks;
 use jobrun_onboarding::reminders::Schedule;
 use jobrun_onboarding::{E164, can_hold_a_conversation};
 use jobrun_shared::config::StripeAudit;
@@ -76,6 +77,8 @@ pub(crate) struct JobContext {
     pub(crate) cooling: Duration,
     /// When clients who fall silent are reminded.
     pub(crate) reminders: Schedule,
+    /// When live clients are told that no call has come for long.
+    pub(crate) forwarding_checks: forwarding_checks::Schedule,
     /// The interval of the scheduled sweeps.
     pub(crate) sweep_interval: Duration,
     /// The interval at which Twilio's list of received texts, and Stripe's list of events, are compared with the inbox.

@@ -142,6 +142,7 @@ async fn start() -> anyhow::Result<()> {
         pool_level_min: settings.pool_level_min,
         batch_max: settings.batch_max,
         reminders: settings.reminders.clone(),
+        forwarding_checks: settings.forwarding_checks.clone(),
         retention: settings.retention,
         erasure_key: settings.erasure_key.map(PhoneKey::new),
         last_blocker_check: Arc::default(),

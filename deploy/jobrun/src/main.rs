@@ -10,7 +10,9 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use jobrun::commands::console::Change;
 use jobrun::commands::{
-    self, alerts, buy, call, cases, change_phone, client, client_action, clients, connect_migrated, console, demo, doctor, erase, export, migrate, numbers, pay, payments, pool, restored, stops, sweep, tail, text, texts, up, waiting,
+    self, alerts, buy, call, cases, change_phone, client, client_action, clients, connect_migrated, console, demo,
+    doctor, erase, export, migrate, numbers, pay, payments, pool, restored, stops, sweep, tail, text, texts, up,
+    waiting,
 };
 use jobrun_shared::numbers::purchase::Order;
 use jobrun_shared::{config, exit, telemetry};

@@ -10,7 +10,10 @@ use super::decision::{Concern, Decision, Facts, OptChange, Step};
 use super::payment_gate::number_in_the_background;
 use crate::action::Action;
 use crate::answer::{self, Keyword, keyword};
-use crate::{Call, Client, Event, Exchange, State, operator, phone_change, reminders, service, texts, wording};
+use crate::{
+    Call, Client, Event, Exchange, State, forwarding_checks, forwarding_help, operator, phone_change, reminders,
+    service, texts, wording,
+};
 
 /// Decides what happens when `event` reaches `client`.
 ///
@@ -27,8 +30,10 @@ pub fn decide(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
         (None, Event::PaymentStands(payment)) => service::payment_stands(client, *payment, facts),
         (None, Event::NumberLost(number)) => service::number_lost(client, number, facts),
         (None, Event::ReminderDue(reminder)) => reminders::remind(client, reminder, facts).into(),
+        (None, Event::ForwardingCheckDue(check)) => forwarding_checks::check(client, check, facts).into(),
         (None, _) => decide_in_state(client, event, facts),
     };
+    let step = forwarding_help::with_network_question(client, step);
     match (with_takeover(event, facts, with_exchange(client, event, facts, step)), event) {
         (Step::AskPool, _) => Step::AskPool,
         // An operator may opt a client in, and the text about it is the first that it gets.
@@ -71,6 +76,7 @@ fn with_exchange(client: &Client, event: &Event, facts: &Facts<'_>, step: Step) 
         | Event::PaymentStands(_)
         | Event::NumberLost(_)
         | Event::ReminderDue(_)
+        | Event::ForwardingCheckDue(_)
         | Event::Operator { .. } => None,
     };
     match step {
@@ -126,7 +132,11 @@ fn decide_in_state(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
             advance_by_call(client, event).into()
         }
         // The first report tells the owner, because the other may be lost. The once key of the text prevents a second.
-        (Event::CallArrived(call) | Event::CallEnded(call), State::Complete) => missed_call(client, call).into(),
+        (Event::CallArrived(call), State::Complete) => {
+            forwarding_checks::end_test(client, call, facts, || missed_call(client, call)).into()
+        }
+        // It may be the end of a call that came before a test was begun, so it ends none.
+        (Event::CallEnded(call), State::Complete) => missed_call(client, call).into(),
         (
             Event::CodeReply(_)
             | Event::CallArrived(_)
@@ -138,6 +148,7 @@ fn decide_in_state(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
             | Event::PaymentStands(_)
             | Event::NumberLost(_)
             | Event::ReminderDue(_)
+            | Event::ForwardingCheckDue(_)
             | Event::Operator { .. },
             State::S1BusinessTypeLocation
             | State::S2BusinessName
@@ -171,6 +182,7 @@ fn change_reach(client: &Client, event: &Event) -> Option<Decision> {
         | Event::PaymentStands(_)
         | Event::NumberLost(_)
         | Event::ReminderDue(_)
+        | Event::ForwardingCheckDue(_)
         | Event::Operator { .. } => None,
     }
 }
@@ -212,6 +224,7 @@ fn advance_by_call(client: &Client, event: &Event) -> Decision {
         | Event::PaymentStands(_)
         | Event::NumberLost(_)
         | Event::ReminderDue(_)
+        | Event::ForwardingCheckDue(_)
         | Event::Operator { .. } => stay,
     }
 }

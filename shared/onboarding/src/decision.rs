@@ -59,6 +59,8 @@ pub struct Decision {
     pub takes_number: Option<E164>,
     /// The takeover by an operator from now on.
     pub takeover: Option<Takeover>,
+    /// When the client asked for the test of its forwarding that is not over yet, from now on.
+    pub forwarding_test: Option<DateTime<Utc>>,
     /// The reason why the action of an operator is refused.
     pub refused: Option<Refused>,
     /// The step of a change of phone that the caller takes.
@@ -128,6 +130,7 @@ impl Decision {
             gives_up_number: false,
             takes_number: None,
             takeover: client.takeover.clone(),
+            forwarding_test: client.forwarding_test,
             refused: None,
             phone_change: None,
             number_due: false,

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::action::Action;
+use crate::forwarding_check::ForwardingCheck;
 use crate::phone_change::CodeReply;
 use crate::reminder::Reminder;
 use crate::{E164, Keyword, Payment};
@@ -40,6 +41,8 @@ pub enum Event {
     Reached,
     /// The client has been silent for long, and a reminder is due.
     ReminderDue(Reminder),
+    /// A check of the forwarding of a live client is due.
+    ForwardingCheckDue(ForwardingCheck),
     /// An operator acts on the client.
     Operator {
         /// The operator.

@@ -52,6 +52,14 @@ pub mod quiet_hours;
 
 mod reminder;
 
+mod forwarding_check;
+
+pub mod forwarding_checks;
+
+mod forwarding_help;
+
+pub mod network;
+
 pub mod reminders;
 
 pub mod payment;
@@ -90,4 +98,4 @@ pub use state::{PhoneType, State};
 pub use takeover::Takeover;
 pub use wording::{Text, TextKind};
 
-pub use answer::{ANSWER_CHARS_MAX, Field, Half, Keyword, Meaning, keyword, read, refuses};
+pub use answer::{ANSWER_CHARS_MAX, Field, Half, Keyword, Meaning, keyword, read, read_network, refuses};

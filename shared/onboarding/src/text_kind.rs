@@ -55,11 +55,17 @@ pub enum TextKind {
     PhoneMoved,
     PhoneMovedAway,
     PhoneNotMoved,
+    TestForwarding,
+    ForwardingWorks,
+    ForwardingBroken,
+    NoCallsLately,
+    AskNetwork,
+    ForwardOnNetwork,
 }
 
 impl TextKind {
     /// Every kind.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 55] = [
         Self::Welcome,
         Self::AskBusinessName,
         Self::AskOwnerName,
@@ -109,6 +115,12 @@ impl TextKind {
         Self::PhoneMoved,
         Self::PhoneMovedAway,
         Self::PhoneNotMoved,
+        Self::TestForwarding,
+        Self::ForwardingWorks,
+        Self::ForwardingBroken,
+        Self::NoCallsLately,
+        Self::AskNetwork,
+        Self::ForwardOnNetwork,
     ];
 
     /// Returns the kind that is stored under `name`, if there is one.
@@ -170,6 +182,12 @@ impl TextKind {
             Self::PhoneMoved => "phone_moved",
             Self::PhoneMovedAway => "phone_moved_away",
             Self::PhoneNotMoved => "phone_not_moved",
+            Self::TestForwarding => "test_forwarding",
+            Self::ForwardingWorks => "forwarding_works",
+            Self::ForwardingBroken => "forwarding_broken",
+            Self::NoCallsLately => "no_calls_lately",
+            Self::AskNetwork => "ask_network",
+            Self::ForwardOnNetwork => "forward_on_network",
         }
     }
 
@@ -218,6 +236,8 @@ impl TextKind {
             | Self::NumberReady
             | Self::ForwardingInstructions
             | Self::ForwardAnotherWay
+            | Self::ForwardOnNetwork
+            | Self::ForwardingBroken
             | Self::AtCapacity
             | Self::HowToCancel
             | Self::RefundAsked
@@ -250,11 +270,14 @@ impl TextKind {
             | Self::NothingCharged
             | Self::NoNumbersThere
             | Self::Terms
+            | Self::AskNetwork
+            | Self::ForwardingWorks
             | Self::Closing => TimeDelta::hours(4),
-            Self::MissedCall | Self::Reminder => TimeDelta::hours(1),
+            Self::MissedCall | Self::Reminder | Self::NoCallsLately => TimeDelta::hours(1),
             // No longer than the code.
             Self::PhoneCode | Self::PhoneCodeAsked | Self::PhoneCodeWrong => TimeDelta::minutes(15),
-            Self::Misdirected => TimeDelta::minutes(10),
+            // The test that it asks for ends soon.
+            Self::Misdirected | Self::TestForwarding => TimeDelta::minutes(10),
         }
     }
 

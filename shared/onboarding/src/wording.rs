@@ -4,6 +4,7 @@
 //! number now". The others are short, in plain UK English, and in characters of the GSM alphabet, so that one segment is enough
 //! where possible. No text asks for a word that Twilio acts on, such as STOP or HELP.
 
+use crate::network::Network;
 use crate::segments::in_gsm_if_nothing_is_lost;
 use crate::sent_text::REFERENCE;
 pub use crate::text_kind::TextKind;
@@ -248,6 +249,32 @@ pub(crate) fn forward_another_way(phone_type: PhoneType, number: &E164) -> Text 
     text(TextKind::ForwardAnotherWay, body)
 }
 
+pub(crate) fn ask_network() -> Text {
+    text(
+        TextKind::AskNetwork,
+        "Sorry that it still won't work. Which network is your phone with? Reply with its name, for example EE",
+    )
+}
+
+/// Returns the way to forward calls on a network, for a client who cannot do it with the codes alone.
+pub(crate) fn forward_on_network(network: Network, number: &E164) -> Text {
+    let number = number.as_str();
+    let name = if network == Network::Other { "your network" } else { network.name() };
+    let clear = "dial ##002# and press call, which clears old settings. Then dial each of these, with the +44:";
+    let first = if network == Network::Three {
+        "On Three, voicemail has to be off first: ring 333 and switch it off. Then dial each of these and press call:"
+            .to_owned()
+    } else if network.is_a_host() {
+        format!("On {name}, {clear}")
+    } else {
+        format!("Some networks block call divert, so please ask {name} to allow it. Then {clear}")
+    };
+    let codes = format!("**61*{number}#\n**67*{number}#\n**62*{number}#");
+    let pay_as_you_go =
+        if network.is_a_host() { "On pay as you go, you may have to ask for call divert. " } else { "" };
+    text(TextKind::ForwardOnNetwork, format!("{first}\n{codes}\n\n{pay_as_you_go}Done? Reply DONE"))
+}
+
 pub(crate) fn remind_forwarding() -> Text {
     text(
         TextKind::RemindForwarding,
@@ -289,6 +316,57 @@ pub(crate) fn already_live() -> Text {
 /// Returns the text about a call for the owner of a live number. There is none if the caller's number is withheld.
 pub(crate) fn missed_call(caller: &E164) -> Text {
     text(TextKind::MissedCall, format!("Missed call: {} rang your JobRun number.", caller.as_str()))
+}
+
+pub(crate) fn ask_forwarding_test() -> Text {
+    text(
+        TextKind::TestForwarding,
+        "Let's test it: ring your usual number from another phone within 15 minutes and let it ring. We'll text you when it comes \
+         through.",
+    )
+}
+
+/// Returns the text about the call that came while its owner tests the forwarding. The caller may be a customer.
+pub(crate) fn forwarding_works(caller: Option<&E164>) -> Text {
+    let call = match caller {
+        Some(caller) => format!("a call from {}", caller.as_str()),
+        None => "your test call".to_owned(),
+    };
+    text(TextKind::ForwardingWorks, format!("Your forwarding works: {call} has just come through."))
+}
+
+/// Returns the result of a test whose call was not taken for the test.
+pub(crate) fn forwarding_worked() -> Text {
+    text(TextKind::ForwardingWorks, "Your forwarding works: a call has come through since you asked.")
+}
+
+/// Returns the codes that mend forwarding, for a client whose test call did not come.
+pub(crate) fn forwarding_broken(phone_type: Option<PhoneType>, number: &E164) -> Text {
+    let number = number.as_str();
+    let mend = match phone_type {
+        Some(PhoneType::Landline) => {
+            let number = as_dialled_at_home(number);
+            format!("pick up and dial *61*{number}# and wait for the voice. Hang up, then dial *67*{number}#")
+        }
+        Some(PhoneType::IPhone | PhoneType::Android) | None => format!(
+            "open the keypad, dial each of these and press call:\n**61*{number}#\n**67*{number}#\n**62*{number}#"
+        ),
+    };
+    text(
+        TextKind::ForwardingBroken,
+        format!(
+            "No call has come through, so your forwarding isn't working. To mend it, {mend}\n\nThen reply TEST to try again."
+        ),
+    )
+}
+
+pub(crate) fn no_calls_lately(days: i64) -> Text {
+    text(
+        TextKind::NoCallsLately,
+        format!(
+            "No call has come through to your JobRun number for {days} days. If that surprises you, reply TEST and we'll check it with you."
+        ),
+    )
 }
 
 /// Returns the text for a stranger who texts a number that is assigned to a client.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use jobrun_onboarding::E164;
+use jobrun_onboarding::forwarding_checks;
 use jobrun_onboarding::reminders::Schedule;
 use secrecy::SecretString;
 
@@ -58,6 +59,8 @@ pub struct Worker {
     pub cooling: Duration,
     /// `REMINDERS` and `QUIET_HOURS`: when clients who fall silent are reminded.
     pub reminders: Schedule,
+    /// `FORWARDING_CHECK` and `QUIET_HOURS`: when live clients are told that no call has come for long.
+    pub forwarding_checks: forwarding_checks::Schedule,
     /// What Stripe's list of events is read with, if `STRIPE_API_KEY` is set.
     pub stripe_audit: Option<StripeAudit>,
     /// `AUDIT_INTERVAL`: how often Twilio's list of received texts, and Stripe's list of events, are compared with the inbox.
@@ -221,6 +224,7 @@ impl Worker {
             let hold = reader.hold();
             let cooling = reader.cooling();
             let reminders = reader.reminders();
+            let forwarding_check = reader.forwarding_check();
             let segments_per_second = reader.segments_per_second();
             let pool_level_min = reader.pool_level_min();
             let batch_max = reader.batch_max();
@@ -242,6 +246,10 @@ impl Worker {
                 sweep_interval: sweep_interval?,
                 hold: hold?,
                 cooling: cooling?,
+                forwarding_checks: forwarding_checks::Schedule {
+                    after: forwarding_check?,
+                    quiet: reminders.as_ref()?.quiet,
+                },
                 reminders: reminders?,
                 audit_interval: audit_interval?,
                 segments_per_second: segments_per_second?,

@@ -42,6 +42,8 @@ pub mod erasures;
 
 pub mod find_client;
 
+pub mod forwarding_checks;
+
 pub mod gauges;
 
 pub mod history;

@@ -191,7 +191,7 @@ async fn the_hottest_queries_touch_few_pages_of_large_tables() {
     let of_no_conversation = "ARRAY['delivery_report', 'stripe']";
     let oldest_waiting = ["50", kinds, "0", of_no_conversation];
     let events_of_a_client = ["'client-7'", "'{}'", "'+447900000007'", "'infinity'", "150", NEWEST];
-    let hottest: [(&str, &[&str], u64); 18] = [
+    let hottest: [(&str, &[&str], u64); 21] = [
         (OLDEST_WAITING, &oldest_waiting, 100),
         (
             "AND (due_at, id) > ($4, $5)",
@@ -203,6 +203,10 @@ async fn the_hottest_queries_touch_few_pages_of_large_tables() {
         ("AND next_attempt_at <= $1\n", &["now()", "1", "now()"], 100),
         ("AND (next_attempt_at IS NULL OR next_attempt_at <= $1)\n", &["now()"], 100),
         ("SELECT min(free_at) FROM senders", &["now()"], 100),
+        // The forwarding of live clients.
+        (r#""testAskedAt" IS NOT NULL AND "forwardingCheckAt" <= $1"#, &["now()", "50"], 100),
+        (r#""testAskedAt" IS NULL AND "forwardingCheckAt" <= $1"#, &["now()", "50"], 150),
+        (r#"AS "called_at?""#, &["ARRAY['client-7']"], 150),
         // No row is that old.
         (OLD_TEXTS, &["now() - INTERVAL '9 years'", "1000"], 200),
         (OLD_EVENTS, &["now() - INTERVAL '9 years'", "1000"], 200),

@@ -2,11 +2,12 @@
 -- size, which suffices for the planner to choose the same plans.
 
 INSERT INTO clients (id, "businessName", "phoneNumber", "paymentActive", "twilioNumber", "createdAt", "optedOutAt",
-                     "unreachableAt", "paymentStanding")
+                     "unreachableAt", "paymentStanding", "forwardingCheckAt", "testAskedAt")
 SELECT 'client-' || n, 'Business ' || n, (447900000000 + n)::TEXT, n % 20 > 0,
        CASE WHEN n <= 19000 THEN '+' || 447100000000 + n END, now() - (20000 - n) * INTERVAL '30 minutes',
        CASE WHEN n % 50 = 0 THEN now() END, CASE WHEN n % 97 = 0 THEN now() END,
-       CASE WHEN n % 20 > 0 THEN 'active' ELSE 'none' END
+       CASE WHEN n % 20 > 0 THEN 'active' ELSE 'none' END, CASE WHEN n <= 19000 THEN now() + (n - 20) * INTERVAL '2 minutes' END,
+       CASE WHEN n % 5000 = 7 THEN now() END
 FROM generate_series(1, 20000) AS n;
 
 INSERT INTO onboarding_states (client_id, current_state, collected_fields, updated_at)

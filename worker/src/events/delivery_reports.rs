@@ -181,6 +181,7 @@ fn as_report(event: &PendingEvent) -> Option<DeliveryReport> {
         | Payload::PaymentChanged { .. }
         | Payload::OperatorAction { .. }
         | Payload::ReminderDue { .. }
+        | Payload::ForwardingCheckDue { .. }
         | Payload::NumberLost { .. }
         | Payload::PhoneChangeAsked { .. }
         | Payload::PhoneChangeDue { .. } => None,

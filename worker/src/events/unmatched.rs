@@ -140,6 +140,7 @@ fn outcome(event: &PendingEvent) -> &'static str {
             | Payload::PaymentChanged { .. }
             | Payload::OperatorAction { .. }
             | Payload::ReminderDue { .. }
+            | Payload::ForwardingCheckDue { .. }
             | Payload::NumberLost { .. },
         ) => "no_such_client",
         Some(

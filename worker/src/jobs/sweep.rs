@@ -4,14 +4,15 @@
 //! 2. makes numbers available that have cooled down, and offers free numbers to the waiting list
 //! 3. tells waiting clients that their numbers take longer, and raises and clears the alerts about long waits
 //! 4. records the reminders that are due to clients who have fallen silent
-//! 5. raises and clears the alerts about regions with few numbers, and about regions with none for waiting clients
-//! 6. drops texts to clients that may not be texted, expires texts that are too late, and clears alerts that were quiet for a day
-//! 7. raises alerts about payments whose client is still unknown
-//! 8. clears the alerts about sessions that no longer hold locks
-//! 9. raises and clears the alerts about what an operator has stopped
-//! 10. enqueues jobs for rows that were left behind
-//! 11. removes finished jobs, and events and texts that are older than `RETENTION`
-//! 12. raises and clears the alert about an unfinished restore of the database, and forgets the texts that are unrecorded since an old
+//! 5. records the checks that are due of the forwarding of live clients
+//! 6. raises and clears the alerts about regions with few numbers, and about regions with none for waiting clients
+//! 7. drops texts to clients that may not be texted, expires texts that are too late, and clears alerts that were quiet for a day
+//! 8. raises alerts about payments whose client is still unknown
+//! 9. clears the alerts about sessions that no longer hold locks
+//! 10. raises and clears the alerts about what an operator has stopped
+//! 11. enqueues jobs for rows that were left behind
+//! 12. removes finished jobs, and events and texts that are older than `RETENTION`
+//! 13. raises and clears the alert about an unfinished restore of the database, and forgets the texts that are unrecorded since an old
 //!     one
 //! 13. ends requests for a change of phone whose codes are over, and removes the codes, and old requests
 //!
@@ -33,7 +34,7 @@ use jobrun_shared::numbers::promise::{self, AlertChanges};
 use jobrun_shared::numbers::{offer, pool_alerts};
 use jobrun_shared::queue::{self, Queue};
 use jobrun_shared::retention::{self, Removed};
-use jobrun_shared::{clock, reminders, restore, stops, telemetry};
+use jobrun_shared::{clock, forwarding_checks, reminders, restore, stops, telemetry};
 
 use crate::context::JobContext;
 use crate::events::stripe;
@@ -54,6 +55,7 @@ pub(crate) async fn run(context: &JobContext) -> Result<(), db::Error> {
         offer_numbers(context).await,
         check_waiting_list(context).await,
         record_reminders(context).await,
+        record_forwarding_checks(context).await,
         check_pool_level(context).await,
         check_empty_pools(context).await,
         expire_texts_and_alerts(context).await,
@@ -129,6 +131,15 @@ async fn record_reminders(context: &JobContext) -> Result<(), db::Error> {
     if recorded > 0 {
         context.announcer.announce(Queue::ProcessEvents);
         tracing::info!(clients = recorded, "clients have fallen silent, and are reminded");
+    }
+    Ok(())
+}
+
+async fn record_forwarding_checks(context: &JobContext) -> Result<(), db::Error> {
+    let recorded = forwarding_checks::record_due(&context.pool, &context.forwarding_checks, clock::now()).await?;
+    if recorded > 0 {
+        context.announcer.announce(Queue::ProcessEvents);
+        tracing::info!(clients = recorded, "the forwarding of clients is checked");
     }
     Ok(())
 }

@@ -24,7 +24,7 @@ pub struct Parameters {
     before: Option<i64>,
 }
 
-const KINDS: [(&str, &str); 13] = [
+const KINDS: [(&str, &str); 14] = [
     ("", "Any kind"),
     ("text", "Text"),
     ("call_arrived", "Call arrived"),
@@ -34,6 +34,7 @@ const KINDS: [(&str, &str); 13] = [
     ("payment_changed", "Payment changed"),
     ("number_due", "Number due"),
     ("reminder_due", "Reminder due"),
+    ("forwarding_check_due", "Forwarding check due"),
     ("number_lost", "Number lost"),
     ("opted_out", "Opted out"),
     ("unreachable", "Unreachable"),

@@ -10,6 +10,8 @@ mod texts;
 
 mod forwarding;
 
+mod forwarding_checks;
+
 mod table;
 
 mod rules;
@@ -39,6 +41,7 @@ fn client_at(state: State) -> Client {
         opted_out: false,
         unreachable: false,
         takeover: None,
+        forwarding_test: None,
     }
 }
 

@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use chrono::DateTime;
 use jobrun_onboarding::action::Action;
+use jobrun_onboarding::forwarding_checks::ForwardingCheck;
 use jobrun_onboarding::phone_change::{CodeReply, PhoneChangeStep};
 use jobrun_onboarding::reminders::Reminder;
 use jobrun_onboarding::{
@@ -18,7 +19,7 @@ use crate::facts;
 const COMMITTED: &str = include_str!("../transition_table.txt");
 
 /// One text for each meaning, and the keywords.
-const TEXTS: [&str; 33] = [
+const TEXTS: [&str; 34] = [
     "Plumber from London",
     "Plumber",
     "ABC",
@@ -31,6 +32,7 @@ const TEXTS: [&str; 33] = [
     "3",
     "DONE",
     "there is no such menu",
+    "TEST",
     "???",
     "back",
     "wrong number",
@@ -109,6 +111,7 @@ fn events() -> Vec<(String, Payment, Event)> {
         ("Reminder due, pay asked", reminder(Some(TextKind::PaymentRequired), false)),
         ("Reminder due, offered", reminder(Some(TextKind::NumberReady), false)),
         ("Reminder due, closed", reminder(Some(TextKind::Closing), false)),
+        ("No calls for long", no_calls()),
         ("OptedOut", Event::OptedOut),
         ("Unreachable", Event::Unreachable),
         ("Reached", Event::Reached),
@@ -133,6 +136,11 @@ fn reminder(last_said: Option<TextKind>, is_last: bool) -> Event {
     let payment_asked = last_said == Some(TextKind::PaymentRequired);
     let last_said = last_said.map(|kind| kind.name().to_owned());
     Event::ReminderDue(Reminder { since, nth: if is_last { 3 } else { 1 }, is_last, payment_asked, last_said, until })
+}
+
+fn no_calls() -> Event {
+    let [since, until] = [DateTime::UNIX_EPOCH; 2];
+    Event::ForwardingCheckDue(ForwardingCheck::NoCalls { since, until })
 }
 
 /// Returns the actions of operators on a client that nobody has taken over.
@@ -179,6 +187,7 @@ fn client(state: State, payment: Payment, facts: [bool; FACTS.len()]) -> Client 
         opted_out,
         unreachable,
         takeover: None,
+        forwarding_test: None,
     }
 }
 
@@ -218,6 +227,7 @@ fn describe(client: &Client, decision: &Decision) -> String {
         parts.push("gives up its number".to_owned());
     }
     parts.extend(decision.takes_number.as_ref().map(|_| "takes its number".to_owned()));
+    parts.extend(decision.forwarding_test.map(|_| "tests its forwarding".to_owned()));
     parts.extend(decision.takeover.as_ref().map(|_| "taken over".to_owned()));
     parts.extend(decision.refused.map(|refused| format!("refused: {}", refused.words())));
     parts.extend(decision.phone_change.as_ref().map(|step| match step {

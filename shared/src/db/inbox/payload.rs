@@ -5,6 +5,7 @@
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::E164;
 use jobrun_onboarding::action::Action;
+use jobrun_onboarding::forwarding_checks::ForwardingCheck;
 use jobrun_onboarding::reminders::Reminder;
 use serde::{Deserialize, Serialize};
 
@@ -133,6 +134,13 @@ pub enum Payload {
         /// The reminder.
         reminder: Reminder,
     },
+    /// A check of the forwarding of a live client is due.
+    ForwardingCheckDue {
+        /// `clients.id`.
+        client_id: String,
+        /// The check.
+        check: ForwardingCheck,
+    },
     /// The operator took a number from a client by hand.
     NumberLost {
         /// `clients.id`.
@@ -159,7 +167,7 @@ pub enum Payload {
 }
 
 /// The kinds that this version knows. Events of other kinds are left to the next version, which may already run.
-pub(super) const KINDS: [&str; 17] = [
+pub(super) const KINDS: [&str; 18] = [
     "text",
     "call_arrived",
     "call_ended",
@@ -174,6 +182,7 @@ pub(super) const KINDS: [&str; 17] = [
     "operator_action",
     "operator_action_cancel",
     "reminder_due",
+    "forwarding_check_due",
     "number_lost",
     "phone_change_asked",
     "phone_change_due",
@@ -216,6 +225,7 @@ impl Payload {
             Self::PaymentChanged { .. } => "payment_changed",
             Self::OperatorAction { action, .. } => kind_of(action),
             Self::ReminderDue { .. } => "reminder_due",
+            Self::ForwardingCheckDue { .. } => "forwarding_check_due",
             Self::NumberLost { .. } => "number_lost",
             Self::PhoneChangeAsked { .. } => "phone_change_asked",
             Self::PhoneChangeDue { .. } => "phone_change_due",
@@ -255,6 +265,7 @@ impl Payload {
             | Self::PaymentChanged { client_id, .. }
             | Self::OperatorAction { client_id, .. }
             | Self::ReminderDue { client_id, .. }
+            | Self::ForwardingCheckDue { client_id, .. }
             | Self::NumberLost { client_id, .. } => client_lane(client_id),
         }
     }
@@ -358,6 +369,10 @@ mod tests {
                     last_said: None,
                     until: DateTime::UNIX_EPOCH,
                 },
+            },
+            Payload::ForwardingCheckDue {
+                client_id: String::new(),
+                check: ForwardingCheck::TestOver { asked_at: DateTime::UNIX_EPOCH, called: false },
             },
             Payload::NumberLost { client_id: String::new(), number: String::new() },
             Payload::PhoneChangeAsked {

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
+use jobrun_onboarding::forwarding_checks::ForwardingCheck;
 use jobrun_onboarding::phone_change::{self, CodeReply};
 use jobrun_onboarding::{Call, E164, Event, Keyword, caller, keyword};
 use jobrun_shared::db::inbox::{Payload, PendingEvent};
@@ -18,7 +19,7 @@ pub(super) enum Inbound {
     Event(Event),
     /// A text to a number of ours that is neither the onboarding number nor the client's own.
     Misdirected,
-    /// A reminder that something said meanwhile has overtaken.
+    /// A reminder or a check that something said meanwhile has overtaken.
     Overtaken,
     /// An event that is not for a conversation, or cannot be read.
     Nothing,
@@ -57,6 +58,13 @@ impl ClientWork {
                 Inbound::Overtaken
             }
             Some(Payload::ReminderDue { reminder, .. }) => Inbound::Event(Event::ReminderDue(reminder.clone())),
+            // What happened meanwhile may be a call. The sweep looks again.
+            Some(Payload::ForwardingCheckDue { check: ForwardingCheck::NoCalls { .. }, .. })
+                if !self.outcomes.is_empty() || !self.pending.is_empty() =>
+            {
+                Inbound::Overtaken
+            }
+            Some(Payload::ForwardingCheckDue { check, .. }) => Inbound::Event(Event::ForwardingCheckDue(check.clone())),
             Some(Payload::NumberLost { number, .. }) => {
                 E164::parse(number).map_or(Inbound::Nothing, |it| Inbound::Event(Event::NumberLost(it)))
             }

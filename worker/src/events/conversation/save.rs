@@ -1,6 +1,7 @@
 //! Writes the decisions of a batch: clients, texts, opt-outs, outcomes, alerts. It decides nothing.
 
 use chrono::{DateTime, Utc};
+use jobrun_onboarding::forwarding_checks::FIRST_LOOK_AFTER;
 use jobrun_onboarding::loop_guard::Admission;
 use jobrun_onboarding::phone_change::PhoneChangeStep;
 use jobrun_onboarding::reminders::LOOK_AGAIN_AFTER;
@@ -11,6 +12,7 @@ use jobrun_shared::db;
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::cases::{self, NewCase};
 use jobrun_shared::db::clients::{self, ConversationProgress, OptChangeRecord};
+use jobrun_shared::db::forwarding_checks::{self, NextLook, TestChange};
 use jobrun_shared::db::inbox::{self, NewEvent, Outcome};
 use jobrun_shared::db::outbox::{self, NewMessage};
 use jobrun_shared::db::{phone_changes, reminders};
@@ -69,6 +71,12 @@ pub(super) async fn save(
     let silent = batch.iter().filter_map(|work| Some((work.begins_a_silence(look_at)?, Some(look_at))));
     reminders::save_next(conn, &silent.collect::<Vec<_>>()).await?;
     save_phone_steps(conn, batch, now).await?;
+    let tests: Vec<TestChange<'_>> = batch.iter().filter_map(ClientWork::test_change).collect();
+    forwarding_checks::save_tests(conn, &tests).await?;
+    let first_look = Some(now + FIRST_LOOK_AFTER);
+    let live = batch.iter().filter_map(ClientWork::goes_live);
+    let live: Vec<NextLook<'_>> = live.map(|client_id| NextLook { client_id, at: first_look, told_at: None }).collect();
+    forwarding_checks::save_next(conn, &live).await?;
     let follow_ups: Vec<NewEvent> = batch.iter().flat_map(|work| work.follow_ups.clone()).collect();
     inbox::insert(conn, &follow_ups, now).await?;
 

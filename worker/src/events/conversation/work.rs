@@ -4,12 +4,14 @@ use std::collections::VecDeque;
 
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::action::Action;
+use jobrun_onboarding::forwarding_checks::TEST_WITHIN;
 use jobrun_onboarding::phone_change::PhoneChangeStep;
 use jobrun_onboarding::{
     Allocation, Client, Concern, Decision, Event, Facts, OptChange, Payment, State, Step, Takeover, TextKind, decide,
 };
 use jobrun_shared::db::cases::NewCase;
 use jobrun_shared::db::clients::{self, OptChangeRecord};
+use jobrun_shared::db::forwarding_checks::TestChange;
 use jobrun_shared::db::inbox::{NewEvent, Outcome, Payload, PendingEvent, Source};
 use jobrun_shared::db::numbers;
 use jobrun_shared::db::outbox::NewMessage;
@@ -41,6 +43,8 @@ pub(super) struct ClientWork {
     /// Whether an operator took the client over.
     pub(super) was_taken_over: bool,
     pub(super) misfits_changed: bool,
+    /// Whether a test of the client's forwarding was begun, or is over.
+    pub(super) test_changed: bool,
     /// Whether the pool has numbers of the client's region.
     pub(super) region_served: bool,
     /// The time at which a question asked now counts as asked: not before the arrival of any loaded event.
@@ -86,6 +90,7 @@ impl ClientWork {
             went_on: false,
             was_taken_over: false,
             misfits_changed: false,
+            test_changed: false,
             region_served: true,
             asked_at: DateTime::default(),
             cancel_asked: false,
@@ -201,6 +206,20 @@ impl ClientWork {
         begins.then_some(client.id.as_str())
     }
 
+    /// Returns the test of the client's forwarding to save, if it changed.
+    pub(super) fn test_change(&self) -> Option<TestChange<'_>> {
+        let Client { id, forwarding_test, .. } = &self.loaded.client;
+        let look_at = forwarding_test.map(|at| at + TEST_WITHIN);
+        self.test_changed.then_some(TestChange { client_id: id, asked_at: *forwarding_test, look_at })
+    }
+
+    /// Returns the client's id, if it is live and no sweep looks at its forwarding yet.
+    pub(super) fn goes_live(&self) -> Option<&str> {
+        let client = &self.loaded.client;
+        let is_new = self.loaded.forwarding_check_at.is_none() && client.forwarding_test.is_none();
+        (client.state == State::Complete && is_new).then_some(client.id.as_str())
+    }
+
     /// Returns the payment status to save, if it changed.
     pub(super) fn payment_update(&self) -> Option<clients::PaymentUpdate<'_>> {
         let Client { id, payment, payment_active, .. } = &self.loaded.client;
@@ -220,7 +239,8 @@ impl ClientWork {
         let changes_answers = decision.collected != client.collected;
         let is_of_operator = matches!(event.payload, Some(Payload::OperatorAction { .. }));
         self.moved |= changes_state || changes_answers;
-        self.went_on |= changes_state || (changes_answers && !is_of_operator);
+        let answers_more = decision.collected.answers_more_than(&client.collected);
+        self.went_on |= changes_state || (answers_more && !is_of_operator);
         let is_another = |it: &Takeover| client.takeover.as_ref().is_none_or(|before| before.by != it.by);
         self.was_taken_over |= decision.takeover.as_ref().is_some_and(is_another);
         self.misfits_changed |= decision.exchange.misfits != client.exchange.misfits;
@@ -258,6 +278,8 @@ impl ClientWork {
         }
         self.takeover_changed |= decision.takeover != client.takeover;
         client.takeover = decision.takeover;
+        self.test_changed |= decision.forwarding_test != client.forwarding_test;
+        client.forwarding_test = decision.forwarding_test;
         if let Some(change) = decision.opt {
             client.opted_out = change == OptChange::Out;
             self.opt_changes.push(OptChangeRecord { phone: client.owner_phone.clone(), change, event_id: event.id });
