@@ -1,6 +1,6 @@
 //! Decides where the conversation goes next, and which effects follow.
 //!
-//! This file has calls, opt-outs and reachability. `texts.rs` has the texts that clients send, `service.rs` the payments, and
+//! This file has the test call, opt-outs and reachability. `callers.rs` has the calls to a live number, `texts.rs` has the texts that clients send, `service.rs` the payments, and
 //! `payment_gate.rs` the payment gate and the allocation. Nothing here fails: an event that makes no sense in a state changes
 //! nothing. A text always gets a helpful reply, unless its sender wants none.
 
@@ -10,7 +10,7 @@ use super::decision::{Concern, Decision, Facts, OptChange, Step};
 use super::payment_gate::number_in_the_background;
 use crate::action::Action;
 use crate::answer::{self, Keyword, keyword};
-use crate::{Call, Client, Event, Exchange, State, operator, reminders, service, texts, wording};
+use crate::{Client, Event, Exchange, State, callers, operator, reminders, service, texts, wording};
 
 /// Decides what happens when `event` reaches `client`.
 ///
@@ -56,6 +56,7 @@ fn with_exchange(client: &Client, event: &Event, facts: &Facts<'_>, step: Step) 
         Event::Text { body, received_at, .. } => Some((body.clone(), *received_at)),
         Event::CallArrived(_)
         | Event::CallEnded(_)
+        | Event::MessageLeft(_)
         | Event::NumberDue
         | Event::OptedOut
         | Event::Unreachable
@@ -112,13 +113,16 @@ fn with_takeover(event: &Event, facts: &Facts<'_>, step: Step) -> Step {
 fn decide_in_state(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
     match (event, client.state) {
         (Event::Text { body, received_at, .. }, _) => texts::decide_text(client, body, *received_at, facts),
+        (Event::MessageLeft(message), _) => callers::message_left(client, message).into(),
         (Event::NumberDue, State::S6PhoneType) => number_in_the_background(client, facts),
         // A call proves the forwarding, so S7 does not wait for DONE.
         (Event::CallArrived(_) | Event::CallEnded(_), State::S7FwdSent | State::S8FwdConfirm | State::S9TestCall) => {
             advance_by_call(client, event).into()
         }
         // The first report tells the owner, because the other may be lost. The once key of the text prevents a second.
-        (Event::CallArrived(call) | Event::CallEnded(call), State::Complete) => missed_call(client, call).into(),
+        (Event::CallArrived(call) | Event::CallEnded(call), State::Complete) => {
+            callers::missed_call(client, call, facts).into()
+        }
         (
             Event::CallArrived(_)
             | Event::CallEnded(_)
@@ -157,6 +161,7 @@ fn change_reach(client: &Client, event: &Event) -> Option<Decision> {
         Event::Reached => Some(stay),
         Event::CallArrived(_)
         | Event::CallEnded(_)
+        | Event::MessageLeft(_)
         | Event::NumberDue
         | Event::PaymentStands(_)
         | Event::NumberLost(_)
@@ -194,6 +199,7 @@ fn advance_by_call(client: &Client, event: &Event) -> Decision {
         Event::CallArrived(_) => stay.to(State::S9TestCall),
         Event::CallEnded(call) => stay.to(State::Complete).text(wording::live().once_for(call)),
         Event::Text { .. }
+        | Event::MessageLeft(_)
         | Event::NumberDue
         | Event::OptedOut
         | Event::Unreachable
@@ -202,16 +208,5 @@ fn advance_by_call(client: &Client, event: &Event) -> Decision {
         | Event::NumberLost(_)
         | Event::ReminderDue(_)
         | Event::Operator { .. } => stay,
-    }
-}
-
-/// Tells the owner of a live number who rang, unless the number is withheld or the owner's own.
-fn missed_call(client: &Client, call: &Call) -> Decision {
-    let stay = Decision::nothing(client);
-    match (&call.caller, &call.sid) {
-        (Some(caller), Some(_)) if *caller != client.owner_phone => {
-            stay.text(wording::missed_call(caller).once_for(call))
-        }
-        (Some(_) | None, _) => stay,
     }
 }

@@ -191,7 +191,7 @@ fn useful(kind: TextKind, client: &Client, facts: &ReplayFacts<'_>) -> Useful {
         | TextKind::Terms
         | TextKind::Closing
         | TextKind::OperatorReply => Useful::AsReply,
-        TextKind::MissedCall | TextKind::Misdirected => Useful::AsNews,
+        TextKind::MissedCall | TextKind::Voicemail | TextKind::Misdirected => Useful::AsNews,
         // The next one comes by itself.
         TextKind::Reminder => Useful::WhileTrue(false),
     }

@@ -32,6 +32,7 @@ pub enum TextKind {
     Live,
     AlreadyLive,
     MissedCall,
+    Voicemail,
     Misdirected,
     AskOtherHalf,
     OwnNameWillDo,
@@ -53,7 +54,7 @@ pub enum TextKind {
 
 impl TextKind {
     /// Every kind.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 44] = [
         Self::Welcome,
         Self::AskBusinessName,
         Self::AskOwnerName,
@@ -80,6 +81,7 @@ impl TextKind {
         Self::Live,
         Self::AlreadyLive,
         Self::MissedCall,
+        Self::Voicemail,
         Self::Misdirected,
         Self::AskOtherHalf,
         Self::OwnNameWillDo,
@@ -135,6 +137,7 @@ impl TextKind {
             Self::Live => "live",
             Self::AlreadyLive => "already_live",
             Self::MissedCall => "missed_call",
+            Self::Voicemail => "voicemail",
             Self::Misdirected => "misdirected",
             Self::AskOtherHalf => "ask_other_half",
             Self::OwnNameWillDo => "own_name_will_do",
@@ -156,7 +159,7 @@ impl TextKind {
     }
 
     /// The kinds that a client gets also while an operator has taken it over: the news that it pays for, and what operators write.
-    pub const SENT_IN_A_TAKEOVER: [Self; 2] = [Self::MissedCall, Self::OperatorReply];
+    pub const SENT_IN_A_TAKEOVER: [Self; 3] = [Self::MissedCall, Self::Voicemail, Self::OperatorReply];
 
     /// Returns whether a client gets this text also while an operator has taken it over.
     pub(crate) fn is_sent_in_a_takeover(self) -> bool {
@@ -202,6 +205,7 @@ impl TextKind {
             | Self::HowToCancel
             | Self::RefundAsked
             | Self::OperatorReply
+            | Self::Voicemail
             | Self::Live => TimeDelta::hours(24),
             Self::Welcome
             | Self::AskBusinessName

@@ -45,7 +45,7 @@ const fn secret(name: &'static str, read_by: &'static str, meaning: &'static str
 }
 
 /// Every setting, by name.
-pub const SETTINGS: [Setting; 50] = [
+pub const SETTINGS: [Setting; 51] = [
     setting(
         "ALERT_WEBHOOK_FORMAT",
         "worker",
@@ -300,5 +300,11 @@ pub const SETTINGS: [Setting; 50] = [
         "ingress, worker, jobrun numbers check, jobrun pool buy",
         Some("enforce"),
         "`report` lets webhooks with a wrong signature in, while an installation is set up.",
+    ),
+    setting(
+        "VOICEMAIL",
+        "ingress",
+        Some("off"),
+        "`on`: callers of live numbers are asked to leave a message. Twilio records it, and the owner is texted a link for a week.",
     ),
 ];

@@ -28,6 +28,8 @@ pub mod blockers;
 
 pub mod bulk_actions;
 
+pub mod calls;
+
 pub mod clients;
 
 mod connect;
@@ -79,6 +81,8 @@ pub mod subscriptions;
 pub mod sweeps;
 
 mod tls;
+
+pub mod voicemails;
 
 pub mod waiting_list;
 

@@ -10,9 +10,10 @@
 //! 8. clears the alerts about sessions that no longer hold locks
 //! 9. raises and clears the alerts about what an operator has stopped
 //! 10. enqueues jobs for rows that were left behind
-//! 11. removes finished jobs, and events and texts that are older than `RETENTION`
+//! 11. removes finished jobs, calls that are not counted any more, and events and texts that are older than `RETENTION`
 //! 12. raises and clears the alert about an unfinished restore of the database, and forgets the texts that are unrecorded since an old
 //!     one
+//! 13. deletes recordings at Twilio whose links have ended. It comes last, because it waits for Twilio
 //!
 //! Its only input is the rows, so every worker may run it, on schedule and at once when numbers become free. `jobrun sweep` takes
 //! back numbers and offers numbers, and does no other part.
@@ -33,6 +34,7 @@ use jobrun_shared::{clock, reminders, restore, stops, telemetry};
 
 use crate::context::JobContext;
 use crate::events::stripe;
+use crate::jobs::recordings;
 
 /// The time for which a finished job can be inspected.
 const FINISHED_JOBS_KEPT_FOR: Duration = Duration::from_secs(60 * 60);
@@ -58,6 +60,7 @@ pub(crate) async fn run(context: &JobContext) -> Result<(), db::Error> {
         remove_old_rows(context).await,
         check_restores(context).await,
         forget_unrecorded_texts(context).await,
+        recordings::delete_due(context).await,
     ];
     results.into_iter().collect::<Result<(), db::Error>>()?;
     sweeps::record_success(&context.pool, context.sweep_interval, clock::now()).await
@@ -228,6 +231,8 @@ async fn forget_unrecorded_texts(context: &JobContext) -> Result<(), db::Error> 
 
 /// Comes late, because nothing waits for it.
 async fn remove_old_rows(context: &JobContext) -> Result<(), db::Error> {
+    let calls = retention::remove_old_calls(&context.pool, clock::now()).await?;
+    tracing::debug!(calls, "removed calls that are not counted any more");
     let removed = retention::remove_old(&context.pool, context.retention, clock::now()).await?;
     if removed != Removed::default() {
         tracing::info!(texts = removed.texts, events = removed.events, "removed what was over long ago");

@@ -24,11 +24,12 @@ pub struct Parameters {
     before: Option<i64>,
 }
 
-const KINDS: [(&str, &str); 13] = [
+const KINDS: [(&str, &str); 14] = [
     ("", "Any kind"),
     ("text", "Text"),
     ("call_arrived", "Call arrived"),
     ("call_ended", "Call ended"),
+    ("recording_made", "Message left"),
     ("delivery_report", "Delivery report"),
     ("stripe", "Stripe"),
     ("payment_changed", "Payment changed"),

@@ -1,16 +1,19 @@
 //! Writes the decisions of a batch: clients, texts, opt-outs, outcomes, alerts. It decides nothing.
 
 use chrono::{DateTime, Utc};
+use jobrun_onboarding::calls::{KeptRecording, LINK_LASTS};
 use jobrun_onboarding::loop_guard::Admission;
 use jobrun_onboarding::reminders::LOOK_AGAIN_AFTER;
 use jobrun_onboarding::{Client, E164, Takeover, TextKind};
 use jobrun_shared::alerts::texts;
 use jobrun_shared::db;
 use jobrun_shared::db::alerts::{self, NewAlert};
+use jobrun_shared::db::calls;
 use jobrun_shared::db::clients::{self, ConversationProgress, OptChangeRecord};
 use jobrun_shared::db::inbox::{self, NewEvent, Outcome};
 use jobrun_shared::db::outbox::{self, NewMessage};
 use jobrun_shared::db::reminders;
+use jobrun_shared::db::voicemails::{self, NewVoicemail};
 use sqlx::PgConnection;
 
 use super::work::ClientWork;
@@ -62,6 +65,10 @@ pub(super) async fn save(
     outbox::drop_second_tries_to(conn, &went_on, now).await?;
     let texts: Vec<NewMessage> = batch.iter().flat_map(|work| work.texts.clone()).collect();
     outbox::insert(conn, &texts, now).await?;
+    let counted =
+        batch.iter().flat_map(|work| work.calls.counted.iter().map(|call| (work.loaded.client.id.as_str(), call)));
+    calls::insert(conn, &counted.collect::<Vec<_>>()).await?;
+    voicemails::insert(conn, &new_voicemails(batch, now), now).await?;
     let look_at = now + LOOK_AGAIN_AFTER;
     let silent = batch.iter().filter_map(|work| Some((work.begins_a_silence(look_at)?, Some(look_at))));
     reminders::save_next(conn, &silent.collect::<Vec<_>>()).await?;
@@ -74,6 +81,26 @@ pub(super) async fn save(
     let resolved: Vec<String> = batch.iter().flat_map(ClientWork::resolved_causes).collect();
     let cleared = alerts::clear(conn, &resolved, now).await?;
     Ok((alerts::raise(conn, &raised, now).await?, cleared))
+}
+
+/// Returns the digest of the secret at the end of a link.
+fn digest_of_link(link: &str) -> Vec<u8> {
+    jobrun_credentials::digest(link.rsplit('/').next().unwrap_or_default())
+}
+
+/// Returns the messages that callers left. Only the digest of the secret in a link is stored.
+fn new_voicemails(batch: &[ClientWork], now: DateTime<Utc>) -> Vec<NewVoicemail> {
+    let of_client = |work: &ClientWork| {
+        let client_id = work.loaded.client.id.clone();
+        let of_recording = move |kept: &KeptRecording| NewVoicemail {
+            client_id: Some(client_id.clone()),
+            recording_sid: kept.recording.clone(),
+            token_sha256: kept.link.as_deref().map(digest_of_link),
+            expires_at: if kept.link.is_some() { now + LINK_LASTS } else { now },
+        };
+        work.recordings.iter().map(of_recording).collect::<Vec<_>>()
+    };
+    batch.iter().flat_map(of_client).collect()
 }
 
 /// Drops texts that are sent only once and were sent already, so that the loop guard does not count them.
@@ -114,7 +141,7 @@ async fn apply_loop_guard(
             let admission = guard.admit(&text.to, &text.text, now);
             text.admit_as(admission);
             // Repeated calls are no loop.
-            if admission != Admission::Now && text.text.kind != TextKind::MissedCall {
+            if admission != Admission::Now && !matches!(text.text.kind, TextKind::MissedCall | TextKind::Voicemail) {
                 alerts.push(texts::too_many(client_id));
             }
         }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::action::Action;
+use jobrun_onboarding::calls::KeptRecording;
 use jobrun_onboarding::{
     Allocation, Client, Concern, Decision, Event, Facts, OptChange, Payment, State, Step, Takeover, TextKind, decide,
 };
@@ -13,6 +14,7 @@ use jobrun_shared::db::numbers;
 use jobrun_shared::db::outbox::NewMessage;
 use jobrun_shared::traces::{Span, SpanName};
 
+use super::calls::Calls;
 use crate::context::JobContext;
 
 /// A locked client, its events that are not decided yet, and the results of the others.
@@ -36,6 +38,10 @@ pub(super) struct ClientWork {
     pub(super) misfits_changed: bool,
     /// Whether the pool has numbers of the client's region.
     pub(super) region_served: bool,
+    /// The calls that were counted before, and those that these events add.
+    pub(super) calls: Calls,
+    /// What becomes of the messages that callers left.
+    pub(super) recordings: Vec<KeptRecording>,
     /// The time at which a question asked now counts as asked: not before the arrival of any loaded event.
     pub(super) asked_at: DateTime<Utc>,
     /// Whether the client asked to cancel, or for its money back.
@@ -78,6 +84,8 @@ impl ClientWork {
             was_taken_over: false,
             misfits_changed: false,
             region_served: true,
+            calls: Calls::default(),
+            recordings: Vec::new(),
             asked_at: DateTime::default(),
             cancel_asked: false,
             person_wanted: false,
@@ -112,6 +120,7 @@ impl ClientWork {
         &self,
         context: &'a JobContext,
         stored: &PendingEvent,
+        event: &Event,
         allocation: Option<Allocation>,
         now: DateTime<Utc>,
     ) -> Facts<'a> {
@@ -122,6 +131,7 @@ impl ClientWork {
             payment_portal: context.payment_portal.as_deref(),
             allocation,
             region_served: self.region_served,
+            calls: self.calls.history(&self.loaded, event),
             now,
             asked_at: asked_before.unwrap_or(self.asked_at),
         }
@@ -134,7 +144,8 @@ impl ClientWork {
         event: Event,
         now: DateTime<Utc>,
     ) {
-        let facts = self.facts(context, &stored, None, now);
+        let facts = self.facts(context, &stored, &event, None, now);
+        self.calls.saw(&event);
         match decide(&self.loaded.client, &event, &facts) {
             Step::Decided(decision) => self.apply(context, &stored, *decision),
             Step::AskPool => self.awaiting_number = Some((stored, event)),
@@ -168,7 +179,7 @@ impl ClientWork {
     /// Decides the event that needs a number, with the pool's reply.
     pub(super) fn decide_with_allocation(&mut self, context: &JobContext, allocation: Allocation, now: DateTime<Utc>) {
         let Some((stored, event)) = self.awaiting_number.take() else { return };
-        let facts = self.facts(context, &stored, Some(allocation.clone()), now);
+        let facts = self.facts(context, &stored, &event, Some(allocation.clone()), now);
         let step = decide(&self.loaded.client, &event, &facts);
         match allocation {
             Allocation::Assigned(number) => self.loaded.client.number = Some(number),
@@ -184,7 +195,9 @@ impl ClientWork {
     /// Returns the client's id, if something was said to it that it may leave unanswered, and no sweep looks at it by `look_at`.
     pub(super) fn begins_a_silence(&self, look_at: DateTime<Utc>) -> Option<&str> {
         let client = &self.loaded.client;
-        let asks = |text: &NewMessage| !matches!(text.text.kind, TextKind::MissedCall | TextKind::Reminder);
+        let asks = |text: &NewMessage| {
+            !matches!(text.text.kind, TextKind::MissedCall | TextKind::Voicemail | TextKind::Reminder)
+        };
         let is_late = self.loaded.remind_at.is_none_or(|at| at > look_at);
         let begins = client.state != State::Complete && is_late && self.texts.iter().any(asks);
         begins.then_some(client.id.as_str())
@@ -249,6 +262,8 @@ impl ClientWork {
         if client.opted_out || client.unreachable {
             self.texts.clear();
         }
+        self.calls.counted.extend(decision.counted_call);
+        self.recordings.extend(decision.recording);
         self.texts.extend(decision.texts.into_iter().map(|text| NewMessage {
             client_id: Some(client.id.clone()),
             event_id: Some(event.id),
