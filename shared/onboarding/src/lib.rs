@@ -32,6 +32,10 @@ mod payment_gate;
 
 mod decide;
 
+mod callers;
+
+pub mod calls;
+
 mod open_question;
 
 mod corrections;
@@ -91,7 +95,7 @@ pub mod sent_text;
 pub use client::{Client, Collected, Exchange};
 pub use decide::decide;
 pub use decision::{Concern, Decision, Facts, OptChange, Step};
-pub use event::{Allocation, Call, Event};
+pub use event::{Allocation, Call, Event, VoiceMessage};
 pub use payment::Payment;
 pub use phone::{E164, NotE164, as_people_write, caller, can_hold_a_conversation, home_region, region_of};
 pub use state::{PhoneType, State};

@@ -194,7 +194,9 @@ fn useful(kind: TextKind, client: &Client, facts: &ReplayFacts<'_>) -> Useful {
         | TextKind::PhoneMoved
         | TextKind::PhoneNotMoved
         | TextKind::OperatorReply => Useful::AsReply,
-        TextKind::MissedCall | TextKind::Misdirected | TextKind::ForwardingWorks => Useful::AsNews,
+        TextKind::MissedCall | TextKind::Voicemail | TextKind::Misdirected | TextKind::ForwardingWorks => {
+            Useful::AsNews
+        }
         // The next one comes by itself. A code is sent once, and news for an old phone would go to the new one.
         TextKind::PhoneCode
         | TextKind::PhoneCodeAsked

@@ -33,6 +33,7 @@ pub fn number_told(body: &str) -> Option<E164> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::calls::CallsToday;
     use crate::{PhoneType, wording};
 
     #[test]
@@ -44,7 +45,7 @@ mod tests {
         for text in told.into_iter().chain(instructions) {
             assert_eq!(number_told(&text.body), Some(number.clone()), "{}", text.body);
         }
-        assert_eq!(number_told(&wording::missed_call(&number).body), None, "a caller's number");
+        assert_eq!(number_told(&wording::missed_call(&number, &CallsToday::one()).body), None, "a caller's number");
         assert_eq!(number_told(&wording::misdirected(&number).body), None, "the onboarding number");
     }
 

@@ -32,6 +32,7 @@ pub enum TextKind {
     Live,
     AlreadyLive,
     MissedCall,
+    Voicemail,
     Misdirected,
     AskOtherHalf,
     OwnNameWillDo,
@@ -65,7 +66,7 @@ pub enum TextKind {
 
 impl TextKind {
     /// Every kind.
-    pub const ALL: [Self; 55] = [
+    pub const ALL: [Self; 56] = [
         Self::Welcome,
         Self::AskBusinessName,
         Self::AskOwnerName,
@@ -92,6 +93,7 @@ impl TextKind {
         Self::Live,
         Self::AlreadyLive,
         Self::MissedCall,
+        Self::Voicemail,
         Self::Misdirected,
         Self::AskOtherHalf,
         Self::OwnNameWillDo,
@@ -159,6 +161,7 @@ impl TextKind {
             Self::Live => "live",
             Self::AlreadyLive => "already_live",
             Self::MissedCall => "missed_call",
+            Self::Voicemail => "voicemail",
             Self::Misdirected => "misdirected",
             Self::AskOtherHalf => "ask_other_half",
             Self::OwnNameWillDo => "own_name_will_do",
@@ -193,8 +196,14 @@ impl TextKind {
 
     /// The kinds that a client gets also while an operator has taken it over: the news that it pays for, what operators write, and
     /// what concerns its change of phone.
-    pub const SENT_IN_A_TAKEOVER: [Self; 5] =
-        [Self::MissedCall, Self::OperatorReply, Self::PhoneCode, Self::PhoneMoved, Self::PhoneMovedAway];
+    pub const SENT_IN_A_TAKEOVER: [Self; 6] = [
+        Self::MissedCall,
+        Self::Voicemail,
+        Self::OperatorReply,
+        Self::PhoneCode,
+        Self::PhoneMoved,
+        Self::PhoneMovedAway,
+    ];
 
     /// Returns whether a client gets this text also while an operator has taken it over.
     pub(crate) fn is_sent_in_a_takeover(self) -> bool {
@@ -245,6 +254,7 @@ impl TextKind {
             | Self::PhoneMoved
             | Self::PhoneMovedAway
             | Self::PhoneNotMoved
+            | Self::Voicemail
             | Self::Live => TimeDelta::hours(24),
             Self::Welcome
             | Self::AskBusinessName

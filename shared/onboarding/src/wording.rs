@@ -4,11 +4,12 @@
 //! number now". The others are short, in plain UK English, and in characters of the GSM alphabet, so that one segment is enough
 //! where possible. No text asks for a word that Twilio acts on, such as STOP or HELP.
 
+use crate::calls::CallsToday;
 use crate::network::Network;
 use crate::segments::in_gsm_if_nothing_is_lost;
 use crate::sent_text::REFERENCE;
 pub use crate::text_kind::TextKind;
-use crate::{ANSWER_CHARS_MAX, Call, Client, E164, Field, Half, PhoneType, State};
+use crate::{ANSWER_CHARS_MAX, Call, Client, E164, Field, Half, PhoneType, State, VoiceMessage};
 
 /// The placeholder for the payment link while none is configured.
 const PAYMENT_LINK_PLACEHOLDER: &str = "https://buy.stripe.com/test_XXXXX (placeholder)";
@@ -27,7 +28,7 @@ pub struct Text {
 impl Text {
     /// Sets a key by which the owner is told of each call once, in any number and order of reports.
     pub(crate) fn once_for(self, call: &Call) -> Self {
-        Self { once_key: call.sid.as_ref().map(|sid| format!("call:{sid}")), ..self }
+        Self { once_key: call.sid.as_deref().map(Call::once_key), ..self }
     }
 }
 
@@ -313,9 +314,33 @@ pub(crate) fn already_live() -> Text {
     )
 }
 
-/// Returns the text about a call for the owner of a live number. There is none if the caller's number is withheld.
-pub(crate) fn missed_call(caller: &E164) -> Text {
-    text(TextKind::MissedCall, format!("Missed call: {} rang your JobRun number.", caller.as_str()))
+/// Returns the text about a call for the owner of a live number.
+pub(crate) fn missed_call(caller: &E164, calls: &CallsToday) -> Text {
+    let caller = caller.as_str();
+    let body = if calls.is_first() {
+        format!("Missed call: {caller} rang your JobRun number.")
+    } else {
+        format!("Missed call: {caller} rang again: {} {}{}.", calls.how_often(), calls.day(), calls.when())
+    };
+    text(TextKind::MissedCall, body)
+}
+
+/// Returns the text about calls from withheld numbers for the owner of a live number.
+pub(crate) fn withheld_call(calls: &CallsToday) -> Text {
+    let body = if calls.is_first() {
+        "Missed call: a withheld number rang your JobRun number.".to_owned()
+    } else {
+        format!("Missed calls: {} calls {} from withheld numbers{}.", calls.number(), calls.day(), calls.when())
+    };
+    text(TextKind::MissedCall, body)
+}
+
+/// Returns the text about a message that a caller left, for the owner of a live number.
+pub(crate) fn voicemail(message: &VoiceMessage, link: &str) -> Text {
+    let caller = message.caller.as_ref().map_or("a withheld number", E164::as_str);
+    let length = message.seconds.map(|seconds| format!(" ({}:{:02})", seconds / 60, seconds % 60)).unwrap_or_default();
+    let body = format!("Voicemail from {caller}{length}. Listen within 7 days:\n{link}");
+    Text { once_key: Some(format!("recording:{}", message.recording)), ..text(TextKind::Voicemail, body) }
 }
 
 pub(crate) fn ask_forwarding_test() -> Text {

@@ -28,6 +28,8 @@ pub struct Ingress {
     pub twilio: Twilio,
     /// The account at Stripe.
     pub stripe: Stripe,
+    /// `VOICEMAIL`: whether callers of live numbers are asked to leave a message.
+    pub voicemail: bool,
     /// `INGRESS_ADDR`.
     pub addr: SocketAddr,
     /// `OPS_ADDR`, if it is set.
@@ -176,6 +178,7 @@ impl Ingress {
             let stop_with_stdin = reader.stop_with_stdin();
             let database_url = reader.database_url();
             let twilio = reader.twilio();
+            let voicemail = reader.on_or_off("VOICEMAIL");
             let addr = reader.addr("INGRESS_ADDR");
             let ops_addr = reader.ops_addr();
             let traces = reader.traces();
@@ -184,6 +187,7 @@ impl Ingress {
                 database_url: database_url?,
                 twilio: twilio?,
                 stripe,
+                voicemail: voicemail?,
                 addr: addr?,
                 ops_addr,
                 traces,
@@ -436,10 +440,23 @@ impl Reader<'_> {
         self.pool_level_min();
         self.batch_max();
         self.retention();
+        self.on_or_off("VOICEMAIL");
         if !self.is_in_a_file("ERASURE_KEY") {
             self.erasure_key_if_set();
         }
         self.check_console();
+    }
+
+    /// Reads a switch.
+    pub(super) fn on_or_off(&mut self, name: &'static str) -> Option<bool> {
+        match self.get(name).unwrap_or_default().as_str() {
+            "on" => Some(true),
+            "off" => Some(false),
+            _ => {
+                self.add_invalid(name, "neither on nor off");
+                None
+            }
+        }
     }
 
     pub(super) fn stop_with_stdin(&mut self) -> bool {

@@ -307,4 +307,10 @@ pub const SETTINGS: [Setting; 51] = [
         Some("enforce"),
         "`report` lets webhooks with a wrong signature in, while an installation is set up.",
     ),
+    setting(
+        "VOICEMAIL",
+        "ingress",
+        Some("off"),
+        "`on`: callers of live numbers are asked to leave a message. Twilio records it, and the owner is texted a link for a week.",
+    ),
 ];

@@ -14,6 +14,8 @@ mod missed_texts;
 
 mod replay;
 
+mod voicemails;
+
 use std::time::Duration;
 
 use jobrun::demo::TestSystem;

@@ -172,6 +172,7 @@ fn as_report(event: &PendingEvent) -> Option<DeliveryReport> {
         Payload::Text { .. }
         | Payload::CallArrived { .. }
         | Payload::CallEnded { .. }
+        | Payload::RecordingMade { .. }
         | Payload::NumberDue { .. }
         | Payload::OptedOut { .. }
         | Payload::Unreachable { .. }

@@ -11,10 +11,11 @@
 //! 9. clears the alerts about sessions that no longer hold locks
 //! 10. raises and clears the alerts about what an operator has stopped
 //! 11. enqueues jobs for rows that were left behind
-//! 12. removes finished jobs, and events and texts that are older than `RETENTION`
+//! 12. removes finished jobs, calls that are not counted any more, and events and texts that are older than `RETENTION`
 //! 13. raises and clears the alert about an unfinished restore of the database, and forgets the texts that are unrecorded since an old
 //!     one
-//! 13. ends requests for a change of phone whose codes are over, and removes the codes, and old requests
+//! 14. ends requests for a change of phone whose codes are over, and removes the codes, and old requests
+//! 15. deletes recordings at Twilio whose links have ended. It comes last, because it waits for Twilio
 //!
 //! Its only input is the rows, so every worker may run it, on schedule and at once when numbers become free. `jobrun sweep` takes
 //! back numbers and offers numbers, and does no other part.
@@ -38,6 +39,7 @@ use jobrun_shared::{clock, forwarding_checks, reminders, restore, stops, telemet
 
 use crate::context::JobContext;
 use crate::events::stripe;
+use crate::jobs::recordings;
 
 /// The time for which a finished job can be inspected.
 const FINISHED_JOBS_KEPT_FOR: Duration = Duration::from_secs(60 * 60);
@@ -68,6 +70,7 @@ pub(crate) async fn run(context: &JobContext) -> Result<(), db::Error> {
         check_restores(context).await,
         forget_unrecorded_texts(context).await,
         forget_phone_codes(context).await,
+        recordings::delete_due(context).await,
     ];
     results.into_iter().collect::<Result<(), db::Error>>()?;
     sweeps::record_success(&context.pool, context.sweep_interval, clock::now()).await
@@ -265,6 +268,8 @@ async fn forget_unrecorded_texts(context: &JobContext) -> Result<(), db::Error> 
 
 /// Comes late, because nothing waits for it.
 async fn remove_old_rows(context: &JobContext) -> Result<(), db::Error> {
+    let calls = retention::remove_old_calls(&context.pool, clock::now()).await?;
+    tracing::debug!(calls, "removed calls that are not counted any more");
     let removed = retention::remove_old(&context.pool, context.retention, clock::now()).await?;
     if removed != Removed::default() {
         tracing::info!(texts = removed.texts, events = removed.events, "removed what was over long ago");

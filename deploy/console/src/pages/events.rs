@@ -29,6 +29,7 @@ const KINDS: [(&str, &str); 14] = [
     ("text", "Text"),
     ("call_arrived", "Call arrived"),
     ("call_ended", "Call ended"),
+    ("recording_made", "Message left"),
     ("delivery_report", "Delivery report"),
     ("stripe", "Stripe"),
     ("payment_changed", "Payment changed"),

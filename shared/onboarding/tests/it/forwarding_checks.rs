@@ -53,7 +53,7 @@ fn text(client: &Client, body: &str, now: DateTime<Utc>) -> Decision {
 }
 
 fn call(from: &str) -> Call {
-    Call { sid: Some("CA1".to_owned()), caller: jobrun_onboarding::caller(from) }
+    Call { sid: Some("CA1".to_owned()), caller: jobrun_onboarding::caller(from), at: DateTime::UNIX_EPOCH }
 }
 
 /// Returns a client who has asked for a test at noon.

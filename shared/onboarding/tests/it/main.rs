@@ -6,6 +6,8 @@ use jobrun_onboarding::{Allocation, Client, Collected, E164, Exchange, Facts, Pa
 
 mod answers;
 
+mod callers;
+
 mod texts;
 
 mod forwarding;
@@ -52,6 +54,7 @@ fn facts(allocation: Option<Allocation>) -> Facts<'static> {
         payment_portal: None,
         allocation,
         region_served: true,
+        calls: Default::default(),
         now: Default::default(),
         asked_at: Default::default(),
     }

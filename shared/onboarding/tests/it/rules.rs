@@ -8,7 +8,7 @@ use jobrun_onboarding::phone_change::CodeReply;
 use jobrun_onboarding::reminders::Reminder;
 use jobrun_onboarding::{
     Allocation, Call, Client, Collected, Decision, E164, Event, Exchange, Field, Keyword, OptChange, Payment,
-    PhoneType, State, Step, TextKind, decide,
+    PhoneType, State, Step, TextKind, VoiceMessage, decide,
 };
 use proptest::prelude::*;
 
@@ -79,7 +79,13 @@ fn a_call() -> impl Strategy<Value = Call> {
     (any::<bool>(), callers).prop_map(|(named, caller)| Call {
         sid: named.then(|| "CA1".to_owned()),
         caller: jobrun_onboarding::caller(caller),
+        at: Default::default(),
     })
+}
+
+fn left_by(call: Call) -> VoiceMessage {
+    let link = Some("https://link".to_owned());
+    VoiceMessage { recording: "RE1".to_owned(), caller: call.caller, seconds: Some(42), link }
 }
 
 pub(super) fn a_payment() -> impl Strategy<Value = Payment> {
@@ -91,6 +97,7 @@ pub(super) fn an_event() -> impl Strategy<Value = Event> {
         6 => (a_text(), taken_for()).prop_map(|(body, taken_for)| Event::Text { body, taken_for, received_at: Default::default() }),
         1 => a_call().prop_map(Event::CallArrived),
         1 => a_call().prop_map(Event::CallEnded),
+        1 => a_call().prop_map(|call| Event::MessageLeft(left_by(call))),
         1 => Just(Event::NumberDue),
         2 => a_payment().prop_map(Event::PaymentStands),
         1 => Just(Event::NumberLost(number())),
@@ -208,7 +215,9 @@ fn may_follow(state: State, next: State, event: &Event) -> bool {
             let is_behind = state > State::S5ConfirmLive;
             next == state || (place(next) + 1 == place(state) && (!is_behind || next > State::S5ConfirmLive))
         }
-        Event::ReminderDue(_) | Event::CodeReply(_) | Event::ForwardingCheckDue(_) => next == state,
+        Event::ReminderDue(_) | Event::CodeReply(_) | Event::ForwardingCheckDue(_) | Event::MessageLeft(_) => {
+            next == state
+        }
         Event::Text { .. } | Event::NumberDue | Event::OptedOut | Event::Unreachable | Event::Reached => {
             let chooses_phone = [(State::S7FwdSent, State::S6PhoneType), (State::S8FwdConfirm, State::S7FwdSent)];
             // Without a number, the choice of another phone leads back to the question.

@@ -11,7 +11,7 @@ use jobrun_onboarding::phone_change::{CodeReply, PhoneChangeStep};
 use jobrun_onboarding::reminders::Reminder;
 use jobrun_onboarding::{
     Allocation, Call, Client, Collected, Decision, E164, Event, Exchange, Field, Keyword, Payment, PhoneType, State,
-    Step, TextKind, decide,
+    Step, TextKind, VoiceMessage, decide,
 };
 
 use crate::facts;
@@ -92,13 +92,18 @@ fn events() -> Vec<(String, Payment, Event)> {
         ("\"BYE\" taken for STOP", text("BYE", Some(Keyword::Stop))),
         ("\"HUH\" taken for HELP", text("HUH", Some(Keyword::Help))),
     ];
-    let call = |from: &str| Call { sid: Some("CA1".to_owned()), caller: jobrun_onboarding::caller(from) };
+    let call = |from: &str| Call {
+        sid: Some("CA1".to_owned()),
+        caller: jobrun_onboarding::caller(from),
+        at: Default::default(),
+    };
     let others = [
         ("CallArrived", Event::CallArrived(call("+447700900123"))),
         ("CallArrived, withheld", Event::CallArrived(call("anonymous"))),
         ("CallArrived, the owner", Event::CallArrived(call(OWNER))),
         ("CallEnded", Event::CallEnded(call("+447700900123"))),
         ("CallEnded, withheld", Event::CallEnded(call("anonymous"))),
+        ("MessageLeft", Event::MessageLeft(message_left())),
         ("NumberDue", Event::NumberDue),
         ("NumberLost", Event::NumberLost(E164::parse("+447111111112").unwrap())),
         ("NumberLost, the same", Event::NumberLost(number())),
@@ -128,6 +133,15 @@ fn events() -> Vec<(String, Payment, Event)> {
 fn code(is_right: bool, wrong_before: u32) -> Event {
     let [expires_at, received_at] = [DateTime::UNIX_EPOCH; 2];
     Event::CodeReply(CodeReply { is_right, wrong_before, expires_at, received_at })
+}
+
+fn message_left() -> VoiceMessage {
+    VoiceMessage {
+        recording: "RE1".to_owned(),
+        caller: jobrun_onboarding::caller("+447700900123"),
+        seconds: Some(42),
+        link: Some("https://link".to_owned()),
+    }
 }
 
 /// Returns a reminder of a client to whom `last_said` was said last.

@@ -52,6 +52,17 @@ pub enum Payload {
         #[serde(default)]
         sid: Option<String>,
     },
+    /// A caller of one of our numbers left a message.
+    RecordingMade {
+        /// Our number, E.164.
+        to: String,
+        /// Twilio's name for the recording.
+        sid: String,
+        /// Twilio's name for the call.
+        call_sid: String,
+        /// How long it is.
+        seconds: Option<u32>,
+    },
     /// Twilio reports the status of a text.
     DeliveryReport {
         /// Our `messages.id`, which the callback's address contains.
@@ -167,10 +178,11 @@ pub enum Payload {
 }
 
 /// The kinds that this version knows. Events of other kinds are left to the next version, which may already run.
-pub(super) const KINDS: [&str; 18] = [
+pub(super) const KINDS: [&str; 19] = [
     "text",
     "call_arrived",
     "call_ended",
+    "recording_made",
     "delivery_report",
     "number_due",
     "opted_out",
@@ -215,6 +227,7 @@ impl Payload {
             Self::Text { .. } => "text",
             Self::CallArrived { .. } => "call_arrived",
             Self::CallEnded { .. } => "call_ended",
+            Self::RecordingMade { .. } => "recording_made",
             Self::DeliveryReport { .. } => "delivery_report",
             Self::NumberDue { .. } => "number_due",
             Self::OptedOut { .. } => "opted_out",
@@ -253,7 +266,9 @@ impl Payload {
             | Self::OptedOut { phone, .. }
             | Self::Unreachable { phone, .. }
             | Self::Reached { phone, .. } => phone_lane(phone),
-            Self::CallArrived { to, .. } | Self::CallEnded { to, .. } => number_lane(to),
+            Self::CallArrived { to, .. } | Self::CallEnded { to, .. } | Self::RecordingMade { to, .. } => {
+                number_lane(to)
+            }
             Self::DeliveryReport { message_id: Some(id), .. } => format!("message:{id}"),
             Self::DeliveryReport { message_id: None, sid, .. } => format!("message:{sid}"),
             // In any order: their combined meaning does not depend on it.
@@ -334,6 +349,7 @@ mod tests {
             Payload::Text { from: from(), to: to(), body: String::new(), opt_out_type: None, answered_at: None },
             Payload::CallArrived { from: from(), to: to(), sid: None },
             Payload::CallEnded { from: from(), to: to(), status: String::new(), sid: None },
+            Payload::RecordingMade { to: to(), sid: String::new(), call_sid: String::new(), seconds: Some(7) },
             Payload::DeliveryReport {
                 message_id: None,
                 sid: String::new(),

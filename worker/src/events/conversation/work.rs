@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::action::Action;
+use jobrun_onboarding::calls::KeptRecording;
 use jobrun_onboarding::forwarding_checks::TEST_WITHIN;
 use jobrun_onboarding::phone_change::PhoneChangeStep;
 use jobrun_onboarding::{
@@ -18,6 +19,7 @@ use jobrun_shared::db::outbox::NewMessage;
 use jobrun_shared::db::phone_changes::OpenRequest;
 use jobrun_shared::traces::{Span, SpanName};
 
+use super::calls::Calls;
 use crate::context::JobContext;
 
 /// A locked client, its events that are not decided yet, and the results of the others.
@@ -47,6 +49,10 @@ pub(super) struct ClientWork {
     pub(super) test_changed: bool,
     /// Whether the pool has numbers of the client's region.
     pub(super) region_served: bool,
+    /// The calls that were counted before, and those that these events add.
+    pub(super) calls: Calls,
+    /// What becomes of the messages that callers left.
+    pub(super) recordings: Vec<KeptRecording>,
     /// The time at which a question asked now counts as asked: not before the arrival of any loaded event.
     pub(super) asked_at: DateTime<Utc>,
     /// Whether the client asked to cancel, or for its money back.
@@ -92,6 +98,8 @@ impl ClientWork {
             misfits_changed: false,
             test_changed: false,
             region_served: true,
+            calls: Calls::default(),
+            recordings: Vec::new(),
             asked_at: DateTime::default(),
             cancel_asked: false,
             cases: Vec::new(),
@@ -126,6 +134,7 @@ impl ClientWork {
         &self,
         context: &'a JobContext,
         stored: &PendingEvent,
+        event: &Event,
         allocation: Option<Allocation>,
         now: DateTime<Utc>,
     ) -> Facts<'a> {
@@ -136,6 +145,7 @@ impl ClientWork {
             payment_portal: context.payment_portal.as_deref(),
             allocation,
             region_served: self.region_served,
+            calls: self.calls.history(&self.loaded, event),
             now,
             asked_at: asked_before.unwrap_or(self.asked_at),
         }
@@ -148,7 +158,8 @@ impl ClientWork {
         event: Event,
         now: DateTime<Utc>,
     ) {
-        let facts = self.facts(context, &stored, None, now);
+        let facts = self.facts(context, &stored, &event, None, now);
+        self.calls.saw(&event);
         match decide(&self.loaded.client, &event, &facts) {
             Step::Decided(decision) => self.apply(context, &stored, *decision),
             Step::AskPool => self.awaiting_number = Some((stored, event)),
@@ -182,7 +193,7 @@ impl ClientWork {
     /// Decides the event that needs a number, with the pool's reply.
     pub(super) fn decide_with_allocation(&mut self, context: &JobContext, allocation: Allocation, now: DateTime<Utc>) {
         let Some((stored, event)) = self.awaiting_number.take() else { return };
-        let facts = self.facts(context, &stored, Some(allocation.clone()), now);
+        let facts = self.facts(context, &stored, &event, Some(allocation.clone()), now);
         let step = decide(&self.loaded.client, &event, &facts);
         match allocation {
             Allocation::Assigned(number) => self.loaded.client.number = Some(number),
@@ -199,7 +210,9 @@ impl ClientWork {
     /// if it has moved and has a number: a client whom no text reaches may leave the number unused.
     pub(super) fn begins_a_silence(&self, look_at: DateTime<Utc>) -> Option<&str> {
         let client = &self.loaded.client;
-        let asks = |text: &NewMessage| !matches!(text.text.kind, TextKind::MissedCall | TextKind::Reminder);
+        let asks = |text: &NewMessage| {
+            !matches!(text.text.kind, TextKind::MissedCall | TextKind::Voicemail | TextKind::Reminder)
+        };
         let is_late = self.loaded.remind_at.is_none_or(|at| at > look_at);
         let may_leave_unused = self.moved && client.number.is_some();
         let begins = client.state != State::Complete && is_late && (may_leave_unused || self.texts.iter().any(asks));
@@ -291,6 +304,8 @@ impl ClientWork {
         if client.opted_out || client.unreachable {
             self.texts.clear();
         }
+        self.calls.counted.extend(decision.counted_call);
+        self.recordings.extend(decision.recording);
         self.texts.extend(decision.texts.into_iter().map(|text| NewMessage {
             client_id: Some(client.id.clone()),
             event_id: Some(event.id),
