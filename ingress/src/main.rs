@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use jobrun_ingress::group_commit::Recorder;
+use jobrun_ingress::recordings::Recordings;
 use jobrun_ingress::state::AppState;
 use jobrun_ingress::{routes, server};
 use jobrun_ops::{OpsPort, TraceExporter};
@@ -15,6 +16,7 @@ use jobrun_shared::alerts::operation;
 use jobrun_shared::config::{self, SignatureMode};
 use jobrun_shared::db::{self, alerts, audits, installation};
 use jobrun_shared::{clock, exit, metrics, shutdown, telemetry};
+use jobrun_twilio::api::Api;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -99,7 +101,15 @@ async fn run() -> anyhow::Result<()> {
     let listener = TcpListener::bind(settings.addr).await.with_context(|| format!("listening on {}", settings.addr))?;
     tokio::spawn(db::watch(pool.clone(), health.clone()));
     let (recorder, recording) = Recorder::start(pool.clone(), health.clone());
-    let state = AppState { pool, recorder, twilio: settings.twilio, stripe: settings.stripe };
+    let recordings = Recordings::new(Api::new(&settings.twilio.account).context("preparing requests to Twilio")?);
+    let state = AppState {
+        pool,
+        recorder,
+        twilio: settings.twilio,
+        voicemail: settings.voicemail,
+        recordings,
+        stripe: settings.stripe,
+    };
     let (connections, stopping) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
     if let Some(ops_port) = ops_port {
         tokio::spawn(serve_ops(ops_port, state.clone(), health, Arc::clone(&connections), Arc::clone(&stopping)));

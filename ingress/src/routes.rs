@@ -8,6 +8,7 @@ use axum::http::{StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use jobrun_shared::db::voicemails;
 use jobrun_shared::metrics::{self, WebhookOutcome};
 use jobrun_twilio::webhooks;
 use tokio::time::Instant;
@@ -15,7 +16,7 @@ use tokio::time::Instant;
 use crate::refusal_log::{self, RefusalKind, log_refusal};
 use crate::rejection::Rejection;
 use crate::state::AppState;
-use crate::{stripe, twilio};
+use crate::{stripe, twilio, voicemail};
 
 /// The time limit for a request, its arrival included.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -27,6 +28,7 @@ pub fn router(state: AppState) -> Router {
         .route(webhooks::SMS_STATUS, post(twilio::sms_status))
         .route(webhooks::VOICE, post(twilio::voice))
         .route(webhooks::VOICE_STATUS, post(twilio::voice_status))
+        .route(webhooks::VOICE_RECORDING, post(twilio::voice_recording))
         .route(jobrun_stripe::WEBHOOK, post(stripe::event))
         .layer(middleware::from_fn(limit_time))
         // A route layer does not log unknown addresses: scanners would fill the log.
@@ -36,7 +38,9 @@ pub fn router(state: AppState) -> Router {
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
         .layer(middleware::from_fn(limit_time));
-    webhooks.merge(health).fallback(not_found).with_state(state)
+    // Its answer may take longer to send than a webhook's, so it has limits of its own.
+    let messages = Router::new().route(&format!("{}{{secret}}", voicemails::PATH), get(voicemail::play));
+    webhooks.merge(health).merge(messages).fallback(not_found).with_state(state)
 }
 
 /// Responds 404 to an unknown address. One that resembles ours is logged: it may have been entered wrongly at Twilio.
@@ -75,22 +79,24 @@ async fn measure(request: Request, next: Next) -> Response {
 /// Returns the source of a webhook and the kind of its event, by the path: a refused webhook has no event. A call that has ended may
 /// also come to the address for calls that arrive.
 fn source_and_kind(path: &str) -> (&'static str, &'static str) {
-    let [text, report, arrived, ended, stripe] = KINDS;
+    let [text, report, arrived, ended, recording, stripe] = KINDS;
     match path {
         webhooks::SMS => text,
         webhooks::SMS_STATUS => report,
         webhooks::VOICE => arrived,
         webhooks::VOICE_STATUS => ended,
+        webhooks::VOICE_RECORDING => recording,
         _ => stripe,
     }
 }
 
 /// The sources of webhooks, and the kinds of their events, as labels.
-pub const KINDS: [(&str, &str); 5] = [
+pub const KINDS: [(&str, &str); 6] = [
     ("twilio", "text"),
     ("twilio", "delivery_report"),
     ("twilio", "call_arrived"),
     ("twilio", "call_ended"),
+    ("twilio", "recording_made"),
     ("stripe", "stripe"),
 ];
 

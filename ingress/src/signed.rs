@@ -96,7 +96,7 @@ pub struct VerifiedForm {
 }
 
 /// The parameters that an error may name. Other names may contain anything.
-const KNOWN_PARAMETERS: [&str; 14] = [
+const KNOWN_PARAMETERS: [&str; 16] = [
     "AccountSid",
     "ApiVersion",
     "Body",
@@ -108,6 +108,8 @@ const KNOWN_PARAMETERS: [&str; 14] = [
     "MessageStatus",
     "NumMedia",
     "OptOutType",
+    "RecordingSid",
+    "RecordingStatus",
     "SmsSid",
     "SmsStatus",
     "To",

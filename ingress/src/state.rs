@@ -8,6 +8,7 @@ use sqlx::PgPool;
 use tokio::time::Instant;
 
 use crate::group_commit::{RECORD_TIMEOUT, Recorder};
+use crate::recordings::Recordings;
 use crate::rejection::Rejection;
 
 /// The state that the handlers share.
@@ -19,6 +20,10 @@ pub struct AppState {
     pub recorder: Recorder,
     /// The account whose signature is required on Twilio's webhooks.
     pub twilio: config::Twilio,
+    /// Whether callers of live numbers are asked to leave a message.
+    pub voicemail: bool,
+    /// The messages that callers left.
+    pub recordings: Recordings,
     /// The account whose signature is required on Stripe's webhooks.
     pub stripe: config::Stripe,
 }

@@ -6,7 +6,7 @@
 //! 2. [`scrub_events`]: its events lose their words, phones and lanes. The rows stay, so that no webhook or list brings them back.
 //! 3. [`remove_texts`]: texts to it are deleted. Twilio's names for them are kept until the end.
 //! 4. [`remove_client`]: what has arrived meanwhile is scrubbed, and the client's row goes, under its lock.
-//! 5. [`redact`]: the words of its texts are redacted at Twilio. No transaction is open meanwhile.
+//! 5. [`redact`]: the words of its texts are redacted at Twilio, and the messages of its callers are deleted there. No transaction is open meanwhile.
 //! 6. [`finish`]: the inbox is looked through once more, and the certificate is stored.
 //!
 //! The phone of a person who opted out remains as a keyed digest. Payments remain with Stripe's names, and changes of numbers and the
@@ -25,7 +25,7 @@ use crate::db::audit_log::{self, Action, Actor, Via};
 use crate::db::erasures::{self, Unfinished};
 use crate::db::numbers::{self, Loss, LossReason};
 use crate::db::person::{self, Person};
-use crate::db::{self, alerts, clients, outbox, phone_changes, subscriptions};
+use crate::db::{self, alerts, clients, outbox, phone_changes, subscriptions, voicemails};
 use crate::phone_digest::PhoneKey;
 use crate::refusal::Refusal;
 
@@ -65,8 +65,10 @@ pub enum Error {
         "a text to this client is on its way, and its outcome is not known yet: run this again in some minutes, while a worker runs"
     )]
     TextOnItsWay,
-    /// Twilio did not redact every text.
-    #[error("{open} texts are not redacted at Twilio yet ({why}). All else is erased: run this again to go on")]
+    /// Twilio did not redact every text, or did not delete every recording.
+    #[error(
+        "{open} texts and recordings are not redacted at Twilio yet, or not deleted there ({why}). All else is erased: run this again to go on"
+    )]
     NotRedacted {
         /// How many.
         open: usize,
@@ -229,6 +231,7 @@ pub async fn remove_client(pool: &PgPool, key: &PhoneKey, id: i64, person: &Pers
     }
     let opted_out =
         erasures::keep_opt_out(&mut tx, &erasure, person, &key.digest(&person.phone), erasure.begun_at).await?;
+    voicemails::hand_to_erasure(&mut tx, &person.client_id, id, now).await?;
     forget_former_phones(&mut tx, key, &erasure, person).await?;
     phone_changes::remove_of_phone(&mut tx, &person.phone).await?;
     let to_read = erasures::remove_client(&mut tx, id, person, now).await?;
@@ -259,7 +262,7 @@ async fn forget_former_phones(
     Ok(())
 }
 
-/// Redacts the words of the texts at Twilio. Each success is saved at once.
+/// Redacts the words of the texts at Twilio, and deletes the recordings there. Each success is saved at once.
 ///
 /// # Errors
 /// [`Error::NotRedacted`], when Twilio does not redact all of them; or when the database fails.
@@ -269,6 +272,16 @@ pub async fn redact(pool: &PgPool, api: &Api, id: i64) -> Result<(), Error> {
     for sid in &sids {
         match api.redact_message(sid).await {
             Ok(()) => erasures::save_redacted(&mut *pool.acquire().await?, id, sid, clock::now()).await?,
+            Err(error) => {
+                open += 1;
+                first_error.get_or_insert(error);
+            }
+        }
+    }
+    let recordings = voicemails::list_of_erasure(&mut *pool.acquire().await?, id).await?;
+    for sid in &recordings {
+        match api.delete_recording(sid).await {
+            Ok(()) => voicemails::save_deleted(&mut *pool.acquire().await?, sid, clock::now()).await?,
             Err(error) => {
                 open += 1;
                 first_error.get_or_insert(error);
@@ -294,7 +307,8 @@ pub async fn finish(pool: &PgPool, id: i64, person: Option<&Person>) -> Result<V
     let mut tx = pool.begin().await?;
     let erasure = erasures::load(&mut tx, id).await?;
     let redacted = erasures::count_redacted(&mut tx, id).await?;
-    let certificate = certificate(&erasure, redacted, person.is_some(), now);
+    let recordings = voicemails::count_of_erasure(&mut tx, id).await?;
+    let certificate = certificate(&erasure, (redacted, recordings), person.is_some(), now);
     erasures::finish(&mut tx, id, &certificate, now).await?;
     let by = Actor { who: erasure.who, via: Via::Command, why: Some(erasure.why) };
     let action = Action {
@@ -307,7 +321,12 @@ pub async fn finish(pool: &PgPool, id: i64, person: Option<&Person>) -> Result<V
     Ok(certificate)
 }
 
-fn certificate(erasure: &Unfinished, redacted: i64, looked_again: bool, now: DateTime<Utc>) -> Value {
+fn certificate(
+    erasure: &Unfinished,
+    (redacted, recordings): (i64, i64),
+    looked_again: bool,
+    now: DateTime<Utc>,
+) -> Value {
     json!({
         "erasure": erasure.id,
         "clientId": erasure.client_id,
@@ -318,6 +337,7 @@ fn certificate(erasure: &Unfinished, redacted: i64, looked_again: bool, now: Dat
         "eventsScrubbed": erasure.events,
         "textsDeleted": erasure.texts,
         "textsRedactedAtTwilio": redacted,
+        "recordingsDeletedAtTwilio": recordings,
         "lookedAgain": looked_again,
         "remains": erasure.remains,
     })

@@ -64,6 +64,8 @@ pub mod refusal;
 
 pub mod stops;
 
+pub mod forwarding_checks;
+
 pub mod liveness;
 
 pub mod retention;

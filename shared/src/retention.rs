@@ -1,20 +1,23 @@
 //! Removes old events, texts and cases that are over, a few at a time.
 //!
 //! Events and texts that wait are kept. Payments, subscriptions, opt-outs and changes of numbers are kept for ever, because they
-//! record the status of clients and numbers. A step is one short transaction that skips locked rows, so that it blocks no other.
+//! record the status of clients and numbers. Counted calls go much sooner, because they name strangers. A step is one short transaction that skips locked rows, so that it blocks no other.
 
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{PgConnection, PgPool};
 
-use crate::db::{Error, cases, inbox, outbox};
+use crate::db::{Error, calls, cases, inbox, outbox};
 
 /// The key of the removal among PostgreSQL's advisory locks of this database.
 const REMOVAL: i32 = 5;
 
 /// The most steps that one call takes for each table. The next call goes on.
 const STEPS_MAX: usize = 20;
+
+/// How long counted calls are kept: longer than the day in which they count.
+const CALLS_KEPT_FOR: TimeDelta = TimeDelta::days(2);
 
 /// How many rows were removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,6 +55,21 @@ pub async fn remove_old(pool: &PgPool, kept_for: Duration, now: DateTime<Utc>) -
     let events = remove_from(pool, Table::Events, before).await?;
     let cases = remove_from(pool, Table::Cases, before).await?;
     Ok(Removed { texts, events, cases })
+}
+
+/// Removes the calls that no text can tell of any more, oldest first. Returns how many.
+///
+/// # Errors
+/// As [`remove_old`].
+pub async fn remove_old_calls(pool: &PgPool, now: DateTime<Utc>) -> Result<usize, Error> {
+    let mut removed = 0;
+    for _ in 0..STEPS_MAX {
+        match calls::remove_before(&mut *pool.acquire().await?, now - CALLS_KEPT_FOR).await? {
+            0 => break,
+            step => removed += step,
+        }
+    }
+    Ok(removed)
 }
 
 async fn remove_from(pool: &PgPool, table: Table, before: DateTime<Utc>) -> Result<usize, Error> {

@@ -26,6 +26,7 @@ pub fn outcome_words(heard: &EventOutcome) -> String {
 pub fn event_words(kind: &str) -> &str {
     match kind {
         "reminder_due" => "a reminder was due",
+        "forwarding_check_due" => "a check of the forwarding was due",
         "number_due" => "a number was due",
         "opted_out" => "Twilio says that the client has opted out",
         "unreachable" => "the network says that texts do not reach the phone",

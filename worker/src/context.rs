@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use jobrun_credentials::Token;
+use jobrun_onboarding::forwarding_checks;
 use jobrun_onboarding::reminders::Schedule;
 use jobrun_onboarding::{E164, Wordings, can_hold_a_conversation};
 use jobrun_shared::config::StripeAudit;
 use jobrun_shared::db::inbox::{Payload, PendingEvent};
-use jobrun_shared::db::{self, Health, blockers};
+use jobrun_shared::db::{self, Health, blockers, voicemails};
 use jobrun_shared::phone_digest::PhoneKey;
 use jobrun_shared::queue::Announcer;
 use jobrun_shared::{clock, telemetry};
@@ -64,6 +66,8 @@ pub(crate) struct JobContext {
     pub(crate) twilio: Api,
     /// The account at Stripe, if there is a key for it.
     pub(crate) stripe: Option<StripeAccount>,
+    /// Where people reach the links to messages: `PUBLIC_BASE_URL`.
+    pub(crate) public_base_url: String,
     /// The number that clients text, and that texts come from.
     pub(crate) onboarding_number: E164,
     /// The address at which clients pay, without the client's reference; nothing if no link is set up yet.
@@ -78,6 +82,8 @@ pub(crate) struct JobContext {
     pub(crate) reminders: Schedule,
     /// The wordings of texts.
     pub(crate) wordings: Wordings,
+    /// When live clients are told that no call has come for long.
+    pub(crate) forwarding_checks: forwarding_checks::Schedule,
     /// The interval of the scheduled sweeps.
     pub(crate) sweep_interval: Duration,
     /// The interval at which Twilio's list of received texts, and Stripe's list of events, are compared with the inbox.
@@ -108,6 +114,13 @@ impl JobContext {
             }
             _ => None,
         }
+    }
+
+    /// Returns a new link to a message, with a secret that cannot be guessed; nothing if the system gives no random bytes.
+    pub(crate) fn new_link(&self) -> Option<String> {
+        let token =
+            Token::new().inspect_err(|error| tracing::error!(%error, "a link to a message cannot be made")).ok()?;
+        Some(format!("{}{}{}", self.public_base_url, voicemails::PATH, token.secret))
     }
 
     /// Fails if the worker cannot take jobs now. The error is the reason.

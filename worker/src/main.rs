@@ -131,6 +131,7 @@ async fn start() -> anyhow::Result<()> {
             .map(StripeAccount::new)
             .transpose()
             .context("preparing requests to Stripe")?,
+        public_base_url: settings.twilio.account.public_base_url.clone(),
         onboarding_number: settings.twilio.onboarding_number,
         payment_link: settings.payment_link,
         payment_portal: settings.payment_portal,
@@ -143,6 +144,7 @@ async fn start() -> anyhow::Result<()> {
         batch_max: settings.batch_max,
         reminders: settings.reminders.clone(),
         wordings: settings.wordings,
+        forwarding_checks: settings.forwarding_checks.clone(),
         retention: settings.retention,
         erasure_key: settings.erasure_key.map(PhoneKey::new),
         last_blocker_check: Arc::default(),

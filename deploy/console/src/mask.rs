@@ -3,6 +3,10 @@
 //! A phone number is hidden wherever it stands: in a column, in a text, in the name of a business. In free text, every run of
 //! seven or more digits counts as one, however it is spaced. Dates can be hidden by this rule too; a hidden date harms less
 //! than a shown phone number.
+//!
+//! The secrets of links to messages of callers are hidden from everyone: what a caller said is for the owner.
+
+use jobrun_shared::db::voicemails;
 
 /// The least number of digits that is taken for a phone number in free text.
 const DIGITS_MIN: usize = 7;
@@ -33,10 +37,10 @@ impl Mask {
         format!("+{}••••{kept}", digits.get(..2).unwrap_or_default())
     }
 
-    /// Returns a text that people wrote.
+    /// Returns a text that people wrote, or that we wrote to them.
     #[must_use]
     pub fn text(&self, text: &str) -> String {
-        let shown = shown(text);
+        let shown = without_secrets(&shown(text));
         if self.hides { without_numbers(&shown) } else { shown }
     }
 }
@@ -49,6 +53,19 @@ pub fn shown(text: &str) -> String {
         if (it.is_control() && it != '\n' && it != '\t') || reorders(it) { char::REPLACEMENT_CHARACTER } else { it }
     };
     text.replace("\r\n", "\n").chars().map(visible).collect()
+}
+
+/// Replaces the secret in each link to a message.
+fn without_secrets(text: &str) -> String {
+    let mut parts = text.split(voicemails::PATH);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let is_of_secret = |it: char| it.is_ascii_alphanumeric() || it == '-' || it == '_';
+        out.push_str(voicemails::PATH);
+        out.push_str("••••");
+        out.push_str(part.trim_start_matches(is_of_secret));
+    }
+    out
 }
 
 fn without_numbers(text: &str) -> String {
@@ -128,6 +145,15 @@ mod tests {
         }
         assert_eq!(HIDES.text("3 vans, since 1998, £29.00"), "3 vans, since 1998, £29.00");
         assert_eq!(SHOWS.text("07900 000123"), "07900 000123");
+    }
+
+    #[test]
+    fn links_to_messages_are_hidden_from_everyone() {
+        let text = "Voicemail from a withheld number. Listen:\nhttps://a.example.com/voicemail/aB3-_x\n\nBye";
+        for mask in [HIDES, SHOWS] {
+            let hidden = "Voicemail from a withheld number. Listen:\nhttps://a.example.com/voicemail/••••\n\nBye";
+            assert_eq!(mask.text(text), hidden);
+        }
     }
 
     #[test]

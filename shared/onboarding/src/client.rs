@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use crate::network::NetworkQuestion;
 use crate::{E164, Field, Payment, PhoneType, State, Takeover};
 
 /// A client as loaded: its identity, its state and the facts that decisions depend on.
@@ -32,6 +33,8 @@ pub struct Client {
     pub unreachable: bool,
     /// The takeover by an operator, which may be over by now.
     pub takeover: Option<Takeover>,
+    /// When the client asked for the test of its forwarding that is not over yet.
+    pub forwarding_test: Option<DateTime<Utc>>,
 }
 
 impl Client {
@@ -78,6 +81,9 @@ pub struct Collected {
     /// The answer to S6.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phone_type: Option<PhoneType>,
+    /// Whether the client was asked which network its phone is with, and the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkQuestion>,
 }
 
 impl Collected {
@@ -88,6 +94,12 @@ impl Collected {
             Field::BusinessName => &mut self.business_name,
             Field::OwnerName | Field::Surname => &mut self.owner_name,
         }
+    }
+
+    /// Returns whether an answer differs from `earlier`. What is known of the network is left out: it is no step of the sign-up.
+    #[must_use]
+    pub fn answers_more_than(&self, earlier: &Self) -> bool {
+        *self != Self { network: self.network, ..earlier.clone() }
     }
 
     /// Reads the stored fields. A field that is missing or invalid (it may have been edited by hand) counts as not answered:
@@ -101,6 +113,7 @@ impl Collected {
             owner_name: text("ownerName"),
             notification_pref: text("notificationPref"),
             phone_type: fields.get("phoneType").and_then(|value| serde_json::from_value(value.clone()).ok()),
+            network: text("network").and_then(|name| NetworkQuestion::from_name(&name)),
         }
     }
 }
@@ -114,13 +127,16 @@ mod tests {
         let collected = Collected {
             business_type_location: Some("Plumber from London".to_owned()),
             phone_type: Some(PhoneType::IPhone),
+            network: Some(NetworkQuestion::Open),
             ..Collected::default()
         };
         let stored = serde_json::to_value(&collected).unwrap();
-        assert_eq!(stored, serde_json::json!({"businessTypeLocation": "Plumber from London", "phoneType": "iphone"}));
+        let written = serde_json::json!({"businessTypeLocation": "Plumber from London", "phoneType": "iphone", "network": "asked"});
+        assert_eq!(stored, written);
         assert_eq!(Collected::from_json(&stored), collected);
 
-        let nonsense = serde_json::json!({"businessName": 7, "phoneType": "pager", "else": [1]});
+        let nonsense =
+            serde_json::json!({"businessName": 7, "phoneType": "pager", "network": "Vodafone 2", "else": [1]});
         assert_eq!(Collected::from_json(&nonsense), Collected::default());
     }
 }

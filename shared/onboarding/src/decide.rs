@@ -1,6 +1,6 @@
 //! Decides where the conversation goes next, and which effects follow.
 //!
-//! This file has calls, opt-outs and reachability. `texts.rs` has the texts that clients send, `service.rs` the payments, and
+//! This file has the test call, opt-outs and reachability. `callers.rs` has the calls to a live number, `texts.rs` has the texts that clients send, `service.rs` the payments, and
 //! `payment_gate.rs` the payment gate and the allocation. Nothing here fails: an event that makes no sense in a state changes
 //! nothing. A text always gets a helpful reply, unless its sender wants none.
 
@@ -10,7 +10,10 @@ use super::decision::{Concern, Decision, Facts, OptChange, Step};
 use super::payment_gate::number_in_the_background;
 use crate::action::Action;
 use crate::answer::{self, Keyword, keyword};
-use crate::{Call, Client, Event, Exchange, State, operator, phone_change, reminders, service, texts, wording};
+use crate::{
+    Client, Event, Exchange, State, callers, forwarding_checks, forwarding_help, operator, phone_change, reminders,
+    service, texts, wording,
+};
 
 /// Decides what happens when `event` reaches `client`.
 ///
@@ -27,8 +30,10 @@ pub fn decide(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
         (None, Event::PaymentStands(payment)) => service::payment_stands(client, *payment, facts),
         (None, Event::NumberLost(number)) => service::number_lost(client, number, facts),
         (None, Event::ReminderDue(reminder)) => reminders::remind(client, reminder, facts).into(),
+        (None, Event::ForwardingCheckDue(check)) => forwarding_checks::check(client, check, facts).into(),
         (None, _) => decide_in_state(client, event, facts),
     };
+    let step = forwarding_help::with_network_question(client, step);
     match (with_takeover(event, facts, with_exchange(client, event, facts, step)), event) {
         (Step::AskPool, _) => Step::AskPool,
         // An operator may opt a client in, and the text about it is the first that it gets.
@@ -64,6 +69,7 @@ fn with_exchange(client: &Client, event: &Event, facts: &Facts<'_>, step: Step) 
         Event::CodeReply(_)
         | Event::CallArrived(_)
         | Event::CallEnded(_)
+        | Event::MessageLeft(_)
         | Event::NumberDue
         | Event::OptedOut
         | Event::Unreachable
@@ -71,6 +77,7 @@ fn with_exchange(client: &Client, event: &Event, facts: &Facts<'_>, step: Step) 
         | Event::PaymentStands(_)
         | Event::NumberLost(_)
         | Event::ReminderDue(_)
+        | Event::ForwardingCheckDue(_)
         | Event::Operator { .. } => None,
     };
     match step {
@@ -120,13 +127,18 @@ fn with_takeover(event: &Event, facts: &Facts<'_>, step: Step) -> Step {
 fn decide_in_state(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
     match (event, client.state) {
         (Event::Text { body, received_at, .. }, _) => texts::decide_text(client, body, *received_at, facts),
+        (Event::MessageLeft(message), _) => callers::message_left(client, message).into(),
         (Event::NumberDue, State::S6PhoneType) => number_in_the_background(client, facts),
         // A call proves the forwarding, so S7 does not wait for DONE.
         (Event::CallArrived(_) | Event::CallEnded(_), State::S7FwdSent | State::S8FwdConfirm | State::S9TestCall) => {
             advance_by_call(client, event).into()
         }
         // The first report tells the owner, because the other may be lost. The once key of the text prevents a second.
-        (Event::CallArrived(call) | Event::CallEnded(call), State::Complete) => missed_call(client, call).into(),
+        (Event::CallArrived(call), State::Complete) => {
+            forwarding_checks::end_test(client, call, facts, || callers::missed_call(client, call, facts)).into()
+        }
+        // It may be the end of a call that came before a test was begun, so it ends none.
+        (Event::CallEnded(call), State::Complete) => callers::missed_call(client, call, facts).into(),
         (
             Event::CodeReply(_)
             | Event::CallArrived(_)
@@ -138,6 +150,7 @@ fn decide_in_state(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
             | Event::PaymentStands(_)
             | Event::NumberLost(_)
             | Event::ReminderDue(_)
+            | Event::ForwardingCheckDue(_)
             | Event::Operator { .. },
             State::S1BusinessTypeLocation
             | State::S2BusinessName
@@ -167,10 +180,12 @@ fn change_reach(client: &Client, event: &Event) -> Option<Decision> {
         Event::CodeReply(_)
         | Event::CallArrived(_)
         | Event::CallEnded(_)
+        | Event::MessageLeft(_)
         | Event::NumberDue
         | Event::PaymentStands(_)
         | Event::NumberLost(_)
         | Event::ReminderDue(_)
+        | Event::ForwardingCheckDue(_)
         | Event::Operator { .. } => None,
     }
 }
@@ -205,6 +220,7 @@ fn advance_by_call(client: &Client, event: &Event) -> Decision {
         Event::CallEnded(call) => stay.to(State::Complete).text(wording::live().once_for(call)),
         Event::Text { .. }
         | Event::CodeReply(_)
+        | Event::MessageLeft(_)
         | Event::NumberDue
         | Event::OptedOut
         | Event::Unreachable
@@ -212,17 +228,7 @@ fn advance_by_call(client: &Client, event: &Event) -> Decision {
         | Event::PaymentStands(_)
         | Event::NumberLost(_)
         | Event::ReminderDue(_)
+        | Event::ForwardingCheckDue(_)
         | Event::Operator { .. } => stay,
-    }
-}
-
-/// Tells the owner of a live number who rang, unless the number is withheld or the owner's own.
-fn missed_call(client: &Client, call: &Call) -> Decision {
-    let stay = Decision::nothing(client);
-    match (&call.caller, &call.sid) {
-        (Some(caller), Some(_)) if *caller != client.owner_phone => {
-            stay.text(wording::missed_call(caller).once_for(call))
-        }
-        (Some(_) | None, _) => stay,
     }
 }

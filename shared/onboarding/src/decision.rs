@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::action::Refused;
+use crate::calls::{CallHistory, CountedCall, KeptRecording};
 use crate::phone_change::PhoneChangeStep;
 use crate::wording::Text;
 use crate::{Allocation, Client, Collected, E164, Exchange, Payment, State, Takeover};
@@ -18,6 +19,8 @@ pub struct Facts<'a> {
     pub allocation: Option<Allocation>,
     /// Whether the pool has numbers of the client's region, free or not.
     pub region_served: bool,
+    /// The earlier calls of the caller, if the event is a call.
+    pub calls: CallHistory,
     /// The time of the decision.
     pub now: DateTime<Utc>,
     /// When a question that this decision asks counts as asked: not before the last event of the batch arrived.
@@ -59,6 +62,8 @@ pub struct Decision {
     pub takes_number: Option<E164>,
     /// The takeover by an operator from now on.
     pub takeover: Option<Takeover>,
+    /// When the client asked for the test of its forwarding that is not over yet, from now on.
+    pub forwarding_test: Option<DateTime<Utc>>,
     /// The reason why the action of an operator is refused.
     pub refused: Option<Refused>,
     /// The step of a change of phone that the caller takes.
@@ -67,6 +72,10 @@ pub struct Decision {
     pub number_due: bool,
     /// The alert to the operator, if there is one.
     pub concern: Option<Concern>,
+    /// The call that is counted from now on, if the event is one to a live number.
+    pub counted_call: Option<CountedCall>,
+    /// What becomes of the recording, if the event is a message that a caller left.
+    pub recording: Option<KeptRecording>,
     /// The lines to print, as one block.
     pub journal: Vec<String>,
 }
@@ -128,10 +137,13 @@ impl Decision {
             gives_up_number: false,
             takes_number: None,
             takeover: client.takeover.clone(),
+            forwarding_test: client.forwarding_test,
             refused: None,
             phone_change: None,
             number_due: false,
             concern: None,
+            counted_call: None,
+            recording: None,
             journal: Vec::new(),
         }
     }

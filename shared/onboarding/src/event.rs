@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::action::Action;
+use crate::forwarding_check::ForwardingCheck;
 use crate::phone_change::CodeReply;
 use crate::reminder::Reminder;
 use crate::{E164, Keyword, Payment};
@@ -26,6 +27,8 @@ pub enum Event {
     CallArrived(Call),
     /// A call on the client's own number has ended. The end may be reported before the arrival.
     CallEnded(Call),
+    /// A caller of the client's own number left a message.
+    MessageLeft(VoiceMessage),
     /// The client was told "we're assigning your number now", and a number has to be allocated.
     NumberDue,
     /// The status of the client's payment. It may be the same as before.
@@ -40,6 +43,8 @@ pub enum Event {
     Reached,
     /// The client has been silent for long, and a reminder is due.
     ReminderDue(Reminder),
+    /// A check of the forwarding of a live client is due.
+    ForwardingCheckDue(ForwardingCheck),
     /// An operator acts on the client.
     Operator {
         /// The operator.
@@ -56,6 +61,29 @@ pub struct Call {
     pub sid: Option<String>,
     /// The number of the caller, unless it is withheld.
     pub caller: Option<E164>,
+    /// When this report reached us.
+    pub at: DateTime<Utc>,
+}
+
+/// A message that a caller left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VoiceMessage {
+    /// Twilio's name for its recording.
+    pub recording: String,
+    /// The number of the caller, unless it is withheld or not known any more.
+    pub caller: Option<E164>,
+    /// How long it is, in seconds, if that is known.
+    pub seconds: Option<u32>,
+    /// The address at which it can be heard, if one could be made.
+    pub link: Option<String>,
+}
+
+impl Call {
+    /// Returns the key by which a text about the call with this CallSid is sent once.
+    #[must_use]
+    pub fn once_key(sid: &str) -> String {
+        format!("call:{sid}")
+    }
 }
 
 /// The result of asking the pool for a number.

@@ -32,6 +32,10 @@ mod payment_gate;
 
 mod decide;
 
+mod callers;
+
+pub mod calls;
+
 mod open_question;
 
 mod corrections;
@@ -51,6 +55,14 @@ mod takeover;
 pub mod quiet_hours;
 
 mod reminder;
+
+mod forwarding_check;
+
+pub mod forwarding_checks;
+
+mod forwarding_help;
+
+pub mod network;
 
 pub mod reminders;
 
@@ -89,7 +101,7 @@ pub mod sent_text;
 pub use client::{Client, Collected, Exchange};
 pub use decide::decide;
 pub use decision::{Concern, Decision, Facts, OptChange, Step};
-pub use event::{Allocation, Call, Event};
+pub use event::{Allocation, Call, Event, VoiceMessage};
 pub use payment::Payment;
 pub use phone::{E164, NotE164, as_people_write, caller, can_hold_a_conversation, home_region, region_of};
 pub use state::{PhoneType, State};
@@ -98,4 +110,4 @@ pub use wording::{Text, TextKind, WrittenText};
 pub use wording_file::Wordings;
 pub use wording_name::Name;
 
-pub use answer::{ANSWER_CHARS_MAX, Field, Half, Keyword, Meaning, keyword, read, refuses};
+pub use answer::{ANSWER_CHARS_MAX, Field, Half, Keyword, Meaning, keyword, read, read_network, refuses};

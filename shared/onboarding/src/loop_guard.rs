@@ -29,7 +29,8 @@ enum Budget {
 
 impl Budget {
     fn of(kind: Option<TextKind>) -> Self {
-        if kind == Some(TextKind::MissedCall) { Self::Callers } else { Self::Conversation }
+        let is_of_callers = matches!(kind, Some(TextKind::MissedCall | TextKind::Voicemail));
+        if is_of_callers { Self::Callers } else { Self::Conversation }
     }
 }
 
@@ -100,6 +101,7 @@ impl LoopGuard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::calls::CallsToday;
     use crate::{Text, Wordings, wording};
 
     const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
@@ -117,7 +119,7 @@ mod tests {
     }
 
     fn missed_calls(callers: usize) -> impl Iterator<Item = WrittenText> {
-        (0..callers).map(|n| written(&wording::missed_call(&phone(&format!("4477009001{n:02}")))))
+        (0..callers).map(|n| written(&wording::missed_call(&phone(&format!("4477009001{n:02}")), &CallsToday::one())))
     }
 
     fn number_changed(digit: usize) -> WrittenText {
@@ -161,7 +163,12 @@ mod tests {
     fn one_caller_who_rings_again_and_again_is_reported_twice_at_most() {
         let mut guard = LoopGuard::default();
         assert_eq!(
-            admitted(&mut guard, &phone("447900000001"), &written(&wording::missed_call(&phone("447700900123"))), 9),
+            admitted(
+                &mut guard,
+                &phone("447900000001"),
+                &written(&wording::missed_call(&phone("447700900123"), &CallsToday::one())),
+                9
+            ),
             2
         );
     }

@@ -88,6 +88,8 @@ fn is_misfit(client: &Client, meaning: &Meaning) -> bool {
         | Meaning::Yes
         | Meaning::Phone(_)
         | Meaning::Done
+        | Meaning::Network(_)
+        | Meaning::TestsForwarding
         | Meaning::Thanks => false,
     }
 }

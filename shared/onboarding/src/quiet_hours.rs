@@ -53,6 +53,14 @@ fn steps(at: DateTime<Utc>, length: TimeDelta) -> impl Iterator<Item = DateTime<
         .chain([at + length])
 }
 
+/// Returns the time zone of a region (ISO 3166) that has one only.
+pub(crate) fn only_zone(region: &str) -> Option<Tz> {
+    match zones(region) {
+        [zone] => Some(*zone),
+        _ => None,
+    }
+}
+
 /// Returns the time zones of a region (ISO 3166), without islands far from everywhere. None for a region that is not known.
 fn zones(region: &str) -> &'static [Tz] {
     match region {

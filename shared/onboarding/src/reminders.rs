@@ -10,6 +10,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::decision::{Decision, Facts};
+use crate::forwarding_help;
 use crate::open_question::open_question;
 use crate::quiet_hours::QuietHours;
 pub use crate::reminder::Reminder;
@@ -212,10 +213,9 @@ fn status(
             return ReminderStatus::Asked(wording::payment_again(&wording::payment_link(payment_link, client)));
         }
     }
-    if let (true, Some(phone_type), Some(number)) =
-        (said(&[TextKind::ForwardAnotherWay]), client.collected.phone_type, &client.number)
-    {
-        return ReminderStatus::Asked(wording::forward_another_way(phone_type, number).words);
+    let could_not_forward = said(&[TextKind::ForwardAnotherWay, TextKind::AskNetwork, TextKind::ForwardOnNetwork]);
+    if let Some(way) = forwarding_help::open_way(client).filter(|_| could_not_forward) {
+        return ReminderStatus::Asked(way.words);
     }
     ReminderStatus::Asked(question(client))
 }

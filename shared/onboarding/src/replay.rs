@@ -173,12 +173,12 @@ fn useful(kind: TextKind, client: &Client, facts: &ReplayFacts<'_>) -> Useful {
         TextKind::NumberChanged | TextKind::AskPhoneType => at(State::S6PhoneType),
         TextKind::AssigningNumber => Useful::WhileTrue(client.state == State::S6PhoneType && client.number.is_none()),
         TextKind::ForwardingInstructions | TextKind::RemindForwarding => at(State::S7FwdSent),
-        TextKind::ForwardAnotherWay => {
+        TextKind::ForwardAnotherWay | TextKind::AskNetwork | TextKind::ForwardOnNetwork => {
             Useful::WhileTrue(matches!(client.state, State::S7FwdSent | State::S8FwdConfirm))
         }
         TextKind::AskTestCall | TextKind::RemindTestCall => at(State::S8FwdConfirm),
         TextKind::TestCallUnderWay => at(State::S9TestCall),
-        TextKind::Live | TextKind::AlreadyLive => at(State::Complete),
+        TextKind::Live | TextKind::AlreadyLive | TextKind::ForwardingBroken => at(State::Complete),
         TextKind::TooLong
         | TextKind::Crossed
         | TextKind::Corrected
@@ -189,16 +189,20 @@ fn useful(kind: TextKind, client: &Client, facts: &ReplayFacts<'_>) -> Useful {
         | TextKind::NoNumbersThere
         | TextKind::RefundAsked
         | TextKind::Terms
+        | TextKind::TestForwarding
         | TextKind::Closing
         | TextKind::PhoneMoved
         | TextKind::PhoneNotMoved
         | TextKind::OperatorReply => Useful::AsReply,
-        TextKind::MissedCall | TextKind::Misdirected => Useful::AsNews,
+        TextKind::MissedCall | TextKind::Voicemail | TextKind::Misdirected | TextKind::ForwardingWorks => {
+            Useful::AsNews
+        }
         // The next one comes by itself. A code is sent once, and news for an old phone would go to the new one.
         TextKind::PhoneCode
         | TextKind::PhoneCodeAsked
         | TextKind::PhoneCodeWrong
         | TextKind::PhoneMovedAway
-        | TextKind::Reminder => Useful::WhileTrue(false),
+        | TextKind::Reminder
+        | TextKind::NoCallsLately => Useful::WhileTrue(false),
     }
 }

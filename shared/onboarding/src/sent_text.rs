@@ -33,6 +33,7 @@ pub fn number_told(body: &str) -> Option<E164> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::calls::CallsToday;
     use crate::{PhoneType, Text, Wordings, wording};
 
     fn body(text: &Text) -> String {
@@ -48,7 +49,7 @@ mod tests {
         for text in told.into_iter().chain(instructions) {
             assert_eq!(number_told(&body(&text)), Some(number.clone()), "{}", body(&text));
         }
-        assert_eq!(number_told(&body(&wording::missed_call(&number))), None, "a caller's number");
+        assert_eq!(number_told(&body(&wording::missed_call(&number, &CallsToday::one()))), None, "a caller's number");
         assert_eq!(number_told(&body(&wording::misdirected(&number))), None, "the onboarding number");
     }
 

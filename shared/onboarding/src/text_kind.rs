@@ -32,6 +32,7 @@ pub enum TextKind {
     Live,
     AlreadyLive,
     MissedCall,
+    Voicemail,
     Misdirected,
     AskOtherHalf,
     OwnNameWillDo,
@@ -55,11 +56,17 @@ pub enum TextKind {
     PhoneMoved,
     PhoneMovedAway,
     PhoneNotMoved,
+    TestForwarding,
+    ForwardingWorks,
+    ForwardingBroken,
+    NoCallsLately,
+    AskNetwork,
+    ForwardOnNetwork,
 }
 
 impl TextKind {
     /// Every kind.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 56] = [
         Self::Welcome,
         Self::AskBusinessName,
         Self::AskOwnerName,
@@ -86,6 +93,7 @@ impl TextKind {
         Self::Live,
         Self::AlreadyLive,
         Self::MissedCall,
+        Self::Voicemail,
         Self::Misdirected,
         Self::AskOtherHalf,
         Self::OwnNameWillDo,
@@ -109,6 +117,12 @@ impl TextKind {
         Self::PhoneMoved,
         Self::PhoneMovedAway,
         Self::PhoneNotMoved,
+        Self::TestForwarding,
+        Self::ForwardingWorks,
+        Self::ForwardingBroken,
+        Self::NoCallsLately,
+        Self::AskNetwork,
+        Self::ForwardOnNetwork,
     ];
 
     /// Returns the kind that is stored under `name`, if there is one.
@@ -147,6 +161,7 @@ impl TextKind {
             Self::Live => "live",
             Self::AlreadyLive => "already_live",
             Self::MissedCall => "missed_call",
+            Self::Voicemail => "voicemail",
             Self::Misdirected => "misdirected",
             Self::AskOtherHalf => "ask_other_half",
             Self::OwnNameWillDo => "own_name_will_do",
@@ -170,13 +185,25 @@ impl TextKind {
             Self::PhoneMoved => "phone_moved",
             Self::PhoneMovedAway => "phone_moved_away",
             Self::PhoneNotMoved => "phone_not_moved",
+            Self::TestForwarding => "test_forwarding",
+            Self::ForwardingWorks => "forwarding_works",
+            Self::ForwardingBroken => "forwarding_broken",
+            Self::NoCallsLately => "no_calls_lately",
+            Self::AskNetwork => "ask_network",
+            Self::ForwardOnNetwork => "forward_on_network",
         }
     }
 
     /// The kinds that a client gets also while an operator has taken it over: the news that it pays for, what operators write, and
     /// what concerns its change of phone.
-    pub const SENT_IN_A_TAKEOVER: [Self; 5] =
-        [Self::MissedCall, Self::OperatorReply, Self::PhoneCode, Self::PhoneMoved, Self::PhoneMovedAway];
+    pub const SENT_IN_A_TAKEOVER: [Self; 6] = [
+        Self::MissedCall,
+        Self::Voicemail,
+        Self::OperatorReply,
+        Self::PhoneCode,
+        Self::PhoneMoved,
+        Self::PhoneMovedAway,
+    ];
 
     /// Returns whether a client gets this text also while an operator has taken it over.
     pub(crate) fn is_sent_in_a_takeover(self) -> bool {
@@ -218,6 +245,8 @@ impl TextKind {
             | Self::NumberReady
             | Self::ForwardingInstructions
             | Self::ForwardAnotherWay
+            | Self::ForwardOnNetwork
+            | Self::ForwardingBroken
             | Self::AtCapacity
             | Self::HowToCancel
             | Self::RefundAsked
@@ -225,6 +254,7 @@ impl TextKind {
             | Self::PhoneMoved
             | Self::PhoneMovedAway
             | Self::PhoneNotMoved
+            | Self::Voicemail
             | Self::Live => TimeDelta::hours(24),
             Self::Welcome
             | Self::AskBusinessName
@@ -250,11 +280,14 @@ impl TextKind {
             | Self::NothingCharged
             | Self::NoNumbersThere
             | Self::Terms
+            | Self::AskNetwork
+            | Self::ForwardingWorks
             | Self::Closing => TimeDelta::hours(4),
-            Self::MissedCall | Self::Reminder => TimeDelta::hours(1),
+            Self::MissedCall | Self::Reminder | Self::NoCallsLately => TimeDelta::hours(1),
             // No longer than the code.
             Self::PhoneCode | Self::PhoneCodeAsked | Self::PhoneCodeWrong => TimeDelta::minutes(15),
-            Self::Misdirected => TimeDelta::minutes(10),
+            // The test that it asks for ends soon.
+            Self::Misdirected | Self::TestForwarding => TimeDelta::minutes(10),
         }
     }
 

@@ -4,12 +4,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::corrections::correct_answer;
 use super::decision::{Concern, Decision, Facts, OptChange, Step};
+use super::forwarding_help::{another_way, asks_network};
 use super::open_question::{end_misfits, half_known, open_question, repeat_question, step_that_ends_misfits};
 use super::payment_gate::{gate, instructions, ready_for_phone_type, through_the_gate};
 use crate::answer::{self, Meaning};
 use crate::wording::{self, Text};
 use crate::words::Words;
-use crate::{Client, Collected, Payment, State, phone_change};
+use crate::{Client, Collected, Payment, State, forwarding_checks, phone_change};
 
 /// The text that led to the open question counts as repeated if it arrives again within this time: networks deliver some texts
 /// twice. A person who replies to two questions with the same word takes longer.
@@ -18,7 +19,11 @@ const REPEATED_WITHIN: TimeDelta = TimeDelta::seconds(5);
 /// Decides a text that is not a keyword.
 pub(crate) fn decide_text(client: &Client, body: &str, received_at: DateTime<Utc>, facts: &Facts<'_>) -> Step {
     let half = half_known(client);
-    let meaning = answer::read(body, client.state, half.as_ref());
+    let meaning = if asks_network(client) {
+        answer::read_network(body, client.state)
+    } else {
+        answer::read(body, client.state, half.as_ref())
+    };
     of_any_state(client, body, &meaning, facts)
         .or_else(|| out_of_region(client, facts))
         .or_else(|| (meaning == Meaning::AsksTerms).then(|| asked_terms(client)))
@@ -76,6 +81,8 @@ fn of_any_state(client: &Client, body: &str, meaning: &Meaning, facts: &Facts<'_
         | Meaning::Phone(_)
         | Meaning::Done
         | Meaning::CannotForward
+        | Meaning::Network(_)
+        | Meaning::TestsForwarding
         | Meaning::Thanks
         | Meaning::Greeting
         | Meaning::TooLong
@@ -200,6 +207,9 @@ fn answer_question(client: &Client, meaning: Meaning, facts: &Facts<'_>) -> Step
         State::S6PhoneType => phone_type(client, &meaning, facts),
         State::S7FwdSent => forwarding_sent(client, &meaning, facts),
         State::S8FwdConfirm => test_call(client, &meaning, facts),
+        State::Complete if meaning == Meaning::TestsForwarding && client.number.is_some() => {
+            forwarding_checks::begin_test(client, facts).into()
+        }
         State::S9TestCall | State::Complete => repeat_question(client, &meaning).into(),
     }
 }
@@ -296,17 +306,5 @@ fn test_call(client: &Client, meaning: &Meaning, facts: &Facts<'_>) -> Step {
         step_that_ends_misfits(instructions(client, *phone_type, facts))
     } else {
         another_way(client, meaning).into()
-    }
-}
-
-/// Tells a client who cannot set up forwarding another way. A third time in a row, it is offered a person.
-fn another_way(client: &Client, meaning: &Meaning) -> Decision {
-    let decision = repeat_question(client, meaning);
-    let is_offered_person = decision.concern.is_some();
-    match (&client.number, client.collected.phone_type) {
-        (Some(number), Some(phone_type)) if *meaning == Meaning::CannotForward && !is_offered_person => {
-            decision.instead(wording::forward_another_way(phone_type, number))
-        }
-        (Some(_) | None, _) => decision,
     }
 }

@@ -4,11 +4,13 @@
 //! characters of the GSM alphabet, so that one segment is enough where possible. The file and the checks of `wording_file` say
 //! what holds for every wording.
 
+use crate::calls::CallsToday;
+use crate::network::Network;
 use crate::sent_text::REFERENCE;
 pub use crate::text_kind::TextKind;
 use crate::wording_name::Name;
 use crate::words::{Wording, Words};
-use crate::{ANSWER_CHARS_MAX, Call, Client, E164, Field, Half, PhoneType, State};
+use crate::{ANSWER_CHARS_MAX, Call, Client, E164, Field, Half, PhoneType, State, VoiceMessage};
 
 /// The placeholder for the payment link while none is configured.
 const PAYMENT_LINK_PLACEHOLDER: &str = "https://buy.stripe.com/test_XXXXX (placeholder)";
@@ -183,6 +185,24 @@ pub(crate) fn forward_another_way(phone_type: PhoneType, number: &E164) -> Text 
     text(TextKind::ForwardAnotherWay, words)
 }
 
+pub(crate) fn ask_network() -> Text {
+    text(TextKind::AskNetwork, Name::AskNetwork)
+}
+
+/// Returns the way to forward calls on a network, for a client who cannot do it with the codes alone.
+pub(crate) fn forward_on_network(network: Network, number: &E164) -> Text {
+    let words = if network == Network::Three {
+        Name::ForwardOnThree.into()
+    } else if network == Network::Other {
+        Name::ForwardOnUnknownNetwork.into()
+    } else if network.is_a_host() {
+        Name::ForwardOnHost.with("network", network.name())
+    } else {
+        Name::ForwardOnGuest.with("network", network.name())
+    };
+    text(TextKind::ForwardOnNetwork, words.with("number", number.as_str()))
+}
+
 pub(crate) fn remind_forwarding() -> Text {
     text(TextKind::RemindForwarding, Name::RemindForwarding)
 }
@@ -207,9 +227,68 @@ pub(crate) fn already_live() -> Text {
     text(TextKind::AlreadyLive, Name::AlreadyLive)
 }
 
-/// Returns the text about a call for the owner of a live number. There is none if the caller's number is withheld.
-pub(crate) fn missed_call(caller: &E164) -> Text {
-    text(TextKind::MissedCall, Name::MissedCall.with("caller", caller.as_str()))
+/// Returns the text about a call for the owner of a live number.
+pub(crate) fn missed_call(caller: &E164, calls: &CallsToday) -> Text {
+    let words = if calls.is_first() {
+        Name::MissedCall.into()
+    } else {
+        Name::MissedCallAgain.with("how_often", calls.how_often()).with("day", calls.day()).with("when", calls.when())
+    };
+    text(TextKind::MissedCall, words.with("caller", caller.as_str()))
+}
+
+/// Returns the text about calls from withheld numbers for the owner of a live number.
+pub(crate) fn withheld_call(calls: &CallsToday) -> Text {
+    let words = if calls.is_first() {
+        Name::WithheldCall.into()
+    } else {
+        Name::WithheldCallAgain.with("count", calls.number()).with("day", calls.day()).with("when", calls.when())
+    };
+    text(TextKind::MissedCall, words)
+}
+
+/// Returns the text about a message that a caller left, for the owner of a live number.
+pub(crate) fn voicemail(message: &VoiceMessage, link: &str) -> Text {
+    let length = message.seconds.map(|seconds| format!(" ({}:{:02})", seconds / 60, seconds % 60)).unwrap_or_default();
+    let words = match &message.caller {
+        Some(caller) => Name::Voicemail.with("caller", caller.as_str()),
+        None => Name::VoicemailWithheld.into(),
+    };
+    let words = words.with("length", length).with("link", link);
+    Text { once_key: Some(format!("recording:{}", message.recording)), ..text(TextKind::Voicemail, words) }
+}
+
+pub(crate) fn ask_forwarding_test() -> Text {
+    text(TextKind::TestForwarding, Name::AskForwardingTest)
+}
+
+/// Returns the text about the call that came while its owner tests the forwarding. The caller may be a customer.
+pub(crate) fn forwarding_works(caller: Option<&E164>) -> Text {
+    let words = match caller {
+        Some(caller) => Name::ForwardingWorks.with("caller", caller.as_str()),
+        None => Name::ForwardingWorksTestCall.into(),
+    };
+    text(TextKind::ForwardingWorks, words)
+}
+
+/// Returns the result of a test whose call was not taken for the test.
+pub(crate) fn forwarding_worked() -> Text {
+    text(TextKind::ForwardingWorks, Name::ForwardingWorked)
+}
+
+/// Returns the codes that mend forwarding, for a client whose test call did not come.
+pub(crate) fn forwarding_broken(phone_type: Option<PhoneType>, number: &E164) -> Text {
+    let words = match phone_type {
+        Some(PhoneType::Landline) => {
+            Name::ForwardingBrokenLandline.with("dialled_number", as_dialled_at_home(number.as_str()))
+        }
+        Some(PhoneType::IPhone | PhoneType::Android) | None => Name::ForwardingBroken.with("number", number.as_str()),
+    };
+    text(TextKind::ForwardingBroken, words)
+}
+
+pub(crate) fn no_calls_lately(days: i64) -> Text {
+    text(TextKind::NoCallsLately, Name::NoCallsLately.with("days", days.to_string()))
 }
 
 /// Returns the text for a stranger who texts a number that is assigned to a client.

@@ -15,6 +15,8 @@ mod programs;
 
 mod reader;
 
+mod forwarding;
+
 mod reminders;
 
 mod shown;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use jobrun_onboarding::forwarding_checks;
 use jobrun_onboarding::reminders::Schedule;
 use jobrun_onboarding::{E164, Wordings};
 use secrecy::SecretString;
@@ -27,6 +28,8 @@ pub struct Ingress {
     pub twilio: Twilio,
     /// The account at Stripe.
     pub stripe: Stripe,
+    /// `VOICEMAIL`: whether callers of live numbers are asked to leave a message.
+    pub voicemail: bool,
     /// `INGRESS_ADDR`.
     pub addr: SocketAddr,
     /// `OPS_ADDR`, if it is set.
@@ -60,6 +63,8 @@ pub struct Worker {
     pub reminders: Schedule,
     /// The wordings of texts, with those of `WORDING_FILE`.
     pub wordings: Wordings,
+    /// `FORWARDING_CHECK` and `QUIET_HOURS`: when live clients are told that no call has come for long.
+    pub forwarding_checks: forwarding_checks::Schedule,
     /// What Stripe's list of events is read with, if `STRIPE_API_KEY` is set.
     pub stripe_audit: Option<StripeAudit>,
     /// `AUDIT_INTERVAL`: how often Twilio's list of received texts, and Stripe's list of events, are compared with the inbox.
@@ -177,6 +182,7 @@ impl Ingress {
             let stop_with_stdin = reader.stop_with_stdin();
             let database_url = reader.database_url();
             let twilio = reader.twilio();
+            let voicemail = reader.on_or_off("VOICEMAIL");
             let addr = reader.addr("INGRESS_ADDR");
             let ops_addr = reader.ops_addr();
             let traces = reader.traces();
@@ -185,6 +191,7 @@ impl Ingress {
                 database_url: database_url?,
                 twilio: twilio?,
                 stripe,
+                voicemail: voicemail?,
                 addr: addr?,
                 ops_addr,
                 traces,
@@ -226,6 +233,7 @@ impl Worker {
             let cooling = reader.cooling();
             let reminders = reader.reminders();
             let wordings = reader.wordings();
+            let forwarding_check = reader.forwarding_check();
             let segments_per_second = reader.segments_per_second();
             let pool_level_min = reader.pool_level_min();
             let batch_max = reader.batch_max();
@@ -247,6 +255,10 @@ impl Worker {
                 sweep_interval: sweep_interval?,
                 hold: hold?,
                 cooling: cooling?,
+                forwarding_checks: forwarding_checks::Schedule {
+                    after: forwarding_check?,
+                    quiet: reminders.as_ref()?.quiet,
+                },
                 reminders: reminders?,
                 wordings: wordings?,
                 audit_interval: audit_interval?,
@@ -436,10 +448,23 @@ impl Reader<'_> {
         self.pool_level_min();
         self.batch_max();
         self.retention();
+        self.on_or_off("VOICEMAIL");
         if !self.is_in_a_file("ERASURE_KEY") {
             self.erasure_key_if_set();
         }
         self.check_console();
+    }
+
+    /// Reads a switch.
+    pub(super) fn on_or_off(&mut self, name: &'static str) -> Option<bool> {
+        match self.get(name).unwrap_or_default().as_str() {
+            "on" => Some(true),
+            "off" => Some(false),
+            _ => {
+                self.add_invalid(name, "neither on nor off");
+                None
+            }
+        }
     }
 
     pub(super) fn stop_with_stdin(&mut self) -> bool {

@@ -45,7 +45,7 @@ const fn secret(name: &'static str, read_by: &'static str, meaning: &'static str
 }
 
 /// Every setting, by name.
-pub const SETTINGS: [Setting; 51] = [
+pub const SETTINGS: [Setting; 53] = [
     setting(
         "ALERT_WEBHOOK_FORMAT",
         "worker",
@@ -107,6 +107,12 @@ pub const SETTINGS: [Setting; 51] = [
         "ERASURE_KEY",
         "worker, jobrun client erase",
         "The key of the digests by which an erased person who had opted out is recognised: 32 characters at least, never changed. Needed to erase.",
+    ),
+    setting(
+        "FORWARDING_CHECK",
+        "worker",
+        Some("30d"),
+        "How long after the last call a live client is told that no call has come, 7 to 30 days; off for never.",
     ),
     setting(
         "HOLD_DURATION",
@@ -197,7 +203,7 @@ pub const SETTINGS: [Setting; 51] = [
         "QUIET_HOURS",
         "worker",
         Some("20:00-08:00"),
-        "When no reminder is sent, by the client's own clock; off for never.",
+        "When no reminder is sent, and no client told that no call has come, by its own clock; off for never.",
     ),
     setting(
         "REMINDERS",
@@ -300,6 +306,12 @@ pub const SETTINGS: [Setting; 51] = [
         "ingress, worker, jobrun numbers check, jobrun pool buy",
         Some("enforce"),
         "`report` lets webhooks with a wrong signature in, while an installation is set up.",
+    ),
+    setting(
+        "VOICEMAIL",
+        "ingress",
+        Some("off"),
+        "`on`: callers of live numbers are asked to leave a message. Twilio records it, and the owner is texted a link for a week.",
     ),
     setting(
         "WORDING_FILE",

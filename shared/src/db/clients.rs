@@ -151,6 +151,8 @@ pub struct Loaded {
     pub region: String,
     /// When the sweep looks at the client next, to see whether it has fallen silent.
     pub remind_at: Option<DateTime<Utc>>,
+    /// When the sweep looks at the client's forwarding next.
+    pub forwarding_check_at: Option<DateTime<Utc>>,
 }
 
 /// Loads the clients `ids`, by id. This is a separate statement after the one that locks: only then does it see what
@@ -166,7 +168,8 @@ pub async fn load(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Result<
                   s.current_state AS "state?",
                   s.collected_fields AS "collected?", s.asked_at AS "asked_at?", s.led_by AS "led_by?",
                   s.led_by_at AS "led_by_at?", c.misfits, c."takenOverBy" AS taken_over_by, c."takenOverAt" AS taken_over_at,
-                  c."takenOverMinutes" AS taken_over_minutes, c."remindAt" AS remind_at
+                  c."takenOverMinutes" AS taken_over_minutes, c."remindAt" AS remind_at,
+                  c."testAskedAt" AS test_asked_at, c."forwardingCheckAt" AS forwarding_check_at
            FROM clients c LEFT JOIN onboarding_states s ON s.client_id = c.id
            WHERE c.id = ANY($1) ORDER BY c.id"#,
         ids
@@ -197,9 +200,11 @@ pub async fn load(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Result<
             opted_out: row.opted_out,
             unreachable: row.unreachable,
             takeover: read_takeover(row.taken_over_by, row.taken_over_at, row.taken_over_minutes),
+            forwarding_test: row.test_asked_at,
             id: row.id,
         };
-        Ok(Loaded { client, region: row.region, remind_at: row.remind_at })
+        let forwarding_check_at = row.forwarding_check_at;
+        Ok(Loaded { client, region: row.region, remind_at: row.remind_at, forwarding_check_at })
     });
     Ok(loaded.collect())
 }

@@ -119,7 +119,9 @@ pub async fn begin(
     );
     let id = id.fetch_one(&mut *conn).await?;
     let stopped = sqlx::query!(
-        r#"UPDATE clients SET "optedOutAt" = COALESCE("optedOutAt", $2), "remindAt" = NULL WHERE id = $1"#,
+        r#"UPDATE clients SET "optedOutAt" = COALESCE("optedOutAt", $2), "remindAt" = NULL,
+                              "testAskedAt" = NULL, "forwardingCheckAt" = NULL, "noCallsToldAt" = NULL
+           WHERE id = $1"#,
         client_id,
         now
     );

@@ -28,6 +28,8 @@ pub mod blockers;
 
 pub mod bulk_actions;
 
+pub mod calls;
+
 pub mod cases;
 
 pub mod clients;
@@ -41,6 +43,8 @@ pub mod console;
 pub mod erasures;
 
 pub mod find_client;
+
+pub mod forwarding_checks;
 
 pub mod gauges;
 
@@ -85,6 +89,8 @@ pub mod subscriptions;
 pub mod sweeps;
 
 mod tls;
+
+pub mod voicemails;
 
 pub mod waiting_list;
 

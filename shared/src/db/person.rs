@@ -179,6 +179,12 @@ async fn list_of_client(conn: &mut PgConnection, person: &Person) -> Result<Vec<
         id
     );
     let cases = cases.fetch_all(&mut *conn).await?;
+    let calls =
+        sqlx::query_scalar!(r#"SELECT to_jsonb(k) AS "row!" FROM calls k WHERE client_id = $1 ORDER BY called_at"#, id);
+    let calls = calls.fetch_all(&mut *conn).await?;
+    let voicemails =
+        sqlx::query_scalar!(r#"SELECT to_jsonb(v) AS "row!" FROM voicemails v WHERE client_id = $1 ORDER BY id"#, id);
+    let voicemails = voicemails.fetch_all(&mut *conn).await?;
     let changes = sqlx::query_scalar!(
         r#"SELECT to_jsonb(n) AS "row!" FROM number_changes n WHERE client_id = $1 ORDER BY id"#,
         id
@@ -192,6 +198,8 @@ async fn list_of_client(conn: &mut PgConnection, person: &Person) -> Result<Vec<
         Rows { table: "subscriptions", rows: subscriptions },
         Rows { table: "payment_events", rows: payments },
         Rows { table: "number_changes", rows: changes },
+        Rows { table: "calls", rows: calls },
+        Rows { table: "voicemails", rows: voicemails },
     ])
 }
 

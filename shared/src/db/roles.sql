@@ -37,7 +37,7 @@ GRANT INSERT (one_row, account_kind, marked_at) ON installation TO jobrun_ingres
 -- It raises one alert: that signatures are not enforced.
 GRANT INSERT (cause, about, raised_at, last_seen_at), SELECT (id, cause, times, last_seen_at, cleared_at),
     UPDATE (times, last_seen_at, cleared_at) ON alerts TO jobrun_ingress;
-GRANT EXECUTE ON FUNCTION number_is_unused(TEXT) TO jobrun_ingress;
+GRANT EXECUTE ON FUNCTION number_is_unused(TEXT), number_takes_messages(TEXT), find_voicemail(BYTEA) TO jobrun_ingress;
 
 -- The worker reads and writes every table of ours. It deletes only what is over, and never a payment or an alert; a client only by a function, when its
 -- phone becomes another client's.
@@ -62,6 +62,11 @@ GRANT SELECT ON number_checks, checked_numbers TO jobrun_console, jobrun_reader;
 GRANT SELECT, DELETE ON unrecorded_texts TO jobrun_worker;
 GRANT SELECT ON unrecorded_texts TO jobrun_console, jobrun_reader;
 GRANT DELETE ON alert_deliveries, events, messages, waiting_list TO jobrun_worker;
+GRANT SELECT, INSERT, DELETE ON calls TO jobrun_worker;
+GRANT SELECT ON calls TO jobrun_console, jobrun_reader;
+GRANT SELECT, INSERT, UPDATE, DELETE ON voicemails TO jobrun_worker;
+-- A digest in a copy leads to no message.
+GRANT SELECT ON voicemails TO jobrun_console, jobrun_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON apalis.jobs, apalis.workers TO jobrun_worker;
 
 -- The console reads everything, and acts by adding events, as everything else does. It also clears alerts.

@@ -111,7 +111,7 @@ pub(super) fn read_json<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<
 }
 
 /// Returns why there is no response. The error itself is left out, because it contains the address.
-fn no_answer(error: &reqwest::Error) -> Error {
+pub(super) fn no_answer(error: &reqwest::Error) -> Error {
     if error.is_timeout() {
         Error::Unreachable("Twilio did not answer in time")
     } else if error.is_connect() || error.is_builder() {
@@ -123,7 +123,7 @@ fn no_answer(error: &reqwest::Error) -> Error {
     }
 }
 
-async fn refusal(response: Response) -> Error {
+pub(super) async fn refusal(response: Response) -> Error {
     let status = response.status();
     if status == StatusCode::UNAUTHORIZED {
         return Error::Unauthorised;

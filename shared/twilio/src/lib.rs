@@ -12,6 +12,8 @@ pub mod numbers;
 
 pub mod parameters;
 
+pub mod recordings;
+
 pub mod signature;
 
 pub mod webhooks;

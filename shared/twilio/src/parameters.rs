@@ -15,6 +15,12 @@ pub fn is_call_sid(value: &str) -> bool {
     is_sid(value, "CA")
 }
 
+/// Returns whether this is a RecordingSid: `RE`, and 32 hexadecimal digits.
+#[must_use]
+pub fn is_recording_sid(value: &str) -> bool {
+    is_sid(value, "RE")
+}
+
 fn is_sid(value: &str, prefix: &str) -> bool {
     value
         .strip_prefix(prefix)
@@ -113,7 +119,7 @@ mod tests {
         for prefix in ["SM", "MM"] {
             assert!(is_message_sid(&format!("{prefix}{digits}")));
         }
-        assert!(is_call_sid(&format!("CA{digits}")));
+        assert!(is_call_sid(&format!("CA{digits}")) && is_recording_sid(&format!("RE{digits}")));
         let merged = format!("SM{digits}NumMedia0");
         let short = format!("SM{}", &digits[1..]);
         let (call, letter) = (format!("CA{digits}"), format!("SM{}g", &digits[1..]));

@@ -14,6 +14,10 @@ pub const VOICE: &str = "/webhooks/twilio/voice";
 /// The path that Twilio posts changes of a call's status to.
 pub const VOICE_STATUS: &str = "/webhooks/twilio/voice/status";
 
+/// The path that Twilio posts to when a caller has left a message, and when its recording is ready. It is set for no number: the response
+/// to a call has the address.
+pub const VOICE_RECORDING: &str = "/webhooks/twilio/voice/recording";
+
 /// The HTTP method of all of them.
 pub const METHOD: &str = "POST";
 

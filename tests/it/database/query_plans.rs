@@ -191,7 +191,7 @@ async fn the_hottest_queries_touch_few_pages_of_large_tables() {
     let of_no_conversation = "ARRAY['delivery_report', 'stripe']";
     let oldest_waiting = ["50", kinds, "0", of_no_conversation];
     let events_of_a_client = ["'client-7'", "'{}'", "'+447900000007'", "'infinity'", "150", NEWEST];
-    let hottest: [(&str, &[&str], u64); 18] = [
+    let hottest: [(&str, &[&str], u64); 25] = [
         (OLDEST_WAITING, &oldest_waiting, 100),
         (
             "AND (due_at, id) > ($4, $5)",
@@ -199,13 +199,22 @@ async fn the_hottest_queries_touch_few_pages_of_large_tables() {
             100,
         ),
         ("AND (due_at IS NULL OR due_at <= $1)\n", &["now()", kinds, of_no_conversation], 100),
-        ("s.free_at > $3", &["now()", "10", "now()", "'{missed_call,operator_reply}'"], 500),
-        ("AND next_attempt_at <= $1\n", &["now()", "1", "now()"], 100),
+        ("s.free_at > $3", &["now()", "10", "now()", "'{missed_call,voicemail,operator_reply}'"], 500),
+        ("('sending', 'unknown') AND next_attempt_at <= $1\n", &["now()", "1", "now()"], 100),
         ("AND (next_attempt_at IS NULL OR next_attempt_at <= $1)\n", &["now()"], 100),
         ("SELECT min(free_at) FROM senders", &["now()"], 100),
+        // The forwarding of live clients.
+        (r#""testAskedAt" IS NOT NULL AND "forwardingCheckAt" <= $1"#, &["now()", "50"], 100),
+        (r#""testAskedAt" IS NULL AND "forwardingCheckAt" <= $1"#, &["now()", "50"], 150),
+        (r#"AS "called_at?""#, &["ARRAY['client-7']"], 150),
         // No row is that old.
         (OLD_TEXTS, &["now() - INTERVAL '9 years'", "1000"], 200),
         (OLD_EVENTS, &["now() - INTERVAL '9 years'", "1000"], 200),
+        // Calls and messages.
+        ("ORDER BY earlier.called_at", &["ARRAY['client-7', 'client-8']", "ARRAY['+447700901000', '']", "100"], 50),
+        ("FROM calls WHERE called_at < $1", &["now() - INTERVAL '2 days'", "1000"], 50),
+        ("deleted_at IS NULL AND next_attempt_at <= $1", &["now()", "50"], 50),
+        ("FROM voicemails WHERE deleted_at < $1", &["now() - INTERVAL '30 days'", "1000"], 50),
         // The console's lists.
         ("status IN ('undelivered', 'failed') AND id < $1", &[NEWEST, "51"], 100),
         ("WHERE problems <> '[]' AND place > $1", &["0", "51"], 100),
@@ -256,7 +265,7 @@ async fn a_plan_made_while_no_work_waits_stays_good_when_much_work_waits() {
     let lanes = "ARRAY['phone:447900000007', 'phone:447900000008']";
     let (kinds, phones) = ("ARRAY['text']", "ARRAY['447900000007', '447900000008']");
     let planned: [(&str, &[&str], u64); 6] = [
-        ("s.free_at > $3", &["now()", "10", "now()", "'{missed_call,operator_reply}'"], 500),
+        ("s.free_at > $3", &["now()", "10", "now()", "'{missed_call,voicemail,operator_reply}'"], 500),
         (r#"event.lane AS "lane!""#, &[lanes, kinds, kinds], 50),
         (r#"SELECT asked.lane AS "lane!""#, &[lanes, kinds, "now()"], 50),
         ("IS NOT FALSE AND id = ANY($1)", &["ARRAY[7, 8]", kinds], 50),

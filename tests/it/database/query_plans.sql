@@ -2,11 +2,12 @@
 -- size, which suffices for the planner to choose the same plans.
 
 INSERT INTO clients (id, "businessName", "phoneNumber", "paymentActive", "twilioNumber", "createdAt", "optedOutAt",
-                     "unreachableAt", "paymentStanding")
+                     "unreachableAt", "paymentStanding", "forwardingCheckAt", "testAskedAt")
 SELECT 'client-' || n, 'Business ' || n, (447900000000 + n)::TEXT, n % 20 > 0,
        CASE WHEN n <= 19000 THEN '+' || 447100000000 + n END, now() - (20000 - n) * INTERVAL '30 minutes',
        CASE WHEN n % 50 = 0 THEN now() END, CASE WHEN n % 97 = 0 THEN now() END,
-       CASE WHEN n % 20 > 0 THEN 'active' ELSE 'none' END
+       CASE WHEN n % 20 > 0 THEN 'active' ELSE 'none' END, CASE WHEN n <= 19000 THEN now() + (n - 20) * INTERVAL '2 minutes' END,
+       CASE WHEN n % 5000 = 7 THEN now() END
 FROM generate_series(1, 20000) AS n;
 
 INSERT INTO onboarding_states (client_id, current_state, collected_fields, updated_at)
@@ -68,6 +69,14 @@ INSERT INTO messages (status, client_id, kind, to_phone, from_number, body, retr
 SELECT CASE WHEN id > 59000 THEN 'queued' ELSE 'delivered' END, client_id, kind, to_phone, from_number, body, id, now(),
        now(), now()
 FROM messages WHERE status = 'undelivered' ORDER BY id DESC LIMIT 500;
+
+INSERT INTO calls (sid, client_id, caller, called_at, told)
+SELECT 'CA' || md5(n::TEXT), 'client-' || 1 + n % 19000, '+44770090' || 1000 + n % 3, now() - n * INTERVAL '1 second', n % 2 = 0
+FROM generate_series(1, 40000) AS n;
+INSERT INTO voicemails (client_id, recording_sid, token_sha256, recorded_at, expires_at, next_attempt_at, deleted_at)
+SELECT 'client-' || 1 + n % 19000, 'RE' || md5(n::TEXT), sha256(n::TEXT::BYTEA), now(), now() + (n - 20) * INTERVAL '20 seconds',
+       now() + (n - 20) * INTERVAL '20 seconds', CASE WHEN n > 30000 THEN now() - (n - 30000) * INTERVAL '2 minutes' END
+FROM generate_series(1, 50000) AS n;
 
 INSERT INTO bulk_actions (action, who, via, why, filter, form_token, begun_at, chosen, finished_at, done, skipped)
 SELECT 'replay', 'ada', 'console', 'an outage', '{}', 'token-' || n, now(), 100, CASE WHEN n < 500 THEN now() END,

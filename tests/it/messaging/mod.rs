@@ -14,6 +14,7 @@ mod missed_texts;
 
 mod replay;
 
+mod voicemails;
 mod wordings;
 
 use std::time::Duration;

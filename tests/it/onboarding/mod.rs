@@ -8,4 +8,6 @@ mod phone_change;
 
 mod understanding;
 
+mod forwarding;
+
 mod reminders;

@@ -527,3 +527,45 @@ async fn an_erasure_whose_process_is_killed_is_completed() {
     assert_gone(&system, "kills").await;
     system.shut_down().await.unwrap();
 }
+
+/// What callers said is at Twilio alone. An erasure ends only once it is deleted there.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_of_callers_are_deleted_at_twilio_with_their_client() {
+    let settings =
+        [("ERASURE_KEY", KEY), ("PAYMENT_LINK_URL", "https://buy.stripe.com/test_link"), ("VOICEMAIL", "on")];
+    let mut system = test_system_with(1, &settings).await;
+    seed_release::seed(&system.pool, &numbers(3)).await.unwrap();
+    let sale = go_live(&system, ANN, ["Pipework Ltd", "Annabel Smith"]).await;
+    let number = column(&system, ANN, r#""twilioNumber""#).await;
+    for _ in 0..2 {
+        system.stand_in.leave_message(CALLER, &number, b"It's about the boiler").await.unwrap().unwrap();
+    }
+    cancel(&system, &sale).await;
+    assert_eq!(
+        count(&system.pool, "SELECT count(*) FROM calls").await,
+        3,
+        "the second call of going live, and these two"
+    );
+    let (code, shown) = run(&system, &["client", "export", ANN, "--json", "--why", "she asked"]).await;
+    let export: Value = serde_json::from_str(&shown).unwrap();
+    let rows = |table: &str| export["tables"][table].as_array().unwrap().len();
+    assert_eq!((code, rows("calls"), rows("voicemails")), (0, 3, 2));
+    // So that the command alone deletes them.
+    for worker in &mut system.workers {
+        worker.stop().await.unwrap();
+    }
+    let erase = ["client", "erase", ANN, "--yes", "--why", "she asked"];
+    system.stand_in.always(Some(Fault::named("503").unwrap()));
+    let (code, shown) = run(&system, &erase).await;
+    assert_eq!((code, shown.contains("not deleted there")), (1, true), "{shown}");
+    system.stand_in.always(None);
+    let (code, shown) = run(&system, &erase).await;
+    assert_eq!((code, shown.contains(r#""recordingsDeletedAtTwilio": 2"#)), (0, true), "{shown}");
+    let recordings = system.stand_in.recordings();
+    assert!(recordings.len() == 2 && recordings.iter().all(|it| it.is_deleted), "{recordings:?}");
+    let left =
+        "SELECT count(*) FROM voicemails WHERE client_id IS NULL AND token_sha256 IS NULL AND deleted_at IS NOT NULL";
+    assert_eq!(count(&system.pool, left).await, 2);
+    assert_eq!(count(&system.pool, "SELECT count(*) FROM calls").await, 0);
+    system.shut_down().await.unwrap();
+}

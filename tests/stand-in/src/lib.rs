@@ -1,6 +1,6 @@
 //! A stand-in for Twilio and Stripe, for demonstrations and tests.
 //!
-//! It serves Twilio's REST API for messages and numbers, sends signed webhooks and delivery reports, and places calls.
+//! It serves Twilio's REST API for messages, numbers and recordings, sends signed webhooks and delivery reports, and places calls.
 //! It takes payments, sends signed events about them as Stripe does (`stripe.rs`), and lists them (`stripe_api.rs`).
 //! Given a file, it keeps its state over a restart (`state_file.rs`).
 //!
@@ -28,6 +28,8 @@ mod message;
 mod numbers;
 
 mod phones;
+
+mod recordings;
 
 pub mod stripe;
 
@@ -63,6 +65,7 @@ pub use faults::{DeliveryOutcome, Fault, Misbehaviour, Reports};
 pub use market::Offer;
 pub use message::{Direction, Message, MessageStatus};
 pub use numbers::Number;
+pub use recordings::{Left, Recording};
 pub use system::{Done, System};
 
 /// The account that the stand-in plays, and the address of its webhooks.
@@ -100,6 +103,7 @@ struct State {
     /// How many of the messages are outbound.
     taken: AtomicUsize,
     numbers: Mutex<Vec<Number>>,
+    recordings: Mutex<Vec<Recording>>,
     sales: Mutex<stripe::Sales>,
     stripe_log: Mutex<stripe_api::Log>,
     phones: Mutex<Phones>,
@@ -170,6 +174,7 @@ impl StandIn {
         let router = api::router()
             .merge(numbers::router())
             .merge(market::router())
+            .merge(recordings::router())
             .merge(control::router())
             .merge(stripe::router())
             .merge(stripe_api::router())
@@ -334,6 +339,7 @@ impl State {
             messages: Mutex::default(),
             taken: AtomicUsize::new(0),
             numbers: Mutex::default(),
+            recordings: Mutex::default(),
             sales: Mutex::default(),
             stripe_log: Mutex::default(),
             phones: Mutex::default(),

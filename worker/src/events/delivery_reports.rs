@@ -172,6 +172,7 @@ fn as_report(event: &PendingEvent) -> Option<DeliveryReport> {
         Payload::Text { .. }
         | Payload::CallArrived { .. }
         | Payload::CallEnded { .. }
+        | Payload::RecordingMade { .. }
         | Payload::NumberDue { .. }
         | Payload::OptedOut { .. }
         | Payload::Unreachable { .. }
@@ -181,6 +182,7 @@ fn as_report(event: &PendingEvent) -> Option<DeliveryReport> {
         | Payload::PaymentChanged { .. }
         | Payload::OperatorAction { .. }
         | Payload::ReminderDue { .. }
+        | Payload::ForwardingCheckDue { .. }
         | Payload::NumberLost { .. }
         | Payload::PhoneChangeAsked { .. }
         | Payload::PhoneChangeDue { .. } => None,

@@ -11,6 +11,7 @@ use jobrun_onboarding::{
 use jobrun_shared::db::clients::{self, OptChangeRecord};
 use jobrun_shared::db::inbox::{self, Outcome, Payload, PendingEvent};
 use jobrun_shared::db::outbox::{self, NewMessage};
+use jobrun_shared::db::voicemails::{self, NewVoicemail};
 use jobrun_shared::db::{self, Patience, numbers};
 use jobrun_shared::{clock, metrics};
 use sqlx::PgConnection;
@@ -77,8 +78,20 @@ async fn process_in(conn: &mut PgConnection, context: &JobContext, ids: &[i64]) 
         .filter(|reply| !opted_out.contains(reply.to.digits()))
         .collect();
     outbox::insert(conn, &replies, now).await?;
+    voicemails::insert(conn, &unwanted_recordings(&unmatched, now), now).await?;
     inbox::mark_processed(conn, &outcomes, now).await?;
     Ok(outcomes)
+}
+
+/// Returns the recordings that a client left no owner for: they are deleted at once.
+fn unwanted_recordings(unmatched: &[PendingEvent], now: DateTime<Utc>) -> Vec<NewVoicemail> {
+    let of = |event: &PendingEvent| match &event.payload {
+        Some(Payload::RecordingMade { sid, .. }) => {
+            Some(NewVoicemail { client_id: None, recording_sid: sid.clone(), token_sha256: None, expires_at: now })
+        }
+        _ => None,
+    };
+    unmatched.iter().filter_map(of).collect()
 }
 
 /// Records the opt-out changes of strangers, and drops queued texts to those who opted out. Returns the senders who have opted out,
@@ -133,7 +146,9 @@ fn outcome(event: &PendingEvent) -> &'static str {
         None => "unreadable",
         Some(Payload::Text { from, .. }) if sender(from).is_none() => "sender_cannot_be_answered",
         Some(Payload::Text { .. }) => "misdirected",
-        Some(Payload::CallArrived { .. } | Payload::CallEnded { .. }) => "nobody_holds_the_number",
+        Some(Payload::CallArrived { .. } | Payload::CallEnded { .. } | Payload::RecordingMade { .. }) => {
+            "nobody_holds_the_number"
+        }
         Some(
             Payload::NumberDue { .. }
             | Payload::OptedOut { .. }
@@ -142,6 +157,7 @@ fn outcome(event: &PendingEvent) -> &'static str {
             | Payload::PaymentChanged { .. }
             | Payload::OperatorAction { .. }
             | Payload::ReminderDue { .. }
+            | Payload::ForwardingCheckDue { .. }
             | Payload::NumberLost { .. },
         ) => "no_such_client",
         Some(

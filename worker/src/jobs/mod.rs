@@ -8,6 +8,8 @@ pub(crate) mod reconcile;
 
 pub(crate) mod reconcile_stripe;
 
+mod recordings;
+
 pub(crate) mod send_messages;
 
 pub(crate) mod sweep;

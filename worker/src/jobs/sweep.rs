@@ -4,16 +4,18 @@
 //! 2. makes numbers available that have cooled down, and offers free numbers to the waiting list
 //! 3. tells waiting clients that their numbers take longer, and raises and clears the alerts about long waits
 //! 4. records the reminders that are due to clients who have fallen silent
-//! 5. raises and clears the alerts about regions with few numbers, and about regions with none for waiting clients
-//! 6. drops texts to clients that may not be texted, expires texts that are too late, and clears alerts that were quiet for a day
-//! 7. raises alerts about payments whose client is still unknown
-//! 8. clears the alerts about sessions that no longer hold locks
-//! 9. raises and clears the alerts about what an operator has stopped
-//! 10. enqueues jobs for rows that were left behind
-//! 11. removes finished jobs, and events and texts that are older than `RETENTION`
-//! 12. raises and clears the alert about an unfinished restore of the database, and forgets the texts that are unrecorded since an old
+//! 5. records the checks that are due of the forwarding of live clients
+//! 6. raises and clears the alerts about regions with few numbers, and about regions with none for waiting clients
+//! 7. drops texts to clients that may not be texted, expires texts that are too late, and clears alerts that were quiet for a day
+//! 8. raises alerts about payments whose client is still unknown
+//! 9. clears the alerts about sessions that no longer hold locks
+//! 10. raises and clears the alerts about what an operator has stopped
+//! 11. enqueues jobs for rows that were left behind
+//! 12. removes finished jobs, calls that are not counted any more, and events and texts that are older than `RETENTION`
+//! 13. raises and clears the alert about an unfinished restore of the database, and forgets the texts that are unrecorded since an old
 //!     one
-//! 13. ends requests for a change of phone whose codes are over, and removes the codes, and old requests
+//! 14. ends requests for a change of phone whose codes are over, and removes the codes, and old requests
+//! 15. deletes recordings at Twilio whose links have ended. It comes last, because it waits for Twilio
 //!
 //! Its only input is the rows, so every worker may run it, on schedule and at once when numbers become free. `jobrun sweep` takes
 //! back numbers and offers numbers, and does no other part.
@@ -33,10 +35,11 @@ use jobrun_shared::numbers::promise::{self, AlertChanges};
 use jobrun_shared::numbers::{offer, pool_alerts};
 use jobrun_shared::queue::{self, Queue};
 use jobrun_shared::retention::{self, Removed};
-use jobrun_shared::{clock, reminders, restore, stops, telemetry};
+use jobrun_shared::{clock, forwarding_checks, reminders, restore, stops, telemetry};
 
 use crate::context::JobContext;
 use crate::events::stripe;
+use crate::jobs::recordings;
 
 /// The time for which a finished job can be inspected.
 const FINISHED_JOBS_KEPT_FOR: Duration = Duration::from_secs(60 * 60);
@@ -54,6 +57,7 @@ pub(crate) async fn run(context: &JobContext) -> Result<(), db::Error> {
         offer_numbers(context).await,
         check_waiting_list(context).await,
         record_reminders(context).await,
+        record_forwarding_checks(context).await,
         check_pool_level(context).await,
         check_empty_pools(context).await,
         expire_texts_and_alerts(context).await,
@@ -66,6 +70,7 @@ pub(crate) async fn run(context: &JobContext) -> Result<(), db::Error> {
         check_restores(context).await,
         forget_unrecorded_texts(context).await,
         forget_phone_codes(context).await,
+        recordings::delete_due(context).await,
     ];
     results.into_iter().collect::<Result<(), db::Error>>()?;
     sweeps::record_success(&context.pool, context.sweep_interval, clock::now()).await
@@ -131,6 +136,15 @@ async fn record_reminders(context: &JobContext) -> Result<(), db::Error> {
     if recorded > 0 {
         context.announcer.announce(Queue::ProcessEvents);
         tracing::info!(clients = recorded, "clients have fallen silent, and are reminded");
+    }
+    Ok(())
+}
+
+async fn record_forwarding_checks(context: &JobContext) -> Result<(), db::Error> {
+    let recorded = forwarding_checks::record_due(&context.pool, &context.forwarding_checks, clock::now()).await?;
+    if recorded > 0 {
+        context.announcer.announce(Queue::ProcessEvents);
+        tracing::info!(clients = recorded, "the forwarding of clients is checked");
     }
     Ok(())
 }
@@ -256,6 +270,8 @@ async fn forget_unrecorded_texts(context: &JobContext) -> Result<(), db::Error> 
 
 /// Comes late, because nothing waits for it.
 async fn remove_old_rows(context: &JobContext) -> Result<(), db::Error> {
+    let calls = retention::remove_old_calls(&context.pool, clock::now()).await?;
+    tracing::debug!(calls, "removed calls that are not counted any more");
     let removed = retention::remove_old(&context.pool, context.retention, clock::now()).await?;
     if removed != Removed::default() {
         tracing::info!(texts = removed.texts, events = removed.events, "removed what was over long ago");

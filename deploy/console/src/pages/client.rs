@@ -209,6 +209,7 @@ fn answers(frame: &Frame, client: &Header) -> Vec<(String, String)> {
             "ownerName" => "Owner",
             "notificationPref" => "Notifications",
             "phoneType" => "Phone type",
+            "network" => "Network",
             other => other,
         };
         (frame.text(name), frame.text(&value))

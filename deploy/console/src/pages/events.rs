@@ -24,16 +24,18 @@ pub struct Parameters {
     before: Option<i64>,
 }
 
-const KINDS: [(&str, &str); 13] = [
+const KINDS: [(&str, &str); 14] = [
     ("", "Any kind"),
     ("text", "Text"),
     ("call_arrived", "Call arrived"),
     ("call_ended", "Call ended"),
+    ("recording_made", "Message left"),
     ("delivery_report", "Delivery report"),
     ("stripe", "Stripe"),
     ("payment_changed", "Payment changed"),
     ("number_due", "Number due"),
     ("reminder_due", "Reminder due"),
+    ("forwarding_check_due", "Forwarding check due"),
     ("number_lost", "Number lost"),
     ("opted_out", "Opted out"),
     ("unreachable", "Unreachable"),

@@ -16,7 +16,7 @@ use crate::commands::{connect_for_account, operator};
 use crate::table;
 
 /// What an erasure does with the rows of each table.
-const DONE: [(&str, &str); 16] = [
+const DONE: [(&str, &str); 18] = [
     ("clients", "deleted"),
     ("onboarding_states", "deleted"),
     ("waiting_list", "deleted"),
@@ -29,6 +29,8 @@ const DONE: [(&str, &str); 16] = [
     ("opt_changes", "deleted; an opt-out stays as a keyed digest of the phone"),
     ("unrecorded_texts", "deleted; the words are redacted at Twilio"),
     ("bulk_action_texts", "deleted"),
+    ("calls", "deleted"),
+    ("voicemails", "the recordings are deleted at Twilio; the rows stay without the client for a month"),
     ("subscriptions", "stay, with Stripe's names alone, for the books"),
     ("payment_events", "stay, with Stripe's names, times and amounts, for the books"),
     ("number_changes", "stay, with the client's former id: who had a number when"),

@@ -14,10 +14,12 @@ mod declines;
 mod fillers;
 mod form;
 
+mod forwarding_test;
 mod forwarding_trouble;
 mod machines;
 
 mod names;
+mod networks;
 mod new_phone;
 
 mod person_wanted;
@@ -35,6 +37,7 @@ use serde::{Deserialize, Serialize};
 
 use choices::Assent;
 
+use crate::network::Network;
 use crate::{E164, PhoneType, State};
 
 /// The longest text that is stored as a name or a trade and place, in characters.
@@ -196,6 +199,10 @@ pub enum Meaning {
     Done,
     /// Forwarding cannot be set up as it was told.
     CannotForward,
+    /// The network that the sender's phone is with, while that is asked.
+    Network(Network),
+    /// The sender wants its forwarding tested, or says that it has stopped working.
+    TestsForwarding,
     /// The sender has read our text, and answers no question.
     Thanks,
     /// A greeting, or the wish to join.
@@ -246,6 +253,8 @@ impl fmt::Display for Meaning {
             Self::Phone(PhoneType::Landline) => formatter.write_str("landline"),
             Self::Done => formatter.write_str("done"),
             Self::CannotForward => formatter.write_str("cannot forward"),
+            Self::Network(network) => write!(formatter, "network: {}", network.name()),
+            Self::TestsForwarding => formatter.write_str("tests forwarding"),
             Self::Thanks => formatter.write_str("thanks"),
             Self::Greeting => formatter.write_str("greeting"),
             Self::TooLong => formatter.write_str("too long"),
@@ -271,6 +280,7 @@ pub fn read(body: &str, asked: State, known: Option<&Half>) -> Meaning {
         State::S7FwdSent | State::S8FwdConfirm if forwarding_trouble::cannot_forward(body) => Meaning::CannotForward,
         State::S7FwdSent => choices::phone_type(body).map_or_else(|| read_unprompted(body), Meaning::Phone),
         State::S8FwdConfirm => chosen_phone(body).map_or_else(|| read_unprompted(body), Meaning::Phone),
+        State::Complete if forwarding_test::asks_for_test(body) => Meaning::TestsForwarding,
         State::S9TestCall | State::Complete => read_unprompted(body),
     });
     if meaning != Meaning::Unclear {
@@ -279,6 +289,26 @@ pub fn read(body: &str, asked: State, known: Option<&Half>) -> Meaning {
     let is_too_long = asked < State::S8FwdConfirm && body.chars().count() > ANSWER_CHARS_MAX;
     let unread = if is_too_long { Meaning::TooLong } else { Meaning::Unclear };
     questions::for_a_person(body, asked).unwrap_or(unread)
+}
+
+/// Returns the meaning of a text, with `asked` as the open question and the question for the network on top of it.
+#[must_use]
+pub fn read_network(body: &str, asked: State) -> Meaning {
+    let meaning = read(body, asked, None);
+    let is_landline =
+        meaning == Meaning::Phone(PhoneType::Landline) && words::plain(body).iter().any(|word| word == "landline");
+    let may_name_it = matches!(
+        meaning,
+        Meaning::Unclear
+            | Meaning::TooLong
+            | Meaning::Phone(_)
+            | Meaning::CannotForward
+            | Meaning::Greeting
+            | Meaning::No
+            | Meaning::Thanks
+    );
+    let network = networks::network(body).filter(|_| may_name_it && !is_landline);
+    network.map_or(meaning, Meaning::Network)
 }
 
 /// Returns whether a text asks for no more texts in plain words. Twilio's own words are [`keyword`]s.

@@ -19,6 +19,15 @@ const PAYMENT_LINK: &str =
 
 const PORTAL: &str = "https://billing.stripe.com/p/login/test_8x26oG3gt2Nd5Rfdti7kc00";
 
+/// The name of a network that is as long as any.
+const NETWORK: &str = "Tesco Mobile";
+
+/// The times of ten calls, which are as many as a text lists.
+const WHEN: &str = ", at 09:12, 09:40, 10:01, 10:02, 10:03, 10:04, 10:05, 10:06, 10:07 and 11:05";
+
+/// As long as the link to a message.
+const MESSAGE_LINK: &str = "https://onboarding.example.com/v/0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
+
 /// The wordings of open questions. The first is the usual one.
 const QUESTIONS: [Name; 14] = [
     Name::OwnerNameAgain,
@@ -41,7 +50,7 @@ const QUESTIONS: [Name; 14] = [
 const INSTRUCTIONS: [Name; 3] = [Name::ForwardIPhone, Name::ForwardAndroid, Name::ForwardLandline];
 
 /// The wordings of other steps that a client is reminded of.
-const STEPS: [Name; 9] = [
+const STEPS: [Name; 14] = [
     Name::PaymentAgain,
     Name::NumberReady,
     Name::InstructionsAgain,
@@ -51,6 +60,11 @@ const STEPS: [Name; 9] = [
     Name::ForwardIPhoneAnotherWay,
     Name::ForwardAndroidAnotherWay,
     Name::ForwardLandlineAnotherWay,
+    Name::AskNetwork,
+    Name::ForwardOnThree,
+    Name::ForwardOnHost,
+    Name::ForwardOnGuest,
+    Name::ForwardOnUnknownNetwork,
 ];
 
 /// Returns a placeholder, with values of it: the usual one first, and the longest. Empty if there is no such placeholder.
@@ -65,6 +79,14 @@ fn values(placeholder: &str) -> Option<(&'static str, Vec<Words>)> {
         "portal" => ("portal", vec![PORTAL.into()]),
         "limit" => ("limit", vec![ANSWER_CHARS_MAX.to_string().into()]),
         "answer" => ("answer", vec!["ABC Plumbing".into(), "w".repeat(ANSWER_CHARS_MAX).into()]),
+        "network" => ("network", vec!["EE".into(), NETWORK.into()]),
+        "how_often" => ("how_often", vec!["3 times".into(), "over 100 times".into()]),
+        "count" => ("count", vec!["3".into(), "over 100".into()]),
+        "day" => ("day", vec!["today".into()]),
+        "when" => ("when", vec![", at 09:12, 09:40 and 11:05".into(), WHEN.into()]),
+        "length" => ("length", vec![" (0:42)".into()]),
+        "link" => ("link", vec![MESSAGE_LINK.into()]),
+        "days" => ("days", vec!["30".into()]),
         "code" => ("code", vec!["123456".into()]),
         "ending" => ("ending", vec!["456".into()]),
         "instructions" => ("instructions", of_names(&INSTRUCTIONS)),
@@ -77,7 +99,7 @@ fn values(placeholder: &str) -> Option<(&'static str, Vec<Words>)> {
 /// Returns a wording that stands in another one. It takes the values that it has placeholders for.
 fn nested(name: Name) -> Words {
     let words = name.with("number", NUMBER).with("dialled_number", DIALLED_NUMBER);
-    let words = words.with("payment_link", PAYMENT_LINK);
+    let words = words.with("payment_link", PAYMENT_LINK).with("network", NETWORK);
     if name == Name::InstructionsAgain { words.with("instructions", nested(Name::ForwardIPhone)) } else { words }
 }
 

@@ -49,6 +49,12 @@ fn every_wording_but_those_with_links_or_other_wordings_in_them_is_one_segment_u
         Name::ForwardIPhoneAnotherWay,
         Name::ForwardAndroidAnotherWay,
         Name::ForwardLandlineAnotherWay,
+        Name::ForwardOnThree,
+        Name::ForwardOnHost,
+        Name::ForwardOnGuest,
+        Name::ForwardOnUnknownNetwork,
+        Name::ForwardingBroken,
+        Name::ForwardingBrokenLandline,
     ];
     let holds_more = |placeholder: &String| {
         ["payment_link", "portal", "question", "next_step", "instructions"].contains(&placeholder.as_str())

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use jobrun_onboarding::{Half, State, read};
+use jobrun_onboarding::{Half, State, read, read_network};
 
 const EXAMPLES: &str = include_str!("../answers.txt");
 
@@ -36,9 +36,13 @@ fn every_example_is_read_as_the_file_says() {
     let wrong: Vec<String> = examples
         .iter()
         .filter_map(|[answer, asked, expected]| {
-            let (name, known) =
-                asked.split_once(" after ").map_or((*asked, None), |(name, known)| (name, Some(half(known))));
-            let read = read(&answer.replace("\\n", "\n"), state(name), known.as_ref()).to_string();
+            let answered = answer.replace("\\n", "\n");
+            let read = match (asked.split_once(" after "), asked.strip_suffix(" asked for the network")) {
+                (Some((name, known)), _) => read(&answered, state(name), Some(&half(known))),
+                (None, Some(name)) => read_network(&answered, state(name)),
+                (None, None) => read(&answered, state(asked), None),
+            };
+            let read = read.to_string();
             (read != *expected).then(|| format!("{answer} | {asked} | {read}, and not {expected}"))
         })
         .collect();

@@ -6,9 +6,13 @@ use jobrun_onboarding::{Allocation, Client, Collected, E164, Exchange, Facts, Pa
 
 mod answers;
 
+mod callers;
+
 mod texts;
 
 mod forwarding;
+
+mod forwarding_checks;
 
 mod table;
 
@@ -39,6 +43,7 @@ fn client_at(state: State) -> Client {
         opted_out: false,
         unreachable: false,
         takeover: None,
+        forwarding_test: None,
     }
 }
 
@@ -49,6 +54,7 @@ fn facts(allocation: Option<Allocation>) -> Facts<'static> {
         payment_portal: None,
         allocation,
         region_served: true,
+        calls: Default::default(),
         now: Default::default(),
         asked_at: Default::default(),
     }

@@ -68,7 +68,7 @@ proptest! {
         let (decision, _) = step(&client, &event, &pool);
         let is_asked_for = matches!(event, Event::Operator { action: Action::AskAgain | Action::Cancel | Action::HandBack { .. }, .. });
         for text in &decision.texts {
-            prop_assert!(is_asked_for || matches!(text.kind, TextKind::MissedCall | TextKind::OperatorReply));
+            prop_assert!(is_asked_for || TextKind::SENT_IN_A_TAKEOVER.contains(&text.kind));
         }
         // Its own texts move nothing meanwhile.
         let is_text = matches!(event, Event::Text { .. });
@@ -175,8 +175,11 @@ fn the_conversation_goes_on_where_it_stood_when_the_client_is_handed_back() {
 fn opt_outs_calls_and_payments_count_during_a_takeover() {
     let client = taken_over_by("ada", None);
     assert_eq!(decided_at(&client, &text("STOP"), noon()).opt, Some(OptChange::Out));
-    let call =
-        jobrun_onboarding::Call { sid: Some("CA1".to_owned()), caller: jobrun_onboarding::caller("+447700900123") };
+    let call = jobrun_onboarding::Call {
+        sid: Some("CA1".to_owned()),
+        caller: jobrun_onboarding::caller("+447700900123"),
+        at: noon(),
+    };
     let testing = Client { state: State::S8FwdConfirm, number: Some(number()), ..client.clone() };
     let ended = decided_at(&testing, &Event::CallEnded(call.clone()), noon());
     assert_eq!((ended.next, kinds(&ended)), (State::Complete, Vec::new()));

@@ -4,17 +4,26 @@ use std::collections::BTreeSet;
 
 use chrono::DateTime;
 use jobrun_onboarding::action::Action;
+use jobrun_onboarding::forwarding_checks::ForwardingCheck;
+use jobrun_onboarding::network::{Network, NetworkQuestion};
 use jobrun_onboarding::phone_change::CodeReply;
 use jobrun_onboarding::reminders::Reminder;
 use jobrun_onboarding::wording_file::carrier_word;
 use jobrun_onboarding::words::Words;
 use jobrun_onboarding::{
     Allocation, Call, Client, Collected, Decision, E164, Event, Exchange, Field, Keyword, OptChange, Payment,
-    PhoneType, State, Step, TextKind, Wordings, decide,
+    PhoneType, State, Step, TextKind, VoiceMessage, Wordings, decide,
 };
 use proptest::prelude::*;
 
 use crate::{client_at, english, facts};
+
+const NETWORK_QUESTIONS: [NetworkQuestion; 4] = [
+    NetworkQuestion::AskNext,
+    NetworkQuestion::Open,
+    NetworkQuestion::Closed,
+    NetworkQuestion::Answered(Network::Three),
+];
 
 pub(super) const EMPTY: Allocation = Allocation::PoolEmpty { told_late: false };
 
@@ -43,6 +52,9 @@ pub(super) fn a_text() -> impl Strategy<Value = String> {
         "🙂",
         "unstop",
         "back",
+        "TEST",
+        "it doesn't work",
+        "EE",
         "Plumber",
         "Leeds",
         "wrong number",
@@ -71,7 +83,13 @@ fn a_call() -> impl Strategy<Value = Call> {
     (any::<bool>(), callers).prop_map(|(named, caller)| Call {
         sid: named.then(|| "CA1".to_owned()),
         caller: jobrun_onboarding::caller(caller),
+        at: Default::default(),
     })
+}
+
+fn left_by(call: Call) -> VoiceMessage {
+    let link = Some("https://link".to_owned());
+    VoiceMessage { recording: "RE1".to_owned(), caller: call.caller, seconds: Some(42), link }
 }
 
 pub(super) fn a_payment() -> impl Strategy<Value = Payment> {
@@ -83,6 +101,7 @@ pub(super) fn an_event() -> impl Strategy<Value = Event> {
         6 => (a_text(), taken_for()).prop_map(|(body, taken_for)| Event::Text { body, taken_for, received_at: Default::default() }),
         1 => a_call().prop_map(Event::CallArrived),
         1 => a_call().prop_map(Event::CallEnded),
+        1 => a_call().prop_map(|call| Event::MessageLeft(left_by(call))),
         1 => Just(Event::NumberDue),
         2 => a_payment().prop_map(Event::PaymentStands),
         1 => Just(Event::NumberLost(number())),
@@ -91,6 +110,7 @@ pub(super) fn an_event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Reached),
         1 => a_reminder().prop_map(Event::ReminderDue),
         1 => a_code().prop_map(Event::CodeReply),
+        1 => a_check().prop_map(Event::ForwardingCheckDue),
         2 => an_action().prop_map(|action| Event::Operator { by: "ada".to_owned(), action }),
     ]
 }
@@ -114,6 +134,14 @@ fn a_reminder() -> impl Strategy<Value = Reminder> {
         last_said: said.map(|kind| kind.name().to_owned()),
         until: DateTime::UNIX_EPOCH,
     })
+}
+
+fn a_check() -> impl Strategy<Value = ForwardingCheck> {
+    let at = DateTime::UNIX_EPOCH;
+    prop_oneof![
+        any::<bool>().prop_map(move |called| ForwardingCheck::TestOver { asked_at: at, called }),
+        Just(ForwardingCheck::NoCalls { since: at, until: at }),
+    ]
 }
 
 pub(super) fn an_action() -> impl Strategy<Value = Action> {
@@ -144,13 +172,15 @@ prop_compose! {
         has_number in any::<bool>(),
         opted_out in any::<bool>(),
         unreachable in any::<bool>(),
-        phone_type in prop::option::of(Just(PhoneType::Landline)),
+        phone_type in prop::option::of(prop::sample::select(vec![PhoneType::Landline, PhoneType::Android])),
+        network in prop::option::of(prop::sample::select(NETWORK_QUESTIONS.to_vec())),
+        testing in any::<bool>(),
     ) -> Client {
         Client {
             id: "c".to_owned(),
             owner_phone: E164::parse("+447900000001").unwrap(),
             state,
-            collected: Collected { phone_type, ..Collected::default() },
+            collected: Collected { phone_type, network, ..Collected::default() },
             exchange: Exchange::default(),
             payment_active,
             payment,
@@ -159,6 +189,7 @@ prop_compose! {
             opted_out,
             unreachable,
             takeover: None,
+            forwarding_test: testing.then_some(DateTime::UNIX_EPOCH),
         }
     }
 }
@@ -188,7 +219,9 @@ fn may_follow(state: State, next: State, event: &Event) -> bool {
             let is_behind = state > State::S5ConfirmLive;
             next == state || (place(next) + 1 == place(state) && (!is_behind || next > State::S5ConfirmLive))
         }
-        Event::ReminderDue(_) | Event::CodeReply(_) => next == state,
+        Event::ReminderDue(_) | Event::CodeReply(_) | Event::ForwardingCheckDue(_) | Event::MessageLeft(_) => {
+            next == state
+        }
         Event::Text { .. } | Event::NumberDue | Event::OptedOut | Event::Unreachable | Event::Reached => {
             let chooses_phone = [(State::S7FwdSent, State::S6PhoneType), (State::S8FwdConfirm, State::S7FwdSent)];
             // Without a number, the choice of another phone leads back to the question.
@@ -356,6 +389,7 @@ fn no_text_asks_for_a_word_that_twilio_acts_on() {
                     opted_out: false,
                     unreachable: false,
                     takeover: None,
+                    forwarding_test: None,
                 };
                 let event = Event::Text { body: body.to_owned(), taken_for: None, received_at: Default::default() };
                 let (decision, _) = step(&client, &event, &EMPTY);

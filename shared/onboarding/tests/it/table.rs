@@ -6,11 +6,12 @@ use std::fmt::Write;
 
 use chrono::DateTime;
 use jobrun_onboarding::action::Action;
+use jobrun_onboarding::forwarding_checks::ForwardingCheck;
 use jobrun_onboarding::phone_change::{CodeReply, PhoneChangeStep};
 use jobrun_onboarding::reminders::Reminder;
 use jobrun_onboarding::{
     Allocation, Call, Client, Collected, Decision, E164, Event, Exchange, Field, Keyword, Payment, PhoneType, State,
-    Step, TextKind, decide,
+    Step, TextKind, VoiceMessage, decide,
 };
 
 use crate::facts;
@@ -18,7 +19,7 @@ use crate::facts;
 const COMMITTED: &str = include_str!("../transition_table.txt");
 
 /// One text for each meaning, and the keywords.
-const TEXTS: [&str; 33] = [
+const TEXTS: [&str; 34] = [
     "Plumber from London",
     "Plumber",
     "ABC",
@@ -31,6 +32,7 @@ const TEXTS: [&str; 33] = [
     "3",
     "DONE",
     "there is no such menu",
+    "TEST",
     "???",
     "back",
     "wrong number",
@@ -90,13 +92,18 @@ fn events() -> Vec<(String, Payment, Event)> {
         ("\"BYE\" taken for STOP", text("BYE", Some(Keyword::Stop))),
         ("\"HUH\" taken for HELP", text("HUH", Some(Keyword::Help))),
     ];
-    let call = |from: &str| Call { sid: Some("CA1".to_owned()), caller: jobrun_onboarding::caller(from) };
+    let call = |from: &str| Call {
+        sid: Some("CA1".to_owned()),
+        caller: jobrun_onboarding::caller(from),
+        at: Default::default(),
+    };
     let others = [
         ("CallArrived", Event::CallArrived(call("+447700900123"))),
         ("CallArrived, withheld", Event::CallArrived(call("anonymous"))),
         ("CallArrived, the owner", Event::CallArrived(call(OWNER))),
         ("CallEnded", Event::CallEnded(call("+447700900123"))),
         ("CallEnded, withheld", Event::CallEnded(call("anonymous"))),
+        ("MessageLeft", Event::MessageLeft(message_left())),
         ("NumberDue", Event::NumberDue),
         ("NumberLost", Event::NumberLost(E164::parse("+447111111112").unwrap())),
         ("NumberLost, the same", Event::NumberLost(number())),
@@ -109,6 +116,7 @@ fn events() -> Vec<(String, Payment, Event)> {
         ("Reminder due, pay asked", reminder(Some(TextKind::PaymentRequired), false)),
         ("Reminder due, offered", reminder(Some(TextKind::NumberReady), false)),
         ("Reminder due, closed", reminder(Some(TextKind::Closing), false)),
+        ("No calls for long", no_calls()),
         ("OptedOut", Event::OptedOut),
         ("Unreachable", Event::Unreachable),
         ("Reached", Event::Reached),
@@ -127,12 +135,26 @@ fn code(is_right: bool, wrong_before: u32) -> Event {
     Event::CodeReply(CodeReply { is_right, wrong_before, expires_at, received_at })
 }
 
+fn message_left() -> VoiceMessage {
+    VoiceMessage {
+        recording: "RE1".to_owned(),
+        caller: jobrun_onboarding::caller("+447700900123"),
+        seconds: Some(42),
+        link: Some("https://link".to_owned()),
+    }
+}
+
 /// Returns a reminder of a client to whom `last_said` was said last.
 fn reminder(last_said: Option<TextKind>, is_last: bool) -> Event {
     let [since, until] = [DateTime::UNIX_EPOCH; 2];
     let payment_asked = last_said == Some(TextKind::PaymentRequired);
     let last_said = last_said.map(|kind| kind.name().to_owned());
     Event::ReminderDue(Reminder { since, nth: if is_last { 3 } else { 1 }, is_last, payment_asked, last_said, until })
+}
+
+fn no_calls() -> Event {
+    let [since, until] = [DateTime::UNIX_EPOCH; 2];
+    Event::ForwardingCheckDue(ForwardingCheck::NoCalls { since, until })
 }
 
 /// Returns the actions of operators on a client that nobody has taken over.
@@ -179,6 +201,7 @@ fn client(state: State, payment: Payment, facts: [bool; FACTS.len()]) -> Client 
         opted_out,
         unreachable,
         takeover: None,
+        forwarding_test: None,
     }
 }
 
@@ -218,6 +241,7 @@ fn describe(client: &Client, decision: &Decision) -> String {
         parts.push("gives up its number".to_owned());
     }
     parts.extend(decision.takes_number.as_ref().map(|_| "takes its number".to_owned()));
+    parts.extend(decision.forwarding_test.map(|_| "tests its forwarding".to_owned()));
     parts.extend(decision.takeover.as_ref().map(|_| "taken over".to_owned()));
     parts.extend(decision.refused.map(|refused| format!("refused: {}", refused.words())));
     parts.extend(decision.phone_change.as_ref().map(|step| match step {

@@ -29,6 +29,7 @@ fn receive(
         payment_portal: None,
         allocation: None,
         region_served: served,
+        calls: Default::default(),
         now: asked_at,
         asked_at,
     };

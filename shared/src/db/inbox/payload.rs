@@ -5,6 +5,7 @@
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::E164;
 use jobrun_onboarding::action::Action;
+use jobrun_onboarding::forwarding_checks::ForwardingCheck;
 use jobrun_onboarding::reminders::Reminder;
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +51,17 @@ pub enum Payload {
         /// Twilio's name for the call.
         #[serde(default)]
         sid: Option<String>,
+    },
+    /// A caller of one of our numbers left a message.
+    RecordingMade {
+        /// Our number, E.164.
+        to: String,
+        /// Twilio's name for the recording.
+        sid: String,
+        /// Twilio's name for the call.
+        call_sid: String,
+        /// How long it is.
+        seconds: Option<u32>,
     },
     /// Twilio reports the status of a text.
     DeliveryReport {
@@ -133,6 +145,13 @@ pub enum Payload {
         /// The reminder.
         reminder: Reminder,
     },
+    /// A check of the forwarding of a live client is due.
+    ForwardingCheckDue {
+        /// `clients.id`.
+        client_id: String,
+        /// The check.
+        check: ForwardingCheck,
+    },
     /// The operator took a number from a client by hand.
     NumberLost {
         /// `clients.id`.
@@ -159,10 +178,11 @@ pub enum Payload {
 }
 
 /// The kinds that this version knows. Events of other kinds are left to the next version, which may already run.
-pub(super) const KINDS: [&str; 17] = [
+pub(super) const KINDS: [&str; 19] = [
     "text",
     "call_arrived",
     "call_ended",
+    "recording_made",
     "delivery_report",
     "number_due",
     "opted_out",
@@ -174,6 +194,7 @@ pub(super) const KINDS: [&str; 17] = [
     "operator_action",
     "operator_action_cancel",
     "reminder_due",
+    "forwarding_check_due",
     "number_lost",
     "phone_change_asked",
     "phone_change_due",
@@ -206,6 +227,7 @@ impl Payload {
             Self::Text { .. } => "text",
             Self::CallArrived { .. } => "call_arrived",
             Self::CallEnded { .. } => "call_ended",
+            Self::RecordingMade { .. } => "recording_made",
             Self::DeliveryReport { .. } => "delivery_report",
             Self::NumberDue { .. } => "number_due",
             Self::OptedOut { .. } => "opted_out",
@@ -216,6 +238,7 @@ impl Payload {
             Self::PaymentChanged { .. } => "payment_changed",
             Self::OperatorAction { action, .. } => kind_of(action),
             Self::ReminderDue { .. } => "reminder_due",
+            Self::ForwardingCheckDue { .. } => "forwarding_check_due",
             Self::NumberLost { .. } => "number_lost",
             Self::PhoneChangeAsked { .. } => "phone_change_asked",
             Self::PhoneChangeDue { .. } => "phone_change_due",
@@ -243,7 +266,9 @@ impl Payload {
             | Self::OptedOut { phone, .. }
             | Self::Unreachable { phone, .. }
             | Self::Reached { phone, .. } => phone_lane(phone),
-            Self::CallArrived { to, .. } | Self::CallEnded { to, .. } => number_lane(to),
+            Self::CallArrived { to, .. } | Self::CallEnded { to, .. } | Self::RecordingMade { to, .. } => {
+                number_lane(to)
+            }
             Self::DeliveryReport { message_id: Some(id), .. } => format!("message:{id}"),
             Self::DeliveryReport { message_id: None, sid, .. } => format!("message:{sid}"),
             // In any order: their combined meaning does not depend on it.
@@ -255,6 +280,7 @@ impl Payload {
             | Self::PaymentChanged { client_id, .. }
             | Self::OperatorAction { client_id, .. }
             | Self::ReminderDue { client_id, .. }
+            | Self::ForwardingCheckDue { client_id, .. }
             | Self::NumberLost { client_id, .. } => client_lane(client_id),
         }
     }
@@ -323,6 +349,7 @@ mod tests {
             Payload::Text { from: from(), to: to(), body: String::new(), opt_out_type: None, answered_at: None },
             Payload::CallArrived { from: from(), to: to(), sid: None },
             Payload::CallEnded { from: from(), to: to(), status: String::new(), sid: None },
+            Payload::RecordingMade { to: to(), sid: String::new(), call_sid: String::new(), seconds: Some(7) },
             Payload::DeliveryReport {
                 message_id: None,
                 sid: String::new(),
@@ -358,6 +385,10 @@ mod tests {
                     last_said: None,
                     until: DateTime::UNIX_EPOCH,
                 },
+            },
+            Payload::ForwardingCheckDue {
+                client_id: String::new(),
+                check: ForwardingCheck::TestOver { asked_at: DateTime::UNIX_EPOCH, called: false },
             },
             Payload::NumberLost { client_id: String::new(), number: String::new() },
             Payload::PhoneChangeAsked {

@@ -108,7 +108,7 @@ pub async fn lock_due(
                               OR (m.retry_of IS NOT NULL
                                   AND (earlier.next_attempt_at IS NULL OR earlier.next_attempt_at <= $1)))
                              AND (earlier.expires_at IS NULL OR earlier.expires_at > $1)
-                             AND (m.kind <> 'missed_call' OR earlier.deferred_until IS NULL
+                             AND (m.kind NOT IN ('missed_call', 'voicemail') OR earlier.deferred_until IS NULL
                                   OR earlier.next_attempt_at <= $1))) LIMIT 1) IS NULL
              AND NOT EXISTS (SELECT FROM client_reach r WHERE r.phone = substr(m.to_phone, 2) AND NOT r.may_be_texted)
              AND (m.client_id IS NOT NULL

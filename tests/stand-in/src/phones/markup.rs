@@ -119,6 +119,7 @@ pub(super) fn heard(answer: &crate::Answer) -> String {
         match tag.split(|it: char| it.is_whitespace() || it == '/').next().unwrap_or_default() {
             "Say" => heard.push(unescaped(words)),
             "Play" => heard.push("(a recording)".to_owned()),
+            "Record" => heard.push("(the tone)".to_owned()),
             "Dial" => heard.push("(the call is put through)".to_owned()),
             "Reject" => heard.push("(the engaged tone)".to_owned()),
             _ => {}

@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
+use jobrun_onboarding::forwarding_checks::ForwardingCheck;
 use jobrun_onboarding::phone_change::{self, CodeReply};
-use jobrun_onboarding::{Call, E164, Event, Keyword, caller, keyword};
+use jobrun_onboarding::{Call, E164, Event, Keyword, VoiceMessage, caller, keyword};
 use jobrun_shared::db::inbox::{Payload, PendingEvent};
 use jobrun_shared::phone_codes;
 
@@ -18,7 +19,7 @@ pub(super) enum Inbound {
     Event(Event),
     /// A text to a number of ours that is neither the onboarding number nor the client's own.
     Misdirected,
-    /// A reminder that something said meanwhile has overtaken.
+    /// A reminder or a check that something said meanwhile has overtaken.
     Overtaken,
     /// An event that is not for a conversation, or cannot be read.
     Nothing,
@@ -26,7 +27,8 @@ pub(super) enum Inbound {
 
 impl ClientWork {
     pub(super) fn to_domain_event(&self, context: &JobContext, event: &PendingEvent) -> Inbound {
-        let call = |from: &str, sid: &Option<String>| Call { sid: sid.clone(), caller: caller(from) };
+        let call =
+            |from: &str, sid: &Option<String>| Call { sid: sid.clone(), caller: caller(from), at: event.received_at };
         match &event.payload {
             Some(Payload::Text { to, body, opt_out_type, .. }) if !self.is_addressed_to_us(context, to) => {
                 self.convert_misdirected(event, body, opt_out_type.as_deref())
@@ -40,6 +42,16 @@ impl ClientWork {
             }
             Some(Payload::CallArrived { from, sid, .. }) => Inbound::Event(Event::CallArrived(call(from, sid))),
             Some(Payload::CallEnded { from, sid, .. }) => Inbound::Event(Event::CallEnded(call(from, sid))),
+            Some(Payload::RecordingMade { sid, call_sid, seconds, .. }) => {
+                let (recording, seconds) = (sid.clone(), *seconds);
+                let caller = self.calls.caller_of(call_sid);
+                Inbound::Event(Event::MessageLeft(VoiceMessage {
+                    recording,
+                    caller,
+                    seconds,
+                    link: context.new_link(),
+                }))
+            }
             Some(Payload::NumberDue { .. }) => Inbound::Event(Event::NumberDue),
             Some(Payload::OptedOut { .. }) => Inbound::Event(Event::OptedOut),
             Some(Payload::Unreachable { .. }) => Inbound::Event(Event::Unreachable),
@@ -57,6 +69,13 @@ impl ClientWork {
                 Inbound::Overtaken
             }
             Some(Payload::ReminderDue { reminder, .. }) => Inbound::Event(Event::ReminderDue(reminder.clone())),
+            // What happened meanwhile may be a call. The sweep looks again.
+            Some(Payload::ForwardingCheckDue { check: ForwardingCheck::NoCalls { .. }, .. })
+                if !self.outcomes.is_empty() || !self.pending.is_empty() =>
+            {
+                Inbound::Overtaken
+            }
+            Some(Payload::ForwardingCheckDue { check, .. }) => Inbound::Event(Event::ForwardingCheckDue(check.clone())),
             Some(Payload::NumberLost { number, .. }) => {
                 E164::parse(number).map_or(Inbound::Nothing, |it| Inbound::Event(Event::NumberLost(it)))
             }

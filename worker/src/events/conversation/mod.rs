@@ -5,6 +5,8 @@
 
 mod alerts;
 
+mod calls;
+
 mod inbound;
 
 mod save;
@@ -184,14 +186,16 @@ async fn load(conn: &mut PgConnection, ids: &[String], now: DateTime<Utc>) -> Re
     let payments = load_payment_statuses(conn, pending.values().flatten()).await?;
     let unserved = unserved_regions(conn, &loaded).await?;
     let mut requests = load_phone_requests(conn, &loaded, &lanes, &pending).await?;
+    let mut calls = calls::load(conn, &loaded, &lanes, &pending).await?;
     let batch = loaded.into_iter().zip(lanes).map(|(loaded, lanes)| {
         let mut own: Vec<PendingEvent> = lanes.iter().filter_map(|lane| pending.remove(lane)).flatten().collect();
         own.sort_unstable_by_key(|event| event.id);
         let payment = payments.get(&loaded.client.id).copied();
         let asked_at = own.iter().map(|event| event.received_at).fold(now, DateTime::max);
+        let calls = calls.remove(&loaded.client.id).unwrap_or_default();
         let region_served = !unserved.contains(&region_of(&loaded.region));
         let phone_request = requests.remove(&loaded.client.id);
-        ClientWork { payment, asked_at, region_served, phone_request, ..ClientWork::new(loaded, own) }
+        ClientWork { payment, asked_at, region_served, calls, phone_request, ..ClientWork::new(loaded, own) }
     });
     Ok(batch.collect())
 }

@@ -1,6 +1,8 @@
 //! Writes the decisions of a batch: clients, texts, opt-outs, outcomes, alerts. It decides nothing.
 
 use chrono::{DateTime, Utc};
+use jobrun_onboarding::calls::{KeptRecording, LINK_LASTS};
+use jobrun_onboarding::forwarding_checks::FIRST_LOOK_AFTER;
 use jobrun_onboarding::loop_guard::Admission;
 use jobrun_onboarding::phone_change::PhoneChangeStep;
 use jobrun_onboarding::reminders::LOOK_AGAIN_AFTER;
@@ -9,10 +11,13 @@ use jobrun_shared::alerts::texts;
 use jobrun_shared::cases::of_causes;
 use jobrun_shared::db;
 use jobrun_shared::db::alerts::{self, NewAlert};
+use jobrun_shared::db::calls;
 use jobrun_shared::db::cases::{self, NewCase};
 use jobrun_shared::db::clients::{self, ConversationProgress, OptChangeRecord};
+use jobrun_shared::db::forwarding_checks::{self, NextLook, TestChange};
 use jobrun_shared::db::inbox::{self, NewEvent, Outcome};
 use jobrun_shared::db::outbox::{self, NewMessage};
+use jobrun_shared::db::voicemails::{self, NewVoicemail};
 use jobrun_shared::db::{phone_changes, reminders};
 use sqlx::PgConnection;
 
@@ -65,10 +70,20 @@ pub(super) async fn save(
     outbox::drop_second_tries_to(conn, &went_on, now).await?;
     let texts: Vec<NewMessage> = batch.iter().flat_map(|work| work.texts.clone()).collect();
     outbox::insert(conn, &texts, now).await?;
+    let counted =
+        batch.iter().flat_map(|work| work.calls.counted.iter().map(|call| (work.loaded.client.id.as_str(), call)));
+    calls::insert(conn, &counted.collect::<Vec<_>>()).await?;
+    voicemails::insert(conn, &new_voicemails(batch, now), now).await?;
     let look_at = now + LOOK_AGAIN_AFTER;
     let silent = batch.iter().filter_map(|work| Some((work.begins_a_silence(look_at)?, Some(look_at))));
     reminders::save_next(conn, &silent.collect::<Vec<_>>()).await?;
     save_phone_steps(conn, batch, now).await?;
+    let tests: Vec<TestChange<'_>> = batch.iter().filter_map(ClientWork::test_change).collect();
+    forwarding_checks::save_tests(conn, &tests).await?;
+    let first_look = Some(now + FIRST_LOOK_AFTER);
+    let live = batch.iter().filter_map(ClientWork::goes_live);
+    let live: Vec<NextLook<'_>> = live.map(|client_id| NextLook { client_id, at: first_look, told_at: None }).collect();
+    forwarding_checks::save_next(conn, &live).await?;
     let follow_ups: Vec<NewEvent> = batch.iter().flat_map(|work| work.follow_ups.clone()).collect();
     inbox::insert(conn, &follow_ups, now).await?;
 
@@ -111,6 +126,26 @@ async fn save_phone_steps(conn: &mut PgConnection, batch: &[ClientWork], now: Da
     Ok(())
 }
 
+/// Returns the digest of the secret at the end of a link.
+fn digest_of_link(link: &str) -> Vec<u8> {
+    jobrun_credentials::digest(link.rsplit('/').next().unwrap_or_default())
+}
+
+/// Returns the messages that callers left. Only the digest of the secret in a link is stored.
+fn new_voicemails(batch: &[ClientWork], now: DateTime<Utc>) -> Vec<NewVoicemail> {
+    let of_client = |work: &ClientWork| {
+        let client_id = work.loaded.client.id.clone();
+        let of_recording = move |kept: &KeptRecording| NewVoicemail {
+            client_id: Some(client_id.clone()),
+            recording_sid: kept.recording.clone(),
+            token_sha256: kept.link.as_deref().map(digest_of_link),
+            expires_at: if kept.link.is_some() { now + LINK_LASTS } else { now },
+        };
+        work.recordings.iter().map(of_recording).collect::<Vec<_>>()
+    };
+    batch.iter().flat_map(of_client).collect()
+}
+
 /// Drops texts that are sent only once and were sent already, so that the loop guard does not count them.
 async fn drop_texts_sent_before(conn: &mut PgConnection, batch: &mut [ClientWork]) -> Result<(), db::Error> {
     let texts = batch.iter().flat_map(|work| &work.texts);
@@ -149,7 +184,7 @@ async fn apply_loop_guard(
             let admission = guard.admit(&text.to, &text.text, now);
             text.admit_as(admission);
             // Repeated calls are no loop.
-            if admission != Admission::Now && text.text.kind != TextKind::MissedCall {
+            if admission != Admission::Now && !matches!(text.text.kind, TextKind::MissedCall | TextKind::Voicemail) {
                 alerts.push(texts::too_many(client_id));
             }
         }

@@ -4,18 +4,22 @@ use std::collections::VecDeque;
 
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::action::Action;
+use jobrun_onboarding::calls::KeptRecording;
+use jobrun_onboarding::forwarding_checks::TEST_WITHIN;
 use jobrun_onboarding::phone_change::PhoneChangeStep;
 use jobrun_onboarding::{
     Allocation, Client, Concern, Decision, Event, Facts, OptChange, Payment, State, Step, Takeover, TextKind, decide,
 };
 use jobrun_shared::db::cases::NewCase;
 use jobrun_shared::db::clients::{self, OptChangeRecord};
+use jobrun_shared::db::forwarding_checks::TestChange;
 use jobrun_shared::db::inbox::{NewEvent, Outcome, Payload, PendingEvent, Source};
 use jobrun_shared::db::numbers;
 use jobrun_shared::db::outbox::NewMessage;
 use jobrun_shared::db::phone_changes::OpenRequest;
 use jobrun_shared::traces::{Span, SpanName};
 
+use super::calls::Calls;
 use crate::context::JobContext;
 
 /// A locked client, its events that are not decided yet, and the results of the others.
@@ -41,8 +45,14 @@ pub(super) struct ClientWork {
     /// Whether an operator took the client over.
     pub(super) was_taken_over: bool,
     pub(super) misfits_changed: bool,
+    /// Whether a test of the client's forwarding was begun, or is over.
+    pub(super) test_changed: bool,
     /// Whether the pool has numbers of the client's region.
     pub(super) region_served: bool,
+    /// The calls that were counted before, and those that these events add.
+    pub(super) calls: Calls,
+    /// What becomes of the messages that callers left.
+    pub(super) recordings: Vec<KeptRecording>,
     /// The time at which a question asked now counts as asked: not before the arrival of any loaded event.
     pub(super) asked_at: DateTime<Utc>,
     /// Whether the client asked to cancel, or for its money back.
@@ -86,7 +96,10 @@ impl ClientWork {
             went_on: false,
             was_taken_over: false,
             misfits_changed: false,
+            test_changed: false,
             region_served: true,
+            calls: Calls::default(),
+            recordings: Vec::new(),
             asked_at: DateTime::default(),
             cancel_asked: false,
             cases: Vec::new(),
@@ -121,6 +134,7 @@ impl ClientWork {
         &self,
         context: &'a JobContext,
         stored: &PendingEvent,
+        event: &Event,
         allocation: Option<Allocation>,
         now: DateTime<Utc>,
     ) -> Facts<'a> {
@@ -131,6 +145,7 @@ impl ClientWork {
             payment_portal: context.payment_portal.as_deref(),
             allocation,
             region_served: self.region_served,
+            calls: self.calls.history(&self.loaded, event),
             now,
             asked_at: asked_before.unwrap_or(self.asked_at),
         }
@@ -143,7 +158,8 @@ impl ClientWork {
         event: Event,
         now: DateTime<Utc>,
     ) {
-        let facts = self.facts(context, &stored, None, now);
+        let facts = self.facts(context, &stored, &event, None, now);
+        self.calls.saw(&event);
         match decide(&self.loaded.client, &event, &facts) {
             Step::Decided(decision) => self.apply(context, &stored, *decision),
             Step::AskPool => self.awaiting_number = Some((stored, event)),
@@ -177,7 +193,7 @@ impl ClientWork {
     /// Decides the event that needs a number, with the pool's reply.
     pub(super) fn decide_with_allocation(&mut self, context: &JobContext, allocation: Allocation, now: DateTime<Utc>) {
         let Some((stored, event)) = self.awaiting_number.take() else { return };
-        let facts = self.facts(context, &stored, Some(allocation.clone()), now);
+        let facts = self.facts(context, &stored, &event, Some(allocation.clone()), now);
         let step = decide(&self.loaded.client, &event, &facts);
         match allocation {
             Allocation::Assigned(number) => self.loaded.client.number = Some(number),
@@ -194,11 +210,27 @@ impl ClientWork {
     /// if it has moved and has a number: a client whom no text reaches may leave the number unused.
     pub(super) fn begins_a_silence(&self, look_at: DateTime<Utc>) -> Option<&str> {
         let client = &self.loaded.client;
-        let asks = |text: &NewMessage| !matches!(text.text.kind, TextKind::MissedCall | TextKind::Reminder);
+        let asks = |text: &NewMessage| {
+            !matches!(text.text.kind, TextKind::MissedCall | TextKind::Voicemail | TextKind::Reminder)
+        };
         let is_late = self.loaded.remind_at.is_none_or(|at| at > look_at);
         let may_leave_unused = self.moved && client.number.is_some();
         let begins = client.state != State::Complete && is_late && (may_leave_unused || self.texts.iter().any(asks));
         begins.then_some(client.id.as_str())
+    }
+
+    /// Returns the test of the client's forwarding to save, if it changed.
+    pub(super) fn test_change(&self) -> Option<TestChange<'_>> {
+        let Client { id, forwarding_test, .. } = &self.loaded.client;
+        let look_at = forwarding_test.map(|at| at + TEST_WITHIN);
+        self.test_changed.then_some(TestChange { client_id: id, asked_at: *forwarding_test, look_at })
+    }
+
+    /// Returns the client's id, if it is live and no sweep looks at its forwarding yet.
+    pub(super) fn goes_live(&self) -> Option<&str> {
+        let client = &self.loaded.client;
+        let is_new = self.loaded.forwarding_check_at.is_none() && client.forwarding_test.is_none();
+        (client.state == State::Complete && is_new).then_some(client.id.as_str())
     }
 
     /// Returns the payment status to save, if it changed.
@@ -220,7 +252,8 @@ impl ClientWork {
         let changes_answers = decision.collected != client.collected;
         let is_of_operator = matches!(event.payload, Some(Payload::OperatorAction { .. }));
         self.moved |= changes_state || changes_answers;
-        self.went_on |= changes_state || (changes_answers && !is_of_operator);
+        let answers_more = decision.collected.answers_more_than(&client.collected);
+        self.went_on |= changes_state || (answers_more && !is_of_operator);
         let is_another = |it: &Takeover| client.takeover.as_ref().is_none_or(|before| before.by != it.by);
         self.was_taken_over |= decision.takeover.as_ref().is_some_and(is_another);
         self.misfits_changed |= decision.exchange.misfits != client.exchange.misfits;
@@ -258,6 +291,8 @@ impl ClientWork {
         }
         self.takeover_changed |= decision.takeover != client.takeover;
         client.takeover = decision.takeover;
+        self.test_changed |= decision.forwarding_test != client.forwarding_test;
+        client.forwarding_test = decision.forwarding_test;
         if let Some(change) = decision.opt {
             client.opted_out = change == OptChange::Out;
             self.opt_changes.push(OptChangeRecord { phone: client.owner_phone.clone(), change, event_id: event.id });
@@ -269,6 +304,8 @@ impl ClientWork {
         if client.opted_out || client.unreachable {
             self.texts.clear();
         }
+        self.calls.counted.extend(decision.counted_call);
+        self.recordings.extend(decision.recording);
         let wording = context.wordings.of_region(&self.loaded.region);
         self.texts.extend(decision.texts.into_iter().map(|text| NewMessage {
             client_id: Some(client.id.clone()),

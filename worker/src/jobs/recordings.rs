@@ -1,0 +1,71 @@
+//! Deletes recordings of callers' messages at Twilio, when their links have ended. A part of the sweep.
+//!
+//! A deletion may be repeated: a recording that Twilio does not know any more counts as deleted. When it is tried again stands in the
+//! row before the request is made, so that no failure and no crash loses it.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use jobrun_shared::backoff::delay_after;
+use jobrun_shared::db::voicemails::{self, ToDelete};
+use jobrun_shared::{clock, db};
+
+use crate::context::JobContext;
+
+/// How many recordings one sweep deletes at most. The next one goes on.
+const DELETED_AT_ONCE: i64 = 50;
+
+/// The delay after the first failure. It doubles with each further one, up to the longest.
+const RETRY_DELAY: Duration = Duration::from_secs(60);
+const RETRY_DELAY_MAX: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// After this many failures, each is logged as an error.
+const FAILURES_EXPECTED: i32 = 5;
+
+/// How long a link whose recording is deleted is told from one that never was.
+const FORGOTTEN_AFTER: TimeDelta = TimeDelta::days(30);
+
+/// Deletes the recordings that are due, and forgets those that were deleted long ago.
+pub(super) async fn delete_due(context: &JobContext) -> Result<(), db::Error> {
+    for recording in claim(context, clock::now()).await? {
+        let Some(deleted) = context.unless_stopped(context.twilio.delete_recording(&recording.recording_sid)).await
+        else {
+            return Ok(());
+        };
+        match deleted {
+            Ok(()) => {
+                let mut conn = context.pool.acquire().await?;
+                voicemails::save_deleted(&mut conn, &recording.recording_sid, clock::now()).await?;
+                tracing::info!(voicemail = recording.id, "a recording is deleted at Twilio");
+            }
+            Err(error) => {
+                if recording.attempts > FAILURES_EXPECTED {
+                    tracing::error!(voicemail = recording.id, attempts = recording.attempts, %error, "a recording is still at Twilio");
+                } else {
+                    tracing::warn!(voicemail = recording.id, %error, "a recording was not deleted at Twilio, and will be");
+                }
+                // The others would wait as long for an answer. They are due again soon.
+                if !error.is_refusal() {
+                    break;
+                }
+            }
+        }
+    }
+    let mut conn = context.pool.acquire().await?;
+    voicemails::remove_deleted_before(&mut conn, clock::now() - FORGOTTEN_AFTER).await?;
+    Ok(())
+}
+
+/// Claims recordings until the time at which each is tried again.
+async fn claim(context: &JobContext, now: DateTime<Utc>) -> Result<Vec<ToDelete>, db::Error> {
+    let mut tx = context.pool.begin().await?;
+    let due = voicemails::lock_due(&mut tx, now, DELETED_AT_ONCE).await?;
+    let again_at: Vec<DateTime<Utc>> = due.iter().map(|it| again_at(it.attempts, now)).collect();
+    voicemails::save_attempts(&mut tx, &due, &again_at).await?;
+    tx.commit().await?;
+    Ok(due)
+}
+
+fn again_at(attempts: i32, now: DateTime<Utc>) -> DateTime<Utc> {
+    now + delay_after(usize::try_from(attempts).unwrap_or(1), RETRY_DELAY, RETRY_DELAY_MAX)
+}
