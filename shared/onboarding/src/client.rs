@@ -96,7 +96,7 @@ impl Collected {
         }
     }
 
-    /// Returns whether an answer differs from `earlier`. What is known of the network is left out: it is no step of the sign-up.
+    /// Returns whether an answer differs from `earlier`. The network does not count: it is no step of the sign-up.
     #[must_use]
     pub fn answers_more_than(&self, earlier: &Self) -> bool {
         *self != Self { network: self.network, ..earlier.clone() }

@@ -11,8 +11,8 @@ use super::payment_gate::number_in_the_background;
 use crate::action::Action;
 use crate::answer::{self, Keyword, keyword};
 use crate::{
-    Client, Event, Exchange, State, callers, forwarding_checks, forwarding_help, operator, phone_change, reminders,
-    service, texts, wording,
+    Client, Event, Exchange, State, callers, forwarding_checks, forwarding_help, operator, phone_change_texts,
+    reminders, service, texts, wording,
 };
 
 /// Decides what happens when `event` reaches `client`.
@@ -26,7 +26,7 @@ pub fn decide(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
         (None, Event::Text { body, .. }) if client.takeover_at(said_at(event, facts)).is_some() => {
             to_the_operator(client, body).into()
         }
-        (None, Event::CodeReply(reply)) => phone_change::code_given(client, reply).into(),
+        (None, Event::CodeReply(reply)) => phone_change_texts::code_given(client, reply).into(),
         (None, Event::PaymentStands(payment)) => service::payment_stands(client, *payment, facts),
         (None, Event::NumberLost(number)) => service::number_lost(client, number, facts),
         (None, Event::ReminderDue(reminder)) => reminders::remind(client, reminder, facts).into(),

@@ -50,6 +50,8 @@ mod cancelling;
 
 pub mod phone_change;
 
+mod phone_change_texts;
+
 mod takeover;
 
 pub mod quiet_hours;

@@ -1,12 +1,11 @@
-//! Decides how a client changes its phone: it proves who it is by a code that is sent to its old phone, or to an operator.
+//! The rules of a change of phone: the client proves who it is by a code that is sent to its old phone, or to an operator.
 //!
 //! The new phone texts as a newcomer. It is told the same words whether or not the old number is a client's, and whether or not a code
 //! was sent, so that no one learns who our clients are. The caller makes, keeps and compares codes: here there is no randomness.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::decision::{Concern, Decision};
-use crate::{Client, E164, State, wording};
+use crate::{Client, E164, State};
 
 /// How long a code can be given after it was asked for.
 pub const CODE_VALID_FOR: TimeDelta = TimeDelta::minutes(15);
@@ -72,35 +71,8 @@ pub struct CodeReply {
 }
 
 /// Returns whether a phone has a service of its own, so that no other service can move to it by text.
-fn has_own_service(client: &Client) -> bool {
+pub(crate) fn has_own_service(client: &Client) -> bool {
     client.may_be_charged() || client.number.is_some()
-}
-
-/// Decides that the sender names its old number. `None` if it is the number that it texts from.
-pub(crate) fn asked(client: &Client, old: &E164) -> Option<Decision> {
-    let stay = Decision::nothing(client);
-    if *old == client.owner_phone {
-        return None;
-    }
-    if has_own_service(client) {
-        return Some(stay.text(wording::person_asked_for()).concern(Concern::PersonWanted));
-    }
-    Some(Decision { phone_change: Some(PhoneChangeStep::Asked(old.clone())), ..stay.text(wording::phone_code_asked()) })
-}
-
-/// Decides a code that the sender gives.
-pub(crate) fn code_given(client: &Client, reply: &CodeReply) -> Decision {
-    let stay = Decision::nothing(client);
-    let is_over = reply.received_at > reply.expires_at || reply.wrong_before >= WRONG_TRIES_MAX;
-    let is_last = reply.wrong_before + 1 >= WRONG_TRIES_MAX;
-    let (step, decision) = match (is_over, reply.is_right) {
-        (true, _) => (PhoneChangeStep::Over, stay.text(wording::phone_code_over())),
-        // A text about the change follows, once it is done.
-        (false, true) => (PhoneChangeStep::Proved, stay),
-        (false, false) if is_last => (PhoneChangeStep::Over, stay.text(wording::phone_code_over())),
-        (false, false) => (PhoneChangeStep::WrongTry, stay.text(wording::phone_code_wrong())),
-    };
-    Decision { phone_change: Some(step), ..decision }
 }
 
 /// The facts about a request for a code.

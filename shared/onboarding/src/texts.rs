@@ -10,7 +10,7 @@ use super::payment_gate::{gate, instructions, ready_for_phone_type, through_the_
 use crate::answer::{self, Meaning};
 use crate::wording::{self, Text};
 use crate::words::Words;
-use crate::{Client, Collected, Payment, State, forwarding_checks, phone_change};
+use crate::{Client, Collected, Payment, State, forwarding_checks, phone_change_texts};
 
 /// The text that led to the open question counts as repeated if it arrives again within this time: networks deliver some texts
 /// twice. A person who replies to two questions with the same word takes longer.
@@ -61,7 +61,7 @@ fn of_any_state(client: &Client, body: &str, meaning: &Meaning, facts: &Facts<'_
         Meaning::Refund => Some(stay.text(wording::nothing_to_refund())),
         Meaning::WrongNumber => Some(stay.text(wording::who_we_are())),
         Meaning::WantsPerson => Some(stay.text(wording::person_asked_for()).concern(Concern::PersonWanted)),
-        Meaning::NewPhone(old) => phone_change::asked(client, old),
+        Meaning::NewPhone(old) => phone_change_texts::asked(client, old),
         Meaning::Away
         | Meaning::AsksTerms
         | Meaning::Doubt

@@ -111,7 +111,7 @@ pub struct NextLook<'a> {
     pub client_id: &'a str,
     /// `None`: not until the client is live.
     pub at: Option<DateTime<Utc>>,
-    /// When the client was last told that no call has come for long. `None` leaves what is stored.
+    /// When the client was last told that no call has come for long. `None` leaves it as it is stored.
     pub told_at: Option<DateTime<Utc>>,
 }
 
@@ -146,7 +146,7 @@ pub struct TestChange<'a> {
     pub client_id: &'a str,
     /// When it was asked for. `None`: it is over.
     pub asked_at: Option<DateTime<Utc>>,
-    /// When the sweep looks at the client next. `None` leaves what is stored.
+    /// When the sweep looks at the client next. `None` leaves it as it is stored.
     pub look_at: Option<DateTime<Utc>>,
 }
 

@@ -252,7 +252,7 @@ async fn ten_sweeps_at_once_record_each_check_once_and_fifty_wait_at_a_time() {
                 noon = noon()
             );
             execute(&pool, waits).await;
-            assert_eq!(record_ten_times(&pool, month).await, 1);
+            assert_eq!(record_ten_times(&pool, month + TimeDelta::seconds(1)).await, 1);
             execute(&pool, "DELETE FROM events WHERE external_id LIKE 'w%'").await;
             process_all(&pool).await;
         }

@@ -108,7 +108,7 @@ async fn check_waiting_list(context: &JobContext) -> Result<(), db::Error> {
     Ok(())
 }
 
-/// Each statement takes what is over, so the loops end when nothing is left.
+/// Each statement settles the rows that it finds, so the loops end when none is left.
 async fn forget_phone_codes(context: &JobContext) -> Result<(), db::Error> {
     const AT_ONCE: i64 = 500;
     let body = wording::phone_code("******").write(context.wordings.of_region("UK")).body;

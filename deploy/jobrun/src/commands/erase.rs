@@ -16,7 +16,7 @@ use crate::commands::{connect_for_account, operator};
 use crate::table;
 
 /// What an erasure does with the rows of each table.
-const DONE: [(&str, &str); 18] = [
+const DONE: [(&str, &str); 19] = [
     ("clients", "deleted"),
     ("onboarding_states", "deleted"),
     ("waiting_list", "deleted"),
