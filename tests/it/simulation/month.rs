@@ -170,7 +170,8 @@ impl Month {
             "SELECT count(*) FROM messages WHERE kind = 'payment_overdue'",
             "SELECT count(*) FROM messages WHERE kind = 'reminder'",
             "SELECT count(*) FROM messages WHERE kind = 'live'",
-            "SELECT count(*) FROM messages WHERE kind = 'missed_call'",
+            // The texts about calls may all be erased.
+            "SELECT count(*) FROM events WHERE kind = 'call_arrived'",
             "SELECT count(*) FROM erasures WHERE finished_at IS NOT NULL",
         ] {
             let times = count(&self.system.pool, happened).await;
