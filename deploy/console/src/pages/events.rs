@@ -24,7 +24,7 @@ pub struct Parameters {
     before: Option<i64>,
 }
 
-const KINDS: [(&str, &str); 14] = [
+const KINDS: [(&str, &str); 15] = [
     ("", "Any kind"),
     ("text", "Text"),
     ("call_arrived", "Call arrived"),
