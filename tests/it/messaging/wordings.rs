@@ -1,4 +1,4 @@
-//! The operator's wordings: what is in the file reaches clients, and no program starts with a file that has a fault.
+//! The operator's wordings: those of the file reach clients, and no program starts with a file that has a fault.
 
 use std::path::PathBuf;
 

@@ -1,3 +1,5 @@
+//! The built-in wordings hold, an operator's file changes them, and each fault of a file is named.
+
 use super::*;
 use crate::{E164, PhoneType, Text, wording};
 
@@ -252,5 +254,34 @@ fn the_landline_s_number_is_written_as_it_is_dialled() {
         wording::forward_another_way(PhoneType::Landline, &number),
     ] {
         assert!(written(text.words).contains("*61*07111111111#"));
+    }
+}
+
+#[test]
+fn the_specified_texts_are_built_in_to_the_letter() {
+    let number = E164::parse("+447111111111").unwrap();
+    let texts = [
+        (
+            wording::payment_required("https://buy.stripe.com/test_XXXXX (placeholder)"),
+            "Perfect! One last step before we go live.\n\nJobRun costs £29/month (cancel anytime).\n\nTo activate, confirm payment \
+             here:\nhttps://buy.stripe.com/test_XXXXX (placeholder)\n\nReply READY once you've confirmed.",
+        ),
+        (
+            wording::no_number_yet(false),
+            "We're currently at capacity.\n\nYour payment is confirmed, and you're on our priority list.\n\nWe'll text you within 24 \
+             hours when your JobRun number is ready.",
+        ),
+        (
+            wording::forwarding_instructions(PhoneType::IPhone, &number),
+            "📱 iPhone Setup (30 seconds)\n\n1. Open Phone app\n2. Tap your profile (top right)\n3. Scroll to \"Call \
+             Forwarding\"\n4. Enable \"When Busy or Unanswered\"\n5. Enter this number:\n   +447111111111\n\nDone? Reply DONE",
+        ),
+        (
+            wording::assigning_number(),
+            "We're assigning your JobRun number now.\n\nThis usually takes a moment.\n\nReply READY in 1 minute to continue.",
+        ),
+    ];
+    for (text, specified) in texts {
+        assert_eq!(written(text.words), specified);
     }
 }

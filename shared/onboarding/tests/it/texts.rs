@@ -194,9 +194,8 @@ fn a_refusal_and_a_correction_count_whenever_they_were_sent() {
     let corrected = receive(&mut ann, "sorry, business name is XYZ Plumbing", at(10), at(60), true);
     assert_eq!(kind(&corrected), Some(TextKind::Corrected));
     assert_eq!((ann.state, ann.collected.business_name.as_deref()), (State::S3OwnerName, Some("XYZ Plumbing")));
-    assert!(
-        english(&corrected.texts[0]).contains("XYZ Plumbing") && english(&corrected.texts[0]).contains("your own name")
-    );
+    let said = english(&corrected.texts[0]);
+    assert!(said.contains("XYZ Plumbing") && said.contains("your own name"));
     assert_eq!(receive(&mut ann, "stop texting me", at(20), at(60), true).opt, Some(OptChange::Out));
 }
 
