@@ -174,10 +174,11 @@ fn withheld_callers_are_counted_together() {
 }
 
 #[test]
-fn the_owner_s_own_calls_and_those_of_an_unnamed_call_are_not_counted() {
+fn the_owner_s_own_calls_are_known_and_not_told_and_an_unnamed_call_is_not_counted() {
     let mut ann = Owner::new("GB");
     assert_eq!(ann.rings("+447900000001", utc("2026-01-10T09:00:00Z")), None);
-    assert_eq!(ann.counted, []);
+    let own: Vec<_> = ann.counted.iter().map(|call| (call.caller.clone(), call.told)).collect();
+    assert_eq!(own, [(caller("+447900000001"), false)]);
     let unnamed = Event::CallArrived(Call { sid: None, caller: caller(RINGS), at: utc("2026-01-10T09:00:00Z") });
     let Step::Decided(decision) = decide(&ann.client, &unnamed, &facts(None)) else { panic!("asks the pool") };
     assert_eq!((decision.texts.len(), decision.counted_call), (0, None));

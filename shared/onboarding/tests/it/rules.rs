@@ -226,7 +226,10 @@ fn may_follow(state: State, next: State, event: &Event) -> bool {
             let chooses_phone = [(State::S7FwdSent, State::S6PhoneType), (State::S8FwdConfirm, State::S7FwdSent)];
             // Without a number, the choice of another phone leads back to the question.
             let waits = (state, next) == (State::S8FwdConfirm, State::S6PhoneType);
-            next == state || place(next) == place(state) + 1 || chooses_phone.contains(&(state, next)) || waits
+            // A client at S6 who has named its phone may have set it up by the instructions of a reminder.
+            let is_set_up = (state, next) == (State::S6PhoneType, State::S8FwdConfirm);
+            let is_next = next == state || place(next) == place(state) + 1;
+            is_next || chooses_phone.contains(&(state, next)) || waits || is_set_up
         }
         // A payment lets a client through the payment gate. The end of the service or the loss of the number moves it back.
         Event::PaymentStands(_) | Event::NumberLost(_) => {
