@@ -14,7 +14,7 @@ use super::people::{Client, Erased, Person};
 pub(super) type Happening = for<'a> fn(&'a mut Month) -> LocalBoxFuture<'a, ()>;
 
 /// What happens, how often in proportion to the others, and its name in the report.
-pub(super) const HAPPENINGS: [(usize, &str, Happening); 25] = [
+pub(super) const HAPPENINGS: [(usize, &str, Happening); 28] = [
     (12, "joins", |month| month.a_person_joins().boxed_local()),
     (26, "goes on", |month| month.a_person_goes_on().boxed_local()),
     (9, "pays", |month| month.a_person_pays().boxed_local()),
@@ -28,6 +28,9 @@ pub(super) const HAPPENINGS: [(usize, &str, Happening); 25] = [
     (4, "finds no such menu", |month| month.a_person_finds_no_such_menu().boxed_local()),
     (4, "chooses another phone", |month| month.a_person_chooses_another_phone().boxed_local()),
     (4, "wants a person", |month| month.a_person_wants_a_person().boxed_local()),
+    (3, "asks a question", |month| month.a_person_says("do you cover Leeds as well?").boxed_local()),
+    (2, "tests its forwarding", |month| month.a_person_says("TEST").boxed_local()),
+    (4, "a case is closed", |month| month.an_operator_closes_a_case().boxed_local()),
     (4, "asks to cancel", |month| month.a_person_asks_to_cancel().boxed_local()),
     (3, "is called", |month| month.a_person_is_called().boxed_local()),
     (2, "is out of reach", |month| month.a_person_is_out_of_reach().boxed_local()),

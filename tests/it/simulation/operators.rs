@@ -31,6 +31,17 @@ impl Month {
         assert!(code == 0 || stderr.contains("no client holds the number"), "{command:?}: {stderr}");
     }
 
+    pub(super) async fn an_operator_closes_a_case(&mut self) {
+        let open = texts(&self.system.pool, "SELECT id::TEXT FROM cases WHERE closed_at IS NULL ORDER BY id").await;
+        if open.is_empty() {
+            return;
+        }
+        let id = &open[self.random.below(open.len())];
+        let (code, _, stderr) = self.operator(&["cases", "--close", id, "--why", "answered"]).await;
+        // The client may have gone on meanwhile.
+        assert!(code == 0 || stderr.contains("no open case"), "{id}: {stderr}");
+    }
+
     /// From now on the person gets no automatic text but the news of missed calls.
     pub(super) async fn a_person_is_taken_over(&mut self) {
         let Some(place) = self.choose(|person, _| person.taken_over_after.is_none()).await else { return };

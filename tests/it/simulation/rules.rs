@@ -46,7 +46,7 @@ impl Month {
 }
 
 /// Each rule with a query for its violations.
-const RULES: [(&str, &str); 24] = [
+const RULES: [(&str, &str); 25] = [
     (
         "a number that a client holds is that client's in the pool",
         r#"SELECT phone_e164 FROM twilio_number_pool p JOIN clients c ON c."twilioNumber" = p.phone_e164
@@ -159,6 +159,7 @@ const RULES: [(&str, &str); 24] = [
            CROSS JOIN LATERAL (
                SELECT greatest(s.asked_at,
                                (SELECT max(received_at) FROM events e WHERE e.client_id = c.id AND kind = 'text'),
+                               (SELECT max(closed_at) FROM cases k WHERE k.client_id = c.id),
                                (SELECT max(created_at) FROM messages m WHERE m.client_id = c.id)) AS at) AS last
            WHERE c."twilioNumber" IS NOT NULL AND c."takenOverBy" IS NULL AND s.current_state <> 'COMPLETE'
              AND last.at < now() - INTERVAL '6 days'
@@ -203,6 +204,18 @@ const RULES: [(&str, &str); 24] = [
            AND split_part(cause, ':', 1) IN ('stuck', 'unfinished', 'person-wanted', 'cancel-asked', 'untold', 'unreachable',
                                              'opted-out', 'paid-twice', 'loop')
            AND NOT EXISTS (SELECT FROM clients c WHERE c.id = split_part(cause, ':', 2))",
+    ),
+    (
+        "a case is open as long as its alert",
+        "WITH kinds (alert, kind) AS (
+             VALUES ('stuck', 'misfits'), ('cancel-asked', 'cancel'), ('person-wanted', 'person'), ('person-wanted', 'help'),
+                    ('person-wanted', 'question'), ('person-wanted', 'doubt')
+         ),
+         open_cases AS (SELECT alert || ':' || client_id AS cause FROM cases JOIN kinds USING (kind) WHERE closed_at IS NULL),
+         open_alerts AS (SELECT cause FROM alerts WHERE cleared_at IS NULL AND split_part(cause, ':', 1) IN (SELECT alert FROM kinds))
+         (SELECT 'no alert: ' || cause FROM open_cases EXCEPT SELECT 'no alert: ' || cause FROM open_alerts)
+         UNION ALL
+         (SELECT 'no case: ' || cause FROM open_alerts EXCEPT SELECT 'no case: ' || cause FROM open_cases)",
     ),
     (
         "no erasure is unfinished",
