@@ -57,13 +57,15 @@ pub async fn close(
     now: DateTime<Utc>,
 ) -> Result<Option<Closed>, db::Error> {
     let mut tx = pool.begin().await?;
+    let Some((client_id, kind)) = cases::find_open(&mut tx, id).await? else { return Ok(None) };
+    let cause = cause_of(&client_id, &kind);
+    // The alert is locked first, as by workers. Meanwhile a case that another transaction opens is either seen below, or raises the
+    // alert anew.
+    alerts::lock_open(&mut tx, &cause).await?;
     let Some(case) = cases::close(&mut tx, id, seen, by, now).await? else { return Ok(None) };
     let details = json!({ "case": id, "kind": case.kind });
     let action = Action { name: "case.closed", subject: Some(&case.client_id), details };
     audit_log::record(&mut tx, by, &action, now).await?;
-    let cause = cause_of(&case.client_id, &case.kind);
-    // While the alert is locked, a case that another transaction opens is either seen here, or raises the alert anew.
-    alerts::lock_open(&mut tx, &cause).await?;
     let others = cases::list_open_kinds(&mut tx, &case.client_id).await?;
     let is_needed = others.iter().any(|kind| cause_of(&case.client_id, kind) == cause);
     let causes: Vec<String> = Some(cause).filter(|_| !is_needed).into_iter().collect();

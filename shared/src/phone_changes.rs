@@ -113,10 +113,6 @@ pub async fn load(conn: &mut PgConnection, id: &str) -> Result<Option<Client>, d
 /// # Errors
 /// When the database fails.
 pub async fn any_is_being_erased(conn: &mut PgConnection, ids: [Option<&str>; 2]) -> Result<bool, db::Error> {
-    for id in ids.into_iter().flatten() {
-        if erasures::find_unfinished(conn, id, None).await?.is_some() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    let ids: Vec<&str> = ids.into_iter().flatten().collect();
+    erasures::any_unfinished(conn, &ids).await
 }

@@ -97,12 +97,14 @@ pub(crate) fn actions_for(failed: &Failed, now: DateTime<Utc>) -> Vec<FailureAct
 fn action_for_loss(failed: &Failed, now: DateTime<Utc>) -> Option<FailureAction> {
     // A text that still waits is not lost. If the client has gone on without the text, it is not missed.
     let kind = failed.kind.filter(|_| !failed.kept && !failed.later.went_on)?;
+    // The link in the news of a message stands nowhere else.
+    let is_missed = kind.matters() || kind == TextKind::Voicemail;
     match second_try_delay(failed) {
         // Twilio refused the account, not the text: every text is tried again, without limit.
-        Some(after) if failed.class == Class::Account || (kind.matters() && !failed.second_try) => {
+        Some(after) if failed.class == Class::Account || (is_missed && !failed.second_try) => {
             Some(FailureAction::TryAgain { id: failed.id, kind, at: now + after })
         }
-        _ if kind.matters() && failed.class != Class::OptedOut => Some(FailureAction::RaiseAlert(texts::undelivered(
+        _ if is_missed && failed.class != Class::OptedOut => Some(FailureAction::RaiseAlert(texts::undelivered(
             kind,
             failed.client_id.as_deref(),
             errors::meaning(failed.code),

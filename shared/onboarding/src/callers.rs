@@ -16,14 +16,15 @@ const TOLD: [usize; 8] = [1, 2, 3, 5, 10, 20, 50, 100];
 /// How long after the last call that was told any further call is told.
 const TOLD_AGAIN_AFTER: TimeDelta = TimeDelta::hours(2);
 
-/// Tells the owner of a live number who rang and how often today, unless the call is the owner's own or is counted already.
+/// Tells the owner of a live number who rang and how often today, unless it is counted already. The owner's own call is counted, so
+/// that a message in it is known as the owner's, and not told.
 pub(crate) fn missed_call(client: &Client, call: &Call, facts: &Facts<'_>) -> Decision {
     let stay = Decision::nothing(client);
     let is_own = call.caller.as_ref() == Some(&client.owner_phone);
-    let Some(sid) = call.sid.clone().filter(|_| !is_own && !facts.calls.is_known) else { return stay };
+    let Some(sid) = call.sid.clone().filter(|_| !facts.calls.is_known) else { return stay };
     let began_at = facts.calls.day.began_at(call.at);
     let earlier: Vec<EarlierCall> = facts.calls.earlier.iter().filter(|it| it.at >= began_at).copied().collect();
-    let told = is_told(&earlier, call.at) && !client.opted_out && !client.unreachable;
+    let told = !is_own && is_told(&earlier, call.at) && !client.opted_out && !client.unreachable;
     let text = told.then(|| {
         let calls = CallsToday::new(facts.calls.day, &earlier, call.at);
         let text = match &call.caller {

@@ -7,6 +7,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::calls::CountedCall;
 use crate::decision::{Decision, Facts};
 pub use crate::forwarding_check::ForwardingCheck;
 use crate::open_question::end_misfits;
@@ -141,9 +142,13 @@ pub(crate) fn begin_test(client: &Client, facts: &Facts<'_>) -> Decision {
 pub(crate) fn end_test(client: &Client, call: &Call, facts: &Facts<'_>, missed: impl FnOnce() -> Decision) -> Decision {
     match client.forwarding_test.filter(|_| client.takeover_at(facts.now).is_none()) {
         None => missed(),
-        Some(asked_at) if facts.now <= asked_at + TEST_WITHIN => {
+        // A call whose end was decided first is told of already, under the key of the call.
+        Some(asked_at) if facts.now <= asked_at + TEST_WITHIN && !facts.calls.is_known => {
             let caller = call.caller.as_ref().filter(|caller| **caller != client.owner_phone);
-            over(Decision::nothing(client)).text(wording::forwarding_works(caller).once_for(call))
+            let counted =
+                call.sid.clone().map(|sid| CountedCall { sid, caller: call.caller.clone(), at: call.at, told: true });
+            let works = wording::forwarding_works(caller).once_for(call);
+            Decision { counted_call: counted, ..over(Decision::nothing(client)).text(works) }
         }
         // It came or was decided too late to be the test call, and proves the forwarding all the same.
         Some(_) => over(missed()).text(wording::forwarding_worked()),

@@ -4,7 +4,8 @@
 //! texts. A person in a hurry stays well below the limits here, and can go on as soon as the window has passed.
 //!
 //! Texts about callers have a budget of their own, so that a burst of calls does not block the conversation. A text over the limit
-//! is deferred until the window has room for it if it matters ([`TextKind::matters`]), and held back otherwise.
+//! is deferred until the window has room for it if it matters ([`TextKind::matters`]) or has a link to a message, and held back
+//! otherwise.
 
 use std::collections::HashMap;
 
@@ -63,7 +64,9 @@ impl LoopGuard {
     ///
     /// A text with the same words as too many others is held back even if it matters, because the phone has just received them.
     pub fn admit(&mut self, to: &E164, text: &WrittenText, now: DateTime<Utc>) -> Admission {
-        self.admit_as(to, text, text.kind.matters(), now)
+        // The link in the news of a message stands nowhere else.
+        let may_be_deferred = text.kind.matters() || text.kind == TextKind::Voicemail;
+        self.admit_as(to, text, may_be_deferred, now)
     }
 
     /// As [`LoopGuard::admit`], for a text that an operator asks for: it is deferred even if it does not matter.

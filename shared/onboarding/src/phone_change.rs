@@ -5,7 +5,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::{Client, E164, State};
+use crate::{Client, E164, Payment, State, TextKind};
 
 /// How long a code can be given after it was asked for.
 pub const CODE_VALID_FOR: TimeDelta = TimeDelta::minutes(15);
@@ -26,6 +26,15 @@ const CODE_DIGITS: usize = 6;
 #[must_use]
 pub fn code_of(random: u32) -> String {
     format!("{:0width$}", random % 1_000_000, width = CODE_DIGITS)
+}
+
+/// Returns the words of a text of the stored `kind` for people who must not know a code: they could take the client's service.
+#[must_use]
+pub fn without_code(kind: &str, body: String) -> String {
+    if kind != TextKind::PhoneCode.name() {
+        return body;
+    }
+    body.chars().map(|it| if it.is_ascii_digit() { '*' } else { it }).collect()
 }
 
 /// Words that may stand beside a code.
@@ -99,10 +108,9 @@ pub enum Answer {
     SendCode,
     /// No code is sent, and every code that is given will be wrong.
     Pretend,
-    /// No code is sent, and an operator is asked to look: the client may be right, and cannot prove it in this way.
+    /// No code is sent, and an operator is asked to look: the client may be right, and cannot prove it in this way. As after
+    /// [`Self::Pretend`], every code that is given will be wrong, so that the reply to one tells nothing.
     AskOperator,
-    /// Nothing is done: it is too late.
-    TooLate,
 }
 
 impl Answer {
@@ -113,24 +121,22 @@ impl Answer {
             Self::SendCode => "code_sent",
             Self::Pretend => "no_code",
             Self::AskOperator => "no_code_possible",
-            Self::TooLate => "too_late",
         }
     }
 }
 
-/// Returns whether a client has something that can move: it is past the questions, or it pays.
+/// Returns whether a client has something that can move: it is past the questions, or it pays or has paid.
 fn is_signed_up(client: &Client) -> bool {
-    client.state > State::S5ConfirmLive || has_own_service(client)
+    client.state > State::S5ConfirmLive || has_own_service(client) || client.payment != Payment::None
 }
 
 /// Decides a request for a code.
 #[must_use]
 pub fn answer_request(request: &Request<'_>) -> Answer {
     let (by_new, for_old) = request.requests;
-    if request.now > request.asked_at + CODE_VALID_FOR {
-        return Answer::TooLate;
-    }
-    if by_new >= REQUESTS_MAX || has_own_service(request.newcomer) {
+    // After an outage or a restore the person may have given up, or the change may be made already.
+    let is_late = request.now > request.asked_at + CODE_VALID_FOR;
+    if is_late || by_new >= REQUESTS_MAX || has_own_service(request.newcomer) {
         return Answer::AskOperator;
     }
     let Some(client) = request.client.filter(|it| is_signed_up(it) && !request.is_being_erased) else {

@@ -93,7 +93,8 @@ enum ReminderStatus {
 pub fn next(client: &Client, region: &str, silence: &Silence, schedule: &Schedule, now: DateTime<Utc>) -> Next {
     let reminder = next_reminder(client, region, silence, schedule, now);
     let may_be_unfinished = silence.has_written && client.state != State::Complete && client.number.is_some();
-    if reminder != Next::Never || !may_be_unfinished {
+    // A client that waits for a person is not reminded, and its number is unused all the same.
+    if (reminder != Next::Never && !silence.case_open) || !may_be_unfinished {
         return reminder;
     }
     if silence.is_unread || client.takeover_at(now).is_some() {
@@ -101,7 +102,12 @@ pub fn next(client: &Client, region: &str, silence: &Silence, schedule: &Schedul
     }
     let last_due = silence.since + schedule.after.last().copied().unwrap_or(REMINDED_BY);
     let report_at = silence.reminded_at.map_or(last_due, |at| at.max(last_due)) + REPORTED_AFTER;
-    if now < report_at { Next::LookAgain(report_at) } else { Next::ReportUnfinished }
+    match reminder {
+        _ if now >= report_at => Next::ReportUnfinished,
+        Next::Never => Next::LookAgain(report_at),
+        // The case may be closed before then.
+        Next::LookAgain(_) | Next::Remind(_) | Next::ReportUnfinished => reminder,
+    }
 }
 
 fn next_reminder(client: &Client, region: &str, silence: &Silence, schedule: &Schedule, now: DateTime<Utc>) -> Next {

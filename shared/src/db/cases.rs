@@ -114,6 +114,12 @@ pub async fn close_answered(
     Ok(())
 }
 
+/// Returns the client and the kind of the open case `id`. Locks nothing.
+pub async fn find_open(conn: &mut PgConnection, id: i64) -> Result<Option<(String, String)>, Error> {
+    let open = sqlx::query!("SELECT client_id, kind FROM cases WHERE id = $1 AND closed_at IS NULL", id);
+    Ok(open.fetch_optional(conn).await?.map(|row| (row.client_id, row.kind)))
+}
+
 /// Closes the case `id`, unless the client has said more than the `seen` texts. Returns nothing if no open case is so.
 pub async fn close(
     conn: &mut PgConnection,

@@ -56,6 +56,15 @@ pub async fn find_unfinished(
     Ok(found.fetch_optional(conn).await?)
 }
 
+/// Returns whether one of these clients is being erased. It reads no more of an erasure than a worker may.
+pub async fn any_unfinished(conn: &mut PgConnection, client_ids: &[&str]) -> Result<bool, Error> {
+    let any = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM erasures WHERE finished_at IS NULL AND client_id = ANY($1)) AS "any!""#,
+        client_ids as &[&str]
+    );
+    Ok(any.fetch_one(conn).await?)
+}
+
 /// Returns the erasure `id`, which is not finished.
 ///
 /// # Errors

@@ -7,6 +7,7 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::action::Action;
+use jobrun_onboarding::phone_change::without_code;
 use jobrun_onboarding::{E164, Takeover};
 use jobrun_twilio::errors;
 use serde::Serialize;
@@ -562,9 +563,9 @@ async fn find_texts(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<Timeline
         at: row.created_at,
         id: row.id,
         what: EntryKind::TextOut(Box::new(TextOut {
+            body: without_code(&row.kind, row.body),
             text_kind: row.kind,
             from: row.from_number,
-            body: row.body,
             status: row.status,
             updated_at: row.updated_at,
             attempts: row.attempts,

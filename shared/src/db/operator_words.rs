@@ -27,6 +27,9 @@ pub(crate) async fn remove_with_phone(conn: &mut PgConnection, phone: &E164) -> 
     )
     .execute(&mut *conn)
     .await?;
+    sqlx::query!("UPDATE cases SET why = NULL WHERE strpos(regexp_replace(why, '[^0-9]', '', 'g'), $1) > 0", digits)
+        .execute(&mut *conn)
+        .await?;
     sqlx::query!(
         "UPDATE erasures SET why = '(erased)' WHERE strpos(regexp_replace(why, '[^0-9]', '', 'g'), $1) > 0",
         digits
@@ -55,6 +58,7 @@ pub(crate) async fn list_with_names(conn: &mut PgConnection, client_id: &str) ->
            reason AS (
                SELECT 'audit_log ' || id AS place, lower(why) AS why FROM audit_log WHERE why IS NOT NULL
                UNION ALL SELECT 'bulk_actions ' || id, lower(why) FROM bulk_actions
+               UNION ALL SELECT 'cases ' || id, lower(why) FROM cases WHERE why IS NOT NULL
                UNION ALL SELECT 'erasures ' || id, lower(why) FROM erasures
                UNION ALL SELECT 'stops ' || what, lower(why) FROM stops WHERE why IS NOT NULL
            )

@@ -90,6 +90,15 @@ pub struct NewRequest<'a> {
     pub event_id: Option<i64>,
 }
 
+/// Returns whether a newcomer has an open request.
+pub async fn any_open(conn: &mut PgConnection, newcomer_id: &str) -> Result<bool, Error> {
+    let any = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM phone_changes WHERE newcomer_id = $1 AND proved_at IS NULL AND ended_at IS NULL) AS "any!""#,
+        newcomer_id
+    );
+    Ok(any.fetch_one(conn).await?)
+}
+
 /// Stores a request, and ends the open one of the same newcomer, who must be locked.
 pub async fn insert_request(
     conn: &mut PgConnection,
@@ -370,7 +379,12 @@ pub async fn remove_codes(conn: &mut PgConnection, body: &str, limit: i64, now: 
     if ids.is_empty() {
         return Ok(0);
     }
-    let removed = sqlx::query!("UPDATE messages SET body = $2, updated_at = $3 WHERE id = ANY($1)", &texts, body, now);
+    let removed = sqlx::query!(
+        "UPDATE messages SET body = $2, updated_at = $3 WHERE id = ANY($1 || ARRAY(SELECT again.id FROM messages again WHERE again.retry_of = ANY($1)))",
+        &texts,
+        body,
+        now
+    );
     ensure_rows(&removed.execute(&mut *conn).await?, texts.len(), "removing codes from texts")?;
     let forgotten = sqlx::query!("UPDATE phone_changes SET message_id = NULL WHERE id = ANY($1)", &ids);
     ensure_rows(&forgotten.execute(conn).await?, ids.len(), "forgetting the texts of codes")?;

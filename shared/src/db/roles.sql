@@ -48,7 +48,7 @@ GRANT SELECT ON client_reach TO jobrun_worker, jobrun_console, jobrun_reader;
 GRANT SELECT ON restores TO jobrun_worker, jobrun_console, jobrun_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON phone_changes TO jobrun_worker;
 GRANT EXECUTE ON FUNCTION remove_newcomer(TEXT) TO jobrun_worker;
--- Nobody else reads codes, not even their digests.
+-- The digests of codes are the worker's alone. A text with a code keeps it until the code is used or over.
 GRANT SELECT (id, client_id, newcomer_id, old_phone, new_phone, asked_at, expires_at, wrong_tries, message_id, operator, proved_at,
     ended_at, outcome) ON phone_changes TO jobrun_console, jobrun_reader;
 GRANT SELECT ON erased_opt_outs TO jobrun_worker, jobrun_reader;
@@ -62,7 +62,7 @@ GRANT SELECT ON number_checks, checked_numbers TO jobrun_console, jobrun_reader;
 GRANT SELECT, DELETE ON unrecorded_texts TO jobrun_worker;
 GRANT SELECT ON unrecorded_texts TO jobrun_console, jobrun_reader;
 GRANT DELETE ON alert_deliveries, events, messages, waiting_list TO jobrun_worker;
-GRANT SELECT, INSERT, DELETE ON calls TO jobrun_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON calls TO jobrun_worker;
 GRANT SELECT ON calls TO jobrun_console, jobrun_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON voicemails TO jobrun_worker;
 -- A digest in a copy leads to no message.

@@ -3,7 +3,7 @@
 use jobrun::demo::{Report, TestSystem, play};
 use jobrun::programs::free_port;
 use jobrun_shared::db;
-use jobrun_tests::{PATIENCE, count, migrated_database, test_system, texts};
+use jobrun_tests::{PATIENCE, count, migrated_database, say, test_system, texts};
 use sqlx::{AssertSqlSafe, PgPool};
 
 /// Statements that a role must not run.
@@ -188,6 +188,12 @@ async fn the_scenarios_hold_with_an_ingress_and_a_worker_that_have_their_roles_o
     let mut report = Report::new(&mut shown, false);
     play(&system, &mut report).await.unwrap();
     assert!(report.failures().is_empty(), "{:#?}", report.failures());
+    // What the scenarios do not have: a question for a person, a change of phone, a call.
+    for body in ["do you cover Leeds as well?", "I've got a new phone, my old number is 07900 000001", "123456"] {
+        say(&system, "+447900000777", body).await;
+    }
+    let [changes, cases] = ["SELECT count(*) FROM phone_changes", "SELECT count(*) FROM cases"];
+    assert!(count(&system.pool, changes).await > 0 && count(&system.pool, cases).await > 0);
     let lines = [system.ingress.lines(), system.workers[0].lines()].concat();
     let denied: Vec<&String> = lines.iter().filter(|line| line.contains("permission denied")).collect();
     assert!(denied.is_empty(), "{denied:#?}");

@@ -151,7 +151,7 @@ const RULES: [(&str, &str); 24] = [
            AND (e.state = 'COMPLETE'
                 OR (SELECT kind FROM messages said
                     WHERE said.client_id = m.client_id AND said.kind <> 'reminder' AND said.id < m.id
-                    ORDER BY id DESC LIMIT 1) IN ('service_ended', 'closing', 'offer_person'))",
+                    ORDER BY id DESC LIMIT 1) IN ('service_ended', 'closing'))",
     ),
     (
         "an unused number is reported after the reminders, and not before",

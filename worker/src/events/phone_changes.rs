@@ -163,7 +163,8 @@ async fn ask(
         let text = message(context, event, &client.id, &old, wording::phone_code(&code.digits));
         outbox::insert(conn, &[text], now).await?;
     }
-    if matches!(answer, Answer::SendCode | Answer::Pretend) {
+    // A request that is open stays: its code may be on its way.
+    if answer != Answer::AskOperator || !phone_changes::any_open(conn, newcomer_id).await? {
         let stored = NewRequest {
             client_id: moves.map(|client| client.id.as_str()),
             newcomer_id,
@@ -192,8 +193,9 @@ async fn ask_operator(
         said: "(asks to move to this phone)".to_owned(),
         state: newcomer.state,
     };
+    let raised = alerts::raise(conn, &[alert_of::cannot_prove_old_phone(&newcomer.id)], now).await?;
     cases::open(conn, &[case], now).await?;
-    alerts::raise(conn, &[alert_of::cannot_prove_old_phone(&newcomer.id)], now).await
+    Ok(raised)
 }
 
 /// Moves a client that has proved who it is.

@@ -13,7 +13,7 @@ use jobrun_shared::{clock, db};
 use crate::context::JobContext;
 
 /// How many recordings one sweep deletes at most. The next one goes on.
-const DELETED_AT_ONCE: i64 = 50;
+const DELETED_AT_ONCE: i64 = 10;
 
 /// The delay after the first failure. It doubles with each further one, up to the longest.
 const RETRY_DELAY: Duration = Duration::from_secs(60);
@@ -44,10 +44,8 @@ pub(super) async fn delete_due(context: &JobContext) -> Result<(), db::Error> {
                 } else {
                     tracing::warn!(voicemail = recording.id, %error, "a recording was not deleted at Twilio, and will be");
                 }
-                // The others would wait as long for an answer. They are due again soon.
-                if !error.is_refusal() {
-                    break;
-                }
+                // The next sweep goes on: an outage, a limit or a wrong key concerns the others as well.
+                break;
             }
         }
     }

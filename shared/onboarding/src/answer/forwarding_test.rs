@@ -33,9 +33,13 @@ const BESIDE: &[&str] = &[
 #[rustfmt::skip]
 const STOPPED: &[&str] = &[
     "stopped", "not working", "isnt working", "aint working", "doesnt work", "does not work", "dont work", "broken", "not going through",
-    "not coming through", "arent coming through", "not being forwarded", "arent forwarding", "not forwarding", "isnt forwarding",
+    "not coming through", "arent coming through", "not being forwarded", "arent forwarding", "not forwarding", "isnt forwarding", "arent being forwarded",
     "not diverting", "isnt diverting",
 ];
+
+/// Phrases of a client who has switched forwarding off.
+const STOPPED_BY_SENDER: &[&str] =
+    &["ive stopped", "i stopped", "i have stopped", "weve stopped", "we stopped", "we have stopped"];
 
 /// Returns whether the sender asks whether its forwarding works, or says that it does not.
 pub(super) fn asks_for_test(body: &str) -> bool {
@@ -49,6 +53,8 @@ pub(super) fn asks_for_test(body: &str) -> bool {
         && (body.contains('?')
             || said.first().is_some_and(|word| matches!(word.as_str(), "is" | "does" | "are" | "do")));
     let is_plain = all_among(&said, &[TESTS, WORKS, FORWARDING, BESIDE]);
-    let has_stopped = forwarding && STOPPED.iter().any(|phrase| has_phrase(&said, phrase));
+    // "I've stopped forwarding" is no fault.
+    let stopped_itself = STOPPED_BY_SENDER.iter().any(|phrase| has_phrase(&said, phrase));
+    let has_stopped = forwarding && !stopped_itself && STOPPED.iter().any(|phrase| has_phrase(&said, phrase));
     ALONE.contains(&joined.as_str()) || (is_plain && (tests || asks_whether)) || has_stopped
 }

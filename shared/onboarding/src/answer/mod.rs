@@ -322,7 +322,8 @@ fn of_any_state(body: &str, asked: State) -> Option<Meaning> {
     if machines::is_reaction(body) {
         return Some(Meaning::Reaction);
     }
-    if let Some(old) = new_phone::old_number(body) {
+    let wants_no_more = refusals::refuses(body) || cancelling::cancels(body) || cancelling::wants_refund(body);
+    if let Some(old) = new_phone::old_number(body).filter(|_| !wants_no_more) {
         return Some(Meaning::NewPhone(old));
     }
     if asked == State::S2BusinessName

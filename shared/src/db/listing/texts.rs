@@ -1,6 +1,7 @@
 //! Texts out.
 
 use chrono::{DateTime, Utc};
+use jobrun_onboarding::phone_change::without_code;
 use jobrun_twilio::errors;
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -128,7 +129,11 @@ pub async fn list_texts(conn: &mut PgConnection, filter: &TextFilter, before: i6
         filter.written_since,
         PAGE_ROWS as i64 + 1
     );
-    Ok(page(&ids, is_filtered, rows.fetch_all(conn).await?, |row| row.id))
+    let mut rows = rows.fetch_all(conn).await?;
+    for row in &mut rows {
+        row.body = without_code(&row.kind, std::mem::take(&mut row.body));
+    }
+    Ok(page(&ids, is_filtered, rows, |row| row.id))
 }
 
 async fn list_ids_of(conn: &mut PgConnection, client_id: &str, before: i64, limit: i64) -> Result<Vec<i64>, Error> {

@@ -100,9 +100,10 @@ pub async fn insert_replays(
     let queued = sqlx::query_scalar!(
         r#"INSERT INTO messages (client_id, event_id, kind, to_phone, from_number, body, segments, encoding, expires_at,
                                  deferred_until, next_attempt_at, retry_of, created_at, updated_at)
-           -- A client may have a new phone by now.
+           -- A client may have a new phone by now. What was meant for its old one stays there.
            SELECT m.client_id, m.event_id, m.kind,
-                  COALESCE((SELECT '+' || c."phoneNumber" FROM clients c WHERE c.id = m.client_id), m.to_phone),
+                  COALESCE((SELECT '+' || c."phoneNumber" FROM clients c
+                            WHERE c.id = m.client_id AND m.kind NOT IN ('phone_code', 'phone_moved_away')), m.to_phone),
                   COALESCE(r.from_number, m.from_number), m.body, m.segments, m.encoding, r.expires_at, r.deferred_until, r.deferred_until, m.id, $5, $5
            FROM unnest($1::BIGINT[], $2::TEXT[], $3::TIMESTAMPTZ[], $4::TIMESTAMPTZ[])
                WITH ORDINALITY AS r (id, from_number, deferred_until, expires_at, nth)

@@ -158,9 +158,10 @@ pub async fn try_again(
     sqlx::query!(
         r#"INSERT INTO messages (client_id, event_id, kind, to_phone, from_number, body, segments, encoding, expires_at,
                                next_attempt_at, retry_of, traceparent, created_at, updated_at)
-         -- A client may have a new phone by now.
+         -- A client may have a new phone by now. What was meant for its old one stays there.
          SELECT client_id, event_id, kind,
-                COALESCE((SELECT '+' || "phoneNumber" FROM clients WHERE clients.id = messages.client_id), to_phone), from_number,
+                COALESCE((SELECT '+' || "phoneNumber" FROM clients
+                          WHERE clients.id = messages.client_id AND kind NOT IN ('phone_code', 'phone_moved_away')), to_phone), from_number,
                 body, segments, encoding, $3, $2, id, traceparent, $4, $4
          FROM messages WHERE id = $1
          ON CONFLICT ON CONSTRAINT a_message_is_tried_once_more DO NOTHING"#,

@@ -92,8 +92,10 @@ pub(super) async fn save(
     tracing::debug!(clients = batch.len(), events = outcomes.len(), texts = texts.len(), "saved a batch");
     let resolved: Vec<String> = batch.iter().flat_map(ClientWork::resolved_causes).collect();
     let cleared = alerts::clear(conn, &resolved, now).await?;
+    // Alerts are locked before cases, as by operators who close one.
+    let new = alerts::raise(conn, &raised, now).await?;
     save_cases(conn, batch, &cleared, now).await?;
-    Ok((alerts::raise(conn, &raised, now).await?, cleared))
+    Ok((new, cleared))
 }
 
 /// Closes the cases whose alerts have ended, and those of clients that were handed back. Then opens new ones.

@@ -274,6 +274,11 @@ impl ClientWork {
             state: client.state,
         }));
         self.payment_updated |= decision.payment.is_some() || decision.payment_active.is_some();
+        // The service has ended after the wish to end it, in one batch.
+        if decision.payment_active == Some(false) {
+            self.cancel_asked = false;
+            self.cases.retain(|case| case.kind != Concern::CancelAsked.case());
+        }
         let of_service = matches!(event.payload, Some(Payload::PaymentChanged { .. } | Payload::NumberLost { .. }));
         self.missed_service_notice |= of_service
             && (client.opted_out || client.unreachable || decision.takeover.is_some())
