@@ -128,7 +128,8 @@ async fn no_program_starts_with_a_file_that_has_faults_and_each_of_them_is_named
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_shows_each_wording_as_it_would_be_sent() {
-    let path = file("shown", "[live]\ntext = \"You’re live “now”.\"\n[already_live]\nsegments = 2\ntext = \"Żywy\"");
+    let path =
+        file("shown", "[live]\ntext = \"You’re live “now”.\"\n[offer_person]\nsegments = 2\ntext = \"Człowiek\"");
     let path = path.to_str().unwrap();
     let (code, printed) = run("jobrun", &["wording", "missed_call"], &[]).await;
     assert_eq!(
@@ -140,7 +141,7 @@ async fn the_command_shows_each_wording_as_it_would_be_sent() {
     let (code, printed) = run("jobrun", &["wording"], &[("WORDING_FILE", path)]).await;
     assert_eq!(code, 0, "{printed}");
     assert!(printed.contains("live: 1 segment GSM, changed by the operator\n    You're live \"now\".\n"), "{printed}");
-    let changed = "already_live: 1 segment Unicode, 2 at most, changed by the operator\n    Żywy\n";
+    let changed = "offer_person: 1 segment Unicode, 2 at most, changed by the operator\n    Człowiek\n";
     assert!(printed.contains(changed), "{printed}");
     let (code, printed) = run("jobrun", &["wording", "--check", path], &[]).await;
     assert_eq!(code, 0);
@@ -148,7 +149,7 @@ async fn the_command_shows_each_wording_as_it_would_be_sent() {
     let (_, json) = run("jobrun", &["wording", "--json"], &[("WORDING_FILE", path)]).await;
     let all: Vec<Value> = serde_json::from_str(&json).unwrap();
     let of = |name: &str| all.iter().find(|it| it["name"] == name).unwrap().clone();
-    assert_eq!((&of("already_live")["encoding"], &of("already_live")["changed"]), (&"ucs2".into(), &true.into()));
+    assert_eq!((&of("offer_person")["encoding"], &of("offer_person")["changed"]), (&"ucs2".into(), &true.into()));
     assert_eq!((&of("at_capacity")["fixed"], &of("at_capacity")["limit"]), (&true.into(), &1.into()));
     let (code, printed) = run("jobrun", &["wording", "nothing"], &[]).await;
     assert!(code == 2 && printed.contains("there is no wording of this name"), "{printed}");

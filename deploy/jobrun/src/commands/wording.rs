@@ -87,7 +87,7 @@ fn print(previews: Vec<Preview>, json: bool) -> anyhow::Result<()> {
     previews.iter().try_for_each(|it| print_one(&mut out, it)).context("printing the wordings")
 }
 
-/// Prints what is known of a wording on one line, and its text below, set in.
+/// Prints the facts about a wording on one line, and its text below, set in.
 fn print_one(out: &mut impl Write, it: &Preview) -> std::io::Result<()> {
     let alphabet = match it.segments.encoding {
         Encoding::Gsm7 => "GSM",

@@ -11,7 +11,7 @@ pub struct Fault {
     pub line: Option<usize>,
     /// The name of the wording as the file spells it, if it is about one.
     pub wording: Option<String>,
-    /// What is wrong, after the name.
+    /// The fault in words that follow the name.
     pub problem: String,
 }
 

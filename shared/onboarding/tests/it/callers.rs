@@ -219,8 +219,8 @@ fn the_owner_is_texted_a_link_to_a_message_once() {
         let decision = decided(&ann, &message);
         let [text] = &decision.texts[..] else { panic!("{decision:?}") };
         assert_eq!((text.kind, text.once_key.as_deref()), (TextKind::Voicemail, Some("recording:RE1")));
-        assert_eq!(english(&text), format!("{begins} Listen within 7 days:\n{}", message.link.clone().unwrap()));
-        assert_eq!(segments(&english(&text)).count, 1, "{}", english(&text));
+        assert_eq!(english(text), format!("{begins} Listen within 7 days:\n{}", message.link.clone().unwrap()));
+        assert_eq!(segments(&english(text)).count, 1, "{}", english(text));
         assert_eq!(decision.recording.unwrap().link, message.link);
     }
 }
