@@ -42,7 +42,7 @@ async fn an_important_text_above_the_limit_is_sent_later() {
                       AND next_attempt_at BETWEEN now() + INTERVAL '3 minutes' AND now() + INTERVAL '5 minutes'
                       AND expires_at > next_attempt_at + INTERVAL '23 hours'";
     rows(&system, 1, deferred).await;
-    texts_in(&system, ANN, "What do you mean?").await;
+    texts_in(&system, ANN, "What?").await;
     rows(&system, 1, "SELECT count(*) FROM messages WHERE kind = 'remind_forwarding' AND held_back").await;
     rows(&system, 1, "SELECT count(*) FROM alerts WHERE cause = 'loop:ann'").await;
     assert!(system.stand_in.messages().is_empty());
