@@ -144,7 +144,7 @@ async fn every_counter_of_a_fresh_program_begins_at_zero_with_all_its_labels() {
     }
     let lines = |of: &BTreeMap<String, f64>, name: &str| of.keys().filter(|series| base_name(series) == name).count();
     let numbers = ["jobrun_webhooks_total", "jobrun_signature_failures_total", "jobrun_db_errors_total"];
-    assert_eq!(numbers.map(|name| lines(&at_ingress, name)), [25, 15, 14]);
+    assert_eq!(numbers.map(|name| lines(&at_ingress, name)), [30, 15, 14]);
     let numbers = ["jobrun_jobs_orphaned_total", "jobrun_twilio_requests_total", "jobrun_unmatched_total"];
     assert_eq!(numbers.map(|name| lines(&at_worker, name)), [6, 15, 5]);
     system.shut_down().await.unwrap();
