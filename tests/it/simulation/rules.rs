@@ -100,7 +100,15 @@ const RULES: [(&str, &str); 25] = [
         r#"SELECT id FROM clients c FULL JOIN waiting_list w ON w.client_id = c.id
            WHERE ("paymentActive" AND "twilioNumber" IS NULL) <> (w.client_id IS NOT NULL)"#,
     ),
-    ("no hold is over", "SELECT client_id FROM waiting_list WHERE held_until < now() - INTERVAL '10 minutes'"),
+    // A hold goes on as long as there is no other client whom its number could be offered to.
+    (
+        "no hold is over while another client could be offered the number",
+        "SELECT w.client_id FROM waiting_list w
+         WHERE w.held_until < now() - INTERVAL '10 minutes'
+           AND EXISTS (SELECT FROM waiting_list next JOIN client_reach r ON r.id = next.client_id
+                       WHERE next.held_until IS NULL AND next.region = w.region AND r.number IS NULL
+                         AND r.payment_active AND r.may_be_offered)",
+    ),
     (
         "each client is told once for each number that is held for it",
         "SELECT w.client_id FROM waiting_list w
