@@ -147,13 +147,16 @@ fn each_fault_is_named_with_its_line_and_its_wording() {
             &format!("[live]\ntext = \"{long}\""),
             "line 3: live takes 2 segments with its longest values, and may take 1",
         ),
-        (
-            "[live]\nsegments = 2\ntext = \"Hi\"\n[live]\ntext = \"Hi\"",
-            "line 5: this is not TOML: invalid table header, duplicate key `\"live\"` in document root",
-        ),
-        ("[live]\ntext = Hi", "line 3: this is not TOML: invalid string, expected `\"`, `'`"),
     ] {
         assert_eq!(faults(lines), [fault], "{lines}");
+    }
+    // The library words what follows.
+    for (lines, fault) in [
+        ("[live]\nsegments = 2\ntext = \"Hi\"\n[live]\ntext = \"Hi\"", "line 5: this is not TOML: "),
+        ("[live]\ntext = Hi", "line 3: this is not TOML: "),
+    ] {
+        let found = faults(lines);
+        assert!(matches!(&found[..], [only] if only.starts_with(fault)), "{lines}: {found:?}");
     }
     let unicode = format!("[live]\ntext = \"{}é ‰\"", "w".repeat(70));
     assert_eq!(
