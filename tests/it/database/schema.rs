@@ -64,3 +64,10 @@ async fn an_invalid_row_is_refused_by_a_constraint_whose_name_states_the_rule() 
         assert_eq!(constraint.as_deref(), Some(rule), "{statement}: {refused}");
     }
 }
+
+/// The phone page's reset names every table that refers to the ones it empties.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_empties_every_table_that_refers_to_an_emptied_one() {
+    let pool = migrated_database(1).await;
+    sqlx::raw_sql(include_str!("../../../deploy/jobrun/src/begin_anew.sql")).execute(&pool).await.unwrap();
+}
