@@ -106,8 +106,14 @@ export class Up {
   }
 
   /** The state of a client's sign-up, as the database has it. */
+  /** Returns the state of a client, or nothing until a worker has processed its first text. */
   async stateOf(phone) {
-    return JSON.parse(await this.jobrun("client", phone, "--json")).client.state;
+    try {
+      return JSON.parse(await this.jobrun("client", phone, "--json")).client.state;
+    } catch (error) {
+      if (error.code === 1 && error.stderr.includes("no client has this id or phone")) return undefined;
+      throw error;
+    }
   }
 }
 
