@@ -65,7 +65,7 @@ pub(crate) async fn voice(State(state): State<AppState>, signed: SignedForm) -> 
     record(&state, call_event(&signed.form)?, &signed).await?;
     let number = required(&signed.form, "To")?;
     Ok(match find_holder(&state, &number, signed.arrived_at + RECORD_TIMEOUT).await {
-        Holder::Nobody => twiml_response(UNUSED_NUMBER_TWIML),
+        Holder::None => twiml_response(UNUSED_NUMBER_TWIML),
         Holder::Client => twiml_response(CALL_TWIML),
         Holder::TakesMessages => twiml_response(message_twiml(&state.twilio.account.public_base_url, &number)),
     })
@@ -94,7 +94,7 @@ fn escaped(text: &str) -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holder {
     /// It is one of ours that no client holds.
-    Nobody,
+    None,
     /// A client holds it, or may.
     Client,
     /// A live client holds it, whose callers are asked for a message.
@@ -107,7 +107,7 @@ async fn find_holder(state: &AppState, number: &str, deadline: Instant) -> Holde
     let lookup = async {
         let mut conn = state.pool.acquire().await?;
         if numbers::is_unused(&mut conn, number).await? {
-            return Ok::<_, db::Error>(Holder::Nobody);
+            return Ok::<_, db::Error>(Holder::None);
         }
         let takes_messages = state.voicemail && voicemails::takes_messages(&mut conn, number).await?;
         Ok(if takes_messages { Holder::TakesMessages } else { Holder::Client })

@@ -3,12 +3,13 @@
 //! The check itself is decided among the client's other events, so that it never crosses a call. Nothing here sends a text.
 
 use chrono::{DateTime, Utc};
+use jobrun_onboarding::TextKind;
 use jobrun_onboarding::forwarding_checks::{LOOK_AGAIN_AFTER, Next, Schedule, next};
 use sqlx::{PgConnection, PgPool};
 
 use crate::db::forwarding_checks::{self, CallsOf, NextLook};
 use crate::db::inbox::{self, NewEvent, Payload, Source};
-use crate::db::{self, clients, outbox, stops};
+use crate::db::{self, clients, outbox, reminders, stops};
 
 /// The most clients that are looked at in one transaction.
 const LOOKED_AT_ONCE: i64 = 50;
@@ -51,6 +52,11 @@ struct LookedAt {
     is_last: bool,
 }
 
+async fn are_many_waiting(conn: &mut PgConnection) -> Result<bool, db::Error> {
+    let waiting = reminders::count_waiting(conn, "forwarding_check_due", TextKind::NoCallsLately, WAITING_MAX).await?;
+    Ok(waiting >= WAITING_MAX)
+}
+
 /// Looks at some clients. Returns `None` if no check may be recorded now.
 async fn record_some(
     pool: &PgPool,
@@ -64,9 +70,7 @@ async fn record_some(
     }
     let ids = match due {
         Due::Tests => forwarding_checks::lock_tests_due(&mut tx, now, LOOKED_AT_ONCE).await?,
-        Due::Silences if forwarding_checks::count_waiting(&mut tx, WAITING_MAX).await? >= WAITING_MAX => {
-            return Ok(None);
-        }
+        Due::Silences if are_many_waiting(&mut tx).await? => return Ok(None),
         Due::Silences => forwarding_checks::lock_due(&mut tx, now, LOOKED_AT_ONCE).await?,
     };
     let recorded = record_of(&mut tx, &ids, schedule, now).await?;

@@ -4,6 +4,7 @@
 //! The reminder itself is decided among the client's other events, so that it never crosses an answer. Nothing here sends a text.
 
 use chrono::{DateTime, Utc};
+use jobrun_onboarding::TextKind;
 use jobrun_onboarding::reminders::{LOOK_AGAIN_AFTER, Next, Schedule, next};
 use sqlx::{PgConnection, PgPool};
 
@@ -31,7 +32,8 @@ pub async fn record_due(pool: &PgPool, schedule: &Schedule, now: DateTime<Utc>) 
     let mut recorded = 0;
     loop {
         let mut tx = pool.begin().await?;
-        let is_full = reminders::count_waiting(&mut tx, WAITING_MAX).await? >= WAITING_MAX;
+        let is_full =
+            reminders::count_waiting(&mut tx, "reminder_due", TextKind::Reminder, WAITING_MAX).await? >= WAITING_MAX;
         if is_full || stops::any(&mut tx).await? || outbox::pace::find_probe(&mut tx).await?.is_some() {
             return Ok(recorded);
         }

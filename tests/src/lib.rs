@@ -12,6 +12,7 @@ use std::time::Duration;
 use jobrun::CONNECTIONS;
 use jobrun::demo::TestSystem;
 use jobrun::local_postgres::{Data, LocalPostgres};
+use jobrun_shared::clock;
 use jobrun_shared::config::{self};
 use jobrun_shared::db::{self, Connections};
 use secrecy::SecretString;
@@ -193,4 +194,20 @@ pub async fn eventually(timeout: Duration, what: &str, mut condition: impl Async
         assert!(tokio::time::Instant::now() < deadline, "after {timeout:?}, still not so: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// Waits until two sweeps have begun and ended since now, and everything that they cause is done.
+///
+/// # Panics
+/// When no sweep succeeds within [`PATIENCE`], or something still waits after a minute.
+pub async fn sweep_twice(system: &TestSystem) {
+    for _ in 0..2 {
+        let since = clock::now();
+        eventually(PATIENCE, "a sweep succeeds", async || {
+            let has_ended = "SELECT COALESCE(last_success_at > $1, FALSE) FROM sweeps";
+            sqlx::query_scalar(has_ended).bind(since).fetch_one(&system.pool).await.expect("a time")
+        })
+        .await;
+    }
+    system.settle().await.expect("everything settles");
 }

@@ -110,19 +110,11 @@ fn needs_person(client: &Client, meaning: &Meaning) -> Option<Decision> {
 
 /// Returns the words that keep the client's place in the conversation. At COMPLETE nothing is asked.
 fn place(client: &Client) -> Option<Words> {
-    match client.state {
-        State::S1BusinessTypeLocation if half_known(client).is_none() => Some(wording::trade_and_place_again()),
-        State::Complete => None,
-        State::S1BusinessTypeLocation
-        | State::S2BusinessName
-        | State::S3OwnerName
-        | State::S4NotificationPref
-        | State::S5ConfirmLive
-        | State::S6PhoneType
-        | State::S7FwdSent
-        | State::S8FwdConfirm
-        | State::S9TestCall => Some(open_question(client).words),
+    if client.state == State::Complete {
+        return None;
     }
+    let is_first = client.state == State::S1BusinessTypeLocation && half_known(client).is_none();
+    Some(if is_first { wording::trade_and_place_again() } else { open_question(client).words })
 }
 
 /// Opts the client out. The operator is alerted if the same text cancels the subscription.

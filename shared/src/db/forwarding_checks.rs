@@ -33,19 +33,6 @@ pub(crate) async fn lock_due(conn: &mut PgConnection, now: DateTime<Utc>, limit:
     Ok(ids.fetch_all(conn).await?)
 }
 
-/// Returns how many checks are recorded or queued, at most about `limit`.
-pub(crate) async fn count_waiting(conn: &mut PgConnection, limit: i64) -> Result<i64, Error> {
-    let waiting = sqlx::query_scalar!(
-        r#"SELECT count(*) AS "count!" FROM (
-               (SELECT FROM events WHERE (processed_at IS NULL) IS TRUE AND kind = 'forwarding_check_due' LIMIT $1)
-               UNION ALL
-               (SELECT FROM messages WHERE status = 'queued' AND kind = 'no_calls_lately' LIMIT $1)
-           ) AS waiting"#,
-        limit
-    );
-    Ok(waiting.fetch_one(conn).await?)
-}
-
 /// What the rows say of the calls of a client.
 pub(crate) struct CallsOf {
     /// `clients.id`.

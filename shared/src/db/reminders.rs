@@ -18,15 +18,22 @@ pub(crate) async fn lock_due(conn: &mut PgConnection, now: DateTime<Utc>, limit:
     Ok(ids.fetch_all(conn).await?)
 }
 
-/// Returns how many reminders are recorded or queued, at most about `limit`.
-pub(crate) async fn count_waiting(conn: &mut PgConnection, limit: i64) -> Result<i64, Error> {
+/// Returns how many texts of this kind are due or queued, at most about `limit`: an event of `event_kind` leads to each.
+pub(crate) async fn count_waiting(
+    conn: &mut PgConnection,
+    event_kind: &str,
+    text: TextKind,
+    limit: i64,
+) -> Result<i64, Error> {
     let waiting = sqlx::query_scalar!(
         r#"SELECT count(*) AS "count!" FROM (
-               (SELECT FROM events WHERE (processed_at IS NULL) IS TRUE AND kind = 'reminder_due' LIMIT $1)
+               (SELECT FROM events WHERE (processed_at IS NULL) IS TRUE AND kind = $2 LIMIT $1)
                UNION ALL
-               (SELECT FROM messages WHERE status = 'queued' AND kind = 'reminder' LIMIT $1)
+               (SELECT FROM messages WHERE status = 'queued' AND kind = $3 LIMIT $1)
            ) AS waiting"#,
-        limit
+        limit,
+        event_kind,
+        text.name()
     );
     Ok(waiting.fetch_one(conn).await?)
 }

@@ -8,7 +8,9 @@ use jobrun_onboarding::quiet_hours::QuietHours;
 use jobrun_shared::db::audit_log::{Actor, Via};
 use jobrun_shared::db::stops::Activity;
 use jobrun_shared::{clock, forwarding_checks, stops};
-use jobrun_tests::{PATIENCE, count, eventually, migrated_database, say, test_system, test_system_with, texts};
+use jobrun_tests::{
+    PATIENCE, count, eventually, migrated_database, say, sweep_twice, test_system, test_system_with, texts,
+};
 use sqlx::PgPool;
 
 const ANN: &str = "+447900000001";
@@ -43,20 +45,6 @@ async fn pass(pool: &PgPool, time: &str) {
                               "noCallsToldAt" = "noCallsToldAt" - INTERVAL '{time}'"#
     );
     execute(pool, statements).await;
-}
-
-/// Waits until two sweeps have begun and ended since now.
-async fn sweep_twice(system: &TestSystem) {
-    for _ in 0..2 {
-        let since = clock::now();
-        eventually(PATIENCE, "a sweep succeeds", async || {
-            let at: Option<DateTime<Utc>> =
-                sqlx::query_scalar("SELECT last_success_at FROM sweeps").fetch_one(&system.pool).await.unwrap();
-            at.is_some_and(|at| at > since)
-        })
-        .await;
-    }
-    system.settle().await.unwrap();
 }
 
 async fn open_tests(pool: &PgPool) -> i64 {
@@ -101,7 +89,7 @@ async fn process_all(pool: &PgPool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_test_succeeds_with_the_next_call_whoever_rings_and_once() {
+async fn a_test_succeeds_once_with_the_next_call_of_any_caller() {
     let system = test_system(2).await;
     with_ann(&system).await;
     for (from, words) in
@@ -321,7 +309,7 @@ async fn the_network_that_a_client_names_is_kept() {
     say(&system, ANN, "it says error").await;
     assert_eq!(count(&system.pool, stuck).await, 1);
     say(&system, ANN, "it says error").await;
-    assert_eq!(count(&system.pool, stuck).await, 1, "what is told again is no way on");
+    assert_eq!(count(&system.pool, stuck).await, 1, "a second answer about the network is no progress");
     say(&system, ANN, "DONE").await;
     assert_eq!(count(&system.pool, stuck).await, 0);
     system.shut_down().await.unwrap();

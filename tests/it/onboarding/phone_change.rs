@@ -186,7 +186,7 @@ async fn an_operator_moves_a_client_whose_old_phone_is_gone() {
     let (code, shown) = act(&seen).await;
     assert_eq!((code, shown.contains("phone has changed since")), (1, true), "{shown}");
 
-    // A phone with a service of its own is nobody's new phone.
+    // A phone with a service of its own is no other client's new phone.
     let bob = r#"INSERT INTO clients (id, "phoneNumber", "paymentActive") VALUES ('bob', '447900000003', TRUE)"#;
     sqlx::raw_sql(bob).execute(&system.pool).await.unwrap();
     let (code, shown) = act(&["client", "change-phone", "ann", OTHER, "--yes"]).await;

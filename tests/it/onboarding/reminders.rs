@@ -11,7 +11,7 @@ use jobrun_shared::numbers::seed_release;
 use jobrun_shared::{clock, reminders, stops};
 use jobrun_stand_in::stripe::Sale;
 use jobrun_tests::{
-    PATIENCE, count, eventually, migrated_database, numbers, say, test_system, test_system_with, texts,
+    PATIENCE, count, eventually, migrated_database, numbers, say, sweep_twice, test_system, test_system_with, texts,
 };
 use sqlx::PgPool;
 
@@ -30,18 +30,13 @@ async fn pass(pool: &PgPool, time: &'static str) {
     sqlx::raw_sql(sqlx::AssertSqlSafe(statements)).execute(pool).await.unwrap();
 }
 
-/// Waits until two sweeps have begun and ended since now.
-async fn sweep_twice(system: &TestSystem) {
-    for _ in 0..2 {
-        let since = clock::now();
-        eventually(PATIENCE, "a sweep succeeds", async || {
-            let at: Option<DateTime<Utc>> =
-                sqlx::query_scalar("SELECT last_success_at FROM sweeps").fetch_one(&system.pool).await.unwrap();
-            at.is_some_and(|at| at > since)
-        })
-        .await;
-    }
-    system.settle().await.unwrap();
+/// Ann has paid, has a number, and is asked for the kind of her phone.
+async fn ann_chooses_her_phone(pool: &PgPool) {
+    let ann = r#"INSERT INTO clients (id, "phoneNumber", "paymentActive", "twilioNumber")
+                 VALUES ('ann', '447900000001', TRUE, '+447100000001');
+                 INSERT INTO onboarding_states (client_id, current_state, collected_fields)
+                 VALUES ('ann', 'S6_PHONE_TYPE', '{}')"#;
+    sqlx::raw_sql(ann).execute(pool).await.unwrap();
 }
 
 async fn open_alerts(system: &TestSystem) -> Vec<String> {
@@ -105,11 +100,7 @@ async fn a_silent_client_is_reminded_three_times_and_goes_on_where_it_stopped() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_number_that_its_client_never_sets_up_is_raised_to_the_operator_until_the_client_goes_on() {
     let system = test_system(1).await;
-    let ann = r#"INSERT INTO clients (id, "phoneNumber", "paymentActive", "twilioNumber")
-                 VALUES ('ann', '447900000001', TRUE, '+447100000001');
-                 INSERT INTO onboarding_states (client_id, current_state, collected_fields)
-                 VALUES ('ann', 'S6_PHONE_TYPE', '{}')"#;
-    sqlx::raw_sql(ann).execute(&system.pool).await.unwrap();
+    ann_chooses_her_phone(&system.pool).await;
     assert!(say(&system, ANN, "2").await[0].contains("**61*+447100000001#"));
     for (n, time) in ["1 hour", "23 hours", "48 hours"].into_iter().enumerate() {
         assert_eq!(open_alerts(&system).await, [""; 0]);
@@ -159,11 +150,7 @@ async fn a_client_who_takes_no_texts_and_gets_a_number_is_reported_after_some_da
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_who_went_back_to_its_phone_is_reminded_with_the_instructions_and_goes_on() {
     let system = test_system(1).await;
-    let ann = r#"INSERT INTO clients (id, "phoneNumber", "paymentActive", "twilioNumber")
-                 VALUES ('ann', '447900000001', TRUE, '+447100000001');
-                 INSERT INTO onboarding_states (client_id, current_state, collected_fields)
-                 VALUES ('ann', 'S6_PHONE_TYPE', '{}')"#;
-    sqlx::raw_sql(ann).execute(&system.pool).await.unwrap();
+    ann_chooses_her_phone(&system.pool).await;
     say(&system, ANN, "2").await;
     assert!(say(&system, ANN, "back").await[0].contains("Reply 1, 2 or 3"));
     pass(&system.pool, "1 hour").await;

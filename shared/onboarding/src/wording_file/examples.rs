@@ -4,7 +4,7 @@ use crate::ANSWER_CHARS_MAX;
 use crate::wording_name::Name;
 use crate::words::{Template, Words};
 
-/// The client's number: one of Ofcom's that is nobody's.
+/// The client's number: one that Ofcom gives to no client.
 pub(super) const NUMBER: &str = "+447700900123";
 
 /// Another number of Ofcom's.

@@ -69,7 +69,7 @@ fn due(client: &Client, calls: &Calls, now: DateTime<Utc>) -> Option<ForwardingC
 }
 
 #[test]
-fn the_next_call_of_a_test_is_its_success_whoever_rings_and_only_once() {
+fn the_next_call_of_a_test_is_its_success_once_for_any_caller() {
     for (from, part) in [
         ("+447700900123", "a call from +447700900123 has just come through"),
         ("+447900000001", "your test call has just come through"),
@@ -193,7 +193,7 @@ fn a_client_without_a_call_for_thirty_days_is_told_once_in_such_a_silence() {
 }
 
 #[test]
-fn nobody_is_told_of_a_silence_at_night_soon_after_a_text_or_who_may_not_be_told() {
+fn no_client_is_told_of_a_silence_at_night_soon_after_a_text_or_if_it_may_not_be_told() {
     let (client, month) = (live(), 24 * 30);
     let quiet = quiet_since(noon());
     let at_night = Calls { last_at: Some(hours(10)), ..quiet.clone() };

@@ -30,14 +30,14 @@ pub(super) async fn load(
     lanes: &[Vec<String>],
     pending: &HashMap<String, Vec<PendingEvent>>,
 ) -> Result<HashMap<String, Calls>, db::Error> {
-    let mut sids: Vec<&str> = Vec::new();
+    let mut sids: Vec<(&str, &str)> = Vec::new();
     let mut recorded: Vec<&str> = Vec::new();
     let mut callers: BTreeSet<ClientAndCaller> = BTreeSet::new();
     for (loaded, lanes) in loaded.iter().zip(lanes) {
         for event in lanes.iter().filter_map(|lane| pending.get(lane)).flatten() {
             if let Some(Payload::CallArrived { from, sid, .. } | Payload::CallEnded { from, sid, .. }) = &event.payload
             {
-                sids.extend(sid.as_deref());
+                sids.extend(sid.as_deref().map(|sid| (loaded.client.id.as_str(), sid)));
                 callers.insert((loaded.client.id.clone(), caller(from)));
             }
             if let Some(Payload::RecordingMade { call_sid, .. }) = &event.payload {
@@ -49,13 +49,13 @@ pub(super) async fn load(
     if callers.is_empty() {
         return Ok(of_clients);
     }
-    let known = calls::list_known(conn, &sids).await?;
+    let known = calls::list_known(conn, &sids.iter().map(|(_, sid)| *sid).collect::<Vec<_>>()).await?;
+    for (client_id, sid) in sids.into_iter().filter(|(_, sid)| known.contains(*sid)) {
+        of_clients.entry(client_id.to_owned()).or_default().known.insert(sid.to_owned());
+    }
     let callers: Vec<ClientAndCaller> = callers.into_iter().collect();
     for ((client_id, caller), earlier) in calls::list_earlier(conn, &callers).await? {
         of_clients.entry(client_id).or_default().earlier.insert(caller, earlier);
-    }
-    for (client_id, _) in callers {
-        of_clients.entry(client_id).or_default().known.clone_from(&known);
     }
     Ok(of_clients)
 }
