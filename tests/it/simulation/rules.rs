@@ -172,7 +172,8 @@ const RULES: [(&str, &str); 25] = [
            WHERE c."twilioNumber" IS NOT NULL AND c."takenOverBy" IS NULL AND s.current_state <> 'COMPLETE'
              AND last.at < now() - INTERVAL '6 days'
              AND EXISTS (SELECT FROM events e WHERE e.client_id = c.id AND kind = 'text')
-             AND NOT EXISTS (SELECT FROM alerts WHERE cause = 'unfinished:' || c.id AND raised_at > last.at)
+             AND NOT EXISTS (SELECT FROM alerts
+                             WHERE cause = 'unfinished:' || c.id AND (cleared_at IS NULL OR raised_at > last.at))
            UNION ALL
            SELECT cause FROM alerts a
            WHERE cause LIKE 'unfinished:%'
