@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use jobrun::demo::TestSystem;
+use jobrun_shared::clock;
+use jobrun_shared::db::audits;
 use jobrun_shared::numbers::seed_release;
 use jobrun_shared::queue::{self, Queue};
 use jobrun_stand_in::stripe::Sale;
@@ -94,7 +96,8 @@ impl System {
     }
 
     /// Waits until the statement has failed. Some statements are periodic, such as a heartbeat's, some run only on a new
-    /// connection, and some in jobs that only a long sign-up causes. So this cuts connections, enqueues these jobs and sends texts.
+    /// connection, and some in jobs that only a long sign-up causes. So this cuts connections, enqueues these jobs, makes the
+    /// comparison with Twilio's list due, and sends texts.
     async fn wait_for_failure(&self, others: &str, what: &str) {
         let tries = Cell::new(0);
         eventually(PATIENCE, what, async || {
@@ -106,9 +109,8 @@ impl System {
                 if cuts {
                     count(&self.test_system.pool, cut).await;
                 }
-                let mut conn = self.test_system.pool.acquire().await.unwrap();
-                queue::enqueue(&mut conn, Queue::Sweep).await.unwrap();
-                queue::enqueue(&mut conn, Queue::Reconcile).await.unwrap();
+                queue::enqueue(&mut *self.test_system.pool.acquire().await.unwrap(), Queue::Sweep).await.unwrap();
+                audits::hurry(&self.test_system.pool, clock::now()).await.unwrap();
                 self.test_system.stand_in.text(others, "Plumber from London").await.unwrap();
                 self.settle(what).await;
             }
