@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_credentials::Token;
 use jobrun_onboarding::forwarding_checks;
 use jobrun_onboarding::reminders::Schedule;
-use jobrun_onboarding::{E164, Wordings, can_hold_a_conversation};
+use jobrun_onboarding::{E164, Switches, Wordings, can_hold_a_conversation};
 use jobrun_shared::config::StripeAudit;
 use jobrun_shared::db::inbox::{Payload, PendingEvent};
 use jobrun_shared::db::{self, Health, blockers, voicemails};
@@ -74,6 +74,8 @@ pub(crate) struct JobContext {
     pub(crate) payment_link: Option<String>,
     /// The address at which clients cancel their subscriptions, if there is one.
     pub(crate) payment_portal: Option<String>,
+    /// What the conversation does beside the sign-up.
+    pub(crate) switches: Switches,
     /// The time that a number is held for a waiting client.
     pub(crate) hold: Duration,
     /// The time that a number is kept from other clients after its client has left.

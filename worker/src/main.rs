@@ -135,6 +135,7 @@ async fn start() -> anyhow::Result<()> {
         onboarding_number: settings.twilio.onboarding_number,
         payment_link: settings.payment_link,
         payment_portal: settings.payment_portal,
+        switches: settings.switches,
         hold: settings.hold,
         cooling: settings.cooling,
         sweep_interval: settings.sweep_interval,

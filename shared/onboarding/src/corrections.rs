@@ -1,13 +1,13 @@
 //! Corrections of earlier answers.
 
-use super::decision::Decision;
+use super::decision::{Decision, Facts};
 use super::open_question::{end_misfits, repeat_question};
 use crate::Client;
 use crate::answer::{self, Field, Meaning};
 use crate::wording;
 
 /// Changes an earlier answer, and repeats the open question.
-pub(crate) fn correct_answer(client: &Client, meaning: &Meaning) -> Option<Decision> {
+pub(crate) fn correct_answer(client: &Client, meaning: &Meaning, facts: &Facts<'_>) -> Option<Decision> {
     let changed = if let Meaning::Correction(field, text) = meaning {
         corrected_answer(client, *field, text)
     } else if let Meaning::Respelling { right, wrong } = meaning {
@@ -16,7 +16,7 @@ pub(crate) fn correct_answer(client: &Client, meaning: &Meaning) -> Option<Decis
         return None;
     };
     // No earlier answer fits the correction, so the open question is repeated.
-    let Some((field, text)) = changed else { return Some(repeat_question(client, &Meaning::Unclear)) };
+    let Some((field, text)) = changed else { return Some(repeat_question(client, &Meaning::Unclear, facts)) };
     let mut collected = client.collected.clone();
     *collected.answer_mut(field) = Some(text.clone());
     let changed = Decision::nothing(client).collect(collected);

@@ -26,14 +26,14 @@ pub fn decide(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
         (None, Event::Text { body, .. }) if client.takeover_at(said_at(event, facts)).is_some() => {
             to_the_operator(client, body).into()
         }
-        (None, Event::CodeReply(reply)) => phone_change_texts::code_given(client, reply).into(),
+        (None, Event::CodeReply(reply)) => phone_change_texts::code_given(client, reply, facts).into(),
         (None, Event::PaymentStands(payment)) => service::payment_stands(client, *payment, facts),
         (None, Event::NumberLost(number)) => service::number_lost(client, number, facts),
         (None, Event::ReminderDue(reminder)) => reminders::remind(client, reminder, facts).into(),
         (None, Event::ForwardingCheckDue(check)) => forwarding_checks::check(client, check, facts).into(),
         (None, _) => decide_in_state(client, event, facts),
     };
-    let step = forwarding_help::with_network_question(client, step);
+    let step = with_case(facts, forwarding_help::with_network_question(client, step));
     match (with_takeover(event, facts, with_exchange(client, event, facts, step)), event) {
         (Step::AskPool, _) => Step::AskPool,
         // An operator may opt a client in, and the text about it is the first that it gets.
@@ -59,6 +59,17 @@ pub fn decide(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
             }
             Step::Decided(decision)
         }
+    }
+}
+
+/// A concern of the client opens a case, if cases are on.
+fn with_case(facts: &Facts<'_>, step: Step) -> Step {
+    match step {
+        Step::Decided(mut decision) => {
+            decision.case = decision.concern.filter(|_| facts.switches.cases).map(Concern::case);
+            Step::Decided(decision)
+        }
+        Step::AskPool => Step::AskPool,
     }
 }
 

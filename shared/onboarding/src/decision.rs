@@ -8,6 +8,20 @@ use crate::phone_change::PhoneChangeStep;
 use crate::wording::Text;
 use crate::{Allocation, Client, Collected, E164, Exchange, Payment, State, Takeover};
 
+/// The parts of the conversation beside the sign-up that an operator can switch off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Switches {
+    /// Whether questions, doubts and calls for help are passed on to a person, and a case is kept of each concern.
+    pub cases: bool,
+    /// Whether a client can move to a new phone by a code.
+    pub phone_change: bool,
+}
+
+impl Switches {
+    /// Everything is on.
+    pub const ON: Self = Self { cases: true, phone_change: true };
+}
+
 /// The facts that a decision depends on, besides the client and the event.
 #[derive(Clone, Debug)]
 pub struct Facts<'a> {
@@ -15,6 +29,8 @@ pub struct Facts<'a> {
     pub payment_link: Option<&'a str>,
     /// The address at which clients change or cancel their subscriptions, if one is configured.
     pub payment_portal: Option<&'a str>,
+    /// The switches of the operator.
+    pub switches: Switches,
     /// The reply of the pool, if this decision asked it with [`Step::AskPool`].
     pub allocation: Option<Allocation>,
     /// Whether the pool has numbers of the client's region, free or not.
@@ -72,6 +88,8 @@ pub struct Decision {
     pub number_due: bool,
     /// The alert to the operator, if there is one.
     pub concern: Option<Concern>,
+    /// The kind of the case that is opened for an operator to close, if there is one.
+    pub case: Option<&'static str>,
     /// The call that is counted from now on, if the event is one to a live number.
     pub counted_call: Option<CountedCall>,
     /// What becomes of the recording, if the event is a message that a caller left.
@@ -142,6 +160,7 @@ impl Decision {
             phone_change: None,
             number_due: false,
             concern: None,
+            case: None,
             counted_call: None,
             recording: None,
             journal: Vec::new(),

@@ -2,7 +2,7 @@
 //!
 //! A landline has a provider, and is never asked for its network.
 
-use super::decision::{Decision, Step};
+use super::decision::{Decision, Facts, Step};
 use super::open_question::repeat_question;
 use crate::answer::Meaning;
 use crate::network::{Network, NetworkQuestion};
@@ -17,7 +17,7 @@ pub(crate) fn asks_network(client: &Client) -> bool {
 
 /// Decides a text at S7 or S8 that is no answer there. A client who cannot set up forwarding is told the codes, then asked for its
 /// network. A third time in a row, it is offered a person.
-pub(crate) fn another_way(client: &Client, meaning: &Meaning) -> Decision {
+pub(crate) fn another_way(client: &Client, meaning: &Meaning, facts: &Facts<'_>) -> Decision {
     if let (Meaning::Network(network), Some(phone_type), Some(number)) =
         (meaning, client.collected.phone_type, &client.number)
     {
@@ -25,7 +25,7 @@ pub(crate) fn another_way(client: &Client, meaning: &Meaning) -> Decision {
         let answered = remember(Decision::nothing(client), NetworkQuestion::Answered(*network));
         return answered.text(way_of(phone_type, Some(*network), number));
     }
-    let decision = repeat_question(client, meaning);
+    let decision = repeat_question(client, meaning, facts);
     if decision.concern.is_some() {
         return close_question(decision);
     }

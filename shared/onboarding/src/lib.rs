@@ -102,7 +102,7 @@ pub mod sent_text;
 
 pub use client::{Client, Collected, Exchange};
 pub use decide::decide;
-pub use decision::{Concern, Decision, Facts, OptChange, Step};
+pub use decision::{Concern, Decision, Facts, OptChange, Step, Switches};
 pub use event::{Allocation, Call, Event, VoiceMessage};
 pub use payment::Payment;
 pub use phone::{E164, NotE164, as_people_write, caller, can_hold_a_conversation, home_region, region_of};

@@ -1,6 +1,6 @@
 //! The open question, and texts that do not fit it.
 
-use super::decision::{Concern, Decision, Step};
+use super::decision::{Concern, Decision, Facts, Step};
 use crate::answer::{Half, Meaning};
 use crate::wording::{self, Text};
 use crate::{Client, State};
@@ -33,7 +33,7 @@ pub(crate) fn step_that_ends_misfits(step: Step) -> Step {
 }
 
 /// Repeats the open question after a text that does not fit it. The third misfit in a row gets the offer of a person instead.
-pub(crate) fn repeat_question(client: &Client, meaning: &Meaning) -> Decision {
+pub(crate) fn repeat_question(client: &Client, meaning: &Meaning, facts: &Facts<'_>) -> Decision {
     let mut stay = Decision::nothing(client);
     if is_misfit(client, meaning) {
         stay.exchange.misfits = stay.exchange.misfits.saturating_add(1);
@@ -42,7 +42,7 @@ pub(crate) fn repeat_question(client: &Client, meaning: &Meaning) -> Decision {
             if client.state == State::Complete {
                 stay.exchange.misfits = 0;
             }
-            return stay.text(wording::offer_person()).concern(Concern::Stuck);
+            return stay.text(wording::offer_person(facts.switches.cases)).concern(Concern::Stuck);
         }
     }
     let again = open_question(client);

@@ -93,6 +93,8 @@ pub struct Request<'a> {
     pub client: Option<&'a Client>,
     /// Whether one of them is being erased.
     pub is_being_erased: bool,
+    /// Whether changes of phone by a code are switched on.
+    pub is_on: bool,
     /// The requests of the new phone, and those for the old one, in the last [`REQUESTS_COUNTED_FOR`].
     pub requests: (i64, i64),
     /// When the text reached us.
@@ -136,7 +138,7 @@ pub fn answer_request(request: &Request<'_>) -> Answer {
     let (by_new, for_old) = request.requests;
     // After an outage or a restore the person may have given up, or the change may be made already.
     let is_late = request.now > request.asked_at + CODE_VALID_FOR;
-    if is_late || by_new >= REQUESTS_MAX || has_own_service(request.newcomer) {
+    if !request.is_on || is_late || by_new >= REQUESTS_MAX || has_own_service(request.newcomer) {
         return Answer::AskOperator;
     }
     let Some(client) = request.client.filter(|it| is_signed_up(it) && !request.is_being_erased) else {

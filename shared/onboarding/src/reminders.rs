@@ -25,6 +25,16 @@ pub struct Schedule {
     pub after: Vec<TimeDelta>,
     /// When no reminder leaves. `None`: it may leave at any time.
     pub quiet: Option<QuietHours>,
+    /// Whether cases tell which clients wait for a person, and until when.
+    pub has_cases: bool,
+}
+
+impl Schedule {
+    /// Returns whether the client waits for the answer of a person. Without cases, one to whom a person was promised waits until
+    /// something else is said.
+    fn waits_for_person(&self, silence: &Silence) -> bool {
+        silence.case_open || (!self.has_cases && silence.last_said == Some(TextKind::OfferPerson))
+    }
 }
 
 /// What the rows say of a client's silence.
@@ -94,7 +104,7 @@ pub fn next(client: &Client, region: &str, silence: &Silence, schedule: &Schedul
     let reminder = next_reminder(client, region, silence, schedule, now);
     let may_be_unfinished = silence.has_written && client.state != State::Complete && client.number.is_some();
     // A client that waits for a person is not reminded, and its number is unused all the same.
-    if (reminder != Next::Never && !silence.case_open) || !may_be_unfinished {
+    if (reminder != Next::Never && !schedule.waits_for_person(silence)) || !may_be_unfinished {
         return reminder;
     }
     if silence.is_unread || client.takeover_at(now).is_some() {
@@ -119,7 +129,9 @@ fn next_reminder(client: &Client, region: &str, silence: &Silence, schedule: &Sc
     match status(client, last_said, silence.payment_asked, None) {
         ReminderStatus::Done => return Next::Never,
         ReminderStatus::Waits => return Next::LookAgain(now + LOOK_AGAIN_AFTER),
-        ReminderStatus::Asked(_) if silence.is_unread || silence.case_open || client.takeover_at(now).is_some() => {
+        ReminderStatus::Asked(_)
+            if silence.is_unread || schedule.waits_for_person(silence) || client.takeover_at(now).is_some() =>
+        {
             return Next::LookAgain(now + LOOK_AGAIN_AFTER);
         }
         ReminderStatus::Asked(_) => {}

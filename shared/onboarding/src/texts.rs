@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::corrections::correct_answer;
-use super::decision::{Concern, Decision, Facts, OptChange, Step};
+use super::decision::{Concern, Decision, Facts, OptChange, Step, Switches};
 use super::forwarding_help::{another_way, asks_network};
 use super::open_question::{end_misfits, half_known, open_question, repeat_question, step_that_ends_misfits};
 use super::payment_gate::{gate, instructions, ready_for_phone_type, through_the_gate};
@@ -18,20 +18,58 @@ const REPEATED_WITHIN: TimeDelta = TimeDelta::seconds(5);
 
 /// Decides a text that is not a keyword.
 pub(crate) fn decide_text(client: &Client, body: &str, received_at: DateTime<Utc>, facts: &Facts<'_>) -> Step {
-    let half = half_known(client);
-    let meaning = if asks_network(client) {
-        answer::read_network(body, client.state)
-    } else {
-        answer::read(body, client.state, half.as_ref())
-    };
+    let meaning = read(client, body, facts);
     of_any_state(client, body, &meaning, facts)
         .or_else(|| out_of_region(client, facts))
         .or_else(|| (meaning == Meaning::AsksTerms).then(|| asked_terms(client)))
         .or_else(|| needs_person(client, &meaning))
-        .or_else(|| correct_answer(client, &meaning))
+        .or_else(|| correct_answer(client, &meaning, facts))
         .or_else(|| too_early(client, body, &meaning, received_at))
         .or_else(|| go_back(client, &meaning))
         .map_or_else(|| answer_question(client, meaning, facts), Step::from)
+}
+
+/// Reads a text. One that only a person can answer is not understood, if cases are off.
+fn read(client: &Client, body: &str, facts: &Facts<'_>) -> Meaning {
+    let read = answer::read(body, client.state, half_known(client).as_ref());
+    let Switches { cases, phone_change } = facts.switches;
+    let is_for_a_person = match read {
+        Meaning::Doubt | Meaning::AsksHelp | Meaning::Question => true,
+        Meaning::NewPhone(_) => !phone_change,
+        Meaning::Reaction
+        | Meaning::AutoReply
+        | Meaning::Away
+        | Meaning::Refusal
+        | Meaning::NotInterested
+        | Meaning::CancelSubscription
+        | Meaning::AsksHowToCancel
+        | Meaning::Refund
+        | Meaning::AsksTerms
+        | Meaning::WrongNumber
+        | Meaning::WantsPerson
+        | Meaning::Back
+        | Meaning::Correction(..)
+        | Meaning::Respelling { .. }
+        | Meaning::TradeAndPlace(_)
+        | Meaning::Half(_)
+        | Meaning::BusinessName(_)
+        | Meaning::NoBusinessName
+        | Meaning::OwnerName(_)
+        | Meaning::Sms
+        | Meaning::Yes
+        | Meaning::No
+        | Meaning::Phone(_)
+        | Meaning::Done
+        | Meaning::CannotForward
+        | Meaning::Network(_)
+        | Meaning::TestsForwarding
+        | Meaning::Thanks
+        | Meaning::Greeting
+        | Meaning::TooLong
+        | Meaning::Unclear => false,
+    };
+    let meaning = if is_for_a_person && !cases { answer::not_understood(body, client.state) } else { read };
+    if asks_network(client) { answer::as_network(meaning, body) } else { meaning }
 }
 
 /// Decides the meanings that have the same effect in every state.
@@ -61,7 +99,7 @@ fn of_any_state(client: &Client, body: &str, meaning: &Meaning, facts: &Facts<'_
         Meaning::Refund => Some(stay.text(wording::nothing_to_refund())),
         Meaning::WrongNumber => Some(stay.text(wording::who_we_are())),
         Meaning::WantsPerson => Some(stay.text(wording::person_asked_for()).concern(Concern::PersonWanted)),
-        Meaning::NewPhone(old) => phone_change_texts::asked(client, old),
+        Meaning::NewPhone(old) => phone_change_texts::asked(client, old, facts),
         Meaning::Away
         | Meaning::AsksTerms
         | Meaning::Doubt
@@ -191,10 +229,10 @@ fn go_back(client: &Client, meaning: &Meaning) -> Option<Decision> {
 
 fn answer_question(client: &Client, meaning: Meaning, facts: &Facts<'_>) -> Step {
     match client.state {
-        State::S1BusinessTypeLocation => trade_and_place(client, &meaning).into(),
-        State::S2BusinessName => business_name(client, &meaning).into(),
-        State::S3OwnerName => owner_name(client, &meaning).into(),
-        State::S4NotificationPref => notification_pref(client, &meaning).into(),
+        State::S1BusinessTypeLocation => trade_and_place(client, &meaning, facts).into(),
+        State::S2BusinessName => business_name(client, &meaning, facts).into(),
+        State::S3OwnerName => owner_name(client, &meaning, facts).into(),
+        State::S4NotificationPref => notification_pref(client, &meaning, facts).into(),
         State::S5ConfirmLive => confirm_live(client, &meaning, facts),
         State::S6PhoneType => phone_type(client, &meaning, facts),
         State::S7FwdSent => forwarding_sent(client, &meaning, facts),
@@ -202,7 +240,7 @@ fn answer_question(client: &Client, meaning: Meaning, facts: &Facts<'_>) -> Step
         State::Complete if meaning == Meaning::TestsForwarding && client.number.is_some() => {
             forwarding_checks::begin_test(client, facts).into()
         }
-        State::S9TestCall | State::Complete => repeat_question(client, &meaning).into(),
+        State::S9TestCall | State::Complete => repeat_question(client, &meaning, facts).into(),
     }
 }
 
@@ -213,7 +251,7 @@ fn store_answer(client: &Client, keep: impl FnOnce(&mut Collected), next: State,
     Decision::nothing(client).collect(collected).to(next).text(ask)
 }
 
-fn trade_and_place(client: &Client, meaning: &Meaning) -> Decision {
+fn trade_and_place(client: &Client, meaning: &Meaning, facts: &Facts<'_>) -> Decision {
     let keep = |text: &str| {
         let text = text.to_owned();
         move |collected: &mut Collected| collected.business_type_location = Some(text)
@@ -223,38 +261,38 @@ fn trade_and_place(client: &Client, meaning: &Meaning) -> Decision {
     } else if let Meaning::Half(half) = meaning {
         let is_news = half_known(client).as_ref() != Some(half);
         let decision = store_answer(client, keep(half.as_str()), client.state, wording::ask_other_half(half));
-        if is_news { end_misfits(decision) } else { repeat_question(client, &Meaning::Unclear) }
+        if is_news { end_misfits(decision) } else { repeat_question(client, &Meaning::Unclear, facts) }
     } else {
-        repeat_question(client, meaning)
+        repeat_question(client, meaning, facts)
     }
 }
 
-fn business_name(client: &Client, meaning: &Meaning) -> Decision {
+fn business_name(client: &Client, meaning: &Meaning, facts: &Facts<'_>) -> Decision {
     if let Meaning::BusinessName(name) = meaning {
         let keep = |collected: &mut Collected| collected.business_name = Some(name.clone());
         store_answer(client, keep, State::S3OwnerName, wording::ask_owner_name())
     } else if *meaning == Meaning::NoBusinessName {
         end_misfits(Decision::nothing(client).text(wording::own_name_will_do()))
     } else {
-        repeat_question(client, meaning)
+        repeat_question(client, meaning, facts)
     }
 }
 
-fn owner_name(client: &Client, meaning: &Meaning) -> Decision {
+fn owner_name(client: &Client, meaning: &Meaning, facts: &Facts<'_>) -> Decision {
     if let Meaning::OwnerName(name) = meaning {
         let keep = |collected: &mut Collected| collected.owner_name = Some(name.clone());
         store_answer(client, keep, State::S4NotificationPref, wording::ask_notification_pref())
     } else {
-        repeat_question(client, meaning)
+        repeat_question(client, meaning, facts)
     }
 }
 
-fn notification_pref(client: &Client, meaning: &Meaning) -> Decision {
+fn notification_pref(client: &Client, meaning: &Meaning, facts: &Facts<'_>) -> Decision {
     if *meaning == Meaning::Sms {
         let keep = |collected: &mut Collected| collected.notification_pref = Some("SMS".to_owned());
         store_answer(client, keep, State::S5ConfirmLive, wording::ask_confirm_live())
     } else {
-        repeat_question(client, meaning)
+        repeat_question(client, meaning, facts)
     }
 }
 
@@ -264,7 +302,7 @@ fn confirm_live(client: &Client, meaning: &Meaning, facts: &Facts<'_>) -> Step {
     } else if *meaning == Meaning::No {
         end_misfits(Decision::nothing(client).text(wording::no_hurry())).into()
     } else {
-        repeat_question(client, meaning).into()
+        repeat_question(client, meaning, facts).into()
     }
 }
 
@@ -277,7 +315,7 @@ fn phone_type(client: &Client, meaning: &Meaning, facts: &Facts<'_>) -> Step {
         // A client who went back has had the instructions, and a reminder repeats them.
         Decision::nothing(client).to(State::S8FwdConfirm).text(wording::ask_test_call()).into()
     } else {
-        repeat_question(client, meaning).into()
+        repeat_question(client, meaning, facts).into()
     }
 }
 
@@ -288,7 +326,7 @@ fn forwarding_sent(client: &Client, meaning: &Meaning, facts: &Facts<'_>) -> Ste
         // A client who chose the wrong phone gets the right instructions.
         step_that_ends_misfits(instructions(client, *phone_type, facts))
     } else {
-        another_way(client, meaning).into()
+        another_way(client, meaning, facts).into()
     }
 }
 
@@ -297,6 +335,6 @@ fn test_call(client: &Client, meaning: &Meaning, facts: &Facts<'_>) -> Step {
     if let Meaning::Phone(phone_type) = meaning {
         step_that_ends_misfits(instructions(client, *phone_type, facts))
     } else {
-        another_way(client, meaning).into()
+        another_way(client, meaning, facts).into()
     }
 }

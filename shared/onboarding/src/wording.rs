@@ -333,8 +333,10 @@ pub(crate) fn who_we_are() -> Text {
     text(TextKind::WhoWeAre, Name::WhoWeAre)
 }
 
-pub(crate) fn offer_person() -> Text {
-    text(TextKind::OfferPerson, Name::OfferPerson)
+/// Returns the text for a client whom the conversation does not understand. It offers a call only where a case is kept of who asks
+/// for one.
+pub(crate) fn offer_person(offers_call: bool) -> Text {
+    text(TextKind::OfferPerson, if offers_call { Name::OfferPerson } else { Name::TeamGetsInTouch })
 }
 
 /// Returns the text for a sender who doubts that we are honest.

@@ -98,6 +98,7 @@ names! {
     CorrectedOwnerName = "corrected_owner_name",
     WhoWeAre = "who_we_are",
     OfferPerson = "offer_person",
+    TeamGetsInTouch = "team_gets_in_touch",
     DoubtAnswered = "doubt_answered",
     HelpOffered = "help_offered",
     HelpOfferedWithoutQuestion = "help_offered_without_question",

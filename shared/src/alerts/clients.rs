@@ -37,8 +37,8 @@ pub fn person_wanted(client_id: &str) -> NewAlert {
     NewAlert {
         cause: Kind::PersonWanted.of(client_id),
         about: format!(
-            "Client {client_id} needs a person, and was told that our team will get in touch: see `jobrun cases`. Get in touch, then \
-             close the case, which ends this."
+            "Client {client_id} needs a person, and was told that our team will get in touch: see `jobrun client \
+             {client_id}`. Get in touch, then close its case, which ends this; if it has none, clear this."
         ),
     }
 }
@@ -50,7 +50,8 @@ pub fn cannot_prove_old_phone(client_id: &str) -> NewAlert {
         cause: Kind::PersonWanted.of(client_id),
         about: format!(
             "Client {client_id} says that it has a new phone, and no code can be sent to the old one, or the move failed: see `jobrun client \
-             {client_id}`. Find out who it is, move it with `jobrun client change-phone`, and close its case."
+             {client_id}`. Find out who it is, move it with `jobrun client change-phone`, and close its case. If it has \
+             none, clear this."
         ),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jobrun_onboarding::forwarding_checks;
 use jobrun_onboarding::reminders::Schedule;
-use jobrun_onboarding::{E164, Wordings};
+use jobrun_onboarding::{E164, Switches, Wordings};
 use secrecy::SecretString;
 
 use super::alert_webhook::AlertWebhook;
@@ -53,6 +53,8 @@ pub struct Worker {
     pub payment_link: Option<String>,
     /// `PAYMENT_PORTAL_URL`: where clients cancel their subscriptions, if it is set.
     pub payment_portal: Option<String>,
+    /// `CASES` and `PHONE_CHANGE`: what the conversation does beside the sign-up.
+    pub switches: Switches,
     /// `SWEEP_INTERVAL`.
     pub sweep_interval: Duration,
     /// `HOLD_DURATION`: how long a number is kept free for a waiting client before the place may pass on.
@@ -226,6 +228,7 @@ impl Worker {
         Reader::read(source, |reader| {
             let payment_link = reader.payment_link();
             let payment_portal = reader.payment_portal();
+            let switches = reader.switches();
             let stripe_audit = reader.stripe_audit(payment_link.as_deref());
             let sweep_interval = reader.interval("SWEEP_INTERVAL");
             let audit_interval = reader.interval("AUDIT_INTERVAL");
@@ -251,6 +254,7 @@ impl Worker {
                 twilio: twilio?,
                 payment_link,
                 payment_portal,
+                switches: switches?,
                 stripe_audit,
                 sweep_interval: sweep_interval?,
                 hold: hold?,
@@ -259,7 +263,7 @@ impl Worker {
                     after: forwarding_check?,
                     quiet: reminders.as_ref()?.quiet,
                 },
-                reminders: reminders?,
+                reminders: Schedule { has_cases: switches?.cases, ..reminders? },
                 wordings: wordings?,
                 audit_interval: audit_interval?,
                 segments_per_second: segments_per_second?,
@@ -449,6 +453,7 @@ impl Reader<'_> {
         self.batch_max();
         self.retention();
         self.on_or_off("VOICEMAIL");
+        self.switches();
         if !self.is_in_a_file("ERASURE_KEY") {
             self.erasure_key_if_set();
         }
@@ -465,6 +470,11 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+
+    pub(super) fn switches(&mut self) -> Option<Switches> {
+        let (cases, phone_change) = (self.on_or_off("CASES"), self.on_or_off("PHONE_CHANGE"));
+        Some(Switches { cases: cases?, phone_change: phone_change? })
     }
 
     pub(super) fn stop_with_stdin(&mut self) -> bool {

@@ -21,7 +21,7 @@ impl Reader<'_> {
     pub(super) fn reminders(&mut self) -> Option<Schedule> {
         let after = self.reminded_after();
         let quiet = self.quiet_hours();
-        Some(Schedule { after: after?, quiet: quiet? })
+        Some(Schedule { after: after?, quiet: quiet?, has_cases: true })
     }
 
     fn reminded_after(&mut self) -> Option<Vec<TimeDelta>> {

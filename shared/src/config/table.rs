@@ -45,7 +45,7 @@ const fn secret(name: &'static str, read_by: &'static str, meaning: &'static str
 }
 
 /// Every setting, by name.
-pub const SETTINGS: [Setting; 53] = [
+pub const SETTINGS: [Setting; 55] = [
     setting(
         "ALERT_WEBHOOK_FORMAT",
         "worker",
@@ -77,6 +77,12 @@ pub const SETTINGS: [Setting; 53] = [
             "How many clients, texts or reports share a transaction at most, and, below 100, how many texts a sending job has under way. 1 gives each a transaction of its own.",
         )
     },
+    setting(
+        "CASES",
+        "worker",
+        Some("on"),
+        "`off`: questions, doubts and calls for help are not passed on to a person, and no case is opened; alerts alone tell of clients who need one.",
+    ),
     setting(
         "CONSOLE_ADDR",
         "console, jobrun up",
@@ -180,6 +186,12 @@ pub const SETTINGS: [Setting; 53] = [
         "worker",
         None,
         "Where clients cancel their subscriptions: the login link of Stripe's customer portal. Without it, each wish to cancel is an alert.",
+    ),
+    setting(
+        "PHONE_CHANGE",
+        "worker",
+        Some("on"),
+        "`off`: no client moves to a new phone by a code. Operators can move it still.",
     ),
     setting(
         "POOL_BUY_MAX",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jobrun_onboarding::Wordings;
+use jobrun_onboarding::{Switches, Wordings};
 use jobrun_twilio::signature::Algorithm;
 use secrecy::ExposeSecret;
 
@@ -37,8 +37,21 @@ fn a_setting_that_is_not_set_has_its_documented_default() {
     assert_eq!(worker.twilio.account.public_base_url, "https://Example.com/jobrun");
     assert_eq!(worker.twilio.webhook_keys.len(), 2);
     assert_eq!(worker.twilio.signature_mode, SignatureMode::Enforce);
+    assert_eq!((worker.switches, worker.reminders.has_cases), (Switches::ON, true));
     assert_eq!(worker.log, Log { format: LogFormat::Plain, filter: "info".to_owned() });
     assert_eq!(Ingress::read(&List(&GOOD)).unwrap().addr.to_string(), "0.0.0.0:8080");
+}
+
+#[test]
+fn cases_and_changes_of_phone_can_be_switched_off() {
+    let with = |name, value| Worker::read(&List(&[&GOOD[..], &[(name, value)]].concat()));
+    let cases = with("CASES", "off").unwrap();
+    assert_eq!((cases.switches, cases.reminders.has_cases), (Switches { cases: false, ..Switches::ON }, false));
+    let phone_change = with("PHONE_CHANGE", "off").unwrap();
+    assert_eq!(phone_change.switches, Switches { phone_change: false, ..Switches::ON });
+    for name in ["CASES", "PHONE_CHANGE"] {
+        assert!(with(name, "no").unwrap_err().to_string().contains(&format!("{name} is neither on nor off")));
+    }
 }
 
 #[test]
@@ -115,6 +128,8 @@ fn jobrun_refuses_a_setting_of_the_other_programs_that_makes_no_sense() {
         ("POOL_BUY_MAX", "ten"),
         ("BATCH_MAX", "0"),
         ("RETENTION", "1d"),
+        ("CASES", "no"),
+        ("PHONE_CHANGE", "no"),
         ("STRIPE_LIVEMODE", "yes"),
         ("TWILIO_SIGNATURE_MODE", "off"),
     ] {

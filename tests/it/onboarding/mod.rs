@@ -6,6 +6,8 @@ mod conversation;
 
 mod phone_change;
 
+mod switches;
+
 mod understanding;
 
 mod forwarding;

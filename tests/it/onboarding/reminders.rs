@@ -45,7 +45,7 @@ async fn open_alerts(system: &TestSystem) -> Vec<String> {
 }
 
 fn schedule() -> Schedule {
-    Schedule { after: vec![TimeDelta::hours(1), TimeDelta::days(1), TimeDelta::days(3)], quiet: None }
+    Schedule { after: vec![TimeDelta::hours(1), TimeDelta::days(1), TimeDelta::days(3)], quiet: None, has_cases: true }
 }
 
 /// A winter's noon in London.

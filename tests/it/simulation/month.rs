@@ -140,8 +140,11 @@ impl Month {
 
     /// The workers' sweeps do it too, but not at once.
     async fn reminders_are_recorded(&self) {
-        let schedule =
-            Schedule { after: vec![TimeDelta::hours(1), TimeDelta::days(1), TimeDelta::days(3)], quiet: None };
+        let schedule = Schedule {
+            after: vec![TimeDelta::hours(1), TimeDelta::days(1), TimeDelta::days(3)],
+            quiet: None,
+            has_cases: true,
+        };
         reminders::record_due(&self.system.pool, &schedule, clock::now()).await.unwrap();
     }
 

@@ -155,7 +155,9 @@ async fn ask(
     let requests = phone_changes::count_requests(conn, &old, new, now - REQUESTS_COUNTED_FOR).await?;
     let is_being_erased = any_is_being_erased(conn, [Some(newcomer_id), client_id.as_deref()]).await?;
     let (newcomer_seen, client_seen) = (&newcomer, client.as_ref());
-    let request = Request { newcomer: newcomer_seen, client: client_seen, is_being_erased, requests, asked_at, now };
+    let is_on = context.switches.phone_change;
+    let request =
+        Request { newcomer: newcomer_seen, client: client_seen, is_being_erased, is_on, requests, asked_at, now };
     let answer = answer_request(&request);
     let moves = client.as_ref().filter(|_| answer == Answer::SendCode);
     let code = phone_codes::new();
@@ -177,13 +179,16 @@ async fn ask(
         phone_changes::insert_request(conn, &stored, now).await?;
     }
     record(conn, event, answer.name(), Some(&newcomer), now).await?;
-    let raised = if answer == Answer::AskOperator { ask_operator(conn, &newcomer, now).await? } else { Vec::new() };
+    let raised =
+        if answer == Answer::AskOperator { ask_operator(conn, context, &newcomer, now).await? } else { Vec::new() };
     Ok(Done { raised, ..Done::default() })
 }
 
-/// Opens a case of a newcomer that cannot prove that the old phone is its own. Returns the new alerts.
+/// Alerts the operators to a newcomer that cannot prove that the old phone is its own, and opens a case if cases are on. Returns the
+/// new alerts.
 async fn ask_operator(
     conn: &mut PgConnection,
+    context: &JobContext,
     newcomer: &Client,
     now: DateTime<Utc>,
 ) -> Result<Vec<NewAlert>, db::Error> {
@@ -194,7 +199,9 @@ async fn ask_operator(
         state: newcomer.state,
     };
     let raised = alerts::raise(conn, &[alert_of::cannot_prove_old_phone(&newcomer.id)], now).await?;
-    cases::open(conn, &[case], now).await?;
+    if context.switches.cases {
+        cases::open(conn, &[case], now).await?;
+    }
     Ok(raised)
 }
 
@@ -255,7 +262,7 @@ async fn refuse(
         let text = message(context, event, &newcomer.id, &change.new, wording::phone_not_moved());
         outbox::insert(conn, &[text], now).await?;
     }
-    let raised = ask_operator(conn, newcomer, now).await?;
+    let raised = ask_operator(conn, context, newcomer, now).await?;
     Ok(Done { raised, ..Done::default() })
 }
 

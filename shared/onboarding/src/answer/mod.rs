@@ -286,15 +286,23 @@ pub fn read(body: &str, asked: State, known: Option<&Half>) -> Meaning {
     if meaning != Meaning::Unclear {
         return meaning;
     }
+    questions::for_a_person(body, asked).unwrap_or_else(|| not_understood(body, asked))
+}
+
+/// Returns the meaning of a text that answers no question, with `asked` as the open one.
+pub(crate) fn not_understood(body: &str, asked: State) -> Meaning {
     let is_too_long = asked < State::S8FwdConfirm && body.chars().count() > ANSWER_CHARS_MAX;
-    let unread = if is_too_long { Meaning::TooLong } else { Meaning::Unclear };
-    questions::for_a_person(body, asked).unwrap_or(unread)
+    if is_too_long { Meaning::TooLong } else { Meaning::Unclear }
 }
 
 /// Returns the meaning of a text, with `asked` as the open question and the question for the network on top of it.
 #[must_use]
 pub fn read_network(body: &str, asked: State) -> Meaning {
-    let meaning = read(body, asked, None);
+    as_network(read(body, asked, None), body)
+}
+
+/// Returns the network that a text names while that is asked, or the `meaning` that it has otherwise.
+pub(crate) fn as_network(meaning: Meaning, body: &str) -> Meaning {
     let is_landline =
         meaning == Meaning::Phone(PhoneType::Landline) && words::plain(body).iter().any(|word| word == "landline");
     let may_name_it = matches!(

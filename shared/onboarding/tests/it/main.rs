@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
-use jobrun_onboarding::{Allocation, Client, Collected, E164, Exchange, Facts, Payment, State, Text, Wordings};
+use jobrun_onboarding::{
+    Allocation, Client, Collected, E164, Exchange, Facts, Payment, State, Switches, Text, Wordings,
+};
 
 mod answers;
 
@@ -28,6 +30,8 @@ mod cancelling;
 
 mod phone_change;
 
+mod switches;
+
 /// Returns a client at `state` that has given no answer yet.
 fn client_at(state: State) -> Client {
     Client {
@@ -52,6 +56,7 @@ fn facts(allocation: Option<Allocation>) -> Facts<'static> {
     Facts {
         payment_link: Some("https://pay"),
         payment_portal: None,
+        switches: Switches::ON,
         allocation,
         region_served: true,
         calls: Default::default(),

@@ -82,7 +82,8 @@ fn a_code_goes_only_to_the_phone_of_a_client_who_has_something_to_move() {
     let answer = |client: Option<&Client>, requests, age| {
         let newcomer = newcomer();
         let (asked_at, now) = (noon(), noon() + age);
-        answer_request(&Request { newcomer: &newcomer, client, is_being_erased: false, requests, asked_at, now })
+        let is_being_erased = false;
+        answer_request(&Request { newcomer: &newcomer, client, is_being_erased, is_on: true, requests, asked_at, now })
     };
     let of = |client: Option<&Client>| answer(client, (0, 0), TimeDelta::zero());
     let live = Client { payment_active: true, ..client_at(State::Complete) };

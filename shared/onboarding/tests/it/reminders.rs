@@ -17,6 +17,7 @@ fn schedule() -> Schedule {
     Schedule {
         after: vec![TimeDelta::hours(1), TimeDelta::days(1), TimeDelta::days(3)],
         quiet: Some(QuietHours { from: hour(20), to: hour(8) }),
+        has_cases: true,
     }
 }
 
@@ -142,7 +143,7 @@ fn clients_who_wait_for_us_are_looked_at_again_and_others_are_left_alone() {
     never(&Client { payment: Payment::Ended, ..client_at(State::S5ConfirmLive) }, &silent());
     never(&asked, &Silence { has_written: false, ..silent() });
     assert_eq!(next(&asked, "ZZ", &silent(), &schedule(), now), Next::Never, "its night is not known");
-    let off = Schedule { after: Vec::new(), quiet: None };
+    let off = Schedule { after: Vec::new(), ..schedule() };
     assert_eq!(next(&asked, "GB", &silent(), &off, now), Next::Never);
     let needs_time = said(TextKind::NoHurry);
     assert_eq!(due(&client_at(State::S5ConfirmLive), &needs_time, hours(23)), None, "said that it needs time");
@@ -222,7 +223,7 @@ fn the_operator_hears_of_an_unused_number_also_if_its_client_is_not_reminded() {
         assert_eq!(at(96), Next::ReportUnfinished);
     };
     let said = |kind| Silence { last_said: Some(kind), ..silent() };
-    let off = Schedule { after: Vec::new(), quiet: None };
+    let off = Schedule { after: Vec::new(), ..schedule() };
     is_reported(&client, "GB", &silent(), &off);
     is_reported(&client, "ZZ", &silent(), &schedule());
     is_reported(&Client { unreachable: true, ..client.clone() }, "GB", &silent(), &schedule());

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::{
-    Client, Collected, Concern, Decision, E164, Event, Facts, OptChange, Payment, State, Step, TextKind,
+    Client, Collected, Concern, Decision, E164, Event, Facts, OptChange, Payment, State, Step, Switches, TextKind,
     can_hold_a_conversation, decide, home_region,
 };
 
@@ -27,6 +27,7 @@ fn receive(
     let facts = Facts {
         payment_link: Some("https://pay"),
         payment_portal: None,
+        switches: Switches::ON,
         allocation: None,
         region_served: served,
         calls: Default::default(),

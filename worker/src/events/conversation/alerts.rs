@@ -3,7 +3,6 @@
 use jobrun_onboarding::{Client, Concern, TextKind};
 use jobrun_shared::alerts::numbers::pool_empty;
 use jobrun_shared::alerts::{Kind, cause_of_undelivered, clients as alert_of};
-use jobrun_shared::cases;
 use jobrun_shared::db::alerts::NewAlert;
 use jobrun_shared::db::cases::NewCase;
 
@@ -64,8 +63,7 @@ impl ClientWork {
         let Client { id, state, .. } = &self.loaded.client;
         let stuck = self.stuck.then(|| alert_of::stuck(id, *state));
         let cancels = self.cancel_asked.then(|| alert_of::cancel_asked(id));
-        let needs_person = |case: &NewCase| cases::cause_of(id, case.kind) == Kind::PersonWanted.of(id);
-        let wants_person = self.cases.iter().any(needs_person).then(|| alert_of::person_wanted(id));
+        let wants_person = self.person_wanted.then(|| alert_of::person_wanted(id));
         stuck.into_iter().chain(cancels).chain(wants_person).collect()
     }
 }

@@ -57,6 +57,8 @@ pub(super) struct ClientWork {
     pub(super) asked_at: DateTime<Utc>,
     /// Whether the client asked to cancel, or for its money back.
     pub(super) cancel_asked: bool,
+    /// Whether the client needs a person for something else.
+    pub(super) person_wanted: bool,
     /// What the client said that a person has to answer.
     pub(super) cases: Vec<NewCase>,
     /// The operator who handed the client back, and has answered it.
@@ -102,6 +104,7 @@ impl ClientWork {
             recordings: Vec::new(),
             asked_at: DateTime::default(),
             cancel_asked: false,
+            person_wanted: false,
             cases: Vec::new(),
             handed_back_by: None,
             stuck: false,
@@ -143,6 +146,7 @@ impl ClientWork {
         Facts {
             payment_link: context.payment_link.as_deref(),
             payment_portal: context.payment_portal.as_deref(),
+            switches: context.switches,
             allocation,
             region_served: self.region_served,
             calls: self.calls.history(&self.loaded, event),
@@ -266,8 +270,12 @@ impl ClientWork {
         client.collected = decision.collected;
         client.exchange = decision.exchange;
         self.cancel_asked |= decision.concern == Some(Concern::CancelAsked);
+        self.person_wanted |= matches!(
+            decision.concern,
+            Some(Concern::PersonWanted | Concern::HelpWanted | Concern::QuestionAsked | Concern::DoubtsUs)
+        );
         self.stuck = decision.concern == Some(Concern::Stuck) || (self.stuck && !changes_state);
-        self.cases.extend(decision.concern.map(Concern::case).map(|kind| NewCase {
+        self.cases.extend(decision.case.map(|kind| NewCase {
             client_id: client.id.clone(),
             kind,
             said: event.payload.as_ref().and_then(Payload::words).unwrap_or_default().to_owned(),
