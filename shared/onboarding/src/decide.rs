@@ -7,6 +7,7 @@
 use chrono::{DateTime, Utc};
 
 use super::decision::{Concern, Decision, Facts, OptChange, Step};
+use super::open_question::open_question;
 use super::payment_gate::number_in_the_background;
 use crate::action::Action;
 use crate::answer::{self, Keyword, keyword};
@@ -207,7 +208,7 @@ fn opt_in_or_out(client: &Client, body: &str, taken_for: Option<Keyword>) -> Opt
     if client.opted_out {
         let back = taken_for == Some(Keyword::Start) || answer::asks_back_in(body);
         return Some(match () {
-            () if back => stay.opt(OptChange::In).text(wording::reminder(client)),
+            () if back => stay.opt(OptChange::In).text(open_question(client)),
             // The client gets no text, but the operator can reach a paying client in another way.
             () if client.may_be_charged() && answer::wants_to_cancel(body) => stay.concern(Concern::CancelAsked),
             () => stay,
@@ -217,7 +218,7 @@ fn opt_in_or_out(client: &Client, body: &str, taken_for: Option<Keyword>) -> Opt
     match taken_for.filter(|taken| *taken != Keyword::Start).or_else(|| keyword(body))? {
         // Twilio has replied already, and would refuse a text of ours.
         Keyword::Stop => Some(texts::opt_out(client, body)),
-        Keyword::Start => Some(stay.text(wording::reminder(client))),
+        Keyword::Start => Some(stay.text(open_question(client))),
         // Twilio replies to it.
         Keyword::Help => Some(stay),
     }

@@ -3,17 +3,11 @@
 //! A landline has a provider, and is never asked for its network.
 
 use super::decision::{Decision, Facts, Step};
-use super::open_question::repeat_question;
+use super::open_question::{asks_network, repeat_question};
 use crate::answer::Meaning;
 use crate::network::{Network, NetworkQuestion};
 use crate::wording::{self, Text};
-use crate::{Client, PhoneType, State, TextKind};
-
-/// Returns whether the client is asked which network its phone is with.
-pub(crate) fn asks_network(client: &Client) -> bool {
-    let waits = matches!(client.state, State::S7FwdSent | State::S8FwdConfirm);
-    waits && client.collected.network == Some(NetworkQuestion::Open)
-}
+use crate::{Client, PhoneType, TextKind};
 
 /// Decides a text at S7 or S8 that is no answer there. A client who cannot set up forwarding is told the codes, then asked for its
 /// network. A third time in a row, it is offered a person.

@@ -2,7 +2,9 @@
 
 use super::decision::{Concern, Decision, Facts, Step};
 use crate::answer::{Half, Meaning};
+use crate::network::NetworkQuestion;
 use crate::wording::{self, Text};
+use crate::words::Words;
 use crate::{Client, State};
 
 /// After this many texts in a row that fit no question, a person is offered.
@@ -17,6 +19,36 @@ pub(crate) fn half_known(client: &Client) -> Option<Half> {
 /// Returns the open question. At S1 with half an answer, it asks for the other half.
 pub(crate) fn open_question(client: &Client) -> Text {
     half_known(client).as_ref().map_or_else(|| wording::reminder(client), wording::ask_other_half)
+}
+
+/// Returns the words that ask the open question again within another text: without the welcome at S1, and with the question for the
+/// network if that is asked. `None` at COMPLETE, where nothing is asked.
+pub(crate) fn asked_again(client: &Client) -> Option<Words> {
+    match client.state {
+        State::S1BusinessTypeLocation if half_known(client).is_none() => Some(wording::trade_and_place_again()),
+        State::S7FwdSent | State::S8FwdConfirm if asks_network(client) => Some(wording::ask_network().words),
+        State::Complete => None,
+        State::S1BusinessTypeLocation
+        | State::S2BusinessName
+        | State::S3OwnerName
+        | State::S4NotificationPref
+        | State::S5ConfirmLive
+        | State::S6PhoneType
+        | State::S7FwdSent
+        | State::S8FwdConfirm
+        | State::S9TestCall => Some(open_question(client).words),
+    }
+}
+
+/// As [`asked_again`]; at COMPLETE it says that nothing is left to do.
+pub(crate) fn place(client: &Client) -> Words {
+    asked_again(client).unwrap_or_else(|| open_question(client).words)
+}
+
+/// Returns whether the client is asked which network its phone is with.
+pub(crate) fn asks_network(client: &Client) -> bool {
+    let waits = matches!(client.state, State::S7FwdSent | State::S8FwdConfirm);
+    waits && client.collected.network == Some(NetworkQuestion::Open)
 }
 
 /// Ends a row of misfits. An answer that fits does so even if it moves nothing.

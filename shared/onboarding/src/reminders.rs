@@ -11,7 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::decision::{Decision, Facts};
 use crate::forwarding_help;
-use crate::open_question::open_question;
+use crate::open_question::{asks_network, place};
 use crate::quiet_hours::QuietHours;
 pub use crate::reminder::Reminder;
 use crate::wording;
@@ -241,11 +241,8 @@ fn status(
 /// Returns the open question, with all that is needed to answer it.
 fn question(client: &Client) -> Words {
     match (client.state, client.collected.phone_type, &client.number) {
-        (State::S1BusinessTypeLocation, _, _) if client.collected.business_type_location.is_none() => {
-            wording::trade_and_place_again()
-        }
         (State::S6PhoneType, Some(phone_type), Some(number)) => wording::instructions_again(phone_type, number),
-        (State::S7FwdSent, Some(phone_type), Some(number)) => {
+        (State::S7FwdSent, Some(phone_type), Some(number)) if !asks_network(client) => {
             wording::forwarding_instructions(phone_type, number).words
         }
         // The test call arrived long ago, and its end was never reported.
@@ -262,6 +259,6 @@ fn question(client: &Client) -> Words {
             | State::Complete,
             _,
             _,
-        ) => open_question(client).words,
+        ) => place(client),
     }
 }

@@ -4,12 +4,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::corrections::correct_answer;
 use super::decision::{Concern, Decision, Facts, OptChange, Step, Switches};
-use super::forwarding_help::{another_way, asks_network};
-use super::open_question::{end_misfits, half_known, open_question, repeat_question, step_that_ends_misfits};
+use super::forwarding_help::another_way;
+use super::open_question::{
+    asked_again, asks_network, end_misfits, half_known, open_question, place, repeat_question, step_that_ends_misfits,
+};
 use super::payment_gate::{gate, instructions, ready_for_phone_type, through_the_gate};
 use crate::answer::{self, Meaning};
 use crate::wording::{self, Text};
-use crate::words::Words;
 use crate::{Client, Collected, Payment, State, forwarding_checks, phone_change_texts};
 
 /// The text that led to the open question counts as repeated if it arrives again within this time: networks deliver some texts
@@ -131,7 +132,7 @@ fn of_any_state(client: &Client, body: &str, meaning: &Meaning, facts: &Facts<'_
 /// Decides a text that a person has to answer.
 fn needs_person(client: &Client, meaning: &Meaning) -> Option<Decision> {
     let stay = Decision::nothing(client);
-    let place = place(client);
+    let place = asked_again(client);
     let passed_on = || wording::question_passed_on(place.clone());
     if *meaning == Meaning::Question {
         Some(stay.text(passed_on()).concern(Concern::QuestionAsked))
@@ -144,15 +145,6 @@ fn needs_person(client: &Client, meaning: &Meaning) -> Option<Decision> {
     } else {
         None
     }
-}
-
-/// Returns the words that keep the client's place in the conversation. At COMPLETE nothing is asked.
-fn place(client: &Client) -> Option<Words> {
-    if client.state == State::Complete {
-        return None;
-    }
-    let is_first = client.state == State::S1BusinessTypeLocation && half_known(client).is_none();
-    Some(if is_first { wording::trade_and_place_again() } else { open_question(client).words })
 }
 
 /// Opts the client out. The operator is alerted if the same text cancels the subscription.
@@ -169,7 +161,7 @@ fn out_of_region(client: &Client, facts: &Facts<'_>) -> Option<Decision> {
 }
 
 fn asked_terms(client: &Client) -> Decision {
-    Decision::nothing(client).text(wording::terms(&open_question(client)))
+    Decision::nothing(client).text(wording::terms(place(client)))
 }
 
 /// Decides a text that arrived before the open question was asked and is not plainly its answer. Also decides a repeat of the text
@@ -196,7 +188,7 @@ fn too_early(client: &Client, body: &str, meaning: &Meaning, received_at: DateTi
         (false, true) => {
             let first = stay.exchange.crossed == 0;
             stay.exchange.crossed += 1;
-            Some(stay.text(if first { wording::crossed(client) } else { wording::reminder(client) }))
+            Some(stay.text(if first { wording::crossed(place(client)) } else { wording::reminder(client) }))
         }
     }
 }
@@ -221,7 +213,7 @@ fn go_back(client: &Client, meaning: &Meaning) -> Option<Decision> {
         return None;
     }
     let Some(before) = before else {
-        return Some(Decision::nothing(client).text(wording::reminder(client)));
+        return Some(Decision::nothing(client).text(open_question(client)));
     };
     let there = Client { state: before, ..client.clone() };
     Some(Decision::nothing(client).to(before).text(wording::reminder(&there)))

@@ -316,17 +316,17 @@ pub(crate) fn too_long(question: &Text) -> Text {
 }
 
 /// Says that the client's text was sent before our question arrived.
-pub(crate) fn crossed(client: &Client) -> Text {
-    text(TextKind::Crossed, Name::Crossed.with("question", reminder(client).words))
+pub(crate) fn crossed(question: Words) -> Text {
+    text(TextKind::Crossed, Name::Crossed.with("question", question))
 }
 
-pub(crate) fn corrected(field: Field, answer: &str, question: &Text) -> Text {
+pub(crate) fn corrected(field: Field, answer: &str, question: Words) -> Text {
     let name = match field {
         Field::TradeAndPlace | Field::Trade => Name::CorrectedTradeAndPlace,
         Field::BusinessName => Name::CorrectedBusinessName,
         Field::OwnerName | Field::Surname => Name::CorrectedOwnerName,
     };
-    text(TextKind::Corrected, name.with("answer", answer).with("question", question.words.clone()))
+    text(TextKind::Corrected, name.with("answer", answer).with("question", question))
 }
 
 pub(crate) fn who_we_are() -> Text {
@@ -442,8 +442,8 @@ pub(crate) fn nothing_to_refund() -> Text {
 }
 
 /// States the price and the term, as the payment text does.
-pub(crate) fn terms(question: &Text) -> Text {
-    text(TextKind::Terms, Name::Terms.with("question", question.words.clone()))
+pub(crate) fn terms(question: Words) -> Text {
+    text(TextKind::Terms, Name::Terms.with("question", question))
 }
 
 /// Closes the conversation, once for each question: a sender who is not interested is not asked again.

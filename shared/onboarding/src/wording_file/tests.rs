@@ -90,7 +90,7 @@ fn a_changed_question_is_asked_in_every_text_that_has_it() {
     let body = |text: Text| text.write(changed.of_region("UK")).body;
     let question = Text { words: Name::OwnerNameAgain.into(), ..wording::ask_owner_name() };
     assert!(body(wording::too_long(&question)).ends_with("100 characters.\n\nAnd you are?"));
-    assert!(body(wording::terms(&question)).ends_with("\n\nAnd you are?"));
+    assert!(body(wording::terms(question.words)).ends_with("\n\nAnd you are?"));
 }
 
 #[test]
