@@ -104,6 +104,7 @@ pub use client::{Client, Collected, Exchange};
 pub use decide::decide;
 pub use decision::{Concern, Decision, Facts, OptChange, Step, Switches};
 pub use event::{Allocation, Call, Event, VoiceMessage};
+pub use open_question::MISFITS_MAX;
 pub use payment::Payment;
 pub use phone::{E164, NotE164, as_people_write, caller, can_hold_a_conversation, home_region, region_of};
 pub use state::{PhoneType, State};

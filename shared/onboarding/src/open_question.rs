@@ -8,7 +8,7 @@ use crate::words::Words;
 use crate::{Client, State};
 
 /// After this many texts in a row that fit no question, a person is offered.
-const MISFITS_MAX: u32 = 3;
+pub const MISFITS_MAX: u32 = 3;
 
 /// Returns the half of the answer to S1, if only a half is known.
 pub(crate) fn half_known(client: &Client) -> Option<Half> {

@@ -9,7 +9,7 @@ use super::Error;
 use super::audit_log::Actor;
 
 /// The most characters of a client's words that a case keeps.
-const SAID_CHARS_MAX: i32 = 2_000;
+pub const SAID_CHARS_MAX: i32 = 2_000;
 
 /// How many closed cases one statement removes.
 const REMOVED_AT_ONCE: i64 = 500;
@@ -21,8 +21,8 @@ pub struct NewCase {
     pub client_id: String,
     /// The stored name of the reason ([`jobrun_onboarding::Concern::case`]).
     pub kind: &'static str,
-    /// The words of the client; empty if an event without words leads to the case.
-    pub said: String,
+    /// The words of the client, each text on a line of its own; empty if an event without words leads to the case.
+    pub said: Vec<String>,
     /// Where the conversation stands.
     pub state: State,
 }
@@ -53,17 +53,20 @@ pub struct Case {
 pub async fn open(conn: &mut PgConnection, cases: &[NewCase], now: DateTime<Utc>) -> Result<(), Error> {
     // One statement for each: two texts of one client may belong to one case. They are few.
     for case in cases {
+        let times = i32::try_from(case.said.len()).unwrap_or(i32::MAX).max(1);
         sqlx::query!(
-            "INSERT INTO cases (client_id, kind, said, state, opened_at, last_said_at) VALUES ($1, $2, left($3, $6), $4, $5, $5)
+            "INSERT INTO cases (client_id, kind, said, state, times, opened_at, last_said_at)
+             VALUES ($1, $2, right($3, $6), $4, $7, $5, $5)
              ON CONFLICT (client_id, kind) WHERE closed_at IS NULL
              DO UPDATE SET said = right(concat_ws(E'\\n', nullif(cases.said, ''), nullif(excluded.said, '')), $6),
-                           times = cases.times + 1, last_said_at = excluded.last_said_at",
+                           times = cases.times + excluded.times, last_said_at = excluded.last_said_at",
             case.client_id,
             case.kind,
-            case.said,
+            case.said.join("\n"),
             case.state.name(),
             now,
-            SAID_CHARS_MAX
+            SAID_CHARS_MAX,
+            times
         )
         .execute(&mut *conn)
         .await?;

@@ -162,7 +162,10 @@ async fn a_client_who_has_moved_to_a_new_phone_is_erased_with_its_time_on_the_ol
     let system = system(1).await;
     let old = "+447911222333";
     let sale = go_live(&system, old, ["Pipework Ltd", "Annabel Smith"]).await;
-    say(&system, old, "Zanzibar is where I go").await;
+    for body in ["Zanzibar is where I go", "Zanzibar, Zanzibar", "Zanzibar again"] {
+        say(&system, old, body).await;
+    }
+    assert_eq!(count(&system.pool, "SELECT count(*) FROM cases WHERE said LIKE 'Zanzibar is%Zanzibar again'").await, 1);
     say(&system, ANN, "I have a new phone, my old number is 07911 222333").await;
     let code = system.stand_in.bodies_to(old).pop().unwrap();
     let code: String = code.chars().filter(char::is_ascii_digit).collect();

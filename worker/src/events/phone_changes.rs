@@ -195,7 +195,7 @@ async fn ask_operator(
     let case = NewCase {
         client_id: newcomer.id.clone(),
         kind: Concern::PersonWanted.case(),
-        said: "(asks to move to this phone)".to_owned(),
+        said: vec!["(asks to move to this phone)".to_owned()],
         state: newcomer.state,
     };
     let raised = alerts::raise(conn, &[alert_of::cannot_prove_old_phone(&newcomer.id)], now).await?;

@@ -264,3 +264,27 @@ pub async fn any_pending(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<
     );
     Ok(any.fetch_one(conn).await?)
 }
+
+/// The outcome of a text that no question could make anything of.
+pub const NOT_UNDERSTOOD: &str = "not_understood";
+
+/// Returns the last texts of a client that were not understood, at most `limit`, the oldest first: the event `last`, and those before.
+pub async fn list_not_understood(
+    conn: &mut PgConnection,
+    client_id: &str,
+    last: i64,
+    limit: i64,
+) -> Result<Vec<String>, Error> {
+    let bodies = sqlx::query_scalar!(
+        r#"SELECT body AS "body!" FROM (
+               SELECT id, payload ->> 'body' AS body FROM events
+               WHERE client_id = $1 AND id <= $2 AND kind = 'text' AND outcome = $4 ORDER BY id DESC LIMIT $3
+           ) AS newest
+           WHERE body IS NOT NULL ORDER BY id"#,
+        client_id,
+        last,
+        limit,
+        NOT_UNDERSTOOD
+    );
+    Ok(bodies.fetch_all(conn).await?)
+}

@@ -6,13 +6,13 @@ use jobrun_onboarding::forwarding_checks::FIRST_LOOK_AFTER;
 use jobrun_onboarding::loop_guard::Admission;
 use jobrun_onboarding::phone_change::PhoneChangeStep;
 use jobrun_onboarding::reminders::LOOK_AGAIN_AFTER;
-use jobrun_onboarding::{Client, E164, Takeover, TextKind};
+use jobrun_onboarding::{Client, Concern, E164, MISFITS_MAX, Takeover, TextKind};
 use jobrun_shared::alerts::texts;
 use jobrun_shared::cases::of_causes;
 use jobrun_shared::db;
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::calls;
-use jobrun_shared::db::cases::{self, NewCase};
+use jobrun_shared::db::cases;
 use jobrun_shared::db::clients::{self, ConversationProgress, OptChangeRecord};
 use jobrun_shared::db::forwarding_checks::{self, NextLook, TestChange};
 use jobrun_shared::db::inbox::{self, NewEvent, Outcome};
@@ -111,8 +111,28 @@ async fn save_cases(
         }
     }
     cases::close_kinds(conn, &of_causes(cleared), "the conversation", now).await?;
-    let opened: Vec<NewCase> = batch.iter().flat_map(ClientWork::new_cases).collect();
+    let mut opened = Vec::new();
+    for work in batch {
+        let mut last_misfits = work.last_misfits.iter();
+        for mut case in work.new_cases() {
+            // A misunderstanding is known by the whole row of texts, which only the events have.
+            if case.kind == Concern::Stuck.case()
+                && let Some(last) = last_misfits.next()
+            {
+                case.said = misfits_up_to(conn, &case.client_id, *last).await?;
+            }
+            opened.push(case);
+        }
+    }
     cases::open(conn, &opened, now).await
+}
+
+/// Returns the row of texts that were not understood, with the event `last` at its end, each in one line. All of them fit into a case.
+async fn misfits_up_to(conn: &mut PgConnection, client_id: &str, last: i64) -> Result<Vec<String>, db::Error> {
+    let bodies = inbox::list_not_understood(conn, client_id, last, i64::from(MISFITS_MAX)).await?;
+    let chars_max = cases::SAID_CHARS_MAX as usize / MISFITS_MAX as usize - 1;
+    let in_a_line = |body: &String| body.split_whitespace().collect::<Vec<_>>().join(" ");
+    Ok(bodies.iter().map(|body| in_a_line(body).chars().take(chars_max).collect()).collect())
 }
 
 /// Saves what became of requests for a change of phone. They are locked.

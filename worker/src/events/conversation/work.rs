@@ -13,7 +13,7 @@ use jobrun_onboarding::{
 use jobrun_shared::db::cases::NewCase;
 use jobrun_shared::db::clients::{self, OptChangeRecord};
 use jobrun_shared::db::forwarding_checks::TestChange;
-use jobrun_shared::db::inbox::{NewEvent, Outcome, Payload, PendingEvent, Source};
+use jobrun_shared::db::inbox::{NOT_UNDERSTOOD, NewEvent, Outcome, Payload, PendingEvent, Source};
 use jobrun_shared::db::numbers;
 use jobrun_shared::db::outbox::NewMessage;
 use jobrun_shared::db::phone_changes::OpenRequest;
@@ -61,6 +61,8 @@ pub(super) struct ClientWork {
     pub(super) person_wanted: bool,
     /// What the client said that a person has to answer.
     pub(super) cases: Vec<NewCase>,
+    /// The texts of the client that were the last of a row of misfits: `events.id`. Each has a case, if cases are on.
+    pub(super) last_misfits: Vec<i64>,
     /// The operator who handed the client back, and has answered it.
     pub(super) handed_back_by: Option<String>,
     /// Whether the client and the conversation misunderstand each other.
@@ -106,6 +108,7 @@ impl ClientWork {
             cancel_asked: false,
             person_wanted: false,
             cases: Vec::new(),
+            last_misfits: Vec::new(),
             handed_back_by: None,
             stuck: false,
             opt_changes: Vec::new(),
@@ -247,8 +250,11 @@ impl ClientWork {
     fn apply(&mut self, context: &JobContext, event: &PendingEvent, decision: Decision) {
         let client = &mut self.loaded.client;
         let changes_state = decision.next != client.state;
+        let is_stuck = decision.concern == Some(Concern::Stuck);
+        let is_misfit = is_stuck || decision.exchange.misfits > client.exchange.misfits;
         let outcome = match (decision.refused, changes_state, decision.texts.is_empty()) {
             (Some(refused), _, _) => refused.name(),
+            (None, false, _) if is_misfit => NOT_UNDERSTOOD,
             (None, true, _) => "moved",
             (None, false, false) => "answered",
             (None, false, true) => "noted",
@@ -274,11 +280,12 @@ impl ClientWork {
             decision.concern,
             Some(Concern::PersonWanted | Concern::HelpWanted | Concern::QuestionAsked | Concern::DoubtsUs)
         );
-        self.stuck = decision.concern == Some(Concern::Stuck) || (self.stuck && !changes_state);
+        self.stuck = is_stuck || (self.stuck && !changes_state);
+        self.last_misfits.extend(is_stuck.then_some(event.id));
         self.cases.extend(decision.case.map(|kind| NewCase {
             client_id: client.id.clone(),
             kind,
-            said: event.payload.as_ref().and_then(Payload::words).unwrap_or_default().to_owned(),
+            said: event.payload.as_ref().and_then(Payload::words).map(str::to_owned).into_iter().collect(),
             state: client.state,
         }));
         self.payment_updated |= decision.payment.is_some() || decision.payment_active.is_some();
