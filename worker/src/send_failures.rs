@@ -272,6 +272,10 @@ mod tests {
         assert_eq!(words(&failed(ready, 30005, true)), ["unreachable", "undelivered:number_ready:c"]);
         assert_eq!(words(&failed(ready, 21617, false)), ["refused:21617", "undelivered:number_ready:c"]);
         assert_eq!(words(&failed(ready, 21610, true)), ["opted_out"], "a recipient who opted out gets no second try");
+        let portal = failed(TextKind::CancelAtPortal, 30003, true);
+        assert_eq!(words(&portal), ["again after 120"]);
+        assert_eq!(words(&Failed { second_try: true, ..portal }), ["undelivered:cancel_at_portal:c"]);
+        assert!(words(&failed(TextKind::HowToCancel, 30003, true)).is_empty(), "a client who asked itself asks again");
         assert!(words(&failed(TextKind::Welcome, 30003, true)).is_empty(), "a client who misses a question asks again");
     }
 

@@ -16,7 +16,9 @@ pub(crate) fn cancel(client: &Client, facts: &Facts<'_>) -> Result<Decision, Ref
     let stay = Decision::nothing(client);
     let can_be_texted = !client.opted_out && !client.unreachable;
     Ok(match facts.payment_portal {
-        Some(portal) if client.payment.is_served() && can_be_texted => stay.text(wording::cancel_at_portal(portal)),
+        Some(portal) if client.payment.is_served() && can_be_texted => {
+            stay.text(wording::cancel_at_portal_for_operator(portal))
+        }
         Some(_) | None => stay.text(wording::cancelling_for_you()).concern(Concern::CancelAsked),
     })
 }

@@ -205,6 +205,7 @@ fn status(
         TextKind::WhoWeAre,
         TextKind::NoNumbersThere,
         TextKind::HowToCancel,
+        TextKind::CancelAtPortal,
         TextKind::RefundAsked,
         TextKind::ServiceEnded,
         TextKind::PhoneCodeAsked,

@@ -185,6 +185,7 @@ fn useful(kind: TextKind, client: &Client, facts: &ReplayFacts<'_>) -> Useful {
         | TextKind::WhoWeAre
         | TextKind::OfferPerson
         | TextKind::HowToCancel
+        | TextKind::CancelAtPortal
         | TextKind::NothingCharged
         | TextKind::NoNumbersThere
         | TextKind::RefundAsked

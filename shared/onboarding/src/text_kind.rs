@@ -42,6 +42,7 @@ pub enum TextKind {
     WhoWeAre,
     OfferPerson,
     HowToCancel,
+    CancelAtPortal,
     NothingCharged,
     NoNumbersThere,
     RefundAsked,
@@ -66,7 +67,7 @@ pub enum TextKind {
 
 impl TextKind {
     /// Every kind.
-    pub const ALL: [Self; 56] = [
+    pub const ALL: [Self; 57] = [
         Self::Welcome,
         Self::AskBusinessName,
         Self::AskOwnerName,
@@ -103,6 +104,7 @@ impl TextKind {
         Self::WhoWeAre,
         Self::OfferPerson,
         Self::HowToCancel,
+        Self::CancelAtPortal,
         Self::NothingCharged,
         Self::NoNumbersThere,
         Self::RefundAsked,
@@ -171,6 +173,7 @@ impl TextKind {
             Self::WhoWeAre => "who_we_are",
             Self::OfferPerson => "offer_person",
             Self::HowToCancel => "how_to_cancel",
+            Self::CancelAtPortal => "cancel_at_portal",
             Self::NothingCharged => "nothing_charged",
             Self::NoNumbersThere => "no_numbers_there",
             Self::RefundAsked => "refund_asked",
@@ -194,12 +197,13 @@ impl TextKind {
         }
     }
 
-    /// The kinds that a client gets also while an operator has taken it over: the news that it pays for, what operators write, and
-    /// what concerns its change of phone.
-    pub const SENT_IN_A_TAKEOVER: [Self; 6] = [
+    /// The kinds that a client gets also while an operator has taken it over: the news that it pays for, what operators write or
+    /// have it told, and what concerns its change of phone.
+    pub const SENT_IN_A_TAKEOVER: [Self; 7] = [
         Self::MissedCall,
         Self::Voicemail,
         Self::OperatorReply,
+        Self::CancelAtPortal,
         Self::PhoneCode,
         Self::PhoneMoved,
         Self::PhoneMovedAway,
@@ -227,6 +231,7 @@ impl TextKind {
                 | Self::NumberTakenBack
                 | Self::ForwardingInstructions
                 | Self::OperatorReply
+                | Self::CancelAtPortal
         )
     }
 
@@ -249,6 +254,7 @@ impl TextKind {
             | Self::ForwardingBroken
             | Self::AtCapacity
             | Self::HowToCancel
+            | Self::CancelAtPortal
             | Self::RefundAsked
             | Self::OperatorReply
             | Self::PhoneMoved

@@ -376,6 +376,11 @@ pub(crate) fn cancel_at_portal(portal: &str) -> Text {
     text(TextKind::HowToCancel, Name::CancelAtPortal.with("portal", portal))
 }
 
+/// The same, for an operator. The client may not have asked by text, so it does not ask again if this is lost.
+pub(crate) fn cancel_at_portal_for_operator(portal: &str) -> Text {
+    Text { kind: TextKind::CancelAtPortal, ..cancel_at_portal(portal) }
+}
+
 /// Confirms to a client that our team cancels for it.
 pub(crate) fn cancelling_for_you() -> Text {
     text(TextKind::HowToCancel, Name::CancellingForYou)

@@ -1,8 +1,9 @@
 //! A client cancels, its service ends, and it comes back: with its answers, and with its number while that cools down.
 
 use jobrun_shared::numbers::seed_release;
+use jobrun_stand_in::DeliveryOutcome;
 use jobrun_stand_in::stripe::Sale;
-use jobrun_tests::{count, numbers, say, test_system_with, texts};
+use jobrun_tests::{PATIENCE, count, eventually, numbers, say, test_system_with, texts};
 
 use super::subscriptions::{deliver_all, sign_up_to_payment_gate};
 
@@ -98,5 +99,36 @@ async fn the_keyword_cancel_on_any_of_our_numbers_raises_a_case_for_a_client_who
     system.stand_in.text_to(ANN, "+447100000002", "CANCEL").await.unwrap();
     system.settle().await.unwrap();
     assert_eq!(count(&system.pool, CASES).await, 1);
+    system.shut_down().await.unwrap();
+}
+
+/// The client may not have texted at all, so nothing but an alert tells that it does not know where to cancel.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_portal_that_an_operator_has_told_is_tried_again_and_then_raises_an_alert() {
+    let settings = [SETTINGS[0], ("PAYMENT_PORTAL_URL", "https://billing.stripe.com/p/login/test_portal")];
+    let system = test_system_with(1, &settings).await;
+    seed_release::seed(&system.pool, &numbers(2)).await.unwrap();
+    let reference = sign_up_to_payment_gate(&system, ANN).await;
+    let sale = Sale::new(Some(&reference));
+    deliver_all(&system, &sale.paid_by_card()).await;
+    system.stand_in.set_delivery_outcome(DeliveryOutcome::Undelivered(30003));
+    // The second try goes out although the operator speaks with her.
+    for arguments in [&["client", "take-over", ANN][..], &["client", "cancel", ANN, "--why", "she rang us"]] {
+        let (code, shown, errors) = system.operator(arguments).await.unwrap();
+        assert_eq!(code, 0, "{shown}{errors}");
+    }
+    let second =
+        "SELECT count(*) FROM messages WHERE retry_of IS NOT NULL AND status = 'queued' AND kind = 'cancel_at_portal'";
+    eventually(PATIENCE, "a second try", async || count(&system.pool, second).await == 1).await;
+    let hours_later = "UPDATE messages SET next_attempt_at = now() WHERE status = 'queued'";
+    sqlx::raw_sql(hours_later).execute(&system.pool).await.unwrap();
+    let alerts = "SELECT count(*) FROM alerts WHERE cause LIKE 'undelivered:cancel_at_portal:%' AND cleared_at IS NULL";
+    eventually(PATIENCE, "an alert", async || count(&system.pool, alerts).await == 1).await;
+    let told = system.stand_in.bodies_to(ANN).into_iter().filter(|it| it.contains("/p/login/test_portal")).count();
+    assert_eq!(told, 2, "once more, and no more");
+
+    system.stand_in.set_delivery_outcome(DeliveryOutcome::Delivered);
+    deliver_all(&system, &[sale.after(1_000_000).subscription("deleted", "canceled", None)]).await;
+    assert_eq!(count(&system.pool, alerts).await, 0, "nothing is left to cancel");
     system.shut_down().await.unwrap();
 }

@@ -33,6 +33,12 @@ fn an_operator_who_cancels_gives_the_client_the_portal_or_opens_a_case() {
     let at_portal = cancelled(&payer(), Some(PORTAL));
     assert!(english(&at_portal.texts[0]).contains(PORTAL), "{at_portal:?}");
     assert_eq!(at_portal.concern, None, "the client cancels by itself");
+    let kind_said = at_portal.texts[0].kind;
+    assert!(kind_said.matters(), "it is tried again, and then an operator is alerted");
+    assert!(
+        TextKind::SENT_IN_A_TAKEOVER.contains(&kind_said),
+        "so is its second try, while the operator speaks with the client"
+    );
 
     // Without a portal, or without a subscription at Stripe, the operators have something to do.
     let by_hand = Client { payment: Payment::None, ..payer() };

@@ -26,6 +26,7 @@ impl ClientWork {
         let opted_in = (!self.opt_changes.is_empty() && !client.opted_out) || ended;
         missed
             .chain(ended.then(|| Kind::CancelAsked.of(&client.id)))
+            .chain(ended.then(|| cause_of_undelivered(TextKind::CancelAtPortal, &client.id)))
             .chain(reached.then(|| Kind::Unreachable.of(&client.id)))
             .chain(opted_in.then(|| Kind::OptedOut.of(&client.id)))
             .collect()
