@@ -1,7 +1,7 @@
 //! Corrections of earlier answers.
 
 use super::decision::{Decision, Facts};
-use super::open_question::{end_misfits, place, repeat_question};
+use super::open_question::{asked_again, end_misfits, repeat_question};
 use crate::Client;
 use crate::answer::{self, Field, Meaning};
 use crate::wording;
@@ -20,7 +20,7 @@ pub(crate) fn correct_answer(client: &Client, meaning: &Meaning, facts: &Facts<'
     let mut collected = client.collected.clone();
     *collected.answer_mut(field) = Some(text.clone());
     let changed = Decision::nothing(client).collect(collected);
-    Some(end_misfits(changed.text(wording::corrected(field, &text, place(client)))))
+    Some(end_misfits(changed.text(wording::corrected(field, &text, asked_again(client)))))
 }
 
 /// Returns the corrected answer and its field.

@@ -22,27 +22,32 @@ pub(crate) fn open_question(client: &Client) -> Text {
 }
 
 /// Returns the words that ask the open question again within another text: without the welcome at S1, and with the question for the
-/// network if that is asked. `None` at COMPLETE, where nothing is asked.
-pub(crate) fn asked_again(client: &Client) -> Option<Words> {
+/// network if that is asked. At COMPLETE they say that nothing is left to do.
+pub(crate) fn asked_again(client: &Client) -> Words {
+    if client.state == State::S1BusinessTypeLocation && half_known(client).is_none() {
+        wording::trade_and_place_again()
+    } else if asks_network(client) {
+        wording::ask_network().words
+    } else {
+        open_question(client).words
+    }
+}
+
+/// As [`asked_again`], and no longer than a reply to another text has room for in one segment.
+pub(crate) fn asked_in_short(client: &Client) -> Words {
     match client.state {
-        State::S1BusinessTypeLocation if half_known(client).is_none() => Some(wording::trade_and_place_again()),
-        State::S7FwdSent | State::S8FwdConfirm if asks_network(client) => Some(wording::ask_network().words),
-        State::Complete => None,
+        State::S6PhoneType => wording::phone_type_in_short(),
+        State::S7FwdSent | State::S8FwdConfirm if asks_network(client) => wording::network_in_short(),
+        State::S7FwdSent => wording::forwarding_in_short(),
+        State::S8FwdConfirm => wording::test_call_in_short(),
         State::S1BusinessTypeLocation
         | State::S2BusinessName
         | State::S3OwnerName
         | State::S4NotificationPref
         | State::S5ConfirmLive
-        | State::S6PhoneType
-        | State::S7FwdSent
-        | State::S8FwdConfirm
-        | State::S9TestCall => Some(open_question(client).words),
+        | State::S9TestCall
+        | State::Complete => asked_again(client),
     }
-}
-
-/// As [`asked_again`]; at COMPLETE it says that nothing is left to do.
-pub(crate) fn place(client: &Client) -> Words {
-    asked_again(client).unwrap_or_else(|| open_question(client).words)
 }
 
 /// Returns whether the client is asked which network its phone is with.

@@ -11,7 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::decision::{Decision, Facts};
 use crate::forwarding_help;
-use crate::open_question::{asks_network, place};
+use crate::open_question::{asked_again, asks_network};
 use crate::quiet_hours::QuietHours;
 pub use crate::reminder::Reminder;
 use crate::wording;
@@ -260,6 +260,6 @@ fn question(client: &Client) -> Words {
             | State::Complete,
             _,
             _,
-        ) => place(client),
+        ) => asked_again(client),
     }
 }

@@ -6,7 +6,8 @@ use super::corrections::correct_answer;
 use super::decision::{Concern, Decision, Facts, OptChange, Step, Switches};
 use super::forwarding_help::another_way;
 use super::open_question::{
-    asked_again, asks_network, end_misfits, half_known, open_question, place, repeat_question, step_that_ends_misfits,
+    asked_again, asked_in_short, asks_network, end_misfits, half_known, open_question, repeat_question,
+    step_that_ends_misfits,
 };
 use super::payment_gate::{gate, instructions, ready_for_phone_type, through_the_gate};
 use crate::answer::{self, Meaning};
@@ -132,7 +133,8 @@ fn of_any_state(client: &Client, body: &str, meaning: &Meaning, facts: &Facts<'_
 /// Decides a text that a person has to answer.
 fn needs_person(client: &Client, meaning: &Meaning) -> Option<Decision> {
     let stay = Decision::nothing(client);
-    let place = asked_again(client);
+    // At COMPLETE nothing is asked.
+    let place = Some(asked_in_short(client)).filter(|_| client.state != State::Complete);
     let passed_on = || wording::question_passed_on(place.clone());
     if *meaning == Meaning::Question {
         Some(stay.text(passed_on()).concern(Concern::QuestionAsked))
@@ -161,7 +163,7 @@ fn out_of_region(client: &Client, facts: &Facts<'_>) -> Option<Decision> {
 }
 
 fn asked_terms(client: &Client) -> Decision {
-    Decision::nothing(client).text(wording::terms(place(client)))
+    Decision::nothing(client).text(wording::terms(asked_in_short(client)))
 }
 
 /// Decides a text that arrived before the open question was asked and is not plainly its answer. Also decides a repeat of the text
@@ -188,7 +190,7 @@ fn too_early(client: &Client, body: &str, meaning: &Meaning, received_at: DateTi
         (false, true) => {
             let first = stay.exchange.crossed == 0;
             stay.exchange.crossed += 1;
-            Some(stay.text(if first { wording::crossed(place(client)) } else { wording::reminder(client) }))
+            Some(stay.text(if first { wording::crossed(asked_again(client)) } else { wording::reminder(client) }))
         }
     }
 }

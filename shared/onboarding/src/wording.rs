@@ -490,6 +490,24 @@ pub(crate) fn remind_silent(next_step: Words, nth: usize, is_last: bool) -> Text
     text(TextKind::Reminder, name.with("next_step", next_step))
 }
 
+/// Asks for the phone, without the number, which the client has been told.
+pub(crate) fn phone_type_in_short() -> Words {
+    Name::PhoneTypeInShort.into()
+}
+
+pub(crate) fn network_in_short() -> Words {
+    Name::NetworkInShort.into()
+}
+
+/// Waits for the forwarding. A client who has another phone says so all the same.
+pub(crate) fn forwarding_in_short() -> Words {
+    Name::ForwardingInShort.into()
+}
+
+pub(crate) fn test_call_in_short() -> Words {
+    Name::TestCallInShort.into()
+}
+
 /// Asks for the trade and the place without the welcome.
 pub(crate) fn trade_and_place_again() -> Words {
     Name::TradeAndPlaceAgain.into()

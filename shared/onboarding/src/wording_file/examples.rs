@@ -46,6 +46,25 @@ const QUESTIONS: [Name; 14] = [
     Name::AlreadyLive,
 ];
 
+/// The wordings of open questions in replies that have room for a short one only.
+const SHORT_QUESTIONS: [Name; 12] = [
+    Name::OwnerNameAgain,
+    Name::TradeAndPlaceAgain,
+    Name::AskPlace,
+    Name::AskTrade,
+    Name::BusinessNameAgain,
+    Name::NotificationPrefAgain,
+    Name::ConfirmLiveAgain,
+    Name::PhoneTypeInShort,
+    Name::NetworkInShort,
+    Name::ForwardingInShort,
+    Name::TestCallInShort,
+    Name::TestCallUnderWay,
+];
+
+/// The replies that have such a question in them.
+const REPLIES_IN_SHORT: [Name; 2] = [Name::HelpOffered, Name::QuestionPassedOn];
+
 /// The wordings of the instructions for each phone. The longest is the first.
 const INSTRUCTIONS: [Name; 3] = [Name::ForwardIPhone, Name::ForwardAndroid, Name::ForwardLandline];
 
@@ -67,8 +86,8 @@ const STEPS: [Name; 14] = [
     Name::ForwardOnUnknownNetwork,
 ];
 
-/// Returns a placeholder, with values of it: the usual one first, and the longest. Empty if there is no such placeholder.
-fn values(placeholder: &str) -> Option<(&'static str, Vec<Words>)> {
+/// Returns a placeholder of a wording, with values of it: the usual one first, and the longest. Empty if there is no such placeholder.
+fn values(name: Name, placeholder: &str) -> Option<(&'static str, Vec<Words>)> {
     let of_names = |names: &[Name]| names.iter().copied().map(nested).collect();
     Some(match placeholder {
         "number" => ("number", vec![NUMBER.into()]),
@@ -90,6 +109,10 @@ fn values(placeholder: &str) -> Option<(&'static str, Vec<Words>)> {
         "code" => ("code", vec!["123456".into()]),
         "ending" => ("ending", vec!["456".into()]),
         "instructions" => ("instructions", of_names(&INSTRUCTIONS)),
+        "question" if name == Name::Terms => {
+            ("question", of_names(&[&SHORT_QUESTIONS[..], &[Name::AlreadyLive]].concat()))
+        }
+        "question" if REPLIES_IN_SHORT.contains(&name) => ("question", of_names(&SHORT_QUESTIONS)),
         "question" => ("question", of_names(&QUESTIONS)),
         "next_step" => ("next_step", [of_names(&QUESTIONS), of_names(&STEPS)].concat()),
         _ => return None,
@@ -105,7 +128,7 @@ fn nested(name: Name) -> Words {
 
 /// Returns whether the programs can give a value to this placeholder of some wording.
 pub(super) fn is_known(placeholder: &str) -> bool {
-    values(placeholder).is_some()
+    Name::ALL.first().is_some_and(|name| values(*name, placeholder).is_some())
 }
 
 /// Returns a wording with values in every combination. The first has the usual ones.
@@ -113,11 +136,14 @@ pub(super) fn examples(name: Name, template: &Template) -> Vec<Words> {
     let mut placeholders: Vec<&str> = template.placeholders().collect();
     placeholders.sort_unstable();
     placeholders.dedup();
-    placeholders.into_iter().filter_map(values).fold(vec![Words::from(name)], |all, (placeholder, values)| {
-        let with_each = |words: Words| {
-            let with = |value: &Words| words.clone().with(placeholder, value.clone());
-            values.iter().map(with).collect::<Vec<_>>()
-        };
-        all.into_iter().flat_map(with_each).collect()
-    })
+    placeholders.into_iter().filter_map(|it| values(name, it)).fold(
+        vec![Words::from(name)],
+        |all, (placeholder, values)| {
+            let with_each = |words: Words| {
+                let with = |value: &Words| words.clone().with(placeholder, value.clone());
+                values.iter().map(with).collect::<Vec<_>>()
+            };
+            all.into_iter().flat_map(with_each).collect()
+        },
+    )
 }

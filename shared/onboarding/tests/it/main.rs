@@ -12,6 +12,8 @@ mod callers;
 
 mod texts;
 
+mod asked_again;
+
 mod forwarding;
 
 mod forwarding_checks;

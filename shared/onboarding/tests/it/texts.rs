@@ -1,16 +1,14 @@
 //! Tests of texts that are more than an answer to the open question: halves, repeats, crossed texts, corrections, misfits.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use jobrun_onboarding::network::NetworkQuestion;
-use jobrun_onboarding::reminders::Reminder;
 use jobrun_onboarding::{
-    Client, Collected, Concern, Decision, E164, Event, Facts, OptChange, Payment, PhoneType, State, Step, Switches,
-    TextKind, can_hold_a_conversation, decide, home_region,
+    Client, Collected, Concern, Decision, E164, Event, Facts, OptChange, Payment, State, Step, Switches, TextKind,
+    can_hold_a_conversation, decide, home_region,
 };
 
 use crate::{client_at, english};
 
-fn at(seconds: i64) -> DateTime<Utc> {
+pub(super) fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds)
 }
 
@@ -232,44 +230,6 @@ fn back_asks_the_last_question_again_and_undoes_no_payment() {
     let mut payer = Client { payment_active: true, ..client_at(State::S7FwdSent) };
     assert_eq!(text(&mut payer, "back", 0).next, State::S6PhoneType);
     assert_eq!(text(&mut payer, "back", 10).next, State::S6PhoneType, "a number that was given stays");
-}
-
-#[test]
-fn a_reply_and_a_reminder_ask_for_what_is_open() {
-    let asked_by = |client: &Client, body: &str| {
-        english(&text(&mut client.clone(), body, 100).texts[0]).split_once("\n\n").unwrap().1.to_owned()
-    };
-    let reminded = |client: &Client| {
-        let since = at(50);
-        let reminder =
-            Reminder { since, nth: 1, is_last: false, payment_asked: false, last_said: None, until: at(200) };
-        let facts = Facts { now: at(150), ..crate::facts(None) };
-        let Step::Decided(decision) = decide(client, &Event::ReminderDue(reminder), &facts) else { panic!() };
-        english(&decision.texts[0]).strip_prefix("Hi from JobRun! Shall we carry on?\n\n").unwrap().to_owned()
-    };
-    let question = "do you cover Leeds as well?";
-    // Back at the first question, it is open again as a whole, and the client has been welcomed.
-    let mut ann = client_at(State::S1BusinessTypeLocation);
-    text(&mut ann, "Plumber from London", 0);
-    text(&mut ann, "back", 10);
-    let whole = "What's your trade, and where do you work?\n\nFor example: Plumber from London";
-    assert_eq!((asked_by(&ann, question), reminded(&ann)), (whole.to_owned(), whole.to_owned()));
-    assert_eq!(asked_by(&ann, "how much is it"), whole);
-    // Of half an answer, the other half is open, also after "back".
-    let mut ben = client_at(State::S1BusinessTypeLocation);
-    text(&mut ben, "Plumber", 0);
-    let half = "Thanks! And where do you work?\n\nFor example: London";
-    assert_eq!((asked_by(&ben, question), reminded(&ben)), (half.to_owned(), half.to_owned()));
-    assert_eq!(english(&text(&mut ben, "back", 10).texts[0]), half);
-    // While the network is asked, "3" is one.
-    for state in [State::S7FwdSent, State::S8FwdConfirm] {
-        let mut cat = client_at(state);
-        cat.number = E164::parse("+447111111111").ok();
-        cat.collected.phone_type = Some(PhoneType::Android);
-        cat.collected.network = Some(NetworkQuestion::Open);
-        let (reply, reminder) = (asked_by(&cat, question), reminded(&cat));
-        assert!(reply.contains("Which network") && reminder.contains("Which network"), "{reply} {reminder}");
-    }
 }
 
 #[test]
