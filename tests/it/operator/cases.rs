@@ -101,8 +101,7 @@ async fn a_case_closes_when_the_client_goes_on_or_is_handed_back() {
 async fn a_case_of_misfits_has_the_whole_row_of_texts() {
     let system = test_system(2).await;
     // A row that an answer ended, and texts that are no misfits, are not in it.
-    for body in ["Plumber from London", "what?", "eh?", "ABC Plumbing", "the bananas\nare  ripe", "Liked “Hi”", "why?"]
-    {
+    for body in ["Plumber from London", "what?", "eh?", "ABC Plumbing", "why?", "Liked “Hi”", "why?"] {
         say(&system, ANN, body).await;
     }
     assert_eq!(cases(&system).await, Vec::<String>::new());
@@ -110,10 +109,10 @@ async fn a_case_of_misfits_has_the_whole_row_of_texts() {
     let said: Vec<String> = cases(&system).await.remove(0).split('|').map(str::to_owned).collect();
     assert_eq!(said[..3], ["misfits", "S3_OWNER_NAME", "3"]);
     let lines: Vec<&str> = said[3].lines().collect();
-    assert_eq!((lines.len(), &lines[..2]), (3, &["the bananas are ripe", "why?"][..]), "{said:?}");
+    assert_eq!((lines.len(), &lines[..2]), (3, &["why?", "why?"][..]), "{said:?}");
     assert!(lines[2].starts_with("so so") && lines[2].len() == 665, "a long one is cut: {}", lines[2].len());
     let (_, shown) = run(&system, &["cases"]).await;
-    assert!(shown.contains("the bananas are ripe") && shown.contains("why?"), "{shown}");
+    assert!(shown.contains("why?") && shown.contains("so so so"), "{shown}");
     let (_, history) = run(&system, &["client", ANN]).await;
     assert!(history.contains("not_understood at S3_OWNER_NAME"), "{history}");
 
@@ -121,12 +120,12 @@ async fn a_case_of_misfits_has_the_whole_row_of_texts() {
     // Of one batch: the fourth misfit is not in the case of the first three.
     let operator = Actor { who: "ada".to_owned(), via: Via::Command, why: None };
     stops::stop(&system.pool, Activity::Conversations, &operator, clock::now()).await.unwrap();
-    for body in ["one?", "two?", "three?", "four?"] {
+    for body in ["what?", "how?", "why?", "what?"] {
         assert_eq!(system.stand_in.text(ANN, body).await.unwrap().status, 200);
     }
     stops::start(&system.pool, Activity::Conversations, &operator, clock::now()).await.unwrap();
     eventually(PATIENCE, "the case", async || cases(&system).await.len() == 2).await;
-    assert_eq!(cases(&system).await[1], "misfits|S4_NOTIFICATION_PREF|3|one?\ntwo?\nthree?|open");
+    assert_eq!(cases(&system).await[1], "misfits|S4_NOTIFICATION_PREF|3|what?\nhow?\nwhy?|open");
 
     system.shut_down().await.unwrap();
 }

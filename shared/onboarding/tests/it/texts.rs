@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::{
-    Client, Collected, Concern, Decision, E164, Event, Facts, OptChange, Payment, State, Step, Switches, TextKind,
+    Client, Collected, Concern, Decision, E164, Event, Facts, OptChange, Payment, State, Step, TextKind,
     can_hold_a_conversation, decide, home_region,
 };
 
@@ -24,16 +24,7 @@ fn receive(
     asked_at: DateTime<Utc>,
     served: bool,
 ) -> Decision {
-    let facts = Facts {
-        payment_link: Some("https://pay"),
-        payment_portal: None,
-        switches: Switches::ON,
-        allocation: None,
-        region_served: served,
-        calls: Default::default(),
-        now: asked_at,
-        asked_at,
-    };
+    let facts = Facts { region_served: served, now: asked_at, asked_at, ..crate::facts(None) };
     let event = Event::Text { body: body.to_owned(), taken_for: None, received_at };
     let Step::Decided(decision) = decide(client, &event, &facts) else { panic!("asks the pool") };
     client.state = decision.next;
