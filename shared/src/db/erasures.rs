@@ -178,12 +178,14 @@ pub async fn scrub_events_of_client(conn: &mut PgConnection, erasure: &Unfinishe
     ensure_rows(&saved.execute(conn).await?, 1, "saving how far an erasure is")
 }
 
-/// Deletes the newest settled texts of a person, and keeps Twilio's names for them. Returns how many. The client must be locked.
+/// Deletes the newest settled texts of a person, and keeps Twilio's names for them. Texts to its phone that another client had before
+/// are that client's. Returns how many. The client must be locked.
 pub async fn remove_texts(conn: &mut PgConnection, erasure_id: i64, person: &Person) -> Result<usize, Error> {
     // A second try is newer than its text, whose removal would remove it unseen.
     let ids = sqlx::query_scalar!(
         "SELECT id FROM messages
-         WHERE id = ANY(ARRAY(SELECT id FROM messages WHERE client_id = $1 UNION SELECT id FROM messages WHERE to_phone = $2
+         WHERE id = ANY(ARRAY(SELECT id FROM messages WHERE client_id = $1
+                              UNION SELECT id FROM messages WHERE to_phone = $2 AND client_id IS NULL
                               ORDER BY id DESC LIMIT $3))
            AND status NOT IN ('sending', 'unknown')
            AND (SELECT second.id FROM messages second
@@ -215,7 +217,7 @@ pub async fn remove_texts(conn: &mut PgConnection, erasure_id: i64, person: &Per
 pub async fn any_text(conn: &mut PgConnection, person: &Person) -> Result<bool, Error> {
     let any = sqlx::query_scalar!(
         r#"SELECT EXISTS (SELECT FROM messages WHERE client_id = $1)
-                  OR EXISTS (SELECT FROM messages WHERE to_phone = $2) AS "any!""#,
+                  OR EXISTS (SELECT FROM messages WHERE to_phone = $2 AND client_id IS NULL) AS "any!""#,
         person.client_id,
         person.phone.as_str()
     );

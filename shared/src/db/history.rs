@@ -531,8 +531,8 @@ impl Texts {
     }
 }
 
-/// Includes texts to the client's phone that were written before it was a client's. An index serves each of the two lists; asked
-/// for both at once, the database would read every text of the client.
+/// Includes texts to the client's phone that were written before it was a client's. Those to a client that had the phone before are
+/// that client's. An index serves each of the two lists; asked for both at once, the database would read every text of the client.
 async fn list_texts(conn: &mut PgConnection, client: &Header, span: Span) -> Result<Texts, Error> {
     let of_client = sqlx::query_scalar!(
         "SELECT id FROM messages WHERE client_id = $1 AND id < $2 AND created_at < $3 ORDER BY id DESC LIMIT $4",
@@ -543,10 +543,12 @@ async fn list_texts(conn: &mut PgConnection, client: &Header, span: Span) -> Res
     );
     let of_client = of_client.fetch_all(&mut *conn).await?;
     let to_phone = sqlx::query_scalar!(
-        "SELECT id FROM messages WHERE to_phone = $1 AND created_at < $2 ORDER BY created_at DESC LIMIT $3",
+        "SELECT id FROM messages WHERE to_phone = $1 AND created_at < $2 AND (client_id = $4 OR client_id IS NULL)
+         ORDER BY created_at DESC LIMIT $3",
         client.phone,
         span.before.at,
-        span.limit
+        span.limit,
+        client.id
     );
     let to_phone = to_phone.fetch_all(&mut *conn).await?;
     Ok(Texts { of_client: find_texts(&mut *conn, &of_client).await?, to_phone: find_texts(conn, &to_phone).await? })

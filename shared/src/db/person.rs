@@ -81,7 +81,7 @@ pub async fn find(conn: &mut PgConnection, client_id: &str) -> Result<Option<Per
     );
     let customers = customers.fetch_all(&mut *conn).await?;
     let messages = sqlx::query_scalar!(
-        r#"SELECT id AS "id!" FROM messages WHERE client_id = $1 UNION SELECT id FROM messages WHERE to_phone = $2"#,
+        r#"SELECT id AS "id!" FROM messages WHERE client_id = $1 UNION SELECT id FROM messages WHERE to_phone = $2 AND client_id IS NULL"#,
         client_id,
         phone.as_str()
     );
@@ -207,7 +207,8 @@ async fn list_of_phone(conn: &mut PgConnection, person: &Person) -> Result<Vec<R
     let (id, phone) = (&person.client_id, &person.phone);
     let messages = sqlx::query_scalar!(
         r#"SELECT to_jsonb(m) AS "row!" FROM messages m
-           WHERE id = ANY(ARRAY(SELECT id FROM messages WHERE client_id = $1 UNION SELECT id FROM messages WHERE to_phone = $2))
+           WHERE id = ANY(ARRAY(SELECT id FROM messages WHERE client_id = $1
+                                UNION SELECT id FROM messages WHERE to_phone = $2 AND client_id IS NULL))
            ORDER BY m.id"#,
         id,
         phone.as_str()

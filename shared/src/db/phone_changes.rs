@@ -239,8 +239,8 @@ pub async fn any_waits(conn: &mut PgConnection, lanes: &[String]) -> Result<bool
 /// Gives a client the phone of another, and makes the two one. Both must be locked by [`lock_clients`], the newcomer must pay
 /// nothing and hold no number, and no event of the two phones may wait.
 ///
-/// The newcomer's events, texts and old payments become the client's. Whether the new phone may be texted is as it was for the
-/// newcomer. Texts that wait for the old phone go to the new one; the newcomer's own questions are dropped.
+/// The newcomer's events, texts, old payments and callers' messages become the client's. Whether the new phone may be texted is as it
+/// was for the newcomer. Texts that wait for the old phone go to the new one; the newcomer's own questions are dropped.
 pub async fn move_client(
     conn: &mut PgConnection,
     change: &DueChange,
@@ -257,6 +257,9 @@ pub async fn move_client(
         .execute(&mut *conn)
         .await?;
     sqlx::query!("UPDATE number_changes SET client_id = $1 WHERE client_id = $2", id, newcomer_id)
+        .execute(&mut *conn)
+        .await?;
+    sqlx::query!("UPDATE voicemails SET client_id = $1 WHERE client_id = $2", id, newcomer_id)
         .execute(&mut *conn)
         .await?;
     sqlx::query!(

@@ -10,7 +10,12 @@ WITH own AS (
                AND (lane = ANY($2)
                     OR (kind IN ('call_arrived', 'call_ended') AND ltrim(payload ->> 'from', '+') = $8)
                     OR (kind = 'delivery_report' AND ltrim(payload ->> 'to', '+') = $8)
-                    OR (kind IN ('stripe', 'subscription_asked') AND payload::TEXT ~ $3))))
+                    OR (kind IN ('stripe', 'subscription_asked') AND payload::TEXT ~ $3
+                        -- A payment of another client, who had this phone before.
+                        AND NOT EXISTS (SELECT FROM payment_events p JOIN subscriptions s ON s.id = p.subscription_id
+                                        JOIN phone_changes c ON c.client_id = s.client_id
+                                        WHERE p.event_id = events.id AND s.client_id <> $1
+                                          AND c.old_phone = $8 AND c.outcome = 'moved')))))
     ORDER BY id FOR UPDATE
 ),
 -- Texts that came in are redacted at Twilio.

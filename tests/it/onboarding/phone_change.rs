@@ -2,7 +2,9 @@
 
 use jobrun::demo::TestSystem;
 use jobrun_shared::numbers::seed_release;
-use jobrun_tests::{PATIENCE, count, eventually, numbers, say, test_system, texts};
+use jobrun_stand_in::stripe::Sale;
+use jobrun_tests::{PATIENCE, count, eventually, numbers, say, test_system, test_system_with, texts};
+use serde_json::json;
 
 const OLD: &str = "+447900000001";
 const NEW: &str = "+447900000002";
@@ -23,7 +25,10 @@ const CLIENTS: &str = r#"SELECT concat_ws('|', id, "phoneNumber", "twilioNumber"
 const MOVED: &str = "ann|447900000002|+447100000001|t|COMPLETE";
 
 async fn with_ann(workers: usize) -> TestSystem {
-    let system = test_system(workers).await;
+    prepared(test_system(workers).await).await
+}
+
+async fn prepared(system: TestSystem) -> TestSystem {
     seed_release::seed(&system.pool, &numbers(2)).await.unwrap();
     sqlx::raw_sql(ANN).execute(&system.pool).await.unwrap();
     system
@@ -226,5 +231,56 @@ async fn texts_of_both_phones_that_wait_are_processed_before_the_move_and_once()
     );
     assert_eq!((count(&system.pool, waiting).await, count(&system.pool, twice).await), (0, 0));
     assert_eq!(count(&system.pool, "SELECT count(*) FROM messages WHERE kind = 'phone_moved'").await, 1);
+    system.shut_down().await.unwrap();
+}
+
+/// The texts that Ann got on her old phone and the payments that name it are hers, also when it is another person's.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_person_with_the_old_phone_is_given_none_of_the_client_s_rows_and_erases_none() {
+    let key = ("ERASURE_KEY", "0123456789abcdef0123456789abcdef");
+    let system = prepared(test_system_with(1, &[key]).await).await;
+    assert!(say(&system, OLD, "Hello").await[0].contains("You're all set"));
+    // She gave the phone to Stripe as well.
+    let reference = texts(&system.pool, r#"SELECT "paymentReference" FROM clients WHERE id = 'ann'"#).await;
+    for mut event in Sale::new(Some(&reference[0])).paid_by_card() {
+        event["data"]["object"]["customer_details"] = json!({ "phone": OLD, "name": "Ann Carver" });
+        assert_eq!(system.stand_in.stripe(&event).await.unwrap().status, 200);
+    }
+    system.settle().await.unwrap();
+    let (code, ..) = system.operator(&["client", "change-phone", "ann", NEW, "--yes", "--why", "lost"]).await.unwrap();
+    system.settle().await.unwrap();
+    assert_eq!(code, 0);
+    say(&system, OLD, "Hi").await;
+    let of_ann = "SELECT count(*) FROM messages WHERE client_id = 'ann' AND to_phone = '+447900000001'";
+    assert_eq!(count(&system.pool, of_ann).await, 2);
+    let hers = ["all set", "has moved to a new phone", "Ann Carver"];
+    for command in [&["client", "export", OLD, "--json", "--why", "it asked"][..], &["client", OLD]] {
+        let (code, shown, errors) = system.operator(command).await.unwrap();
+        assert!(code == 0 && shown.contains("What's your trade"), "{shown}{errors}");
+        assert_eq!(hers.into_iter().find(|words| shown.contains(words)), None, "{command:?}: {shown}");
+    }
+    let erase = ["client", "erase", OLD, "--yes", "--why", "it asked"];
+    let (code, shown, errors) = system.operator(&erase).await.unwrap();
+    assert_eq!(code, 0, "{shown}{errors}");
+    assert_eq!(count(&system.pool, of_ann).await, 2, "they are not erased with another person");
+    let (_, history, _) = system.operator(&["client", "ann"]).await.unwrap();
+    assert!(hers[..2].iter().all(|words| history.contains(words)), "{history}");
+    let (code, shown, errors) = system.operator(&["client", "export", "ann", "--json"]).await.unwrap();
+    assert!(code == 0 && hers.into_iter().all(|words| shown.contains(words)), "{shown}{errors}");
+    system.shut_down().await.unwrap();
+}
+
+/// The new phone was live once, and a caller left a message then: its erasure would not find it otherwise.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_messages_of_the_new_phone_s_callers_follow() {
+    let system = with_ann(1).await;
+    say(&system, NEW, "Hi").await;
+    let left = r#"INSERT INTO voicemails (client_id, recording_sid, recorded_at, expires_at, next_attempt_at)
+                  SELECT id, 'RE00000000000000000000000000000001', now(), now() + INTERVAL '7 days', now() + INTERVAL '7 days'
+                  FROM clients WHERE "phoneNumber" = '447900000002'"#;
+    sqlx::raw_sql(left).execute(&system.pool).await.unwrap();
+    let (code, ..) = system.operator(&["client", "change-phone", "ann", NEW, "--yes", "--why", "lost"]).await.unwrap();
+    assert_eq!(code, 0);
+    assert_eq!(count(&system.pool, "SELECT count(*) FROM voicemails WHERE client_id = 'ann'").await, 1);
     system.shut_down().await.unwrap();
 }
