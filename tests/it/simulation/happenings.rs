@@ -14,7 +14,7 @@ use super::people::{Client, Erased, Person};
 pub(super) type Happening = for<'a> fn(&'a mut Month) -> LocalBoxFuture<'a, ()>;
 
 /// What happens, how often in proportion to the others, and its name in the report.
-pub(super) const HAPPENINGS: [(usize, &str, Happening); 28] = [
+pub(super) const HAPPENINGS: [(usize, &str, Happening); 32] = [
     (12, "joins", |month| month.a_person_joins().boxed_local()),
     (26, "goes on", |month| month.a_person_goes_on().boxed_local()),
     (9, "pays", |month| month.a_person_pays().boxed_local()),
@@ -33,12 +33,16 @@ pub(super) const HAPPENINGS: [(usize, &str, Happening); 28] = [
     (4, "a case is closed", |month| month.an_operator_closes_a_case().boxed_local()),
     (4, "asks to cancel", |month| month.a_person_asks_to_cancel().boxed_local()),
     (3, "is called", |month| month.a_person_is_called().boxed_local()),
+    (5, "rings often", |month| month.a_caller_rings_often().boxed_local()),
+    (5, "leaves a message", |month| month.a_caller_leaves_a_message().boxed_local()),
+    (7, "has a new phone", |month| month.a_person_has_a_new_phone().boxed_local()),
+    (4, "an operator moves it", |month| month.an_operator_changes_a_phone().boxed_local()),
     (2, "is out of reach", |month| month.a_person_is_out_of_reach().boxed_local()),
     (4, "is taken over", |month| month.a_person_is_taken_over().boxed_local()),
     (4, "is handed back", |month| month.a_person_is_handed_back().boxed_local()),
     (2, "is exported", |month| month.a_person_is_exported().boxed_local()),
     (3, "is erased", |month| month.a_person_is_erased().boxed_local()),
-    (3, "comes back erased", |month| month.an_erased_person_signs_up().boxed_local()),
+    (4, "a left phone signs up", |month| month.a_left_phone_signs_up().boxed_local()),
     (2, "refund of an erased", |month| month.an_erased_person_gets_its_money_back().boxed_local()),
     (4, "operator interferes", |month| month.an_operator_interferes().boxed_local()),
     (2, "worker dies", |month| month.a_worker_dies().boxed_local()),
@@ -163,24 +167,28 @@ impl Month {
         self.system.stand_in.set_delivery_outcome(DeliveryOutcome::Delivered);
     }
 
-    /// The same phone may be a client again, with other words.
-    pub(super) async fn an_erased_person_signs_up(&mut self) {
-        let is_gone = |erased: &&Erased| self.people.iter().all(|person| person.phone != erased.person.phone);
-        let gone: Vec<&Erased> = self.erased.iter().filter(is_gone).collect();
-        if gone.is_empty() {
-            return;
-        }
-        let gone: Vec<(usize, bool)> = gone.into_iter().map(|erased| (erased.nth, erased.opted_out)).collect();
-        let (nth, opted_out) = gone[self.random.below(gone.len())];
-        let mut person = Person::new(nth, self.next_life());
-        if opted_out {
-            person.opted_out_after = Some(self.system.stand_in.bodies_to(&person.phone).len());
-        }
+    /// The phone of a person that was erased, or has moved to another one, is a client again, with other words.
+    pub(super) async fn a_left_phone_signs_up(&mut self) {
+        let Some(person) = self.person_with_a_left_phone() else { return };
         self.people.push(person);
         let place = self.people.len() - 1;
         let before = self.client(place).await;
-        assert!(before.is_none(), "an erased person is found: {before:?}");
+        assert!(before.is_none(), "a person that has left its phone is found: {before:?}");
         self.goes_on(place, 1).await;
+    }
+
+    /// Returns a new person with a phone that was left.
+    pub(super) fn person_with_a_left_phone(&mut self) -> Option<Person> {
+        if self.left_phones.is_empty() {
+            return None;
+        }
+        let chosen = self.random.below(self.left_phones.len());
+        let left = self.left_phones.swap_remove(chosen);
+        let mut person = Person::new(self.nth_of(&left.phone), self.next_life());
+        if left.opted_out {
+            person.opted_out_after = Some(self.system.stand_in.bodies_to(&person.phone).len());
+        }
+        Some(person)
     }
 
     /// Stripe's events about an erased person bring none of its words back.

@@ -12,12 +12,12 @@ use jobrun_shared::{clock, reminders};
 use jobrun_tests::{count, numbers, phone, test_system_with};
 
 use super::happenings::HAPPENINGS;
-use super::people::{Client, Erased, Person};
+use super::people::{Client, Erased, LeftPhone, Person};
 use super::random::Random;
 
 const DAYS: usize = 30;
 
-const HAPPENINGS_A_DAY: usize = 14;
+const HAPPENINGS_A_DAY: usize = 16;
 
 pub(super) const NUMBERS: usize = 8;
 
@@ -25,11 +25,12 @@ pub(super) const NUMBERS: usize = 8;
 const AT_THE_GATE: usize = 10;
 
 /// The cooling time is short enough for numbers to return to the pool within the month.
-const SETTINGS: [(&str, &str); 4] = [
+const SETTINGS: [(&str, &str); 5] = [
     ("PAYMENT_LINK_URL", "https://buy.stripe.com/test_link"),
     ("NUMBER_COOLING", "5d"),
     ("HOLD_DURATION", "48h"),
     ("ERASURE_KEY", "0123456789abcdef0123456789abcdef"),
+    ("VOICEMAIL", "on"),
 ];
 
 pub(super) struct Month {
@@ -38,6 +39,7 @@ pub(super) struct Month {
     /// Everyone who has texted, and is not erased.
     pub(super) people: Vec<Person>,
     pub(super) erased: Vec<Erased>,
+    pub(super) left_phones: Vec<LeftPhone>,
     /// How many phones there are.
     pub(super) phones: usize,
     /// How many people there have been, those that signed up again after an erasure counted again.
@@ -50,9 +52,16 @@ impl Month {
     async fn begin(seed: u64) -> Self {
         let system = test_system_with(2, &SETTINGS).await;
         seed_release::seed(&system.pool, &numbers(NUMBERS)).await.unwrap();
-        let (people, erased) = (Vec::new(), Vec::new());
-        let mut month =
-            Self { system, random: Random(seed), people, erased, phones: 0, lives: 0, stripe_s: 1_700_000_000 };
+        let mut month = Self {
+            system,
+            random: Random(seed),
+            people: Vec::new(),
+            erased: Vec::new(),
+            left_phones: Vec::new(),
+            phones: 0,
+            lives: 0,
+            stripe_s: 1_700_000_000,
+        };
         for _ in 0..AT_THE_GATE {
             month.a_client_reaches_the_gate().await;
         }
@@ -176,6 +185,10 @@ impl Month {
             // The texts about calls may all be erased.
             "SELECT count(*) FROM events WHERE kind = 'call_arrived'",
             "SELECT count(*) FROM erasures WHERE finished_at IS NOT NULL",
+            "SELECT count(*) FROM events WHERE kind = 'recording_made'",
+            "SELECT count(*) FROM voicemails WHERE deleted_at IS NOT NULL",
+            "SELECT count(*) FROM events WHERE kind = 'phone_change_due' AND outcome = 'phone_moved'",
+            "SELECT count(*) FROM events WHERE kind = 'phone_change_asked' AND outcome = 'no_code'",
         ] {
             let times = count(&self.system.pool, happened).await;
             eprintln!("{times:>5}  {happened}");

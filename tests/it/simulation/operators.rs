@@ -3,13 +3,13 @@
 use jobrun_tests::{numbers, texts};
 
 use super::month::{Month, NUMBERS};
-use super::people::Erased;
+use super::people::{Erased, LeftPhone, Person};
 
 /// The most tries of an erasure: a text or a payment of the person may be on its way.
 const ERASURE_TRIES: usize = 5;
 
 impl Month {
-    async fn operator(&self, arguments: &[&str]) -> (i32, String, String) {
+    pub(super) async fn operator(&self, arguments: &[&str]) -> (i32, String, String) {
         self.system.operator(arguments).await.unwrap()
     }
 
@@ -47,7 +47,9 @@ impl Month {
         let Some(place) = self.choose(|person, _| person.taken_over_after.is_none()).await else { return };
         self.settle().await;
         let phone = self.people[place].phone.clone();
-        let (code, stdout, stderr) = self.operator(&["client", "take-over", &phone, "--why", "a chat"]).await;
+        // The words of operators go with an erasure as well.
+        let why = format!("a chat with {}", self.people[place].owner);
+        let (code, stdout, stderr) = self.operator(&["client", "take-over", &phone, "--why", &why]).await;
         assert_eq!(code, 0, "{stdout}{stderr}");
         self.settle().await;
         self.people[place].taken_over_after = Some(self.automatic_texts(place).await);
@@ -75,8 +77,9 @@ impl Month {
 
     /// Returns the number of texts to a person that are not sent in a takeover.
     pub(super) async fn automatic_texts(&self, place: usize) -> i64 {
-        let automatic =
-            "SELECT count(*) FROM messages WHERE to_phone = $1 AND kind NOT IN ('missed_call', 'operator_reply')";
+        let automatic = "SELECT count(*) FROM messages
+                         WHERE to_phone = $1 AND kind NOT IN ('missed_call', 'voicemail', 'operator_reply', 'phone_code',
+                                                              'phone_moved', 'phone_moved_away')";
         let phone = &self.people[place].phone;
         sqlx::query_scalar(automatic).bind(phone).fetch_one(&self.system.pool).await.unwrap()
     }
@@ -86,8 +89,22 @@ impl Month {
         let phone = self.people[place].phone.clone();
         let (code, stdout, stderr) = self.operator(&["client", "export", &phone, "--json", "--why", "it asked"]).await;
         assert_eq!(code, 0, "{stderr}");
+        let exported = &self.people[place];
         for (other, person) in self.people.iter().enumerate() {
-            assert_eq!(stdout.contains(person.digits()), other == place, "{} in the export of {phone}", person.phone);
+            let names_it =
+                |one: &Person, another: &Person| one.phones().any(|phone| another.phones().any(|it| it == phone));
+            if other == place || !names_it(exported, person) {
+                assert_eq!(
+                    stdout.contains(person.digits()),
+                    other == place,
+                    "{} in the export of {phone}",
+                    person.phone
+                );
+            }
+            for word in person.words().into_iter().filter(|_| other != place) {
+                let told = stdout.lines().find(|line| line.to_lowercase().contains(&word));
+                assert_eq!(told, None, "{word} of {} in the export of {phone}", person.phone);
+            }
         }
     }
 
@@ -109,11 +126,13 @@ impl Month {
             assert!(goes_on_later && tries < ERASURE_TRIES, "{phone}: {stdout}{stderr}");
         }
         let person = self.people.swap_remove(place);
-        let nth = self.nth_of(&person.phone);
-        let opted_out = person.opted_out_after.is_some();
-        self.erased.push(Erased { person, nth, opted_out });
+        self.left_phones.push(LeftPhone { phone: phone.clone(), opted_out: person.opted_out_after.is_some() });
+        let former_phones = person.former_phones.clone();
+        self.erased.push(Erased { person });
         self.assert_erased("right after an erasure").await;
-        let left = self.system.stand_in.bodies_to(&phone).into_iter().filter(|body| !body.is_empty()).count();
-        assert_eq!(left, 0, "texts to {phone} that Twilio still has");
+        for phone in former_phones.into_iter().chain([phone]).filter(|phone| self.is_nobodys(phone)) {
+            let left = self.system.stand_in.bodies_to(&phone).into_iter().filter(|body| !body.is_empty()).count();
+            assert_eq!(left, 0, "texts to {phone} that Twilio still has");
+        }
     }
 }

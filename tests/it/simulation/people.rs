@@ -19,6 +19,14 @@ pub(super) struct Person {
     pub(super) opted_out_after: Option<usize>,
     /// The number of automatic texts that were written to it when an operator took it over.
     pub(super) taken_over_after: Option<i64>,
+    /// The phones that it had before, E.164. Other people may have them now.
+    pub(super) former_phones: Vec<String>,
+    /// The phones that it has called its old ones, E.164, whether or not they were.
+    pub(super) named_phones: Vec<String>,
+    /// Words of its own from before it moved to a phone that it had begun a sign-up with.
+    pub(super) former_words: Vec<String>,
+    /// The recordings of the messages of its callers.
+    pub(super) recordings: Vec<String>,
 }
 
 impl Person {
@@ -34,6 +42,10 @@ impl Person {
             is_late: false,
             opted_out_after: None,
             taken_over_after: None,
+            former_phones: Vec::new(),
+            named_phones: Vec::new(),
+            former_words: Vec::new(),
+            recordings: Vec::new(),
         }
     }
 
@@ -42,8 +54,15 @@ impl Person {
     }
 
     /// Returns words that are nowhere once it is erased, whether or not its phone has come back.
-    pub(super) fn words(&self) -> [String; 2] {
-        [&self.business, &self.owner].map(|name| name.split(' ').find(|word| word.len() > 7).unwrap().to_lowercase())
+    pub(super) fn words(&self) -> Vec<String> {
+        let names = [&self.business, &self.owner].into_iter();
+        let own = names.map(|name| name.split(' ').find(|word| word.len() > 7).unwrap().to_lowercase());
+        own.chain(self.former_words.iter().cloned()).collect()
+    }
+
+    /// Returns every phone in the rows about it.
+    pub(super) fn phones(&self) -> impl Iterator<Item = &String> {
+        [&self.phone].into_iter().chain(&self.former_phones).chain(&self.named_phones)
     }
 
     pub(super) fn may_be_texted(&self) -> bool {
@@ -79,11 +98,15 @@ fn word(n: usize) -> String {
 
 /// A person that was erased.
 pub(super) struct Erased {
-    /// As it was, with the phone and the words that are nowhere any more.
+    /// As it was, with the phones and the words that are nowhere any more.
     pub(super) person: Person,
-    /// Which of the people it is.
-    pub(super) nth: usize,
-    /// Whether it had opted out.
+}
+
+/// A phone that is no client's any more: of a person that was erased, or has moved to another one.
+pub(super) struct LeftPhone {
+    /// E.164.
+    pub(super) phone: String,
+    /// Whether it has opted out.
     pub(super) opted_out: bool,
 }
 
@@ -96,12 +119,24 @@ pub(super) struct Client {
     pub(super) number: Option<String>,
     pub(super) reference: String,
     pub(super) is_paid: bool,
+    /// Whether it may be charged or holds a number, so that no other client can move to its phone.
+    pub(super) has_service: bool,
+    /// Whether there is something that can move to a new phone by a code.
+    pub(super) is_signed_up: bool,
+    pub(super) can_be_texted: bool,
+    /// Whether its next call is the test call that it asked for.
+    pub(super) is_testing: bool,
 }
 
 impl Client {
-    pub(super) const SELECT: &'static str = r#"SELECT c.id, c."phoneNumber" AS phone, coalesce(s.current_state, 'S1_BUSINESS_TYPE_LOCATION') AS state,
-          c."twilioNumber" AS number, c."paymentReference" AS reference, c."paymentActive" AS is_paid
-       FROM clients c LEFT JOIN onboarding_states s ON s.client_id = c.id"#;
+    pub(super) const SELECT: &'static str = r#"
+        SELECT c.id, c."phoneNumber" AS phone, state, c."twilioNumber" AS number, c."paymentReference" AS reference,
+               c."paymentActive" AS is_paid, has_service,
+               has_service OR "paymentStanding" <> 'none' OR left(state, 2) NOT IN ('S1', 'S2', 'S3', 'S4', 'S5') AS is_signed_up,
+               c."optedOutAt" IS NULL AND c."unreachableAt" IS NULL AS can_be_texted, c."testAskedAt" IS NOT NULL AS is_testing
+        FROM clients c LEFT JOIN onboarding_states s ON s.client_id = c.id
+        CROSS JOIN LATERAL (SELECT coalesce(s.current_state, 'S1_BUSINESS_TYPE_LOCATION') AS state,
+                                   "paymentActive" OR "paymentStanding" = 'awaited' OR "twilioNumber" IS NOT NULL AS has_service) AS derived"#;
 
     pub(super) fn is_at(&self, states: &[&str]) -> bool {
         states.iter().any(|state| self.state.starts_with(state))
