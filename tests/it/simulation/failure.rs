@@ -16,7 +16,7 @@ const ROWS: &str = "SELECT 'client        ' || to_jsonb(c)::TEXT FROM clients c 
                     UNION ALL SELECT 'pool          ' || to_jsonb(p)::TEXT FROM twilio_number_pool p WHERE client_id = $1";
 
 /// Everything that happened to a client, in order.
-const HISTORY: &str = "
+const HISTORY: &str = r#"
     SELECT to_char(at, 'DD HH24:MI:SS.MS  ') || line
     FROM (SELECT received_at AS at, format('event %s %s: %s at %s  %s', id, kind, coalesce(outcome, 'waits'), state, payload) AS line
           FROM events WHERE client_id = $1
@@ -25,12 +25,13 @@ const HISTORY: &str = "
           UNION ALL SELECT opened_at, format('case %s %s, closed at %s  %s', id, kind, closed_at, said) FROM cases WHERE client_id = $1
           UNION ALL SELECT raised_at, format('alert %s, cleared at %s  %s', cause, cleared_at, about)
           FROM alerts WHERE split_part(cause, ':', 2) = $1
-          UNION ALL SELECT changed_at, format('number %s %s: %s', number, change, why) FROM number_changes WHERE client_id = $1
+          UNION ALL SELECT changed_at, format('number %s %s of %s: %s', number, change, client_id, why) FROM number_changes
+          WHERE client_id = $1 OR number = (SELECT "twilioNumber" FROM clients WHERE id = $1)
           UNION ALL SELECT called_at, format('call %s of %s, told: %s', sid, caller, told) FROM calls WHERE client_id = $1
           UNION ALL SELECT recorded_at, 'message ' || to_jsonb(v)::TEXT FROM voicemails v WHERE client_id = $1
           UNION ALL SELECT asked_at, 'change of phone ' || to_jsonb(p)::TEXT FROM phone_changes p WHERE client_id = $1 OR newcomer_id = $1
          ) AS happened
-    ORDER BY at";
+    ORDER BY at"#;
 
 impl Month {
     /// Prints the clients that are named in what was found.

@@ -123,17 +123,24 @@ impl Month {
         .await
         .unwrap();
         assert!(columns.len() > 8, "{columns:?}");
+        // The programs do not expect it: the two can deadlock, and then it is repeated.
+        while let Err(error) = self.move_back(&columns, hours).await {
+            let is_deadlock = error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("40P01"));
+            assert!(is_deadlock, "{error}");
+        }
+    }
+
+    /// Locks the tables first, so that what a program is just writing has no times from before and after.
+    async fn move_back(&self, columns: &[(String, String)], hours: i32) -> Result<(), sqlx::Error> {
+        let tables: Vec<&str> = columns.iter().map(|(table, _)| table.as_str()).collect();
+        let lock = format!("LOCK TABLE {} IN EXCLUSIVE MODE", tables.join(", "));
+        let mut tx = self.system.pool.begin().await?;
+        sqlx::raw_sql(sqlx::AssertSqlSafe(lock)).execute(&mut *tx).await?;
         for (table, set) in columns {
             let update = format!("UPDATE {table} SET {set}");
-            // The programs do not expect an update of a whole table: the two can deadlock, and then it is repeated.
-            while let Err(error) =
-                sqlx::query(sqlx::AssertSqlSafe(update.clone())).bind(hours).execute(&self.system.pool).await
-            {
-                let is_deadlock =
-                    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("40P01"));
-                assert!(is_deadlock, "{table}: {error}");
-            }
+            sqlx::query(sqlx::AssertSqlSafe(update)).bind(hours).execute(&mut *tx).await?;
         }
+        tx.commit().await
     }
 
     /// Waits until all due work is done, the sweep's included.

@@ -75,11 +75,11 @@ impl Month {
         self.people[place].taken_over_after = None;
     }
 
-    /// Returns the number of texts to a person that are not sent in a takeover.
+    /// Returns the number of texts to a person that are not sent in a takeover. Those to a client that had the phone before do not count.
     pub(super) async fn automatic_texts(&self, place: usize) -> i64 {
-        let automatic = "SELECT count(*) FROM messages
-                         WHERE to_phone = $1 AND kind NOT IN ('missed_call', 'voicemail', 'operator_reply', 'phone_code',
-                                                              'phone_moved', 'phone_moved_away')";
+        let automatic = r#"SELECT count(*) FROM messages JOIN clients ON clients.id = client_id AND '+' || "phoneNumber" = to_phone
+                           WHERE to_phone = $1 AND kind NOT IN ('missed_call', 'voicemail', 'operator_reply', 'phone_code',
+                                                                'phone_moved', 'phone_moved_away')"#;
         let phone = &self.people[place].phone;
         sqlx::query_scalar(automatic).bind(phone).fetch_one(&self.system.pool).await.unwrap()
     }
