@@ -86,6 +86,8 @@ pub(crate) struct JobContext {
     pub(crate) wordings: Wordings,
     /// When live clients are told that no call has come for long.
     pub(crate) forwarding_checks: forwarding_checks::Schedule,
+    /// Whether callers of clients who want that are texted back.
+    pub(crate) text_back: bool,
     /// The interval of the scheduled sweeps.
     pub(crate) sweep_interval: Duration,
     /// The interval at which Twilio's list of received texts, and Stripe's list of events, are compared with the inbox.

@@ -146,6 +146,7 @@ async fn start() -> anyhow::Result<()> {
         reminders: settings.reminders.clone(),
         wordings: settings.wordings,
         forwarding_checks: settings.forwarding_checks.clone(),
+        text_back: settings.text_back,
         retention: settings.retention,
         erasure_key: settings.erasure_key.map(PhoneKey::new),
         last_blocker_check: Arc::default(),

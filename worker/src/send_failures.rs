@@ -116,12 +116,13 @@ fn action_for_loss(failed: &Failed, now: DateTime<Utc>) -> Option<FailureAction>
 fn action_for_class(failed: &Failed, now: DateTime<Utc>) -> Option<FailureAction> {
     let (message_id, phone) = (failed.id, failed.to.clone());
     // Without a client id, the text went to a stranger, who has no conversation, or to a client from a pool number that is not its
-    // own. A refusal of such a number says nothing about the onboarding number.
+    // own. A refusal of such a number says nothing about the onboarding number. A caller who is texted back is a stranger too.
     let record_event = |name: &str, payload| {
         let external_id = format!("{name}:{message_id}");
         failed
             .client_id
             .as_ref()
+            .filter(|_| !failed.kind.is_some_and(TextKind::is_to_a_caller))
             .map(|_| FailureAction::RecordEvent(NewEvent::new(Source::System, external_id, payload)))
     };
     match failed.class {
@@ -161,6 +162,8 @@ fn second_try_delay(failed: &Failed) -> Option<TimeDelta> {
         _ if !failed.reported => None,
         // The sweep writes the next one, when it is day.
         _ if failed.kind == Some(TextKind::Reminder) => None,
+        // A second try would go to the client, and come late.
+        _ if failed.kind.is_some_and(TextKind::is_to_a_caller) => None,
         Class::Passing(after) => Some(after),
         Class::Expired => Some(TimeDelta::zero()),
         Class::Account => Some(ACCOUNT_RETRY_DELAY),
@@ -277,6 +280,16 @@ mod tests {
         assert_eq!(words(&Failed { second_try: true, ..portal }), ["undelivered:cancel_at_portal:c"]);
         assert!(words(&failed(TextKind::HowToCancel, 30003, true)).is_empty(), "a client who asked itself asks again");
         assert!(words(&failed(TextKind::Welcome, 30003, true)).is_empty(), "a client who misses a question asks again");
+    }
+
+    #[test]
+    fn a_text_to_a_caller_is_not_tried_again_and_says_nothing_of_the_client() {
+        for (code, action) in
+            [(21610, None), (30005, None), (30003, None), (30002, Some("park")), (30007, Some("refused:30007"))]
+        {
+            let found = words(&failed(TextKind::TextBack, code, true));
+            assert_eq!(found, action.into_iter().collect::<Vec<_>>(), "{code}");
+        }
     }
 
     #[test]

@@ -2,13 +2,13 @@
 //!
 //! The first call of a caller in a day is told by itself. The same caller's further calls are counted: the owner is told of the
 //! calls in [`TOLD`], and of any call that comes [`TOLD_AGAIN_AFTER`] or more after the last that was told. So a caller who rings
-//! fifty times in an hour causes seven texts, and one who rings all day about twenty.
+//! fifty times in an hour causes seven texts, and one who rings all day about twenty. `text_back.rs` decides the text to the caller.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::calls::{CallsToday, CountedCall, EarlierCall, KeptRecording};
 use crate::decision::{Decision, Facts};
-use crate::{Call, Client, State, VoiceMessage, wording};
+use crate::{Call, Client, State, VoiceMessage, text_back, wording};
 
 /// The calls of one caller in a day that are told of. After the last of them, about one in a hundred is.
 const TOLD: [usize; 8] = [1, 2, 3, 5, 10, 20, 50, 100];
@@ -35,7 +35,9 @@ pub(crate) fn missed_call(client: &Client, call: &Call, facts: &Facts<'_>) -> De
     });
     let mut decision = stay;
     decision.texts.extend(text);
-    decision.counted_call = Some(CountedCall { sid, caller: call.caller.clone(), at: call.at, told });
+    decision.caller_text = text_back::to_caller(client, call, earlier.iter().any(|it| it.texted_back), facts);
+    let texted_back = decision.caller_text.is_some();
+    decision.counted_call = Some(CountedCall { sid, caller: call.caller.clone(), at: call.at, told, texted_back });
     decision
 }
 

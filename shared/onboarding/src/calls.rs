@@ -3,7 +3,7 @@
 //! All callers whose numbers are withheld count as one, because nothing tells them apart. Calls are counted in the local day of the
 //! client's region. Where that is not known, the last 24 hours count, and no time is named.
 
-use chrono::{DateTime, NaiveTime, TimeDelta, TimeZone, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
 
 use crate::E164;
@@ -22,6 +22,8 @@ pub struct EarlierCall {
     pub at: DateTime<Utc>,
     /// Whether the owner was told of it.
     pub told: bool,
+    /// Whether the caller was texted back.
+    pub texted_back: bool,
 }
 
 /// What the rows say of a caller.
@@ -46,6 +48,8 @@ pub struct CountedCall {
     pub at: DateTime<Utc>,
     /// Whether the owner is told of it.
     pub told: bool,
+    /// Whether the caller is texted back.
+    pub texted_back: bool,
 }
 
 /// How long the link to a message lasts. Then the recording is deleted.
@@ -80,6 +84,11 @@ impl Day {
             zone.from_local_datetime(&date.and_time(NaiveTime::MIN)).earliest()
         });
         midnight.map_or_else(|| at - TimeDelta::hours(24), |midnight| midnight.with_timezone(&Utc))
+    }
+
+    /// Returns the date of `at`: the local one if it is known, and otherwise that of UTC.
+    pub(crate) fn date_of(self, at: DateTime<Utc>) -> NaiveDate {
+        self.0.map_or_else(|| at.date_naive(), |zone| at.with_timezone(&zone).date_naive())
     }
 
     /// Returns the words for this day after a count.

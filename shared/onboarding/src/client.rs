@@ -35,6 +35,10 @@ pub struct Client {
     pub takeover: Option<Takeover>,
     /// When the client asked for the test of its forwarding that is not over yet.
     pub forwarding_test: Option<DateTime<Utc>>,
+    /// Whether the client wants its callers texted back.
+    pub text_back: bool,
+    /// Whether the client was asked that.
+    pub text_back_asked: bool,
 }
 
 impl Client {

@@ -13,7 +13,7 @@ use crate::action::Action;
 use crate::answer::{self, Keyword, keyword};
 use crate::{
     Client, Event, Exchange, State, callers, forwarding_checks, forwarding_help, operator, phone_change_texts,
-    reminders, service, texts, wording,
+    reminders, service, text_back, texts, wording,
 };
 
 /// Decides what happens when `event` reaches `client`.
@@ -143,7 +143,7 @@ fn decide_in_state(client: &Client, event: &Event, facts: &Facts<'_>) -> Step {
         (Event::NumberDue, State::S6PhoneType) => number_in_the_background(client, facts),
         // A call proves the forwarding, so S7 does not wait for DONE.
         (Event::CallArrived(_) | Event::CallEnded(_), State::S7FwdSent | State::S8FwdConfirm | State::S9TestCall) => {
-            advance_by_call(client, event).into()
+            advance_by_call(client, event, facts).into()
         }
         // The first report tells the owner, because the other may be lost. The once key of the text prevents a second.
         (Event::CallArrived(call), State::Complete) => {
@@ -225,11 +225,13 @@ fn opt_in_or_out(client: &Client, body: &str, taken_for: Option<Keyword>) -> Opt
 }
 
 /// Decides a call on the client's number at S7 to S9. The end may be reported first, and proves the arrival.
-fn advance_by_call(client: &Client, event: &Event) -> Decision {
+fn advance_by_call(client: &Client, event: &Event, facts: &Facts<'_>) -> Decision {
     let stay = Decision::nothing(client);
     match event {
         Event::CallArrived(_) => stay.to(State::S9TestCall),
-        Event::CallEnded(call) => stay.to(State::Complete).text(wording::live().once_for(call)),
+        Event::CallEnded(call) => {
+            text_back::ask(client, facts, stay.to(State::Complete).text(wording::live().once_for(call)))
+        }
         Event::Text { .. }
         | Event::CodeReply(_)
         | Event::MessageLeft(_)

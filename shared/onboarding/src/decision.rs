@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::action::Refused;
+use crate::caller_text::{CallerText, TextBackFacts};
 use crate::calls::{CallHistory, CountedCall, KeptRecording};
 use crate::phone_change::PhoneChangeStep;
 use crate::wording::Text;
@@ -37,6 +38,8 @@ pub struct Facts<'a> {
     pub region_served: bool,
     /// The earlier calls of the caller, if the event is a call.
     pub calls: CallHistory,
+    /// The facts about texting callers back. `None` if that is switched off for all clients.
+    pub text_back: Option<TextBackFacts>,
     /// The time of the decision.
     pub now: DateTime<Utc>,
     /// When a question that this decision asks counts as asked: not before the last event of the batch arrived.
@@ -80,6 +83,10 @@ pub struct Decision {
     pub takeover: Option<Takeover>,
     /// When the client asked for the test of its forwarding that is not over yet, from now on.
     pub forwarding_test: Option<DateTime<Utc>>,
+    /// Whether the client's callers are texted back from now on.
+    pub text_back: bool,
+    /// Whether the client has been asked by now whether they are to be.
+    pub text_back_asked: bool,
     /// The reason why the action of an operator is refused.
     pub refused: Option<Refused>,
     /// The step of a change of phone that the caller takes.
@@ -92,6 +99,8 @@ pub struct Decision {
     pub case: Option<&'static str>,
     /// The call that is counted from now on, if the event is one to a live number.
     pub counted_call: Option<CountedCall>,
+    /// The text to the caller of a missed call, if it is texted back.
+    pub caller_text: Option<CallerText>,
     /// What becomes of the recording, if the event is a message that a caller left.
     pub recording: Option<KeptRecording>,
     /// The lines to print, as one block.
@@ -156,12 +165,15 @@ impl Decision {
             takes_number: None,
             takeover: client.takeover.clone(),
             forwarding_test: client.forwarding_test,
+            text_back: client.text_back,
+            text_back_asked: client.text_back_asked,
             refused: None,
             phone_change: None,
             number_due: false,
             concern: None,
             case: None,
             counted_call: None,
+            caller_text: None,
             recording: None,
             journal: Vec::new(),
         }

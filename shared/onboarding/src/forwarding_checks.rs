@@ -145,8 +145,14 @@ pub(crate) fn end_test(client: &Client, call: &Call, facts: &Facts<'_>, missed: 
         // A call whose end was decided first is told of already, under the key of the call.
         Some(asked_at) if facts.now <= asked_at + TEST_WITHIN && !facts.calls.is_known => {
             let caller = call.caller.as_ref().filter(|caller| **caller != client.owner_phone);
-            let counted =
-                call.sid.clone().map(|sid| CountedCall { sid, caller: call.caller.clone(), at: call.at, told: true });
+            let (caller_of_it, at) = (call.caller.clone(), call.at);
+            let counted = call.sid.clone().map(|sid| CountedCall {
+                sid,
+                caller: caller_of_it,
+                at,
+                told: true,
+                texted_back: false,
+            });
             let works = wording::forwarding_works(caller).once_for(call);
             Decision { counted_call: counted, ..over(Decision::nothing(client)).text(works) }
         }

@@ -34,6 +34,10 @@ mod decide;
 
 mod callers;
 
+mod caller_text;
+
+pub mod text_back;
+
 pub mod calls;
 
 mod open_question;

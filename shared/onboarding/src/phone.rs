@@ -136,6 +136,20 @@ pub fn can_hold_a_conversation(phone: &E164) -> bool {
     !["+441", "+442"].iter().any(|landline| phone.as_str().starts_with(landline))
 }
 
+/// Returns whether a number is a mobile of this country (ISO 3166). In the UK the range decides, because new ranges are opened before
+/// the tables have them: +4470 is for personal numbers, and +4476 for pagers.
+#[must_use]
+pub(crate) fn is_mobile_of(number: &E164, region: &str) -> bool {
+    let uk_mobile = number.as_str().strip_prefix("+447").filter(|rest| rest.len() == 9);
+    if region == "GB" {
+        return uk_mobile.is_some_and(|rest| !rest.starts_with(['0', '6']));
+    }
+    phonenumber::parse(None, number.as_str()).is_ok_and(|parsed| {
+        parsed.number_type(&phonenumber::metadata::DATABASE) == phonenumber::Type::Mobile
+            && number.country().as_deref() == Some(region)
+    })
+}
+
 /// Returns the region of a phone's country in the form of `clients.region`: the ISO 3166 country, but `UK` for GB and for an
 /// unknown country.
 #[must_use]
@@ -250,6 +264,31 @@ mod tests {
         ]) {
             assert_eq!(caller(withheld), None, "{withheld}");
         }
+    }
+
+    #[test]
+    fn a_mobile_is_one_of_its_own_country() {
+        let is_mobile = |number: &str, region| is_mobile_of(&E164::parse(number).unwrap(), region);
+        for mobile in ["+447900000001", "+447111111111", "+447700900123", "+447500123456", "+447300123456"] {
+            assert!(is_mobile(mobile, "GB"), "{mobile}");
+            assert!(!is_mobile(mobile, "IE") && !is_mobile(mobile, "US") && !is_mobile(mobile, "ZZ"), "{mobile}");
+        }
+        for other in [
+            "+447012345678",
+            "+447612345678",
+            "+442079460000",
+            "+441632960000",
+            "+443300000000",
+            "+448081570000",
+            "+44790000000",
+            "+4479000000011",
+            "+353851234567",
+            "+14158675309",
+        ] {
+            assert!(!is_mobile(other, "GB"), "{other}");
+        }
+        assert!(is_mobile("+353851234567", "IE"));
+        assert!(!is_mobile("+35312345678", "IE"), "a landline");
     }
 
     #[test]

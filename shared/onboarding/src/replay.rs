@@ -178,7 +178,9 @@ fn useful(kind: TextKind, client: &Client, facts: &ReplayFacts<'_>) -> Useful {
         }
         TextKind::AskTestCall | TextKind::RemindTestCall => at(State::S8FwdConfirm),
         TextKind::TestCallUnderWay => at(State::S9TestCall),
-        TextKind::Live | TextKind::AlreadyLive | TextKind::ForwardingBroken => at(State::Complete),
+        TextKind::Live | TextKind::AlreadyLive | TextKind::ForwardingBroken | TextKind::AskTextBack => {
+            at(State::Complete)
+        }
         TextKind::TooLong
         | TextKind::Crossed
         | TextKind::Corrected
@@ -194,16 +196,19 @@ fn useful(kind: TextKind, client: &Client, facts: &ReplayFacts<'_>) -> Useful {
         | TextKind::Closing
         | TextKind::PhoneMoved
         | TextKind::PhoneNotMoved
+        | TextKind::TextBackChosen
         | TextKind::OperatorReply => Useful::AsReply,
         TextKind::MissedCall | TextKind::Voicemail | TextKind::Misdirected | TextKind::ForwardingWorks => {
             Useful::AsNews
         }
-        // The next one comes by itself. A code is sent once, and news for an old phone would go to the new one.
+        // The next one comes by itself. A code is sent once, news for an old phone would go to the new one, and what was meant for a
+        // caller would go to the client.
         TextKind::PhoneCode
         | TextKind::PhoneCodeAsked
         | TextKind::PhoneCodeWrong
         | TextKind::PhoneMovedAway
         | TextKind::Reminder
+        | TextKind::TextBack
         | TextKind::NoCallsLately => Useful::WhileTrue(false),
     }
 }

@@ -63,11 +63,14 @@ pub enum TextKind {
     NoCallsLately,
     AskNetwork,
     ForwardOnNetwork,
+    AskTextBack,
+    TextBackChosen,
+    TextBack,
 }
 
 impl TextKind {
     /// Every kind.
-    pub const ALL: [Self; 57] = [
+    pub const ALL: [Self; 60] = [
         Self::Welcome,
         Self::AskBusinessName,
         Self::AskOwnerName,
@@ -125,6 +128,9 @@ impl TextKind {
         Self::NoCallsLately,
         Self::AskNetwork,
         Self::ForwardOnNetwork,
+        Self::AskTextBack,
+        Self::TextBackChosen,
+        Self::TextBack,
     ];
 
     /// Returns the kind that is stored under `name`, if there is one.
@@ -194,6 +200,9 @@ impl TextKind {
             Self::NoCallsLately => "no_calls_lately",
             Self::AskNetwork => "ask_network",
             Self::ForwardOnNetwork => "forward_on_network",
+            Self::AskTextBack => "ask_text_back",
+            Self::TextBackChosen => "text_back_chosen",
+            Self::TextBack => "text_back",
         }
     }
 
@@ -208,6 +217,12 @@ impl TextKind {
         Self::PhoneMoved,
         Self::PhoneMovedAway,
     ];
+
+    /// Returns whether this text goes to a caller of the client, and not to the client.
+    #[must_use]
+    pub fn is_to_a_caller(self) -> bool {
+        self == Self::TextBack
+    }
 
     /// Returns whether a client gets this text also while an operator has taken it over.
     pub(crate) fn is_sent_in_a_takeover(self) -> bool {
@@ -261,6 +276,7 @@ impl TextKind {
             | Self::PhoneMovedAway
             | Self::PhoneNotMoved
             | Self::Voicemail
+            | Self::AskTextBack
             | Self::Live => TimeDelta::hours(24),
             Self::Welcome
             | Self::AskBusinessName
@@ -288,12 +304,15 @@ impl TextKind {
             | Self::Terms
             | Self::AskNetwork
             | Self::ForwardingWorks
+            | Self::TextBackChosen
             | Self::Closing => TimeDelta::hours(4),
             Self::MissedCall | Self::Reminder | Self::NoCallsLately => TimeDelta::hours(1),
             // No longer than the code.
             Self::PhoneCode | Self::PhoneCodeAsked | Self::PhoneCodeWrong => TimeDelta::minutes(15),
             // The test that it asks for ends soon.
             Self::Misdirected | Self::TestForwarding => TimeDelta::minutes(10),
+            // The caller remembers the call, and may have rung another business since.
+            Self::TextBack => TimeDelta::minutes(5),
         }
     }
 

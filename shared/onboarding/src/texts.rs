@@ -12,7 +12,7 @@ use super::open_question::{
 use super::payment_gate::{gate, instructions, ready_for_phone_type, through_the_gate};
 use crate::answer::{self, Meaning};
 use crate::wording::{self, Text};
-use crate::{Client, Collected, Payment, State, forwarding_checks, phone_change_texts};
+use crate::{Client, Collected, Payment, State, forwarding_checks, phone_change_texts, text_back};
 
 /// The text that led to the open question counts as repeated if it arrives again within this time: networks deliver some texts
 /// twice. A person who replies to two questions with the same word takes longer.
@@ -20,6 +20,9 @@ const REPEATED_WITHIN: TimeDelta = TimeDelta::seconds(5);
 
 /// Decides a text that is not a keyword.
 pub(crate) fn decide_text(client: &Client, body: &str, received_at: DateTime<Utc>, facts: &Facts<'_>) -> Step {
+    if let Some(chosen) = text_back::choose(client, body, facts) {
+        return chosen.into();
+    }
     let meaning = read(client, body, facts);
     of_any_state(client, body, &meaning, facts)
         .or_else(|| out_of_region(client, facts))

@@ -227,6 +227,20 @@ pub(crate) fn already_live() -> Text {
     text(TextKind::AlreadyLive, Name::AlreadyLive)
 }
 
+pub(crate) fn ask_text_back() -> Text {
+    text(TextKind::AskTextBack, Name::AskTextBack)
+}
+
+/// Says whether the client's callers are texted back from now on.
+pub(crate) fn text_back_chosen(is_on: bool) -> Text {
+    text(TextKind::TextBackChosen, if is_on { Name::TextBackOn } else { Name::TextBackOff })
+}
+
+/// Returns the text to the caller of a missed call.
+pub(crate) fn text_back(business: &str) -> Text {
+    text(TextKind::TextBack, Name::TextBack.with("business", business))
+}
+
 /// Returns the text about a call for the owner of a live number.
 pub(crate) fn missed_call(caller: &E164, calls: &CallsToday) -> Text {
     let words = if calls.is_first() {

@@ -67,6 +67,8 @@ pub struct Worker {
     pub wordings: Wordings,
     /// `FORWARDING_CHECK` and `QUIET_HOURS`: when live clients are told that no call has come for long.
     pub forwarding_checks: forwarding_checks::Schedule,
+    /// `TEXT_BACK`: whether callers of clients who want that are texted back.
+    pub text_back: bool,
     /// What Stripe's list of events is read with, if `STRIPE_API_KEY` is set.
     pub stripe_audit: Option<StripeAudit>,
     /// `AUDIT_INTERVAL`: how often Twilio's list of received texts, and Stripe's list of events, are compared with the inbox.
@@ -237,6 +239,7 @@ impl Worker {
             let reminders = reader.reminders();
             let wordings = reader.wordings();
             let forwarding_check = reader.forwarding_check();
+            let text_back = reader.on_or_off("TEXT_BACK");
             let segments_per_second = reader.segments_per_second();
             let pool_level_min = reader.pool_level_min();
             let batch_max = reader.batch_max();
@@ -264,6 +267,7 @@ impl Worker {
                     quiet: reminders.as_ref()?.quiet,
                 },
                 reminders: Schedule { has_cases: switches?.cases, ..reminders? },
+                text_back: text_back?,
                 wordings: wordings?,
                 audit_interval: audit_interval?,
                 segments_per_second: segments_per_second?,
@@ -454,6 +458,7 @@ impl Reader<'_> {
         self.retention();
         self.on_or_off("VOICEMAIL");
         self.switches();
+        self.on_or_off("TEXT_BACK");
         if !self.is_in_a_file("ERASURE_KEY") {
             self.erasure_key_if_set();
         }

@@ -45,7 +45,7 @@ const fn secret(name: &'static str, read_by: &'static str, meaning: &'static str
 }
 
 /// Every setting, by name.
-pub const SETTINGS: [Setting; 55] = [
+pub const SETTINGS: [Setting; 56] = [
     setting(
         "ALERT_WEBHOOK_FORMAT",
         "worker",
@@ -215,7 +215,7 @@ pub const SETTINGS: [Setting; 55] = [
         "QUIET_HOURS",
         "worker",
         Some("20:00-08:00"),
-        "When no reminder is sent, and no client told that no call has come, by its own clock; off for never.",
+        "When no reminder is sent, no client told that no call has come, and no caller texted back, by the client's own clock; off for never.",
     ),
     setting(
         "REMINDERS",
@@ -264,6 +264,12 @@ pub const SETTINGS: [Setting; 55] = [
         "worker",
         Some("60s"),
         "How often each worker sweeps; the work is done once between them.",
+    ),
+    setting(
+        "TEXT_BACK",
+        "worker",
+        Some("off"),
+        "`on`: a client who goes live is asked whether its mobile callers are texted when it misses them, and each is once a day if it wants that.",
     ),
     setting("TWILIO_ACCOUNT_SID", "ingress, worker, jobrun up, jobrun numbers check, jobrun pool buy", None, "AC…"),
     setting(

@@ -33,9 +33,10 @@ pub async fn list_earlier(
     let clients: Vec<&str> = callers.iter().map(|(client_id, _)| client_id.as_str()).collect();
     let numbers: Vec<&str> = callers.iter().map(|(_, caller)| stored(caller.as_ref())).collect();
     let rows = sqlx::query!(
-        r#"SELECT asked.place AS "place!", earlier.called_at AS "at!", earlier.told AS "told!"
+        r#"SELECT asked.place AS "place!", earlier.called_at AS "at!", earlier.told AS "told!",
+                  earlier.texted_back AS "texted_back!"
            FROM unnest($1::TEXT[], $2::TEXT[]) WITH ORDINALITY AS asked (client_id, caller, place)
-           CROSS JOIN LATERAL (SELECT called_at, told FROM calls
+           CROSS JOIN LATERAL (SELECT called_at, told, texted_back FROM calls
                                WHERE calls.client_id = asked.client_id AND calls.caller = asked.caller
                                ORDER BY called_at DESC LIMIT $3) AS earlier
            ORDER BY earlier.called_at"#,
@@ -47,7 +48,8 @@ pub async fn list_earlier(
     for row in rows.fetch_all(conn).await? {
         let asked = usize::try_from(row.place - 1).ok().and_then(|place| callers.get(place));
         if let Some(asked) = asked {
-            earlier.entry(asked.clone()).or_default().push(EarlierCall { at: row.at, told: row.told });
+            let call = EarlierCall { at: row.at, told: row.told, texted_back: row.texted_back };
+            earlier.entry(asked.clone()).or_default().push(call);
         }
     }
     Ok(earlier)
@@ -86,15 +88,17 @@ pub async fn insert(conn: &mut PgConnection, calls: &[(&str, &CountedCall)]) -> 
     let callers: Vec<&str> = calls.iter().map(|(_, call)| stored(call.caller.as_ref())).collect();
     let times: Vec<DateTime<Utc>> = calls.iter().map(|(_, call)| call.at).collect();
     let told: Vec<bool> = calls.iter().map(|(_, call)| call.told).collect();
+    let texted_back: Vec<bool> = calls.iter().map(|(_, call)| call.texted_back).collect();
     sqlx::query!(
-        "INSERT INTO calls (client_id, sid, caller, called_at, told)
-         SELECT * FROM unnest($1::TEXT[], $2::TEXT[], $3::TEXT[], $4::TIMESTAMPTZ[], $5::BOOLEAN[])
+        "INSERT INTO calls (client_id, sid, caller, called_at, told, texted_back)
+         SELECT * FROM unnest($1::TEXT[], $2::TEXT[], $3::TEXT[], $4::TIMESTAMPTZ[], $5::BOOLEAN[], $6::BOOLEAN[])
          ON CONFLICT ON CONSTRAINT a_call_counts_once DO NOTHING",
         &clients as &[&str],
         &sids as &[&str],
         &callers as &[&str],
         &times,
-        &told
+        &told,
+        &texted_back
     )
     .execute(conn)
     .await?;

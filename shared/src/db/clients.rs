@@ -149,6 +149,8 @@ pub struct Loaded {
     pub client: Client,
     /// `clients.region`.
     pub region: String,
+    /// The name of the business; empty if it has none yet.
+    pub business_name: String,
     /// When the sweep looks at the client next, to see whether it has fallen silent.
     pub remind_at: Option<DateTime<Utc>>,
     /// When the sweep looks at the client's forwarding next.
@@ -162,14 +164,15 @@ pub struct Loaded {
 /// then tries the others again without it.
 pub async fn load(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Result<Loaded, Error>>, Error> {
     let rows = sqlx::query!(
-        r#"SELECT c.id, c.region, c."phoneNumber" AS phone, c."paymentActive" AS payment_active, c."twilioNumber" AS number,
+        r#"SELECT c.id, c.region, c."businessName" AS business_name, c."phoneNumber" AS phone, c."paymentActive" AS payment_active, c."twilioNumber" AS number,
                   c."paymentStanding" AS payment, c."paymentReference" AS payment_reference,
                   c."optedOutAt" IS NOT NULL AS "opted_out!", c."unreachableAt" IS NOT NULL AS "unreachable!",
                   s.current_state AS "state?",
                   s.collected_fields AS "collected?", s.asked_at AS "asked_at?", s.led_by AS "led_by?",
                   s.led_by_at AS "led_by_at?", c.misfits, c."takenOverBy" AS taken_over_by, c."takenOverAt" AS taken_over_at,
                   c."takenOverMinutes" AS taken_over_minutes, c."remindAt" AS remind_at,
-                  c."testAskedAt" AS test_asked_at, c."forwardingCheckAt" AS forwarding_check_at
+                  c."testAskedAt" AS test_asked_at, c."forwardingCheckAt" AS forwarding_check_at,
+                  c."textBack" AS text_back, c."textBackAskedAt" IS NOT NULL AS "text_back_asked!"
            FROM clients c LEFT JOIN onboarding_states s ON s.client_id = c.id
            WHERE c.id = ANY($1) ORDER BY c.id"#,
         ids
@@ -201,10 +204,13 @@ pub async fn load(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Result<
             unreachable: row.unreachable,
             takeover: read_takeover(row.taken_over_by, row.taken_over_at, row.taken_over_minutes),
             forwarding_test: row.test_asked_at,
+            text_back: row.text_back,
+            text_back_asked: row.text_back_asked,
             id: row.id,
         };
         let forwarding_check_at = row.forwarding_check_at;
-        Ok(Loaded { client, region: row.region, remind_at: row.remind_at, forwarding_check_at })
+        let (business_name, remind_at) = (row.business_name, row.remind_at);
+        Ok(Loaded { client, region: row.region, business_name, remind_at, forwarding_check_at })
     });
     Ok(loaded.collect())
 }

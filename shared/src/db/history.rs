@@ -104,6 +104,8 @@ pub struct Header {
     pub unreachable_since: Option<DateTime<Utc>>,
     /// The takeover by an operator that is in force.
     pub takeover: Option<Takeover>,
+    /// Whether it wants its callers texted back.
+    pub text_back: bool,
     /// Its place on the waiting list, if it has one.
     pub waiting: Option<InLine>,
 }
@@ -227,6 +229,8 @@ pub struct TextOut {
     pub text_kind: String,
     /// From which of our numbers, E.164.
     pub from: String,
+    /// To which phone, E.164: the client's, or that of a caller who is texted back.
+    pub to: String,
     /// The body of the text.
     pub body: String,
     /// Its status.
@@ -333,7 +337,8 @@ async fn find_header(conn: &mut PgConnection, id: &str) -> Result<Option<Header>
                   s.current_state AS "state?", s.collected_fields AS "collected?", c."paymentActive" AS payment_active,
                   c."paymentStanding" AS payment_standing, c."twilioNumber" AS number,
                   c."optedOutAt" AS opted_out_since, c."unreachableAt" AS unreachable_since, c."takenOverBy" AS taken_over_by,
-                  c."takenOverAt" AS taken_over_at, c."takenOverMinutes" AS taken_over_minutes
+                  c."takenOverAt" AS taken_over_at, c."takenOverMinutes" AS taken_over_minutes,
+                  c."textBack" AS text_back
            FROM clients c LEFT JOIN onboarding_states s ON s.client_id = c.id
            WHERE c.id = $1"#,
         id
@@ -355,6 +360,7 @@ async fn find_header(conn: &mut PgConnection, id: &str) -> Result<Option<Header>
         number: row.number,
         opted_out_since: row.opted_out_since,
         unreachable_since: row.unreachable_since,
+        text_back: row.text_back,
         takeover: read_takeover(row.taken_over_by, row.taken_over_at, row.taken_over_minutes)
             .filter(|takeover| takeover.is_on(clock::now())),
     }))
@@ -556,7 +562,7 @@ async fn list_texts(conn: &mut PgConnection, client: &Header, span: Span) -> Res
 
 async fn find_texts(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<TimelineEntry>, Error> {
     let rows = sqlx::query!(
-        r#"SELECT id, kind, from_number, body, status, created_at, updated_at, attempts, next_attempt_at, error_code,
+        r#"SELECT id, kind, from_number, to_phone, body, status, created_at, updated_at, attempts, next_attempt_at, error_code,
                   error_message, held_back, retry_of IS NOT NULL AS "second_try!"
            FROM messages WHERE id = ANY($1) ORDER BY messages.id DESC"#,
         ids
@@ -568,6 +574,7 @@ async fn find_texts(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<Timeline
             body: without_code(&row.kind, row.body),
             text_kind: row.kind,
             from: row.from_number,
+            to: row.to_phone,
             status: row.status,
             updated_at: row.updated_at,
             attempts: row.attempts,

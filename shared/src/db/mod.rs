@@ -88,6 +88,8 @@ pub mod subscriptions;
 
 pub mod sweeps;
 
+pub mod text_back;
+
 mod tls;
 
 pub mod voicemails;

@@ -57,7 +57,7 @@ pub(crate) async fn list_silences(conn: &mut PgConnection, ids: &[String]) -> Re
                SELECT e.received_at AS at FROM events e WHERE e.client_id = c.id AND e.kind = 'text' ORDER BY e.id DESC LIMIT 1
            ) AS heard ON TRUE
            LEFT JOIN LATERAL (
-               SELECT m.id, m.kind, m.created_at AS at FROM messages m WHERE m.client_id = c.id AND m.kind <> 'reminder'
+               SELECT m.id, m.kind, m.created_at AS at FROM messages m WHERE m.client_id = c.id AND m.kind NOT IN ('reminder', 'text_back')
                ORDER BY m.id DESC LIMIT 1
            ) AS said ON TRUE
            CROSS JOIN LATERAL (

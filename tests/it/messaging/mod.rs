@@ -14,6 +14,8 @@ mod missed_texts;
 
 mod replay;
 
+mod text_back;
+
 mod voicemails;
 mod wordings;
 

@@ -147,7 +147,8 @@ fn as_failed(report: &DeliveryReport, text: &Reported) -> Option<Failed> {
 fn as_arrived(text: &Reported) -> Option<Arrived> {
     text.arrived_after_all.then(|| Arrived {
         id: text.id,
-        is_for_a_client: text.client_id.is_some(),
+        is_for_a_client: text.client_id.is_some()
+            && !TextKind::from_name(&text.kind).is_some_and(TextKind::is_to_a_caller),
         to: text.to.clone(),
         class_before: errors::class_of(text.code_before),
     })

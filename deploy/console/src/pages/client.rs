@@ -7,7 +7,7 @@ use axum::response::Html;
 use chrono::{DateTime, NaiveDate, Utc};
 use jobrun_credentials::Token;
 use jobrun_onboarding::action::{Action, Refused};
-use jobrun_onboarding::{State, Takeover};
+use jobrun_onboarding::{State, Takeover, TextKind};
 use jobrun_shared::db::audit_log::{self, Entry};
 use jobrun_shared::db::history::{self, Before, EntryKind, EventOutcome, Header, TextOut, TimelineEntry};
 use jobrun_shared::db::listing::NEWEST;
@@ -339,5 +339,8 @@ fn delivery_notes(frame: &Frame, text: &TextOut) -> Vec<(&'static str, String)> 
         notes.push(("mute", format!("next at {}", at.format("%H:%M:%S UTC"))));
     }
     notes.push(("mute", frame.text(&text.text_kind).replace('_', " ")));
+    if TextKind::from_name(&text.text_kind).is_some_and(TextKind::is_to_a_caller) {
+        notes.push(("mute", format!("to {}", frame.phone(&text.to))));
+    }
     notes
 }

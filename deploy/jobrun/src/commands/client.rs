@@ -6,8 +6,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use chrono::{DateTime, Utc};
-use jobrun_onboarding::E164;
 use jobrun_onboarding::action::{Action, Refused};
+use jobrun_onboarding::{E164, TextKind};
 use jobrun_shared::config;
 use jobrun_shared::db::history::{self, ClientHistory, EntryKind, Header, InLine, TextOut, TimelineEntry};
 use jobrun_shared::refusal::{self, Refusal};
@@ -59,7 +59,7 @@ fn print_header(page: &mut Page<'_, impl Write>, client: &Header) -> std::io::Re
     let texts = [since("opted out", &client.opted_out_since), since("unreachable", &client.unreachable_since)];
     let texts: Vec<String> = texts.into_iter().flatten().collect();
     let gate = if client.payment_active { "the gate is open" } else { "the gate is closed" };
-    let entries = [
+    let mut entries = vec![
         ("business", if client.business_name.is_empty() { "-".to_owned() } else { client.business_name.clone() }),
         ("phone", client.phone.clone()),
         ("region", client.region.clone()),
@@ -71,6 +71,9 @@ fn print_header(page: &mut Page<'_, impl Write>, client: &Header) -> std::io::Re
         ("texts", if texts.is_empty() { "reach the client".to_owned() } else { texts.join(", ") }),
         ("waiting", client.waiting.as_ref().map_or_else(|| "-".to_owned(), in_line)),
     ];
+    if client.text_back {
+        entries.push(("text back", "the client wants its mobile callers texted".to_owned()));
+    }
     writeln!(page.out, "client {}", shown(&client.id))?;
     for (name, value) in entries {
         print_indented(page, &format!("  {name:<11}  "), &value)?;
@@ -142,13 +145,14 @@ fn print_entry(
 /// Returns the kind of a text, and its delivery status.
 fn delivery_words(text: &TextOut) -> String {
     let status = if text.held_back { "held back" } else { &text.status };
+    let to = if text.text_kind == TextKind::TextBack.name() { format!(" to {}", text.to) } else { String::new() };
     let second = if text.second_try { " (second try)" } else { "" };
     let attempts = if text.attempts > 1 { format!(" after {} attempts", text.attempts) } else { String::new() };
     let why = text.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
     let code = text.error_code.map(|code| format!(" ({code})")).unwrap_or_default();
     let next = text.next_attempt_at.filter(|_| ["queued", "unknown"].contains(&text.status.as_str()));
     let next = next.map(|at| format!("; next at {}", at.format(SECOND))).unwrap_or_default();
-    format!("{}{second}, {status}{attempts}{why}{code}{next}", text.text_kind)
+    format!("{}{to}{second}, {status}{attempts}{why}{code}{next}", text.text_kind)
 }
 
 /// Prints `text` after `head`, and indents further lines by the width of `head`.
@@ -264,6 +268,7 @@ mod tests {
         let text = TextOut {
             text_kind: "number_ready".to_owned(),
             from: "+447476955179".to_owned(),
+            to: "+447900000001".to_owned(),
             body: "Hi".to_owned(),
             status: "queued".to_owned(),
             updated_at: at.unwrap(),

@@ -26,6 +26,7 @@ mod person_wanted;
 mod plain_names;
 mod questions;
 mod refusals;
+mod text_back;
 mod trade_and_place;
 mod trades;
 mod two_answers;
@@ -36,6 +37,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use choices::Assent;
+pub(crate) use text_back::chooses_text_back;
 
 use crate::network::Network;
 use crate::{E164, PhoneType, State};

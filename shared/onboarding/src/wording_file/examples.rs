@@ -98,6 +98,7 @@ fn values(name: Name, placeholder: &str) -> Option<(&'static str, Vec<Words>)> {
         "portal" => ("portal", vec![PORTAL.into()]),
         "limit" => ("limit", vec![ANSWER_CHARS_MAX.to_string().into()]),
         "answer" => ("answer", vec!["ABC Plumbing".into(), "w".repeat(ANSWER_CHARS_MAX).into()]),
+        "business" => ("business", vec!["ABC Plumbing".into(), "w".repeat(ANSWER_CHARS_MAX).into()]),
         "network" => ("network", vec!["EE".into(), NETWORK.into()]),
         "how_often" => ("how_often", vec!["3 times".into(), "over 100 times".into()]),
         "count" => ("count", vec!["3".into(), "over 100".into()]),

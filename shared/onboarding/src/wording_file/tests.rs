@@ -59,7 +59,7 @@ fn every_wording_but_those_with_links_or_other_wordings_in_them_is_one_segment_u
         Name::ForwardingBrokenLandline,
     ];
     let holds_more = |placeholder: &String| {
-        ["payment_link", "portal", "question", "next_step", "instructions"].contains(&placeholder.as_str())
+        ["payment_link", "portal", "question", "next_step", "instructions", "business"].contains(&placeholder.as_str())
     };
     for it in Wordings::built_in().previews(Language::EnGb) {
         let is_short = !long.contains(&it.name) && !it.placeholders.iter().any(holds_more);

@@ -31,7 +31,9 @@ impl Owner {
         let calls = CallHistory {
             day: self.day,
             is_known: self.counted.iter().any(|it| it.sid == sid),
-            earlier: of_caller.map(|it| EarlierCall { at: it.at, told: it.told }).collect(),
+            earlier: of_caller
+                .map(|it| EarlierCall { at: it.at, told: it.told, texted_back: it.texted_back })
+                .collect(),
         };
         let facts = Facts { now: at, calls, ..facts(None) };
         let Step::Decided(decision) = decide(&self.client, &event(call), &facts) else { panic!("asks the pool") };

@@ -10,6 +10,8 @@ mod answers;
 
 mod callers;
 
+mod text_back;
+
 mod texts;
 
 mod asked_again;
@@ -50,6 +52,8 @@ fn client_at(state: State) -> Client {
         unreachable: false,
         takeover: None,
         forwarding_test: None,
+        text_back: false,
+        text_back_asked: false,
     }
 }
 
@@ -62,6 +66,7 @@ fn facts(allocation: Option<Allocation>) -> Facts<'static> {
         allocation,
         region_served: true,
         calls: Default::default(),
+        text_back: None,
         now: Default::default(),
         asked_at: Default::default(),
     }

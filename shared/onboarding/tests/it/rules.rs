@@ -190,6 +190,8 @@ prop_compose! {
             unreachable,
             takeover: None,
             forwarding_test: testing.then_some(DateTime::UNIX_EPOCH),
+                    text_back: false,
+                    text_back_asked: false,
         }
     }
 }
@@ -393,6 +395,8 @@ fn no_text_asks_for_a_word_that_twilio_acts_on() {
                     unreachable: false,
                     takeover: None,
                     forwarding_test: None,
+                    text_back: false,
+                    text_back_asked: false,
                 };
                 let event = Event::Text { body: body.to_owned(), taken_for: None, received_at: Default::default() };
                 let (decision, _) = step(&client, &event, &EMPTY);

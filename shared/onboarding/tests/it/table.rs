@@ -9,9 +9,10 @@ use jobrun_onboarding::action::Action;
 use jobrun_onboarding::forwarding_checks::ForwardingCheck;
 use jobrun_onboarding::phone_change::{CodeReply, PhoneChangeStep};
 use jobrun_onboarding::reminders::Reminder;
+use jobrun_onboarding::text_back::{CallerFacts, TextBackFacts};
 use jobrun_onboarding::{
-    Allocation, Call, Client, Collected, Decision, E164, Event, Exchange, Field, Keyword, Payment, PhoneType, State,
-    Step, TextKind, VoiceMessage, decide,
+    Allocation, Call, Client, Collected, Decision, E164, Event, Exchange, Facts, Field, Keyword, Payment, PhoneType,
+    State, Step, TextKind, VoiceMessage, decide,
 };
 
 use crate::facts;
@@ -186,7 +187,10 @@ fn number() -> E164 {
     E164::parse("+447111111111").unwrap()
 }
 
-fn client(state: State, payment: Payment, facts: [bool; FACTS.len()]) -> Client {
+/// Whether callers are texted back: `None` where TEXT_BACK is off, and otherwise whether the client wants it.
+type TextBack = Option<bool>;
+
+fn client(state: State, payment: Payment, facts: [bool; FACTS.len()], text_back: TextBack) -> Client {
     let [opted_out, unreachable, payment_active, has_number, gave_phone_type] = facts;
     Client {
         id: "c".to_owned(),
@@ -202,10 +206,13 @@ fn client(state: State, payment: Payment, facts: [bool; FACTS.len()]) -> Client 
         unreachable,
         takeover: None,
         forwarding_test: None,
+        text_back: text_back == Some(true),
+        text_back_asked: text_back == Some(true),
     }
 }
 
-fn outcome(client: &Client, event: &Event) -> String {
+fn outcome(client: &Client, event: &Event, text_back: TextBack) -> String {
+    let facts = |allocation| Facts { text_back: text_back.map(|_| text_back_facts()), ..facts(allocation) };
     match decide(client, event, &facts(None)) {
         Step::Decided(decision) => describe(client, &decision),
         Step::AskPool => {
@@ -222,6 +229,11 @@ fn outcome(client: &Client, event: &Event) -> String {
             format!("asks the pool\n{}", each.join("\n"))
         }
     }
+}
+
+fn text_back_facts() -> TextBackFacts {
+    let caller = Some(CallerFacts { may_be_texted: true, texted_callers: 0 });
+    TextBackFacts { region: "GB".to_owned(), business: "ABC Plumbing".to_owned(), quiet: None, caller }
 }
 
 fn describe(client: &Client, decision: &Decision) -> String {
@@ -242,6 +254,13 @@ fn describe(client: &Client, decision: &Decision) -> String {
     }
     parts.extend(decision.takes_number.as_ref().map(|_| "takes its number".to_owned()));
     parts.extend(decision.forwarding_test.map(|_| "tests its forwarding".to_owned()));
+    if decision.text_back != client.text_back {
+        parts.push(if decision.text_back { "callers are texted" } else { "callers are not texted" }.to_owned());
+    }
+    if decision.text_back_asked != client.text_back_asked {
+        parts.push("was asked".to_owned());
+    }
+    parts.extend(decision.caller_text.as_ref().map(|_| "texts the caller".to_owned()));
     parts.extend(decision.takeover.as_ref().map(|_| "taken over".to_owned()));
     parts.extend(decision.refused.map(|refused| format!("refused: {}", refused.words())));
     parts.extend(decision.phone_change.as_ref().map(|step| match step {
@@ -261,10 +280,10 @@ fn describe(client: &Client, decision: &Decision) -> String {
 }
 
 /// Returns the rows of a state and an event. Facts are split only where they matter, so that there are as few rows as possible.
-fn rows(state: State, last_told: Payment, event: &Event, known: Known) -> Vec<(Known, String)> {
+fn rows(known: Known, outcome: &impl Fn([bool; FACTS.len()]) -> String) -> Vec<(Known, String)> {
     let all = completions(known);
-    let first = outcome(&client(state, last_told, all[0]), event);
-    if all.iter().all(|facts| outcome(&client(state, last_told, *facts), event) == first) {
+    let first = outcome(all[0]);
+    if all.iter().all(|facts| outcome(*facts) == first) {
         return vec![(known, first)];
     }
     let matters = |fact: &usize| {
@@ -272,7 +291,7 @@ fn rows(state: State, last_told: Payment, event: &Event, known: Known) -> Vec<(K
             && completions(known).iter().any(|facts| {
                 let mut other = *facts;
                 other[*fact] = !other[*fact];
-                outcome(&client(state, last_told, *facts), event) != outcome(&client(state, last_told, other), event)
+                outcome(*facts) != outcome(other)
             })
     };
     let fact = (0..FACTS.len()).find(matters).expect("outcomes differ, so some fact matters");
@@ -281,7 +300,7 @@ fn rows(state: State, last_told: Payment, event: &Event, known: Known) -> Vec<(K
         .flat_map(|value| {
             let mut known = known;
             known[fact] = Some(value);
-            rows(state, last_told, event, known)
+            rows(known, outcome)
         })
         .collect()
 }
@@ -296,6 +315,56 @@ fn completions(known: Known) -> Vec<[bool; FACTS.len()]> {
         .collect()
 }
 
+/// Adds the rows of a state and an event.
+fn write_rows(table: &mut String, state: State, event: (String, Payment, Event), text_back: TextBack) {
+    let (name, last_told, event) = event;
+    let outcome = |facts| outcome(&client(state, last_told, facts, text_back), &event, text_back);
+    for (known, outcome) in rows([None; FACTS.len()], &outcome) {
+        let letters: String = ["Oo", "Uu", "Pp", "Nn", "Tt"]
+            .iter()
+            .zip(known)
+            .map(|(letters, known)| match known {
+                None => '.',
+                Some(true) => letters.chars().next().unwrap(),
+                Some(false) => letters.chars().nth(1).unwrap(),
+            })
+            .collect();
+        let mut lines = outcome.lines();
+        writeln!(table, "  {name:<24} {letters}  {}", lines.next().unwrap()).unwrap();
+        for line in lines {
+            writeln!(table, "  {:<24} {:<5}    {line}", "", "").unwrap();
+        }
+    }
+}
+
+/// Returns the events that TEXT_BACK may decide in another way.
+fn events_of_text_back() -> impl Iterator<Item = (String, Payment, Event)> {
+    let text = |body: &str| {
+        let event = Event::Text { body: body.to_owned(), taken_for: None, received_at: Default::default() };
+        (format!("\"{body}\""), event)
+    };
+    let call = |from: &str| Call {
+        caller: jobrun_onboarding::caller(from),
+        sid: Some("CA1".to_owned()),
+        at: Default::default(),
+    };
+    let calls = [
+        ("a mobile", "+447700900123"),
+        ("a landline", "+442079460000"),
+        ("abroad", "+353851234567"),
+        ("withheld", ""),
+        ("the owner", OWNER),
+    ];
+    let calls = calls.into_iter().flat_map(move |(name, from)| {
+        [
+            (format!("CallArrived, {name}"), Event::CallArrived(call(from))),
+            (format!("CallEnded, {name}"), Event::CallEnded(call(from))),
+        ]
+    });
+    let texts = ["TEXT BACK", "TEXT BACK OFF", "text back please", "YES", "STOP"].map(text);
+    calls.chain(texts).map(|(name, event)| (name, Payment::None, event))
+}
+
 fn generate() -> String {
     let mut table = "Every state, what can happen there, and what comes of it. Generated, and checked, by a test.\n\
         Facts: O opted out, U unreachable, P paid, N has a number, T gave the phone type; a small letter means not, a dot either way.\n\
@@ -303,22 +372,16 @@ fn generate() -> String {
         .to_owned();
     for state in State::ALL {
         writeln!(table, "\n{}", state.name()).unwrap();
-        for (name, last_told, event) in events() {
-            for (known, outcome) in rows(state, last_told, &event, [None; FACTS.len()]) {
-                let letters: String = ["Oo", "Uu", "Pp", "Nn", "Tt"]
-                    .iter()
-                    .zip(known)
-                    .map(|(letters, known)| match known {
-                        None => '.',
-                        Some(true) => letters.chars().next().unwrap(),
-                        Some(false) => letters.chars().nth(1).unwrap(),
-                    })
-                    .collect();
-                let mut lines = outcome.lines();
-                writeln!(table, "  {name:<24} {letters}  {}", lines.next().unwrap()).unwrap();
-                for line in lines {
-                    writeln!(table, "  {:<24} {:<5}    {line}", "", "").unwrap();
-                }
+        for event in events() {
+            write_rows(&mut table, state, event, None);
+        }
+    }
+    for wants in [false, true] {
+        let client = if wants { "wants its callers texted back" } else { "has not chosen" };
+        for state in [State::S9TestCall, State::Complete] {
+            writeln!(table, "\n{}, where TEXT_BACK is on and the client {client}", state.name()).unwrap();
+            for event in events_of_text_back() {
+                write_rows(&mut table, state, event, Some(wants));
             }
         }
     }

@@ -111,7 +111,8 @@ pub async fn lock_due(
                              AND (m.kind NOT IN ('missed_call', 'voicemail') OR earlier.deferred_until IS NULL
                                   OR earlier.next_attempt_at <= $1))) LIMIT 1) IS NULL
              AND NOT EXISTS (SELECT FROM client_reach r WHERE r.phone = substr(m.to_phone, 2) AND NOT r.may_be_texted)
-             AND (m.client_id IS NOT NULL
+             -- A text to a caller is of a client, and goes to a stranger.
+             AND ((m.client_id IS NOT NULL AND m.kind <> 'text_back')
                   OR COALESCE((SELECT o.change FROM opt_changes o WHERE o.phone = substr(m.to_phone, 2)
                                ORDER BY o.id DESC LIMIT 1), 'in') = 'in')
              AND NOT EXISTS (SELECT FROM senders s WHERE s.number = m.from_number AND s.free_at > $3)

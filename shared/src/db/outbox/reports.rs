@@ -230,7 +230,7 @@ pub async fn list_later_activity(conn: &mut PgConnection, ids: &[i64]) -> Result
                             AND newer.event_id IS NOT NULL AND newer.retry_of IS NULL AND NOT newer.held_back
                             AND newer.status NOT IN ('undelivered', 'failed')
                             -- These leave the client where it was, and do not repeat what it missed.
-                            AND newer.kind NOT IN ('missed_call', 'voicemail', 'no_hurry', 'ask_confirm_live', 'remind_forwarding')
+                            AND newer.kind NOT IN ('missed_call', 'voicemail', 'text_back', 'no_hurry', 'ask_confirm_live', 'remind_forwarding')
                   ) AS "went_on!",
                   EXISTS (SELECT FROM opt_changes o WHERE o.phone = substr(m.to_phone, 2) AND o.change = 'in'
                             AND o.changed_at > m.attempted_at) AS "opted_in!"

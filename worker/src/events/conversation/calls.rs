@@ -84,8 +84,9 @@ impl Calls {
         };
         let stored = self.earlier.get(caller).into_iter().flatten().copied();
         let counted = self.counted.iter().filter(|call| call.caller == *caller);
-        let earlier: Vec<EarlierCall> =
-            stored.chain(counted.map(|call| EarlierCall { at: call.at, told: call.told })).collect();
+        let earlier: Vec<EarlierCall> = stored
+            .chain(counted.map(|it| EarlierCall { at: it.at, told: it.told, texted_back: it.texted_back }))
+            .collect();
         CallHistory {
             day: Day::of(&region_of(&loaded.region)),
             is_known: sid.as_ref().is_some_and(|sid| self.known.contains(sid)),

@@ -11,6 +11,8 @@ mod inbound;
 
 mod save;
 
+mod text_back;
+
 mod work;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -110,7 +112,7 @@ async fn decide_lanes(
     now: DateTime<Utc>,
 ) -> Result<Decided, db::Error> {
     let locked = clients::lock_by_lanes(tx, lanes).await?;
-    let mut batch = load(tx, &locked, now).await?;
+    let mut batch = load(tx, context, &locked, now).await?;
     let pool_numbers = unmatched::list_pool_numbers(tx, context, batch.iter().flat_map(|work| &work.pending)).await?;
     // The end of a service takes the allocation lock exclusively. It is taken before anything is allocated, because two
     // transactions that upgrade it from shared to exclusive would deadlock.
@@ -173,7 +175,12 @@ async fn defer_clients(context: &JobContext, batch: &[ClientWork], now: DateTime
     Ok(())
 }
 
-async fn load(conn: &mut PgConnection, ids: &[String], now: DateTime<Utc>) -> Result<Vec<ClientWork>, db::Error> {
+async fn load(
+    conn: &mut PgConnection,
+    context: &JobContext,
+    ids: &[String],
+    now: DateTime<Utc>,
+) -> Result<Vec<ClientWork>, db::Error> {
     let loaded = clients::load(conn, ids).await?.into_iter().collect::<Result<Vec<_>, _>>()?;
     let lanes: Vec<Vec<String>> = loaded
         .iter()
@@ -187,15 +194,17 @@ async fn load(conn: &mut PgConnection, ids: &[String], now: DateTime<Utc>) -> Re
     let unserved = unserved_regions(conn, &loaded).await?;
     let mut requests = load_phone_requests(conn, &loaded, &lanes, &pending).await?;
     let mut calls = calls::load(conn, &loaded, &lanes, &pending).await?;
+    let mut callers = text_back::load(conn, context, &loaded, &lanes, &pending, now).await?;
     let batch = loaded.into_iter().zip(lanes).map(|(loaded, lanes)| {
         let mut own: Vec<PendingEvent> = lanes.iter().filter_map(|lane| pending.remove(lane)).flatten().collect();
         own.sort_unstable_by_key(|event| event.id);
         let payment = payments.get(&loaded.client.id).copied();
         let asked_at = own.iter().map(|event| event.received_at).fold(now, DateTime::max);
         let calls = calls.remove(&loaded.client.id).unwrap_or_default();
+        let callers = callers.remove(&loaded.client.id).unwrap_or_default();
         let region_served = !unserved.contains(&region_of(&loaded.region));
         let phone_request = requests.remove(&loaded.client.id);
-        ClientWork { payment, asked_at, region_served, calls, phone_request, ..ClientWork::new(loaded, own) }
+        ClientWork { payment, asked_at, region_served, calls, callers, phone_request, ..ClientWork::new(loaded, own) }
     });
     Ok(batch.collect())
 }

@@ -18,7 +18,7 @@ use jobrun_shared::db::forwarding_checks::{self, NextLook, TestChange};
 use jobrun_shared::db::inbox::{self, NewEvent, Outcome};
 use jobrun_shared::db::outbox::{self, NewMessage};
 use jobrun_shared::db::voicemails::{self, NewVoicemail};
-use jobrun_shared::db::{phone_changes, reminders};
+use jobrun_shared::db::{phone_changes, reminders, text_back};
 use sqlx::PgConnection;
 
 use super::work::ClientWork;
@@ -59,6 +59,9 @@ pub(super) async fn save(
     let takeovers: Vec<(&str, Option<&Takeover>)> =
         takeovers.map(|client| (client.id.as_str(), client.takeover.as_ref())).collect();
     clients::save_takeovers(conn, &takeovers).await?;
+
+    let choices = batch.iter().filter_map(ClientWork::text_back_choice);
+    text_back::save(conn, &choices.collect::<Vec<_>>(), now).await?;
 
     // What the conversation said before waits no longer when an operator speaks.
     let taken_over = batch.iter().filter(|work| work.was_taken_over).map(|work| work.loaded.client.id.as_str());
@@ -206,7 +209,8 @@ async fn apply_loop_guard(
             let admission = guard.admit(&text.to, &text.text, now);
             text.admit_as(admission);
             // Repeated calls are no loop.
-            if admission != Admission::Now && !matches!(text.text.kind, TextKind::MissedCall | TextKind::Voicemail) {
+            let is_of_calls = matches!(text.text.kind, TextKind::MissedCall | TextKind::Voicemail | TextKind::TextBack);
+            if admission != Admission::Now && !is_of_calls {
                 alerts.push(texts::too_many(client_id));
             }
         }

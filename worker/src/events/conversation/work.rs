@@ -7,6 +7,7 @@ use jobrun_onboarding::action::Action;
 use jobrun_onboarding::calls::KeptRecording;
 use jobrun_onboarding::forwarding_checks::TEST_WITHIN;
 use jobrun_onboarding::phone_change::PhoneChangeStep;
+use jobrun_onboarding::text_back::CallerText;
 use jobrun_onboarding::{
     Allocation, Client, Concern, Decision, Event, Facts, OptChange, Payment, State, Step, Takeover, TextKind, decide,
 };
@@ -20,6 +21,7 @@ use jobrun_shared::db::phone_changes::OpenRequest;
 use jobrun_shared::traces::{Span, SpanName};
 
 use super::calls::Calls;
+use super::text_back::Callers;
 use crate::context::JobContext;
 
 /// A locked client, its events that are not decided yet, and the results of the others.
@@ -51,6 +53,10 @@ pub(super) struct ClientWork {
     pub(super) region_served: bool,
     /// The calls that were counted before, and those that these events add.
     pub(super) calls: Calls,
+    /// The callers that may be texted back.
+    pub(super) callers: Callers,
+    /// Whether the client has chosen whether its callers are texted back, or was asked.
+    pub(super) text_back_changed: bool,
     /// What becomes of the messages that callers left.
     pub(super) recordings: Vec<KeptRecording>,
     /// The time at which a question asked now counts as asked: not before the arrival of any loaded event.
@@ -103,6 +109,8 @@ impl ClientWork {
             test_changed: false,
             region_served: true,
             calls: Calls::default(),
+            callers: Callers::default(),
+            text_back_changed: false,
             recordings: Vec::new(),
             asked_at: DateTime::default(),
             cancel_asked: false,
@@ -153,6 +161,7 @@ impl ClientWork {
             allocation,
             region_served: self.region_served,
             calls: self.calls.history(&self.loaded, event),
+            text_back: self.callers.facts(context, &self.loaded, &self.calls, event),
             now,
             asked_at: asked_before.unwrap_or(self.asked_at),
         }
@@ -218,7 +227,10 @@ impl ClientWork {
     pub(super) fn begins_a_silence(&self, look_at: DateTime<Utc>) -> Option<&str> {
         let client = &self.loaded.client;
         let asks = |text: &NewMessage| {
-            !matches!(text.text.kind, TextKind::MissedCall | TextKind::Voicemail | TextKind::Reminder)
+            !matches!(
+                text.text.kind,
+                TextKind::MissedCall | TextKind::Voicemail | TextKind::Reminder | TextKind::TextBack
+            )
         };
         let is_late = self.loaded.remind_at.is_none_or(|at| at > look_at);
         let may_leave_unused = self.moved && client.number.is_some();
@@ -238,6 +250,12 @@ impl ClientWork {
         let client = &self.loaded.client;
         let is_new = self.loaded.forwarding_check_at.is_none() && client.forwarding_test.is_none();
         (client.state == State::Complete && is_new).then_some(client.id.as_str())
+    }
+
+    /// Returns whether the client wants its callers texted back, if that is to be saved.
+    pub(super) fn text_back_choice(&self) -> Option<(&str, bool)> {
+        let Client { id, text_back, .. } = &self.loaded.client;
+        self.text_back_changed.then_some((id, *text_back))
     }
 
     /// Returns the payment status to save, if it changed.
@@ -313,6 +331,10 @@ impl ClientWork {
         client.takeover = decision.takeover;
         self.test_changed |= decision.forwarding_test != client.forwarding_test;
         client.forwarding_test = decision.forwarding_test;
+        self.text_back_changed |=
+            (decision.text_back, decision.text_back_asked) != (client.text_back, client.text_back_asked);
+        client.text_back = decision.text_back;
+        client.text_back_asked = decision.text_back_asked;
         if let Some(change) = decision.opt {
             client.opted_out = change == OptChange::Out;
             self.opt_changes.push(OptChangeRecord { phone: client.owner_phone.clone(), change, event_id: event.id });
@@ -327,11 +349,16 @@ impl ClientWork {
         self.calls.counted.extend(decision.counted_call);
         self.recordings.extend(decision.recording);
         let wording = context.wordings.of_region(&self.loaded.region);
-        self.texts.extend(decision.texts.into_iter().map(|text| NewMessage {
-            client_id: Some(client.id.clone()),
-            event_id: Some(event.id),
+        let to_owner = decision.texts.into_iter().map(|text| CallerText {
             to: client.owner_phone.clone(),
             from: context.onboarding_number.clone(),
+            text,
+        });
+        self.texts.extend(to_owner.chain(decision.caller_text).map(|CallerText { to, from, text }| NewMessage {
+            client_id: Some(client.id.clone()),
+            event_id: Some(event.id),
+            to,
+            from,
             text: text.write(wording),
             answered_before: event.payload.as_ref().and_then(Payload::answered_at).is_some(),
             held_back: false,
