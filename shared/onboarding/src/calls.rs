@@ -8,6 +8,8 @@ use chrono_tz::Tz;
 
 use crate::E164;
 use crate::quiet_hours::only_zone;
+use crate::wording_name::Name;
+use crate::words::Words;
 
 /// The most earlier calls of one caller that a decision looks at, so that its cost has a limit.
 pub const EARLIER_MAX: usize = 100;
@@ -92,8 +94,8 @@ impl Day {
     }
 
     /// Returns the words for this day after a count.
-    const fn words(self) -> &'static str {
-        if self.0.is_some() { "today" } else { "in 24 hours" }
+    const fn words(self) -> Name {
+        if self.0.is_some() { Name::CallsToday } else { Name::CallsInDay }
     }
 
     /// Returns the local time of `at`, if it is known.
@@ -127,31 +129,34 @@ impl CallsToday {
     }
 
     /// Returns how often: `twice`, `3 times`.
-    pub(crate) fn how_often(&self) -> String {
-        match self.count {
-            2 => "twice".to_owned(),
-            _ => format!("{} times", self.number()),
-        }
+    pub(crate) fn how_often(&self) -> Words {
+        if self.count == 2 { Name::CallsTwice.into() } else { Name::CallsTimes.with("count", self.number()) }
     }
 
     /// Returns how many: `3`, or `over 100` if not all were counted.
-    pub(crate) fn number(&self) -> String {
-        if self.count > EARLIER_MAX { format!("over {EARLIER_MAX}") } else { self.count.to_string() }
+    pub(crate) fn number(&self) -> Words {
+        if self.count > EARLIER_MAX {
+            Name::CallsOver.with("limit", EARLIER_MAX.to_string())
+        } else {
+            self.count.to_string().into()
+        }
     }
 
     /// Returns the words for the day.
-    pub(crate) const fn day(&self) -> &'static str {
-        self.day.words()
+    pub(crate) fn day(&self) -> Words {
+        self.day.words().into()
     }
 
-    /// Returns when, with a comma before it: `, at 09:12, 09:40 and 11:05`. It is empty if the local time is not known.
-    pub(crate) fn when(&self) -> String {
+    /// Returns when, with a comma before it: `, at 09:12, 09:40 and 11:05`. It is empty if there is one call only, or if the local
+    /// time is not known.
+    pub(crate) fn when(&self) -> Words {
         match self.times.as_deref() {
-            None | Some([]) => String::new(),
-            Some([only]) => format!(", at {only}"),
-            Some([.., last]) if self.count > EARLIER_MAX => format!(", the last at {last}"),
-            Some([others @ .., last]) if self.count <= LISTED_MAX => format!(", at {} and {last}", others.join(", ")),
-            Some([first, .., last]) => format!(", from {first} to {last}"),
+            None | Some([] | [_]) => "".into(),
+            Some([.., last]) if self.count > EARLIER_MAX => Name::CallsLastAt.with("last", last.as_str()),
+            Some([others @ .., last]) if self.count <= LISTED_MAX => {
+                Name::CallsAt.with("times", others.join(", ")).with("last", last.as_str())
+            }
+            Some([first, .., last]) => Name::CallsFromTo.with("first", first.as_str()).with("last", last.as_str()),
         }
     }
 }

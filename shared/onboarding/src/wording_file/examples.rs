@@ -1,6 +1,7 @@
 //! Values for the placeholders of wordings: a usual one for a preview, and the longest for the count of segments.
 
 use crate::ANSWER_CHARS_MAX;
+use crate::calls::EARLIER_MAX;
 use crate::wording_name::Name;
 use crate::words::{Template, Words};
 
@@ -22,8 +23,14 @@ const PORTAL: &str = "https://billing.stripe.com/p/login/test_8x26oG3gt2Nd5Rfdti
 /// The name of a network that is as long as any.
 const NETWORK: &str = "Tesco Mobile";
 
-/// The times of ten calls, which are as many as a text lists.
-const WHEN: &str = ", at 09:12, 09:40, 10:01, 10:02, 10:03, 10:04, 10:05, 10:06, 10:07 and 11:05";
+/// The times of ten calls but the last one: a text lists as many.
+const TIMES: &str = "09:12, 09:40, 10:01, 10:02, 10:03, 10:04, 10:05, 10:06, 10:07";
+
+/// The time of the last call.
+const LAST: &str = "11:05";
+
+/// The times of calls but the last one, as usual.
+const FEW_TIMES: &str = "09:12, 09:40";
 
 /// As long as the link to a message.
 const MESSAGE_LINK: &str = "https://onboarding.example.com/v/0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
@@ -100,10 +107,16 @@ fn values(name: Name, placeholder: &str) -> Option<(&'static str, Vec<Words>)> {
         "answer" => ("answer", vec!["ABC Plumbing".into(), "w".repeat(ANSWER_CHARS_MAX).into()]),
         "business" => ("business", vec!["ABC Plumbing".into(), "w".repeat(ANSWER_CHARS_MAX).into()]),
         "network" => ("network", vec!["EE".into(), NETWORK.into()]),
-        "how_often" => ("how_often", vec!["3 times".into(), "over 100 times".into()]),
-        "count" => ("count", vec!["3".into(), "over 100".into()]),
-        "day" => ("day", vec!["today".into()]),
-        "when" => ("when", vec![", at 09:12, 09:40 and 11:05".into(), WHEN.into()]),
+        "how_often" => (
+            "how_often",
+            [counts().map(|it| Name::CallsTimes.with("count", it)).to_vec(), vec![Name::CallsTwice.into()]].concat(),
+        ),
+        "count" => ("count", counts().to_vec()),
+        "day" => ("day", vec![Name::CallsToday.into(), Name::CallsInDay.into()]),
+        "when" => ("when", times().to_vec()),
+        "times" => ("times", vec![FEW_TIMES.into(), TIMES.into()]),
+        "first" => ("first", vec!["09:12".into()]),
+        "last" => ("last", vec![LAST.into()]),
         "length" => ("length", vec![" (0:42)".into()]),
         "link" => ("link", vec![MESSAGE_LINK.into()]),
         "days" => ("days", vec!["30".into()]),
@@ -118,6 +131,18 @@ fn values(name: Name, placeholder: &str) -> Option<(&'static str, Vec<Words>)> {
         "next_step" => ("next_step", [of_names(&QUESTIONS), of_names(&STEPS)].concat()),
         _ => return None,
     })
+}
+
+/// Returns counts of calls.
+fn counts() -> [Words; 2] {
+    ["3".into(), Name::CallsOver.with("limit", EARLIER_MAX.to_string())]
+}
+
+/// Returns the times of calls, in each form.
+fn times() -> [Words; 5] {
+    let at = |times: &str| Name::CallsAt.with("times", times).with("last", LAST);
+    let from_to = Name::CallsFromTo.with("first", "09:12").with("last", LAST);
+    [at(FEW_TIMES), at(TIMES), from_to, Name::CallsLastAt.with("last", LAST), "".into()]
 }
 
 /// Returns a wording that stands in another one. It takes the values that it has placeholders for.

@@ -1,6 +1,7 @@
 //! The built-in wordings hold, an operator's file changes them, and each fault of a file is named.
 
 use super::*;
+use crate::calls::{CallsToday, Day, EarlierCall};
 use crate::{E164, PhoneType, Text, wording};
 
 fn written(words: impl Into<crate::words::Words>) -> String {
@@ -91,6 +92,55 @@ fn a_changed_question_is_asked_in_every_text_that_has_it() {
     let question = Text { words: Name::OwnerNameAgain.into(), ..wording::ask_owner_name() };
     assert!(body(wording::too_long(&question)).ends_with("100 characters.\n\nAnd you are?"));
     assert!(body(wording::terms(question.words)).ends_with("\n\nAnd you are?"));
+}
+
+/// The words for a count, a day and times are wordings of their own, so that each has its place in every language.
+#[test]
+fn the_words_about_the_calls_of_a_day_can_be_changed() {
+    let file = "language = \"en-GB\"\n[calls_twice]\ntext = \"2x\"\n[calls_times]\ntext = \"{count}x\"\n[calls_over]\ntext = \"> {limit}\"\n\
+                [calls_today]\ntext = \"this day\"\n[calls_in_24_hours]\ntext = \"within a day\"\n[calls_at]\ntext = \" ({times}; {last})\"\n\
+                [calls_from_to]\ntext = \" ({first}-{last})\"\n[calls_last_at]\ntext = \" (-{last})\"";
+    let changed = Wordings::with_file(file).unwrap();
+    let caller = E164::parse("+447700900123").unwrap();
+    let at: chrono::DateTime<chrono::Utc> = "2026-01-10T12:00:00Z".parse().unwrap();
+    let told = |region, count: i32, caller: Option<&E164>| {
+        let earlier = (1..count).rev().map(|n| EarlierCall {
+            at: at - chrono::TimeDelta::minutes(n.into()),
+            told: true,
+            texted_back: false,
+        });
+        let calls = CallsToday::new(Day::of(region), &earlier.collect::<Vec<_>>(), at);
+        let text = caller.map_or_else(|| wording::withheld_call(&calls), |caller| wording::missed_call(caller, &calls));
+        text.write(changed.of_region("GB")).body
+    };
+    let again = |words: &str| format!("Missed call: +447700900123 rang again: {words}.");
+    assert_eq!(told("GB", 2, Some(&caller)), again("2x this day (11:59; 12:00)"));
+    assert_eq!(told("GB", 3, Some(&caller)), again("3x this day (11:58, 11:59; 12:00)"));
+    assert_eq!(told("GB", 11, Some(&caller)), again("11x this day (11:50-12:00)"));
+    assert_eq!(told("GB", 101, Some(&caller)), again("> 100x this day (-12:00)"));
+    assert_eq!(told("ZZ", 2, Some(&caller)), again("2x within a day"));
+    assert_eq!(told("GB", 3, None), "Missed calls: 3 calls this day from withheld numbers (11:58, 11:59; 12:00).");
+
+    for (lines, found) in [
+        (
+            "[calls_times]\ntext = \"{n} times\"",
+            [
+                "line 3: calls_times lacks the placeholder {count}",
+                "line 3: calls_times has the placeholder {n}, which does not exist",
+            ],
+        ),
+        (
+            "[calls_at]\ntext = \", at {times} and {caller}\"",
+            [
+                "line 3: calls_at lacks the placeholder {last}",
+                "line 3: calls_at has the placeholder {caller}, which it is given no value for",
+            ],
+        ),
+    ] {
+        assert_eq!(faults(lines), found, "{lines}");
+    }
+    let long = faults(&format!("[calls_in_24_hours]\ntext = \"{}\"", "w".repeat(120)));
+    assert!(long.iter().any(|it| it.starts_with("missed_call_again takes 2 segments")), "{long:?}");
 }
 
 #[test]
