@@ -2,6 +2,7 @@
 //!
 //! A claim is committed before a text is posted. Scheduling is best effort: the sweep is the fallback.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -60,7 +61,7 @@ pub(crate) async fn claim_due(
     }
     tx.commit().await?;
     if !claimed.is_empty() {
-        look_again_at(pool, now + ATTEMPT_ENDS_WITHIN).await;
+        look_at_cut_off(pool, now + ATTEMPT_ENDS_WITHIN).await;
     }
     if let Some(at) = come_back_at {
         look_again_at(pool, at).await;
@@ -104,14 +105,26 @@ pub(crate) async fn claim_unknown(pool: &PgPool, now: DateTime<Utc>, limit: i64)
     Ok(claimed)
 }
 
+/// As [`look_again_at`], once for all claims of this process in the same second.
+async fn look_at_cut_off(pool: &PgPool, at: DateTime<Utc>) {
+    /// The last second for which it was scheduled, in Unix seconds.
+    static SCHEDULED: AtomicI64 = AtomicI64::new(i64::MIN);
+    if SCHEDULED.load(Ordering::Relaxed) != at.timestamp() && look_again_at(pool, at).await {
+        SCHEDULED.store(at.timestamp(), Ordering::Relaxed);
+    }
+}
+
 /// Schedules a send job, best effort; the sweep is the fallback. The claim is committed whether this succeeds or not.
-async fn look_again_at(pool: &PgPool, at: DateTime<Utc>) {
+/// Returns whether it did.
+async fn look_again_at(pool: &PgPool, at: DateTime<Utc>) -> bool {
     let scheduling = queue::enqueue_once_at(pool, Queue::SendMessages, at);
-    match tokio::time::timeout(SCHEDULED_WITHIN, scheduling).await {
+    let scheduled = tokio::time::timeout(SCHEDULED_WITHIN, scheduling).await;
+    match &scheduled {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(%error, "texts are not looked at again before the sweep does"),
         Err(_) => {
             tracing::warn!("texts are not looked at again before the sweep does: no job could be pushed in time")
         }
     }
+    matches!(scheduled, Ok(Ok(())))
 }

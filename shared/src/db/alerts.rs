@@ -3,6 +3,8 @@
 //! An alert is a row, and a log line after the commit when it is raised and when it is cleared. A cause that shows
 //! again raises nothing new.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::json;
@@ -84,6 +86,16 @@ pub async fn list_open_causes_of(conn: &mut PgConnection, beginning: &str) -> Re
     let open =
         sqlx::query_scalar!("SELECT cause FROM alerts WHERE cleared_at IS NULL AND starts_with(cause, $1)", beginning);
     Ok(open.fetch_all(conn).await?)
+}
+
+/// Returns those of `subjects` about which an alert is open: the last part of its cause, such as a client's id.
+pub async fn list_open_subjects(conn: &mut PgConnection, subjects: &[&str]) -> Result<HashSet<String>, Error> {
+    let open = sqlx::query_scalar!(
+        r#"SELECT split_part(cause, ':', -1) AS "subject!" FROM alerts
+           WHERE cleared_at IS NULL AND split_part(cause, ':', -1) = ANY($1)"#,
+        subjects as &[&str]
+    );
+    Ok(open.fetch_all(conn).await?.into_iter().collect())
 }
 
 /// Returns which of these causes have an open alert.

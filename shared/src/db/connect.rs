@@ -73,6 +73,9 @@ const LEFT_BEHIND: [(&str, &str); 4] = [
     ("tcp_keepalives_count", "3"),
 ];
 
+/// How many prepared statements a connection keeps: all that a program has, so that a sweep does not displace those of every batch.
+const STATEMENTS_KEPT: usize = 500;
+
 /// The programs announce jobs after the commit (`queue::Announcer`), so the queue's trigger does not: see `queue_upkeep.sql`.
 const ANNOUNCEMENTS: [(&str, &str); 1] = [("jobrun.announces_after_commit", "on")];
 
@@ -123,6 +126,7 @@ fn options(url: &SecretString, connections: Connections) -> Result<PgConnectOpti
     ];
     // Slow statements belong in the database's log, not in ours.
     let options = options.disable_statement_logging().application_name(connections.application);
+    let options = options.statement_cache_capacity(STATEMENTS_KEPT);
     Ok(options.options(PLANNER).options(LEFT_BEHIND).options(ANNOUNCEMENTS).options(timeouts))
 }
 

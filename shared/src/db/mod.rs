@@ -6,7 +6,7 @@
 //! do [`finish`] for the transaction that it is given, and [`numbers::purchases::intend`],
 //! [`numbers::purchases::save_bought`] and [`numbers::purchases::save_not_bought`] for the one that they begin; every
 //! other function leaves the commit to its caller. [`begin`] and [`snapshot`] begin a transaction that the caller ends. A commit returns once the disk has it, and the
-//! standby if there is one. Only announcements of jobs wait for neither: [`crate::queue::Announcer`].
+//! standby if there is one. Only the queue waits for neither, when it announces, takes or ends a job: [`crate::queue`].
 //!
 //! Locks are taken in one order everywhere. `shared/README.md` has the full list, and says why it has no deadlock.
 //!

@@ -253,13 +253,18 @@ async fn unless_lost<T>(health: Health, work: impl Future<Output = Result<T, Err
 }
 
 /// Takes all due jobs as one: keeps the one with the fewest attempts, and deletes the others.
+///
+/// This commit, and that of [`remove`], wait for neither the disk nor the standby. After a crash of the server the job is there
+/// again, is taken again, and finds nothing to do.
 async fn take(pool: &PgPool, queue: Queue, worker: &str) -> Result<Option<Job>, Error> {
     let taken = sqlx::query!(
-        r#"WITH due AS (
-               SELECT id, attempts FROM apalis.jobs
+        r#"WITH without_waiting AS MATERIALIZED (
+               SELECT set_config('synchronous_commit', 'off', TRUE)
+           ), due AS (
+               SELECT id, attempts FROM apalis.jobs AS jobs CROSS JOIN without_waiting
                WHERE job_type = $2 AND run_at < now() AND (status = 'Pending' OR (status = 'Failed' AND attempts < max_attempts))
                ORDER BY priority DESC, run_at LIMIT $3
-               FOR UPDATE SKIP LOCKED
+               FOR UPDATE OF jobs SKIP LOCKED
            ), kept AS (
                -- Ids begin with the time, so this is the oldest.
                SELECT id FROM due ORDER BY attempts, id LIMIT 1
@@ -309,7 +314,12 @@ pub async fn end(pool: &PgPool, job: &Job, end: End) -> Result<(), Error> {
 }
 
 async fn remove(pool: &PgPool, job: &Job) -> Result<(), Error> {
-    let gone = sqlx::query!("DELETE FROM apalis.jobs WHERE id = $1 AND lock_by = $2", job.id, job.worker);
+    let gone = sqlx::query!(
+        "WITH without_waiting AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', TRUE))
+         DELETE FROM apalis.jobs USING without_waiting WHERE id = $1 AND lock_by = $2",
+        job.id,
+        job.worker
+    );
     gone.execute(pool).await?;
     Ok(())
 }

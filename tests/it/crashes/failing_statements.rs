@@ -109,7 +109,9 @@ impl System {
                 if cuts {
                     count(&self.test_system.pool, cut).await;
                 }
-                queue::enqueue(&mut *self.test_system.pool.acquire().await.unwrap(), Queue::Sweep).await.unwrap();
+                let mut conn = self.test_system.pool.acquire().await.unwrap();
+                queue::enqueue(&mut conn, Queue::Sweep).await.unwrap();
+                drop(conn);
                 audits::hurry(&self.test_system.pool, clock::now()).await.unwrap();
                 self.test_system.stand_in.text(others, "Plumber from London").await.unwrap();
                 self.settle(what).await;

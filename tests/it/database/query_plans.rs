@@ -33,7 +33,7 @@ const SMALL: [&str; 17] = [
 ];
 
 /// Indexes that hold only rows that wait or are being handled: a query may read them whole.
-const OF_WHAT_WAITS: [&str; 17] = [
+const OF_WHAT_WAITS: [&str; 19] = [
     "a_client_has_one_open_case_of_a_kind",
     "a_cause_has_one_open_alert",
     "a_number_is_intended_once",
@@ -43,9 +43,11 @@ const OF_WHAT_WAITS: [&str; 17] = [
     "clients_taken_over",
     "cooling_numbers",
     "cooling_numbers_of_a_client",
+    "deferred_events",
     "messages_to_be_checked",
+    "open_alerts_by_subject",
     "queued_messages",
-    "queued_messages_that_expire",
+    "queued_repeats_to_a_client",
     "subscriptions_to_ask_about",
     "unfinished_bulk_actions",
     "unsettled_messages_of_a_recipient",
@@ -190,15 +192,17 @@ async fn the_hottest_queries_touch_few_pages_of_large_tables() {
     let (pool, queries) = (grown_database().await, queries());
     let kinds = "ARRAY['text', 'call_ended', 'delivery_report', 'stripe']";
     let of_no_conversation = "ARRAY['delivery_report', 'stripe']";
-    let oldest_waiting = ["50", kinds, "0", of_no_conversation];
+    let oldest_waiting = ["50", kinds, "0", of_no_conversation, "'-infinity'", "6"];
     let events_of_a_client = ["'client-7'", "'{}'", "'+447900000007'", "'infinity'", "150", NEWEST];
-    let hottest: [(&str, &[&str], u64); 25] = [
+    let hottest: [(&str, &[&str], u64); 27] = [
         (OLDEST_WAITING, &oldest_waiting, 100),
         (
             "AND (due_at, id) > ($4, $5)",
             &["now()", "20", kinds, "now() - INTERVAL '1 day'", "0", of_no_conversation],
             100,
         ),
+        (r#"split_part(cause, ':', -1) AS "subject!""#, &["ARRAY['client-7', 'client-8']"], 50),
+        ("'the conversation went on'", &["ARRAY['client-7', 'client-8']", "now()", "'{missed_call}'"], 50),
         ("AND (due_at IS NULL OR due_at <= $1)\n", &["now()", kinds, of_no_conversation], 100),
         ("s.free_at > $3", &["now()", "10", "now()", "'{missed_call,voicemail,operator_reply}'"], 500),
         ("('sending', 'unknown') AND next_attempt_at <= $1\n", &["now()", "1", "now()"], 100),

@@ -49,6 +49,9 @@ async fn apply(
     telemetry::raised(&applied.raised);
     telemetry::cleared(&applied.cleared);
     applied.spans.into_iter().for_each(Span::succeed);
+    if applied.texts_may_leave {
+        context.announcer.announce(Queue::SendMessages);
+    }
     Ok(applied.count)
 }
 
@@ -78,9 +81,14 @@ async fn apply_in(conn: &mut PgConnection, ids: &[i64]) -> Result<Applied, db::E
         Some(span.with("status", report.progress.name()))
     });
     let spans = spans.collect();
-    // A report may settle a text of unknown outcome, and then the next one to the same person can leave.
-    queue::enqueue(conn, Queue::SendMessages).await?;
-    Ok(Applied { count: outcomes.len(), spans, ..applied })
+    // The next text to a person leaves once the one before is settled, or its second try is dropped. A cleared alert may have been
+    // that sending was parked.
+    let settles = matched.iter().any(|(_, text)| text.settled || text.arrived_after_all);
+    let texts_may_leave = settles || !applied.cleared.is_empty();
+    if texts_may_leave {
+        queue::enqueue(conn, Queue::SendMessages).await?;
+    }
+    Ok(Applied { count: outcomes.len(), spans, texts_may_leave, ..applied })
 }
 
 /// The results of a batch, for the log after the commit.
@@ -88,6 +96,8 @@ async fn apply_in(conn: &mut PgConnection, ids: &[i64]) -> Result<Applied, db::E
 struct Applied {
     /// The number of reports that were processed.
     count: usize,
+    /// Whether a text may leave now that could not before.
+    texts_may_leave: bool,
     failed: Vec<Failed>,
     /// The time from its attempt to now, of each text that arrived.
     delivery_times: Vec<Duration>,

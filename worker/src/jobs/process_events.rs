@@ -1,16 +1,20 @@
 //! The job `process-events`: processes the waiting events of the inbox, in batches, until none is left.
 //!
-//! Events that another session has locked are passed over, and are not lost. A worker that holds a lock looks again after releasing
-//! it, and ends only when it finds nothing. A worker that passes events over schedules another look soon, because the lock may be
-//! an operator's.
+//! Each worker reserves the pages of the inbox that it lists, so that others list the next ones. Events that another session has
+//! reserved or locked are passed over, and are not lost. A worker that holds a lock looks again after releasing it, and ends only
+//! when it finds nothing. A worker that passes events over schedules another look soon, because the lock may be an operator's.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_shared::db::inbox::{self, PendingEvent};
 use jobrun_shared::queue::{self, Queue};
 use jobrun_shared::{clock, db};
+use sqlx::PgConnection;
 
 use crate::context::{JobContext, Progress};
 use crate::events::{conversation, delivery_reports, phone_changes, stripe, unmatched};
+
+/// A worker that has reserved a page for longer has come to a halt.
+const RESERVED_AT_MOST: TimeDelta = TimeDelta::seconds(5);
 
 /// The delay before the next look at events that were passed over.
 const LOOK_AGAIN_AFTER: TimeDelta = TimeDelta::seconds(1);
@@ -36,26 +40,27 @@ async fn batch(context: &JobContext) -> Result<usize, db::Error> {
     let now = clock::now();
     let mut locked_since = None;
     let new = process_list(context, EventList::New, now, &mut locked_since).await?;
-    announce_texts(context, new);
     let deferred = process_list(context, EventList::Deferred, now, &mut locked_since).await?;
-    announce_texts(context, deferred);
-    if new + deferred == 0
-        && let Some(since) = locked_since
-    {
-        // Another worker's transaction takes milliseconds. One that has been open for longer may never end by itself.
-        if now - since >= LOOK_AGAIN_AFTER {
-            context.raise_blocker_alerts().await;
-        }
-        queue::enqueue_once_at(&context.pool, Queue::ProcessEvents, now + LOOK_AGAIN_AFTER).await?;
+    if new + deferred == 0 {
+        look_again_at_others(context, locked_since, now).await?;
     }
     Ok(new + deferred)
 }
 
-/// Announces the texts of a batch: most events are answered, or settle a text for which the next one waits.
-fn announce_texts(context: &JobContext, events: usize) {
-    if events > 0 {
-        context.announcer.announce(Queue::SendMessages);
+/// Schedules another look if events wait that others have locked since `locked_since`, or reserved.
+async fn look_again_at_others(
+    context: &JobContext,
+    locked_since: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Result<(), db::Error> {
+    // Another worker's transaction takes milliseconds. One that has been open for longer may never end by itself.
+    if locked_since.is_some_and(|since| now - since >= LOOK_AGAIN_AFTER) {
+        context.raise_blocker_alerts().await;
     }
+    if locked_since.is_some() || inbox::any_waits(&mut *context.pool.acquire().await?).await? {
+        queue::enqueue_once_at(&context.pool, Queue::ProcessEvents, now + LOOK_AGAIN_AFTER).await?;
+    }
+    Ok(())
 }
 
 /// Processes the first batch of `list` that other sessions have not locked as a whole. Lowers `locked_since` to the arrival of the
@@ -68,9 +73,12 @@ async fn process_list(
 ) -> Result<usize, db::Error> {
     let mut after = (DateTime::UNIX_EPOCH, 0);
     loop {
-        let events = list_pending(context, list, after, now).await?;
+        // It is only read, and ends at the end of this turn: what it reserves is free again.
+        let mut reserving = context.pool.begin().await?;
+        let events = list_pending(context, &mut reserving, list, after, now).await?;
         let Some(last) = events.last() else { return Ok(0) };
         let done = process(context, &events).await?;
+        reserving.rollback().await?;
         if done > 0 {
             return Ok(done);
         }
@@ -82,14 +90,14 @@ async fn process_list(
 /// Returns the next batch of `list` after the event with this due time and id. The ids alone order new events.
 async fn list_pending(
     context: &JobContext,
+    conn: &mut PgConnection,
     list: EventList,
     after: (DateTime<Utc>, i64),
     now: DateTime<Utc>,
 ) -> Result<Vec<PendingEvent>, db::Error> {
-    let mut conn = context.pool.acquire().await?;
     match list {
-        EventList::New => inbox::list_oldest(&mut conn, after.1, i64::from(context.batch_max)).await,
-        EventList::Deferred => inbox::list_due_again(&mut conn, after, now, DEFERRED_BATCH_MAX).await,
+        EventList::New => inbox::list_oldest(conn, after.1, i64::from(context.batch_max), now - RESERVED_AT_MOST).await,
+        EventList::Deferred => inbox::list_due_again(conn, after, now, DEFERRED_BATCH_MAX).await,
     }
 }
 
@@ -103,5 +111,9 @@ async fn process(context: &JobContext, oldest: &[PendingEvent]) -> Result<usize,
     // After the conversation, which comes first for the texts of both phones.
     let phone_changes = phone_changes::process(context, oldest).await;
     let unmatched = if conversations.is_ok() { unmatched::process(context, oldest).await } else { Ok(0) };
+    // Most of these events are answered. Reports announce by themselves the texts that waited for them.
+    if [&conversations, &phone_changes, &unmatched].into_iter().flatten().any(|done| *done > 0) {
+        context.announcer.announce(Queue::SendMessages);
+    }
     [conversations, reports, payments, phone_changes, unmatched].into_iter().sum()
 }

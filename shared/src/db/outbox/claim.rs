@@ -152,7 +152,7 @@ pub async fn mark_sending(
                      (SELECT received_at FROM events
                       WHERE events.id = messages.event_id AND messages.deferred_until IS NULL
                         AND messages.retry_of IS NULL
-                        AND NOT EXISTS (SELECT FROM stops WHERE started_at > events.received_at)) AS follows_from,
+                        AND events.received_at >= (SELECT COALESCE(max(started_at), '-infinity') FROM stops)) AS follows_from,
                      messages.traceparent"#,
         now,
         cut_off_at,
@@ -184,7 +184,7 @@ pub async fn claim_unknown(
                      (SELECT received_at FROM events
                       WHERE events.id = messages.event_id AND messages.deferred_until IS NULL
                         AND messages.retry_of IS NULL
-                        AND NOT EXISTS (SELECT FROM stops WHERE started_at > events.received_at)) AS follows_from,
+                        AND events.received_at >= (SELECT COALESCE(max(started_at), '-infinity') FROM stops)) AS follows_from,
                      messages.traceparent"#,
         now,
         limit,

@@ -88,6 +88,8 @@ pub struct Reported {
     pub second_try: bool,
     /// Whether the report changed the status.
     pub moved: bool,
+    /// Whether the report settled it: texts to the same person may have waited for that.
+    pub settled: bool,
     /// Whether the text was reported as lost before, and arrived after all.
     pub arrived_after_all: bool,
     /// Twilio's error code of the text before this report.
@@ -107,14 +109,20 @@ impl Reported {
 
 /// Applies delivery reports, in the order given. Returns for each the text of ours that it is about, if there is one.
 ///
-/// A report that says less than is known changes nothing. An arrival is final: it replaces an earlier report of a loss,
-/// and no later report undoes it. Locks the texts of each round by id, so that two transactions hardly ever deadlock.
+/// A report that says less than is known changes nothing, and writes nothing. An arrival is final: it replaces an earlier report of a
+/// loss, and no later report undoes it. Locks the texts of each round by id, so that two transactions hardly ever deadlock.
 pub async fn apply_reports(
     conn: &mut PgConnection,
     reports: &[DeliveryReport],
     now: DateTime<Utc>,
 ) -> Result<Vec<Option<Reported>>, Error> {
-    let ids = resolve(conn, reports).await?;
+    let mut ids = resolve(conn, reports).await?;
+    let overtaken = overtaken(&ids, reports);
+    for (place, _) in &overtaken {
+        if let Some(id) = ids.get_mut(*place) {
+            *id = None;
+        }
+    }
     let mut reported: Vec<Option<Reported>> = reports.iter().map(|_| None).collect();
     for round in rounds(&ids) {
         let together: Vec<(i64, &DeliveryReport)> =
@@ -126,7 +134,29 @@ pub async fn apply_reports(
             }
         }
     }
+    for (place, later) in overtaken {
+        let unchanged = |text| Reported { moved: false, settled: false, arrived_after_all: false, ..text };
+        let text = reported.get(later).cloned().flatten().map(unchanged);
+        if let Some(answer) = reported.get_mut(place) {
+            *answer = text;
+        }
+    }
     Ok(reported)
+}
+
+/// Returns the reports that a text is on its way which a later one about it follows in the same batch: the index of each, and that of
+/// the last about its text.
+fn overtaken(ids: &[Option<i64>], reports: &[DeliveryReport]) -> Vec<(usize, usize)> {
+    let about = |(place, (id, report)): (usize, (&Option<i64>, &'_ DeliveryReport))| {
+        Some((((*id)?, report.sid.clone(), report.to.clone()), place))
+    };
+    let places = || ids.iter().zip(reports).enumerate();
+    let last: HashMap<_, usize> = places().filter_map(about).collect();
+    let on_its_way = places().filter(|(_, (_, report))| report.progress <= DeliveryProgress::Sent).filter_map(about);
+    on_its_way
+        .filter_map(|(text, place)| Some((place, *last.get(&text)?)))
+        .filter(|(place, last)| place < last)
+        .collect()
 }
 
 /// Returns the text that each report is about: by the id in the report, or else by Twilio's name for the text.
@@ -180,25 +210,40 @@ async fn apply_together(
         r#"WITH came AS (
                SELECT * FROM unnest($1::BIGINT[], $2::TEXT[], $3::TEXT[], $4::INTEGER[], $5::TEXT[], $6::TEXT[])
                    AS came (id, sid, status, code, to_phone, meaning)
-           ), before AS (
-               SELECT m.id, came.sid, came.status, came.code, came.meaning, m.status AS was, m.error_code AS code_before,
-                      m.status IN ('queued', 'sending', 'unknown', 'sent')
-                          OR (m.status IN ('undelivered', 'failed') AND came.status = 'delivered') AS open
+           ), texts AS MATERIALIZED (
+               SELECT m.id, kind, client_id, m.to_phone, attempted_at, retry_of, error_code, traceparent
                FROM came JOIN messages m ON m.id = came.id
                WHERE (m.twilio_sid IS NULL OR m.twilio_sid = came.sid) AND m.attempted_at IS NOT NULL
                  AND (came.to_phone IS NULL OR m.to_phone = came.to_phone)
+           ), before AS (
+               SELECT m.id, came.sid, came.status, came.code, came.meaning, m.status AS was, m.error_code AS code_before, open
+               FROM came JOIN messages m ON m.id = came.id
+               CROSS JOIN LATERAL (SELECT m.status IN ('queued', 'sending', 'unknown', 'sent')
+                                       OR (m.status IN ('undelivered', 'failed') AND came.status = 'delivered')) AS text (open)
+               WHERE (m.twilio_sid IS NULL OR m.twilio_sid = came.sid) AND m.attempted_at IS NOT NULL
+                 AND (came.to_phone IS NULL OR m.to_phone = came.to_phone)
+                 -- Only those that the report changes.
+                 AND (m.twilio_sid IS NULL OR m.next_attempt_at IS NOT NULL
+                      OR (open AND (m.status <> came.status OR m.error_code IS DISTINCT FROM came.code
+                                    OR m.error_message IS DISTINCT FROM came.meaning))
+                      OR (m.check_at IS NOT NULL) <> (open AND came.status = 'sent'))
                ORDER BY m.id FOR NO KEY UPDATE OF m
+           ), changed AS (
+               UPDATE messages
+               SET twilio_sid = COALESCE(twilio_sid, before.sid), updated_at = $7,
+                   error_code = CASE WHEN open THEN before.code ELSE error_code END,
+                   error_message = CASE WHEN open THEN before.meaning ELSE error_message END, next_attempt_at = NULL,
+                   status = CASE WHEN open THEN before.status ELSE messages.status END,
+                   check_at = CASE WHEN NOT open OR before.status <> 'sent' THEN NULL ELSE COALESCE(check_at, $8) END
+               FROM before WHERE messages.id = before.id
+               RETURNING messages.id, open AND was <> before.status AS moved, was IN ('queued', 'sending', 'unknown') AS settled,
+                         open AND was IN ('undelivered', 'failed') AS arrived_after_all, before.code_before
            )
-           UPDATE messages
-           SET twilio_sid = COALESCE(twilio_sid, before.sid), updated_at = $7,
-               error_code = CASE WHEN open THEN before.code ELSE error_code END,
-               error_message = CASE WHEN open THEN before.meaning ELSE error_message END, next_attempt_at = NULL,
-               status = CASE WHEN open THEN before.status ELSE messages.status END,
-               check_at = CASE WHEN NOT open OR before.status <> 'sent' THEN NULL ELSE COALESCE(check_at, $8) END
-           FROM before WHERE messages.id = before.id
-           RETURNING messages.id, kind, client_id, to_phone AS "to", attempted_at, retry_of IS NOT NULL AS "second_try!",
-                     open AND was <> before.status AS "moved!",
-                     open AND was IN ('undelivered', 'failed') AS "arrived_after_all!", before.code_before, messages.traceparent"#,
+           SELECT texts.id, kind, client_id, to_phone AS "to", attempted_at, retry_of IS NOT NULL AS "second_try!",
+                  COALESCE(moved, FALSE) AS "moved!", COALESCE(settled, FALSE) AS "settled!",
+                  COALESCE(arrived_after_all, FALSE) AS "arrived_after_all!",
+                  CASE WHEN changed.id IS NULL THEN error_code ELSE code_before END AS code_before, traceparent
+           FROM texts LEFT JOIN changed ON changed.id = texts.id"#,
         &ids,
         &sids as &[&str],
         &statuses as &[&str],
@@ -285,4 +330,27 @@ pub async fn any_unreported(conn: &mut PgConnection, now: DateTime<Utc>) -> Resu
         now
     );
     Ok(any.fetch_one(conn).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_on_the_way_is_overtaken_by_a_later_one_about_the_same_text_and_recipient() {
+        let report = |sid: &str, progress| DeliveryReport {
+            message_id: Some(1),
+            sid: sid.to_owned(),
+            to: Some("+447900000001".to_owned()),
+            progress,
+            error_code: None,
+        };
+        let (sent, delivered) = (DeliveryProgress::Sent, DeliveryProgress::Delivered);
+        let reports = [report("SM1", sent), report("SM2", sent), report("SM1", delivered), report("SM1", sent)];
+        assert_eq!(overtaken(&[Some(1), Some(2), Some(1), Some(1)], &reports), [(0, 3)]);
+        assert_eq!(overtaken(&[Some(1), Some(2), Some(1), None], &reports), [(0, 2)]);
+        assert_eq!(overtaken(&[None, Some(2), Some(1), None], &reports), [], "a text that is not ours");
+        let elsewhere = DeliveryReport { to: Some("+447900000002".to_owned()), ..report("SM1", delivered) };
+        assert_eq!(overtaken(&[Some(1), Some(1)], &[report("SM1", sent), elsewhere]), [], "another recipient");
+    }
 }

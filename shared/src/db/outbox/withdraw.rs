@@ -65,6 +65,9 @@ pub async fn drop_second_tries_to(
     client_ids: &[&str],
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
+    if client_ids.is_empty() {
+        return Ok(());
+    }
     sqlx::query!(
         "UPDATE messages SET status = 'failed', error_message = 'the conversation went on', updated_at = $2
          WHERE id IN (SELECT id FROM messages WHERE status = 'queued' AND (retry_of IS NOT NULL OR kind = 'reminder')

@@ -96,6 +96,7 @@ async fn process_lanes(context: &JobContext, lanes: &[Item<'_, ()>], patience: P
 }
 
 /// The decisions of one transaction.
+#[derive(Default)]
 struct Decided {
     batch: Vec<ClientWork>,
     /// Clients who need a number while another session holds locks on the pool. Nothing that was decided for them is saved.
@@ -112,6 +113,9 @@ async fn decide_lanes(
     now: DateTime<Utc>,
 ) -> Result<Decided, db::Error> {
     let locked = clients::lock_by_lanes(tx, lanes).await?;
+    if locked.is_empty() {
+        return Ok(Decided::default());
+    }
     let mut batch = load(tx, context, &locked, now).await?;
     let pool_numbers = unmatched::list_pool_numbers(tx, context, batch.iter().flat_map(|work| &work.pending)).await?;
     // The end of a service takes the allocation lock exclusively. It is taken before anything is allocated, because two

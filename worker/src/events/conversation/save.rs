@@ -93,12 +93,23 @@ pub(super) async fn save(
     let outcomes: Vec<Outcome> = batch.iter().flat_map(|work| work.outcomes.clone()).collect();
     inbox::mark_processed(conn, &outcomes, now).await?;
     tracing::debug!(clients = batch.len(), events = outcomes.len(), texts = texts.len(), "saved a batch");
-    let resolved: Vec<String> = batch.iter().flat_map(ClientWork::resolved_causes).collect();
-    let cleared = alerts::clear(conn, &resolved, now).await?;
+    let cleared = clear_alerts(conn, batch, now).await?;
     // Alerts are locked before cases, as by operators who close one.
     let new = alerts::raise(conn, &raised, now).await?;
     save_cases(conn, batch, &cleared, now).await?;
     Ok((new, cleared))
+}
+
+/// Clears the alerts that end now. Hardly any client has one, so the causes are only written out for those who do.
+async fn clear_alerts(
+    conn: &mut PgConnection,
+    batch: &[ClientWork],
+    now: DateTime<Utc>,
+) -> Result<Vec<String>, db::Error> {
+    let ids: Vec<&str> = batch.iter().map(|work| work.loaded.client.id.as_str()).collect();
+    let concerned = alerts::list_open_subjects(conn, &ids).await?;
+    let concerned = batch.iter().filter(|work| concerned.contains(&work.loaded.client.id));
+    alerts::clear(conn, &concerned.flat_map(ClientWork::resolved_causes).collect::<Vec<_>>(), now).await
 }
 
 /// Closes the cases whose alerts have ended, and those of clients that were handed back. Then opens new ones.
