@@ -16,6 +16,12 @@ pub const REQUESTS_MAX: i64 = 3;
 /// The time over which requests are counted.
 pub const REQUESTS_COUNTED_FOR: TimeDelta = TimeDelta::days(1);
 
+/// How long after a request digits are no answer to a question: they are its code, too late.
+pub const CODE_KNOWN_FOR: TimeDelta = TimeDelta::days(1);
+
+/// How long after a change of phone, or a code for one, the old phone is heard as the client's: it may not have asked.
+pub const OLD_PHONE_HEARD_FOR: TimeDelta = TimeDelta::days(30);
+
 /// The wrong code that ends a request.
 pub const WRONG_TRIES_MAX: u32 = 5;
 
@@ -146,6 +152,13 @@ pub fn answer_request(request: &Request<'_>) -> Answer {
     };
     let can_be_texted = !client.opted_out && !client.unreachable;
     if can_be_texted && for_old < REQUESTS_MAX { Answer::SendCode } else { Answer::AskOperator }
+}
+
+/// Returns whether the requests of a day are used up for a client that could move. Perhaps another person tries to take its service.
+#[must_use]
+pub fn are_used_up(request: &Request<'_>) -> bool {
+    let (by_new, for_old) = request.requests;
+    by_new.max(for_old) >= REQUESTS_MAX && request.client.is_some_and(is_signed_up)
 }
 
 /// The reason for which a change is not made. Its name is stored as the outcome of the event.

@@ -56,6 +56,39 @@ pub fn cannot_prove_old_phone(client_id: &str) -> NewAlert {
     }
 }
 
+/// The client asked for a person after a code was asked for, which moves it to a new phone.
+#[must_use]
+pub fn may_not_have_asked(client_id: &str) -> NewAlert {
+    NewAlert {
+        cause: Kind::PersonWanted.of(client_id),
+        about: format!(
+            "Needs a person: client {client_id}, for whom a code was asked for that moves it to a new phone. Perhaps it did not ask:              see `jobrun cases` and `jobrun client {client_id}`. Get in touch, then close the case, which ends this."
+        ),
+    }
+}
+
+/// The old phone of a client that has moved asked for a person.
+#[must_use]
+pub fn may_not_have_moved(sender_id: &str, client_id: &str) -> NewAlert {
+    NewAlert {
+        cause: Kind::PersonWanted.of(sender_id),
+        about: format!(
+            "The old phone of client {client_id}, which has moved to a new phone, needs a person. Perhaps the move was a theft: see              `jobrun cases` and `jobrun client {client_id}`. Find out who it is. `jobrun client change-phone` moves the client back.              Then close the case, which ends this."
+        ),
+    }
+}
+
+/// Codes that move a client to a new phone were guessed, or asked for too often.
+#[must_use]
+pub fn code_guesses(client_id: &str) -> NewAlert {
+    NewAlert {
+        cause: Kind::CodeGuesses.of(client_id),
+        about: format!(
+            "Codes that move client {client_id} to a new phone were guessed, or all codes of a day were asked for. Perhaps another              person tries to take its service: see `jobrun client {client_id}`, and ask the client. Over once a day passes without."
+        ),
+    }
+}
+
 /// The client asked to cancel, or for its money back.
 #[must_use]
 pub fn cancel_asked(client_id: &str) -> NewAlert {

@@ -59,10 +59,12 @@ pub enum Kind {
     RefundFailed,
     Dispute,
     DisputeLost,
+    CodeGuesses,
+    RecordingsKept,
 }
 
 /// Every kind, in the order of [`Kind`], with its stored name.
-pub const KINDS: [(Kind, &str); 38] = [
+pub const KINDS: [(Kind, &str); 40] = [
     (Kind::NoWorker, "no-worker"),
     (Kind::EventsWaiting, "events-waiting"),
     (Kind::TextsWaiting, "texts-waiting"),
@@ -101,11 +103,13 @@ pub const KINDS: [(Kind, &str); 38] = [
     (Kind::RefundFailed, "refund-failed"),
     (Kind::Dispute, "dispute"),
     (Kind::DisputeLost, "dispute-lost"),
+    (Kind::CodeGuesses, "code-guesses"),
+    (Kind::RecordingsKept, "recordings-kept"),
 ];
 
 /// The kinds whose alerts end when their cause has not shown for a day. All others end when a program finds that the cause is gone,
 /// or when an operator clears them. Each needs a subject, because the sweep finds its causes by the name and a colon.
-const END_WHEN_QUIET: [Kind; 3] = [Kind::Configuration, Kind::Refused, Kind::Loop];
+const END_WHEN_QUIET: [Kind; 4] = [Kind::Configuration, Kind::Refused, Kind::Loop, Kind::CodeGuesses];
 
 impl Kind {
     /// Returns its stored name.
@@ -161,6 +165,6 @@ mod tests {
         for (place, (kind, _)) in KINDS.iter().enumerate() {
             assert_eq!(*kind as usize, place, "{kind:?}");
         }
-        assert_eq!(KINDS.len(), Kind::DisputeLost as usize + 1, "the last kind is in it");
+        assert_eq!(KINDS.len(), Kind::RecordingsKept as usize + 1, "the last kind is in it");
     }
 }

@@ -24,7 +24,10 @@ SELECT s.id, s.client_id, s.standing,
        -- From the beginning of an erasure on, under the lock on subscriptions that both take.
        s.erased_at IS NOT NULL
            OR EXISTS (SELECT FROM erasures WHERE erasures.client_id = s.client_id AND finished_at IS NULL) AS "is_erased!",
-       (SELECT c.id FROM payment_events e JOIN clients c ON c."paymentReference" = e.reference
+       -- By its own reference, or by that of a phone that became its own.
+       (SELECT named.id FROM payment_events e
+        JOIN LATERAL (SELECT id FROM clients WHERE "paymentReference" = e.reference
+                      UNION ALL SELECT client_id FROM former_payment_references WHERE reference = e.reference) AS named ON TRUE
         WHERE e.subscription_id = s.id ORDER BY e.happened_at, e.stripe_id LIMIT 1) AS named_client_id
 FROM subscriptions s
 -- One array of ids, and not three conditions with OR, which no index answers together.

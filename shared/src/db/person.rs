@@ -21,8 +21,8 @@ pub struct Person {
     pub phone: E164,
     /// The number that it holds, E.164.
     pub number: Option<String>,
-    /// The reference in its payment link.
-    pub payment_reference: String,
+    /// The references in its payment link, and in those of phones that became its own.
+    pub payment_references: Vec<String>,
     /// Stripe's names of its subscriptions.
     pub subscriptions: Vec<String>,
     /// Stripe's names of the payer.
@@ -43,7 +43,7 @@ impl Person {
             client_id: client_id.to_owned(),
             phone: phone.clone(),
             number: None,
-            payment_reference: String::new(),
+            payment_references: Vec::new(),
             subscriptions: Vec::new(),
             customers: Vec::new(),
             lanes: inbox::lanes_of(client_id, phone, None),
@@ -67,6 +67,9 @@ pub async fn find(conn: &mut PgConnection, client_id: &str) -> Result<Option<Per
     };
     let unreadable = |_| Error::Unreadable { table: "clients", client_id: client_id.to_owned(), column: "phoneNumber" };
     let phone = E164::from_digits(&client.phone).map_err(unreadable)?;
+    let former = sqlx::query_scalar!("SELECT reference FROM former_payment_references WHERE client_id = $1", client_id);
+    let mut payment_references = former.fetch_all(&mut *conn).await?;
+    payment_references.push(client.reference);
     let subscriptions = sqlx::query_scalar!("SELECT id FROM subscriptions WHERE client_id = $1 ORDER BY id", client_id);
     let subscriptions = subscriptions.fetch_all(&mut *conn).await?;
     let customers = sqlx::query_scalar!(
@@ -91,14 +94,13 @@ pub async fn find(conn: &mut PgConnection, client_id: &str) -> Result<Option<Per
     let former_phones = phone_changes::list_former_phones(conn, client_id).await?;
     // After the move, these had no client: those that another client has are not among them.
     lanes.extend(former_phones.iter().map(|phone| inbox::phone_lane(phone)));
-    let names = subscriptions.iter().chain(&customers).chain([&client.reference]);
+    let names = subscriptions.iter().chain(&customers).chain(&payment_references);
     let pattern = pattern(&phone, names.map(String::as_str));
-    let (number, payment_reference) = (client.number, client.reference);
     Ok(Some(Person {
         client_id: client_id.to_owned(),
         phone,
-        number,
-        payment_reference,
+        number: client.number,
+        payment_references,
         subscriptions,
         customers,
         lanes,
@@ -160,6 +162,11 @@ async fn list_of_client(conn: &mut PgConnection, person: &Person) -> Result<Vec<
     let states = states.fetch_all(&mut *conn).await?;
     let waiting = sqlx::query_scalar!(r#"SELECT to_jsonb(w) AS "row!" FROM waiting_list w WHERE client_id = $1"#, id);
     let waiting = waiting.fetch_all(&mut *conn).await?;
+    let former_references = sqlx::query_scalar!(
+        r#"SELECT to_jsonb(f) AS "row!" FROM former_payment_references f WHERE client_id = $1 ORDER BY reference"#,
+        id
+    );
+    let former_references = former_references.fetch_all(&mut *conn).await?;
     let subscriptions = sqlx::query_scalar!(
         r#"SELECT to_jsonb(s) AS "row!" FROM subscriptions s WHERE client_id = $1 ORDER BY id"#,
         id
@@ -195,6 +202,7 @@ async fn list_of_client(conn: &mut PgConnection, person: &Person) -> Result<Vec<
         Rows { table: "onboarding_states", rows: states },
         Rows { table: "cases", rows: cases },
         Rows { table: "waiting_list", rows: waiting },
+        Rows { table: "former_payment_references", rows: former_references },
         Rows { table: "subscriptions", rows: subscriptions },
         Rows { table: "payment_events", rows: payments },
         Rows { table: "number_changes", rows: changes },

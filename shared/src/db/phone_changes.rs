@@ -33,7 +33,7 @@ pub struct OpenRequest {
 }
 
 /// Locks the open requests of the newcomers `ids`, who must be locked. Returns them by newcomer.
-pub async fn lock_open(conn: &mut PgConnection, ids: &[&str]) -> Result<HashMap<String, OpenRequest>, Error> {
+async fn lock_open(conn: &mut PgConnection, ids: &[&str]) -> Result<HashMap<String, OpenRequest>, Error> {
     let rows = sqlx::query!(
         r#"SELECT id, newcomer_id AS "newcomer_id!", code_key AS "key!", code_hmac AS "hmac!", wrong_tries, expires_at AS "expires_at!",
                   client_id
@@ -49,6 +49,69 @@ pub async fn lock_open(conn: &mut PgConnection, ids: &[&str]) -> Result<HashMap<
         (row.newcomer_id, OpenRequest { id, code, wrong_tries, expires_at, client_id })
     });
     Ok(open.collect())
+}
+
+/// The requests of a newcomer that can matter for a code.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// The open one.
+    pub open: Option<OpenRequest>,
+    /// When the last one that is over was asked for.
+    pub over_since: Option<DateTime<Utc>>,
+    /// Whether the right code was given, and the change is not made yet.
+    pub is_proved: bool,
+}
+
+/// Returns the requests of each of the newcomers `ids`, who must be locked, since `since`. Locks the open ones.
+pub async fn lock_requests(
+    conn: &mut PgConnection,
+    ids: &[&str],
+    since: DateTime<Utc>,
+) -> Result<HashMap<String, Requests>, Error> {
+    // Before the others are read, so that one that a sweep ends meanwhile is among them.
+    let open = lock_open(conn, ids).await?;
+    let rows = sqlx::query!(
+        r#"SELECT newcomer_id AS "newcomer_id!", max(asked_at) FILTER (WHERE ended_at IS NOT NULL) AS over_since,
+                  bool_or(proved_at IS NOT NULL AND ended_at IS NULL) AS "is_proved!"
+           FROM phone_changes WHERE newcomer_id = ANY($1) AND asked_at > $2 GROUP BY newcomer_id"#,
+        ids as &[&str],
+        since
+    );
+    let rows = rows.fetch_all(conn).await?.into_iter();
+    let mut requests: HashMap<String, Requests> = rows
+        .map(|row| (row.newcomer_id, Requests { open: None, over_since: row.over_since, is_proved: row.is_proved }))
+        .collect();
+    for (id, open) in open {
+        requests.entry(id).or_default().open = Some(open);
+    }
+    Ok(requests)
+}
+
+/// A phone that a client had, or has and may lose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OldPhone {
+    /// The client.
+    pub client_id: String,
+    /// Whether it has moved to another phone. If not, a code was sent to this one.
+    pub has_moved: bool,
+}
+
+/// Returns the last change since `since`, made or begun by a code, of each of these old phones (digits).
+pub async fn list_of_old_phones(
+    conn: &mut PgConnection,
+    phones: &[&str],
+    since: DateTime<Utc>,
+) -> Result<HashMap<String, OldPhone>, Error> {
+    let rows = sqlx::query!(
+        r#"SELECT DISTINCT ON (old_phone) old_phone, client_id AS "client_id!", outcome IS NOT DISTINCT FROM 'moved' AS "has_moved!"
+           FROM phone_changes
+           WHERE old_phone = ANY($1) AND asked_at > $2 AND client_id IS NOT NULL AND (operator IS NULL OR outcome = 'moved')
+           ORDER BY old_phone, id DESC"#,
+        phones as &[&str],
+        since
+    );
+    let rows = rows.fetch_all(conn).await?.into_iter();
+    Ok(rows.map(|row| (row.old_phone, OldPhone { client_id: row.client_id, has_moved: row.has_moved })).collect())
 }
 
 /// Counts the requests of a new phone and those for an old one since `since`, without those by operators. The clients with
@@ -239,8 +302,8 @@ pub async fn any_waits(conn: &mut PgConnection, lanes: &[String]) -> Result<bool
 /// Gives a client the phone of another, and makes the two one. Both must be locked by [`lock_clients`], the newcomer must pay
 /// nothing and hold no number, and no event of the two phones may wait.
 ///
-/// The newcomer's events, texts, old payments and callers' messages become the client's. Whether the new phone may be texted is as it
-/// was for the newcomer. Texts that wait for the old phone go to the new one; the newcomer's own questions are dropped.
+/// The newcomer's events, texts, old payments, payment link and callers' messages become the client's. Whether the new phone may be
+/// texted is as it was for the newcomer. Texts that wait for the old phone go to the new one; the newcomer's own questions are dropped.
 pub async fn move_client(
     conn: &mut PgConnection,
     change: &DueChange,
@@ -294,6 +357,7 @@ pub async fn move_client(
         newcomer_id
     );
     let wishes = wishes.fetch_one(&mut *conn).await?;
+    keep_references(conn, id, newcomer_id).await?;
     let removed = sqlx::query_scalar!(r#"SELECT remove_newcomer($1) AS "removed!""#, newcomer_id);
     if removed.fetch_one(&mut *conn).await? != 1 {
         return Err(Error::RowCount {
@@ -330,6 +394,20 @@ pub async fn move_client(
     .execute(&mut *conn)
     .await?;
     end(conn, change.id, "moved", now).await
+}
+
+/// Keeps the reference in the newcomer's payment link, and those that were kept for the newcomer: a payment by these links may still
+/// arrive, and is the client's. Subscriptions are locked, so no payment is read meanwhile.
+async fn keep_references(conn: &mut PgConnection, id: &str, newcomer_id: &str) -> Result<(), Error> {
+    sqlx::query!("UPDATE former_payment_references SET client_id = $1 WHERE client_id = $2", id, newcomer_id)
+        .execute(&mut *conn)
+        .await?;
+    let kept = sqlx::query!(
+        r#"INSERT INTO former_payment_references (reference, client_id) SELECT "paymentReference", $1 FROM clients WHERE id = $2"#,
+        id,
+        newcomer_id
+    );
+    ensure_rows(&kept.execute(conn).await?, 1, "keeping the payment reference of a newcomer")
 }
 
 /// Drops the queued texts that the move makes pointless: codes to the old phone, and the newcomer's questions.

@@ -298,7 +298,8 @@ pub async fn list_newest_of_clients(conn: &mut PgConnection, limit: i64) -> Resu
 /// Returns whether any of these client references is that of a client.
 pub async fn any_of_a_client(conn: &mut PgConnection, references: &[&str]) -> Result<bool, Error> {
     let any = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT FROM clients WHERE "paymentReference" = ANY($1)) AS "any!""#,
+        r#"SELECT EXISTS (SELECT FROM clients WHERE "paymentReference" = ANY($1))
+                  OR EXISTS (SELECT FROM former_payment_references WHERE reference = ANY($1)) AS "any!""#,
         references as &[&str]
     );
     Ok(any.fetch_one(conn).await?)

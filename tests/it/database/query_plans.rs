@@ -33,7 +33,7 @@ const SMALL: [&str; 17] = [
 ];
 
 /// Indexes that hold only rows that wait or are being handled: a query may read them whole.
-const OF_WHAT_WAITS: [&str; 19] = [
+const OF_WHAT_WAITS: [&str; 20] = [
     "a_client_has_one_open_case_of_a_kind",
     "a_cause_has_one_open_alert",
     "a_number_is_intended_once",
@@ -41,6 +41,7 @@ const OF_WHAT_WAITS: [&str; 19] = [
     "chosen_texts_in_order",
     "chosen_texts_that_wait",
     "clients_taken_over",
+    "clients_without_a_check",
     "cooling_numbers",
     "cooling_numbers_of_a_client",
     "deferred_events",

@@ -3,8 +3,9 @@
 use jobrun::demo::TestSystem;
 use jobrun_shared::numbers::seed_release;
 use jobrun_stand_in::stripe::Sale;
-use jobrun_tests::{PATIENCE, count, eventually, numbers, say, test_system, test_system_with, texts};
+use jobrun_tests::{PATIENCE, count, eventually, numbers, say, sweep_twice, test_system, test_system_with, texts};
 use serde_json::json;
+use sqlx::AssertSqlSafe;
 
 const OLD: &str = "+447900000001";
 const NEW: &str = "+447900000002";
@@ -117,7 +118,7 @@ async fn no_stranger_learns_whose_number_is_a_client_s_or_guesses_a_code() {
     }
     // After five wrong ones, the right one is none.
     let right = last_code(&system);
-    assert!(say(&system, NEW, &right).await[0].contains("What's your trade"), "no request is open");
+    assert!(say(&system, NEW, &right).await[0].contains("has run out"), "no request is open");
     assert_eq!(texts(&system.pool, CLIENTS).await[0], "ann|447900000001|+447100000001|t|COMPLETE");
 
     // Three codes a day, from one phone or to one phone: the rest is an operator's.
@@ -282,5 +283,214 @@ async fn the_messages_of_the_new_phone_s_callers_follow() {
     let (code, ..) = system.operator(&["client", "change-phone", "ann", NEW, "--yes", "--why", "lost"]).await.unwrap();
     assert_eq!(code, 0);
     assert_eq!(count(&system.pool, "SELECT count(*) FROM voicemails WHERE client_id = 'ann'").await, 1);
+}
+
+async fn execute(system: &TestSystem, statement: impl Into<String>) {
+    sqlx::raw_sql(AssertSqlSafe(statement.into())).execute(&system.pool).await.unwrap();
+}
+
+/// Returns the reference in the payment link of a phone's client.
+async fn reference_of(system: &TestSystem, phone: &str) -> String {
+    let select = r#"SELECT "paymentReference" FROM clients WHERE "phoneNumber" = $1"#;
+    sqlx::query_scalar(select).bind(phone.trim_start_matches('+')).fetch_one(&system.pool).await.unwrap()
+}
+
+async fn pay(system: &TestSystem, sale: &Sale) {
+    for event in sale.paid_by_card() {
+        assert_eq!(system.stand_in.stripe(&event).await.unwrap().status, 200);
+    }
+    system.settle().await.unwrap();
+}
+
+async fn prove(system: &TestSystem) -> Vec<String> {
+    say(system, NEW, ASKS).await;
+    let code = last_code(system);
+    say(system, NEW, &code).await
+}
+
+const PAYERS: &str = "SELECT concat_ws(' ', client_id, standing) FROM subscriptions ORDER BY heard_of_at, id";
+const OPEN_ALERTS: &str = "SELECT cause FROM alerts WHERE cleared_at IS NULL ORDER BY cause";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_by_the_link_of_a_newcomer_reaches_the_client_that_it_became() {
+    let system = with_ann(1).await;
+    say(&system, NEW, "Hi").await;
+    let (own, newcomers) = (reference_of(&system, OLD).await, reference_of(&system, NEW).await);
+    pay(&system, &Sale::new(Some(&own))).await;
+    assert!(prove(&system).await[0].starts_with("Done"));
+    assert_eq!(reference_of(&system, NEW).await, own, "her own link stays");
+    // She pays already, so this is one payment too many.
+    let second = Sale::new(Some(&newcomers));
+    pay(&system, &second).await;
+    assert_eq!(texts(&system.pool, PAYERS).await, ["ann active", "ann active"]);
+    assert_eq!(texts(&system.pool, OPEN_ALERTS).await, ["paid-twice:ann"]);
+    system.stand_in.stripe(&second.after(60).subscription("deleted", "canceled", None)).await.unwrap();
+    system.settle().await.unwrap();
+    assert_eq!(texts(&system.pool, OPEN_ALERTS).await, [""; 0]);
+
+    // The references go along from move to move: this client was another one's phone before it became Ann's.
+    let third = "+447900000004";
+    say(&system, OTHER, "Hi").await;
+    let others = reference_of(&system, OTHER).await;
+    say(&system, third, "Hi").await;
+    let thirds = reference_of(&system, third).await;
+    let id: String = sqlx::query_scalar(r#"SELECT id FROM clients WHERE "phoneNumber" = '447900000004'"#)
+        .fetch_one(&system.pool)
+        .await
+        .unwrap();
+    for (client, phone) in [(id.as_str(), OTHER), ("ann", OTHER)] {
+        let (code, shown, errors) = system.operator(&["client", "change-phone", client, phone, "--yes"]).await.unwrap();
+        assert_eq!(code, 0, "{shown}{errors}");
+        system.settle().await.unwrap();
+    }
+    for reference in [&others, &thirds] {
+        pay(&system, &Sale::new(Some(reference))).await;
+    }
+    assert_eq!(texts(&system.pool, PAYERS).await.iter().filter(|it| it.starts_with("ann ")).count(), 4);
+    assert_eq!(texts(&system.pool, OPEN_ALERTS).await, ["paid-twice:ann"]);
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_who_does_not_pay_any_more_is_served_for_a_payment_by_its_newcomer_s_link() {
+    let system = with_ann(1).await;
+    execute(
+        &system,
+        r#"UPDATE clients SET "paymentActive" = FALSE, "paymentStanding" = 'ended', "twilioNumber" = NULL WHERE id = 'ann';
+           UPDATE onboarding_states SET current_state = 'S5_CONFIRM_LIVE' WHERE client_id = 'ann';
+           UPDATE twilio_number_pool SET status = 'AVAILABLE', client_id = NULL"#,
+    )
+    .await;
+    say(&system, NEW, "Hi").await;
+    let newcomers = reference_of(&system, NEW).await;
+    assert!(prove(&system).await[0].starts_with("Done"));
+    pay(&system, &Sale::new(Some(&newcomers))).await;
+    let ann = texts(&system.pool, CLIENTS).await;
+    assert!(ann.len() == 1 && ann[0].starts_with("ann|447900000002|+447100000001|t|"), "{ann:?}");
+    system.shut_down().await.unwrap();
+}
+
+/// Either the payment comes first, and the two stay two; or the move does, and the payment is the client's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_that_crosses_a_move_belongs_to_a_client_in_either_order() {
+    for _ in 0..3 {
+        let system = with_ann(2).await;
+        say(&system, NEW, ASKS).await;
+        let (code, reference) = (last_code(&system), reference_of(&system, NEW).await);
+        let sale = Sale::new(Some(&reference));
+        let (told, paid) = tokio::join!(system.stand_in.text(NEW, &code), async {
+            for event in sale.paid_by_card() {
+                system.stand_in.stripe(&event).await.unwrap();
+            }
+        });
+        assert_eq!((told.unwrap().status, paid), (200, ()));
+        system.settle().await.unwrap();
+        let newcomer = r#"SELECT count(*) FROM clients WHERE id <> 'ann' AND "paymentActive""#;
+        let whose = if count(&system.pool, newcomer).await == 1 { "the newcomer" } else { "ann" };
+        let payers = texts(&system.pool, PAYERS).await;
+        assert_eq!((payers.len(), payers[0] == "ann active"), (1, whose == "ann"), "{payers:?}");
+        assert!(payers[0].ends_with(" active"), "{payers:?}");
+        assert_eq!(count(&system.pool, "SELECT count(*) FROM alerts WHERE cause LIKE 'payment-unassigned%'").await, 0);
+        system.shut_down().await.unwrap();
+    }
+}
+
+const ABOUT_PERSON: &str = "SELECT about FROM alerts WHERE cause LIKE 'person-wanted:%' AND cleared_at IS NULL";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_that_did_not_ask_for_the_move_is_heard_as_its_client() {
+    // Before the move: the client itself says so.
+    let system = with_ann(1).await;
+    say(&system, NEW, ASKS).await;
+    say(&system, OLD, "PERSON").await;
+    let about = texts(&system.pool, ABOUT_PERSON).await;
+    assert!(about.len() == 1 && about[0].contains("client ann") && about[0].contains("new phone"), "{about:?}");
+    let case = "SELECT concat_ws('|', client_id, said) FROM cases WHERE closed_at IS NULL";
+    let said = texts(&system.pool, case).await;
+    assert!(
+        said.len() == 1 && said[0].starts_with("ann|PERSON") && said[0].contains("a code was asked for"),
+        "{said:?}"
+    );
+    system.shut_down().await.unwrap();
+
+    // After it, the old phone is a stranger's.
+    let system = with_ann(1).await;
+    assert!(prove(&system).await[0].starts_with("Done"));
+    say(&system, OLD, "PERSON").await;
+    let about = texts(&system.pool, ABOUT_PERSON).await;
+    assert!(about.len() == 1 && about[0].contains("client ann"), "{about:?}");
+    let said = texts(&system.pool, case).await;
+    assert!(said.len() == 1 && !said[0].starts_with("ann|") && said[0].contains("client ann"), "{said:?}");
+    let (_, shown, _) = system.operator(&["cases"]).await.unwrap();
+    assert!(shown.contains("client ann"), "{shown}");
+    // Much later, the phone may be another person's.
+    execute(
+        &system,
+        "UPDATE phone_changes SET asked_at = asked_at - INTERVAL '31 days', ended_at = ended_at - INTERVAL '31 days';
+         UPDATE cases SET closed_at = now(), closed_by = 'ada'; UPDATE alerts SET cleared_at = now()",
+    )
+    .await;
+    say(&system, OLD, "PERSON").await;
+    let about = texts(&system.pool, ABOUT_PERSON).await;
+    assert!(about.len() == 1 && !about[0].contains("client ann"), "{about:?}");
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guessed_codes_raise_an_alert_that_names_the_client_and_ends_by_itself() {
+    let system = with_ann(1).await;
+    say(&system, NEW, ASKS).await;
+    say(&system, OTHER, "I've got a new phone, my old number is 07900 999999").await;
+    let code = wrong(&last_code(&system));
+    let open =
+        "SELECT concat_ws('|', cause, times) FROM alerts WHERE cleared_at IS NULL AND cause LIKE 'code-guesses%'";
+    for nth in 1..=5 {
+        assert_eq!(texts(&system.pool, open).await, [""; 0], "before wrong code {nth}");
+        say(&system, NEW, &code).await;
+        say(&system, OTHER, &code).await;
+    }
+    assert_eq!(texts(&system.pool, open).await, ["code-guesses:ann|1"], "none is about a number of no client");
+    let about = texts(&system.pool, "SELECT about FROM alerts WHERE cause = 'code-guesses:ann'").await;
+    assert!(about[0].contains("lient ann") && !about[0].contains("4479000000"), "{about:?}");
+    execute(&system, "UPDATE alerts SET last_seen_at = now() - INTERVAL '25 hours'").await;
+    eventually(PATIENCE, "it ends by itself", async || texts(&system.pool, open).await.is_empty()).await;
+
+    // Three requests in a day, and one more.
+    for _ in 0..2 {
+        say(&system, NEW, ASKS).await;
+    }
+    assert_eq!(texts(&system.pool, open).await, [""; 0]);
+    say(&system, NEW, ASKS).await;
+    assert_eq!(texts(&system.pool, open).await, ["code-guesses:ann|1"]);
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_that_comes_after_its_request_is_over_is_no_answer_to_a_question() {
+    let system = with_ann(1).await;
+    say(&system, NEW, "Plumber from London").await;
+    say(&system, NEW, ASKS).await;
+    let code = last_code(&system);
+    execute(
+        &system,
+        "UPDATE phone_changes SET asked_at = now() - INTERVAL '20 minutes', expires_at = now() - INTERVAL '5 minutes'",
+    )
+    .await;
+    let over = "SELECT count(*) FROM phone_changes WHERE outcome = 'expired' AND code_hmac IS NULL";
+    eventually(PATIENCE, "the request is over", async || count(&system.pool, over).await == 1).await;
+    let newcomer = "SELECT concat_ws(' ', current_state, misfits, collected_fields) FROM onboarding_states JOIN clients ON id = client_id
+                    WHERE client_id <> 'ann'";
+    let before = texts(&system.pool, newcomer).await;
+    assert!(before.len() == 1 && before[0].starts_with("S2_BUSINESS_NAME"), "{before:?}");
+    let told = say(&system, NEW, &code).await;
+    assert!(told.len() == 1 && told[0].contains("that code has run out"), "{told:?}");
+    assert_eq!(texts(&system.pool, newcomer).await, before, "nothing changes");
+    assert!(texts(&system.pool, CLIENTS).await.contains(&"ann|447900000001|+447100000001|t|COMPLETE".to_owned()));
+    // Words are answers as before, and so are digits a day later.
+    assert!(say(&system, NEW, "1st Choice Plumbing").await[0].contains("your own name"));
+    execute(&system, "UPDATE phone_changes SET asked_at = now() - INTERVAL '25 hours'").await;
+    let told = say(&system, NEW, &code).await;
+    assert!(!told[0].contains("has run out"), "{told:?}");
+    sweep_twice(&system).await;
     system.shut_down().await.unwrap();
 }

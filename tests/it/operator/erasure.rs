@@ -167,19 +167,29 @@ async fn a_client_who_has_moved_to_a_new_phone_is_erased_with_its_time_on_the_ol
     }
     assert_eq!(count(&system.pool, "SELECT count(*) FROM cases WHERE said LIKE 'Zanzibar is%Zanzibar again'").await, 1);
     say(&system, ANN, "I have a new phone, my old number is 07911 222333").await;
+    let newcomers = column(&system, ANN, r#""paymentReference""#).await;
     let code = system.stand_in.bodies_to(old).pop().unwrap();
     let code: String = code.chars().filter(char::is_ascii_digit).collect();
     assert!(say(&system, ANN, &code).await[0].starts_with("Done"), "{code}");
     go_live(&system, BEN, ["Ben's Boilers", "Ben Jones"]).await;
     cancel(&system, &sale).await;
+    // By the link of the newcomer that the phone was, she pays and cancels once more.
+    let by_newcomer = Sale::new(Some(&newcomers));
+    for event in by_newcomer.paid_by_card() {
+        system.stand_in.stripe(&event).await.unwrap();
+    }
+    cancel(&system, &by_newcomer).await;
     let (code, shown) = run(&system, &["client", "export", ANN, "--json"]).await;
     assert!(code == 0 && shown.contains("447911222333") && !shown.contains("654321"), "{shown}");
+    assert!(shown.contains("former_payment_references") && shown.contains(&newcomers), "{shown}");
     let (code, shown) = run(&system, &["client", "erase", ANN, "--yes", "--why", "she asked"]).await;
     assert_eq!(code, 0, "{shown}");
     assert_gone(&system, "after a move").await;
     let dumped = dump(&system).await;
     let line = dumped.lines().find(|line| line.contains("7911222333") || line.contains("7911 222333"));
     assert!(line.is_none(), "the old phone is still there: {line:?}");
+    let line = dumped.lines().find(|line| line.contains(&newcomers));
+    assert!(line.is_none(), "the reference of the newcomer is still there: {line:?}");
     system.shut_down().await.unwrap();
 }
 

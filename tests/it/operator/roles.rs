@@ -35,6 +35,7 @@ const DENIED: [(&str, &[&str]); 4] = [
         &[
             "DELETE FROM clients",
             "DELETE FROM payment_events",
+            "DELETE FROM former_payment_references",
             "DELETE FROM subscriptions",
             "DELETE FROM alerts",
             "DELETE FROM twilio_number_pool",

@@ -242,7 +242,7 @@ const RULES: [(&str, &str); 33] = [
         "SELECT cause FROM alerts
          WHERE cleared_at IS NULL
            AND split_part(cause, ':', 1) IN ('stuck', 'unfinished', 'person-wanted', 'cancel-asked', 'untold', 'unreachable',
-                                             'opted-out', 'paid-twice', 'loop')
+                                             'opted-out', 'paid-twice', 'loop', 'code-guesses')
            AND NOT EXISTS (SELECT FROM clients c WHERE c.id = split_part(cause, ':', 2))",
     ),
     (

@@ -4,7 +4,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_onboarding::phone_change::{
-    Answer, CODE_VALID_FOR, NotMoved, REQUESTS_COUNTED_FOR, Request, answer_request, may_move,
+    Answer, CODE_VALID_FOR, NotMoved, REQUESTS_COUNTED_FOR, Request, answer_request, are_used_up, may_move,
 };
 use jobrun_onboarding::{Client, Concern, E164, Text, home_region, wording};
 use jobrun_shared::alerts::{Kind, clients as alert_of};
@@ -179,8 +179,11 @@ async fn ask(
         phone_changes::insert_request(conn, &stored, now).await?;
     }
     record(conn, event, answer.name(), Some(&newcomer), now).await?;
-    let raised =
+    let mut raised =
         if answer == Answer::AskOperator { ask_operator(conn, context, &newcomer, now).await? } else { Vec::new() };
+    if let Some(client) = client.as_ref().filter(|_| are_used_up(&request)) {
+        raised.extend(alerts::raise(conn, &[alert_of::code_guesses(&client.id)], now).await?);
+    }
     Ok(Done { raised, ..Done::default() })
 }
 

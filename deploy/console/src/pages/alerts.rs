@@ -63,8 +63,17 @@ fn first_of(count: usize) -> String {
 /// Returns the client that an alert is about, if its cause names one.
 #[must_use]
 pub fn client_of(cause: &str) -> Option<&str> {
-    const ABOUT_CLIENTS: [&str; 8] =
-        ["stuck", "unfinished", "person-wanted", "cancel-asked", "untold", "unreachable", "opted-out", "paid-twice"];
+    const ABOUT_CLIENTS: [&str; 9] = [
+        "stuck",
+        "unfinished",
+        "person-wanted",
+        "cancel-asked",
+        "untold",
+        "unreachable",
+        "opted-out",
+        "paid-twice",
+        "code-guesses",
+    ];
     let (kind, subject) = cause.split_once(':')?;
     if kind == "undelivered" {
         return subject.split_once(':').map(|(_, client)| client);

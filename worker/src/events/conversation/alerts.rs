@@ -3,8 +3,10 @@
 use jobrun_onboarding::{Client, Concern, TextKind};
 use jobrun_shared::alerts::numbers::pool_empty;
 use jobrun_shared::alerts::{Kind, cause_of_undelivered, clients as alert_of};
+use jobrun_shared::cases;
 use jobrun_shared::db::alerts::NewAlert;
 use jobrun_shared::db::cases::NewCase;
+use jobrun_shared::db::phone_changes::OldPhone;
 
 use super::work::ClientWork;
 
@@ -64,7 +66,30 @@ impl ClientWork {
         let Client { id, state, .. } = &self.loaded.client;
         let stuck = self.stuck.then(|| alert_of::stuck(id, *state));
         let cancels = self.cancel_asked.then(|| alert_of::cancel_asked(id));
-        let wants_person = self.person_wanted.then(|| alert_of::person_wanted(id));
-        stuck.into_iter().chain(cancels).chain(wants_person).collect()
+        let wants_person = self.person_wanted.then(|| match &self.old_phone {
+            Some(OldPhone { has_moved: false, .. }) => alert_of::may_not_have_asked(id),
+            Some(OldPhone { client_id, has_moved: true }) => alert_of::may_not_have_moved(id, client_id),
+            None => alert_of::person_wanted(id),
+        });
+        let guessed = self.guessed_at.iter().map(|client_id| alert_of::code_guesses(client_id));
+        stuck.into_iter().chain(cancels).chain(wants_person).chain(guessed).collect()
+    }
+
+    /// Notes that the client's phone was, or may soon be, the old one of a client that moves. The cases say it, because an operator has
+    /// to find the client that they are about.
+    pub(super) fn add_old_phone(&mut self, old: OldPhone) {
+        let is_own = old.client_id == self.loaded.client.id;
+        if is_own == old.has_moved {
+            return;
+        }
+        let cause = Kind::PersonWanted.of(&self.loaded.client.id);
+        let remark = if old.has_moved {
+            format!("(with the phone that client {} had until it moved to a new one)", old.client_id)
+        } else {
+            "(after a code was asked for that moves it to a new phone)".to_owned()
+        };
+        let about_it = |case: &&mut NewCase| cases::cause_of(&self.loaded.client.id, case.kind) == cause;
+        self.cases.iter_mut().filter(about_it).for_each(|case| case.said = format!("{}\n{remark}", case.said));
+        self.old_phone = Some(old);
     }
 }

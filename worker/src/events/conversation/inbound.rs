@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use jobrun_onboarding::forwarding_checks::ForwardingCheck;
-use jobrun_onboarding::phone_change::{self, CodeReply};
+use jobrun_onboarding::phone_change::{self, CodeReply, WRONG_TRIES_MAX};
 use jobrun_onboarding::{Call, E164, Event, Keyword, VoiceMessage, caller, keyword};
 use jobrun_shared::db::inbox::{Payload, PendingEvent};
 use jobrun_shared::phone_codes;
@@ -19,7 +19,7 @@ pub(super) enum Inbound {
     Event(Event),
     /// A text to a number of ours that is neither the onboarding number nor the client's own.
     Misdirected,
-    /// A reminder or a check that something said meanwhile has overtaken.
+    /// A reminder or a check that something said meanwhile has overtaken, or a code that was given before.
     Overtaken,
     /// An event that is not for a conversation, or cannot be read.
     Nothing,
@@ -34,8 +34,8 @@ impl ClientWork {
                 self.convert_misdirected(event, body, opt_out_type.as_deref())
             }
             Some(Payload::Text { body, opt_out_type, .. }) => {
-                if let Some(reply) = self.code_reply(body, event.received_at) {
-                    return Inbound::Event(Event::CodeReply(reply));
+                if let Some(inbound) = self.code_reply(body, event.received_at) {
+                    return inbound;
                 }
                 let taken_for = opt_out_type.as_deref().and_then(keyword);
                 Inbound::Event(Event::Text { body: body.clone(), taken_for, received_at: event.received_at })
@@ -90,12 +90,22 @@ impl ClientWork {
         }
     }
 
-    /// Compares a code with that of the open request, if the client has one.
-    fn code_reply(&self, body: &str, received_at: DateTime<Utc>) -> Option<CodeReply> {
-        let (request, code) = (self.phone_request.as_ref()?, phone_change::code_in(body)?);
+    /// Compares a code with that of the open request, if the client has one. Without one, the digits are still no answer to a question
+    /// for a day: they are a code that came too late, or the right one again.
+    fn code_reply(&self, body: &str, received_at: DateTime<Utc>) -> Option<Inbound> {
+        let code = phone_change::code_in(body)?;
+        let Some(request) = &self.phone_requests.open else {
+            if self.phone_requests.is_proved {
+                return Some(Inbound::Overtaken);
+            }
+            let expires_at = self.phone_requests.over_since?;
+            let over = CodeReply { is_right: false, wrong_before: WRONG_TRIES_MAX, expires_at, received_at };
+            return Some(Inbound::Event(Event::CodeReply(over)));
+        };
         // Without a client that moves, no code is right, even if it is guessed.
         let is_right = request.client_id.is_some() && phone_codes::is_right(&request.code, &code);
-        Some(CodeReply { is_right, wrong_before: request.wrong_tries, expires_at: request.expires_at, received_at })
+        let (wrong_before, expires_at) = (request.wrong_tries, request.expires_at);
+        Some(Inbound::Event(Event::CodeReply(CodeReply { is_right, wrong_before, expires_at, received_at })))
     }
 
     /// Returns whether `number` is the onboarding number or the client's own. On any other, a client is treated as a stranger.

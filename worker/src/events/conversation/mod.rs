@@ -18,11 +18,11 @@ mod work;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use jobrun_onboarding::phone_change::code_in;
+use jobrun_onboarding::phone_change::{CODE_KNOWN_FOR, code_in};
 use jobrun_onboarding::{Allocation, Client, E164, Payment, State, region_of};
 use jobrun_shared::db::alerts::NewAlert;
 use jobrun_shared::db::inbox::{self, Payload, PendingEvent};
-use jobrun_shared::db::phone_changes::{self, OpenRequest};
+use jobrun_shared::db::phone_changes::{self, Requests};
 use jobrun_shared::db::{self, Patience, clients, numbers, subscriptions};
 use jobrun_shared::{clock, telemetry};
 use sqlx::{Acquire, PgConnection, Postgres, Transaction};
@@ -196,7 +196,7 @@ async fn load(
     }
     let payments = load_payment_statuses(conn, pending.values().flatten()).await?;
     let unserved = unserved_regions(conn, &loaded).await?;
-    let mut requests = load_phone_requests(conn, &loaded, &lanes, &pending).await?;
+    let mut requests = load_phone_requests(conn, &loaded, &lanes, &pending, now).await?;
     let mut calls = calls::load(conn, &loaded, &lanes, &pending).await?;
     let mut callers = text_back::load(conn, context, &loaded, &lanes, &pending, now).await?;
     let batch = loaded.into_iter().zip(lanes).map(|(loaded, lanes)| {
@@ -207,26 +207,30 @@ async fn load(
         let calls = calls.remove(&loaded.client.id).unwrap_or_default();
         let callers = callers.remove(&loaded.client.id).unwrap_or_default();
         let region_served = !unserved.contains(&region_of(&loaded.region));
-        let phone_request = requests.remove(&loaded.client.id);
-        ClientWork { payment, asked_at, region_served, calls, callers, phone_request, ..ClientWork::new(loaded, own) }
+        let phone_requests = requests.remove(&loaded.client.id).unwrap_or_default();
+        ClientWork { payment, asked_at, region_served, calls, callers, phone_requests, ..ClientWork::new(loaded, own) }
     });
     Ok(batch.collect())
 }
 
-/// Returns the open requests for a change of phone of the clients whose texts have a code. Does not query if there are none, as is
+/// Returns the requests for a change of phone of the clients whose texts have a code. Does not query if there are none, as is
 /// usual.
 async fn load_phone_requests(
     conn: &mut PgConnection,
     loaded: &[clients::Loaded],
     lanes: &[Vec<String>],
     pending: &HashMap<String, Vec<PendingEvent>>,
-) -> Result<HashMap<String, OpenRequest>, db::Error> {
+    now: DateTime<Utc>,
+) -> Result<HashMap<String, Requests>, db::Error> {
     let has_code =
         |event: &PendingEvent| matches!(&event.payload, Some(Payload::Text { body, .. }) if code_in(body).is_some());
     let own = |lanes: &[String]| lanes.iter().filter_map(|lane| pending.get(lane)).flatten().any(has_code);
     let ids = loaded.iter().zip(lanes).filter(|(_, lanes)| own(lanes)).map(|(loaded, _)| loaded.client.id.as_str());
     let ids: Vec<&str> = ids.collect();
-    if ids.is_empty() { Ok(HashMap::new()) } else { phone_changes::lock_open(conn, &ids).await }
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    phone_changes::lock_requests(conn, &ids, now - CODE_KNOWN_FOR).await
 }
 
 /// Returns the payment status of the clients whose payment has changed. Does not query if there are none, as is usual.

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use jobrun_onboarding::calls::{KeptRecording, LINK_LASTS};
 use jobrun_onboarding::forwarding_checks::FIRST_LOOK_AFTER;
 use jobrun_onboarding::loop_guard::Admission;
-use jobrun_onboarding::phone_change::PhoneChangeStep;
+use jobrun_onboarding::phone_change::{OLD_PHONE_HEARD_FOR, PhoneChangeStep};
 use jobrun_onboarding::reminders::LOOK_AGAIN_AFTER;
 use jobrun_onboarding::{Client, Concern, E164, MISFITS_MAX, Takeover, TextKind};
 use jobrun_shared::alerts::texts;
@@ -31,6 +31,7 @@ pub(super) async fn save(
     now: DateTime<Utc>,
 ) -> Result<(Vec<NewAlert>, Vec<String>), db::Error> {
     drop_texts_sent_before(conn, batch).await?;
+    find_old_phones(conn, batch, now).await?;
     let mut raised = apply_loop_guard(conn, batch, now).await?;
     raised.extend(batch.iter().flat_map(ClientWork::unreachable_payer_alerts));
     raised.extend(batch.iter().filter_map(ClientWork::pool_empty_alert));
@@ -83,9 +84,10 @@ pub(super) async fn save(
     save_phone_steps(conn, batch, now).await?;
     let tests: Vec<TestChange<'_>> = batch.iter().filter_map(ClientWork::test_change).collect();
     forwarding_checks::save_tests(conn, &tests).await?;
-    let first_look = Some(now + FIRST_LOOK_AFTER);
-    let live = batch.iter().filter_map(ClientWork::goes_live);
-    let live: Vec<NextLook<'_>> = live.map(|client_id| NextLook { client_id, at: first_look, told_at: None }).collect();
+    let first_look = now + FIRST_LOOK_AFTER;
+    let live = batch.iter().filter_map(|work| work.goes_live(first_look));
+    let live: Vec<NextLook<'_>> =
+        live.map(|client_id| NextLook { client_id, at: Some(first_look), told_at: None }).collect();
     forwarding_checks::save_next(conn, &live).await?;
     let follow_ups: Vec<NewEvent> = batch.iter().flat_map(|work| work.follow_ups.clone()).collect();
     inbox::insert(conn, &follow_ups, now).await?;
@@ -110,6 +112,27 @@ async fn clear_alerts(
     let concerned = alerts::list_open_subjects(conn, &ids).await?;
     let concerned = batch.iter().filter(|work| concerned.contains(&work.loaded.client.id));
     alerts::clear(conn, &concerned.flat_map(ClientWork::resolved_causes).collect::<Vec<_>>(), now).await
+}
+
+/// Finds out about the phones of clients who need a person, because they may be reporting a theft: see
+/// [`ClientWork::add_old_phone`]. Does not query if there are none, as is usual.
+async fn find_old_phones(
+    conn: &mut PgConnection,
+    batch: &mut [ClientWork],
+    now: DateTime<Utc>,
+) -> Result<(), db::Error> {
+    let mut need: Vec<&mut ClientWork> = batch.iter_mut().filter(|work| work.person_wanted).collect();
+    if need.is_empty() {
+        return Ok(());
+    }
+    let phones: Vec<&str> = need.iter().map(|work| work.loaded.client.owner_phone.digits()).collect();
+    let mut old = phone_changes::list_of_old_phones(conn, &phones, now - OLD_PHONE_HEARD_FOR).await?;
+    for work in &mut need {
+        if let Some(found) = old.remove(work.loaded.client.owner_phone.digits()) {
+            work.add_old_phone(found);
+        }
+    }
+    Ok(())
 }
 
 /// Closes the cases whose alerts have ended, and those of clients that were handed back. Then opens new ones.

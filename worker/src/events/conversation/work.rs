@@ -17,7 +17,7 @@ use jobrun_shared::db::forwarding_checks::TestChange;
 use jobrun_shared::db::inbox::{NOT_UNDERSTOOD, NewEvent, Outcome, Payload, PendingEvent, Source};
 use jobrun_shared::db::numbers;
 use jobrun_shared::db::outbox::NewMessage;
-use jobrun_shared::db::phone_changes::OpenRequest;
+use jobrun_shared::db::phone_changes::{OldPhone, OpenRequest, Requests};
 use jobrun_shared::traces::{Span, SpanName};
 
 use super::calls::Calls;
@@ -35,15 +35,21 @@ pub(super) struct ClientWork {
     /// Set if the service has ended: the client gives up its number and its place on the waiting list.
     pub(super) loss: Option<numbers::Loss>,
     pub(super) payment_updated: bool,
-    /// The open request for a change of phone, if a text has a code in it.
-    pub(super) phone_request: Option<OpenRequest>,
+    /// The requests for a change of phone, if a text has a code in it.
+    pub(super) phone_requests: Requests,
     /// What became of requests: `phone_changes.id`, and the step.
     pub(super) phone_steps: Vec<(i64, PhoneChangeStep)>,
+    /// The clients for whose codes all tries were used up.
+    pub(super) guessed_at: Vec<String>,
+    /// The client that has moved from this phone, or for which a code was asked for, if the client needs a person.
+    pub(super) old_phone: Option<OldPhone>,
     pub(super) outcomes: Vec<Outcome>,
     pub(super) texts: Vec<NewMessage>,
     pub(super) moved: bool,
     /// Whether the conversation went on: by a move, or by an answer of the client's.
     pub(super) went_on: bool,
+    /// Whether the client has gone live.
+    pub(super) went_live: bool,
     /// Whether an operator took the client over.
     pub(super) was_taken_over: bool,
     pub(super) misfits_changed: bool,
@@ -98,12 +104,15 @@ impl ClientWork {
             payment: None,
             loss: None,
             payment_updated: false,
-            phone_request: None,
+            phone_requests: Requests::default(),
             phone_steps: Vec::new(),
+            guessed_at: Vec::new(),
+            old_phone: None,
             outcomes: Vec::new(),
             texts: Vec::new(),
             moved: false,
             went_on: false,
+            went_live: false,
             was_taken_over: false,
             misfits_changed: false,
             test_changed: false,
@@ -245,10 +254,11 @@ impl ClientWork {
         self.test_changed.then_some(TestChange { client_id: id, asked_at: *forwarding_test, look_at })
     }
 
-    /// Returns the client's id, if it is live and no sweep looks at its forwarding yet.
-    pub(super) fn goes_live(&self) -> Option<&str> {
+    /// Returns the client's id, if it is live and no sweep looks at its forwarding yet; if it has just gone live, none by `look_at`.
+    pub(super) fn goes_live(&self, look_at: DateTime<Utc>) -> Option<&str> {
         let client = &self.loaded.client;
-        let is_new = self.loaded.forwarding_check_at.is_none() && client.forwarding_test.is_none();
+        let is_late = self.loaded.forwarding_check_at.is_none_or(|at| self.went_live && at > look_at);
+        let is_new = is_late && client.forwarding_test.is_none();
         (client.state == State::Complete && is_new).then_some(client.id.as_str())
     }
 
@@ -263,6 +273,36 @@ impl ClientWork {
         let Client { id, payment, payment_active, .. } = &self.loaded.client;
         let update = clients::PaymentUpdate { client_id: id, payment: *payment, payment_active: *payment_active };
         self.payment_updated.then_some(update)
+    }
+
+    /// Notes the step of a change of phone. Returns the event that follows from it, with its name.
+    fn take_phone_step(&mut self, step: PhoneChangeStep, event: &PendingEvent) -> Option<(&'static str, Payload)> {
+        if let PhoneChangeStep::Asked(old) = &step {
+            let (client_id, old_phone) = (self.loaded.client.id.clone(), old.as_str().to_owned());
+            let asked_at = event.received_at;
+            return Some(("phone-change-asked", Payload::PhoneChangeAsked { client_id, old_phone, asked_at }));
+        }
+        let requests = &mut self.phone_requests;
+        let open = requests.open.take()?;
+        self.phone_steps.push((open.id, step.clone()));
+        match step {
+            PhoneChangeStep::WrongTry => {
+                requests.open = Some(OpenRequest { wrong_tries: open.wrong_tries + 1, ..open });
+                None
+            }
+            PhoneChangeStep::Proved => {
+                requests.is_proved = true;
+                let due = |client_id| ("phone-change-due", Payload::PhoneChangeDue { change_id: open.id, client_id });
+                open.client_id.map(due)
+            }
+            PhoneChangeStep::Over => {
+                requests.over_since = Some(event.received_at);
+                // In time, so it was the last wrong code.
+                self.guessed_at.extend(open.client_id.filter(|_| event.received_at <= open.expires_at));
+                None
+            }
+            PhoneChangeStep::Asked(_) => None,
+        }
     }
 
     fn apply(&mut self, context: &JobContext, event: &PendingEvent, decision: Decision) {
@@ -282,6 +322,7 @@ impl ClientWork {
         self.moved |= changes_state || changes_answers;
         let answers_more = decision.collected.answers_more_than(&client.collected);
         self.went_on |= changes_state || (answers_more && !is_of_operator);
+        self.went_live |= changes_state && decision.next == State::Complete;
         let is_another = |it: &Takeover| client.takeover.as_ref().is_none_or(|before| before.by != it.by);
         self.was_taken_over |= decision.takeover.as_ref().is_some_and(is_another);
         self.misfits_changed |= decision.exchange.misfits != client.exchange.misfits;
@@ -367,9 +408,7 @@ impl ClientWork {
         }));
         let client_id = client.id.clone();
         let client_id = &client_id;
-        let phone_change = decision
-            .phone_change
-            .and_then(|step| take_phone_step(step, event, client_id, &mut self.phone_request, &mut self.phone_steps));
+        let phone_change = decision.phone_change.and_then(|step| self.take_phone_step(step, event));
         let due = decision.number_due.then(|| ("number-due", Payload::NumberDue { client_id: client_id.clone() }));
         let taken = decision.takes_number.map(|number| {
             let number = number.as_str().to_owned();
@@ -381,32 +420,5 @@ impl ClientWork {
         }));
         self.journal.push(decision.journal);
         self.record_outcome(event, outcome);
-    }
-}
-
-/// Notes the step of a change of phone. Returns the event that follows from it, with its name.
-fn take_phone_step(
-    step: PhoneChangeStep,
-    event: &PendingEvent,
-    client_id: &str,
-    request: &mut Option<OpenRequest>,
-    steps: &mut Vec<(i64, PhoneChangeStep)>,
-) -> Option<(&'static str, Payload)> {
-    if let PhoneChangeStep::Asked(old) = &step {
-        let (client_id, old_phone) = (client_id.to_owned(), old.as_str().to_owned());
-        let asked_at = event.received_at;
-        return Some(("phone-change-asked", Payload::PhoneChangeAsked { client_id, old_phone, asked_at }));
-    }
-    let open = request.take()?;
-    steps.push((open.id, step.clone()));
-    match step {
-        PhoneChangeStep::WrongTry => {
-            *request = Some(OpenRequest { wrong_tries: open.wrong_tries + 1, ..open });
-            None
-        }
-        PhoneChangeStep::Proved => open
-            .client_id
-            .map(|client_id| ("phone-change-due", Payload::PhoneChangeDue { change_id: open.id, client_id })),
-        PhoneChangeStep::Over | PhoneChangeStep::Asked(_) => None,
     }
 }
