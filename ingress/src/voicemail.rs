@@ -2,7 +2,7 @@
 //!
 //! The ingress serves them because it is the one program that the public reaches, and the link needs no account. To stay minimal, it
 //! keeps no recording: it asks the database what the link leads to, and passes on what Twilio sends, with a limit on how many at a
-//! time, how long and how much. Our credentials go to Twilio alone, so a redirect of Twilio's is neither followed nor passed on.
+//! time, of all links and of one, how long and how much. Our credentials go to Twilio alone, so a redirect of Twilio's is neither followed nor passed on.
 //!
 //! A listener who stalls loses the connection after a while, as every sender does (`server.rs`), and with it the place.
 //!
@@ -10,7 +10,6 @@
 //! the same lookup.
 
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -21,9 +20,8 @@ use futures::stream;
 use jobrun_shared::db::voicemails::{self, Linked};
 use jobrun_shared::{clock, db};
 use jobrun_twilio::recordings::Sound;
-use tokio::sync::OwnedSemaphorePermit;
 
-use crate::recordings::Recordings;
+use crate::recordings::{Place, Recordings};
 use crate::state::AppState;
 
 /// How long a lookup may take, its wait for the others included.
@@ -76,7 +74,7 @@ async fn find(state: &AppState, secret: &str) -> Result<Option<Linked>, ()> {
 
 /// Passes a recording on as it arrives from Twilio.
 async fn pass_on(recordings: &Recordings, linked: &Linked, headers: &HeaderMap) -> Response {
-    let Ok(slot) = Arc::clone(&recordings.sounds).try_acquire_owned() else { return unavailable() };
+    let Some(place) = recordings.take_place(&linked.recording_sid) else { return unavailable() };
     let sound = match recordings.api.recording(&linked.recording_sid).await {
         Ok(sound) if sound.length().is_none_or(|length| length <= BYTES_MAX) => sound,
         Ok(_) => return not_played("the recording is too long"),
@@ -84,15 +82,15 @@ async fn pass_on(recordings: &Recordings, linked: &Linked, headers: &HeaderMap) 
     };
     let kind = [(header::CONTENT_TYPE, "audio/mpeg"), (header::ACCEPT_RANGES, "bytes")];
     let Some(length) = sound.length().filter(|length| *length > 0) else {
-        return (kind, body(sound, slot, 0..=BYTES_MAX - 1)).into_response();
+        return (kind, body(sound, place, 0..=BYTES_MAX - 1)).into_response();
     };
     match asked_range(headers, length) {
-        Range::All => (kind, [(header::CONTENT_LENGTH, length)], body(sound, slot, 0..=length - 1)).into_response(),
+        Range::All => (kind, [(header::CONTENT_LENGTH, length)], body(sound, place, 0..=length - 1)).into_response(),
         Range::Part(part) => {
             let of_all = format!("bytes {}-{}/{length}", part.start(), part.end());
             let size = part.end() - part.start() + 1;
             let sizes = [(header::CONTENT_RANGE, of_all), (header::CONTENT_LENGTH, size.to_string())];
-            (StatusCode::PARTIAL_CONTENT, kind, sizes, body(sound, slot, part)).into_response()
+            (StatusCode::PARTIAL_CONTENT, kind, sizes, body(sound, place, part)).into_response()
         }
         Range::None => {
             let of_all = [(header::CONTENT_RANGE, format!("bytes */{length}"))];
@@ -134,7 +132,7 @@ struct Passing {
     /// How many bytes have arrived.
     at: u64,
     part: RangeInclusive<u64>,
-    _slot: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Passing {
@@ -156,8 +154,8 @@ impl Passing {
     }
 }
 
-fn body(sound: Sound, slot: OwnedSemaphorePermit, part: RangeInclusive<u64>) -> Body {
-    let passing = Passing { sound, at: 0, part, _slot: slot };
+fn body(sound: Sound, place: Place, part: RangeInclusive<u64>) -> Body {
+    let passing = Passing { sound, at: 0, part, _place: place };
     Body::from_stream(stream::try_unfold(passing, |mut passing| async {
         let next = passing.next().await.inspect_err(|error| tracing::warn!(%error, "a message was played in part"))?;
         Ok::<_, jobrun_twilio::Error>(next.map(|bytes| (bytes, passing)))

@@ -68,6 +68,8 @@ pub(crate) struct JobContext {
     pub(crate) stripe: Option<StripeAccount>,
     /// Where people reach the links to messages: `PUBLIC_BASE_URL`.
     pub(crate) public_base_url: String,
+    /// Whether callers of live numbers are asked to leave a message: `VOICEMAIL`.
+    pub(crate) voicemail: bool,
     /// The number that clients text, and that texts come from.
     pub(crate) onboarding_number: E164,
     /// The address at which clients pay, without the client's reference; nothing if no link is set up yet.

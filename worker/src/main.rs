@@ -132,6 +132,7 @@ async fn start() -> anyhow::Result<()> {
             .transpose()
             .context("preparing requests to Stripe")?,
         public_base_url: settings.twilio.account.public_base_url.clone(),
+        voicemail: settings.voicemail,
         onboarding_number: settings.twilio.onboarding_number,
         payment_link: settings.payment_link,
         payment_portal: settings.payment_portal,

@@ -60,6 +60,19 @@ pub fn restore_unfinished(at: DateTime<Utc>) -> NewAlert {
     }
 }
 
+/// Recordings of callers' messages should have been deleted at Twilio more than a day ago: `count`, the first at `since`.
+#[must_use]
+pub fn recordings_kept(count: i64, since: DateTime<Utc>) -> NewAlert {
+    let recordings = if count == 1 { "1 recording".to_owned() } else { format!("{count} recordings") };
+    NewAlert {
+        cause: Kind::RecordingsKept.name().to_owned(),
+        about: format!(
+            "{recordings} of callers' messages should have been deleted at Twilio, the first on {}, and Twilio does not do it: see the              worker's log. Over once all are deleted.",
+            since.format("%Y-%m-%d %H:%M UTC")
+        ),
+    }
+}
+
 /// The inbox lacked texts that Twilio lists.
 #[must_use]
 pub fn texts_missed() -> NewAlert {

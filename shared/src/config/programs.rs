@@ -49,6 +49,8 @@ pub struct Worker {
     pub database_url: SecretString,
     /// The account at Twilio.
     pub twilio: Twilio,
+    /// `VOICEMAIL`: whether recordings whose reports were lost are looked for.
+    pub voicemail: bool,
     /// `PAYMENT_LINK_URL`, to which each client's reference is added, if it is set.
     pub payment_link: Option<String>,
     /// `PAYMENT_PORTAL_URL`: where clients cancel their subscriptions, if it is set.
@@ -244,6 +246,7 @@ impl Worker {
             let pool_level_min = reader.pool_level_min();
             let batch_max = reader.batch_max();
             let retention = reader.retention();
+            let voicemail = reader.on_or_off("VOICEMAIL");
             let erasure_key = reader.erasure_key_if_set();
             let ops_addr = reader.ops_addr();
             let traces = reader.traces();
@@ -255,6 +258,7 @@ impl Worker {
             Some(Self {
                 database_url: database_url?,
                 twilio: twilio?,
+                voicemail: voicemail?,
                 payment_link,
                 payment_portal,
                 switches: switches?,

@@ -327,7 +327,7 @@ pub const SETTINGS: [Setting; 56] = [
     ),
     setting(
         "VOICEMAIL",
-        "ingress",
+        "ingress, worker",
         Some("off"),
         "`on`: callers of live numbers are asked to leave a message. Twilio records it, and the owner is texted a link for a week.",
     ),

@@ -1,4 +1,4 @@
-//! How far Twilio's list of received texts has been compared with the inbox.
+//! How far Twilio's lists of received texts and of recordings have been compared with the inbox.
 
 use std::time::Duration;
 
@@ -40,6 +40,17 @@ pub async fn hurry(pool: &PgPool, now: DateTime<Utc>) -> Result<(), Error> {
     queue::enqueue(&mut tx, Queue::Reconcile).await?;
     queue::enqueue(&mut tx, Queue::ReconcileStripe).await?;
     Ok(tx.commit().await?)
+}
+
+/// Returns the time up to which Twilio's list of recordings has been compared with ours, if it has been at all.
+pub async fn find_recordings_until(pool: &PgPool) -> Result<Option<DateTime<Utc>>, Error> {
+    Ok(sqlx::query_scalar!("SELECT recordings_until FROM audits").fetch_one(pool).await?)
+}
+
+/// Records that all recordings made before `until` are known. Another worker may have come further.
+pub async fn save_recordings_until(pool: &PgPool, until: DateTime<Utc>) -> Result<(), Error> {
+    let saved = sqlx::query!("UPDATE audits SET recordings_until = GREATEST(recordings_until, $1)", until);
+    ensure_rows(&saved.execute(pool).await?, 1, "recording how far recordings were compared")
 }
 
 /// Records that all texts received before `until` are in the inbox.

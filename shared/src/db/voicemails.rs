@@ -1,5 +1,7 @@
 //! Messages that callers left: the link to each, and the deletion of its recording at Twilio.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
@@ -73,6 +75,60 @@ pub async fn find_linked(conn: &mut PgConnection, token_sha256: &[u8]) -> Result
 pub async fn takes_messages(conn: &mut PgConnection, number: &str) -> Result<bool, Error> {
     let takes = sqlx::query_scalar!(r#"SELECT number_takes_messages($1) AS "takes!""#, number);
     Ok(takes.fetch_one(conn).await?)
+}
+
+/// Returns which of these recordings are known: as messages, or by their reports.
+pub async fn list_known(conn: &mut PgConnection, sids: &[&str]) -> Result<HashSet<String>, Error> {
+    let known = sqlx::query_scalar!(
+        r#"SELECT recording_sid AS "sid!" FROM voicemails WHERE recording_sid = ANY($1)
+           UNION SELECT external_id FROM events WHERE source = 'twilio' AND external_id = ANY($1)"#,
+        sids as &[&str]
+    );
+    Ok(known.fetch_all(conn).await?.into_iter().collect())
+}
+
+/// A number of ours that was called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OurNumber {
+    /// Whether a client holds it.
+    pub is_held: bool,
+    /// Since when, as far as the pool knows.
+    pub assigned_at: Option<DateTime<Utc>>,
+}
+
+/// Returns who has a number, if it is in the pool or a client holds it.
+pub async fn find_our_number(conn: &mut PgConnection, number: &str) -> Result<Option<OurNumber>, Error> {
+    let found = sqlx::query_as!(
+        OurNumber,
+        r#"SELECT client.id IS NOT NULL AS "is_held!", pool.assigned_at
+           FROM (SELECT $1::TEXT AS number) AS called
+           LEFT JOIN twilio_number_pool pool ON pool.phone_e164 = called.number
+           LEFT JOIN clients client ON client."twilioNumber" = called.number
+           WHERE pool.phone_e164 IS NOT NULL OR client.id IS NOT NULL"#,
+        number
+    );
+    Ok(found.fetch_optional(conn).await?)
+}
+
+/// The recordings that should have been deleted at Twilio before a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// How many there are, a thousand at most.
+    pub count: i64,
+    /// When the first was due.
+    pub since: DateTime<Utc>,
+}
+
+/// Returns the recordings whose deletion was due before `before`, if there are any.
+pub async fn find_kept(conn: &mut PgConnection, before: DateTime<Utc>) -> Result<Option<Kept>, Error> {
+    let kept = sqlx::query!(
+        r#"SELECT count(*) AS "count!", min(expires_at) AS since
+           FROM (SELECT expires_at FROM voicemails WHERE deleted_at IS NULL AND expires_at < $1 ORDER BY expires_at LIMIT $2) AS kept"#,
+        before,
+        LOOKED_AT
+    );
+    let kept = kept.fetch_one(conn).await?;
+    Ok(kept.since.map(|since| Kept { count: kept.count, since }))
 }
 
 /// A recording that is to be deleted at Twilio.

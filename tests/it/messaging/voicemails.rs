@@ -1,8 +1,10 @@
 //! Callers of a live number leave messages, which its owner hears by a link, and which end after a week.
 
+use chrono::TimeDelta;
 use jobrun::demo::TestSystem;
+use jobrun_shared::clock;
 use jobrun_stand_in::Fault;
-use jobrun_tests::{PATIENCE, count, eventually, test_system, test_system_with, texts};
+use jobrun_tests::{PATIENCE, count, eventually, sweep_twice, test_system, test_system_with, texts};
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, StatusCode};
 use sqlx::AssertSqlSafe;
@@ -211,5 +213,146 @@ async fn a_report_of_a_recording_that_is_not_signed_or_not_complete_is_refused()
     }
     let recorded = "SELECT concat_ws(' ', external_id, outcome) FROM events WHERE kind = 'recording_made'";
     assert_eq!(texts(&system.pool, recorded).await, [format!("{} answered", left.sid)]);
+    system.shut_down().await.unwrap();
+}
+
+/// Has the worker compare Twilio's lists, and waits until it has.
+async fn compare(system: &TestSystem) {
+    execute(system, "UPDATE audits SET due_at = now()").await;
+    eventually(PATIENCE, "the lists are compared", async || {
+        count(&system.pool, "SELECT count(*) FROM audits WHERE due_at > now()").await == 1
+    })
+    .await;
+    system.settle().await.unwrap();
+    sweep_twice(system).await;
+}
+
+fn voicemails_told(system: &TestSystem) -> usize {
+    system.stand_in.bodies_to(ANN).iter().filter(|body| body.starts_with("Voicemail")).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_whose_report_was_lost_is_found_at_twilio_and_told_once() {
+    let system = live_system(1).await;
+    let left = system.stand_in.leave_unreported(CALLER, HERS, SOUND).await.unwrap().unwrap();
+    system.settle().await.unwrap();
+    compare(&system).await;
+    assert_eq!(voicemails_told(&system), 0, "its report may be on its way");
+    system.stand_in.age_recordings(TimeDelta::minutes(30));
+    for _ in 0..2 {
+        compare(&system).await;
+        eventually(PATIENCE, "its owner is told", async || voicemails_told(&system) == 1).await;
+    }
+    // Its report comes after all.
+    assert_eq!(system.stand_in.report(&left.report).await.unwrap().status, 204);
+    system.settle().await.unwrap();
+    assert_eq!(voicemails_told(&system), 1);
+    let (got, _, body) = ask(Method::GET, &link(&system), None).await;
+    assert_eq!((got, body.as_slice()), (200, SOUND));
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_of_no_client_is_deleted_and_one_of_another_number_is_left_alone() {
+    let system = live_system(1).await;
+    // The number was another client's then. The webhooks of this call are lost too, so Twilio says which number was called.
+    execute(&system, "UPDATE twilio_number_pool SET assigned_at = now() - INTERVAL '1 hour'").await;
+    let before = system.stand_in.record_call(CALLER, HERS, clock::now() - TimeDelta::hours(2));
+    let hers = system.stand_in.record_call(CALLER, HERS, clock::now() - TimeDelta::minutes(30));
+    let not_ours = system.stand_in.record_call(CALLER, "+447700900999", clock::now() - TimeDelta::minutes(30));
+    compare(&system).await;
+    eventually(PATIENCE, "the one of before is deleted", async || {
+        system.stand_in.recordings().iter().any(|it| it.sid == before && it.is_deleted)
+    })
+    .await;
+    let deleted = |sid: &str| system.stand_in.recordings().iter().any(|it| it.sid == sid && it.is_deleted);
+    eventually(PATIENCE, "its owner is told of hers", async || voicemails_told(&system) == 1).await;
+    let compared = "SELECT count(*) FROM audits WHERE recordings_until > now() - INTERVAL '20 minutes'";
+    eventually(PATIENCE, "all are looked at", async || count(&system.pool, compared).await == 1).await;
+    assert_eq!((deleted(&hers), deleted(&not_ours)), (false, false));
+    let known = format!("SELECT count(*) FROM voicemails WHERE recording_sid = '{not_ours}'");
+    assert_eq!(count_of(&system, &known).await, 0);
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_voicemail_no_recording_is_looked_for() {
+    let system = test_system(1).await;
+    ann_at(&system, "COMPLETE").await;
+    let sid = system.stand_in.record_call(CALLER, HERS, clock::now() - TimeDelta::minutes(30));
+    compare(&system).await;
+    assert_eq!(count(&system.pool, "SELECT count(*) FROM voicemails").await, 0);
+    assert!(system.stand_in.recordings().iter().any(|it| it.sid == sid && !it.is_deleted));
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_recordings_than_one_comparison_takes_are_taken_by_the_next() {
+    let system = live_system(1).await;
+    for minutes in 1..=70 {
+        system.stand_in.record_call("anonymous", HERS, clock::now() - TimeDelta::minutes(30 + minutes));
+    }
+    let taken = "SELECT count(*) FROM events WHERE kind = 'recording_made'";
+    execute(&system, "UPDATE audits SET due_at = now()").await;
+    let reached = "SELECT count(*) FROM audits WHERE recordings_until > now() - INTERVAL '70 minutes'";
+    eventually(PATIENCE, "some are taken", async || count(&system.pool, reached).await == 1).await;
+    assert_eq!(count(&system.pool, taken).await, 50, "at once");
+    execute(&system, "UPDATE audits SET due_at = now()").await;
+    eventually(PATIENCE, "the others are taken", async || count(&system.pool, taken).await == 70).await;
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_that_cannot_be_deleted_for_a_day_raises_an_alert_that_ends_with_its_deletion() {
+    let system = live_system(1).await;
+    system.stand_in.leave_message(CALLER, HERS, SOUND).await.unwrap().unwrap();
+    system.settle().await.unwrap();
+    system.stand_in.always(Some(Fault::named("503").unwrap()));
+    let open = "SELECT count(*) FROM alerts WHERE cause = 'recordings-kept' AND cleared_at IS NULL";
+    execute(&system, "UPDATE voicemails SET expires_at = now() - INTERVAL '23 hours', next_attempt_at = now()").await;
+    rows(&system, 1, "SELECT count(*) FROM voicemails WHERE attempts > 0").await;
+    sweep_twice(&system).await;
+    assert_eq!(count(&system.pool, open).await, 0, "not yet");
+    execute(&system, "UPDATE voicemails SET expires_at = now() - INTERVAL '25 hours'").await;
+    rows(&system, 1, open).await;
+    sweep_twice(&system).await;
+    let alert = "SELECT concat_ws('|', times, about) FROM alerts WHERE cause = 'recordings-kept'";
+    let shown = texts(&system.pool, alert).await;
+    assert!(shown.len() == 1 && shown[0].starts_with("1|1 recording"), "{shown:?}");
+    system.stand_in.always(None);
+    execute(&system, "UPDATE voicemails SET next_attempt_at = now()").await;
+    rows(&system, 0, open).await;
+    assert!(system.stand_in.recordings()[0].is_deleted);
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_link_holds_two_places_for_listeners_and_leaves_the_others() {
+    let system = live_system(1).await;
+    let mut links = Vec::new();
+    for _ in 0..2 {
+        system.stand_in.leave_message(CALLER, HERS, SOUND).await.unwrap().unwrap();
+        system.settle().await.unwrap();
+        links.push(link(&system));
+    }
+    // Twilio is slow, so each listener holds its place for some seconds.
+    system.stand_in.always(Some(Fault::named("late").unwrap()));
+    let listen = |link: &str| {
+        let link = link.to_owned();
+        tokio::spawn(async move { ask(Method::GET, &link, None).await.0 })
+    };
+    let listeners: Vec<_> = (0..2).map(|_| listen(&links[0])).collect();
+    eventually(PATIENCE, "two listen", async || system.stand_in.recordings()[0].fetched == 2).await;
+    assert_eq!(ask(Method::GET, &links[0], None).await.0, 503, "the third of one link");
+    assert_eq!(system.stand_in.recordings()[0].fetched, 2, "for which Twilio is not asked");
+    let other = listen(&links[1]);
+    eventually(PATIENCE, "another link has places", async || system.stand_in.recordings()[1].fetched == 1).await;
+    // A listener who leaves gives its place back.
+    for listener in listeners {
+        listener.abort();
+    }
+    system.stand_in.always(None);
+    eventually(PATIENCE, "the places are free again", async || ask(Method::GET, &links[0], None).await.0 == 200).await;
+    other.abort();
     system.shut_down().await.unwrap();
 }

@@ -2,6 +2,8 @@
 
 pub(crate) mod bulk_actions;
 
+mod lost_recordings;
+
 pub(crate) mod process_events;
 
 pub(crate) mod reconcile;

@@ -1,8 +1,8 @@
 //! The job `reconcile`: asks Twilio for what it has not reported. Stripe has a job of its own (`reconcile_stripe.rs`): neither
 //! waits for the other.
 //!
-//! Delivery reports get lost, and so do texts that arrive while no ingress can take them. Twilio does not deliver either again. The
-//! job records its findings in the inbox like any other event, once, however often it finds them.
+//! Delivery reports get lost, and so do texts that arrive while no ingress can take them, and reports of recordings
+//! (`lost_recordings.rs`). Twilio does not deliver any of them again. The job records its findings in the inbox like any other event, once, however often it finds them.
 
 use chrono::TimeDelta;
 use futures::StreamExt;
@@ -15,6 +15,7 @@ use jobrun_shared::queue::{self, Queue};
 use jobrun_shared::{clock, missed_texts, telemetry};
 
 use crate::context::{JobContext, Progress};
+use crate::jobs::lost_recordings;
 
 /// The number of texts looked up at a time.
 const LOOKUPS_MAX: usize = 10;
@@ -32,7 +33,10 @@ const OVERLAP: TimeDelta = TimeDelta::minutes(10);
 const AGE_MAX: TimeDelta = TimeDelta::hours(24);
 
 pub(crate) async fn run(context: &JobContext) -> Result<Progress, db::Error> {
-    audit(context).await?;
+    let was_due = audit(context).await?;
+    if was_due && context.voicemail {
+        lost_recordings::take_in(context).await?;
+    }
     context.run_until_drained(|| look_up_unreported(context)).await
 }
 
@@ -73,11 +77,11 @@ async fn look_up(context: &JobContext, text: Unreported) -> Option<NewEvent> {
     })
 }
 
-/// Compares Twilio's list of received texts with the inbox, and records those that never arrived.
-async fn audit(context: &JobContext) -> Result<(), db::Error> {
+/// Compares Twilio's list of received texts with the inbox, and records those that never arrived. Returns whether that was due.
+async fn audit(context: &JobContext) -> Result<bool, db::Error> {
     let now = clock::now();
     let Some(audited_until) = audits::claim(&context.pool, context.audit_interval, now).await? else {
-        return Ok(());
+        return Ok(false);
     };
     // Each comparison schedules the next, so that its interval does not depend on another schedule. If that job is lost, the sweep
     // enqueues one.
@@ -89,10 +93,13 @@ async fn audit(context: &JobContext) -> Result<(), db::Error> {
     let listed = match context.unless_stopped(context.twilio.list_inbound(since)).await {
         Some(Ok(listed)) => listed,
         // The job is enqueued again, for another worker.
-        None => return audits::release(&context.pool, now).await,
+        None => {
+            audits::release(&context.pool, now).await?;
+            return Ok(false);
+        }
         Some(Err(error)) => {
             tracing::warn!(%error, "cannot compare Twilio's list with the inbox, and will try again");
-            return Ok(());
+            return Ok(true);
         }
     };
     let listed = listed.into_iter().filter(|text| text.sent_at >= since && text.sent_at <= until).collect();
@@ -120,5 +127,5 @@ async fn audit(context: &JobContext) -> Result<(), db::Error> {
         tracing::warn!(missed, "fetched texts that had not reached us");
     }
     tracing::debug!(compared, missed, "compared Twilio's list with the inbox");
-    Ok(())
+    Ok(true)
 }

@@ -6,9 +6,11 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use jobrun_shared::alerts::{Kind, operation};
 use jobrun_shared::backoff::delay_after;
+use jobrun_shared::db::alerts;
 use jobrun_shared::db::voicemails::{self, ToDelete};
-use jobrun_shared::{clock, db};
+use jobrun_shared::{clock, db, telemetry};
 
 use crate::context::JobContext;
 
@@ -21,6 +23,9 @@ const RETRY_DELAY_MAX: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// After this many failures, each is logged as an error.
 const FAILURES_EXPECTED: i32 = 5;
+
+/// A recording that is still there so long after its deletion was due is reported to the operator.
+const REPORTED_AFTER: TimeDelta = TimeDelta::days(1);
 
 /// How long a link whose recording is deleted is told from one that never was.
 const FORGOTTEN_AFTER: TimeDelta = TimeDelta::days(30);
@@ -49,8 +54,26 @@ pub(super) async fn delete_due(context: &JobContext) -> Result<(), db::Error> {
             }
         }
     }
+    update_alert(context).await?;
     let mut conn = context.pool.acquire().await?;
     voicemails::remove_deleted_before(&mut conn, clock::now() - FORGOTTEN_AFTER).await?;
+    Ok(())
+}
+
+/// Raises an alert while recordings are kept that should have been deleted long ago.
+async fn update_alert(context: &JobContext) -> Result<(), db::Error> {
+    let now = clock::now();
+    let (mut raised, mut cleared) = (Vec::new(), Vec::new());
+    let mut tx = context.pool.begin().await?;
+    if let Some(kept) = voicemails::find_kept(&mut tx, now - REPORTED_AFTER).await? {
+        let alert = operation::recordings_kept(kept.count, kept.since);
+        raised.extend(alerts::raise_lasting(&mut tx, &alert, now).await?.then_some(alert));
+    } else {
+        cleared = alerts::clear(&mut tx, &[Kind::RecordingsKept.name().to_owned()], now).await?;
+    }
+    tx.commit().await?;
+    telemetry::raised(&raised);
+    telemetry::cleared(&cleared);
     Ok(())
 }
 
