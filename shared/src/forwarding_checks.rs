@@ -3,8 +3,10 @@
 //! The check itself is decided among the client's other events, so that it never crosses a call. Nothing here sends a text.
 
 use chrono::{DateTime, Utc};
-use jobrun_onboarding::TextKind;
-use jobrun_onboarding::forwarding_checks::{LOOK_AGAIN_AFTER, Next, Schedule, next};
+use jobrun_onboarding::forwarding_checks::{
+    FIRST_LOOK_AFTER, LOOK_AGAIN_AFTER, LOOK_AT_LIVE_AFTER, Next, Schedule, next,
+};
+use jobrun_onboarding::{State, TextKind};
 use sqlx::{PgConnection, PgPool};
 
 use crate::db::forwarding_checks::{self, CallsOf, NextLook};
@@ -13,6 +15,9 @@ use crate::db::{self, clients, outbox, reminders, stops};
 
 /// The most clients that are looked at in one transaction.
 const LOOKED_AT_ONCE: i64 = 50;
+
+/// The most clients without a check that one sweep finds. The next one goes on.
+const FOUND_AT_ONCE: i64 = 500;
 
 /// While so many checks wait, none but results of tests are recorded, so that answers do not wait behind them.
 const WAITING_MAX: i64 = 50;
@@ -35,6 +40,7 @@ enum Due {
 /// # Errors
 /// When the database does not answer. The clients of the transaction are then looked at again.
 pub async fn record_due(pool: &PgPool, schedule: &Schedule, now: DateTime<Utc>) -> Result<usize, db::Error> {
+    find_without_a_check(pool, now).await?;
     let mut recorded = 0;
     for due in [Due::Tests, Due::Silences] {
         while let Some(looked_at) = record_some(pool, due, schedule, now).await? {
@@ -45,6 +51,26 @@ pub async fn record_due(pool: &PgPool, schedule: &Schedule, now: DateTime<Utc>) 
         }
     }
     Ok(recorded)
+}
+
+/// Says when to look at clients at whom no sweep would: spread over a month, so that they are not all told in one night. Commits.
+async fn find_without_a_check(pool: &PgPool, now: DateTime<Utc>) -> Result<(), db::Error> {
+    let mut tx = pool.begin().await?;
+    let ids = forwarding_checks::lock_without_a_check(&mut tx, FOUND_AT_ONCE).await?;
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let apart = (LOOK_AT_LIVE_AFTER - FIRST_LOOK_AFTER) / i32::try_from(ids.len()).unwrap_or(i32::MAX);
+    let look = |(place, client_id)| {
+        let at = now + FIRST_LOOK_AFTER + apart * place;
+        NextLook { client_id, at: Some(at), told_at: None }
+    };
+    let looks: Vec<NextLook<'_>> = (0..).zip(ids.iter().copied()).map(look).collect();
+    forwarding_checks::save_next(&mut tx, &looks).await?;
+    reminders::look_at_forgotten(&mut tx, &ids, now).await?;
+    tx.commit().await?;
+    Ok(())
 }
 
 struct LookedAt {
@@ -109,5 +135,8 @@ async fn record_of(
         looked_at.push(NextLook { client_id: id, at, told_at: *told_at });
     }
     forwarding_checks::save_next(conn, &looked_at).await?;
+    let is_unfinished = |it: &&clients::Loaded| it.client.state != State::Complete && it.client.number.is_some();
+    let unfinished = loaded.iter().flatten().filter(is_unfinished).map(|it| it.client.id.as_str());
+    reminders::look_at_forgotten(conn, &unfinished.collect::<Vec<_>>(), now).await?;
     inbox::insert(conn, &due, now).await
 }

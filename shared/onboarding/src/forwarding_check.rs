@@ -18,6 +18,9 @@ pub enum ForwardingCheck {
     NoCalls {
         /// When the last call came, or when the client went live.
         since: DateTime<Utc>,
+        /// Whether it is the time of the last call. If not, a call may have come that is not known any more.
+        #[serde(default)]
+        is_of_call: bool,
         /// Until when it may be decided. Later the text could leave at night.
         until: DateTime<Utc>,
     },

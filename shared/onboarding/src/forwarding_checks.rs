@@ -61,8 +61,8 @@ pub const LOOK_AGAIN_AFTER: TimeDelta = TimeDelta::hours(1);
 /// A client who waits for the result of a test is looked at again sooner.
 const LOOK_AT_TEST_AGAIN_AFTER: TimeDelta = TimeDelta::minutes(1);
 
-/// A live client for whom no check can be due now is looked at again after this time.
-const LOOK_AT_LIVE_AFTER: TimeDelta = TimeDelta::days(30);
+/// A client for whom no check can be due now is looked at again after this time.
+pub const LOOK_AT_LIVE_AFTER: TimeDelta = TimeDelta::days(30);
 
 /// The result of a test that comes later than this is no reply any more, and waits for the morning.
 const RESULT_LATE_AFTER: TimeDelta = TimeDelta::hours(1);
@@ -78,6 +78,8 @@ const DECIDED_WITHIN: TimeDelta = TimeDelta::minutes(15);
 pub fn next(client: &Client, region: &str, calls: &Calls, schedule: &Schedule, now: DateTime<Utc>) -> Next {
     match client.forwarding_test {
         Some(asked_at) => end_of_test(asked_at, region, calls, schedule, now),
+        // Only so that it is not found again as one at whom no sweep looks.
+        None if client.state != State::Complete && client.number.is_some() => Next::LookAgain(now + LOOK_AT_LIVE_AFTER),
         None if client.state != State::Complete => Next::Never,
         None => silence(client, region, calls, schedule, now),
     }
@@ -119,7 +121,10 @@ fn silence(client: &Client, region: &str, calls: &Calls, schedule: &Schedule, no
         // Its night is not known.
         None => Next::LookAgain(now + after),
         Some(morning) if morning > now => Next::LookAgain(morning),
-        Some(_) => Next::Check(ForwardingCheck::NoCalls { since, until: now + DECIDED_WITHIN }),
+        Some(_) => {
+            let is_of_call = calls.last_at == Some(since);
+            Next::Check(ForwardingCheck::NoCalls { since, is_of_call, until: now + DECIDED_WITHIN })
+        }
     }
 }
 
@@ -175,12 +180,12 @@ pub(crate) fn check(client: &Client, check: &ForwardingCheck, facts: &Facts<'_>)
             }),
             Some(_) | None => over(stay),
         },
-        ForwardingCheck::NoCalls { since, until } => {
+        ForwardingCheck::NoCalls { since, is_of_call, until } => {
             let is_in_time = facts.now <= *until && client.takeover_at(facts.now).is_none();
             if !is_in_time || !may_be_told(client) || client.forwarding_test.is_some() {
                 return stay;
             }
-            stay.text(wording::no_calls_lately((facts.now - *since).num_days()))
+            stay.text(wording::no_calls_lately(is_of_call.then(|| (facts.now - *since).num_days())))
         }
     }
 }

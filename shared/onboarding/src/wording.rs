@@ -301,8 +301,10 @@ pub(crate) fn forwarding_broken(phone_type: Option<PhoneType>, number: &E164) ->
     text(TextKind::ForwardingBroken, words)
 }
 
-pub(crate) fn no_calls_lately(days: i64) -> Text {
-    text(TextKind::NoCallsLately, Name::NoCallsLately.with("days", days.to_string()))
+/// Tells that no call has come for `days`; for long, if it is not known when the last one came.
+pub(crate) fn no_calls_lately(days: Option<i64>) -> Text {
+    let words = days.map(|days| Name::NoCallsLately.with("days", days.to_string()));
+    text(TextKind::NoCallsLately, words.unwrap_or_else(|| Name::NoCallsForLong.into()))
 }
 
 /// Returns the text for a stranger who texts a number that is assigned to a client.

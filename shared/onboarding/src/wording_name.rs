@@ -106,6 +106,7 @@ names! {
     ForwardingBroken = "forwarding_broken",
     ForwardingBrokenLandline = "forwarding_broken_landline",
     NoCallsLately = "no_calls_lately",
+    NoCallsForLong = "no_calls_for_long",
     Misdirected = "misdirected",
     TooLong = "too_long",
     Crossed = "crossed",

@@ -33,6 +33,17 @@ pub(crate) async fn lock_due(conn: &mut PgConnection, now: DateTime<Utc>, limit:
     Ok(ids.fetch_all(conn).await?)
 }
 
+/// Locks up to `limit` clients with numbers at whom no sweep would ever look, and skips those that another transaction has locked.
+/// They are older than the checks, or an earlier version brought them live. Returns their ids, in order.
+pub(crate) async fn lock_without_a_check(conn: &mut PgConnection, limit: i64) -> Result<Vec<String>, Error> {
+    let ids = sqlx::query_scalar!(
+        r#"SELECT id FROM clients WHERE "twilioNumber" IS NOT NULL AND "forwardingCheckAt" IS NULL
+           ORDER BY id LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED"#,
+        limit
+    );
+    Ok(ids.fetch_all(conn).await?)
+}
+
 /// What the rows say of the calls of a client.
 pub(crate) struct CallsOf {
     /// `clients.id`.

@@ -6,6 +6,7 @@ use jobrun_onboarding::reminders::Silence;
 use sqlx::PgConnection;
 
 use super::{Error, ensure_rows};
+use crate::alerts::Kind;
 
 /// Locks up to `limit` clients whose silence has to be looked at, and skips those that another transaction has locked. Returns
 /// their ids, those who have waited longest first.
@@ -96,6 +97,26 @@ pub(crate) async fn list_silences(conn: &mut PgConnection, ids: &[String]) -> Re
         (row.id, silence)
     });
     Ok(silences.collect())
+}
+
+/// Has the sweep look at the silence of those of these clients at whom it never would: they fell silent before there were reminders.
+/// One that was reported once is left out, because an operator knows of it. The clients must be locked.
+pub(crate) async fn look_at_forgotten(conn: &mut PgConnection, ids: &[&str], at: DateTime<Utc>) -> Result<(), Error> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        r#"UPDATE clients SET "remindAt" = $2
+           WHERE id = ANY($1) AND "remindAt" IS NULL
+             AND NOT EXISTS (SELECT FROM onboarding_states s WHERE s.client_id = clients.id AND s.current_state = 'COMPLETE')
+             AND NOT EXISTS (SELECT FROM alerts WHERE cause = $3 || clients.id)"#,
+        ids as &[&str],
+        at,
+        Kind::Unfinished.prefix()
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Saves when the sweep looks at each client next; `None` for not until something is said to it. The clients must be locked.

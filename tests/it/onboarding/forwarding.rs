@@ -293,6 +293,80 @@ async fn clients_of_before_are_looked_at_over_a_month() {
     assert_eq!(count(&pool, r#"SELECT count(*) FROM clients WHERE "forwardingCheckAt" IS NULL"#).await, 1);
 }
 
+/// A worker of an earlier version brings clients live without saying when the sweep looks at them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_holder_at_whom_no_sweep_would_look_is_found_some_hundred_at_a_time_and_once() {
+    let pool = migrated_database(2).await;
+    live_clients(&pool, 1_100, noon()).await;
+    execute(
+        &pool,
+        r#"UPDATE clients SET "forwardingCheckAt" = NULL;
+           UPDATE clients SET "twilioNumber" = NULL WHERE id = 'c1';
+           UPDATE onboarding_states SET current_state = 'S7_FWD_SENT' WHERE client_id = 'c2'"#,
+    )
+    .await;
+    let without = r#"SELECT count(*) FROM clients WHERE "forwardingCheckAt" IS NULL"#;
+    let mut left = vec![count(&pool, without).await];
+    while *left.last().unwrap() > 1 && left.len() < 10 {
+        forwarding_checks::record_due(&pool, &schedule(), noon()).await.unwrap();
+        left.push(count(&pool, without).await);
+    }
+    assert_eq!(left, [1_100, 600, 100, 1], "the one without a number stays");
+    let month = format!(
+        r#"SELECT count(*) FROM clients WHERE "forwardingCheckAt" > '{0}' AND "forwardingCheckAt" <= '{0}'::TIMESTAMPTZ + INTERVAL '30 days'"#,
+        noon()
+    );
+    let in_a_month: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(month)).fetch_one(&pool).await.unwrap();
+    assert_eq!(in_a_month, 1_099);
+    let most =
+        r#"SELECT max(many) FROM (SELECT count(*) AS many FROM clients GROUP BY "forwardingCheckAt"::DATE) AS days"#;
+    assert!(count(&pool, most).await < 110, "a tenth at most in one night");
+
+    // The client that has a number and is not live is looked at in a month, and not found again before then.
+    execute(&pool, format!(r#"UPDATE clients SET "forwardingCheckAt" = '{}' WHERE id = 'c2'"#, noon())).await;
+    forwarding_checks::record_due(&pool, &schedule(), noon()).await.unwrap();
+    let look: DateTime<Utc> = sqlx::query_scalar(r#"SELECT "forwardingCheckAt" FROM clients WHERE id = 'c2'"#)
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    assert_eq!(look, noon() + TimeDelta::days(30));
+}
+
+/// The first look comes a day after a client goes live, although the sweep had a later one in mind.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_who_goes_live_is_looked_at_the_next_day() {
+    let system = test_system(1).await;
+    with_ann(&system).await;
+    execute(
+        &system.pool,
+        r#"UPDATE onboarding_states SET current_state = 'S9_TEST_CALL';
+           UPDATE clients SET "forwardingCheckAt" = now() + INTERVAL '20 days'"#,
+    )
+    .await;
+    ring(&system, CALLER).await;
+    let live = r#"SELECT count(*) FROM clients JOIN onboarding_states ON client_id = id
+                  WHERE current_state = 'COMPLETE' AND "forwardingCheckAt" BETWEEN now() + INTERVAL '23 hours' AND now() + INTERVAL '25 hours'"#;
+    assert_eq!(count(&system.pool, live).await, 1);
+    system.shut_down().await.unwrap();
+}
+
+/// Events are removed after `RETENTION`, and the last call with them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_whose_last_call_is_not_known_is_told_of_no_days() {
+    let system = test_system_with(1, &[("QUIET_HOURS", "off")]).await;
+    with_ann(&system).await;
+    ring(&system, CALLER).await;
+    pass(&system.pool, "200 days").await;
+    let before = system.stand_in.bodies_to(ANN).len();
+    execute(&system.pool, "DELETE FROM events").await;
+    execute(&system.pool, r#"UPDATE clients SET "forwardingCheckAt" = now()"#).await;
+    eventually(PATIENCE, "the client is told", async || system.stand_in.bodies_to(ANN).len() == before + 1).await;
+    let told = system.stand_in.bodies_to(ANN).pop().unwrap();
+    assert!(told.starts_with("No call has come through") && told.contains("reply TEST"), "{told}");
+    assert!(!told.contains("day"), "{told}");
+    system.shut_down().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_network_that_a_client_names_is_kept() {
     let system = test_system(1).await;

@@ -273,3 +273,21 @@ async fn a_client_is_looked_at_again_once_something_was_said_to_it() {
     assert_eq!(count(&system.pool, r#"SELECT count(*) FROM clients WHERE "remindAt" > now()"#).await, 1);
     system.shut_down().await.unwrap();
 }
+
+/// They fell silent before the sweep looked at silent clients.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_holder_of_before_the_reminders_is_reported_once() {
+    let system = test_system(1).await;
+    ann_chooses_her_phone(&system.pool).await;
+    say(&system, ANN, "2").await;
+    pass(&system.pool, "60 days").await;
+    let forgotten = r#"UPDATE clients SET "remindAt" = NULL, "forwardingCheckAt" = NULL"#;
+    sqlx::raw_sql(forgotten).execute(&system.pool).await.unwrap();
+    eventually(PATIENCE, "the alert", async || open_alerts(&system).await == ["unfinished"]).await;
+    sqlx::raw_sql("UPDATE alerts SET cleared_at = now()").execute(&system.pool).await.unwrap();
+    sqlx::raw_sql(forgotten).execute(&system.pool).await.unwrap();
+    sweep_twice(&system).await;
+    sweep_twice(&system).await;
+    assert_eq!(open_alerts(&system).await, [""; 0], "the operator has dealt with it");
+    system.shut_down().await.unwrap();
+}

@@ -187,7 +187,10 @@ fn a_client_without_a_call_for_thirty_days_is_told_once_in_such_a_silence() {
     assert_eq!(look(&called_since, hours(24 * 41)), Next::LookAgain(hours(24 * 70)));
     assert!(due(&client, &called_since, hours(24 * 70)).is_some(), "another silence");
     let never_called = Calls { last_at: None, live_since: noon(), ..quiet.clone() };
-    assert!(due(&client, &never_called, hours(24 * 30)).is_some(), "counted from when it went live");
+    let check = due(&client, &never_called, hours(24 * 30)).expect("counted from when it went live");
+    let told = decided(&client, &Event::ForwardingCheckDue(check), hours(24 * 30));
+    let body = &english(&told.texts[0]);
+    assert!(body.contains("for a while") && !body.contains("days"), "an earlier call may be forgotten: {body}");
     let live_anew = Calls { live_since: hours(48), ..quiet.clone() };
     assert_eq!(look(&live_anew, hours(24 * 30)), Next::LookAgain(hours(24 * 32)), "with another number, say");
 }

@@ -140,7 +140,7 @@ fn a_check() -> impl Strategy<Value = ForwardingCheck> {
     let at = DateTime::UNIX_EPOCH;
     prop_oneof![
         any::<bool>().prop_map(move |called| ForwardingCheck::TestOver { asked_at: at, called }),
-        Just(ForwardingCheck::NoCalls { since: at, until: at }),
+        any::<bool>().prop_map(move |is_of_call| ForwardingCheck::NoCalls { since: at, is_of_call, until: at }),
     ]
 }
 

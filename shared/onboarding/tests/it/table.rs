@@ -155,7 +155,7 @@ fn reminder(last_said: Option<TextKind>, is_last: bool) -> Event {
 
 fn no_calls() -> Event {
     let [since, until] = [DateTime::UNIX_EPOCH; 2];
-    Event::ForwardingCheckDue(ForwardingCheck::NoCalls { since, until })
+    Event::ForwardingCheckDue(ForwardingCheck::NoCalls { since, is_of_call: true, until })
 }
 
 /// Returns the actions of operators on a client that nobody has taken over.
