@@ -89,7 +89,9 @@ impl ClientWork {
             "(after a code was asked for that moves it to a new phone)".to_owned()
         };
         let about_it = |case: &&mut NewCase| cases::cause_of(&self.loaded.client.id, case.kind) == cause;
-        self.cases.iter_mut().filter(about_it).for_each(|case| case.said = format!("{}\n{remark}", case.said));
+        // A remark is no text of the client's, which are counted.
+        let texts = self.cases.iter_mut().filter(about_it).filter_map(|case| case.said.last_mut());
+        texts.for_each(|said| *said = format!("{said}\n{remark}"));
         self.old_phone = Some(old);
     }
 }
