@@ -6,7 +6,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 
 use super::audit_log::Actor;
-use super::person::{self, EVENTS_AT_ONCE, Person};
+use super::person::{EVENTS_AT_ONCE, Person};
 use super::{Error, ensure_rows, operator_words};
 
 /// How many texts one statement removes.
@@ -309,9 +309,10 @@ pub async fn remove_client(
     sqlx::query!(
         "UPDATE audit_log SET why = NULL
          WHERE subject = ANY($1 || ARRAY(SELECT number FROM number_changes WHERE client_id = $2))
-           AND (subject = ANY($1) OR details ->> 'holder' = $2) AND why IS NOT NULL",
-        &person::audit_subjects(&person.client_id),
-        person.client_id
+           AND (subject = ANY($1) OR details ->> 'holder' = ANY($3)) AND why IS NOT NULL",
+        &person.audit_subjects(),
+        person.client_id,
+        &person.client_ids()
     )
     .execute(&mut *conn)
     .await?;

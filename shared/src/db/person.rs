@@ -29,6 +29,8 @@ pub struct Person {
     pub customers: Vec<String>,
     /// The lanes of its events.
     pub lanes: Vec<String>,
+    /// The clients that were removed because their phones became its own, by `clients.id`.
+    pub former_clients: Vec<String>,
     /// The phones that it had before, digits without the plus sign, unless they are other clients' by now.
     pub former_phones: Vec<String>,
     /// A regular expression that the payloads of its other events match.
@@ -47,6 +49,7 @@ impl Person {
             subscriptions: Vec::new(),
             customers: Vec::new(),
             lanes: inbox::lanes_of(client_id, phone, None),
+            former_clients: Vec::new(),
             former_phones: Vec::new(),
             pattern: pattern(phone, std::iter::empty()),
         }
@@ -67,8 +70,13 @@ pub async fn find(conn: &mut PgConnection, client_id: &str) -> Result<Option<Per
     };
     let unreadable = |_| Error::Unreadable { table: "clients", client_id: client_id.to_owned(), column: "phoneNumber" };
     let phone = E164::from_digits(&client.phone).map_err(unreadable)?;
-    let former = sqlx::query_scalar!("SELECT reference FROM former_payment_references WHERE client_id = $1", client_id);
-    let mut payment_references = former.fetch_all(&mut *conn).await?;
+    let former = sqlx::query!(
+        "SELECT reference, former_client_id AS id FROM former_payment_references WHERE client_id = $1",
+        client_id
+    );
+    let former = former.fetch_all(&mut *conn).await?;
+    let (mut payment_references, former_clients): (Vec<String>, Vec<String>) =
+        former.into_iter().map(|row| (row.reference, row.id)).unzip();
     payment_references.push(client.reference);
     let subscriptions = sqlx::query_scalar!("SELECT id FROM subscriptions WHERE client_id = $1 ORDER BY id", client_id);
     let subscriptions = subscriptions.fetch_all(&mut *conn).await?;
@@ -104,6 +112,7 @@ pub async fn find(conn: &mut PgConnection, client_id: &str) -> Result<Option<Per
         subscriptions,
         customers,
         lanes,
+        former_clients,
         former_phones,
         pattern,
     }))
@@ -127,12 +136,19 @@ pub fn alert_causes(client_id: &str) -> Vec<String> {
     kinds.chain(TextKind::ALL.iter().map(|kind| cause_of_undelivered(*kind, client_id))).collect()
 }
 
-/// Returns the subjects of entries of the audit log that are about a client alone.
-#[must_use]
-pub fn audit_subjects(client_id: &str) -> Vec<String> {
-    let mut subjects = alert_causes(client_id);
-    subjects.push(client_id.to_owned());
-    subjects
+impl Person {
+    /// Returns the ids of its client, and of those that became one with it.
+    #[must_use]
+    pub fn client_ids(&self) -> Vec<String> {
+        self.former_clients.iter().chain([&self.client_id]).cloned().collect()
+    }
+
+    /// Returns the subjects of entries of the audit log that are about it alone.
+    #[must_use]
+    pub fn audit_subjects(&self) -> Vec<String> {
+        let ids = self.client_ids();
+        ids.iter().flat_map(|id| alert_causes(id)).chain(ids.clone()).collect()
+    }
 }
 
 /// The rows of one table.
@@ -266,10 +282,11 @@ async fn list_of_operation(conn: &mut PgConnection, person: &Person) -> Result<V
     let audit_log = sqlx::query_scalar!(
         r#"SELECT to_jsonb(l) AS "row!" FROM audit_log l
            WHERE subject = ANY($1 || ARRAY(SELECT number FROM number_changes WHERE client_id = $2))
-             AND (subject = ANY($1) OR details ->> 'holder' = $2)
+             AND (subject = ANY($1) OR details ->> 'holder' = ANY($3))
            ORDER BY at, id"#,
-        &audit_subjects(id),
-        id
+        &person.audit_subjects(),
+        id,
+        &person.client_ids()
     );
     let audit_log = audit_log.fetch_all(&mut *conn).await?;
     let bulk_actions = sqlx::query_scalar!(

@@ -403,7 +403,8 @@ async fn keep_references(conn: &mut PgConnection, id: &str, newcomer_id: &str) -
         .execute(&mut *conn)
         .await?;
     let kept = sqlx::query!(
-        r#"INSERT INTO former_payment_references (reference, client_id) SELECT "paymentReference", $1 FROM clients WHERE id = $2"#,
+        r#"INSERT INTO former_payment_references (reference, client_id, former_client_id)
+           SELECT "paymentReference", $1, id FROM clients WHERE id = $2"#,
         id,
         newcomer_id
     );

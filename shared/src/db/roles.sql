@@ -48,7 +48,7 @@ GRANT SELECT ON client_reach TO jobrun_worker, jobrun_console, jobrun_reader;
 GRANT SELECT ON restores TO jobrun_worker, jobrun_console, jobrun_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON phone_changes TO jobrun_worker;
 GRANT EXECUTE ON FUNCTION remove_newcomer(TEXT) TO jobrun_worker;
-GRANT SELECT, INSERT (reference, client_id), UPDATE (client_id) ON former_payment_references TO jobrun_worker;
+GRANT SELECT, INSERT (reference, client_id, former_client_id), UPDATE (client_id) ON former_payment_references TO jobrun_worker;
 GRANT SELECT ON former_payment_references TO jobrun_console, jobrun_reader;
 -- The digests of codes are the worker's alone. A text with a code keeps it until the code is used or over.
 GRANT SELECT (id, client_id, newcomer_id, old_phone, new_phone, asked_at, expires_at, wrong_tries, message_id, operator, proved_at,

@@ -245,6 +245,9 @@ async fn an_outage_of_the_database_is_told_of_once_and_so_is_its_end() {
     let (system, proxy) = test_system_behind_a_proxy().await;
     assert_eq!(say(&system, &phone(1), "Plumber from London").await.len(), 1);
     let told = |words: &str| system.workers[0].lines().iter().filter(|line| line.contains(words)).count();
+    // A queue with a job in hand notices it only at its next heartbeat.
+    let in_hand = "SELECT count(*) FROM apalis.jobs WHERE status = 'Queued'";
+    eventually(PATIENCE, "no job is in hand", async || count(&system.pool, in_hand).await == 0).await;
     proxy.go_away(true);
     eventually(NOTICED_WITHIN, "a queue begins anew", async || told("the job queues lost their database") > 0).await;
     // Every second, each of the queues makes an attempt.

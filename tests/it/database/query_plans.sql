@@ -74,8 +74,8 @@ INSERT INTO calls (sid, client_id, caller, called_at, told)
 SELECT 'CA' || md5(n::TEXT), 'client-' || 1 + n % 19000, '+44770090' || 1000 + n % 3, now() - n * INTERVAL '1 second', n % 2 = 0
 FROM generate_series(1, 40000) AS n;
 -- As many as were moved: a phone is changed seldom.
-INSERT INTO former_payment_references (reference, client_id)
-SELECT md5(n::TEXT), 'client-' || n FROM generate_series(1, 5000) AS n;
+INSERT INTO former_payment_references (reference, client_id, former_client_id)
+SELECT md5(n::TEXT), 'client-' || n, 'newcomer-' || n FROM generate_series(1, 5000) AS n;
 
 INSERT INTO voicemails (client_id, recording_sid, token_sha256, recorded_at, expires_at, next_attempt_at, deleted_at)
 SELECT 'client-' || 1 + n % 19000, 'RE' || md5(n::TEXT), sha256(n::TEXT::BYTEA), now(), now() + (n - 20) * INTERVAL '20 seconds',

@@ -274,25 +274,6 @@ async fn no_check_is_recorded_at_night_during_a_stop_or_when_it_is_switched_off(
     assert_eq!(forwarding_checks::record_due(&pool, &at_night, next).await.unwrap(), 1);
 }
 
-/// The migration that spreads them is applied again, to clients with numbers.
-#[tokio::test(flavor = "multi_thread")]
-async fn clients_of_before_are_looked_at_over_a_month() {
-    let pool = migrated_database(2).await;
-    live_clients(&pool, 300, noon()).await;
-    execute(
-        &pool,
-        r#"UPDATE clients SET "forwardingCheckAt" = NULL; UPDATE clients SET "twilioNumber" = NULL WHERE id = 'c1'"#,
-    )
-    .await;
-    execute(&pool, include_str!("../../../migrations/20261129006001_forwarding_of_earlier_clients.sql")).await;
-    let days = r#"SELECT count(DISTINCT "forwardingCheckAt"::DATE) FROM clients WHERE "forwardingCheckAt" > now() + INTERVAL '23 hours'"#;
-    assert!(count(&pool, days).await >= 25);
-    let most = r#"SELECT max(many) FROM (SELECT count(*) AS many FROM clients WHERE "forwardingCheckAt" IS NOT NULL
-                                          GROUP BY "forwardingCheckAt"::DATE) AS days"#;
-    assert!(count(&pool, most).await < 40, "a tenth at most in one night");
-    assert_eq!(count(&pool, r#"SELECT count(*) FROM clients WHERE "forwardingCheckAt" IS NULL"#).await, 1);
-}
-
 /// A worker of an earlier version brings clients live without saying when the sweep looks at them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_holder_at_whom_no_sweep_would_look_is_found_some_hundred_at_a_time_and_once() {

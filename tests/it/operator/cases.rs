@@ -118,7 +118,7 @@ async fn a_case_of_misfits_has_the_whole_row_of_texts() {
 
     say(&system, ANN, "Ann Smith").await;
     // Of one batch: the fourth misfit is not in the case of the first three.
-    let operator = Actor { who: "ada".to_owned(), via: Via::Command, why: None };
+    let operator = Actor { who: "ada".to_owned(), via: Via::Command, why: Some("a test".to_owned()) };
     stops::stop(&system.pool, Activity::Conversations, &operator, clock::now()).await.unwrap();
     for body in ["what?", "how?", "why?", "what?"] {
         assert_eq!(system.stand_in.text(ANN, body).await.unwrap().status, 200);

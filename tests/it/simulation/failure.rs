@@ -1,4 +1,4 @@
-//! What is needed to understand a rule that does not hold: the rows and the history of the clients that it names.
+//! The rows and the history of the clients that a failing rule names, for the output of the test.
 
 use super::month::Month;
 

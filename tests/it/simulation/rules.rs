@@ -17,7 +17,7 @@ impl Month {
         self.assert_erased(&format!("day {day}")).await;
     }
 
-    /// Returns what is not as each person expects it.
+    /// Returns the differences between the rows and the expectations about each person.
     async fn broken_of_people(&self) -> Vec<String> {
         let (clients, mut broken) = (self.clients().await, Vec::new());
         for (place, person) in self.people.iter().enumerate() {
