@@ -1,5 +1,6 @@
 //! Tests of the stand-in, as its callers see it.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -388,6 +389,15 @@ async fn a_stand_in_with_a_file_restores_the_state_of_the_last_one() {
     drop(second);
     assert_eq!(start_with_file(&file).await.unwrap().message_count(), 3);
     std::fs::remove_file(file).unwrap();
+}
+
+#[tokio::test]
+async fn consecutive_sids_are_unique_and_lie_far_apart() {
+    let stand_in = stand_in().await;
+    let sids: Vec<String> = (0..256).map(|_| stand_in.new_sid("SM")).collect();
+    assert_eq!(sids.iter().collect::<HashSet<_>>().len(), sids.len());
+    let beginnings: HashSet<&str> = sids.iter().map(|sid| &sid[..4]).collect();
+    assert!(beginnings.len() > 128, "256 SIDs have only {} beginnings", beginnings.len());
 }
 
 #[tokio::test]
