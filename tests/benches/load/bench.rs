@@ -40,11 +40,23 @@ impl Bench {
         Ok(Self { programs, postgres, databases: Cell::new(0), people: Cell::new(0), one_worker_rate: Cell::new(None) })
     }
 
-    /// Creates an empty database. Returns its URL.
-    pub(crate) async fn database(&self) -> SecretString {
+    fn next_name(&self) -> String {
         let number = self.databases.get() + 1;
         self.databases.set(number);
-        jobrun_tests::database_on(&self.postgres, &format!("bench_{number}")).await
+        format!("bench_{number}")
+    }
+
+    /// Creates an empty database. Returns its URL.
+    pub(crate) async fn database(&self) -> SecretString {
+        jobrun_tests::database_on(&self.postgres, &self.next_name()).await
+    }
+
+    /// Creates a copy of the database at `template`, to which nothing may be connected. Returns its URL. The files are copied
+    /// between two checkpoints, so every copy begins at the same distance from the last one.
+    pub(crate) async fn copy_of(&self, template: &SecretString) -> anyhow::Result<SecretString> {
+        let (name, template) = (self.next_name(), name_of(template)?);
+        self.on_server(format!("CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")).await?;
+        Ok(db::sibling_url(self.postgres.url(), &name)?)
     }
 
     /// Starts a test system on a new database.
@@ -73,10 +85,20 @@ impl Bench {
 
     /// Drops a database, which the server's background processes would otherwise maintain until the end.
     pub(crate) async fn drop_database(&self, url: &SecretString) -> anyhow::Result<()> {
-        let options: sqlx::postgres::PgConnectOptions = url.expose_secret().parse()?;
-        let name = options.get_database().context("a database has a name")?;
+        let name = name_of(url)?;
+        self.on_server(format!("DROP DATABASE {name} WITH (FORCE)")).await
+    }
+
+    /// Gives the server's setting `name` a value, or its default.
+    pub(crate) async fn configure(&self, name: &str, value: Option<&str>) -> anyhow::Result<()> {
+        let change = value.map_or_else(|| format!("RESET {name}"), |value| format!("SET {name} = '{value}'"));
+        self.on_server(format!("ALTER SYSTEM {change}")).await?;
+        self.on_server("SELECT pg_reload_conf()".to_owned()).await
+    }
+
+    async fn on_server(&self, statement: String) -> anyhow::Result<()> {
         let server = db::connect(self.postgres.url(), CONNECTIONS).await?;
-        sqlx::raw_sql(AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"))).execute(&server).await?;
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&server).await?;
         server.close().await;
         Ok(())
     }
@@ -87,6 +109,11 @@ impl Bench {
         self.people.set(from + count);
         (from..from + count).map(jobrun_tests::phone).collect()
     }
+}
+
+fn name_of(url: &SecretString) -> anyhow::Result<String> {
+    let options: sqlx::postgres::PgConnectOptions = url.expose_secret().parse()?;
+    Ok(options.get_database().context("a database has a name")?.to_owned())
 }
 
 /// Waits until `condition` holds. Returns whether it held before `deadline`.

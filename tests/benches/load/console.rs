@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use crate::bench::Bench;
 use crate::figures::{RUNS, median, median_if_known};
 use crate::report::{Cell, Table};
+use crate::rows::Filling;
 use crate::texts::{self, Figures, Plan};
 use crate::{growth, rows};
 
@@ -51,7 +52,7 @@ struct Run {
 pub(crate) async fn section(bench: &Bench, events: i64) -> anyhow::Result<Vec<Table>> {
     let url = bench.database().await;
     jobrun_tests::migrate(&url).await;
-    rows::fill(&url, events).await?;
+    rows::fill(&url, Filling::of(events)).await?;
     add_reader(&url).await?;
     let mut runs: [Vec<Run>; 2] = Default::default();
     for number in 0..RUNS {

@@ -18,6 +18,13 @@ pub(crate) fn median_if_known<T>(runs: &[T], figure: impl Fn(&T) -> Option<f64>)
     Some(median(&figures, |figure| *figure))
 }
 
+/// Returns the median of the ratios of `figure` to that of the reference in the same round.
+pub(crate) fn median_ratio<T>(runs: &[T], references: &[T], figure: impl Fn(&T) -> f64) -> f64 {
+    let ratios: Vec<f64> =
+        runs.iter().zip(references).map(|(run, reference)| figure(run) / figure(reference)).collect();
+    median(&ratios, |ratio| *ratio)
+}
+
 /// Returns the value that `share` of `sorted` do not exceed, in milliseconds.
 pub(crate) fn percentile_ms(sorted: &[Duration], share: f64) -> f64 {
     let rank = (sorted.len() as f64 * share).ceil() as usize;

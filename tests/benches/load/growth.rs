@@ -10,6 +10,7 @@ use crate::bench::Bench;
 use crate::figures::{RUNS, median_if_known, percentile_ms};
 use crate::latency::while_idle;
 use crate::report::{Cell, Table};
+use crate::rows::Filling;
 use crate::texts::{self, Figures, Plan};
 use crate::webhooks::webhooks_of_a_run;
 use crate::{rows, sender};
@@ -45,7 +46,7 @@ pub(crate) async fn section(bench: &Bench, many: i64) -> anyhow::Result<Vec<Tabl
     for events in sizes {
         let url = bench.database().await;
         jobrun_tests::migrate(&url).await;
-        rows::fill(&url, events).await?;
+        rows::fill(&url, Filling::of(events)).await?;
         databases.push(url);
     }
     let mut runs: [Vec<Run>; 2] = Default::default();

@@ -28,6 +28,9 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 /// How long the background load lasts: longer than the probes take.
 const LOAD_LASTS_SECONDS: f64 = 30.0;
 
+/// How long it lasts before the first probe.
+const WARM_UP: Duration = Duration::from_secs(1);
+
 /// The commits that a text needs: the event, the decision, the claim, and the outcome.
 const COMMITS: usize = 4;
 
@@ -45,7 +48,9 @@ pub(crate) async fn section(bench: &Bench) -> anyhow::Result<Vec<Table>> {
         system.stand_in.reports(Reports::Missing);
         bare.push(bare_commits(&system).await?);
         idle.push(while_idle(bench, &system, PROBES).await?);
-        busy.push(under_load(bench, &system, rate / 2.0).await?);
+        let others = bench.strangers((rate / 2.0 * LOAD_LASTS_SECONDS) as usize);
+        let load = Load { per_second: rate / 2.0, others, warm_up: WARM_UP };
+        busy.push(under_load(&system, &bench.strangers(PROBES), load).await?);
         bench.drop_system(system).await?;
         let p50 = |runs: &[Vec<Duration>]| runs.last().map_or(f64::NAN, |run| percentile_ms(run, 0.5));
         let (bare, idle, busy) = (p50(&bare), p50(&idle), p50(&busy));
@@ -72,7 +77,7 @@ pub(crate) async fn section(bench: &Bench) -> anyhow::Result<Vec<Table>> {
 }
 
 /// Times [`COMMITS`] commits of a single row each, without anything else. Returns the times, shortest first.
-async fn bare_commits(system: &TestSystem) -> anyhow::Result<Vec<Duration>> {
+pub(crate) async fn bare_commits(system: &TestSystem) -> anyhow::Result<Vec<Duration>> {
     let mut conn = system.pool.acquire().await?;
     sqlx::query("CREATE TABLE bare_commits (at TIMESTAMPTZ NOT NULL DEFAULT now())").execute(&mut *conn).await?;
     let mut times = Vec::new();
@@ -104,15 +109,23 @@ pub(crate) async fn while_idle(bench: &Bench, system: &TestSystem, probes: usize
     times(system, &sent)
 }
 
-/// As [`while_idle`], beside a steady background load, and without waiting for the outcome of the text before.
-async fn under_load(bench: &Bench, system: &TestSystem, per_second: f64) -> anyhow::Result<Vec<Duration>> {
+/// A steady background load.
+pub(crate) struct Load {
+    pub(crate) per_second: f64,
+    /// The phones that text. There must be enough of them to last until the last probe.
+    pub(crate) others: Vec<String>,
+    /// How long the load lasts before the first probe.
+    pub(crate) warm_up: Duration,
+}
+
+/// As [`while_idle`], from `phones`, beside a load, and without waiting for the outcome of the text before.
+pub(crate) async fn under_load(system: &TestSystem, phones: &[String], load: Load) -> anyhow::Result<Vec<Duration>> {
     let addr = sender::ingress_addr(system)?;
-    let phones = bench.strangers(PROBES);
-    let probes = sender::texts_from(system, &phones);
-    let others = bench.strangers((per_second * LOAD_LASTS_SECONDS) as usize);
-    let mut load = JoinSet::new();
-    load.spawn(sender::trickle(addr, sender::texts_from(system, &others), per_second));
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let probes = sender::texts_from(system, phones);
+    let (others, warm_up) = (sender::texts_from(system, &load.others), load.warm_up);
+    let mut load_task = JoinSet::new();
+    load_task.spawn(sender::trickle(addr, others, load.per_second));
+    tokio::time::sleep(warm_up).await;
 
     let mut caller = Caller::connect(addr).await?;
     let mut sent = HashMap::new();
@@ -121,11 +134,11 @@ async fn under_load(bench: &Bench, system: &TestSystem, per_second: f64) -> anyh
         sent.insert(phone.as_str(), clock::now());
         caller.send(&request).await?;
     }
-    if let Some(ended) = load.try_join_next() {
+    if let Some(ended) = load_task.try_join_next() {
         ended??;
         anyhow::bail!("the load ended before the probes did");
     }
-    load.shutdown().await;
+    load_task.shutdown().await;
     system.settle_within(SETTLED_WITHIN).await?;
     times(system, &sent)
 }

@@ -12,13 +12,25 @@ mod console;
 
 mod cost;
 
+mod extent;
+
+mod feed;
+
 mod figures;
+
+mod filled;
+
+mod floor;
 
 mod footprint;
 
 mod growth;
 
+mod lasting;
+
 mod latency;
+
+mod pgbench;
 
 mod processes;
 
@@ -32,6 +44,8 @@ mod servers;
 
 mod texts;
 
+mod wal;
+
 mod webhooks;
 
 use std::io::Write;
@@ -40,6 +54,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use crate::bench::Bench;
+use crate::extent::Extent;
 use crate::figures::RUNS;
 use crate::report::Table;
 
@@ -47,20 +62,19 @@ use crate::report::Table;
 ///
 /// PostgreSQL runs with fsync and synchronous_commit on, from the installed programs, on data that is thrown away.
 /// Every figure is the median of five runs, measured in turn with its reference. Progress goes to standard error, tables to
-/// standard output.
+/// standard output. Without sections, it measures all but `floor` and `lasting`, which take long; `lasting` takes an hour.
 #[derive(Parser)]
 #[command(name = "load", disable_help_subcommand = true)]
-#[command(override_usage = "cargo bench --bench load -- [SECTION]… [--rows N] [--json]")]
+#[command(override_usage = "cargo bench --bench load -- [SECTION]… [--rows N] [--seconds N] [--runs N] [--json]")]
 #[command(after_help = "Try it:      cargo bench --bench load -- webhooks\n\
+    A short try: cargo bench --bench load -- floor lasting --rows 100000 --seconds 5 --runs 1\n\
     For scripts: cargo bench --bench load -- texts latency --json")]
 struct Arguments {
-    /// The sections to measure; all by default
+    /// The sections to measure; all but `floor` and `lasting` by default
     #[arg(value_enum, value_name = "SECTION")]
     sections: Vec<Section>,
-    /// How many events the larger inbox of `growth`, and that of `console`, holds
-    #[arg(long, value_name = "N", default_value_t = 10_000_000)]
-    #[arg(value_parser = clap::value_parser!(i64).range(growth::FEW..=1_000_000_000))]
-    rows: i64,
+    #[command(flatten)]
+    extent: Extent,
     /// Print one JSON object at the end instead of tables
     #[arg(long)]
     json: bool,
@@ -87,18 +101,36 @@ enum Section {
     Footprint,
     /// Webhooks and texts a second while ten pages of the console are open, beside none
     Console,
+    /// What PostgreSQL alone takes for a text by the fewest statements, in batches of 1, 10 and 100, beside the programs
+    Floor,
+    /// Webhooks, texts and latency over half a minute, on a million rows, with clients who text again, without forced
+    /// checkpoints
+    Lasting,
 }
 
+/// The sections of a run that names none.
+const DEFAULT: [Section; 7] = [
+    Section::Webhooks,
+    Section::Texts,
+    Section::Latency,
+    Section::Allocation,
+    Section::Growth,
+    Section::Footprint,
+    Section::Console,
+];
+
 impl Section {
-    async fn measure(self, bench: &Bench, rows: i64) -> anyhow::Result<Vec<Table>> {
+    async fn measure(self, bench: &Bench, extent: &Extent) -> anyhow::Result<Vec<Table>> {
         match self {
             Self::Webhooks => webhooks::section(bench).await,
             Self::Texts => texts::section(bench).await,
             Self::Latency => latency::section(bench).await,
             Self::Allocation => allocation::section(bench).await,
-            Self::Growth => growth::section(bench, rows).await,
+            Self::Growth => growth::section(bench, extent.many_rows()).await,
             Self::Footprint => footprint::section(bench).await,
-            Self::Console => console::section(bench, rows).await,
+            Self::Console => console::section(bench, extent.many_rows()).await,
+            Self::Floor => floor::section(bench, extent).await,
+            Self::Lasting => lasting::section(bench, extent).await,
         }
     }
 
@@ -133,22 +165,27 @@ async fn main() -> anyhow::Result<()> {
 
 async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     let named = arguments.sections.as_slice();
-    let sections = if named.is_empty() { Section::value_variants() } else { named };
+    let sections = if named.is_empty() { &DEFAULT } else { named };
     let mut out = std::io::stdout();
     let bench = Bench::set_up().await?;
+    let (runs, seconds) = (arguments.extent.runs, arguments.extent.seconds());
     if !arguments.json {
-        writeln!(out, "Medians of {RUNS} runs, fsync and synchronous_commit on.\n")?;
+        writeln!(
+            out,
+            "Medians of {RUNS} runs, of {runs} in `floor` and `lasting`, fsync and synchronous_commit on.\n"
+        )?;
     }
     let mut measured = Map::new();
     for section in sections {
-        let tables = section.measure(&bench, arguments.rows).await?;
+        let tables = section.measure(&bench, &arguments.extent).await?;
         if !arguments.json {
             tables.iter().try_for_each(|table| writeln!(out, "{}", table.shown()))?;
         }
         measured.insert(section.name(), tables.iter().map(Table::as_json).collect::<Value>());
     }
     if arguments.json {
-        writeln!(out, "{:#}", json!({ "runs": RUNS, "durable": true, "sections": measured }))?;
+        let long = json!({ "runs": runs, "seconds": seconds });
+        writeln!(out, "{:#}", json!({ "runs": RUNS, "long": long, "durable": true, "sections": measured }))?;
     }
     Ok(())
 }

@@ -7,16 +7,31 @@ use sqlx::PgPool;
 /// How many rows one statement writes.
 const STEP: i64 = 250_000;
 
-/// How many events there are per client, and per reply. The latter is a prime, so that replies spread over all clients.
-const EVENTS_OF_A_CLIENT: i64 = 100;
+/// How many events there are per reply: a prime, so that replies spread over all clients.
 const EVENTS_OF_AN_ANSWER: i64 = 11;
 
 /// The smallest count of clients, however few events there are: in the runs on these rows, each client texts at most once.
 pub(crate) const CLIENTS_MIN: i64 = 10_000;
 
-/// Returns how many clients send `events` events.
-fn clients_of(events: i64) -> i64 {
-    (events / EVENTS_OF_A_CLIENT).max(CLIENTS_MIN)
+/// How an inbox is filled.
+#[derive(Clone, Copy)]
+pub(crate) struct Filling {
+    pub(crate) events: i64,
+    pub(crate) events_of_a_client: i64,
+    /// Whether events have the digest of a webhook, which is in an index.
+    pub(crate) digests: bool,
+}
+
+impl Filling {
+    /// Returns the filling with a hundred events per client, without digests.
+    pub(crate) const fn of(events: i64) -> Self {
+        Self { events, events_of_a_client: 100, digests: false }
+    }
+
+    /// Returns how many clients send the events.
+    pub(crate) fn clients(&self) -> i64 {
+        (self.events / self.events_of_a_client).max(CLIENTS_MIN)
+    }
 }
 
 /// Returns the phone number, E.164, of the `n`th client, counted from 0.
@@ -24,13 +39,13 @@ pub(crate) fn phone(n: usize) -> String {
     format!("+4478{n:08}")
 }
 
-/// Inserts clients $1 to $2 - 1. Every other one holds a number, which is in the pool.
+/// Inserts clients $1 to $2 - 1, who need no reminder. Every other one holds a number, which is in the pool.
 const CLIENTS: &str = r#"
     WITH added AS (
         INSERT INTO clients (id, "businessName", "phoneNumber", "paymentActive", "paymentStanding", "twilioNumber",
-                             "createdAt")
+                             "createdAt", "remindAt")
         SELECT md5('client' || n)::UUID::TEXT, 'Business ' || n, '4478' || lpad(n::TEXT, 8, '0'), TRUE, 'active',
-               CASE WHEN n % 2 = 0 THEN '+4473' || lpad(n::TEXT, 8, '0') END, now() - INTERVAL '1 year'
+               CASE WHEN n % 2 = 0 THEN '+4473' || lpad(n::TEXT, 8, '0') END, now() - INTERVAL '1 year', NULL
         FROM generate_series($1::BIGINT, $2::BIGINT - 1) AS n
         RETURNING id, "twilioNumber" AS number
     ), stands AS (
@@ -41,12 +56,15 @@ const CLIENTS: &str = r#"
     SELECT number, 'ASSIGNED', id, now() - INTERVAL '1 year' FROM added WHERE number IS NOT NULL"#;
 
 /// Inserts events $1 to $2 - 1, spread over the year that ended yesterday. $3 is the count of events, $4 that of clients.
+/// $5 says whether they have digests.
 const EVENTS: &str = "
-    INSERT INTO events (source, external_id, kind, lane, payload, received_at, processed_at, outcome, client_id, state)
+    INSERT INTO events (source, external_id, kind, lane, payload, received_at, processed_at, outcome, client_id, state,
+                        signed_digest)
     SELECT 'twilio', 'SM' || md5('event' || n), 'text', 'phone:' || phone,
            jsonb_build_object('kind', 'text', 'from', '+' || phone, 'to', '+447476955179',
                               'body', 'Hello, is anybody there? This is text ' || n),
-           at, at + INTERVAL '20 milliseconds', 'answered', md5('client' || n % $4)::UUID::TEXT, 'COMPLETE'
+           at, at + INTERVAL '20 milliseconds', 'answered', md5('client' || n % $4)::UUID::TEXT, 'COMPLETE',
+           CASE WHEN $5 THEN decode(md5('digest' || n), 'hex') END
     FROM generate_series($1::BIGINT, $2::BIGINT - 1) AS n,
          LATERAL (SELECT '4478' || lpad((n % $4)::TEXT, 8, '0') AS phone,
                          now() - INTERVAL '1 day' - INTERVAL '1 year' * (1 - n::FLOAT8 / $3) AS at) AS derived";
@@ -61,16 +79,17 @@ const MESSAGES: &str = "
            processed_at + INTERVAL '3 seconds'
     FROM events WHERE id >= $1 AND id < $2 AND id % $3 = 0";
 
-/// Fills the migrated, empty database at `url` with `events` events, and with their clients and replies.
-pub(crate) async fn fill(url: &SecretString, events: i64) -> anyhow::Result<()> {
+/// Fills the migrated, empty database at `url` with events, and with their clients and replies.
+pub(crate) async fn fill(url: &SecretString, filling: Filling) -> anyhow::Result<()> {
     let pool = db::connect(url, jobrun::CONNECTIONS).await?;
-    let clients = clients_of(events);
+    let (events, clients) = (filling.events, filling.clients());
     for (from, to) in steps(clients) {
         sqlx::query(CLIENTS).bind(from).bind(to).execute(&pool).await?;
     }
     for (from, to) in steps(events) {
-        sqlx::query(EVENTS).bind(from).bind(to).bind(events).bind(clients).execute(&pool).await?;
-        eprintln!("growth: {to} of {events} events written");
+        let written = sqlx::query(EVENTS).bind(from).bind(to).bind(events).bind(clients).bind(filling.digests);
+        written.execute(&pool).await?;
+        eprintln!("rows: {to} of {events} events written");
     }
     fill_messages(&pool).await?;
     for statement in ["VACUUM ANALYZE", "CHECKPOINT"] {
@@ -85,7 +104,7 @@ async fn fill_messages(pool: &PgPool) -> anyhow::Result<()> {
     for (from, to) in steps(last + 1) {
         sqlx::query(MESSAGES).bind(from).bind(to).bind(EVENTS_OF_AN_ANSWER).execute(pool).await?;
     }
-    eprintln!("growth: {} messages written", last / EVENTS_OF_AN_ANSWER);
+    eprintln!("rows: {} messages written", last / EVENTS_OF_AN_ANSWER);
     Ok(())
 }
 

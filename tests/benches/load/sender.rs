@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 /// The text that every client sends: the beginning of a conversation.
-const BODY: &str = "Plumber from London";
+pub(crate) const BODY: &str = "Plumber from London";
 
 /// How many tasks share the connections.
 const TASKS: usize = 4;
