@@ -13,7 +13,7 @@ const LOOKUPS_MAX: usize = 4;
 const SOUNDS_MAX: usize = 16;
 
 /// How many of them may be the same one: a link that is passed on leaves places for the others.
-const LISTENERS_OF_ONE_MAX: usize = 2;
+const LISTENERS_OF_ONE_MAX: usize = 4;
 
 /// The number of listeners of each recording that is being passed on, by its SID.
 type Listeners = Arc<Mutex<HashMap<String, usize>>>;

@@ -62,7 +62,7 @@ pub fn may_not_have_asked(client_id: &str) -> NewAlert {
     NewAlert {
         cause: Kind::PersonWanted.of(client_id),
         about: format!(
-            "Needs a person: client {client_id}, for whom a code was asked for that moves it to a new phone. Perhaps it did not ask:              see `jobrun cases` and `jobrun client {client_id}`. Get in touch, then close the case, which ends this."
+            "Needs a person: client {client_id}, for whom a code was asked for that moves it to a new phone. Perhaps it did not ask: see `jobrun cases` and `jobrun client {client_id}`. Get in touch, then close the case, which ends this."
         ),
     }
 }
@@ -73,7 +73,7 @@ pub fn may_not_have_moved(sender_id: &str, client_id: &str) -> NewAlert {
     NewAlert {
         cause: Kind::PersonWanted.of(sender_id),
         about: format!(
-            "The old phone of client {client_id}, which has moved to a new phone, needs a person. Perhaps the move was a theft: see              `jobrun cases` and `jobrun client {client_id}`. Find out who it is. `jobrun client change-phone` moves the client back.              Then close the case, which ends this."
+            "The old phone of client {client_id}, which has moved to a new phone, needs a person. Perhaps the move was a theft: see `jobrun cases` and `jobrun client {client_id}`. Find out who it is. `jobrun client change-phone` moves the client back. Then close the case, which ends this."
         ),
     }
 }
@@ -84,7 +84,7 @@ pub fn code_guesses(client_id: &str) -> NewAlert {
     NewAlert {
         cause: Kind::CodeGuesses.of(client_id),
         about: format!(
-            "Codes that move client {client_id} to a new phone were guessed, or all codes of a day were asked for. Perhaps another              person tries to take its service: see `jobrun client {client_id}`, and ask the client. Over once a day passes without."
+            "Codes that move client {client_id} to a new phone were guessed, or all codes of a day were asked for. Perhaps another person tries to take its service: see `jobrun client {client_id}`, and ask the client. Over once a day passes without."
         ),
     }
 }

@@ -67,7 +67,7 @@ pub fn recordings_kept(count: i64, since: DateTime<Utc>) -> NewAlert {
     NewAlert {
         cause: Kind::RecordingsKept.name().to_owned(),
         about: format!(
-            "{recordings} of callers' messages should have been deleted at Twilio, the first on {}, and Twilio does not do it: see the              worker's log. Over once all are deleted.",
+            "{recordings} of callers' messages should have been deleted at Twilio, the first on {}, and Twilio does not do it: see the worker's log. Over once all are deleted.",
             since.format("%Y-%m-%d %H:%M UTC")
         ),
     }

@@ -185,7 +185,7 @@ pub async fn remove_texts(conn: &mut PgConnection, erasure_id: i64, person: &Per
     let ids = sqlx::query_scalar!(
         "SELECT id FROM messages
          WHERE id = ANY(ARRAY(SELECT id FROM messages WHERE client_id = $1
-                              UNION SELECT id FROM messages WHERE to_phone = $2 AND client_id IS NULL
+                              UNION SELECT id FROM messages WHERE to_phone = $2 AND (client_id IS NULL OR kind = 'text_back')
                               ORDER BY id DESC LIMIT $3))
            AND status NOT IN ('sending', 'unknown')
            AND (SELECT second.id FROM messages second
@@ -217,7 +217,7 @@ pub async fn remove_texts(conn: &mut PgConnection, erasure_id: i64, person: &Per
 pub async fn any_text(conn: &mut PgConnection, person: &Person) -> Result<bool, Error> {
     let any = sqlx::query_scalar!(
         r#"SELECT EXISTS (SELECT FROM messages WHERE client_id = $1)
-                  OR EXISTS (SELECT FROM messages WHERE to_phone = $2 AND client_id IS NULL) AS "any!""#,
+                  OR EXISTS (SELECT FROM messages WHERE to_phone = $2 AND (client_id IS NULL OR kind = 'text_back')) AS "any!""#,
         person.client_id,
         person.phone.as_str()
     );

@@ -92,7 +92,7 @@ pub async fn find(conn: &mut PgConnection, client_id: &str) -> Result<Option<Per
     );
     let customers = customers.fetch_all(&mut *conn).await?;
     let messages = sqlx::query_scalar!(
-        r#"SELECT id AS "id!" FROM messages WHERE client_id = $1 UNION SELECT id FROM messages WHERE to_phone = $2 AND client_id IS NULL"#,
+        r#"SELECT id AS "id!" FROM messages WHERE client_id = $1 UNION SELECT id FROM messages WHERE to_phone = $2 AND (client_id IS NULL OR kind = 'text_back')"#,
         client_id,
         phone.as_str()
     );
@@ -232,7 +232,7 @@ async fn list_of_phone(conn: &mut PgConnection, person: &Person) -> Result<Vec<R
     let messages = sqlx::query_scalar!(
         r#"SELECT to_jsonb(m) AS "row!" FROM messages m
            WHERE id = ANY(ARRAY(SELECT id FROM messages WHERE client_id = $1
-                                UNION SELECT id FROM messages WHERE to_phone = $2 AND client_id IS NULL))
+                                UNION SELECT id FROM messages WHERE to_phone = $2 AND (client_id IS NULL OR kind = 'text_back')))
            ORDER BY m.id"#,
         id,
         phone.as_str()

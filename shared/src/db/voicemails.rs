@@ -94,13 +94,17 @@ pub struct OurNumber {
     pub is_held: bool,
     /// Since when, as far as the pool knows.
     pub assigned_at: Option<DateTime<Utc>>,
+    /// When it was first given to a client: what was recorded before is not ours.
+    pub first_assigned_at: Option<DateTime<Utc>>,
 }
 
 /// Returns who has a number, if it is in the pool or a client holds it.
 pub async fn find_our_number(conn: &mut PgConnection, number: &str) -> Result<Option<OurNumber>, Error> {
     let found = sqlx::query_as!(
         OurNumber,
-        r#"SELECT client.id IS NOT NULL AS "is_held!", pool.assigned_at
+        r#"SELECT client.id IS NOT NULL AS "is_held!", pool.assigned_at,
+                  (SELECT min(changed_at) FROM number_changes WHERE number = called.number AND change = 'assigned')
+                      AS first_assigned_at
            FROM (SELECT $1::TEXT AS number) AS called
            LEFT JOIN twilio_number_pool pool ON pool.phone_e164 = called.number
            LEFT JOIN clients client ON client."twilioNumber" = called.number

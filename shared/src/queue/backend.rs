@@ -254,8 +254,8 @@ async fn unless_lost<T>(health: Health, work: impl Future<Output = Result<T, Err
 
 /// Takes all due jobs as one: keeps the one with the fewest attempts, and deletes the others.
 ///
-/// This commit, and that of [`remove`], wait for neither the disk nor the standby. After a crash of the server the job is there
-/// again, is taken again, and finds nothing to do.
+/// This commit, and that of [`remove`], wait for neither the disk nor the standby. A job that is there again after a crash of the
+/// server finds nothing to do; one that still belongs to this worker is taken again when the worker is gone.
 async fn take(pool: &PgPool, queue: Queue, worker: &str) -> Result<Option<Job>, Error> {
     let taken = sqlx::query!(
         r#"WITH without_waiting AS MATERIALIZED (

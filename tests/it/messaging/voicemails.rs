@@ -257,6 +257,12 @@ async fn a_recording_of_no_client_is_deleted_and_one_of_another_number_is_left_a
     let system = live_system(1).await;
     // The number was another client's then. The webhooks of this call are lost too, so Twilio says which number was called.
     execute(&system, "UPDATE twilio_number_pool SET assigned_at = now() - INTERVAL '1 hour'").await;
+    let first = format!(
+        "INSERT INTO number_changes (number, change, client_id, why, changed_at)
+         VALUES ('{HERS}', 'assigned', 'another', 'allocated', now() - INTERVAL '3 hours')"
+    );
+    execute(&system, &first).await;
+    let of_others = system.stand_in.record_call(CALLER, HERS, clock::now() - TimeDelta::hours(4));
     let before = system.stand_in.record_call(CALLER, HERS, clock::now() - TimeDelta::hours(2));
     let hers = system.stand_in.record_call(CALLER, HERS, clock::now() - TimeDelta::minutes(30));
     let not_ours = system.stand_in.record_call(CALLER, "+447700900999", clock::now() - TimeDelta::minutes(30));
@@ -270,6 +276,7 @@ async fn a_recording_of_no_client_is_deleted_and_one_of_another_number_is_left_a
     let compared = "SELECT count(*) FROM audits WHERE recordings_until > now() - INTERVAL '20 minutes'";
     eventually(PATIENCE, "all are looked at", async || count(&system.pool, compared).await == 1).await;
     assert_eq!((deleted(&hers), deleted(&not_ours)), (false, false));
+    assert!(!deleted(&of_others), "it was made before the number had its first client");
     let known = format!("SELECT count(*) FROM voicemails WHERE recording_sid = '{not_ours}'");
     assert_eq!(count_of(&system, &known).await, 0);
     system.shut_down().await.unwrap();
@@ -327,7 +334,7 @@ async fn a_recording_that_cannot_be_deleted_for_a_day_raises_an_alert_that_ends_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_link_holds_two_places_for_listeners_and_leaves_the_others() {
+async fn one_link_holds_four_places_for_listeners_and_leaves_the_others() {
     let system = live_system(1).await;
     let mut links = Vec::new();
     for _ in 0..2 {
@@ -341,9 +348,9 @@ async fn one_link_holds_two_places_for_listeners_and_leaves_the_others() {
         let link = link.to_owned();
         tokio::spawn(async move { ask(Method::GET, &link, None).await.0 })
     };
-    let listeners: Vec<_> = (0..2).map(|_| listen(&links[0])).collect();
-    eventually(PATIENCE, "two listen", async || system.stand_in.recordings()[0].fetched == 2).await;
-    assert_eq!(ask(Method::GET, &links[0], None).await.0, 503, "the third of one link");
+    let listeners: Vec<_> = (0..4).map(|_| listen(&links[0])).collect();
+    eventually(PATIENCE, "four listen", async || system.stand_in.recordings()[0].fetched == 4).await;
+    assert_eq!(ask(Method::GET, &links[0], None).await.0, 503, "the fifth of one link");
     assert_eq!(system.stand_in.recordings()[0].fetched, 2, "for which Twilio is not asked");
     let other = listen(&links[1]);
     eventually(PATIENCE, "another link has places", async || system.stand_in.recordings()[1].fetched == 1).await;

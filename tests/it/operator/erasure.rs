@@ -337,6 +337,23 @@ async fn an_event_of_stripe_that_is_committed_behind_the_scan_of_an_erasure_is_n
     system.shut_down().await.unwrap();
 }
 
+/// A caller who was texted back has no client of its own at that time: the text is the other client's, and holds the caller's phone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_to_a_caller_is_given_to_the_caller_and_erased_with_it() {
+    let system = with_ann_and_ben().await;
+    let texted = "INSERT INTO messages (client_id, kind, to_phone, from_number, body, once_key, status, created_at, updated_at)
+                  SELECT id, 'text_back', '+447900123456', '+447700900999', 'Sorry we missed you', 'text-back:ben:447900123456:1',
+                         'delivered', now(), now()
+                  FROM clients WHERE \"phoneNumber\" = '447900654321'";
+    sqlx::raw_sql(texted).execute(&system.pool).await.unwrap();
+    let (code, shown) = run(&system, &["client", "export", ANN, "--json"]).await;
+    assert!(code == 0 && shown.contains("Sorry we missed you"), "{shown}");
+    let (code, shown) = run(&system, &["client", "erase", ANN, "--yes", "--why", "she asked"]).await;
+    assert_eq!(code, 0, "{shown}");
+    assert_gone(&system, "a text to a caller").await;
+    system.shut_down().await.unwrap();
+}
+
 /// A text that waits may be an opt-out. A text of another client is that client's, also if it names the person.
 #[tokio::test(flavor = "multi_thread")]
 async fn texts_that_wait_and_texts_of_others_are_not_erased() {

@@ -81,10 +81,9 @@ async fn apply_in(conn: &mut PgConnection, ids: &[i64]) -> Result<Applied, db::E
         Some(span.with("status", report.progress.name()))
     });
     let spans = spans.collect();
-    // The next text to a person leaves once the one before is settled, or its second try is dropped. A cleared alert may have been
-    // that sending was parked.
-    let settles = matched.iter().any(|(_, text)| text.settled || text.arrived_after_all);
-    let texts_may_leave = settles || !applied.cleared.is_empty();
+    // The next text to a person leaves once the one before is settled. A cleared alert may have been that sending was parked.
+    let recipients: Vec<&str> = matched.iter().map(|(_, text)| text.to.as_str()).collect();
+    let texts_may_leave = !applied.cleared.is_empty() || outbox::any_queued_to(conn, &recipients).await?;
     if texts_may_leave {
         queue::enqueue(conn, Queue::SendMessages).await?;
     }

@@ -1,7 +1,8 @@
 //! Finds recordings at Twilio whose reports have not reached us. A part of the job `reconcile`.
 //!
 //! A message that a caller left is told to the owner late, as if its report came now. One that is no client's is deleted, or it would
-//! stay at Twilio for ever. Recordings of other numbers of the account do not concern us, and are left alone.
+//! stay at Twilio for ever. Recordings of other numbers of the account, and those from before a number had its first client, do not
+//! concern us, and are left alone.
 
 use chrono::{DateTime, NaiveTime, SubsecRound, TimeDelta, Utc};
 use jobrun_onboarding::calls::LINK_LASTS;
@@ -79,7 +80,7 @@ async fn compare_day(
     Ok(Some(next_day.min(until)))
 }
 
-/// Takes one recording in, or has it deleted. Returns whether Twilio said which number was called.
+/// Takes one recording in, or has it deleted. One that is older than the number's first client is not ours. Returns whether Twilio said which number was called.
 async fn handle(context: &JobContext, recording: &Listed, now: DateTime<Utc>) -> Result<bool, db::Error> {
     let called = match context.unless_stopped(context.twilio.find_called_number(&recording.call_sid)).await {
         Some(Ok(called)) => called,
@@ -105,7 +106,7 @@ async fn handle(context: &JobContext, recording: &Listed, now: DateTime<Utc>) ->
         inbox::record(&context.pool, &[event], now).await?;
         context.announcer.announce(Queue::ProcessEvents);
         tracing::warn!("a message of a caller was not reported, and is taken in now");
-    } else {
+    } else if ours.first_assigned_at.is_some_and(|at| at <= recording.made_at) {
         let unwanted =
             NewVoicemail { client_id: None, recording_sid: recording.sid.clone(), token_sha256: None, expires_at: now };
         voicemails::insert(&mut conn, &[unwanted], now).await?;

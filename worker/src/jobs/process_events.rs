@@ -1,20 +1,16 @@
 //! The job `process-events`: processes the waiting events of the inbox, in batches, until none is left.
 //!
-//! Each worker reserves the pages of the inbox that it lists, so that others list the next ones. Events that another session has
-//! reserved or locked are passed over, and are not lost. A worker that holds a lock looks again after releasing it, and ends only
-//! when it finds nothing. A worker that passes events over schedules another look soon, because the lock may be an operator's.
+//! Events that another session has locked are passed over, and are not lost. A worker that holds a lock looks again after releasing
+//! it, and ends only when it finds nothing. A worker that passes events over schedules another look soon, because the lock may be
+//! an operator's.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jobrun_shared::db::inbox::{self, PendingEvent};
 use jobrun_shared::queue::{self, Queue};
 use jobrun_shared::{clock, db};
-use sqlx::PgConnection;
 
 use crate::context::{JobContext, Progress};
 use crate::events::{conversation, delivery_reports, phone_changes, stripe, unmatched};
-
-/// A worker that has reserved a page for longer has come to a halt.
-const RESERVED_AT_MOST: TimeDelta = TimeDelta::seconds(5);
 
 /// The delay before the next look at events that were passed over.
 const LOOK_AGAIN_AFTER: TimeDelta = TimeDelta::seconds(1);
@@ -41,26 +37,16 @@ async fn batch(context: &JobContext) -> Result<usize, db::Error> {
     let mut locked_since = None;
     let new = process_list(context, EventList::New, now, &mut locked_since).await?;
     let deferred = process_list(context, EventList::Deferred, now, &mut locked_since).await?;
-    if new + deferred == 0 {
-        look_again_at_others(context, locked_since, now).await?;
-    }
-    Ok(new + deferred)
-}
-
-/// Schedules another look if events wait that others have locked since `locked_since`, or reserved.
-async fn look_again_at_others(
-    context: &JobContext,
-    locked_since: Option<DateTime<Utc>>,
-    now: DateTime<Utc>,
-) -> Result<(), db::Error> {
-    // Another worker's transaction takes milliseconds. One that has been open for longer may never end by itself.
-    if locked_since.is_some_and(|since| now - since >= LOOK_AGAIN_AFTER) {
-        context.raise_blocker_alerts().await;
-    }
-    if locked_since.is_some() || inbox::any_waits(&mut *context.pool.acquire().await?).await? {
+    if new + deferred == 0
+        && let Some(since) = locked_since
+    {
+        // Another worker's transaction takes milliseconds. One that has been open for longer may never end by itself.
+        if now - since >= LOOK_AGAIN_AFTER {
+            context.raise_blocker_alerts().await;
+        }
         queue::enqueue_once_at(&context.pool, Queue::ProcessEvents, now + LOOK_AGAIN_AFTER).await?;
     }
-    Ok(())
+    Ok(new + deferred)
 }
 
 /// Processes the first batch of `list` that other sessions have not locked as a whole. Lowers `locked_since` to the arrival of the
@@ -73,12 +59,9 @@ async fn process_list(
 ) -> Result<usize, db::Error> {
     let mut after = (DateTime::UNIX_EPOCH, 0);
     loop {
-        // It is only read, and ends at the end of this turn: what it reserves is free again.
-        let mut reserving = context.pool.begin().await?;
-        let events = list_pending(context, &mut reserving, list, after, now).await?;
+        let events = list_pending(context, list, after, now).await?;
         let Some(last) = events.last() else { return Ok(0) };
         let done = process(context, &events).await?;
-        reserving.rollback().await?;
         if done > 0 {
             return Ok(done);
         }
@@ -90,14 +73,14 @@ async fn process_list(
 /// Returns the next batch of `list` after the event with this due time and id. The ids alone order new events.
 async fn list_pending(
     context: &JobContext,
-    conn: &mut PgConnection,
     list: EventList,
     after: (DateTime<Utc>, i64),
     now: DateTime<Utc>,
 ) -> Result<Vec<PendingEvent>, db::Error> {
+    let mut conn = context.pool.acquire().await?;
     match list {
-        EventList::New => inbox::list_oldest(conn, after.1, i64::from(context.batch_max), now - RESERVED_AT_MOST).await,
-        EventList::Deferred => inbox::list_due_again(conn, after, now, DEFERRED_BATCH_MAX).await,
+        EventList::New => inbox::list_oldest(&mut conn, after.1, i64::from(context.batch_max)).await,
+        EventList::Deferred => inbox::list_due_again(&mut conn, after, now, DEFERRED_BATCH_MAX).await,
     }
 }
 

@@ -24,13 +24,23 @@ const BESIDE: &[&str] = &[
     "please", "pls", "plz", "thanks", "thank", "hi", "hello", "again", "now", "callers", "caller", "customers", "them", "to", "for", "me", "us",
 ];
 
+/// Words that switch it, beside others.
+const SWITCH: &[&str] = &["switch", "turn", "switched", "turned", "set", "put"];
+
+/// Words of a request to us, unless others of these lists are beside them.
+const OF_A_REQUEST: &[&str] = &["can", "you", "would", "do", "me", "us", "now"];
+
 /// Returns whether the sender wants its callers texted back, if the text says nothing else. A text that may ask for no more texts at
 /// all says nothing of its callers.
 pub(crate) fn chooses_text_back(body: &str) -> Option<bool> {
     let said = plain(body);
     let is_named = NAMES.iter().any(|name| has_phrase(&said, name));
     let is_plain = all_among(&said, &[NAMED, ON, OFF, BESIDE]);
-    (is_named && is_plain && !body.contains('?') && !refuses(body)).then(|| !any_among(&said, OFF))
+    // "Can you text back please" asks us for an answer.
+    let asks_us =
+        any_among(&said, OF_A_REQUEST) && !any_among(&said, ON) && !any_among(&said, OFF) && !any_among(&said, SWITCH);
+    let asks_us = asks_us || has_phrase(&said, "would you") || has_phrase(&said, "do you");
+    (is_named && is_plain && !asks_us && !body.contains('?') && !refuses(body)).then(|| !any_among(&said, OFF))
 }
 
 #[cfg(test)]
@@ -62,6 +72,9 @@ mod tests {
             "back",
             "text me back",
             "can you text back?",
+            "Hi can you text back please",
+            "please text back now",
+            "would you like me to text back",
             "Please text back about my invoice",
             "I will text back later",
             "stop texting me",

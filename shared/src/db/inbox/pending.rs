@@ -53,54 +53,23 @@ impl From<Row> for PendingEvent {
     }
 }
 
-/// The key of the pages among the database's advisory locks.
-const PAGE_LOCKS: i32 = 6;
-
 /// Returns the oldest pending events after the event `after` that were never deferred, at most `limit`, without locking
 /// them. While conversations are stopped, their events are left out, as in every list of pending events here.
-///
-/// Reserves the pages of the inbox in which they are, of `limit` ids each, until the transaction ends, and passes over pages that
-/// another worker has reserved, so that two workers hardly ever list the same events. No rule rests on that, and events that were
-/// received before `old` are listed all the same: a worker that has come to a halt keeps nothing back.
-pub async fn list_oldest(
-    conn: &mut PgConnection,
-    after: i64,
-    limit: i64,
-    old: DateTime<Utc>,
-) -> Result<Vec<PendingEvent>, Error> {
+pub async fn list_oldest(conn: &mut PgConnection, after: i64, limit: i64) -> Result<Vec<PendingEvent>, Error> {
     let rows = sqlx::query_as!(
         Row,
-        // Each page is reserved when its first event is found, and not those of events that other conditions leave out.
-        "SELECT id, lane, received_at, due_at, payload, traceparent
-         FROM (SELECT id, lane, received_at, due_at, payload, traceparent FROM events
-               WHERE processed_at IS NULL AND kind = ANY($2) AND due_at IS NULL AND id > $3
-                 AND (kind = ANY($4)
-                      OR NOT EXISTS (SELECT FROM stops WHERE what = 'conversations' AND stopped_at IS NOT NULL))
-               ORDER BY id OFFSET 0) AS waiting
-         WHERE received_at < $5 OR pg_try_advisory_xact_lock($6, (id / $1 % 2147483647)::INTEGER)
+        "SELECT id, lane, received_at, due_at, payload, traceparent FROM events
+         WHERE processed_at IS NULL AND kind = ANY($2) AND due_at IS NULL AND id > $3
+           AND (kind = ANY($4) OR NOT EXISTS (SELECT FROM stops WHERE what = 'conversations' AND stopped_at IS NOT NULL))
          ORDER BY id LIMIT $1",
         limit,
         &KINDS as &[&str],
         after,
-        &KINDS_OF_NO_CONVERSATION as &[&str],
-        old,
-        PAGE_LOCKS
+        &KINDS_OF_NO_CONVERSATION as &[&str]
     )
     .fetch_all(conn)
     .await?;
     Ok(rows.into_iter().map(PendingEvent::from).collect())
-}
-
-/// Returns whether an event waits that was never deferred.
-pub async fn any_waits(conn: &mut PgConnection) -> Result<bool, Error> {
-    let any = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT FROM events WHERE processed_at IS NULL AND kind = ANY($1) AND due_at IS NULL
-                          AND (kind = ANY($2) OR NOT EXISTS (SELECT FROM stops WHERE what = 'conversations' AND stopped_at IS NOT NULL))
-                          ) AS "any!""#,
-        &KINDS as &[&str],
-        &KINDS_OF_NO_CONVERSATION as &[&str]
-    );
-    Ok(any.fetch_one(conn).await?)
 }
 
 /// Returns the deferred events that are due again, the longest due first: those after `after`, the due time and the id

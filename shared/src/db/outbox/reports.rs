@@ -88,8 +88,6 @@ pub struct Reported {
     pub second_try: bool,
     /// Whether the report changed the status.
     pub moved: bool,
-    /// Whether the report settled it: texts to the same person may have waited for that.
-    pub settled: bool,
     /// Whether the text was reported as lost before, and arrived after all.
     pub arrived_after_all: bool,
     /// Twilio's error code of the text before this report.
@@ -135,7 +133,7 @@ pub async fn apply_reports(
         }
     }
     for (place, later) in overtaken {
-        let unchanged = |text| Reported { moved: false, settled: false, arrived_after_all: false, ..text };
+        let unchanged = |text| Reported { moved: false, arrived_after_all: false, ..text };
         let text = reported.get(later).cloned().flatten().map(unchanged);
         if let Some(answer) = reported.get_mut(place) {
             *answer = text;
@@ -145,18 +143,23 @@ pub async fn apply_reports(
 }
 
 /// Returns the reports that a text is on its way which a later one about it follows in the same batch: the index of each, and that of
-/// the last about its text.
+/// the last about its text. Reports that name a text's SID or recipient differently are all applied, each in its turn.
 fn overtaken(ids: &[Option<i64>], reports: &[DeliveryReport]) -> Vec<(usize, usize)> {
-    let about = |(place, (id, report)): (usize, (&Option<i64>, &'_ DeliveryReport))| {
-        Some((((*id)?, report.sid.clone(), report.to.clone()), place))
-    };
-    let places = || ids.iter().zip(reports).enumerate();
-    let last: HashMap<_, usize> = places().filter_map(about).collect();
-    let on_its_way = places().filter(|(_, (_, report))| report.progress <= DeliveryProgress::Sent).filter_map(about);
-    on_its_way
-        .filter_map(|(text, place)| Some((place, *last.get(&text)?)))
-        .filter(|(place, last)| place < last)
-        .collect()
+    let mut about: HashMap<i64, Vec<usize>> = HashMap::new();
+    for (place, id) in ids.iter().enumerate() {
+        if let Some(id) = id {
+            about.entry(*id).or_default().push(place);
+        }
+    }
+    let name = |place: &usize| reports.get(*place).map(|report| (&report.sid, &report.to));
+    let agree = |places: &&Vec<usize>| places.iter().all(|place| name(place) == places.first().and_then(name));
+    let on_its_way =
+        |place: &usize| reports.get(*place).is_some_and(|report| report.progress <= DeliveryProgress::Sent);
+    let overtaken =
+        about.values().filter(agree).filter_map(|places| places.split_last()).flat_map(|(last, earlier)| {
+            earlier.iter().filter(|place| on_its_way(place)).map(|place| (*place, *last)).collect::<Vec<_>>()
+        });
+    overtaken.collect()
 }
 
 /// Returns the text that each report is about: by the id in the report, or else by Twilio's name for the text.
@@ -236,11 +239,11 @@ async fn apply_together(
                    status = CASE WHEN open THEN before.status ELSE messages.status END,
                    check_at = CASE WHEN NOT open OR before.status <> 'sent' THEN NULL ELSE COALESCE(check_at, $8) END
                FROM before WHERE messages.id = before.id
-               RETURNING messages.id, open AND was <> before.status AS moved, was IN ('queued', 'sending', 'unknown') AS settled,
+               RETURNING messages.id, open AND was <> before.status AS moved,
                          open AND was IN ('undelivered', 'failed') AS arrived_after_all, before.code_before
            )
            SELECT texts.id, kind, client_id, to_phone AS "to", attempted_at, retry_of IS NOT NULL AS "second_try!",
-                  COALESCE(moved, FALSE) AS "moved!", COALESCE(settled, FALSE) AS "settled!",
+                  COALESCE(moved, FALSE) AS "moved!",
                   COALESCE(arrived_after_all, FALSE) AS "arrived_after_all!",
                   CASE WHEN changed.id IS NULL THEN error_code ELSE code_before END AS code_before, traceparent
            FROM texts LEFT JOIN changed ON changed.id = texts.id"#,
@@ -256,6 +259,19 @@ async fn apply_together(
     .fetch_all(conn)
     .await?;
     Ok(texts.into_iter().map(|text| (text.id, text)).collect())
+}
+
+/// Returns whether a text is queued to any of these phones (E.164).
+pub async fn any_queued_to(conn: &mut PgConnection, phones: &[&str]) -> Result<bool, Error> {
+    let any = sqlx::query_scalar!(
+        // By the index of what is unsettled, which begins with the phone.
+        r#"SELECT EXISTS (SELECT FROM unnest($1::TEXT[]) AS asked (phone)
+                          CROSS JOIN LATERAL (SELECT FROM messages
+                                              WHERE to_phone = asked.phone AND status IN ('queued', 'sending', 'unknown')
+                                                AND status = 'queued' LIMIT 1) AS waits) AS "any!""#,
+        phones as &[&str]
+    );
+    Ok(any.fetch_one(conn).await?)
 }
 
 /// Events after the sending of a text that is now known not to have arrived.
@@ -352,5 +368,7 @@ mod tests {
         assert_eq!(overtaken(&[None, Some(2), Some(1), None], &reports), [], "a text that is not ours");
         let elsewhere = DeliveryReport { to: Some("+447900000002".to_owned()), ..report("SM1", delivered) };
         assert_eq!(overtaken(&[Some(1), Some(1)], &[report("SM1", sent), elsewhere]), [], "another recipient");
+        let twice = [report("SM1", sent), report("SM2", sent), report("SM1", delivered)];
+        assert_eq!(overtaken(&[Some(1); 3], &twice), [], "the first report says which SID is the text's");
     }
 }

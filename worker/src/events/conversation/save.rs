@@ -235,12 +235,21 @@ async fn apply_loop_guard(
     let mut alerts = Vec::new();
     for work in batch {
         let client_id = &work.loaded.client.id;
+        // The call of which the owner is not told: the text to it comes before that to the caller.
+        let mut untold = None;
         for text in &mut work.texts {
             let (to, from, body) = (text.to.as_str(), text.from.as_str(), text.text.body.as_str());
             if text.answered_before && unpaired.take(to, from, body, text.event_id) {
                 continue;
             }
-            let admission = guard.admit(&text.to, &text.text, now);
+            let mut admission = guard.admit(&text.to, &text.text, now);
+            // An owner who is not told of a call rings nobody back.
+            if text.text.kind == TextKind::TextBack && text.event_id.is_some() && text.event_id == untold {
+                admission = Admission::HeldBack;
+            }
+            if text.text.kind == TextKind::MissedCall && admission == Admission::HeldBack {
+                untold = text.event_id;
+            }
             text.admit_as(admission);
             // Repeated calls are no loop.
             let is_of_calls = matches!(text.text.kind, TextKind::MissedCall | TextKind::Voicemail | TextKind::TextBack);
