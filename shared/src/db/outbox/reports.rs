@@ -264,7 +264,7 @@ async fn apply_together(
 /// Returns whether a text is queued to any of these phones (E.164).
 pub async fn any_queued_to(conn: &mut PgConnection, phones: &[&str]) -> Result<bool, Error> {
     let any = sqlx::query_scalar!(
-        // By the index of what is unsettled, which begins with the phone.
+        // By the index of unsettled texts, which begins with the phone.
         r#"SELECT EXISTS (SELECT FROM unnest($1::TEXT[]) AS asked (phone)
                           CROSS JOIN LATERAL (SELECT FROM messages
                                               WHERE to_phone = asked.phone AND status IN ('queued', 'sending', 'unknown')
