@@ -180,7 +180,8 @@ const RULES: [(&str, &str); 33] = [
     (
         "no reminder goes to a client that has opted out or is out of reach",
         r#"SELECT c.id FROM messages m JOIN clients c ON c.id = m.client_id
-           WHERE m.kind = 'reminder' AND m.to_phone = '+' || c."phoneNumber" AND m.created_at > least(c."optedOutAt", c."unreachableAt")"#,
+           WHERE m.kind = 'reminder' AND m.attempted_at IS NOT NULL AND m.to_phone = '+' || c."phoneNumber"
+             AND m.created_at > least(c."optedOutAt", c."unreachableAt")"#,
     ),
     (
         "no reminder goes to a client that is live, or whose service has ended",
