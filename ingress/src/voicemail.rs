@@ -2,7 +2,8 @@
 //!
 //! The ingress serves them because it is the one program that the public reaches, and the link needs no account. To stay minimal, it
 //! keeps no recording: it asks the database what the link leads to, and passes on what Twilio sends, with a limit on how many at a
-//! time, of all links and of one, how long and how much. Our credentials go to Twilio alone, so a redirect of Twilio's is neither followed nor passed on.
+//! time, of all links and of one, how long and how much. Our credentials go to Twilio alone, so a redirect of Twilio's is neither
+//! followed nor passed on.
 //!
 //! A listener who stalls loses the connection after a while, as every sender does (`server.rs`), and with it the place.
 //!

@@ -16,12 +16,10 @@ const OF_ALERTS: [(Kind, &[&str]); 3] = [
     (Kind::PersonWanted, &["person", "help", "question", "doubt"]),
 ];
 
-/// Returns the cause of the alert about a case of a client.
+/// Returns the alert that stands for cases of this kind.
 #[must_use]
-pub fn cause_of(client_id: &str, kind: &str) -> String {
-    let alert =
-        OF_ALERTS.iter().find(|(_, kinds)| kinds.contains(&kind)).map_or(Kind::PersonWanted, |(alert, _)| *alert);
-    alert.of(client_id)
+pub fn alert_kind(kind: &str) -> Kind {
+    OF_ALERTS.iter().find(|(_, kinds)| kinds.contains(&kind)).map_or(Kind::PersonWanted, |(alert, _)| *alert)
 }
 
 /// Returns the clients and the kinds of the cases that end with the alerts of these causes.
@@ -58,7 +56,7 @@ pub async fn close(
 ) -> Result<Option<Closed>, db::Error> {
     let mut tx = pool.begin().await?;
     let Some((client_id, kind)) = cases::find_open(&mut tx, id).await? else { return Ok(None) };
-    let cause = cause_of(&client_id, &kind);
+    let cause = alert_kind(&kind).of(&client_id);
     // The alert is locked first, as by workers. Meanwhile a case that another transaction opens is either seen below, or raises the
     // alert anew.
     alerts::lock_open(&mut tx, &cause).await?;
@@ -67,7 +65,7 @@ pub async fn close(
     let action = Action { name: "case.closed", subject: Some(&case.client_id), details };
     audit_log::record(&mut tx, by, &action, now).await?;
     let others = cases::list_open_kinds(&mut tx, &case.client_id).await?;
-    let is_needed = others.iter().any(|kind| cause_of(&case.client_id, kind) == cause);
+    let is_needed = others.iter().any(|kind| alert_kind(kind) == alert_kind(&case.kind));
     let causes: Vec<String> = Some(cause).filter(|_| !is_needed).into_iter().collect();
     let cleared = alerts::clear(&mut tx, &causes, now).await?;
     tx.commit().await?;

@@ -8,7 +8,7 @@ use jobrun_onboarding::phone_change::{
 };
 use jobrun_onboarding::{Client, Concern, E164, Text, home_region, wording};
 use jobrun_shared::alerts::{Kind, clients as alert_of};
-use jobrun_shared::cases::cause_of;
+use jobrun_shared::cases::alert_kind;
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::cases::{self, NewCase};
 use jobrun_shared::db::inbox::{self, Outcome, Payload, PendingEvent};
@@ -304,8 +304,8 @@ async fn make_locked(
     let out = (moved.opted_out && moved.payment_active).then(|| alert_of::opted_out(&moved.id));
     // What the newcomer asked a person is the client's question by now.
     let asked = cases::list_open_kinds(conn, &moved.id).await?;
-    let asks = |kind: &String| cause_of(&moved.id, kind) == Kind::PersonWanted.of(&moved.id);
-    let asked = asked.iter().any(asks).then(|| alert_of::person_wanted(&moved.id));
+    let asks = asked.iter().any(|kind| alert_kind(kind) == Kind::PersonWanted);
+    let asked = asks.then(|| alert_of::person_wanted(&moved.id));
     let raised = alerts::raise(conn, &out.into_iter().chain(asked).collect::<Vec<_>>(), now).await?;
     Ok(Done { raised, cleared, waits: false })
 }

@@ -80,7 +80,8 @@ async fn compare_day(
     Ok(Some(next_day.min(until)))
 }
 
-/// Takes one recording in, or has it deleted. One that is older than the number's first client is not ours. Returns whether Twilio said which number was called.
+/// Takes one recording in, or has it deleted. One that is older than the number's first client is not ours. Returns whether Twilio said
+/// which number was called.
 async fn handle(context: &JobContext, recording: &Listed, now: DateTime<Utc>) -> Result<bool, db::Error> {
     let called = match context.unless_stopped(context.twilio.find_called_number(&recording.call_sid)).await {
         Some(Ok(called)) => called,
@@ -92,8 +93,8 @@ async fn handle(context: &JobContext, recording: &Listed, now: DateTime<Utc>) ->
     };
     // Of a call that Twilio does not know any more, no number is known.
     let Some(number) = called else { return Ok(true) };
-    let mut conn = context.pool.acquire().await?;
-    let Some(ours) = voicemails::find_our_number(&mut conn, &number).await? else { return Ok(true) };
+    let ours = voicemails::find_our_number(&mut *context.pool.acquire().await?, &number).await?;
+    let Some(ours) = ours else { return Ok(true) };
     if is_of_its_holder(&ours, recording, now) {
         let payload = Payload::RecordingMade {
             to: number,
@@ -109,7 +110,7 @@ async fn handle(context: &JobContext, recording: &Listed, now: DateTime<Utc>) ->
     } else if ours.first_assigned_at.is_some_and(|at| at <= recording.made_at) {
         let unwanted =
             NewVoicemail { client_id: None, recording_sid: recording.sid.clone(), token_sha256: None, expires_at: now };
-        voicemails::insert(&mut conn, &[unwanted], now).await?;
+        voicemails::insert(&mut *context.pool.acquire().await?, &[unwanted], now).await?;
         tracing::warn!("a recording of no client was not reported, and is deleted");
     }
     Ok(true)

@@ -2,7 +2,8 @@
 //! waits for the other.
 //!
 //! Delivery reports get lost, and so do texts that arrive while no ingress can take them, and reports of recordings
-//! (`lost_recordings.rs`). Twilio does not deliver any of them again. The job records its findings in the inbox like any other event, once, however often it finds them.
+//! (`lost_recordings.rs`). Twilio does not deliver any of them again. The job records its findings in the inbox like any other event,
+//! once, however often it finds them.
 
 use chrono::TimeDelta;
 use futures::StreamExt;

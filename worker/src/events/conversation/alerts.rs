@@ -12,7 +12,7 @@ use super::work::ClientWork;
 
 impl ClientWork {
     /// Returns the causes of the alerts that end now, because the client can be reached again, or has gone on without the text.
-    pub(super) fn resolved_causes(&self) -> Vec<String> {
+    pub(super) fn resolved_causes(&self) -> impl Iterator<Item = String> {
         let client = &self.loaded.client;
         let missed = TextKind::ALL.into_iter().filter(|kind| self.went_on && kind.matters());
         let missed = missed.map(|kind| cause_of_undelivered(kind, &client.id));
@@ -31,7 +31,6 @@ impl ClientWork {
             .chain(ended.then(|| cause_of_undelivered(TextKind::CancelAtPortal, &client.id)))
             .chain(reached.then(|| Kind::Unreachable.of(&client.id)))
             .chain(opted_in.then(|| Kind::OptedOut.of(&client.id)))
-            .collect()
     }
 
     /// Returns the cases to open. A misunderstanding that is over by now is none.
@@ -82,13 +81,12 @@ impl ClientWork {
         if is_own == old.has_moved {
             return;
         }
-        let cause = Kind::PersonWanted.of(&self.loaded.client.id);
         let remark = if old.has_moved {
             format!("(with the phone that client {} had until it moved to a new one)", old.client_id)
         } else {
             "(after a code was asked for that moves it to a new phone)".to_owned()
         };
-        let about_it = |case: &&mut NewCase| cases::cause_of(&self.loaded.client.id, case.kind) == cause;
+        let about_it = |case: &&mut NewCase| cases::alert_kind(case.kind) == Kind::PersonWanted;
         // A remark is no text of the client's, which are counted.
         let texts = self.cases.iter_mut().filter(about_it).filter_map(|case| case.said.last_mut());
         texts.for_each(|said| *said = format!("{said}\n{remark}"));

@@ -108,7 +108,11 @@ async fn clear_alerts(
     batch: &[ClientWork],
     now: DateTime<Utc>,
 ) -> Result<Vec<String>, db::Error> {
-    let ids: Vec<&str> = batch.iter().map(|work| work.loaded.client.id.as_str()).collect();
+    let resolve = batch.iter().filter(|work| work.resolved_causes().next().is_some());
+    let ids: Vec<&str> = resolve.map(|work| work.loaded.client.id.as_str()).collect();
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
     let concerned = alerts::list_open_subjects(conn, &ids).await?;
     let concerned = batch.iter().filter(|work| concerned.contains(&work.loaded.client.id));
     alerts::clear(conn, &concerned.flat_map(ClientWork::resolved_causes).collect::<Vec<_>>(), now).await

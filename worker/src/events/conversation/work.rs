@@ -11,6 +11,8 @@ use jobrun_onboarding::text_back::CallerText;
 use jobrun_onboarding::{
     Allocation, Client, Concern, Decision, Event, Facts, OptChange, Payment, State, Step, Takeover, TextKind, decide,
 };
+use jobrun_shared::alerts::Kind;
+use jobrun_shared::cases;
 use jobrun_shared::db::cases::NewCase;
 use jobrun_shared::db::clients::{self, OptChangeRecord};
 use jobrun_shared::db::forwarding_checks::TestChange;
@@ -335,10 +337,8 @@ impl ClientWork {
         client.collected = decision.collected;
         client.exchange = decision.exchange;
         self.cancel_asked |= decision.concern == Some(Concern::CancelAsked);
-        self.person_wanted |= matches!(
-            decision.concern,
-            Some(Concern::PersonWanted | Concern::HelpWanted | Concern::QuestionAsked | Concern::DoubtsUs)
-        );
+        self.person_wanted |=
+            decision.concern.is_some_and(|concern| cases::alert_kind(concern.case()) == Kind::PersonWanted);
         self.stuck = is_stuck || (self.stuck && !changes_state);
         self.last_misfits.extend(is_stuck.then_some(event.id));
         self.cases.extend(decision.case.map(|kind| NewCase {
