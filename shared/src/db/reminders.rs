@@ -41,7 +41,7 @@ pub(crate) async fn count_waiting(
 
 /// Returns what the rows say of the silence of each of these clients, with its id. The clients must be locked, so that no text of
 /// theirs is processed meanwhile.
-pub(crate) async fn list_silences(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<(String, Silence)>, Error> {
+pub async fn list_silences(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<(String, Silence)>, Error> {
     let rows = sqlx::query!(
         r#"SELECT c.id, s.asked_at AS "asked_at?", heard.at AS "heard_at?", said.at AS "said_at?", said.kind AS "said?",
                   EXISTS (SELECT FROM events e WHERE e.lane = ANY(ARRAY['phone:' || c."phoneNumber", 'client:' || c.id])

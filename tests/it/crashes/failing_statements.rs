@@ -96,14 +96,15 @@ impl System {
     }
 
     /// Waits until the statement has failed. Some statements are periodic, such as a heartbeat's, some run only on a new
-    /// connection, and some in jobs that only a long sign-up causes. So this cuts connections, enqueues these jobs, makes the
-    /// comparison with Twilio's list due, and sends texts.
-    async fn wait_for_failure(&self, others: &str, what: &str) {
-        let tries = Cell::new(0);
+    /// connection, some in jobs that only a long sign-up causes, and some when a text waits for the report on the one before. So
+    /// this cuts connections, enqueues these jobs, makes the comparison with Twilio's list due, and has new phones send two texts
+    /// at once.
+    async fn wait_for_failure(&self, first_other: usize, what: &str) {
+        let tries = Cell::new(0_usize);
         eventually(PATIENCE, what, async || {
             if !self.proxy.has_failed() {
                 // Cut each time, a job that takes a second would never come to its end.
-                let cuts = tries.replace(tries.get() + 1) % 4 == 0;
+                let cuts = tries.replace(tries.get() + 1).is_multiple_of(4);
                 let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
                            WHERE datname = current_database() AND application_name = 'jobrun-worker'";
                 if cuts {
@@ -113,7 +114,10 @@ impl System {
                 queue::enqueue(&mut conn, Queue::Sweep).await.unwrap();
                 drop(conn);
                 audits::hurry(&self.test_system.pool, clock::now()).await.unwrap();
-                self.test_system.stand_in.text(others, "Plumber from London").await.unwrap();
+                let other = phone(first_other + tries.get());
+                for body in ["Plumber from London", "ABC Plumbing"] {
+                    self.test_system.stand_in.text(&other, body).await.unwrap();
+                }
                 self.settle(what).await;
             }
             self.proxy.has_failed()
@@ -181,7 +185,7 @@ async fn a_sign_up_survives_one_failure_of_any_statement_of_a_worker() {
                 let (client, what) = (phone(n + 2), format!("{failure:?} at {statement}"));
                 system.proxy.fail_once(statement, *failure);
                 system.sign_up(&client, &what).await;
-                system.wait_for_failure(&phone(n + 100_000), &what).await;
+                system.wait_for_failure(100_000 + n * 1_000, &what).await;
                 system.settle(&what).await;
                 assert_eq!(&system.outcome(&client, &what).await, expected, "{what}");
             }

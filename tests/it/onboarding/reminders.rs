@@ -8,6 +8,7 @@ use jobrun_onboarding::reminders::Schedule;
 use jobrun_shared::db::audit_log::{Actor, Via};
 use jobrun_shared::db::stops::Activity;
 use jobrun_shared::numbers::seed_release;
+use jobrun_shared::queue::{self, Queue};
 use jobrun_shared::{clock, reminders, stops};
 use jobrun_stand_in::stripe::Sale;
 use jobrun_tests::{
@@ -182,6 +183,33 @@ async fn an_answer_that_is_not_read_yet_goes_before_a_reminder() {
     system.start_worker().unwrap();
     system.settle().await.unwrap();
     assert_eq!(system.stand_in.bodies_to(ANN).len(), 3);
+    system.shut_down().await.unwrap();
+}
+
+/// The move of the phone asks the open question anew, a moment before a worker comes to the reminder.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reminder_does_not_follow_a_text_that_was_said_after_it_was_recorded() {
+    let mut system = test_system_with(1, &[("SWEEP_INTERVAL", "1h")]).await;
+    say(&system, ANN, "Plumber from London").await;
+    system.workers.remove(0).stop().await.unwrap();
+    pass(&system.pool, "2 hours").await;
+    assert_eq!(reminders::record_due(&system.pool, &schedule(), clock::now()).await.unwrap(), 1);
+    let id = texts(&system.pool, "SELECT id FROM clients").await.concat();
+    let move_phone = ["client", "change-phone", &id, "+447900000002", "--yes", "--why", "new SIM"];
+    let (code, shown, errors) = system.operator(&move_phone).await.unwrap();
+    assert_eq!(code, 0, "{shown}{errors}");
+    let reminder = |rest: &str| sqlx::AssertSqlSafe(format!("UPDATE events SET {rest} WHERE kind = 'reminder_due'"));
+    sqlx::raw_sql(reminder("processed_at = now(), outcome = 'noted'")).execute(&system.pool).await.unwrap();
+    system.start_worker().unwrap();
+    system.settle().await.unwrap();
+    sqlx::raw_sql(reminder("processed_at = NULL, outcome = NULL")).execute(&system.pool).await.unwrap();
+    let mut conn = system.pool.acquire().await.unwrap();
+    queue::enqueue(&mut conn, Queue::ProcessEvents).await.unwrap();
+    drop(conn);
+    system.settle().await.unwrap();
+    let kinds = "SELECT kind FROM messages WHERE to_phone = '+447900000002'";
+    assert_eq!(texts(&system.pool, kinds).await, ["phone_moved"]);
+    assert_eq!(texts(&system.pool, "SELECT outcome FROM events WHERE kind = 'reminder_due'").await, ["noted"]);
     system.shut_down().await.unwrap();
 }
 

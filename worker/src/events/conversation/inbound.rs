@@ -62,9 +62,11 @@ impl ClientWork {
             Some(Payload::OperatorAction { by, action, .. }) => {
                 Inbound::Event(Event::Operator { by: by.clone(), action: action.clone() })
             }
-            // A text that came meanwhile is answered first, and ends the silence. So does a text of ours.
-            Some(Payload::ReminderDue { .. })
-                if !self.texts.is_empty() || self.pending.iter().any(PendingEvent::is_text) =>
+            // A text that came meanwhile is answered first, and ends the silence. So does a text of ours, in this batch or before.
+            Some(Payload::ReminderDue { reminder, .. })
+                if !self.texts.is_empty()
+                    || self.silent_since.is_some_and(|since| since > reminder.since)
+                    || self.pending.iter().any(PendingEvent::is_text) =>
             {
                 Inbound::Overtaken
             }

@@ -23,7 +23,7 @@ use jobrun_onboarding::{Allocation, Client, E164, Payment, State, region_of};
 use jobrun_shared::db::alerts::NewAlert;
 use jobrun_shared::db::inbox::{self, Payload, PendingEvent};
 use jobrun_shared::db::phone_changes::{self, Requests};
-use jobrun_shared::db::{self, Patience, clients, numbers, subscriptions};
+use jobrun_shared::db::{self, Patience, clients, numbers, reminders, subscriptions};
 use jobrun_shared::{clock, telemetry};
 use sqlx::{Acquire, PgConnection, Postgres, Transaction};
 
@@ -195,6 +195,7 @@ async fn load(
         pending.entry(event.lane.clone()).or_default().push(event);
     }
     let payments = load_payment_statuses(conn, pending.values().flatten()).await?;
+    let silent_since = load_silences(conn, pending.values().flatten()).await?;
     let unserved = unserved_regions(conn, &loaded).await?;
     let mut requests = load_phone_requests(conn, &loaded, &lanes, &pending, now).await?;
     let mut calls = calls::load(conn, &loaded, &lanes, &pending).await?;
@@ -208,7 +209,17 @@ async fn load(
         let callers = callers.remove(&loaded.client.id).unwrap_or_default();
         let region_served = !unserved.contains(&region_of(&loaded.region));
         let phone_requests = requests.remove(&loaded.client.id).unwrap_or_default();
-        ClientWork { payment, asked_at, region_served, calls, callers, phone_requests, ..ClientWork::new(loaded, own) }
+        let silent_since = silent_since.get(&loaded.client.id).copied();
+        ClientWork {
+            payment,
+            asked_at,
+            region_served,
+            calls,
+            callers,
+            phone_requests,
+            silent_since,
+            ..ClientWork::new(loaded, own)
+        }
     });
     Ok(batch.collect())
 }
@@ -245,6 +256,24 @@ async fn load_payment_statuses(
         })
         .collect();
     if changed.is_empty() { Ok(HashMap::new()) } else { subscriptions::standings_of(conn, &changed).await }
+}
+
+/// Returns since when the clients are silent to whom a reminder is due. Does not query if there are none, as is usual.
+async fn load_silences(
+    conn: &mut PgConnection,
+    pending: impl Iterator<Item = &PendingEvent>,
+) -> Result<HashMap<String, DateTime<Utc>>, db::Error> {
+    let reminded: Vec<String> = pending
+        .filter_map(|event| match &event.payload {
+            Some(Payload::ReminderDue { client_id, .. }) => Some(client_id.clone()),
+            _ => None,
+        })
+        .collect();
+    if reminded.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let silences = reminders::list_silences(conn, &reminded).await?;
+    Ok(silences.into_iter().map(|(id, silence)| (id, silence.since)).collect())
 }
 
 /// Returns the regions of clients before the payment gate for which the pool has no number at all. GB is never among them: more of

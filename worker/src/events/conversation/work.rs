@@ -55,6 +55,8 @@ pub(super) struct ClientWork {
     /// Whether an operator took the client over.
     pub(super) was_taken_over: bool,
     pub(super) misfits_changed: bool,
+    /// Since when the client is silent by the rows, if a reminder is due to it.
+    pub(super) silent_since: Option<DateTime<Utc>>,
     /// Whether a test of the client's forwarding was begun, or is over.
     pub(super) test_changed: bool,
     /// Whether the pool has numbers of the client's region.
@@ -117,6 +119,7 @@ impl ClientWork {
             went_live: false,
             was_taken_over: false,
             misfits_changed: false,
+            silent_since: None,
             test_changed: false,
             region_served: true,
             calls: Calls::default(),
