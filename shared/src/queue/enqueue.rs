@@ -5,6 +5,7 @@ use apalis_postgres::queries::push_tasks;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::{PgConnection, PgPool};
+use ulid::Ulid;
 
 /// How often a failing job is tried before it is left to the sweep.
 pub(super) const ATTEMPTS_MAX: usize = 5;
@@ -95,10 +96,30 @@ pub async fn enqueue_once_at(pool: &PgPool, queue: Queue, at: DateTime<Utc>) -> 
     }
 }
 
+/// A job that is due at once, for a statement that inserts it with the rows that it is about: one round trip for both.
+#[derive(Clone, Debug)]
+pub(crate) struct ImmediateJob {
+    /// `apalis.jobs.id`, a ULID.
+    pub(crate) id: String,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) attempts_max: i32,
+}
+
+impl ImmediateJob {
+    pub(crate) fn new() -> Result<Self, Error> {
+        let (id, payload) = (Ulid::generate().to_string(), empty_payload()?);
+        Ok(Self { id, payload, attempts_max: ATTEMPTS_MAX as i32 })
+    }
+}
+
 fn second_after(at: DateTime<Utc>) -> u64 {
     u64::try_from(at.timestamp() + 1).unwrap_or_default()
 }
 
 fn job() -> Result<TaskBuilder<Vec<u8>>, Error> {
-    Ok(TaskBuilder::new(serde_json::to_vec(&EmptyJob {}).map_err(Error::JsonError)?).max_attempts(ATTEMPTS_MAX))
+    Ok(TaskBuilder::new(empty_payload()?).max_attempts(ATTEMPTS_MAX))
+}
+
+fn empty_payload() -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(&EmptyJob {}).map_err(Error::JsonError)
 }

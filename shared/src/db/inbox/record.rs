@@ -10,7 +10,7 @@ use sqlx::{PgConnection, PgPool};
 
 use super::payload::Payload;
 use crate::db::{Error, Patience};
-use crate::queue::{self, Queue};
+use crate::queue::{ImmediateJob, Queue};
 use crate::traces::Traceparent;
 
 /// Where an event comes from.
@@ -120,33 +120,26 @@ pub async fn record_free(
     patience: Patience,
     now: DateTime<Utc>,
 ) -> Result<Vec<Recording>, Error> {
-    let mut tx = crate::db::begin(pool, patience).await?;
-    let recorded = write_free(&mut tx, events, passed_over, now).await;
-    crate::db::finish(tx, recorded).await
-}
-
-async fn write_free(
-    conn: &mut PgConnection,
-    events: &[Received],
-    passed_over: &mut HashSet<String>,
-    now: DateTime<Utc>,
-) -> Result<Vec<Recording>, Error> {
-    let locked_by_others = sqlx::query_scalar!(
-        r#"SELECT lane AS "lane!" FROM unnest($1::TEXT[]) AS l (lane) WHERE NOT pg_try_advisory_xact_lock(1, hashtext(lane))"#,
-        &lanes_to_lock(events.iter().map(|it| &it.event))
-    );
-    passed_over.extend(locked_by_others.fetch_all(&mut *conn).await?);
-    let is_free = |it: &Received| passed_over.is_empty() || !passed_over.contains(&it.event.payload.lane());
-    let free = events.iter().filter(|it| is_free(it));
-    let free: Vec<(&NewEvent, Option<&[u8]>)> =
-        free.map(|it| (&it.event, it.signed_digest.as_ref().map(|digest| digest.as_slice()))).collect();
-    let mut are_new = write(conn, &free, now).await?.into_iter();
-    let recording = |it: &Received| match is_free(it).then(|| are_new.next()).flatten() {
-        Some(true) => Recording::New,
-        Some(false) => Recording::Repeat,
-        None => Recording::Skipped,
+    let is_tried = |it: &&Received| passed_over.is_empty() || !passed_over.contains(&it.event.payload.lane());
+    let tried: Vec<&Received> = events.iter().filter(is_tried).collect();
+    let rows: Vec<(&NewEvent, Option<&[u8]>)> =
+        tried.iter().map(|it| (&it.event, it.signed_digest.as_ref().map(|digest| digest.as_slice()))).collect();
+    let written = match patience {
+        // The statement is a transaction by itself.
+        Patience::Usual => write(&mut *pool.acquire().await?, &rows, now).await?,
+        Patience::Short => {
+            let mut tx = crate::db::begin(pool, patience).await?;
+            let written = write(&mut tx, &rows, now).await;
+            crate::db::finish(tx, written).await?
+        }
     };
-    Ok(events.iter().map(recording).collect())
+    let mut recordings = written.recordings.into_iter();
+    let recordings = events
+        .iter()
+        .map(|it| if is_tried(&it) { recordings.next().unwrap_or(Recording::Skipped) } else { Recording::Skipped });
+    let recordings = recordings.collect();
+    passed_over.extend(written.locked_lanes);
+    Ok(recordings)
 }
 
 /// Returns the outcome of the event that `source` named so: `None` while it is not processed.
@@ -201,29 +194,37 @@ pub async fn insert(conn: &mut PgConnection, events: &[NewEvent], now: DateTime<
     sqlx::query!(
         "SELECT pg_advisory_xact_lock(1, hashtext(lane)) FROM unnest($1::TEXT[]) WITH ORDINALITY AS l (lane, place)
          ORDER BY hashtext(lane)",
-        &lanes_to_lock(events)
+        &lanes_of(events)
     )
     .execute(&mut *conn)
     .await?;
     let events: Vec<(&NewEvent, Option<&[u8]>)> = events.iter().map(|event| (event, None)).collect();
-    let are_new = write(conn, &events, now).await?;
-    Ok(are_new.into_iter().filter(|is_new| *is_new).count())
+    let written = write(conn, &events, now).await?;
+    Ok(written.recordings.into_iter().filter(|it| *it == Recording::New).count())
 }
 
 /// Returns the lanes of events, once each.
-///
-/// Ids are assigned at insertion, and transactions commit in any order. Without a lock on the lane a later text could
-/// become visible, and be answered, before an earlier one of the same sender. The lock is on a hash, so two lanes may
-/// share one; the only cost is a short wait.
-fn lanes_to_lock<'a>(events: impl IntoIterator<Item = &'a NewEvent>) -> Vec<String> {
+fn lanes_of<'a>(events: impl IntoIterator<Item = &'a NewEvent>) -> Vec<String> {
     let mut lanes: Vec<String> = events.into_iter().map(|event| event.payload.lane()).collect();
     lanes.sort_unstable();
     lanes.dedup();
     lanes
 }
 
-/// Inserts events whose lanes are locked, in the order given, and one job if any of them is new. Returns for each, in
-/// order, whether it is new.
+/// What became of the events that a statement was to write.
+struct Written {
+    /// For each event, in order.
+    recordings: Vec<Recording>,
+    /// The lanes that another session has locked.
+    locked_lanes: HashSet<String>,
+}
+
+/// Inserts events, in the order given, and one job if any of them is new. Skips those whose lanes another session has locked.
+///
+/// Ids are assigned at insertion, and transactions commit in any order. Without a lock on the lane a later text could
+/// become visible, and be answered, before an earlier one of the same sender. The lock is on a hash, so two lanes may
+/// share one; the only cost is a short wait. All lanes are locked before the first id is assigned: the rows are sorted
+/// in between.
 ///
 /// Each event comes with the digest of its signed content, if it has one. An event is a repeat by its name or by its
 /// digest.
@@ -231,9 +232,9 @@ async fn write(
     conn: &mut PgConnection,
     events: &[(&NewEvent, Option<&[u8]>)],
     now: DateTime<Utc>,
-) -> Result<Vec<bool>, Error> {
+) -> Result<Written, Error> {
     if events.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Written { recordings: Vec::new(), locked_lanes: HashSet::new() });
     }
     let ids: Vec<&str> = events.iter().map(|(event, _)| event.external_id.as_str()).collect();
     let sources: Vec<&str> = events.iter().map(|(event, _)| event.source.name()).collect();
@@ -242,14 +243,26 @@ async fn write(
     let payloads: Vec<Json<&Payload>> = events.iter().map(|(event, _)| Json(&event.payload)).collect();
     let digests: Vec<Option<&[u8]>> = events.iter().map(|(_, digest)| *digest).collect();
     let spans: Vec<Option<String>> = events.iter().map(|(event, _)| Some(event.traceparent?.to_string())).collect();
-    let inserted = sqlx::query!(
-        "INSERT INTO events (source, external_id, kind, lane, payload, signed_digest, traceparent, received_at)
-         SELECT source, external_id, kind, lane, payload, signed_digest, traceparent, $8
-         FROM unnest($1::TEXT[], $2::TEXT[], $3::TEXT[], $4::TEXT[], $5::JSONB[], $6::BYTEA[], $7::TEXT[])
-             WITH ORDINALITY AS e (source, external_id, kind, lane, payload, signed_digest, traceparent, place)
-         ORDER BY place
-         ON CONFLICT DO NOTHING
-         RETURNING source, external_id",
+    let job = ImmediateJob::new()?;
+    let rows = sqlx::query!(
+        r#"WITH lanes AS MATERIALIZED (
+               SELECT lane, pg_try_advisory_xact_lock(1, hashtext(lane)) AS is_ours FROM unnest($9::TEXT[]) AS l (lane)
+           ), new AS (
+               INSERT INTO events (source, external_id, kind, lane, payload, signed_digest, traceparent, received_at)
+               SELECT source, external_id, kind, lane, payload, signed_digest, traceparent, $8
+               FROM unnest($1::TEXT[], $2::TEXT[], $3::TEXT[], $4::TEXT[], $5::JSONB[], $6::BYTEA[], $7::TEXT[])
+                   WITH ORDINALITY AS e (source, external_id, kind, lane, payload, signed_digest, traceparent, place)
+               WHERE lane IN (SELECT lane FROM lanes WHERE is_ours)
+               ORDER BY place
+               ON CONFLICT DO NOTHING
+               RETURNING source, external_id
+           ), job AS (
+               INSERT INTO apalis.jobs (id, job_type, job, max_attempts, run_at, metadata)
+               SELECT $10, $11, $12, $13, to_timestamp(0), '' WHERE EXISTS (SELECT FROM new)
+           )
+           SELECT source AS "source?", external_id AS "external_id?", NULL AS "locked_lane?" FROM new
+           UNION ALL
+           SELECT NULL, NULL, lane FROM lanes WHERE NOT is_ours"#,
         &sources as &[&str],
         &ids as &[&str],
         &kinds as &[&str],
@@ -257,20 +270,34 @@ async fn write(
         &payloads as &[Json<&Payload>],
         &digests as &[Option<&[u8]>],
         &spans as &[Option<String>],
-        now
+        now,
+        &lanes_of(events.iter().map(|(event, _)| *event)),
+        job.id,
+        Queue::ProcessEvents.name(),
+        job.payload,
+        job.attempts_max
     )
-    .fetch_all(&mut *conn)
+    .fetch_all(conn)
     .await?;
-    if !inserted.is_empty() {
-        queue::enqueue(conn, Queue::ProcessEvents).await?;
+    let mut inserted = HashSet::new();
+    let mut locked_lanes = HashSet::new();
+    for row in rows {
+        inserted.extend(row.source.zip(row.external_id));
+        locked_lanes.extend(row.locked_lane);
     }
     if inserted.len() == events.len() {
-        // As is usual, no event is a repeat.
-        return Ok(vec![true; events.len()]);
+        // As is usual, each event is new.
+        return Ok(Written { recordings: vec![Recording::New; events.len()], locked_lanes });
     }
-    let mut inserted: HashSet<(String, String)> =
-        inserted.into_iter().map(|row| (row.source, row.external_id)).collect();
-    // The first of two that are the same event is the new one.
-    let mut is_new = |event: &NewEvent| inserted.remove(&(event.source.name().to_owned(), event.external_id.clone()));
-    Ok(events.iter().map(|(event, _)| is_new(event)).collect())
+    let recordings = events.iter().zip(&lanes).map(|((event, _), lane)| {
+        // The first of two that are the same event is the new one.
+        if inserted.remove(&(event.source.name().to_owned(), event.external_id.clone())) {
+            Recording::New
+        } else if locked_lanes.contains(lane) {
+            Recording::Skipped
+        } else {
+            Recording::Repeat
+        }
+    });
+    Ok(Written { recordings: recordings.collect(), locked_lanes })
 }
