@@ -446,9 +446,9 @@ pub async fn expire(conn: &mut PgConnection, limit: i64, now: DateTime<Utc>) -> 
     Ok(expired.execute(conn).await?.rows_affected())
 }
 
-/// Removes the codes from texts whose request is over, at most `limit`: their bodies become `body`. A text whose outcome is not known
-/// yet keeps it, because it is looked for by its words. Returns how many.
-pub async fn remove_codes(conn: &mut PgConnection, body: &str, limit: i64, now: DateTime<Utc>) -> Result<usize, Error> {
+/// Removes the codes from texts whose request is over, at most `limit`. A text whose outcome is not known yet keeps it, because it is
+/// looked for by its words. Returns how many.
+pub async fn remove_codes(conn: &mut PgConnection, limit: i64, now: DateTime<Utc>) -> Result<usize, Error> {
     let over = sqlx::query!(
         r#"SELECT c.id, c.message_id AS "message_id!" FROM phone_changes c JOIN messages m ON m.id = c.message_id
            WHERE c.message_id IS NOT NULL AND (c.ended_at IS NOT NULL OR c.proved_at IS NOT NULL)
@@ -461,16 +461,23 @@ pub async fn remove_codes(conn: &mut PgConnection, body: &str, limit: i64, now: 
     if ids.is_empty() {
         return Ok(0);
     }
-    let removed = sqlx::query!(
-        "UPDATE messages SET body = $2, updated_at = $3 WHERE id = ANY($1 || ARRAY(SELECT again.id FROM messages again WHERE again.retry_of = ANY($1)))",
-        &texts,
-        body,
-        now
-    );
-    ensure_rows(&removed.execute(&mut *conn).await?, texts.len(), "removing codes from texts")?;
+    mask_codes(conn, &texts, now).await?;
     let forgotten = sqlx::query!("UPDATE phone_changes SET message_id = NULL WHERE id = ANY($1)", &ids);
     ensure_rows(&forgotten.execute(conn).await?, ids.len(), "forgetting the texts of codes")?;
     Ok(ids.len())
+}
+
+/// Masks the codes in texts, and in their second tries.
+async fn mask_codes(conn: &mut PgConnection, texts: &[i64], now: DateTime<Utc>) -> Result<(), Error> {
+    let tries: Vec<i64> =
+        sqlx::query_scalar!("SELECT id FROM messages WHERE retry_of = ANY($1)", texts).fetch_all(&mut *conn).await?;
+    let texts = [texts, &tries].concat();
+    let masked = sqlx::query!(
+        "UPDATE messages SET body = regexp_replace(body, '[0-9]{6}', '******', 'g'), updated_at = $2 WHERE id = ANY($1)",
+        &texts,
+        now
+    );
+    ensure_rows(&masked.execute(conn).await?, texts.len(), "removing codes from texts")
 }
 
 /// Removes the requests that ended before `before` and changed nothing, at most `limit`. Returns how many.
@@ -497,14 +504,32 @@ pub async fn list_former_phones(conn: &mut PgConnection, client_id: &str) -> Res
     Ok(phones.fetch_all(conn).await?)
 }
 
-/// Removes every request and change that names the phone.
-pub async fn remove_of_phone(conn: &mut PgConnection, phone: &E164) -> Result<(), Error> {
-    sqlx::query!(
-        "DELETE FROM phone_changes
-         WHERE id = ANY(ARRAY(SELECT id FROM phone_changes WHERE old_phone = $1 UNION SELECT id FROM phone_changes WHERE new_phone = $1))",
-        phone.digits()
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
+/// Removes every request and change that names the phone of the client `client_id`, and the codes that other phones got for them. A
+/// move of another client, who had this phone before, stays: its former phones are found by it. Returns false, and has done nothing,
+/// while a text with such a code is on its way: it is looked for by its words.
+pub async fn remove_of_phone(
+    conn: &mut PgConnection,
+    client_id: &str,
+    phone: &E164,
+    now: DateTime<Utc>,
+) -> Result<bool, Error> {
+    let named = sqlx::query!(
+        r#"SELECT c.id, c.message_id, m.status IN ('queued', 'sending', 'unknown') AS on_its_way
+           FROM phone_changes c LEFT JOIN messages m ON m.id = c.message_id
+           WHERE c.id = ANY(ARRAY(SELECT id FROM phone_changes WHERE old_phone = $1 UNION SELECT id FROM phone_changes WHERE new_phone = $1))
+             AND (c.client_id IS NULL OR c.client_id = $2 OR c.outcome IS DISTINCT FROM 'moved')
+           ORDER BY c.id FOR UPDATE OF c"#,
+        phone.digits(),
+        client_id
+    );
+    let named = named.fetch_all(&mut *conn).await?;
+    if named.iter().any(|row| row.on_its_way == Some(true)) {
+        return Ok(false);
+    }
+    let texts: Vec<i64> = named.iter().filter_map(|row| row.message_id).collect();
+    mask_codes(conn, &texts, now).await?;
+    let ids: Vec<i64> = named.iter().map(|row| row.id).collect();
+    let removed = sqlx::query!("DELETE FROM phone_changes WHERE id = ANY($1)", &ids).execute(conn).await?;
+    ensure_rows(&removed, ids.len(), "removing changes of phone")?;
+    Ok(true)
 }

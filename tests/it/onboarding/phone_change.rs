@@ -273,6 +273,58 @@ async fn the_next_person_with_the_old_phone_is_given_none_of_the_client_s_rows_a
     system.shut_down().await.unwrap();
 }
 
+/// Ann has had two phones before. Another person has the second one now.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_person_is_told_no_other_phone_of_the_client_and_an_erasure_leaves_its_moves() {
+    let key = ("ERASURE_KEY", "0123456789abcdef0123456789abcdef");
+    let system = prepared(test_system_with(1, &[key]).await).await;
+    for phone in [NEW, OTHER] {
+        let (code, ..) =
+            system.operator(&["client", "change-phone", "ann", phone, "--yes", "--why", "lost"]).await.unwrap();
+        system.settle().await.unwrap();
+        assert_eq!(code, 0);
+    }
+    say(&system, NEW, "Hi").await;
+    let other_phones = [OLD, OTHER].map(|phone| phone.trim_start_matches('+'));
+    for command in [&["client", "export", NEW, "--json", "--why", "it asked"][..], &["client", NEW]] {
+        let (code, shown, errors) = system.operator(command).await.unwrap();
+        assert!(code == 0 && shown.contains("What's your trade"), "{shown}{errors}");
+        assert_eq!(other_phones.into_iter().find(|phone| shown.contains(phone)), None, "{command:?}: {shown}");
+    }
+    let moves = "SELECT old_phone || ' ' || new_phone FROM phone_changes WHERE client_id = 'ann' ORDER BY id";
+    let before = texts(&system.pool, moves).await;
+    assert_eq!(before.len(), 2);
+    let erase = ["client", "erase", NEW, "--yes", "--why", "it asked"];
+    let (code, shown, errors) = system.operator(&erase).await.unwrap();
+    assert_eq!(code, 0, "{shown}{errors}");
+    assert_eq!(texts(&system.pool, moves).await, before, "by them her own erasure finds her former phones");
+    system.shut_down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erasure_of_a_newcomer_forgets_the_code_that_the_old_phone_got() {
+    let key = ("ERASURE_KEY", "0123456789abcdef0123456789abcdef");
+    let system = prepared(test_system_with(1, &[key]).await).await;
+    say(&system, NEW, ASKS).await;
+    let with_a_code = "SELECT count(*) FROM messages WHERE kind = 'phone_code' AND body ~ '[0-9]{6}'";
+    assert_eq!(count(&system.pool, with_a_code).await, 1);
+    // While the text is on its way it is looked for at Twilio by its words.
+    execute(
+        &system,
+        "UPDATE messages SET status = 'unknown', next_attempt_at = now() + INTERVAL '1 day' WHERE kind = 'phone_code'",
+    )
+    .await;
+    let erase = ["client", "erase", NEW, "--yes", "--why", "it asked"];
+    let (code, _, errors) = system.operator(&erase).await.unwrap();
+    assert!(code == 1 && errors.contains("on its way"), "{errors}");
+    execute(&system, "UPDATE messages SET status = 'delivered', next_attempt_at = NULL WHERE kind = 'phone_code'")
+        .await;
+    let (code, shown, errors) = system.operator(&erase).await.unwrap();
+    assert_eq!(code, 0, "{shown}{errors}");
+    assert_eq!(count(&system.pool, with_a_code).await, 0);
+    system.shut_down().await.unwrap();
+}
+
 /// The new phone was live once, and a caller left a message then: its erasure would not find it otherwise.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_messages_of_the_new_phone_s_callers_follow() {

@@ -164,22 +164,28 @@ impl Month {
         reminders::record_due(&self.system.pool, &schedule, clock::now()).await.unwrap();
     }
 
+    /// Plays a month, and goes on until everything has happened that the month is to show.
     async fn play(mut self) {
-        for day in 1..=DAYS {
+        for day in 1.. {
             eprintln!("day {day}");
             for _ in 0..HAPPENINGS_A_DAY {
                 self.something_happens().await;
             }
             self.finish_the_day().await;
             self.check_the_rules(day).await;
+            let missing = self.has_not_happened().await;
+            if day >= DAYS && missing.is_empty() {
+                break;
+            }
+            assert!(day < 2 * DAYS, "these never happened: {missing:#?}");
             self.hours_pass(23).await;
         }
-        self.assert_that_much_has_happened().await;
         self.system.shut_down().await.unwrap();
     }
 
-    /// A month without these events would prove nothing.
-    async fn assert_that_much_has_happened(&self) {
+    /// Returns what has not happened yet. A month without these events would prove nothing.
+    async fn has_not_happened(&self) -> Vec<&'static str> {
+        let mut missing = Vec::new();
         for happened in [
             "SELECT count(*) FROM number_changes WHERE change = 'released'",
             "SELECT count(*) FROM number_changes WHERE change = 'cooled_down'",
@@ -197,10 +203,11 @@ impl Month {
             "SELECT count(*) FROM events WHERE kind = 'phone_change_due' AND outcome = 'phone_moved'",
             "SELECT count(*) FROM events WHERE kind = 'phone_change_asked' AND outcome = 'no_code'",
         ] {
-            let times = count(&self.system.pool, happened).await;
-            eprintln!("{times:>5}  {happened}");
-            assert!(times > 0, "{happened}");
+            if count(&self.system.pool, happened).await == 0 {
+                missing.push(happened);
+            }
         }
+        missing
     }
 }
 

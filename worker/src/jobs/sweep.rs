@@ -23,7 +23,6 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use jobrun_onboarding::wording;
 use jobrun_shared::alerts::{Kind, operation, prefixes_that_end_when_quiet, texts};
 use jobrun_shared::db::alerts::{self, NewAlert};
 use jobrun_shared::db::numbers::ownerless;
@@ -111,12 +110,11 @@ async fn check_waiting_list(context: &JobContext) -> Result<(), db::Error> {
 /// Each statement settles the rows that it finds, so the loops end when none is left.
 async fn forget_phone_codes(context: &JobContext) -> Result<(), db::Error> {
     const AT_ONCE: i64 = 500;
-    let body = wording::phone_code("******").write(context.wordings.of_region("UK")).body;
     let mut conn = context.pool.acquire().await?;
     while phone_changes::expire(&mut conn, AT_ONCE, clock::now()).await? > 0 {}
     loop {
         let mut tx = context.pool.begin().await?;
-        let removed = phone_changes::remove_codes(&mut tx, &body, AT_ONCE, clock::now()).await?;
+        let removed = phone_changes::remove_codes(&mut tx, AT_ONCE, clock::now()).await?;
         tx.commit().await?;
         if removed == 0 {
             break;
