@@ -222,11 +222,13 @@ impl Error {
 
 /// Fails unless a statement touched as many rows as its purpose requires.
 pub(crate) fn ensure_rows(result: &PgQueryResult, expected: usize, what: &'static str) -> Result<(), Error> {
-    if result.rows_affected() == expected as u64 {
-        Ok(())
-    } else {
-        Err(Error::RowCount { what, expected, actual: result.rows_affected() })
-    }
+    ensure_count(result.rows_affected() as i64, expected, what)
+}
+
+/// As [`ensure_rows`], for a part of a statement that counts its rows itself.
+pub(crate) fn ensure_count(actual: i64, expected: usize, what: &'static str) -> Result<(), Error> {
+    let actual = actual.unsigned_abs();
+    if actual == expected as u64 { Ok(()) } else { Err(Error::RowCount { what, expected, actual }) }
 }
 
 /// How long the statements of a transaction wait for a lock.

@@ -15,12 +15,6 @@ use super::{Error, ensure_rows};
 /// How soon a waiting client was promised a number.
 const PROMISE: TimeDelta = TimeDelta::hours(24);
 
-/// Returns whether no client waits in `region`.
-pub(crate) async fn is_empty(conn: &mut PgConnection, region: &str) -> Result<bool, Error> {
-    let any = sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM waiting_list WHERE region = $1) AS "any!""#, region);
-    Ok(!any.fetch_one(conn).await?)
-}
-
 /// Returns the clients who wait in `region`, in the order in which they are served.
 pub async fn list(conn: &mut PgConnection, region: &str) -> Result<Vec<WaitingClient>, Error> {
     let waiting = sqlx::query_as!(

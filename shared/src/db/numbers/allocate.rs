@@ -9,9 +9,10 @@ use jobrun_onboarding::{Allocation, E164, region_of};
 use sqlx::{Acquire, PgConnection, Postgres, Transaction};
 
 use super::assign::{Origin, Taken, assign, leave_waiting_list};
+use super::changes::Change;
 use super::lock::{ALLOCATION_LOCK, lock_allocation_exclusive};
 use super::request::NumberRequest;
-use crate::db::{Error, waiting_list};
+use crate::db::{Error, ensure_count, waiting_list};
 
 /// Gives each request a number, in the order given, or a place on the waiting list. Returns the results in the same
 /// order. A client whose last number still cools down gets that number, even if other clients wait: none of them could
@@ -66,38 +67,29 @@ async fn repair_rows_of(conn: &mut PgConnection, holders: &[&NumberRequest], now
     Ok(())
 }
 
-/// Allocates concurrently with other transactions. Returns `None`, and has done nothing, if that does not serve every
-/// request.
+/// Allocates concurrently with other transactions, in the plain case: clients of one region, where none waits. Returns
+/// `None`, and has done nothing, in any other.
 async fn allocate_shared<'a>(
     tx: &mut Transaction<'_, Postgres>,
     requests: &[&'a NumberRequest],
     now: DateTime<Utc>,
 ) -> Result<Option<Taken<'a>>, Error> {
-    if requests.is_empty() {
-        return Ok(Some(Taken::new()));
+    let Some(first) = requests.first() else { return Ok(Some(Taken::new())) };
+    let region = region_of(&first.region);
+    if requests.iter().any(|request| region_of(&request.region) != region) {
+        return Ok(None);
     }
     // Rolling back to the savepoint releases the locks taken after it, the allocation lock among them. Otherwise
     // transactions that wait for the exclusive lock would deadlock with this one.
     let mut savepoint = tx.begin().await?;
     sqlx::query!("SELECT pg_advisory_xact_lock_shared($1, 0)", ALLOCATION_LOCK).execute(&mut *savepoint).await?;
-    let returned = give_back(&mut savepoint, requests, now).await?;
-    let mut taken = Taken::new();
-    for (region, requests) in by_region(requests, &returned) {
-        let free = if waiting_list::is_empty(&mut savepoint, &region).await? {
-            lock_free_unlocked(&mut savepoint, &region, &requests).await?
-        } else {
-            Vec::new()
-        };
-        if free.len() < requests.len() {
-            savepoint.rollback().await?;
-            return Ok(None);
-        }
-        taken.extend(requests.iter().map(|request| request.client_id.as_str()).zip(free));
+    let taken = assign_free(&mut savepoint, &region, requests, now).await?;
+    if taken.is_some() {
+        savepoint.commit().await?;
+    } else {
+        savepoint.rollback().await?;
     }
-    assign(&mut savepoint, &taken, Origin::Pool, now).await?;
-    savepoint.commit().await?;
-    taken.extend(returned);
-    Ok(Some(taken))
+    Ok(taken)
 }
 
 /// Allocates with no other allocation in flight, so that a number not found now does not exist. Also returns the
@@ -176,29 +168,65 @@ fn by_region<'a>(requests: &[&'a NumberRequest], returned: &Taken<'_>) -> BTreeM
     regions
 }
 
-/// Locks the first free numbers that no other transaction has locked, one for each request, in the order in which they
-/// were seeded. Skips numbers that were taken from one of these clients.
-async fn lock_free_unlocked(
+/// Gives each request, in the order given, one of the first free numbers that no other transaction has locked, in the
+/// order in which they were seeded: in one statement, after the allocation lock. Skips numbers that were taken from one
+/// of these clients. Returns `None`, and has assigned nothing, if there are too few such numbers, if a client waits in
+/// the region, or if a number cools down for one of these.
+async fn assign_free<'a>(
     conn: &mut PgConnection,
     region: &str,
-    requests: &[&NumberRequest],
-) -> Result<Vec<E164>, Error> {
+    requests: &[&'a NumberRequest],
+    now: DateTime<Utc>,
+) -> Result<Option<Taken<'a>>, Error> {
     let ids: Vec<&str> = requests.iter().map(|request| request.client_id.as_str()).collect();
     // The pool may say AVAILABLE, after a change by hand, of a number that a client holds: the client is right.
-    let free = sqlx::query_scalar!(
-        r#"SELECT phone_e164 FROM twilio_number_pool AS pool
-           WHERE status = 'AVAILABLE' AND region = $1 AND drained_at IS NULL
-             AND (taken_from_client_id IS NULL OR taken_from_client_id <> ALL ($3))
-             AND NOT EXISTS (SELECT FROM clients WHERE "twilioNumber" = pool.phone_e164)
-           ORDER BY seed_order LIMIT $2
-           FOR UPDATE OF pool SKIP LOCKED"#,
+    let assigned = sqlx::query!(
+        r#"WITH free AS MATERIALIZED (
+               SELECT phone_e164, seed_order FROM twilio_number_pool AS pool
+               WHERE status = 'AVAILABLE' AND region = $1 AND drained_at IS NULL
+                 AND (taken_from_client_id IS NULL OR taken_from_client_id <> ALL ($2))
+                 AND NOT EXISTS (SELECT FROM clients WHERE "twilioNumber" = pool.phone_e164)
+                 AND NOT EXISTS (SELECT FROM waiting_list WHERE region = $1)
+                 AND NOT EXISTS (SELECT FROM twilio_number_pool AS cooling
+                                 WHERE cooling.last_client_id = ANY ($2) AND cooling.status = 'COOLING_DOWN')
+               ORDER BY seed_order LIMIT cardinality($2)
+               FOR UPDATE OF pool SKIP LOCKED
+           ), taken AS (
+               SELECT request.client_id, free.phone_e164 AS number, place
+               FROM unnest($2::TEXT[]) WITH ORDINALITY AS request (client_id, place)
+               JOIN (SELECT phone_e164, row_number() OVER (ORDER BY seed_order) AS place FROM free) AS free USING (place)
+               WHERE (SELECT count(*) FROM free) = cardinality($2)
+           ), holders AS (
+               UPDATE clients SET "twilioNumber" = taken.number FROM taken
+               WHERE clients.id = taken.client_id AND clients."twilioNumber" IS NULL
+               RETURNING clients.id
+           ), numbers AS (
+               UPDATE twilio_number_pool AS pool
+               SET status = 'ASSIGNED', client_id = taken.client_id, assigned_at = $3, cools_until = NULL,
+                   taken_from_client_id = NULL
+               FROM taken WHERE pool.phone_e164 = taken.number AND pool.status = 'AVAILABLE'
+               RETURNING pool.phone_e164
+           ), changes AS (
+               INSERT INTO number_changes (number, change, client_id, why, changed_at)
+               SELECT number, $4, client_id, $5, $3 FROM taken ORDER BY place
+           )
+           SELECT client_id AS "client_id!", number AS "number!", (SELECT count(*) FROM holders) AS "holders!",
+                  (SELECT count(*) FROM numbers) AS "numbers!"
+           FROM taken"#,
         region,
-        i64::try_from(requests.len()).unwrap_or(i64::MAX),
-        &ids as &[&str]
+        &ids as &[&str],
+        now,
+        Change::Assigned.name(),
+        Origin::Pool.why()
     )
     .fetch_all(conn)
     .await?;
-    free.iter().map(|row| readable(row)).collect()
+    let Some(first) = assigned.first() else { return Ok(None) };
+    ensure_count(first.holders, requests.len(), "giving clients their numbers")?;
+    ensure_count(first.numbers, requests.len(), "marking numbers as assigned")?;
+    let of_client = |id: &str| assigned.iter().find(|row| row.client_id == id).map(|row| readable(&row.number));
+    let taken = requests.iter().filter_map(|it| Some((it.client_id.as_str(), of_client(&it.client_id)?)));
+    taken.map(|(id, number)| Ok((id, number?))).collect::<Result<Taken<'a>, Error>>().map(Some)
 }
 
 /// Returns as many free numbers as `waiting` and `requests` can need, in the order in which they were seeded. The

@@ -21,6 +21,16 @@ pub(super) enum Origin {
     CoolingDown,
 }
 
+impl Origin {
+    /// Returns the words in the history of the number.
+    pub(super) const fn why(self) -> &'static str {
+        match self {
+            Self::Pool => "allocated",
+            Self::CoolingDown => "the client returned",
+        }
+    }
+}
+
 /// Records the holders of numbers: in `clients`, which is the authority, and in the pool, which follows.
 pub(super) async fn assign(
     conn: &mut PgConnection,
@@ -31,9 +41,9 @@ pub(super) async fn assign(
     if taken.is_empty() {
         return Ok(());
     }
-    let (status, why) = match origin {
-        Origin::Pool => ("AVAILABLE", "allocated"),
-        Origin::CoolingDown => ("COOLING_DOWN", "the client returned"),
+    let status = match origin {
+        Origin::Pool => "AVAILABLE",
+        Origin::CoolingDown => "COOLING_DOWN",
     };
     let ids: Vec<&str> = taken.keys().copied().collect();
     let numbers: Vec<&str> = taken.values().map(E164::as_str).collect();
@@ -62,7 +72,7 @@ pub(super) async fn assign(
     .await?;
     ensure_rows(&pool, taken.len(), "marking numbers as assigned")?;
     let steps: Vec<Step<'_>> = taken.iter().map(|(client_id, number)| (number.as_str(), Some(*client_id))).collect();
-    changes::record(conn, Change::Assigned, &steps, why, now).await?;
+    changes::record(conn, Change::Assigned, &steps, origin.why(), now).await?;
     Ok(())
 }
 

@@ -27,7 +27,7 @@ pub(crate) enum Change {
 
 impl Change {
     /// Returns the name, as the column `change` contains it.
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Added => "added",
             Self::Assigned => "assigned",

@@ -3,9 +3,9 @@
 //! # The allocation lock
 //! The *allocation lock* makes allocation fast, and its results true. While numbers are plentiful and no client waits,
 //! any number of transactions allocate concurrently: each holds the lock shared, and takes the first rows that no other
-//! has locked. A transaction that finds too few rows, or a waiting client, starts over with the lock exclusive: then no
-//! other allocation is in flight, and its view of the pool is complete. Only then is a client told that the pool is
-//! empty, put on the waiting list, or offered a number.
+//! has locked. A transaction that finds too few rows, a waiting client, or a client for whom a number cools down, starts
+//! over with the lock exclusive: then no other allocation is in flight, and its view of the pool is complete. Only then
+//! is a client told that the pool is empty, put on the waiting list, offered a number, or given back its own.
 //!
 //! # Cooling down
 //! A number whose client has left cools down, because its old callers still ring it. Until it has cooled down, only
@@ -16,9 +16,8 @@
 //! This is a part of the order in `shared/README.md`: clients by id; the allocation lock; rows of the pool in the order
 //! in which they were seeded; the lanes of events after these.
 //!
-//! * A transaction that has the allocation lock shared waits for a row of the pool only if its number cools down for,
-//!   or is held by, a client that the same transaction has locked. It skips free rows that another transaction has
-//!   locked.
+//! * A transaction that has the allocation lock shared waits for a row of the pool only if its number is held by a
+//!   client that the same transaction has locked. It skips free rows that another transaction has locked.
 //! * [`release()`] and [`drain()`], which concern a single number, need its holder locked before the allocation lock.
 //! * Upgrading the lock from shared to exclusive can deadlock. So [`allocate()`] first rolls back to its savepoint, and
 //!   a transaction that allocates before it calls [`end_service()`] takes the lock exclusively before both.
