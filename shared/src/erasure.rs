@@ -233,7 +233,7 @@ pub async fn remove_client(pool: &PgPool, key: &PhoneKey, id: i64, person: &Pers
         erasures::keep_opt_out(&mut tx, &erasure, person, &key.digest(&person.phone), erasure.begun_at).await?;
     voicemails::hand_to_erasure(&mut tx, &person.client_id, id, now).await?;
     forget_former_phones(&mut tx, key, &erasure, person).await?;
-    if !phone_changes::remove_of_phone(&mut tx, &person.client_id, &person.phone, now).await? {
+    if !phone_changes::remove_of_phone(&mut tx, &person.phone, now).await? {
         return Err(Error::TextOnItsWay);
     }
     let to_read = erasures::remove_client(&mut tx, id, person, now).await?;

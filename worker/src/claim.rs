@@ -36,7 +36,6 @@ pub(crate) async fn claim_due(
     segments_per_second: u32,
 ) -> Result<Vec<Outgoing>, db::Error> {
     let mut tx = pool.begin().await?;
-    outbox::take_turn(&mut tx).await?;
     let admitted = match pace::admit(&mut tx, now).await? {
         Admission::Open => limit,
         Admission::Probe => 1,

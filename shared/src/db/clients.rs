@@ -102,18 +102,14 @@ pub async fn list_known_lanes(conn: &mut PgConnection, lanes: &[String]) -> Resu
 }
 
 /// Locks the clients whose events arrive in `lanes`, and skips those that another transaction has locked: its worker
-/// looks for events again before it finishes. Skips also those of whom no event waits any more: another worker was
-/// faster. Returns the ids of the locked clients.
+/// looks for events again before it finishes. Returns the ids of the locked clients.
 pub async fn lock_by_lanes(conn: &mut PgConnection, lanes: &[String]) -> Result<Vec<String>, Error> {
     let Split { phones, numbers, ids } = split(lanes);
     // Not FOR UPDATE: other transactions may insert rows that refer to a client meanwhile, such as a text from the
     // sweep.
     let ids = sqlx::query_scalar!(
         r#"SELECT id FROM clients
-           WHERE ("phoneNumber" = ANY($1) OR "twilioNumber" = ANY($2) OR id = ANY($3))
-             AND EXISTS (SELECT FROM events
-                         WHERE lane = ANY(ARRAY['phone:' || "phoneNumber", 'client:' || clients.id, 'number:' || "twilioNumber"])
-                           AND (processed_at IS NULL) IS TRUE)
+           WHERE "phoneNumber" = ANY($1) OR "twilioNumber" = ANY($2) OR id = ANY($3)
            ORDER BY id
            FOR NO KEY UPDATE SKIP LOCKED"#,
         &phones,

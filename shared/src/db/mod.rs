@@ -222,12 +222,11 @@ impl Error {
 
 /// Fails unless a statement touched as many rows as its purpose requires.
 pub(crate) fn ensure_rows(result: &PgQueryResult, expected: usize, what: &'static str) -> Result<(), Error> {
-    ensure_count(result.rows_affected() as i64, expected, what)
+    ensure_count(result.rows_affected(), expected, what)
 }
 
 /// As [`ensure_rows`], for a part of a statement that counts its rows itself.
-pub(crate) fn ensure_count(actual: i64, expected: usize, what: &'static str) -> Result<(), Error> {
-    let actual = actual.unsigned_abs();
+pub(crate) fn ensure_count(actual: u64, expected: usize, what: &'static str) -> Result<(), Error> {
     if actual == expected as u64 { Ok(()) } else { Err(Error::RowCount { what, expected, actual }) }
 }
 

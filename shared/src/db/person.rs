@@ -243,15 +243,18 @@ async fn list_of_phone(conn: &mut PgConnection, person: &Person) -> Result<Vec<R
         phone.digits()
     );
     let opt_changes = opt_changes.fetch_all(&mut *conn).await?;
-    // The rest of a former phone is not the client's: another person may have it now. Nor are the changes of the person who had
-    // this phone before. Of a newcomer that has become the client, requests that were not made are left without an owner.
+    // The rest of a former phone is not the client's: another person may have it now. Nor are the changes of a person who had this
+    // phone before. Other requests of a newcomer that was merged into the client have no `newcomer_id`.
     let phone_changes = sqlx::query_scalar!(
         r#"SELECT to_jsonb(p) - 'code_key' - 'code_hmac' AS "row!" FROM phone_changes p
            WHERE id = ANY(ARRAY(SELECT id FROM phone_changes WHERE client_id = $1 UNION SELECT id FROM phone_changes WHERE newcomer_id = $1
                                 UNION SELECT id FROM phone_changes
                                       WHERE new_phone = $2 AND newcomer_id IS NULL AND operator IS NULL
                                         AND outcome IS DISTINCT FROM 'moved'
-                                        AND asked_at >= (SELECT "createdAt" FROM clients WHERE id = $1)))
+                                        AND asked_at >= (SELECT "createdAt" FROM clients WHERE id = $1)
+                                        AND NOT EXISTS (SELECT FROM phone_changes away
+                                                        WHERE away.old_phone = $2 AND away.outcome = 'moved' AND away.client_id <> $1
+                                                          AND away.ended_at > phone_changes.asked_at)))
            ORDER BY id"#,
         id,
         phone.digits()

@@ -446,13 +446,14 @@ pub async fn expire(conn: &mut PgConnection, limit: i64, now: DateTime<Utc>) -> 
     Ok(expired.execute(conn).await?.rows_affected())
 }
 
-/// Removes the codes from texts whose request is over, at most `limit`. A text whose outcome is not known yet keeps it, because it is
-/// looked for by its words. Returns how many.
+/// Removes the codes from texts whose request is over, at most `limit`. A text that is on its way keeps its code, because a worker may
+/// have to find it by its words. Returns how many.
 pub async fn remove_codes(conn: &mut PgConnection, limit: i64, now: DateTime<Utc>) -> Result<usize, Error> {
     let over = sqlx::query!(
         r#"SELECT c.id, c.message_id AS "message_id!" FROM phone_changes c JOIN messages m ON m.id = c.message_id
            WHERE c.message_id IS NOT NULL AND (c.ended_at IS NOT NULL OR c.proved_at IS NOT NULL)
-             AND m.status NOT IN ('queued', 'sending', 'unknown')
+             AND NOT EXISTS (SELECT FROM messages try WHERE (try.id = m.id OR try.retry_of = m.id)
+                                                        AND try.status IN ('queued', 'sending', 'unknown'))
            ORDER BY c.id LIMIT $1 FOR UPDATE OF c SKIP LOCKED"#,
         limit
     );
@@ -504,26 +505,20 @@ pub async fn list_former_phones(conn: &mut PgConnection, client_id: &str) -> Res
     Ok(phones.fetch_all(conn).await?)
 }
 
-/// Removes every request and change that names the phone of the client `client_id`, and the codes that other phones got for them. A
-/// move of another client, who had this phone before, stays: its former phones are found by it. Returns false, and has done nothing,
-/// while a text with such a code is on its way: it is looked for by its words.
-pub async fn remove_of_phone(
-    conn: &mut PgConnection,
-    client_id: &str,
-    phone: &E164,
-    now: DateTime<Utc>,
-) -> Result<bool, Error> {
+/// Removes every request and change that names the phone, and the codes in texts to other phones. Returns false, and has done nothing,
+/// while a text with such a code is on its way: a worker may have to find it by its words.
+pub async fn remove_of_phone(conn: &mut PgConnection, phone: &E164, now: DateTime<Utc>) -> Result<bool, Error> {
     let named = sqlx::query!(
-        r#"SELECT c.id, c.message_id, m.status IN ('queued', 'sending', 'unknown') AS on_its_way
-           FROM phone_changes c LEFT JOIN messages m ON m.id = c.message_id
+        r#"SELECT c.id, c.message_id,
+                  EXISTS (SELECT FROM messages try WHERE (try.id = c.message_id OR try.retry_of = c.message_id)
+                                                     AND try.status IN ('queued', 'sending', 'unknown')) AS "on_its_way!"
+           FROM phone_changes c
            WHERE c.id = ANY(ARRAY(SELECT id FROM phone_changes WHERE old_phone = $1 UNION SELECT id FROM phone_changes WHERE new_phone = $1))
-             AND (c.client_id IS NULL OR c.client_id = $2 OR c.outcome IS DISTINCT FROM 'moved')
            ORDER BY c.id FOR UPDATE OF c"#,
-        phone.digits(),
-        client_id
+        phone.digits()
     );
     let named = named.fetch_all(&mut *conn).await?;
-    if named.iter().any(|row| row.on_its_way == Some(true)) {
+    if named.iter().any(|row| row.on_its_way) {
         return Ok(false);
     }
     let texts: Vec<i64> = named.iter().filter_map(|row| row.message_id).collect();

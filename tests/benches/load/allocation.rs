@@ -129,10 +129,10 @@ async fn allocate(
 /// Allocates as a worker does for the clients of a batch that have passed the payment gate.
 async fn allocate_together(pool: &PgPool, ids: &[String]) -> anyhow::Result<Vec<String>> {
     let now = clock::now();
+    let lanes: Vec<String> = ids.iter().map(|id| format!("client:{id}")).collect();
     let mut tx = pool.begin().await?;
-    let lock = "SELECT id FROM clients WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE";
-    sqlx::query(lock).bind(ids).execute(&mut *tx).await?;
-    let loaded = clients::load(&mut tx, ids).await?.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let locked = clients::lock_by_lanes(&mut tx, &lanes).await?;
+    let loaded = clients::load(&mut tx, &locked).await?.into_iter().collect::<Result<Vec<_>, _>>()?;
     let request = |loaded: clients::Loaded| NumberRequest {
         client_id: loaded.client.id,
         region: loaded.region,
@@ -140,7 +140,7 @@ async fn allocate_together(pool: &PgPool, ids: &[String]) -> anyhow::Result<Vec<
         since: now,
     };
     let requests: Vec<NumberRequest> = loaded.into_iter().map(request).collect();
-    ensure!(requests.len() == ids.len(), "a client is missing");
+    ensure!(requests.len() == ids.len(), "a client is missing, or another transaction has locked it");
     let answers = db::numbers::allocate(&mut tx, &requests, now).await?;
     tx.commit().await?;
     let number = |answer: Allocation| match answer {

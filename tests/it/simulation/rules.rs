@@ -291,7 +291,10 @@ const RULES: [(&str, &str); 33] = [
         "SELECT client_id || ': event ' || id FROM events e
          WHERE kind = 'call_arrived' AND state = 'COMPLETE' AND received_at > now() - INTERVAL '20 hours' AND client_id IS NOT NULL
            AND NOT EXISTS (SELECT FROM calls WHERE sid = payload ->> 'sid')
-           AND NOT EXISTS (SELECT FROM messages m WHERE m.event_id = e.id AND m.kind <> 'missed_call')",
+           AND NOT EXISTS (SELECT FROM messages m WHERE m.event_id = e.id AND m.kind <> 'missed_call')
+           -- The calls of a newcomer, which holds no number any more, are not counted for the client that it became.
+           AND NOT EXISTS (SELECT FROM phone_changes c
+                           WHERE c.client_id = e.client_id AND c.outcome = 'moved' AND c.ended_at > e.received_at)",
     ),
     (
         "there is one text about a call that counts as told, and none about another",

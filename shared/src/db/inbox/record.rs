@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use jobrun_stripe::event::Incoming;
 use jobrun_twilio::signature::SignedDigest;
 use sqlx::types::Json;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool};
 
 use super::payload::Payload;
 use crate::db::{Error, Patience};
@@ -121,12 +121,13 @@ pub async fn record_free(
     now: DateTime<Utc>,
 ) -> Result<Vec<Recording>, Error> {
     let is_tried = |it: &&Received| passed_over.is_empty() || !passed_over.contains(&it.event.payload.lane());
-    let tried: Vec<&Received> = events.iter().filter(is_tried).collect();
-    let rows: Vec<(&NewEvent, Option<&[u8]>)> =
-        tried.iter().map(|it| (&it.event, it.signed_digest.as_ref().map(|digest| digest.as_slice()))).collect();
+    let rows: Vec<(&NewEvent, Option<&[u8]>)> = events
+        .iter()
+        .filter(is_tried)
+        .map(|it| (&it.event, it.signed_digest.as_ref().map(|digest| digest.as_slice())))
+        .collect();
     let written = match patience {
-        // The statement is a transaction by itself.
-        Patience::Usual => write(&mut *pool.acquire().await?, &rows, now).await?,
+        Patience::Usual => write_alone(pool, &rows, now).await?,
         Patience::Short => {
             let mut tx = crate::db::begin(pool, patience).await?;
             let written = write(&mut tx, &rows, now).await;
@@ -140,6 +141,21 @@ pub async fn record_free(
     let recordings = recordings.collect();
     passed_over.extend(written.locked_lanes);
     Ok(recordings)
+}
+
+/// As [`write()`], whose statement is a transaction by itself. So it may commit after its caller has given up.
+async fn write_alone(
+    pool: &PgPool,
+    events: &[(&NewEvent, Option<&[u8]>)],
+    now: DateTime<Utc>,
+) -> Result<Written, Error> {
+    let mut conn = pool.acquire().await?;
+    let written = write(&mut conn, events, now).await;
+    if written.is_err() {
+        // PostgreSQL reports an error before it releases the locks, and the next attempt would find them on its lanes.
+        let _ = conn.ping().await;
+    }
+    written
 }
 
 /// Returns the outcome of the event that `source` named so: `None` while it is not processed.
@@ -211,7 +227,7 @@ fn lanes_of<'a>(events: impl IntoIterator<Item = &'a NewEvent>) -> Vec<String> {
     lanes
 }
 
-/// What became of the events that a statement was to write.
+/// The result of [`write()`].
 struct Written {
     /// For each event, in order.
     recordings: Vec<Recording>,
@@ -222,9 +238,8 @@ struct Written {
 /// Inserts events, in the order given, and one job if any of them is new. Skips those whose lanes another session has locked.
 ///
 /// Ids are assigned at insertion, and transactions commit in any order. Without a lock on the lane a later text could
-/// become visible, and be answered, before an earlier one of the same sender. The lock is on a hash, so two lanes may
-/// share one; the only cost is a short wait. All lanes are locked before the first id is assigned: the rows are sorted
-/// in between.
+/// become visible, and be answered, before an earlier one of the same sender. So the lane of each row is locked before
+/// the row gets its id. The lock is on a hash, and two lanes may share one; the only cost is a short wait.
 ///
 /// Each event comes with the digest of its signed content, if it has one. An event is a repeat by its name or by its
 /// digest.

@@ -67,8 +67,8 @@ async fn repair_rows_of(conn: &mut PgConnection, holders: &[&NumberRequest], now
     Ok(())
 }
 
-/// Allocates concurrently with other transactions, in the plain case: clients of one region, where none waits. Returns
-/// `None`, and has done nothing, in any other.
+/// Allocates concurrently with other transactions, to clients of one region. Returns `None`, and has done nothing, if
+/// that does not serve every request.
 async fn allocate_shared<'a>(
     tx: &mut Transaction<'_, Postgres>,
     requests: &[&'a NumberRequest],
@@ -119,7 +119,7 @@ async fn allocate_exclusive<'a>(
 }
 
 /// Gives returning clients the numbers that cool down for them, and removes them from the waiting list. The caller must
-/// hold the allocation lock, shared or exclusive.
+/// hold the allocation lock exclusively.
 async fn give_back<'a>(
     conn: &mut PgConnection,
     requests: &[&'a NumberRequest],
@@ -168,10 +168,9 @@ fn by_region<'a>(requests: &[&'a NumberRequest], returned: &Taken<'_>) -> BTreeM
     regions
 }
 
-/// Gives each request, in the order given, one of the first free numbers that no other transaction has locked, in the
-/// order in which they were seeded: in one statement, after the allocation lock. Skips numbers that were taken from one
-/// of these clients. Returns `None`, and has assigned nothing, if there are too few such numbers, if a client waits in
-/// the region, or if a number cools down for one of these.
+/// Gives each request one of the first free numbers that no other transaction has locked, both in order. Skips numbers
+/// that were taken from one of these clients. Returns `None`, and has assigned nothing, if there are too few, if a
+/// client waits in the region, or if a number cools down for one of these. The caller must hold the allocation lock.
 async fn assign_free<'a>(
     conn: &mut PgConnection,
     region: &str,
@@ -179,40 +178,8 @@ async fn assign_free<'a>(
     now: DateTime<Utc>,
 ) -> Result<Option<Taken<'a>>, Error> {
     let ids: Vec<&str> = requests.iter().map(|request| request.client_id.as_str()).collect();
-    // The pool may say AVAILABLE, after a change by hand, of a number that a client holds: the client is right.
-    let assigned = sqlx::query!(
-        r#"WITH free AS MATERIALIZED (
-               SELECT phone_e164, seed_order FROM twilio_number_pool AS pool
-               WHERE status = 'AVAILABLE' AND region = $1 AND drained_at IS NULL
-                 AND (taken_from_client_id IS NULL OR taken_from_client_id <> ALL ($2))
-                 AND NOT EXISTS (SELECT FROM clients WHERE "twilioNumber" = pool.phone_e164)
-                 AND NOT EXISTS (SELECT FROM waiting_list WHERE region = $1)
-                 AND NOT EXISTS (SELECT FROM twilio_number_pool AS cooling
-                                 WHERE cooling.last_client_id = ANY ($2) AND cooling.status = 'COOLING_DOWN')
-               ORDER BY seed_order LIMIT cardinality($2)
-               FOR UPDATE OF pool SKIP LOCKED
-           ), taken AS (
-               SELECT request.client_id, free.phone_e164 AS number, place
-               FROM unnest($2::TEXT[]) WITH ORDINALITY AS request (client_id, place)
-               JOIN (SELECT phone_e164, row_number() OVER (ORDER BY seed_order) AS place FROM free) AS free USING (place)
-               WHERE (SELECT count(*) FROM free) = cardinality($2)
-           ), holders AS (
-               UPDATE clients SET "twilioNumber" = taken.number FROM taken
-               WHERE clients.id = taken.client_id AND clients."twilioNumber" IS NULL
-               RETURNING clients.id
-           ), numbers AS (
-               UPDATE twilio_number_pool AS pool
-               SET status = 'ASSIGNED', client_id = taken.client_id, assigned_at = $3, cools_until = NULL,
-                   taken_from_client_id = NULL
-               FROM taken WHERE pool.phone_e164 = taken.number AND pool.status = 'AVAILABLE'
-               RETURNING pool.phone_e164
-           ), changes AS (
-               INSERT INTO number_changes (number, change, client_id, why, changed_at)
-               SELECT number, $4, client_id, $5, $3 FROM taken ORDER BY place
-           )
-           SELECT client_id AS "client_id!", number AS "number!", (SELECT count(*) FROM holders) AS "holders!",
-                  (SELECT count(*) FROM numbers) AS "numbers!"
-           FROM taken"#,
+    let assigned = sqlx::query_file!(
+        "src/db/numbers/assign_free.sql",
         region,
         &ids as &[&str],
         now,
@@ -222,8 +189,8 @@ async fn assign_free<'a>(
     .fetch_all(conn)
     .await?;
     let Some(first) = assigned.first() else { return Ok(None) };
-    ensure_count(first.holders, requests.len(), "giving clients their numbers")?;
-    ensure_count(first.numbers, requests.len(), "marking numbers as assigned")?;
+    ensure_count(first.holders as u64, requests.len(), "giving clients their numbers")?;
+    ensure_count(first.numbers as u64, requests.len(), "marking numbers as assigned")?;
     let of_client = |id: &str| assigned.iter().find(|row| row.client_id == id).map(|row| readable(&row.number));
     let taken = requests.iter().filter_map(|it| Some((it.client_id.as_str(), of_client(&it.client_id)?)));
     taken.map(|(id, number)| Ok((id, number?))).collect::<Result<Taken<'a>, Error>>().map(Some)

@@ -68,17 +68,6 @@ pub struct Due {
     pub silenced: bool,
 }
 
-/// The key of the lock of claims among the database's advisory locks.
-const CLAIM_LOCK: i32 = 6;
-
-/// Waits until no other claim of queued texts is under way, and excludes others until the transaction ends. Two claims at once
-/// would wait for each other at their senders anyway; without this lock, the second would first look at every text that the first
-/// has locked.
-pub async fn take_turn(conn: &mut PgConnection) -> Result<(), Error> {
-    sqlx::query!("SELECT pg_advisory_xact_lock($1, 0)", CLAIM_LOCK).execute(conn).await?;
-    Ok(())
-}
-
 /// Locks queued texts that are due, at most `limit`, and returns them in the order in which they were written. Leaves out
 /// texts of numbers that are charged beyond `charged_until`. Skips texts that another transaction has locked. Returns none
 /// while sending is stopped.
