@@ -233,7 +233,8 @@ pub async fn remove_client(pool: &PgPool, key: &PhoneKey, id: i64, person: &Pers
         erasures::keep_opt_out(&mut tx, &erasure, person, &key.digest(&person.phone), erasure.begun_at).await?;
     voicemails::hand_to_erasure(&mut tx, &person.client_id, id, now).await?;
     forget_former_phones(&mut tx, key, &erasure, person).await?;
-    if !phone_changes::remove_of_phone(&mut tx, &person.phone, now).await? {
+    let former_phones = &person.former_phones;
+    if !phone_changes::remove_of_person(&mut tx, &person.client_id, &person.phone, former_phones, now).await? {
         return Err(Error::TextOnItsWay);
     }
     let to_read = erasures::remove_client(&mut tx, id, person, now).await?;

@@ -505,17 +505,29 @@ pub async fn list_former_phones(conn: &mut PgConnection, client_id: &str) -> Res
     Ok(phones.fetch_all(conn).await?)
 }
 
-/// Removes every request and change that names the phone, and the codes in texts to other phones. Returns false, and has done nothing,
-/// while a text with such a code is on its way: a worker may have to find it by its words.
-pub async fn remove_of_phone(conn: &mut PgConnection, phone: &E164, now: DateTime<Utc>) -> Result<bool, Error> {
+/// Removes every request and change that names the phone of the client `client_id`, every request that names one of its former phones
+/// (digits), and the codes in texts to other phones. Keeps moves of others that name a former phone only. Returns false, and has done
+/// nothing, while a text with such a code is on its way: a worker may have to find it by its words.
+pub async fn remove_of_person(
+    conn: &mut PgConnection,
+    client_id: &str,
+    phone: &E164,
+    former_phones: &[String],
+    now: DateTime<Utc>,
+) -> Result<bool, Error> {
+    let phones = [former_phones, &[phone.digits().to_owned()]].concat();
     let named = sqlx::query!(
         r#"SELECT c.id, c.message_id,
                   EXISTS (SELECT FROM messages try WHERE (try.id = c.message_id OR try.retry_of = c.message_id)
                                                      AND try.status IN ('queued', 'sending', 'unknown')) AS "on_its_way!"
            FROM phone_changes c
-           WHERE c.id = ANY(ARRAY(SELECT id FROM phone_changes WHERE old_phone = $1 UNION SELECT id FROM phone_changes WHERE new_phone = $1))
+           WHERE c.id = ANY(ARRAY(SELECT id FROM phone_changes WHERE old_phone = ANY($1)
+                                  UNION SELECT id FROM phone_changes WHERE new_phone = ANY($1)))
+             AND (c.old_phone = $2 OR c.new_phone = $2 OR c.client_id = $3 OR c.outcome IS DISTINCT FROM 'moved')
            ORDER BY c.id FOR UPDATE OF c"#,
-        phone.digits()
+        &phones,
+        phone.digits(),
+        client_id
     );
     let named = named.fetch_all(&mut *conn).await?;
     if named.iter().any(|row| row.on_its_way) {

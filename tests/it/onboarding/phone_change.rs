@@ -317,6 +317,27 @@ async fn an_erasure_of_a_newcomer_forgets_the_code_that_the_old_phone_got() {
     system.shut_down().await.unwrap();
 }
 
+/// The newcomer whom Ann's second phone was had asked to move from a number of nobody's.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erasure_removes_requests_that_name_a_former_phone() {
+    let key = ("ERASURE_KEY", "0123456789abcdef0123456789abcdef");
+    let system = prepared(test_system_with(1, &[key]).await).await;
+    execute(&system, r#"UPDATE clients SET "paymentActive" = FALSE"#).await;
+    say(&system, NEW, "I've got a new phone, my old number is 07900000009").await;
+    for phone in [NEW, OTHER] {
+        let (code, ..) =
+            system.operator(&["client", "change-phone", "ann", phone, "--yes", "--why", "lost"]).await.unwrap();
+        system.settle().await.unwrap();
+        assert_eq!(code, 0);
+    }
+    assert_eq!(count(&system.pool, "SELECT count(*) FROM phone_changes").await, 3);
+    let (code, shown, errors) =
+        system.operator(&["client", "erase", OTHER, "--yes", "--why", "she asked"]).await.unwrap();
+    assert_eq!(code, 0, "{shown}{errors}");
+    assert_eq!(count(&system.pool, "SELECT count(*) FROM phone_changes").await, 0);
+    system.shut_down().await.unwrap();
+}
+
 /// The new phone was live once, and a caller left a message then: its erasure would not find it otherwise.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_messages_of_the_new_phone_s_callers_follow() {
