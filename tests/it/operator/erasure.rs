@@ -143,6 +143,11 @@ async fn an_export_holds_everything_about_a_client_and_nothing_of_another() {
         ["client.exported she asked"]
     );
 
+    let (code, plan) = run(&system, &["client", "erase", ANN, "--dry-run"]).await;
+    let names: Vec<&str> = plan.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
+    let missing = export["tables"].as_object().unwrap().keys().find(|table| !names.contains(&table.as_str()));
+    assert_eq!((code, missing), (0, None), "the plan of an erasure says what becomes of each table: {plan}");
+
     // The page shows the same, and the words of a client are no HTML.
     say(&system, ANN, "START").await;
     say(&system, ANN, "<script>alert('hi')</script> & more").await;

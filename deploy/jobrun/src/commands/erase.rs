@@ -16,7 +16,7 @@ use crate::commands::{connect_for_account, operator};
 use crate::table;
 
 /// What an erasure does with the rows of each table.
-const DONE: [(&str, &str); 19] = [
+const DONE: [(&str, &str); 21] = [
     ("clients", "deleted"),
     ("onboarding_states", "deleted"),
     ("waiting_list", "deleted"),
@@ -30,6 +30,8 @@ const DONE: [(&str, &str); 19] = [
     ("unrecorded_texts", "deleted; the words are redacted at Twilio"),
     ("bulk_action_texts", "deleted"),
     ("calls", "deleted"),
+    ("phone_changes", "deleted, as are those of others that name the phone"),
+    ("former_payment_references", "deleted"),
     ("voicemails", "the recordings are deleted at Twilio; the rows stay without the client for a month"),
     ("subscriptions", "stay, with Stripe's names alone, for the books"),
     ("payment_events", "stay, with Stripe's names, times and amounts, for the books"),
@@ -96,7 +98,7 @@ async fn find_target(pool: &PgPool, key: &PhoneKey, words: &str) -> anyhow::Resu
 fn print_plan(out: &mut impl Write, export: &Export) -> std::io::Result<()> {
     writeln!(out, "nothing is changed: this is what --yes would do with client {}\n", export.client_id)?;
     for (name, done) in DONE {
-        writeln!(out, "{:>7}  {name:<18}  {done}", export.count(name))?;
+        writeln!(out, "{:>7}  {name:<25}  {done}", export.count(name))?;
     }
     writeln!(out, "\nIts number cools down, and its place on the waiting list ends.")?;
     let customers = export.stripe_customers.join(", ");
