@@ -33,8 +33,10 @@ pub struct Person {
     pub former_clients: Vec<String>,
     /// The phones that it had before, digits without the plus sign, unless they are other clients' by now.
     pub former_phones: Vec<String>,
-    /// A regular expression that the payloads of its other events match.
+    /// A regular expression that the payloads of its other events match: by the phone, or by a name that is its own for ever.
     pub pattern: String,
+    /// A regular expression for those names alone: subscriptions, customers and payment references.
+    pub names_pattern: String,
 }
 
 impl Person {
@@ -51,7 +53,9 @@ impl Person {
             lanes: inbox::lanes_of(client_id, phone, None),
             former_clients: Vec::new(),
             former_phones: Vec::new(),
-            pattern: pattern(phone, std::iter::empty()),
+            pattern: phone_pattern(phone),
+            // No payload is empty.
+            names_pattern: "^$".to_owned(),
         }
     }
 }
@@ -103,7 +107,8 @@ pub async fn find(conn: &mut PgConnection, client_id: &str) -> Result<Option<Per
     // After the move, these had no client: those that another client has are not among them.
     lanes.extend(former_phones.iter().map(|phone| inbox::phone_lane(phone)));
     let names = subscriptions.iter().chain(&customers).chain(&payment_references);
-    let pattern = pattern(&phone, names.map(String::as_str));
+    let names_pattern = names_pattern(names.map(String::as_str));
+    let pattern = format!("{}|{names_pattern}", phone_pattern(&phone));
     Ok(Some(Person {
         client_id: client_id.to_owned(),
         phone,
@@ -115,17 +120,24 @@ pub async fn find(conn: &mut PgConnection, client_id: &str) -> Result<Option<Per
         former_clients,
         former_phones,
         pattern,
+        names_pattern,
     }))
 }
 
-/// Returns the regular expression that a payload matches if it has the phone or one of `names` in it.
-fn pattern<'a>(phone: &E164, names: impl Iterator<Item = &'a str>) -> String {
-    let mut parts = vec![format!("(^|[^0-9]){}([^0-9]|$)", phone.digits())];
-    parts.extend(names.map(|name| {
-        let escaped =
-            name.chars().map(|it| if it.is_ascii_alphanumeric() { it.to_string() } else { format!("\\{it}") });
-        format!("\"{}\"", escaped.collect::<String>())
-    }));
+/// Returns the regular expression that a payload matches if it has the phone in it.
+fn phone_pattern(phone: &E164) -> String {
+    format!("(^|[^0-9]){}([^0-9]|$)", phone.digits())
+}
+
+/// Returns the regular expression that a payload matches if it has one of `names` in it, of which there is one at least.
+fn names_pattern<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let parts: Vec<String> = names
+        .map(|name| {
+            let escaped =
+                name.chars().map(|it| if it.is_ascii_alphanumeric() { it.to_string() } else { format!("\\{it}") });
+            format!("\"{}\"", escaped.collect::<String>())
+        })
+        .collect();
     parts.join("|")
 }
 
@@ -336,7 +348,8 @@ async fn list_events(conn: &mut PgConnection, person: &Person) -> Result<Vec<Val
             person.pattern,
             from,
             to,
-            person.phone.digits()
+            person.phone.digits(),
+            person.names_pattern
         );
         events.extend(rows.fetch_all(&mut *conn).await?);
         from = to;

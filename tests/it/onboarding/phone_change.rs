@@ -250,6 +250,11 @@ async fn the_next_person_with_the_old_phone_is_given_none_of_the_client_s_rows_a
         assert_eq!(system.stand_in.stripe(&event).await.unwrap().status, 200);
     }
     system.settle().await.unwrap();
+    // One of Stripe's events about her names no subscription.
+    let of_no_subscription = r#"INSERT INTO events (source, external_id, kind, lane, payload, received_at, processed_at, outcome)
+           VALUES ('stripe', 'evt_customer', 'stripe', 'stripe:evt_customer',
+                   '{"kind": "stripe", "phone": "+447900000001", "name": "Ann Carver"}', now(), now(), 'noted')"#;
+    execute(&system, of_no_subscription).await;
     let (code, ..) = system.operator(&["client", "change-phone", "ann", NEW, "--yes", "--why", "lost"]).await.unwrap();
     system.settle().await.unwrap();
     assert_eq!(code, 0);
