@@ -29,6 +29,19 @@ async fn with_ann(workers: usize) -> TestSystem {
     prepared(test_system(workers).await).await
 }
 
+async fn with_ann_and_erasures() -> TestSystem {
+    let key = ("ERASURE_KEY", "0123456789abcdef0123456789abcdef");
+    prepared(test_system_with(1, &[key]).await).await
+}
+
+/// An operator moves Ann to another phone.
+async fn move_ann(system: &TestSystem, phone: &str) {
+    let command = ["client", "change-phone", "ann", phone, "--yes", "--why", "lost"];
+    let (code, shown, errors) = system.operator(&command).await.unwrap();
+    assert_eq!(code, 0, "{shown}{errors}");
+    system.settle().await.unwrap();
+}
+
 async fn prepared(system: TestSystem) -> TestSystem {
     seed_release::seed(&system.pool, &numbers(2)).await.unwrap();
     sqlx::raw_sql(ANN).execute(&system.pool).await.unwrap();
@@ -238,8 +251,7 @@ async fn texts_of_both_phones_that_wait_are_processed_before_the_move_and_once()
 /// The texts that Ann got on her old phone and the payments that name it are hers, also when it is another person's.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_next_person_with_the_old_phone_is_given_none_of_the_client_s_rows_and_erases_none() {
-    let key = ("ERASURE_KEY", "0123456789abcdef0123456789abcdef");
-    let system = prepared(test_system_with(1, &[key]).await).await;
+    let system = with_ann_and_erasures().await;
     assert!(say(&system, OLD, "Hello").await[0].contains("You're all set"));
     // She gave the phone to Stripe as well.
     let reference = texts(&system.pool, r#"SELECT "paymentReference" FROM clients WHERE id = 'ann'"#).await;
@@ -255,9 +267,7 @@ async fn the_next_person_with_the_old_phone_is_given_none_of_the_client_s_rows_a
            VALUES ('stripe', 'evt_customer', 'stripe', 'stripe:evt_customer',
                    '{"kind": "stripe", "phone": "+447900000001", "name": "Ann Carver"}', now(), now(), 'noted')"#;
     execute(&system, of_no_subscription).await;
-    let (code, ..) = system.operator(&["client", "change-phone", "ann", NEW, "--yes", "--why", "lost"]).await.unwrap();
-    system.settle().await.unwrap();
-    assert_eq!(code, 0);
+    move_ann(&system, NEW).await;
     say(&system, OLD, "Hi").await;
     let of_ann = "SELECT count(*) FROM messages WHERE client_id = 'ann' AND to_phone = '+447900000001'";
     assert_eq!(count(&system.pool, of_ann).await, 2);
@@ -283,10 +293,7 @@ async fn the_next_person_with_the_old_phone_is_given_none_of_the_client_s_rows_a
 async fn the_next_person_is_told_no_other_phone_of_the_client() {
     let system = with_ann(1).await;
     for phone in [NEW, OTHER] {
-        let (code, ..) =
-            system.operator(&["client", "change-phone", "ann", phone, "--yes", "--why", "lost"]).await.unwrap();
-        system.settle().await.unwrap();
-        assert_eq!(code, 0);
+        move_ann(&system, phone).await;
     }
     say(&system, NEW, "Hi").await;
     let other_phones = [OLD, OTHER].map(|phone| phone.trim_start_matches('+'));
@@ -300,8 +307,7 @@ async fn the_next_person_is_told_no_other_phone_of_the_client() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_erasure_of_a_newcomer_forgets_the_code_that_the_old_phone_got() {
-    let key = ("ERASURE_KEY", "0123456789abcdef0123456789abcdef");
-    let system = prepared(test_system_with(1, &[key]).await).await;
+    let system = with_ann_and_erasures().await;
     say(&system, NEW, ASKS).await;
     let with_a_code = "SELECT count(*) FROM messages WHERE kind = 'phone_code' AND body ~ '[0-9]{6}'";
     assert_eq!(count(&system.pool, with_a_code).await, 1);
@@ -325,15 +331,11 @@ async fn an_erasure_of_a_newcomer_forgets_the_code_that_the_old_phone_got() {
 /// The newcomer whom Ann's second phone was had asked to move from a number of nobody's.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_erasure_removes_requests_that_name_a_former_phone() {
-    let key = ("ERASURE_KEY", "0123456789abcdef0123456789abcdef");
-    let system = prepared(test_system_with(1, &[key]).await).await;
+    let system = with_ann_and_erasures().await;
     execute(&system, r#"UPDATE clients SET "paymentActive" = FALSE"#).await;
     say(&system, NEW, "I've got a new phone, my old number is 07900000009").await;
     for phone in [NEW, OTHER] {
-        let (code, ..) =
-            system.operator(&["client", "change-phone", "ann", phone, "--yes", "--why", "lost"]).await.unwrap();
-        system.settle().await.unwrap();
-        assert_eq!(code, 0);
+        move_ann(&system, phone).await;
     }
     assert_eq!(count(&system.pool, "SELECT count(*) FROM phone_changes").await, 3);
     let (code, shown, errors) =
@@ -352,8 +354,7 @@ async fn the_messages_of_the_new_phone_s_callers_follow() {
                   SELECT id, 'RE00000000000000000000000000000001', now(), now() + INTERVAL '7 days', now() + INTERVAL '7 days'
                   FROM clients WHERE "phoneNumber" = '447900000002'"#;
     sqlx::raw_sql(left).execute(&system.pool).await.unwrap();
-    let (code, ..) = system.operator(&["client", "change-phone", "ann", NEW, "--yes", "--why", "lost"]).await.unwrap();
-    assert_eq!(code, 0);
+    move_ann(&system, NEW).await;
     assert_eq!(count(&system.pool, "SELECT count(*) FROM voicemails WHERE client_id = 'ann'").await, 1);
 }
 

@@ -162,14 +162,20 @@ async fn a_client_who_went_back_to_its_phone_is_reminded_with_the_instructions_a
     system.shut_down().await.unwrap();
 }
 
-/// The reminder is recorded first, and the text arrives before a worker comes to either.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_is_not_read_yet_goes_before_a_reminder() {
+/// Returns a system without a worker. Ann was asked for the name of her business, and a reminder is recorded.
+async fn system_with_a_recorded_reminder() -> TestSystem {
     let mut system = test_system_with(1, &[("SWEEP_INTERVAL", "1h")]).await;
     say(&system, ANN, "Plumber from London").await;
     system.workers.remove(0).stop().await.unwrap();
     pass(&system.pool, "2 hours").await;
     assert_eq!(reminders::record_due(&system.pool, &schedule(), clock::now()).await.unwrap(), 1);
+    system
+}
+
+/// The reminder is recorded first, and the text arrives before a worker comes to either.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_not_read_yet_goes_before_a_reminder() {
+    let mut system = system_with_a_recorded_reminder().await;
     assert_eq!(system.stand_in.text(ANN, "ABC Plumbing").await.unwrap().status, 200);
     system.start_worker().unwrap();
     system.settle().await.unwrap();
@@ -189,11 +195,7 @@ async fn an_answer_that_is_not_read_yet_goes_before_a_reminder() {
 /// The move of the phone asks the open question anew, a moment before a worker comes to the reminder.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reminder_does_not_follow_a_text_that_was_said_after_it_was_recorded() {
-    let mut system = test_system_with(1, &[("SWEEP_INTERVAL", "1h")]).await;
-    say(&system, ANN, "Plumber from London").await;
-    system.workers.remove(0).stop().await.unwrap();
-    pass(&system.pool, "2 hours").await;
-    assert_eq!(reminders::record_due(&system.pool, &schedule(), clock::now()).await.unwrap(), 1);
+    let mut system = system_with_a_recorded_reminder().await;
     let id = texts(&system.pool, "SELECT id FROM clients").await.concat();
     let move_phone = ["client", "change-phone", &id, "+447900000002", "--yes", "--why", "new SIM"];
     let (code, shown, errors) = system.operator(&move_phone).await.unwrap();

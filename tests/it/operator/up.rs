@@ -116,9 +116,13 @@ impl Place {
     }
 }
 
-fn client() -> reqwest::Client {
+fn client_builder() -> reqwest::ClientBuilder {
     jobrun_twilio::api::use_tls_provider();
-    reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap()
+    reqwest::Client::builder().timeout(Duration::from_secs(20))
+}
+
+fn client() -> reqwest::Client {
+    client_builder().build().unwrap()
 }
 
 async fn end_of(mut program: Program) -> (Option<i32>, String) {
@@ -149,8 +153,7 @@ async fn log_in_to_console(place: &Place, shown: &str) {
     let console = format!("http://127.0.0.1:{}", place.console_port);
     let secret = shown.split(&format!("{console}/login?token=")).nth(1).expect("the link is printed");
     let form = [("token", secret.split_whitespace().next().unwrap())];
-    jobrun_twilio::api::use_tls_provider();
-    let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let http = client_builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
     let send = http.post(format!("{console}/login/link")).header("origin", &console).form(&form);
     let response = send.send().await.unwrap();
     let cookie = response.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();

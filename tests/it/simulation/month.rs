@@ -173,11 +173,13 @@ impl Month {
             }
             self.finish_the_day().await;
             self.check_the_rules(day).await;
-            let missing = self.has_not_happened().await;
-            if day >= DAYS && missing.is_empty() {
-                break;
+            if day >= DAYS {
+                let missing = self.has_not_happened().await;
+                if missing.is_empty() {
+                    break;
+                }
+                assert!(day < 2 * DAYS, "these never happened: {missing:#?}");
             }
-            assert!(day < 2 * DAYS, "these never happened: {missing:#?}");
             self.hours_pass(23).await;
         }
         self.system.shut_down().await.unwrap();

@@ -206,11 +206,12 @@ pub async fn insert(conn: &mut PgConnection, events: &[NewEvent], now: DateTime<
     if events.is_empty() {
         return Ok(0);
     }
+    let lanes: Vec<String> = events.iter().map(|event| event.payload.lane()).collect();
     // Sorted by the locked hash, so that two transactions cannot deadlock.
     sqlx::query!(
         "SELECT pg_advisory_xact_lock(1, hashtext(lane)) FROM unnest($1::TEXT[]) WITH ORDINALITY AS l (lane, place)
          ORDER BY hashtext(lane)",
-        &lanes_of(events)
+        &once_each(&lanes) as &[&str]
     )
     .execute(&mut *conn)
     .await?;
@@ -219,9 +220,8 @@ pub async fn insert(conn: &mut PgConnection, events: &[NewEvent], now: DateTime<
     Ok(written.recordings.into_iter().filter(|it| *it == Recording::New).count())
 }
 
-/// Returns the lanes of events, once each.
-fn lanes_of<'a>(events: impl IntoIterator<Item = &'a NewEvent>) -> Vec<String> {
-    let mut lanes: Vec<String> = events.into_iter().map(|event| event.payload.lane()).collect();
+fn once_each(lanes: &[String]) -> Vec<&str> {
+    let mut lanes: Vec<&str> = lanes.iter().map(String::as_str).collect();
     lanes.sort_unstable();
     lanes.dedup();
     lanes
@@ -286,7 +286,7 @@ async fn write(
         &digests as &[Option<&[u8]>],
         &spans as &[Option<String>],
         now,
-        &lanes_of(events.iter().map(|(event, _)| *event)),
+        &once_each(&lanes) as &[&str],
         job.id,
         Queue::ProcessEvents.name(),
         job.payload,

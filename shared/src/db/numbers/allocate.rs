@@ -191,9 +191,8 @@ async fn assign_free<'a>(
     let Some(first) = assigned.first() else { return Ok(None) };
     ensure_count(first.holders as u64, requests.len(), "giving clients their numbers")?;
     ensure_count(first.numbers as u64, requests.len(), "marking numbers as assigned")?;
-    let of_client = |id: &str| assigned.iter().find(|row| row.client_id == id).map(|row| readable(&row.number));
-    let taken = requests.iter().filter_map(|it| Some((it.client_id.as_str(), of_client(&it.client_id)?)));
-    taken.map(|(id, number)| Ok((id, number?))).collect::<Result<Taken<'a>, Error>>().map(Some)
+    let taken = requests.iter().zip(&assigned).map(|(it, row)| Ok((it.client_id.as_str(), readable(&row.number)?)));
+    taken.collect::<Result<Taken<'a>, Error>>().map(Some)
 }
 
 /// Returns as many free numbers as `waiting` and `requests` can need, in the order in which they were seeded. The

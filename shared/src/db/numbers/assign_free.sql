@@ -37,6 +37,5 @@ changes AS (
     INSERT INTO number_changes (number, change, client_id, why, changed_at)
     SELECT number, $4, client_id, $5, $3 FROM taken ORDER BY place
 )
-SELECT client_id AS "client_id!", number AS "number!", (SELECT count(*) FROM holders) AS "holders!",
-       (SELECT count(*) FROM numbers) AS "numbers!"
-FROM taken
+SELECT number AS "number!", (SELECT count(*) FROM holders) AS "holders!", (SELECT count(*) FROM numbers) AS "numbers!"
+FROM taken ORDER BY place
